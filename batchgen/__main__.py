@@ -1,0 +1,6 @@
+"""`python -m batchgen`, and the `batchgen` command."""
+
+from batchgen.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""Fetches what completed requests produced, and says `saved` only when all of it is on disk."""
+
+import asyncio
+import logging
+
+from batchgen import polling
+from batchgen.answers import Doing
+from batchgen.folder import Folder
+from batchgen.journal import Journal, Output, Request
+from batchgen.media import Media, MediaBroken, MediaError, MediaGone
+from batchgen.situation import Situation
+from batchgen.states import Event
+from batchgen.watcher import Watcher
+
+log = logging.getLogger("batchgen")
+
+AT_ONCE = 8
+TRIES = 5
+
+
+class Collector:
+    def __init__(
+        self,
+        journal: Journal,
+        folder: Folder,
+        media: Media,
+        watcher: Watcher,
+        situation: Situation,
+    ) -> None:
+        self._journal = journal
+        self._folder = folder
+        self._media = media
+        self._watcher = watcher
+        self._situation = situation
+        self._places = asyncio.Semaphore(AT_ONCE)
+
+    async def collect(self, row: Request) -> None:
+        """Download what is not on disk yet. A row whose output cannot be had stays as it is."""
+        try:
+            for output in self._journal.outputs(row.key):
+                if output.path is None:
+                    await self._collect_one(row, output)
+        except MediaGone as error:
+            reason = f"paid, but gone: {error}"
+            log.warning("%s: row %r: %s", row.source, row.id, reason)
+            self._journal.ended(row, Event.FAILED, None, reason)
+        except MediaError as error:
+            log.warning("%s: row %r is not fetched yet: %s", row.source, row.id, error)
+            self._journal.note(row, str(error))
+
+    async def _collect_one(self, row: Request, output: Output) -> None:
+        asked_again = False
+        tries = 0
+        while True:
+            try:
+                async with self._places:
+                    await self._fetch(row, output)
+                return
+            except MediaGone:
+                # Signed URLs expire before their files do; a fresh result has fresh ones, unpaid.
+                if asked_again:
+                    raise
+                asked_again = True
+                output = await self._with_fresh_url(row, output)
+            except MediaBroken:
+                tries += 1
+                if tries == TRIES:
+                    raise
+                wait = polling.backoff(tries, self._situation.dice)
+                await self._situation.clock.sleep(wait)
+
+    async def _with_fresh_url(self, row: Request, output: Output) -> Output:
+        finding, raw = await self._watcher.ask(row)
+        if finding.doing is Doing.DONE and len(finding.urls) >= output.n:
+            self._journal.fresh_urls(row, finding.urls, raw)
+            return Output(output.key, output.n, finding.urls[output.n - 1], None)
+        if finding.doing is Doing.FAILED:
+            raise MediaGone(finding.reason)
+        return output
+
+    async def _fetch(self, row: Request, output: Output) -> None:
+        fetched = await self._media.fetch(output.url, f"{row.key}-{output.n}")
+
+        def taken(path: str) -> bool:
+            return self._journal.owner(path) not in (None, row.key)
+
+        path = await self._media.keep(fetched, row.name, output.n, taken)
+        columns = {
+            "kind": fetched.format.kind,
+            "path": self._folder.relative(path),
+            "bytes": fetched.bytes,
+            "sha256": fetched.sha256,
+            "content_type": fetched.format.content_type,
+            "width": fetched.width,
+            "height": fetched.height,
+        }
+        missing = [o for o in self._journal.outputs(row.key) if o.path is None]
+        if len(missing) > 1:
+            self._journal.keep_output(output, columns)
+        else:
+            self._journal.saved(row, output, columns)
+            log.info("%s: row %r: saved", row.source, row.id)

@@ -1,0 +1,123 @@
+"""The loop: ask a decider, act, record, repeat.
+
+Each row under way is seen through by one task: submit, watch, collect. Nothing that was paid for is
+dropped: whoever cancels a task, its row stands in the journal where it was.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from batchgen.collector import Collector
+from batchgen.ending import GO_ON, Ending
+from batchgen.errors import BatchgenError
+from batchgen.journal import Journal, Request
+from batchgen.situation import Situation
+from batchgen.states import State
+from batchgen.submitter import Submitter
+from batchgen.watcher import Watcher
+
+log = logging.getLogger("batchgen")
+
+
+class Engine:
+    """One run over an open journal. `changed` is called after each change of state."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        submitter: Submitter,
+        watcher: Watcher,
+        collector: Collector,
+        situation: Situation,
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._journal = journal
+        self._submitter = submitter
+        self._watcher = watcher
+        self._collector = collector
+        self._situation = situation
+        self._changed = changed
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._hurrying = False
+
+    async def run(self) -> None:
+        """Collect what the journal holds, submit what is missing, and see everything through."""
+        for row in self._journal.in_state(State.COMPLETED):
+            self._begin(row)
+        for row in self._journal.in_state(State.SUBMITTED):
+            self._submitter.in_flight.add(row.key)
+            self._begin(row)
+        try:
+            await self._submitter.run(self._begin)
+        finally:
+            while self._tasks:
+                await asyncio.wait(self._tasks.values())
+
+    def stop(self, ending: Ending) -> None:
+        """Submit nothing more, and collect what is in flight."""
+        self._situation.stop(ending)
+
+    def hurry(self, ending: Ending) -> None:
+        """Wait for the answers of open POSTs only; the next run collects what is in flight."""
+        self._situation.stop(ending)
+        self._hurrying = True
+        for key, task in self._tasks.items():
+            if key not in self._submitter.open:
+                task.cancel()
+
+    def leave(self, ending: Ending) -> None:
+        """Go now. An open POST is recorded by what has come of it so far."""
+        self._situation.stop(ending)
+        self._hurrying = True
+        for task in self._tasks.values():
+            task.cancel()
+
+    def memory(self) -> dict[str, Any]:
+        """What the next run should know, so that it neither bursts nor learns everything anew."""
+        return {**self._submitter.memory(), "typical": self._watcher.typical}
+
+    def _begin(self, row: Request) -> None:
+        task = asyncio.create_task(self._guarded(row))
+        self._tasks[row.key] = task
+        task.add_done_callback(lambda _: self._tasks.pop(row.key, None))
+
+    async def _guarded(self, row: Request) -> None:
+        """A mistake of ours, or a full disk, costs no other row what was paid for it."""
+        try:
+            await self._see_through(row)
+        except asyncio.CancelledError:
+            pass  # the journal has the row where it was; the next run goes on from there
+        except BatchgenError as error:
+            self._situation.stop(Ending.of(error))
+        except OSError as error:
+            reason = f"{row.source}: row {row.id!r}: {error.strerror or error}."
+            self._situation.stop(Ending(75, reason, f"Make room on the disk. {GO_ON}"))
+        except Exception:
+            log.exception("%s: row %r: a mistake in batchgen", row.source, row.id)
+            reason = "A mistake in batchgen stopped the run; batchgen.log has the details."
+            self._situation.stop(Ending(75, reason, GO_ON))
+        finally:
+            self._situation.changed()
+            self._changed()
+
+    async def _see_through(self, row: Request) -> None:
+        try:
+            if row.state is State.PENDING:
+                row = await self._submitter.submit(row)
+                self._changed()
+            if row.state is State.SUBMITTED and not self._hurrying:
+                row = await self._watcher.watch(row)
+                if row.state is State.FAILED:
+                    self._submitter.model_failed(row, row.error or "")
+                elif row.state is State.COMPLETED:
+                    self._submitter.breaker.succeeded(row.model)
+        finally:
+            # A request that patience gave up on still runs, so it keeps its place.
+            if row.state is not State.SUBMITTED:
+                self._submitter.in_flight.discard(row.key)
+            self._situation.changed()
+            self._changed()
+        if row.state is State.COMPLETED and not self._hurrying:
+            await self._collector.collect(row)

@@ -1,0 +1,72 @@
+"""Every error we raise, drawn as a tree. Each is made from facts and knows its exit code.
+
+    BatchgenError
+    ├── UsageError            2   the words of the command are off
+    ├── ManifestInvalid      65   problems in the manifest; nothing was sent
+    ├── ServiceUnreachable   69   the API could not be reached, or not safely
+    ├── StorageDamaged       74   journal or disk cannot be trusted; nothing was sent
+    │   └── NewerJournal     74   written by a later batchgen
+    ├── StoppedEarly         75   run again to go on
+    │   └── BatchBusy        75   another run holds the folder
+    └── TokenRefused         77   token missing, malformed or refused
+
+Exit codes are `sysexits.h`'s where that file has one. `cli.py` alone prints errors.
+"""
+
+
+class BatchgenError(Exception):
+    """what: what happened, where and what it cost. remedy: what to do next."""
+
+    exit_code = 1
+
+    def __init__(self, what: str, remedy: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.remedy = remedy
+
+
+class UsageError(BatchgenError):
+    exit_code = 2
+
+
+class ManifestInvalid(BatchgenError):
+    """The problems themselves have been shown one by one; a file can have a million."""
+
+    exit_code = 65
+
+    def __init__(self, file: str, count: int, remedy: str = "") -> None:
+        plural = "" if count == 1 else "s"
+        super().__init__(f"{count} problem{plural} in {file}. Nothing was sent.", remedy)
+
+
+class ServiceUnreachable(BatchgenError):
+    exit_code = 69
+
+
+class StorageDamaged(BatchgenError):
+    exit_code = 74
+
+
+class NewerJournal(StorageDamaged):
+    def __init__(self, path: str, found: int, known: int) -> None:
+        super().__init__(
+            f"{path} was written by a newer batchgen (journal version {found}, this one reads"
+            f" up to {known}). Nothing was changed and nothing was sent.",
+            "Upgrade batchgen, then run the same command again.",
+        )
+
+
+class StoppedEarly(BatchgenError):
+    exit_code = 75
+
+
+class BatchBusy(StoppedEarly):
+    def __init__(self, folder: str, holder: str) -> None:
+        super().__init__(
+            f"{folder} is in use by another run ({holder}). Nothing was sent.",
+            "Wait for it to end, or look at it with: batchgen status " + folder,
+        )
+
+
+class TokenRefused(BatchgenError):
+    exit_code = 77

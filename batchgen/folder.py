@@ -1,0 +1,144 @@
+"""The output folder: its lock, its file system, and writing files that a power cut cannot halve."""
+
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from batchgen.errors import BatchBusy, StorageDamaged
+
+# File systems on which SQLite's WAL and flock cannot be trusted. Source: sqlite.org/wal.html.
+NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "9p", "fuse.sshfs", "fuse.rclone"}
+# Room given back when the disk is full and a request_id has to be written.
+BALLAST_BYTES = 1 << 20
+
+
+class Folder:
+    """The places in an output folder. Nothing is created by naming them."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.journal = path / "batch.db"
+        self.receipts = path / "receipts.log"
+        self.log = path / "batchgen.log"
+        self.ballast = path / ".ballast"
+        self.sandbox = path / "sandbox"
+        self.schemas = path / "schemas"
+
+    def create(self) -> None:
+        """Make the folder, private to its owner. Raises StorageDamaged where it cannot be used."""
+        if kind := network_file_system(self.path):
+            raise StorageDamaged(
+                f"{self.path} is on a network file system ({kind}), where neither locks nor the"
+                " journal can be trusted. Nothing was sent.",
+                "Choose a folder on a local disk with --out.",
+            )
+        try:
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if not self.ballast.exists():
+                # Random, since a file system that compresses gives no room for zeros.
+                self.ballast.write_bytes(os.urandom(BALLAST_BYTES))
+        except OSError as error:
+            raise StorageDamaged(
+                f"{self.path} cannot be written: {error.strerror}. Nothing was sent.",
+                "Choose another folder with --out, or make room.",
+            ) from error
+
+    def drop_ballast(self) -> None:
+        self.ballast.unlink(missing_ok=True)
+
+    def relative(self, path: Path) -> str:
+        """The form that the journal keeps, so that the folder can be moved."""
+        return path.relative_to(self.path).as_posix()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder against other runs; the kernel lets go when the process dies.
+
+        The lock is a file of its own: closing any descriptor of the journal's would drop SQLite's.
+        Raises BatchBusy, naming the holder, or StorageDamaged if the folder cannot be locked.
+        """
+        path = self.path / ".lock"
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise StorageDamaged(
+                f"{path} cannot be opened: {error.strerror}. Nothing was sent.",
+                "Make the folder writable, or choose another with --out.",
+            ) from error
+        try:
+            _flock(handle, self.path)
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+            yield
+        finally:
+            os.close(handle)
+
+
+def _flock(handle: int, folder: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(handle, 200, 0).decode(errors="replace") or "an unnamed process"
+        raise BatchBusy(str(folder), holder) from None
+    except OSError as error:
+        raise StorageDamaged(
+            f"{folder} cannot be locked: {error.strerror}. Nothing was sent.",
+            "Choose a folder on a local disk with --out.",
+        ) from error
+
+
+def network_file_system(path: Path, mounts: Path = Path("/proc/self/mounts")) -> str | None:
+    """Return the kind of network file system that `path` is on; None if local or unknown.
+
+    mounts: Linux's table of mounts (proc(5)); where there is none, nothing is known.
+    """
+    try:
+        lines = mounts.read_text(errors="replace").splitlines()
+    except OSError:
+        return None
+    resolved = str(path.resolve())
+    best, kind = "", ""
+    for line in lines:
+        _, where, found, *_ = [*line.split(" "), "", "", ""]
+        where = where.replace("\\040", " ")
+        inside = where == "/" or resolved == where or resolved.startswith(where + "/")
+        if inside and len(where) >= len(best):
+            best, kind = where, found
+    return kind if kind in NETWORK else None
+
+
+def sync_file(handle: int) -> None:
+    """fsync, down to the platter where the system offers that (macOS)."""
+    full = getattr(fcntl, "F_FULLFSYNC", None)
+    if full is None:
+        os.fsync(handle)
+    else:
+        fcntl.fcntl(handle, full)
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in `path` durable: a rename is not, until its folder is."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[IO[str]]:
+    """Write a text file beside `path` and put it in its place, whole, when the block ends well."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with part.open("w", encoding="utf-8", newline="") as file:
+            yield file
+            file.flush()
+            sync_file(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    sync_folder(path.parent)

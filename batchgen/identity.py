@@ -1,0 +1,104 @@
+"""What a row is called: its key in the journal, its readable id, and a name safe for any disk.
+
+Everything here is a pure function of its arguments, on every machine and in every version: a key
+that came out differently tomorrow would pay for every row again.
+"""
+
+import hashlib
+import json
+import re
+import unicodedata
+from collections.abc import Mapping
+from typing import Any
+
+ROW_TAG = "batchgen row v1"
+KEY_TAG = "batchgen key v1"
+NAME_BYTES = 150  # of UTF-8; leaves room for "-12.png.part" under the 255 of common file systems
+SLUG_CHARS = 40
+PROMPT_NAMES = ("prompt", "text", "tags")  # what models call the prompt, most usual first
+
+# Windows gives these names to devices, with any extension and in any folder.
+_DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])", re.IGNORECASE)
+_FORBIDDEN = frozenset('/\\<>:"|?*')
+
+
+def base(model: str, input: Mapping[str, Any], id: str | None) -> str:
+    """Return the 64 hex digits that stand for a row's model, input and id.
+
+    The order of the input's names makes no difference; 5 and 5.0 do, since they are sent so.
+    Raises ValueError where a text holds a lone surrogate or a number is not finite.
+    """
+    content = json.dumps(
+        {"id": id, "input": input, "model": model},
+        sort_keys=True,
+        separators=(",", ":"),
+        ensure_ascii=False,
+        allow_nan=False,
+    )
+    return hashlib.sha256(f"{ROW_TAG}\n{content}".encode()).hexdigest()
+
+
+def key(base: str, n: int) -> str:
+    """Return the journal's key, 32 hex digits, of the n-th row (from 0) that has this base."""
+    return hashlib.sha256(f"{KEY_TAG}\n{base}\n{n}".encode()).hexdigest()[:32]
+
+
+def safe_name(text: str, max: int = 80) -> str:
+    """Return a file stem made from `text` that every common file system takes as it is.
+
+    At most `max` characters and 150 bytes, never empty, never hidden, an option or a device, with
+    nothing in it that separates, controls or is invisible. Different texts can give equal names:
+    compare them by `folded` before use.
+    """
+    name = unicodedata.normalize("NFC", "".join(map(_safe_character, text)))
+    name = re.sub(r"-{2,}", "-", name).lstrip("-. ~")[:max]
+    name = name.encode()[:NAME_BYTES].decode(errors="ignore").rstrip(". -")
+    if _DEVICE.fullmatch(name.partition(".")[0].rstrip()):
+        name = f"_{name}"[:max].rstrip(". ")
+    return name or "row"
+
+
+def _safe_character(character: str) -> str:
+    if character in _FORBIDDEN or character in "\t\n\r":
+        return "-"
+    category = unicodedata.category(character)
+    # C*: controls, bidi and zero-width marks, surrogates, private and unassigned code points.
+    if category[0] == "C":
+        return ""
+    return {"Zs": " ", "Zl": "-", "Zp": "-"}.get(category, character)
+
+
+def slug(prompt: str) -> str:
+    """Return a prompt's first words, lower-case and joined by `-`, in at most 40 characters.
+
+    Letters of every script stay, with their marks. Empty where the prompt has no letter or digit.
+    """
+    text = unicodedata.normalize("NFC", prompt[: SLUG_CHARS * 8]).lower()
+    text = re.sub("['’]", "", text)
+    words = "".join(c if unicodedata.category(c)[0] in "LNM" else " " for c in text).split()
+    result = ""
+    for word in words:
+        longer = f"{result}-{word}" if result else word
+        if len(longer) > SLUG_CHARS:
+            break
+        result = longer
+    return result or "".join(words[:1])[:SLUG_CHARS]
+
+
+def readable_id(position: int, input: Mapping[str, Any]) -> str:
+    """Return an id for a row that has none: `0007-a-lighthouse-at-dawn`."""
+    words = slug(_prompt_of(input))
+    return safe_name(f"{position:04d}-{words}" if words else f"{position:04d}")
+
+
+def _prompt_of(input: Mapping[str, Any]) -> str:
+    texts = (input.get(name) for name in (*PROMPT_NAMES, *input))
+    return next((text for text in texts if isinstance(text, str) and text.strip()), "")
+
+
+def folded(name: str) -> str:
+    """Return the form in which two names are equal if any file system may take them for one.
+
+    macOS and Windows ignore case, macOS also how an accented letter is composed.
+    """
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFKC", name).casefold())

@@ -1,0 +1,59 @@
+"""A manifest and the models' schemas -> the rows to run, or every problem at once."""
+
+from collections.abc import Callable
+
+from batchgen.errors import ManifestInvalid
+from batchgen.listing import Listing
+from batchgen.manifest import Manifest
+from batchgen.models import Models
+from batchgen.rows import Entry, Place, Problem, Row
+from batchgen.validation import duplicate_id_problem
+
+Report = Callable[[Problem], None]
+
+
+def check(manifest: Manifest, models: Models, listing: Listing, report: Report) -> int:
+    """Read the whole manifest into `listing`; return how many problems there are.
+
+    report: called with each problem, in the order of the file.
+    Raises NoSchema or UsageError where a model's rows cannot be checked at all; ManifestInvalid if
+    the file as a whole cannot be trusted, after reporting why.
+    """
+    found = 0
+    broken = False
+    for problem in manifest.problems:
+        report(problem)
+        found, broken = found + 1, True
+    position = 0
+    for item in manifest.entries(models.properties):
+        if isinstance(item, Problem):
+            problems = [item]
+            broken = broken or item.whole
+            if not item.whole:
+                position += 1
+                lost = Entry(position, item.place, item.row, models.default, {})
+                listing.add_invalid(lost, models.default, problems)
+        else:
+            position = item.position
+            problems = _check_entry(item, models, listing)
+        for problem in problems:
+            report(problem)
+        found += len(problems)
+    if broken:
+        raise ManifestInvalid(manifest.file, found)
+    return found
+
+
+def _check_entry(entry: Entry, models: Models, listing: Listing) -> list[Problem]:
+    checked = models.validator(entry.model).check(entry, default_model=models.default)
+    problems = [] if isinstance(checked, Row) else checked
+    if entry.id is not None:
+        first = listing.claim(entry.id, entry.place.source)
+        if first is not None:
+            place: Place = entry.places.get("id", entry.place)
+            problems = [*problems, duplicate_id_problem(place, entry.id, first)]
+    if problems or not isinstance(checked, Row):
+        listing.add_invalid(entry, entry.model or models.default, problems)
+    else:
+        listing.add(checked)
+    return problems

@@ -1,0 +1,290 @@
+"""batch.db: what happened to every row. One writer; a move and its event are one transaction.
+
+Moves of state use the standard sqlite3 in autocommit mode with transactions of our own;
+sqlite-utils makes the tables and reads them (faults.md, "Where it is written, in order").
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from batchgen.clock import seconds
+from batchgen.errors import StoppedEarly, StorageDamaged
+from batchgen.states import Event, State, after
+from batchgen.storage import COMMITTED, Storage
+
+_FIELDS = (
+    "key, id, name, source, model, input, state, request_id, attempts, price, submitted_at,"
+    " position, error"
+)
+
+
+class CapReached(StoppedEarly):
+    """The next POST could pass --max-cost, so it was not sent."""
+
+
+class IdInUse(StoppedEarly):
+    """The API handed out a request_id that belongs to another row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A row as the engine sees it; `submitted_at` in seconds since the epoch."""
+
+    key: str
+    id: str
+    name: str
+    source: str
+    model: str
+    input: str
+    state: State
+    request_id: str | None
+    attempts: int
+    price: float | None
+    submitted_at: float | None
+    position: int
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A file that a request produced; `path` is relative to the batch folder, None until saved."""
+
+    key: str
+    n: int
+    url: str
+    path: str | None
+
+
+class Journal(Storage):
+    """The moves of rows, one method for each, and what the engine asks."""
+
+    # -- moves ------------------------------------------------------------------------------
+
+    def move(
+        self, key: str, old: State, event: Event, detail: str = "", **columns: str | float | None
+    ) -> None:
+        """Move one row inside a transaction of the caller's; `columns` are set along with it."""
+        new = after(old, event)
+        names = "".join(f", {name} = :{name}" for name in columns)
+        (before,) = self.one(f"SELECT {COMMITTED} FROM requests WHERE key = ?", key) or (0.0,)
+        moved = self.db.execute(
+            f"UPDATE requests SET state = :new{names} WHERE key = :key AND state = :old",
+            {"new": new, "key": key, "old": old, **columns},
+        )
+        if moved.rowcount != 1:
+            raise StorageDamaged(
+                f"{self.path}: row {key} is not {old}, as this run left it. Nothing was lost.",
+                "Something else wrote to the journal. Run the same command again to go on.",
+            )
+        committed, attempts, request_id = self.one(
+            f"SELECT {COMMITTED}, attempts, request_id FROM requests WHERE key = ?", key
+        )
+        self.db.execute(
+            'INSERT INTO events (at, run, key, event, "from", "to", attempt, request_id, detail)'
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (self.now(), self.run, key, event, old, new, attempts, request_id, detail),
+        )
+        self.committed += committed - before
+        self.counts[old] -= 1
+        self.counts[new] += 1
+
+    def intend(
+        self, row: Request, price: float | None, cap: float | None, memory: dict[str, Any]
+    ) -> None:
+        """W1: the next thing that happens is the paid POST. Raises CapReached.
+
+        price: USD reserved for it; None where it is unknown.
+        cap: USD that spent + reserved + unknown may not pass; None is no cap.
+        memory: what must be as durable as the intent, such as the limiter's next time.
+        """
+        if cap is not None and self.committed + (price or 0.0) > cap + 1e-9:
+            raise CapReached(
+                f"The next request costs ${price or 0:.2f} and would pass the limit of ${cap:.2f}"
+                f" (${self.committed:.2f} is spent or reserved). It was not sent.",
+                "Raise --max-cost and run the same command again to go on.",
+            )
+        with self.transaction():
+            now = self.now()
+            self.move(
+                row.key,
+                State.PENDING,
+                Event.SEND,
+                price=price,
+                cost=None,
+                submitted_at=now,
+                completed_at=None,
+                api_status=None,
+                attempts=row.attempts + 1,
+            )
+            self.remember(memory)
+
+    def accepted(self, row: Request, request_id: str, note: str = "") -> None:
+        """W2: the first act once the id is read. Raises IdInUse if it is another row's already."""
+        with self.transaction():
+            if self.one("SELECT 1 FROM requests WHERE request_id = ?", request_id):
+                raise IdInUse(
+                    f"{row.source}: row {row.id!r}: the API gave it {request_id}, which is another"
+                    " row's request. It may have been billed; nothing more is submitted.",
+                    "Look for it in your account before you send it again.",
+                )
+            self.move(row.key, State.SUBMITTING, Event.ACCEPTED, note, request_id=request_id)
+
+    def answered(self, row: Request, event: Event, code: int | None, reason: str) -> None:
+        """Record any other outcome of a POST: RETURNED, REFUSED or LOST.
+
+        row: as it was before the intent.
+        """
+        columns: dict[str, Any] = {}
+        if event is Event.RETURNED:  # nothing was taken, so it counts as no attempt
+            columns = {"submitted_at": None, "attempts": row.attempts}
+        else:
+            columns = {"error_code": code, "error": reason}
+        with self.transaction():
+            self.move(row.key, State.SUBMITTING, event, reason, **columns)
+
+    def done(
+        self, row: Request, api_status: str, urls: Iterable[str], cost: float | None, raw: str
+    ) -> None:
+        """W3: the result and its URLs, before anything is downloaded."""
+        with self.transaction():
+            self.move(
+                row.key,
+                State.SUBMITTED,
+                Event.DONE,
+                completed_at=self.now(),
+                api_status=api_status,
+                cost=cost,
+                result=raw,
+                error=None,
+                error_code=None,
+            )
+            self._set_urls(row.key, urls)
+
+    def fresh_urls(self, row: Request, urls: Iterable[str], raw: str) -> None:
+        """The result was asked for again: its URLs replace those that no longer work."""
+        with self.transaction():
+            self.db.execute("UPDATE requests SET result = ? WHERE key = ?", (raw, row.key))
+            self._set_urls(row.key, urls)
+
+    def _set_urls(self, key: str, urls: Iterable[str]) -> None:
+        for n, url in enumerate(urls, 1):
+            self.db.execute(
+                "INSERT INTO outputs (key, n, url) VALUES (?, ?, ?)"
+                " ON CONFLICT (key, n) DO UPDATE SET url = excluded.url",
+                (key, n, url),
+            )
+
+    def ended(
+        self, row: Request, event: Event, code: int | None, reason: str, **columns: Any
+    ) -> None:
+        """An accepted request ended without a saved output: FAILED or CANCELLED."""
+        with self.transaction():
+            self.move(
+                row.key,
+                self.state(row.key),
+                event,
+                reason,
+                error_code=code,
+                error=reason,
+                **columns,
+            )
+
+    def note(self, row: Request, reason: str) -> None:
+        """Keep why a row is where it is, without moving it."""
+        with self.transaction():
+            self.db.execute("UPDATE requests SET error = ? WHERE key = ?", (reason, row.key))
+
+    def keep_output(self, output: Output, columns: dict[str, Any]) -> None:
+        """Half of W4: one of several files of a request is on disk."""
+        with self.transaction():
+            self._update_output(output, columns)
+
+    def saved(self, row: Request, output: Output, columns: dict[str, Any]) -> None:
+        """W4: the last file of a request is on disk, checked, and so is its name."""
+        with self.transaction():
+            self._update_output(output, columns)
+            self.move(
+                row.key,
+                State.COMPLETED,
+                Event.SAVED,
+                saved_at=self.now(),
+                error=None,
+                error_code=None,
+            )
+
+    def _update_output(self, output: Output, columns: dict[str, Any]) -> None:
+        names = ", ".join(f"{name} = :{name}" for name in columns)
+        self.db.execute(
+            f"UPDATE outputs SET {names} WHERE key = :key AND n = :n",
+            {**columns, "key": output.key, "n": output.n},
+        )
+
+    def retry(self, key: str, detail: str) -> None:
+        """A person asked for this row to be sent again; what it cost so far stays counted."""
+        with self.transaction():
+            (committed,) = self.one(f"SELECT {COMMITTED} FROM requests WHERE key = ?", key)
+            self.move(
+                key,
+                self.state(key),
+                Event.RETRY,
+                detail,
+                request_id=None,
+                cost=None,
+                price=None,
+                earlier_cost=committed,
+            )
+            self.db.execute("DELETE FROM outputs WHERE key = ?", (key,))
+
+    # -- what the engine asks -----------------------------------------------------------------
+
+    def pending(
+        self, after_position: int, models_to_skip: Iterable[str], limit: int = 256
+    ) -> list[Request]:
+        """The next rows to submit, in the order of the manifest."""
+        skip = list(models_to_skip)
+        return self._requests(
+            f"state = 'pending' AND listed = 1 AND position > ?"
+            f" AND model NOT IN ({','.join('?' * len(skip))}) ORDER BY position LIMIT {limit}",
+            after_position,
+            *skip,
+        )
+
+    def pending_models(self) -> list[str]:
+        return [
+            model
+            for (model,) in self.rows(
+                "SELECT DISTINCT model FROM requests WHERE state = 'pending' AND listed = 1"
+            )
+        ]
+
+    def in_state(self, state: State) -> list[Request]:
+        return self._requests("state = ? ORDER BY submitted_at", state)
+
+    def request(self, key: str) -> Request:
+        (found,) = self._requests("key = ?", key)
+        return found
+
+    def _requests(self, where: str, *values: Any) -> list[Request]:
+        found = []
+        for row in self.rows(f"SELECT {_FIELDS} FROM requests WHERE {where}", *values):
+            named = dict(zip(_FIELDS.replace(",", " ").split(), row, strict=True))
+            submitted_at = named.pop("submitted_at")
+            named["state"] = State(named["state"])
+            found.append(Request(**named, submitted_at=submitted_at and seconds(submitted_at)))
+        return found
+
+    def outputs(self, key: str) -> list[Output]:
+        rows = self.db.execute(
+            "SELECT key, n, url, path FROM outputs WHERE key = ? ORDER BY n", (key,)
+        )
+        return [Output(*row) for row in rows]
+
+    def owner(self, path: str) -> str | None:
+        """The key of the row whose file `path` is; None if it is no row's."""
+        found = self.one("SELECT key FROM outputs WHERE path = ?", path)
+        return found[0] if found else None
+
+    def state(self, key: str) -> State:
+        (state,) = self.one("SELECT state FROM requests WHERE key = ?", key)
+        return State(state)

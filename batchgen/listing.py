@@ -1,0 +1,112 @@
+"""The rows of one reading of a manifest, on disk until the whole of it is known to be good.
+
+A run takes this snapshot at its start, so that editing the file meanwhile changes nothing, and a
+million rows need no memory.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from batchgen import identity
+from batchgen.rows import Entry, Problem, Row
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A row as the journal takes it: `input` and `meta` as JSON; `problem` is "" if it has none."""
+
+    key: str
+    position: int
+    source: str
+    id: str | None
+    model: str
+    input: str
+    meta: str
+    problem: str
+
+
+class Listing:
+    """A private temporary database: SQLite spills it to disk and deletes it when it is closed."""
+
+    def __init__(self) -> None:
+        self._db = sqlite3.connect("", isolation_level=None)
+        self._db.executescript(
+            """
+            PRAGMA journal_mode = OFF;
+            PRAGMA synchronous = OFF;
+            CREATE TABLE rows (position INTEGER PRIMARY KEY, base TEXT, n INTEGER, source TEXT,
+                id TEXT, model TEXT, input TEXT, meta TEXT, problem TEXT);
+            CREATE TABLE bases (base TEXT PRIMARY KEY, n INTEGER) WITHOUT ROWID;
+            CREATE TABLE ids (id TEXT PRIMARY KEY, source TEXT) WITHOUT ROWID;
+            BEGIN;
+            """
+        )
+
+    def close(self) -> None:
+        self._db.close()
+
+    def claim(self, id: str, source: str) -> str | None:
+        """Take `id` for the row at `source`; return the source of the row that has it already."""
+        taken: tuple[str] | None = self._db.execute(
+            "SELECT source FROM ids WHERE id = ?", (id,)
+        ).fetchone()
+        if taken is None:
+            self._db.execute("INSERT INTO ids VALUES (?, ?)", (id, source))
+            return None
+        return taken[0]
+
+    def add(self, row: Row) -> None:
+        base = identity.base(row.model, row.input, row.id)
+        input, meta = (json.dumps(value, ensure_ascii=False) for value in (row.input, row.meta))
+        self._add(base, row.position, row.source, row.id, row.model, input, meta, "")
+
+    def add_invalid(self, entry: Entry, model: str, problems: list[Problem]) -> None:
+        """List a row that will not be sent, with the reasons."""
+        reasons = "; ".join(f"{p.field}: {p.what}" if p.field else p.what for p in problems)
+        input, meta, id = _storable(entry.values), _storable(entry.meta), entry.id
+        id = id and id.encode(errors="backslashreplace").decode()
+        base = identity.base(model, {"invalid": input}, id)
+        self._add(base, entry.position, entry.place.source, id, model, input, meta, reasons)
+
+    def _add(
+        self,
+        base: str,
+        position: int,
+        source: str,
+        id: str | None,
+        model: str,
+        input: str,
+        meta: str,
+        problem: str,
+    ) -> None:
+        (n,) = self._db.execute(
+            "INSERT INTO bases VALUES (?, 0) ON CONFLICT DO UPDATE SET n = n + 1 RETURNING n",
+            (base,),
+        ).fetchone()
+        self._db.execute(
+            "INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (position, base, n, source, id, model, input, meta, problem),
+        )
+
+    def __len__(self) -> int:
+        (count,) = self._db.execute("SELECT COUNT(*) FROM rows").fetchone()
+        return int(count)
+
+    def __iter__(self) -> Iterator[Listed]:
+        rows = self._db.execute(
+            "SELECT base, n, position, source, id, model, input, meta, problem FROM rows"
+            " ORDER BY position"
+        )
+        for base, n, *rest in rows:
+            yield Listed(identity.key(base, n), *rest)
+
+
+def _storable(value: object) -> str:
+    """JSON of whatever a broken row held, with half a surrogate pair as an escape."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError):
+        text = json.dumps({"unreadable": repr(value)}, ensure_ascii=False)
+    return text.encode(errors="backslashreplace").decode()

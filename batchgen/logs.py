@@ -1,0 +1,53 @@
+"""Where messages go: batchgen.log gets all of them, stderr what a person should see now."""
+
+import logging
+import sys
+import time
+from pathlib import Path
+
+from tqdm import tqdm
+
+log = logging.getLogger("batchgen")
+
+
+def visible(text: str) -> str:
+    """Return `text` with whatever could steer a terminal shown as an escape."""
+    return "".join(
+        c if c.isprintable() or c in "\n" else c.encode("unicode_escape").decode() for c in text
+    )
+
+
+def say(text: str = "") -> None:
+    """Write a line to stderr, above a progress bar if any; a lost terminal is no matter."""
+    try:
+        tqdm.write(visible(text), file=sys.stderr)
+        sys.stderr.flush()
+    except (OSError, ValueError, UnicodeError):
+        pass
+
+
+class _ToFile(logging.FileHandler):
+    def format(self, record: logging.LogRecord) -> str:
+        return visible(super().format(record))
+
+
+class _ToPerson(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        say(record.getMessage())
+
+
+def set_up(path: Path, *, quiet: bool, verbose: bool) -> None:
+    """path: of the log file. quiet: only what needs a person; verbose: everything."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(mode=0o600)
+    file = _ToFile(path, encoding="utf-8", errors="backslashreplace")
+    formatter = logging.Formatter("%(asctime)sZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
+    formatter.converter = time.gmtime
+    file.setFormatter(formatter)
+    file.setLevel(logging.DEBUG if verbose else logging.INFO)
+    person = _ToPerson()
+    person.setLevel(logging.CRITICAL if quiet else logging.DEBUG if verbose else logging.WARNING)
+    log.handlers[:] = [file, person]
+    log.setLevel(logging.DEBUG)
+    log.propagate = False
+    logging.raiseExceptions = False  # a full disk must not fill the terminal with tracebacks

@@ -1,0 +1,252 @@
+"""Downloads: an output's URL -> a whole, checked, durable file in the batch folder.
+
+Never with the token. `.part` in the same folder, size and first bytes checked, decoded, fsync, a
+name that never replaces another file, fsync of the folder (faults.md, W4).
+"""
+
+import asyncio
+import contextlib
+import errno
+import hashlib
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+import httpx
+from PIL import Image
+
+from batchgen.answers import describe
+from batchgen.api import USER_AGENT
+from batchgen.folder import sync_file, sync_folder
+from batchgen.hosts import MediaHost, why_not
+from batchgen.signatures import ENOUGH, Format, format_of
+
+FILE_LIMIT = 2 << 30  # the official CLI's
+PIXEL_LIMIT = 150_000_000
+HOPS = 3
+TIMEOUT = httpx.Timeout(connect=10, write=30, read=30, pool=None)
+GRACE, SLOWEST = 60.0, 1024  # after a minute a download moves at 1 KiB/s at least, or is given up
+GONE = {HTTPStatus.NOT_FOUND, HTTPStatus.GONE, HTTPStatus.FORBIDDEN}
+
+Image.MAX_IMAGE_PIXELS = None  # we look at the size ourselves before anything is decoded
+
+
+class MediaError(Exception):
+    """A file could not be had. str(error) is for people: without the URL's query."""
+
+
+class MediaUntrusted(MediaError):
+    """The URL is not one that we fetch."""
+
+
+class MediaGone(MediaError):
+    """The host says that there is no such file (any more)."""
+
+
+class MediaBroken(MediaError):
+    """What came is not a whole file of a known kind; another try may do better."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A file in its folder, still under its `.part` name; bytes, width and height counted there."""
+
+    part: Path
+    format: Format
+    bytes: int
+    sha256: str
+    width: int | None
+    height: int | None
+
+
+class Media:
+    """root: the batch folder. hosts: those that the person named besides RunComfy's."""
+
+    def __init__(self, root: Path, hosts: Iterable[MediaHost], use_proxy: bool) -> None:
+        self._root = root
+        self._hosts = tuple(hosts)
+        self._client = httpx.AsyncClient(
+            headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
+            timeout=TIMEOUT,
+            follow_redirects=False,
+            trust_env=use_proxy,
+            limits=httpx.Limits(max_connections=32, max_keepalive_connections=32),
+        )
+
+    async def __aenter__(self) -> "Media":
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        await self._client.aclose()
+
+    def clear_parts(self) -> None:
+        """Remove what runs before this one left half-done; their URLs are in the journal."""
+        for folder in ("images", "videos", "audio"):
+            for part in (self._root / folder).glob(".*.part"):
+                part.unlink(missing_ok=True)
+
+    async def fetch(self, url: str, stem: str) -> Fetched:
+        """Download `url` into a checked `.part` file.
+
+        stem: a name of its own for the part, such as the row's key and the output's number.
+        Raises MediaUntrusted, MediaGone, MediaBroken; OSError where the disk fails.
+        """
+        for _ in range(HOPS + 1):
+            if reason := why_not(url, self._hosts):
+                raise MediaUntrusted(f"the output's URL is not fetched: {reason}")
+            try:
+                outcome = await self._try(url, stem)
+            except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+                raise MediaBroken(f"the download broke off ({describe(error)})") from error
+            if isinstance(outcome, Fetched):
+                return outcome
+            url = outcome
+        raise MediaBroken(f"more than {HOPS} redirects")
+
+    async def _try(self, url: str, stem: str) -> Fetched | str:
+        """Return the file, or the URL that the host redirects to."""
+        async with self._client.stream("GET", url) as response:
+            if response.status_code in (301, 302, 303, 307, 308):
+                return str(response.url.join(response.headers.get("location", "")))
+            if response.status_code in GONE:
+                raise MediaGone(f"the host of the output answered {response.status_code}")
+            if response.status_code != HTTPStatus.OK:
+                raise MediaBroken(f"the host of the output answered {response.status_code}")
+            return await self._receive(response, stem)
+
+    async def _receive(self, response: httpx.Response, stem: str) -> Fetched:
+        chunks = response.aiter_raw(1 << 16)
+        head = b""
+        async for chunk in chunks:
+            head += chunk
+            if len(head) >= ENOUGH:
+                break
+        if not head:
+            raise MediaBroken("the download is empty")
+        found = format_of(head)
+        if found is None:
+            kind = response.headers.get("content-type", "no type")[:60]
+            raise MediaBroken(f"the download is no picture, video or sound ({kind})")
+        folder = self._root / found.folder
+        folder.mkdir(exist_ok=True, mode=0o700)
+        part = folder / f".{stem}.part"
+        try:
+            with part.open("wb") as file:
+                size = await _write(file, head, chunks)
+            expected = response.headers.get("content-length")
+            if expected is not None and expected.isdecimal() and int(expected) != size:
+                raise MediaBroken(f"the download has {size} bytes of {expected}")
+            return await asyncio.to_thread(inspect, part, found)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+
+    async def keep(self, fetched: Fetched, name: str, n: int, taken: Callable[[str], bool]) -> Path:
+        """Give a fetched file its name for good and make that durable. Return its path.
+
+        taken: whether another row of the journal has the file at this relative path.
+        """
+        folder = fetched.part.parent
+        for stem in stems(name, n, fetched.sha256):
+            target = folder / f"{stem}.{fetched.format.extension}"
+            if taken(target.relative_to(self._root).as_posix()):
+                continue
+            if _link(fetched.part, target) or _same(target, fetched):
+                fetched.part.unlink(missing_ok=True)
+                await asyncio.to_thread(sync_folder, folder)
+                return target
+        raise AssertionError("stems() never ends")
+
+
+async def _write(file: BinaryIO, head: bytes, chunks: AsyncIterator[bytes]) -> int:
+    started = time.monotonic()
+    file.write(head)
+    size = len(head)
+    async for chunk in chunks:
+        file.write(chunk)
+        size += len(chunk)
+        if size > FILE_LIMIT:
+            raise MediaBroken(f"the download is larger than {FILE_LIMIT >> 30} GiB")
+        if too_slow(size, time.monotonic() - started):
+            raise MediaBroken("the download is slower than 1 KiB/s")
+    return size
+
+
+def too_slow(size: int, took: float) -> bool:
+    """Whether `size` bytes in `took` seconds is a host that keeps us waiting for ever."""
+    return took > GRACE and size < SLOWEST * took
+
+
+def inspect(part: Path, found: Format) -> Fetched:
+    """Decode, hash and fsync a downloaded file. Blocking: call it off the event loop.
+
+    Raises MediaBroken if it cannot be decoded; OSError where the disk fails.
+    """
+    width = height = None
+    if found.pillow:
+        width, height = decode(part, found)
+    with part.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        size = os.fstat(file.fileno()).st_size
+        sync_file(file.fileno())
+    return Fetched(part, found, size, sha256, width, height)
+
+
+def decode(path: Path, found: Format) -> tuple[int, int]:
+    """Return width and height of a picture that decodes whole. Raises MediaBroken."""
+    try:
+        with Image.open(path, formats=[found.pillow]) as picture:
+            width, height = picture.size
+            if width * height > PIXEL_LIMIT:
+                raise MediaBroken(f"the picture claims {width} x {height} pixels")
+            picture.load()
+    except MediaBroken:
+        raise
+    except Exception as error:  # Pillow's decoders raise whatever they like about broken files
+        raise MediaBroken(f"the picture is damaged ({describe(error)})") from error
+    return width, height
+
+
+def stems(name: str, n: int, sha256: str) -> Iterator[str]:
+    """Yield names for the n-th output (from 1) of a row, the plain one first; it never ends."""
+    plain = name if n == 1 else f"{name}-{n}"
+    yield plain
+    yield f"{plain}.{sha256[:8]}"
+    more = 2
+    while True:
+        yield f"{plain}.{sha256[:8]}.{more}"
+        more += 1
+
+
+def _link(part: Path, target: Path) -> bool:
+    """Give `part` a second name, unless that name is taken: unlike a rename, never replacing."""
+    try:
+        os.link(part, target)
+        return True
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK):
+            raise
+    # exFAT and the like have no links. The folder's lock keeps other runs out meanwhile.
+    if target.exists():
+        return False
+    part.rename(target)
+    return True
+
+
+def _same(target: Path, fetched: Fetched) -> bool:
+    """Whether the file there is this one: a run died between the name and the journal."""
+    with contextlib.suppress(OSError), target.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == fetched.sha256
+    return False

@@ -1,0 +1,54 @@
+"""Plain text: a prompt a line, or a folder with a prompt in each `.txt` file.
+
+Every character counts: a line that begins with `#` or a space is a prompt that begins so. Only
+blank lines, and the line end itself, are no part of a prompt.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from batchgen.readers import Item, Record, Unreadable
+from batchgen.readers.lines import Lines, read_text
+from batchgen.rows import Place, Problem
+
+
+def read_lines(lines: Lines) -> Iterator[Item]:
+    for line in lines:
+        place = Place(lines.file, lines.number)
+        yield from lines.faults()
+        prompt = line.removesuffix("\n").removesuffix("\r")
+        if lines.spoilt(prompt) or not prompt.strip():
+            continue
+        if "\r" in prompt:
+            yield Problem(
+                place,
+                "a carriage return stands inside the line",
+                "Save the file with LF or CRLF line ends.",
+            )
+        else:
+            yield Record(place, prompt)
+
+
+def read_folder(folder: Path, file: str) -> Iterator[Item]:
+    """Read a folder's own `.txt` files in the order of their names; hidden ones are left out.
+
+    The file's name without `.txt` is the id. One line end at the very end is not part of it.
+    """
+    names = [
+        path.name
+        for path in folder.iterdir()
+        if path.suffix.lower() == ".txt" and not path.name.startswith(".")
+    ]
+    for name in sorted(names):
+        shown = f"{file.rstrip('/')}/{name}"
+        try:
+            with (folder / name).open("rb") as stream:
+                text = read_text(stream, shown)
+        except Unreadable as error:
+            yield error.problem
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            yield Problem(Place(shown), f"the file cannot be read: {reason}")
+        else:
+            prompt = text.removesuffix("\n").removesuffix("\r")
+            yield Record(Place(shown, 1), prompt, id=name[: -len(".txt")])

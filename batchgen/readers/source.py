@@ -1,0 +1,102 @@
+"""Where a manifest's bytes are, what form they have, and how people call the file."""
+
+from collections.abc import Iterator
+from contextlib import closing, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from batchgen.errors import UsageError
+from batchgen.readers import Item, json_document, jsons, plain, table, yamls
+from batchgen.readers.document import Document
+from batchgen.readers.lines import Lines, read_text
+
+FORMATS = ("csv", "tsv", "json", "jsonl", "yaml", "text")
+STDIN = "<stdin>"
+
+_SUFFIXES = {name: name for name in FORMATS} | {
+    "tab": "tsv",
+    "ndjson": "jsonl",
+    "yml": "yaml",
+    "txt": "text",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A manifest to read. path: None for standard input. format: of FORMATS, or `folder`."""
+
+    file: str
+    format: str
+    path: Path | None
+    stream: BinaryIO | None = None
+
+    @property
+    def is_document(self) -> bool:
+        """Whether it is read as one piece, and can carry settings."""
+        return self.format in ("json", "yaml")
+
+    def document(self) -> Document:
+        """Raises Unreadable and OSError."""
+        with self._open() as stream:
+            text = read_text(stream, self.file)
+        read = json_document.read_document if self.format == "json" else yamls.read_document
+        return read(text, self.file)
+
+    def items(self) -> Iterator[Item]:
+        """Stream a form that is no document. Raises Unreadable and OSError."""
+        if self.format == "folder" and self.path is not None:
+            yield from plain.read_folder(self.path, self.file)
+            return
+        read = {"csv": table.read_csv, "tsv": table.read_tsv, "jsonl": jsons.read_lines}
+        with self._open() as stream:
+            yield from read.get(self.format, plain.read_lines)(Lines(stream, self.file))
+
+    def _open(self) -> "closing[BinaryIO] | nullcontext[BinaryIO]":
+        if self.path is not None:
+            return closing(self.path.open("rb"))
+        if self.stream is None:
+            raise UsageError("There is no standard input to read the manifest from.")
+        return nullcontext(self.stream)
+
+
+def find(
+    name: str | Path | None,
+    *,
+    format: str | None = None,
+    stream: BinaryIO | None = None,
+    folder: Path | None = None,
+) -> Source:
+    """Return the source that a person named. None and `-` are standard input.
+
+    folder: what a relative name is relative to, if it is not the current folder.
+    Raises UsageError where there is nothing of this name, or its form cannot be told.
+    """
+    if format is not None and format not in _SUFFIXES:
+        raise UsageError(f"{format!r} is not a format.", f"Formats are {', '.join(FORMATS)}.")
+    given = None if format is None else _SUFFIXES[format]
+    if name is None or str(name) == "-":
+        if given is None:
+            raise UsageError(
+                "Standard input has no name that would tell its form.",
+                f"Add --format, one of {', '.join(FORMATS)}.",
+            )
+        return Source(STDIN, given, None, stream)
+    path = Path(name) if folder is None else folder / name
+    file = str(name) if folder is None else str(path)
+    try:
+        is_folder = path.is_dir()
+        found = is_folder or path.exists()
+    except (OSError, ValueError):
+        found = is_folder = False
+    if not found:
+        raise UsageError(f"There is no file {file}.", "Look at the spelling and the folder.")
+    if is_folder:
+        return Source(file, "folder", path)
+    by_name = _SUFFIXES.get(path.suffix.lower().removeprefix("."))
+    if given is None and by_name is None:
+        raise UsageError(
+            f"The name {file} does not tell the file's form.",
+            f"Add --format, one of {', '.join(FORMATS)}.",
+        )
+    return Source(file, given or by_name or "", path)

@@ -1,0 +1,102 @@
+"""receipts.log: every request_id that the API gave us, one line each, fsynced.
+
+It stands beside the journal so that a full disk, a deleted journal or an old backup cannot lose a
+paid request. Room is taken ahead, so that a line can be written when the disk is full.
+"""
+
+import contextlib
+import os
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from batchgen.folder import sync_file
+
+AHEAD = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """attempt: counts from 1; `request_id` is what the attempt-th POST of row `key` was given."""
+
+    key: str
+    attempt: int
+    request_id: str
+    at: str
+
+    def line(self) -> bytes:
+        words = f"{self.key} {self.attempt} {self.request_id} {self.at}"
+        return f"{words} {zlib.crc32(words.encode()):08x}\n".encode()
+
+
+def parse(line: bytes) -> Receipt | None:
+    """Return the receipt on `line`; None if it is torn: a power cut may halve the last one."""
+    try:
+        words, _, checksum = line.decode("ascii").rpartition(" ")
+        key, attempt, request_id, at = words.split(" ")
+        whole = int(checksum, 16) == zlib.crc32(words.encode())
+        return Receipt(key, int(attempt), request_id, at) if whole else None
+    except ValueError:
+        return None
+
+
+class Receipts:
+    """Open receipts.log for appending. Raises OSError where that is impossible."""
+
+    def __init__(self, path: Path) -> None:
+        self._handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        self._room = os.fstat(self._handle).st_size
+        self.end = self._find_end()
+        self._make_room()
+
+    def __enter__(self) -> "Receipts":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        os.close(self._handle)
+
+    def _find_end(self) -> int:
+        """The room taken ahead is zero bytes; the last other byte ends the last line."""
+        end = self._room
+        while end > 0:
+            start = max(0, end - AHEAD)
+            block = os.pread(self._handle, end - start, start).rstrip(b"\0")
+            if block:
+                return start + len(block)
+            end = start
+        return 0
+
+    def _make_room(self) -> None:
+        if self._room - self.end < AHEAD // 2:
+            os.pwrite(self._handle, bytes(AHEAD), self._room)
+            sync_file(self._handle)
+            self._room += AHEAD
+
+    def append(self, receipt: Receipt) -> None:
+        """Write one line and make it durable."""
+        # A torn last line must not swallow this one.
+        line = receipt.line() if self._ends_whole() else b"\n" + receipt.line()
+        os.pwrite(self._handle, line, self.end)
+        sync_file(self._handle)
+        self.end += len(line)
+        # On a full disk the line is safe all the same, and the next start says so.
+        with contextlib.suppress(OSError):
+            self._make_room()
+
+    def _ends_whole(self) -> bool:
+        return self.end == 0 or os.pread(self._handle, 1, self.end - 1) == b"\n"
+
+    def since(self, offset: int) -> Iterator[Receipt]:
+        """Yield the receipts that stand after byte `offset`, skipping torn lines."""
+        with open(self._handle, "rb", closefd=False) as file:
+            file.seek(min(offset, self.end))
+            for line in file:
+                if found := parse(line.strip(b"\n\0")):
+                    yield found

@@ -1,0 +1,27 @@
+"""The Retry-After header: seconds, or a date."""
+
+from email.utils import parsedate_to_datetime
+
+SHORTEST, LONGEST = 1.0, 3600.0
+
+
+def seconds_to_wait(header: str | None, now: float) -> float | None:
+    """Return the seconds that a Retry-After header asks for, clamped to 1 s … 1 h.
+
+    header: `"120"` or an HTTP date (RFC 9110, 10.2.3); None when there was none.
+    now: seconds since the epoch.
+
+    Returns None for no header and for one that is neither.
+    """
+    if header is None:
+        return None
+    try:
+        seconds = float(header)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(header).timestamp() - now
+        except (ValueError, OverflowError):
+            return None
+    if seconds != seconds:  # "nan" is a float to Python
+        return None
+    return min(max(seconds, SHORTEST), LONGEST)

@@ -1,0 +1,13 @@
+"""`python -m batchgen.sandbox`."""
+
+import sys
+
+from batchgen.errors import BatchgenError
+from batchgen.sandbox.command import sandbox
+
+if __name__ == "__main__":
+    try:
+        sandbox(prog_name="python -m batchgen.sandbox")
+    except BatchgenError as error:
+        print(f"{error.what}\n{error.remedy}".rstrip(), file=sys.stderr)
+        sys.exit(error.exit_code)

@@ -1,0 +1,121 @@
+"""The models the sandbox serves: their schemas, and whether an input fits one.
+
+A schema file is an object `{"model_id", "input", "output", ...}`. Schemas in the live catalogue
+are not strict JSON Schema (`type: "float"`, `format: "image_uri"`, a `validations` keyword); what
+has no standard meaning is not checked.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+
+import batchgen
+
+KNOWN_TYPES = {"string", "integer", "number", "boolean", "object", "array", "null"}
+DEFAULT_MODEL = Path("ideogram") / "ideogram-v2" / "generate.json"
+MISSING = re.compile(r"^'(.*)' is a required property")
+
+
+def standard(schema: Any) -> Any:
+    """A copy of a schema in which every `type` is one that JSON Schema knows."""
+    if isinstance(schema, list):
+        return [standard(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    result = {name: standard(part) for name, part in schema.items()}
+    kind = result.get("type")
+    if kind == "float":
+        result["type"] = "number"
+    elif isinstance(kind, str) and kind not in KNOWN_TYPES:
+        del result["type"]
+    return result
+
+
+@dataclass(frozen=True)
+class Model:
+    """described: the schema file as it is. validator: None accepts any object."""
+
+    id: str
+    described: dict[str, Any]
+    validator: Draft202012Validator | None
+
+    @property
+    def kind(self) -> str:
+        """`image`, `video` or `audio`, judged by the id."""
+        last = self.id.rpartition("/")[2].lower()
+        if "video" in last and not last.endswith("image"):
+            return "video"
+        if any(word in self.id.lower() for word in ("audio", "music", "speech")):
+            return "audio"
+        return "image"
+
+    def problems(self, given: dict[str, Any]) -> list[dict[str, Any]]:
+        """What keeps an input from being accepted, in the form of a 422's `detail`."""
+        if self.validator is None or self.validator.is_valid(given):
+            return []
+        errors = sorted(
+            self.validator.iter_errors(given), key=lambda error: list(map(str, error.path))
+        )
+        return [problem(error) for error in errors]
+
+    def shown(self, price: float) -> dict[str, Any]:
+        """The catalogue's entry; price in USD per request."""
+        return {
+            "model_id": self.id,
+            "display_name": self.described.get("display_name", self.id),
+            "categories": self.described.get("categories", [f"{self.kind}-generation"]),
+            "base_price_usd": price,
+            "price_unit": "request",
+            "pricing_note": "Pretend money: this is the sandbox.",
+            "input": self.described.get("input"),
+            "output": self.described.get("output"),
+        }
+
+
+def problem(error: ValidationError) -> dict[str, Any]:
+    """One entry of a 422's `detail`: `{loc, msg, type}`."""
+    place = ["body", *error.absolute_path]
+    kind = str(error.validator)
+    if kind == "required" and (found := MISSING.match(error.message)):
+        return {"loc": [*place, found[1]], "msg": "Field required", "type": "missing"}
+    if kind == "type":
+        kind = f"{error.validator_value}_type"
+    return {"loc": place, "msg": error.message, "type": kind}
+
+
+def load(file: Path) -> Model:
+    described = json.loads(file.read_text(encoding="utf-8"))
+    schema = described.get("input")
+    validator = None if schema is None else Draft202012Validator(standard(schema))
+    return Model(described["model_id"], described, validator)
+
+
+def bundled() -> Path | None:
+    """The schema of the default model: inside the installed package, or beside it in a checkout."""
+    package = Path(batchgen.__file__).parent
+    for folder in (package / "schemas", package.parent / "schemas"):
+        if (folder / DEFAULT_MODEL).is_file():
+            return folder / DEFAULT_MODEL
+    return None
+
+
+class Catalogue:
+    """files: schemas beside the bundled one. any_model: serve every id, unchecked."""
+
+    def __init__(self, files: tuple[Path, ...]) -> None:
+        default = bundled()
+        found = [load(file) for file in ([default] if default else []) + list(files)]
+        self.models = {model.id: model for model in found}
+
+    def find(self, model_id: str, *, any_model: bool) -> Model | None:
+        """The model of this id; with any_model one is made up where there is none."""
+        if any_model:
+            return Model(
+                model_id, self.models[model_id].described if model_id in self.models else {}, None
+            )
+        return self.models.get(model_id)

@@ -1,0 +1,87 @@
+"""The control endpoints, `/_sandbox/...`: what arrived, what was billed, and what is to go wrong.
+
+They are outside /v1, need no token, and belong to tests; `control.py` is their client.
+"""
+
+import time
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from batchgen.sandbox.faults import hook
+from batchgen.sandbox.polls import state
+from batchgen.sandbox.site import Site
+
+COUNTED = ("polls", "media", "media_with_token", "throttled", "dropped")
+
+
+def ledger(site: Site) -> list[dict[str, Any]]:
+    """Every accepted request in order, with its state, and whether it is billed."""
+    now = time.time()
+    site.settle(now)
+    return [
+        row._asdict() | {"state": state(row, now), "billed": row.cancelled_at is None}
+        for row in site.store.rows()
+    ]
+
+
+def counts(site: Site) -> dict[str, Any]:
+    """posts, by_answer: POSTs that arrived whole; by_status: the accepted requests' states.
+
+    posts, accepted, billed_usd and the two tables are kept with the folder; the other numbers
+    are of this process.
+    """
+    now = time.time()
+    site.settle(now)
+    return {
+        "posts": site.store.posts,
+        "accepted": site.store.accepted,
+        "billed_usd": round(site.store.billed, 6),
+        "by_status": site.store.states(now),
+        "by_answer": site.store.answers(),
+        **{name: site.counts[name] for name in COUNTED},
+    }
+
+
+def application(site: Site) -> Starlette:
+    async def get_ledger(request: Request) -> JSONResponse:
+        return JSONResponse(ledger(site))
+
+    async def get_counts(request: Request) -> JSONResponse:
+        return JSONResponse(counts(site))
+
+    async def get_log(request: Request) -> JSONResponse:
+        return JSONResponse(site.store.log())
+
+    async def reset(request: Request) -> JSONResponse:
+        site.reset()
+        return JSONResponse({})
+
+    async def add_fault(request: Request) -> JSONResponse:
+        asked = await request.json()
+        try:
+            site.book.hooks.append(hook(asked.pop("fault"), **asked))
+        except (KeyError, TypeError, ValueError) as wrong:
+            return JSONResponse({"error": str(wrong)}, 400)
+        return JSONResponse({})
+
+    async def set_options(request: Request) -> JSONResponse:
+        try:
+            site.change(await request.json())
+        except ValueError as wrong:
+            return JSONResponse({"error": str(wrong)}, 400)
+        return JSONResponse(site.options.shown())
+
+    return Starlette(
+        routes=[
+            Route("/_sandbox/ledger", get_ledger),
+            Route("/_sandbox/counts", get_counts),
+            Route("/_sandbox/log", get_log, methods=["GET", "POST"]),
+            Route("/_sandbox/reset", reset, methods=["POST"]),
+            Route("/_sandbox/faults", add_fault, methods=["POST"]),
+            Route("/_sandbox/options", set_options, methods=["POST"]),
+        ]
+    )

@@ -1,0 +1,235 @@
+"""Which fault applies to a call: by a control hook, by a marker in the prompt, or by dice. Pure.
+
+A marker is `[[name]]` or `[[name:value]]` anywhere in the prompt. Where the fault takes no value
+of its own, the value is a number: so many calls of that row meet the fault, then it is over.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from batchgen.sandbox.refusals import REFUSALS
+
+OPERATIONS = ("submit", "status", "result", "cancel", "media", "model", "balance")
+SUBMIT = ("submit",)
+POLL = ("status", "result")
+MEDIA = ("media",)
+# Not calls but decisions about one request: how long it takes, and what comes of it.
+PACE = ("pace",)
+OUTCOME = ("outcome",)
+
+SERVER_ERRORS = ("500", "502", "503", "504")
+# Billed, and then the answer goes wrong.
+ACCEPTED_FIRST = frozenset(
+    {*SERVER_ERRORS, "lost", "lost-rst", "silent", "html-200", "empty-200", "big-answer"}
+    | {"cut-after-id", "cut-before-id", "id-beside-error", "no-id", "id-in-urls-only", "same-id"}
+)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """stages: where it strikes unasked. value: what it uses when it is given none.
+
+    takes_value: whether a marker's value is the fault's own, not a number of times.
+    anywhere: whether a hook may put it on any operation.
+    """
+
+    stages: tuple[str, ...]
+    value: Any = None
+    takes_value: bool = False
+    anywhere: bool = False
+
+
+def _table() -> dict[str, Fault]:
+    plain = ("hangup", "drop", "302", "307", *REFUSALS, *sorted(ACCEPTED_FIRST))
+    table = {name: Fault(SUBMIT, anywhere=True) for name in plain}
+    table |= {
+        "404001": Fault(POLL, anywhere=True),
+        "refuse-5xx": Fault(SUBMIT, 503, takes_value=True, anywhere=True),
+        "status": Fault(SUBMIT, 418, takes_value=True, anywhere=True),
+        "error-in-200": Fault(SUBMIT, 400002, takes_value=True, anywhere=True),
+        "429": Fault(SUBMIT, "1", takes_value=True, anywhere=True),
+        "big-answer": Fault(SUBMIT, "id-first", takes_value=True, anywhere=True),
+        "slow": Fault(PACE, 5.0, takes_value=True),
+    }
+    polls = ("500", "401", "404", "429", "garbage", "html", "empty", "drop", "rst", "silent")
+    table |= {f"poll-{what}": Fault(POLL) for what in (*polls, "cut", "other-id")}
+    table |= {
+        name: Fault(POLL) for name in ("pending-words", "back-to-queue", "upper-case", "succeeded")
+    }
+    table["poll-429"] = Fault(POLL, "1")
+    table["odd-word"] = Fault(POLL, "warming_up", takes_value=True)
+    table |= {
+        "failed": Fault(OUTCOME, "generation failed", takes_value=True),
+        "failed-in-200": Fault(OUTCOME, 500001, takes_value=True),
+        "cost": Fault(OUTCOME, {"amount": 0.03, "currency": "USD"}, takes_value=True),
+        "media-other-host": Fault(OUTCOME, "https://evil.example/x.png", takes_value=True),
+    }
+    outcomes = ("canceled", "empty-result", "null-output", "bare-url", "bare-list", "no-cost")
+    table |= {name: Fault(OUTCOME) for name in (*outcomes, "number-cost")}
+    media: tuple[str, ...] = (
+        "404",
+        "500",
+        "html",
+        "json",
+        "empty",
+        "short",
+        "stall",
+        "slow",
+        "endless",
+        "gzip-bomb",
+    )
+    media += (
+        "truncated",
+        "corrupt",
+        "redirect-loop",
+        "wrong-type",
+        "huge-pixels",
+        "expired",
+        "drop",
+    )
+    table |= {f"media-{what}": Fault(MEDIA) for what in media}
+    table["media-redirect"] = Fault(MEDIA, takes_value=True)
+    return table
+
+
+FAULTS: dict[str, Fault] = _table()
+
+
+class Applied(NamedTuple):
+    """A fault that strikes now, with its value."""
+
+    name: str
+    value: Any
+
+
+@dataclass
+class Hook:
+    """A fault set from outside: for `left` calls (None: until reset) whose prompt has `match`."""
+
+    name: str
+    stages: tuple[str, ...]
+    left: int | None = 1
+    match: str | None = None
+    value: Any = None
+
+
+def hook(
+    name: str,
+    times: int | None = 1,
+    on: str | None = None,
+    match: str | None = None,
+    value: Any = None,
+) -> Hook:
+    """Make a hook from what a test asked for.
+
+    on: one of OPERATIONS; None leaves the fault where it belongs.
+
+    Raises ValueError for an unknown name, or one that cannot strike there.
+    """
+    if name not in FAULTS:
+        raise ValueError(f"no such fault: {name}; there are {', '.join(FAULTS)}")
+    fault = FAULTS[name]
+    stages = fault.stages
+    if on is not None and on not in OPERATIONS:
+        raise ValueError(f"no such operation: {on}; there are {', '.join(OPERATIONS)}")
+    if on is not None and (fault.anywhere or on in stages):
+        stages = (on,)
+    elif on is not None and stages in (SUBMIT, MEDIA, POLL):
+        raise ValueError(f"{name} cannot strike on {on}")
+    return Hook(name, stages, times, match, fault.value if value is None else value)
+
+
+# Lazy, and the last of several brackets closes: `[[status:[402, "x"]]]`.
+MARKER = re.compile(r"\[\[([a-z0-9-]+)(?::(.*?))?\]\](?!\])", re.DOTALL)
+
+
+def markers(text: str) -> Iterator[tuple[str, Any]]:
+    """The faults that a prompt asks for, with their values: JSON where it is JSON, else text."""
+    for match in MARKER.finditer(text):
+        name, value = match.groups()
+        if name in FAULTS:
+            try:
+                yield name, None if value is None else json.loads(value)
+            except ValueError:
+                yield name, value
+
+
+def roll(seed: int, *of: object) -> float:
+    """A number in [0, 1) that is always the same for the same seed and subject."""
+    subject = "|".join(map(str, (seed, *of)))
+    return int.from_bytes(hashlib.sha256(subject.encode()).digest()[:7], "big") / 2**56
+
+
+class Book:
+    """All faults that are under way.
+
+    The dice depend on seed, input and how often it was asked, not on the order in which calls
+    arrive: a run with sixteen workers meets the same trouble as a run with one.
+    """
+
+    def __init__(self, dice: dict[str, float], seed: int) -> None:
+        self.dice = dice
+        self.seed = seed
+        self.hooks: list[Hook] = []
+        self.heads = 0
+
+    def at_head(self, operation: str) -> bool:
+        """Whether this call is to be dropped before its body is read: only `drop` does that."""
+        if self.hooks and self._hooked(operation, None):
+            return True
+        if "drop" not in self.dice or operation not in FAULTS["drop"].stages:
+            return False
+        self.heads += 1
+        return roll(self.seed, "drop", self.heads) < self.dice["drop"]
+
+    def pick(self, stage: str, text: str, key: str, nth: Callable[[], int]) -> Applied | None:
+        """The fault that strikes a call, if any.
+
+        stage: an operation, or "pace" or "outcome".
+        text: the prompt. key: what the dice are thrown for, the hash of the input.
+        nth: tells how many such calls there were before; called once, and only if it matters.
+        """
+        if self.hooks and (found := self._hooked(stage, text)):
+            return found
+        if not self.dice and "[[" not in text:
+            return None
+        before = nth()
+        return self._marked(stage, text, before) or self._rolled(stage, key, before)
+
+    def _hooked(self, stage: str, text: str | None) -> Applied | None:
+        """text: the prompt; None while only the head of the call was read."""
+        for entry in self.hooks:
+            early = entry.name == "drop" and entry.match is None
+            if stage not in entry.stages or early != (text is None):
+                continue
+            if entry.match is not None and entry.match not in (text or ""):
+                continue
+            if entry.left is not None:
+                entry.left -= 1
+                if entry.left <= 0:
+                    self.hooks.remove(entry)
+            return Applied(entry.name, entry.value)
+        return None
+
+    def _marked(self, stage: str, text: str, before: int) -> Applied | None:
+        for name, value in markers(text):
+            fault = FAULTS[name]
+            if stage not in fault.stages:
+                continue
+            if fault.takes_value:
+                return Applied(name, fault.value if value is None else value)
+            if not isinstance(value, int) or before < value:
+                return Applied(name, fault.value)
+        return None
+
+    def _rolled(self, stage: str, key: str, before: int) -> Applied | None:
+        for name, probability in self.dice.items():
+            if stage not in FAULTS[name].stages or name == "drop":
+                continue
+            if roll(self.seed, name, key, before) < probability:
+                return Applied(name, FAULTS[name].value)
+        return None

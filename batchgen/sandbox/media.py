@@ -1,0 +1,130 @@
+"""The files behind a request's URLs: what they are called, and what bytes they have."""
+
+import io
+import json
+import math
+import struct
+import wave
+import zlib
+from collections import OrderedDict
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from batchgen.sandbox.pictures import draw, encode
+
+CACHE_BYTES = 64 * 2**20
+COUNTS = ("num_images", "number_of_images", "n")
+
+
+class Form(NamedTuple):
+    """Pillow's name for a format (empty where Pillow has no part in it), extension, media type."""
+
+    pillow: str
+    extension: str
+    type: bytes
+
+
+PNG = Form("PNG", "png", b"image/png")
+JPEG = Form("JPEG", "jpg", b"image/jpeg")
+IMAGES = {"jpeg": JPEG, "jpg": JPEG, "webp": Form("WEBP", "webp", b"image/webp")}
+FORMS = {"video": Form("", "mp4", b"video/mp4"), "audio": Form("", "wav", b"audio/wav")}
+
+
+def form(kind: str, given: dict[str, Any]) -> Form:
+    """kind: image, video or audio; an image's format may be chosen by the input."""
+    if kind != "image":
+        return FORMS[kind]
+    return IMAGES.get(str(given.get("output_format", "")).lower(), PNG)
+
+
+def how_many(given: dict[str, Any]) -> int:
+    """How many outputs an input asks for, 1 to 16."""
+    for name in COUNTS:
+        try:
+            return min(max(int(given[name]), 1), 16)
+        except (KeyError, TypeError, ValueError):
+            continue
+    return 1
+
+
+def prompt_of(given: dict[str, Any]) -> str:
+    """All texts of an input as one; the field has another name in every other model."""
+    first = given.get("prompt")
+    texts = [first] if isinstance(first, str) else []
+    texts += [value for name, value in given.items() if isinstance(value, str) and name != "prompt"]
+    return "\n".join(texts)
+
+
+def box(name: bytes, *parts: bytes) -> bytes:
+    """An MP4 box."""
+    content = b"".join(parts)
+    return struct.pack(">I4s", 8 + len(content), name) + content
+
+
+def mp4(seed: int) -> bytes:
+    """The least that says it is an MP4: a file type, a movie header without tracks, some data."""
+    header = struct.pack(">IIIIIIH10x", 0, 0, 0, 1000, 1000, 0x10000, 0x100)
+    header += struct.pack(">9I24xI", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000, 1)
+    kind = struct.pack(">4sI4s4s", b"isom", 512, b"isom", b"mp41")
+    data = struct.pack(">I", seed) * 64
+    return box(b"ftyp", kind) + box(b"moov", box(b"mvhd", header)) + box(b"mdat", data)
+
+
+def wav(seed: int) -> bytes:
+    """A quarter of a second of a tone that depends on the seed; 8 kHz, 8 bit, mono."""
+    pitch = 220 + seed % 660
+    samples = bytes(round(128 + 90 * math.sin(math.tau * pitch * i / 8000)) for i in range(2000))
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setparams((1, 1, 8000, 0, "NONE", ""))
+        file.writeframes(samples)
+    return buffer.getvalue()
+
+
+@lru_cache(maxsize=1)
+def padding(size: int) -> bytes:
+    """A PNG chunk of `size` zeros that every reader skips: ancillary, private, safe to copy."""
+    body = b"paDd" + bytes(size)
+    return struct.pack(">I", size) + body + struct.pack(">I", zlib.crc32(body))
+
+
+END_CHUNK = 12  # IEND: length, name, checksum
+
+
+def padded(png: bytes, least: int) -> bytes:
+    """A PNG of at least `least` bytes; only the padding lets it grow."""
+    if len(png) >= least:
+        return png
+    return png[:-END_CHUNK] + padding(least) + png[-END_CHUNK:]
+
+
+class Gallery:
+    """Makes files and keeps the latest, up to CACHE_BYTES of them; for the event loop alone."""
+
+    def __init__(self) -> None:
+        self.kept: OrderedDict[tuple[Any, ...], bytes] = OrderedDict()
+        self.size = 0
+
+    def find(self, key: tuple[Any, ...]) -> bytes | None:
+        if found := self.kept.get(key):
+            self.kept.move_to_end(key)
+        return found
+
+    def keep(self, key: tuple[Any, ...], content: bytes) -> None:
+        if key in self.kept:
+            return
+        self.kept[key] = content
+        self.size += len(content)
+        while self.size > CACHE_BYTES:
+            self.size -= len(self.kept.popitem(last=False)[1])
+
+
+def make(form: Form, canonical: str, n: int, longer: int) -> bytes:
+    """The n-th file for an input. canonical: its JSON. longer: a picture's longer side, pixels."""
+    seed = zlib.crc32(f"{canonical}|{n}".encode("utf-8", "replace"))
+    if form.extension == "mp4":
+        return mp4(seed)
+    if form.extension == "wav":
+        return wav(seed)
+    given = json.loads(canonical)
+    return encode(draw(given, prompt_of(given), n, longer), form.pillow)

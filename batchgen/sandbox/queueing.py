@@ -1,0 +1,84 @@
+"""The queue of the pretend service: N places, first come first served. Values in, values out.
+
+Nothing runs in the background: a request's start and end follow from when it came, how long it
+takes and when a place was free, so they are worked out at the next question, however late that is.
+"""
+
+import heapq
+from bisect import bisect_left, insort
+from collections import deque
+from typing import NamedTuple
+
+
+class Waiting(NamedTuple):
+    """A request in the queue; seconds: how long it will take once it has a place."""
+
+    ticket: int
+    request_id: str
+    accepted_at: float
+    seconds: float
+
+
+class Started(NamedTuple):
+    """A request that has had a place since `started_at`; times are Unix seconds."""
+
+    request_id: str
+    started_at: float
+    finish_at: float
+
+
+class Queue:
+    """slots: the number of places. busy: the ends of requests that may still hold one."""
+
+    def __init__(self, slots: int, busy: list[float] | None = None) -> None:
+        self.free_at = [0.0] * slots
+        for finish in busy or []:
+            heapq.heappushpop(self.free_at, finish)
+        self.waiting: deque[Waiting] = deque()
+        self.tickets: dict[str, int] = {}
+        # Tickets that were cancelled and not reached yet, in order, so that the place of those
+        # behind them costs two bisections and not a walk.
+        self.left: list[int] = []
+        self.issued = 0
+
+    def add(self, request_id: str, accepted_at: float, seconds: float) -> None:
+        self.waiting.append(Waiting(self.issued, request_id, accepted_at, seconds))
+        self.tickets[request_id] = self.issued
+        self.issued += 1
+
+    def advance(self, now: float) -> list[Started]:
+        """Give places to all whose turn came by `now`, and return them."""
+        started = []
+        while self.waiting:
+            head = self.waiting[0]
+            if self.left and self.left[0] == head.ticket:
+                self.left.pop(0)
+                self.waiting.popleft()
+                continue
+            start = max(head.accepted_at, self.free_at[0])
+            if start > now:
+                break
+            self.waiting.popleft()
+            del self.tickets[head.request_id]
+            heapq.heapreplace(self.free_at, start + head.seconds)
+            started.append(Started(head.request_id, start, start + head.seconds))
+        return started
+
+    def cancel(self, request_id: str) -> bool:
+        """Take a request out; False if it is not in the queue (any more)."""
+        ticket = self.tickets.pop(request_id, None)
+        if ticket is None:
+            return False
+        insort(self.left, ticket)
+        return True
+
+    def position(self, request_id: str) -> int:
+        """How many requests are before this one, which is in the queue; 0 is next."""
+        ticket = self.tickets[request_id]
+        return ticket - self.waiting[0].ticket - bisect_left(self.left, ticket)
+
+    def resize(self, slots: int, now: float) -> None:
+        """Change the number of places; those taken away are the ones that are free soonest."""
+        more = slots - len(self.free_at)
+        self.free_at = heapq.nlargest(slots, self.free_at + [now] * max(more, 0))
+        heapq.heapify(self.free_at)

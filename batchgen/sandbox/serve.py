@@ -1,0 +1,136 @@
+"""One process, one event loop, two servers: the API's origin and the media's."""
+
+import asyncio
+import fcntl
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from batchgen.errors import ServiceUnreachable, StoppedEarly
+from batchgen.sandbox.options import Options
+from batchgen.sandbox.origins import Api, Media
+from batchgen.sandbox.site import Site
+from batchgen.sandbox.wire import Connection
+
+LOOPBACK = "127.0.0.1"
+LOCK_WITHIN = 10.0  # seconds a predecessor gets to die
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, without its hands on the signals: there are two of them here."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+    def leave(self) -> None:
+        """Stop now, whoever is still connected."""
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        self.should_exit = self.force_exit = True
+
+
+def listen(port: int) -> socket.socket:
+    """A listening socket on the loopback. Raises ServiceUnreachable if the port is taken."""
+    # The protocol is named because asyncio sets TCP_NODELAY only where it is, and an answer's head
+    # and body are two writes: without it each waits 40 ms for the other side's delayed ACK.
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((LOOPBACK, port))
+    except OSError as wrong:
+        sock.close()
+        raise ServiceUnreachable(
+            f"The sandbox cannot listen on port {port}: {wrong.strerror}.", "Choose another --port."
+        ) from wrong
+    sock.listen(2048)
+    return sock
+
+
+def lock(folder: Path) -> int:
+    """Take the folder for this process, and return the descriptor that holds it.
+
+    Raises StoppedEarly if another sandbox keeps it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    held = os.open(folder / "sandbox.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    end = time.monotonic() + LOCK_WITHIN
+    while True:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if time.monotonic() > end:
+                os.close(held)
+                raise StoppedEarly(
+                    f"{folder} is in use by another sandbox.",
+                    "Stop that one, or take another folder.",
+                ) from None
+            time.sleep(0.05)
+        else:
+            return held
+
+
+def serve(options: Options) -> None:
+    """Serve until a signal, or until standard input ends if the options say so."""
+    if options.exit_with_stdin:
+        # A terminal's Ctrl-C or hang-up reaches the whole process group; the parent decides.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    held = None if options.folder is None else lock(options.folder)
+    api, media = listen(options.port), listen(options.media_port)
+    site = Site(options)
+    site.base_url = f"http://{LOOPBACK}:{api.getsockname()[1]}/v1"
+    site.media_host = f"{LOOPBACK}:{media.getsockname()[1]}"
+    try:
+        asyncio.run(run(site, api, media))
+    finally:
+        site.store.close()
+        if held is not None:
+            os.close(held)
+
+
+def make_server(app: Any, options: Options) -> Server:
+    return Server(
+        uvicorn.Config(
+            app, http=Connection, ws="none", lifespan="off", log_config=None, log_level="error",
+            access_log=False, proxy_headers=False, server_header=False,
+            timeout_keep_alive=options.idle_seconds,  # type: ignore[arg-type]  # goes to call_later
+            timeout_graceful_shutdown=1,
+        )
+    )  # fmt: skip
+
+
+async def run(site: Site, api: socket.socket, media: socket.socket) -> None:
+    servers = [make_server(Api(site), site.options), make_server(Media(site), site.options)]
+    loop = asyncio.get_running_loop()
+
+    def leave() -> None:
+        for server in servers:
+            server.leave()
+
+    loop.add_signal_handler(signal.SIGTERM, leave)
+    if site.options.exit_with_stdin:
+        threading.Thread(target=watch_stdin, args=(loop, leave), daemon=True).start()
+    else:
+        loop.add_signal_handler(signal.SIGINT, leave)
+    # Both sockets listen already: whoever reads this may connect at once.
+    address = {"base_url": site.base_url, "media_host": site.media_host, "pid": os.getpid()}
+    print(json.dumps(address), flush=True)
+    await asyncio.gather(servers[0].serve([api]), servers[1].serve([media]))
+
+
+def watch_stdin(loop: asyncio.AbstractEventLoop, leave: Any) -> None:
+    """Call `leave` when nobody holds the other end of standard input any more."""
+    # os.read and not sys.stdin: a thread inside the latter's lock would spoil the shutdown.
+    while os.read(0, 4096):
+        pass
+    loop.call_soon_threadsafe(leave)

@@ -1,0 +1,124 @@
+"""One HTTP call as a handler sees it, down to the socket where a fault needs that."""
+
+import asyncio
+import json
+import socket
+import struct
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Header = tuple[bytes, bytes]
+
+JSON = b"application/json"
+HTML = b"text/html; charset=utf-8"
+LARGEST_BODY = 8 * 2**20
+
+
+class ClientGone(Exception):
+    """The client left before its request was whole."""
+
+
+class BodyTooLarge(Exception):
+    """More than LARGEST_BODY bytes were sent."""
+
+
+class Connection(HttpToolsProtocol):
+    """uvicorn's protocol, which also hands each request the transport it came by."""
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["state"]["transport"] = self.transport
+
+
+class Call:
+    """A request and the means to answer it, properly or not."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.scope = scope
+        self.receive = receive
+        self.send = send
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.query: str = scope["query_string"].decode("latin-1")
+
+    def header(self, name: bytes) -> bytes | None:
+        """A header's value; name in lower case."""
+        for key, value in self.scope["headers"]:
+            if key == name:
+                return bytes(value)
+        return None
+
+    async def body(self) -> bytes:
+        """Read the whole body. Raises ClientGone or BodyTooLarge."""
+        parts = bytearray()
+        while True:
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            parts += message.get("body", b"")
+            if len(parts) > LARGEST_BODY:
+                raise BodyTooLarge
+            if not message.get("more_body", False):
+                return bytes(parts)
+
+    async def begin(
+        self, status: int, *headers: Header, length: int | None = None, kind: bytes = JSON
+    ) -> None:
+        """Send the head of the answer; length None means chunks."""
+        fields = [(b"content-type", kind), *headers]
+        if length is not None:
+            fields.append((b"content-length", b"%d" % length))
+        await self.send({"type": "http.response.start", "status": status, "headers": fields})
+
+    async def write(self, part: bytes, *, more: bool = True) -> None:
+        await self.send({"type": "http.response.body", "body": part, "more_body": more})
+
+    async def answer(
+        self, status: int, body: bytes = b"", *headers: Header, kind: bytes = JSON
+    ) -> None:
+        await self.begin(status, *headers, length=len(body), kind=kind)
+        await self.write(body, more=False)
+
+    async def json(self, status: int, value: Any, *headers: Header) -> None:
+        await self.answer(status, json.dumps(value, separators=(",", ":")).encode(), *headers)
+
+    @property
+    def transport(self) -> asyncio.Transport:
+        transport: asyncio.Transport = self.scope["state"]["transport"]
+        return transport
+
+    @property
+    def closed(self) -> bool:
+        return self.transport.is_closing()
+
+    async def close(self) -> None:
+        """End the connection with FIN, after what was written so far."""
+        self.transport.close()
+        await self.gone()
+
+    async def reset(self) -> None:
+        """End the connection with RST: lingering for zero seconds makes close() do that."""
+        sock = self.transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.transport.abort()
+        await self.gone()
+
+    async def gone(self) -> None:
+        """Wait, saying nothing, until the client has left."""
+        while (await self.receive())["type"] != "http.disconnect":
+            pass
+
+    async def gone_within(self, seconds: float) -> bool:
+        """Whether the client left in this time."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self.gone()
+        except TimeoutError:
+            return False
+        return True

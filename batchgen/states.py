@@ -1,0 +1,79 @@
+"""The states of a row, what can happen to it, and the one table of moves between them.
+
+Source: design.md's table of states. Whatever is not in `MOVES` cannot happen: the journal looks
+here before every write.
+"""
+
+from enum import StrEnum
+
+
+class State(StrEnum):
+    PENDING = "pending"
+    SUBMITTING = "submitting"
+    SUBMITTED = "submitted"
+    COMPLETED = "completed"
+    SAVED = "saved"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    INVALID = "invalid"
+    UNKNOWN = "unknown"
+
+
+class Event(StrEnum):
+    SEND = "send"  # the next thing that happens is the paid POST
+    ACCEPTED = "accepted"  # the API gave a request_id
+    RETURNED = "returned"  # surely not accepted: throttled, no balance, token refused
+    REFUSED = "refused"  # the API refused this input
+    LOST = "lost"  # it may or may not have been accepted
+    RECEIPT = "receipt"  # a request_id that the journal had lost was found in receipts.log
+    DONE = "done"  # the result and its URLs are there
+    FAILED = "failed"  # the API, or the host of the output, says there is and will be no output
+    CANCELLED = "cancelled"
+    SAVED = "saved"  # every output is on disk, checked
+    RETRY = "retry"  # a person, or a flag of theirs, asked for it to be sent again
+
+
+S = State
+MOVES: dict[State, dict[Event, State]] = {
+    S.PENDING: {Event.SEND: S.SUBMITTING},
+    # From SUBMITTING on, money may be gone. Only an answer that says "not accepted" leads back to
+    # PENDING; anything less clear leads to UNKNOWN, and only a person leads out of that.
+    S.SUBMITTING: {
+        Event.ACCEPTED: S.SUBMITTED,
+        Event.RETURNED: S.PENDING,
+        Event.REFUSED: S.FAILED,
+        Event.LOST: S.UNKNOWN,
+    },
+    S.SUBMITTED: {
+        Event.DONE: S.COMPLETED,
+        Event.FAILED: S.FAILED,
+        Event.CANCELLED: S.CANCELLED,
+    },
+    S.COMPLETED: {Event.SAVED: S.SAVED, Event.FAILED: S.FAILED},
+    S.SAVED: {},
+    S.FAILED: {Event.RETRY: S.PENDING},
+    S.CANCELLED: {Event.RETRY: S.PENDING},
+    S.INVALID: {},
+    S.UNKNOWN: {Event.RETRY: S.PENDING},
+}
+# A receipt proves that a request was accepted, whatever an older journal believed.
+for _moves in MOVES.values():
+    _moves[Event.RECEIPT] = S.SUBMITTED
+
+UNFINISHED = (S.PENDING, S.SUBMITTING, S.SUBMITTED, S.COMPLETED)
+IN_FLIGHT = (S.SUBMITTING, S.SUBMITTED)
+
+
+class ImpossibleMove(Exception):
+    """A bug of ours, or a journal that somebody else wrote to."""
+
+
+def after(state: State, event: Event) -> State:
+    """Return the state that `event` leads to from `state`.
+
+    Raises ImpossibleMove if the table has no such move.
+    """
+    try:
+        return MOVES[state][event]
+    except KeyError:
+        raise ImpossibleMove(f"{event} cannot happen to a row that is {state}") from None

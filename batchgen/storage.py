@@ -1,0 +1,164 @@
+"""batch.db as a file: opening it, trusting it, transactions, and what runs leave to each other.
+
+Source: faults.md, "Where it is written, in order".
+"""
+
+import json
+import os
+import socket
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlite_utils import Database
+
+import batchgen
+from batchgen import schema
+from batchgen.clock import Clock, stamp
+from batchgen.errors import NewerJournal, StorageDamaged
+from batchgen.states import State
+
+# What a row has cost or may yet cost, in USD: earlier attempts, then this one. A request that was
+# cancelled in the queue is not billed unless the API says so.
+COMMITTED = """(earlier_cost + CASE
+    WHEN state IN ('submitting', 'unknown') THEN COALESCE(price, 0)
+    WHEN state = 'cancelled' THEN COALESCE(cost, 0)
+    WHEN request_id IS NOT NULL THEN COALESCE(cost, price, 0)
+    ELSE 0 END)"""
+
+
+class Storage:
+    """Open batch.db for writing, under the folder's lock. Raises StorageDamaged or NewerJournal.
+
+    counts: the rows of the manifest and those that may cost money, by state.
+    committed: USD spent, reserved or possibly spent by all rows.
+    """
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self.path = path
+        self.clock = clock
+        self.run: int | None = None
+        with storage_errors(path):
+            self.db = sqlite3.connect(path, isolation_level=None, timeout=10)
+            self._check()
+            self._set_up()
+            path.chmod(0o600)
+            self.counts = self.count()
+            (self.committed,) = self.db.execute(
+                f"SELECT COALESCE(SUM{COMMITTED}, 0) FROM requests"
+            ).fetchone()
+
+    def close(self) -> None:
+        self.db.close()
+
+    def _check(self) -> None:
+        (version,) = self.db.execute("PRAGMA user_version").fetchone()
+        if version > schema.VERSION:
+            raise NewerJournal(str(self.path), version, schema.VERSION)
+        (found,) = self.db.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise damaged(self.path, found)
+
+    def _set_up(self) -> None:
+        wanted: dict[str, Any] = {
+            "journal_mode": "wal",
+            "synchronous": 2,
+            "fullfsync": 1,
+            "checkpoint_fullfsync": 1,
+        }
+        for name, value in wanted.items():
+            self.db.execute(f"PRAGMA {name} = {value}")
+            (found,) = self.db.execute(f"PRAGMA {name}").fetchone()
+            if found != value:
+                raise damaged(self.path, f"SQLite keeps {name} at {found}, not {value}")
+        schema.migrations.apply(Database(self.db))
+
+    def count(self) -> Counter[State]:
+        rows = self.db.execute(
+            "SELECT state, COUNT(*) FROM requests"
+            " WHERE listed = 1 OR state IN ('submitting', 'submitted', 'completed', 'unknown')"
+            " GROUP BY state"
+        )
+        return Counter({State(state): count for state, count in rows})
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        # A deferred BEGIN would fail at once, whatever the time-out, when a reader made the
+        # snapshot stale.
+        with storage_errors(self.path):
+            self.db.execute("BEGIN IMMEDIATE")
+            before = self.counts.copy(), self.committed
+            try:
+                yield
+                self.db.execute("COMMIT")
+            except BaseException:
+                self.counts, self.committed = before
+                if self.db.in_transaction:
+                    self.db.execute("ROLLBACK")
+                raise
+
+    def start_run(self, manifest: str) -> None:
+        with self.transaction():
+            cursor = self.db.execute(
+                "INSERT INTO runs (started_at, process, version, manifest) VALUES (?, ?, ?, ?)",
+                (
+                    self.now(),
+                    f"{os.getpid()} on {socket.gethostname()}",
+                    batchgen.__version__,
+                    manifest,
+                ),
+            )
+            self.run = cursor.lastrowid
+
+    def end_run(self, exit_code: int, ending: str, memory: dict[str, Any]) -> None:
+        counts = {str(state): n for state, n in self.counts.items() if n}
+        with self.transaction():
+            self.db.execute(
+                "UPDATE runs SET ended_at = ?, exit_code = ?, ending = ?, counts = ? WHERE id = ?",
+                (self.now(), exit_code, ending, json.dumps(counts), self.run),
+            )
+            self.remember(memory)
+
+    def remember(self, memory: dict[str, Any]) -> None:
+        for name, value in memory.items():
+            self.db.execute(
+                "INSERT INTO memory VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
+                (name, json.dumps(value)),
+            )
+
+    def remembered(self, name: str) -> Any:
+        """What an earlier run remembered under `name`; None if nothing."""
+        found = self.one("SELECT value FROM memory WHERE name = ?", name)
+        return json.loads(found[0]) if found else None
+
+    def one(self, query: str, *values: Any) -> Any:
+        """The first row that `query` finds; None if there is none."""
+        with storage_errors(self.path):
+            return self.db.execute(query, values).fetchone()
+
+    def rows(self, query: str, *values: Any) -> list[Any]:
+        with storage_errors(self.path):
+            return self.db.execute(query, values).fetchall()
+
+    def now(self) -> str:
+        return stamp(self.clock.now())
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn what SQLite raises about the file into our own error."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise damaged(path, str(error)) from error
+
+
+def damaged(path: Path, why: str) -> StorageDamaged:
+    return StorageDamaged(
+        f"{path}: the journal cannot be used: {why}.",
+        "It was left as it is. Make room if the disk is full; if the file is damaged, restore it"
+        " from a backup, or move it aside: the next run rebuilds it from receipts.log beside it.",
+    )

@@ -1,0 +1,259 @@
+"""Sends rows, in the order of the manifest, as fast as limiter, breaker and person allow.
+
+Decisions are the deciders': here a paid POST goes out, and what came of it is made durable before
+anything else happens.
+"""
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from batchgen import limiter
+from batchgen.answers import Stop, Verdict, after_submit
+from batchgen.api import Api
+from batchgen.breaker import SAME_CAUSE, Breaker
+from batchgen.clock import stamp
+from batchgen.ending import GO_ON, Ending
+from batchgen.errors import BatchgenError, StorageDamaged
+from batchgen.folder import Folder
+from batchgen.journal import IdInUse, Journal, Request
+from batchgen.receipts import Receipt, Receipts
+from batchgen.situation import Situation
+from batchgen.states import Event
+
+log = logging.getLogger("batchgen")
+
+WRITE_TRIES = 7  # of ten seconds each, while somebody else keeps the journal locked
+
+REMEDIES = {
+    Stop.BALANCE: "Top up the account and run the same command again to go on.",
+    Stop.TOKEN: "Set RUNCOMFY_TOKEN to a token that works and run the same command again.",
+    Stop.SERVICE: "Check --base-url, the proxy and the certificate, then run the command again.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the person allowed this run.
+
+    rate: POSTs per second at most. concurrency: requests submitted and unfinished at most.
+    limit: POSTs in this run at most; None is no limit.
+    max_cost: USD over the whole batch; None is no limit. prices: USD by model, None = unknown.
+    stop_after: seconds from the start of the run after which nothing is submitted; None is never.
+    """
+
+    rate: float = 1.0
+    concurrency: int = 16
+    limit: int | None = None
+    max_cost: float | None = None
+    prices: Mapping[str, float | None] = field(default_factory=dict)
+    stop_after: float | None = None
+
+
+class Submitter:
+    """in_flight: the keys of rows that take up one of the run's places at the API."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        receipts: Receipts,
+        folder: Folder,
+        api: Api,
+        situation: Situation,
+        policy: Policy,
+    ) -> None:
+        self._journal = journal
+        self._receipts = receipts
+        self._folder = folder
+        self._api = api
+        self._situation = situation
+        self._policy = policy
+        self.pace = limiter.resumed(policy.rate, self._saved_pace())
+        self.breaker = Breaker()
+        self.in_flight: set[str] = set()
+        self.open: set[str] = set()  # keys of rows whose POST has no outcome yet
+        self._sent = 0
+        self._page: list[Request] = []  # due rows, read ahead
+        self._returned: list[Request] = []  # rows that came back unaccepted
+        self._read_to = 0
+
+    def _saved_pace(self) -> tuple[float, float] | None:
+        saved = self._journal.remembered("pace")
+        if not saved:
+            return None
+        return saved["rate"], saved["next_at"] - self._situation.clock.now()
+
+    def memory(self) -> dict[str, Any]:
+        """What keeps a restart from bursting."""
+        ahead = self.pace.wait(self._situation.time())
+        next_at = self._situation.clock.now() + ahead
+        return {"pace": {"rate": self.pace.rate, "next_at": next_at}}
+
+    async def run(self, begin: Callable[[Request], None]) -> None:
+        """Hand every due row to `begin`, which is to call `submit` with it."""
+        while self._situation.ending is None:
+            row = self._due()
+            if row is None and not self.open:
+                return
+            wait = math.inf if row is None else self._wait_before(row)
+            if wait > 0:
+                await self._situation.pause(wait)
+            elif row is not None and not self._limit_reached():
+                self._take(row)
+                begin(row)
+
+    def _due(self) -> Request | None:
+        """The next row to send; it stays where it is until `_take`."""
+        stopped = self.breaker.stopped_models
+        for rows in (self._returned, self._page):
+            rows[:] = [row for row in rows if row.model not in stopped]
+        if not self._returned and not self._page:
+            self._page = self._journal.pending(self._read_to, stopped)
+        return next(iter(self._returned or self._page), None)
+
+    def _wait_before(self, row: Request) -> float:
+        """Seconds until `row` may go; infinite = until something changes."""
+        now = self._situation.time()
+        stop_after = self._policy.stop_after
+        left = math.inf if stop_after is None else max(stop_after - now, 0.0)
+        full = len(self.in_flight) >= self._policy.concurrency
+        # In an outage one POST finds out for all whether it is over.
+        probing = bool(self._situation.offline_tries and self.open)
+        if full or probing or not self.breaker.may_send(row.model):
+            return left
+        return min(left, max(self.pace.wait(now), self._situation.offline_until - now, 0.0))
+
+    def _limit_reached(self) -> bool:
+        stop_after, limit = self._policy.stop_after, self._policy.limit
+        if stop_after is not None and self._situation.time() >= stop_after:
+            reason = "The time limit is reached: nothing more is submitted."
+            self._situation.stop(Ending(75, reason, GO_ON, calm=True))
+        elif limit is not None and self._sent >= limit:
+            reason = f"The limit of {limit} submissions is reached."
+            self._situation.stop(Ending(75, reason, GO_ON, calm=True))
+        return self._situation.ending is not None
+
+    def _take(self, row: Request) -> None:
+        if self._returned:
+            self._returned.pop(0)
+        else:
+            self._page.pop(0)
+            self._read_to = row.position
+        self._sent += 1
+        self.open.add(row.key)
+        self.in_flight.add(row.key)
+        self.breaker.sending(row.model)
+        self.pace = self.pace.sent(self._situation.time())
+
+    async def submit(self, row: Request) -> Request:
+        """Send the row's paid POST, once; return the row as it is afterwards."""
+        try:
+            if self._situation.ending is None:
+                await self._submit(row)
+        finally:
+            self.open.discard(row.key)
+            self.breaker.answered(row.model)
+            self._situation.changed()
+        return self._journal.request(row.key)
+
+    async def _submit(self, row: Request) -> None:
+        sent_at = self._situation.time()
+        price = self._policy.prices.get(row.model)
+
+        def commit() -> None:
+            self._journal.intend(row, price, self._policy.max_cost, self.memory())
+
+        reply = await self._api.submit(row.model, row.input.encode(), commit)
+        if not reply.opened and isinstance(reply.error, BatchgenError):
+            # The intent could not be written, so no byte of the body left.
+            self._situation.stop(Ending.of(reply.error))
+            return
+        verdict = after_submit(reply, self._situation.clock.now())
+        self._record(row, verdict)
+        self._draw_conclusions(row, verdict, sent_at)
+        if isinstance(reply.error, asyncio.CancelledError):
+            raise reply.error
+
+    def _record(self, row: Request, verdict: Verdict) -> None:
+        if verdict.request_id is not None:
+            self._keep_id(row, verdict.request_id, verdict.reason)
+        elif verdict.event is not None:
+            self._journal.answered(row, verdict.event, verdict.code, verdict.reason)
+        if verdict.event in (Event.REFUSED, Event.LOST):
+            log.warning("%s: row %r: %s", row.source, row.id, verdict.reason)
+
+    def _keep_id(self, row: Request, request_id: str, note: str) -> None:
+        """W2, and a receipt: the journal first, but its failure must not lose a paid request."""
+        error: StorageDamaged | None = None
+        for _ in range(WRITE_TRIES):
+            try:
+                self._journal.accepted(row, request_id, note)
+                error = None
+                break
+            except IdInUse as twice:
+                self._journal.answered(row, Event.LOST, None, twice.what)
+                self._situation.stop(Ending.of(twice))
+                return
+            except StorageDamaged as failed:
+                error = failed
+                self._folder.drop_ballast()
+        log.info("%s: row %r: accepted as %s", row.source, row.id, request_id)
+        at = stamp(self._situation.clock.now())
+        try:
+            self._receipts.append(Receipt(row.key, row.attempts + 1, request_id, at))
+        except OSError as failed:
+            error = error or StorageDamaged(f"{self._folder.receipts}: {failed}")
+        if error is not None:
+            log.critical("Accepted as %s: row %r (%s).", request_id, row.id, row.source)
+            self._situation.stop(Ending.of(error))
+
+    def _draw_conclusions(self, row: Request, verdict: Verdict, sent_at: float) -> None:
+        if verdict.event in (None, Event.RETURNED):
+            self._sent -= 1
+            self._returned = sorted([*self._returned, row], key=lambda back: back.position)
+        if verdict.offline:
+            self._situation.offline(verdict.reason)
+        elif verdict.code is not None or verdict.request_id is not None:
+            self._situation.online()
+        if verdict.stop is not None:
+            ending = Ending(verdict.stop.value, verdict.reason, REMEDIES[verdict.stop])
+            self._situation.stop(ending)
+        elif verdict.throttled:
+            self._slow_down(sent_at, verdict.wait)
+        elif verdict.event is Event.ACCEPTED:
+            self.pace = self.pace.accepted(sent_at)
+            self.breaker.accepted(row.model)
+        elif verdict.event is Event.REFUSED:
+            self.model_failed(row, verdict.reason)
+        elif verdict.event is Event.LOST:
+            self.breaker.lost()
+            if self.breaker.silent:
+                reason = (
+                    f"{self.breaker.lost_in_a_row} answers in a row were lost, and each of those"
+                    " requests may have been billed: nothing more is submitted."
+                )
+                self._situation.stop(Ending(75, reason, GO_ON))
+
+    def _slow_down(self, sent_at: float, wait: float | None) -> None:
+        now = self._situation.time()
+        waiting = self.pace.wait(now)
+        self.pace = self.pace.throttled(now, sent_at, wait)
+        ahead = self.pace.wait(now)
+        if ahead > max(waiting, 10.0):
+            until = stamp(self._situation.clock.now() + ahead)
+            log.warning("Rate limit: RunComfy asked to wait; waiting until %s.", until)
+
+    def model_failed(self, row: Request, cause: str) -> None:
+        """A row was refused, or its request failed: many alike in a row stop the model."""
+        known = set(self.breaker.stopped_models)
+        self.breaker.failed(row.model, cause)
+        if row.model in set(self.breaker.stopped_models) - known:
+            log.warning(
+                "%s: %d rows in a row failed with %r. Its other rows stay pending.",
+                row.model,
+                SAME_CAUSE,
+                cause,
+            )

@@ -1,0 +1,57 @@
+"""The few notations that options and manifests share: a rate, a duration, a time of day."""
+
+import math
+import re
+from datetime import time
+
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+_RATE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(?:/\s*([smhd]))?\s*")
+_DURATION = re.compile(r"(?:([0-9]+)d)?(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+(?:\.[0-9]+)?)s)?")
+_CLOCK = re.compile(r"([0-9]{1,2}):([0-9]{2})")
+
+
+def rate(text: str | int | float) -> float:
+    """Return requests per second from `60/m`, `1/s`, `500/h` or `2000/d`; bare is per minute.
+
+    Raises ValueError with a sentence for the person who wrote it.
+    """
+    match = _RATE.fullmatch(str(text))
+    if isinstance(text, bool) or not match:
+        raise ValueError("A rate is written like 60/m: a number, a slash and s, m, h or d.")
+    per_second = float(match[1]) / SECONDS[match[2] or "m"]
+    if not 0 < per_second < math.inf:
+        raise ValueError("A rate is more than zero; 60/m is sixty requests a minute.")
+    return per_second
+
+
+def duration(text: str | int | float) -> float:
+    """Return seconds from `6h`, `90m`, `1h30m`, `45s`, `2d`; a bare number is seconds.
+
+    Raises ValueError with a sentence for the person who wrote it.
+    """
+    written = str(text).strip().replace(" ", "")
+    match = _DURATION.fullmatch(written)
+    if isinstance(text, bool):
+        match = None
+    elif re.fullmatch(r"[0-9]+(\.[0-9]+)?", written):
+        match = _DURATION.fullmatch(f"{written}s")
+    if not match or not written:
+        raise ValueError("A duration is written like 6h, 90m, 1h30m or 45s.")
+    seconds = sum(
+        float(part or 0) * SECONDS[unit] for part, unit in zip(match.groups(), "dhms", strict=True)
+    )
+    if not 0 < seconds < math.inf:
+        raise ValueError("A duration is more than zero; 90m is an hour and a half.")
+    return seconds
+
+
+def clock_time(text: str) -> time:
+    """Return the local time of day that `07:00` names.
+
+    Raises ValueError with a sentence for the person who wrote it.
+    """
+    match = _CLOCK.fullmatch(str(text).strip())
+    if not match or int(match[1]) > 23 or int(match[2]) > 59:
+        raise ValueError("A time of day is written like 07:00, from 00:00 to 23:59.")
+    return time(int(match[1]), int(match[2]))

@@ -1,0 +1,101 @@
+"""Asks about accepted requests until they have ended. Asking is free and may be repeated."""
+
+import logging
+
+from batchgen import limiter, polling
+from batchgen.answers import Doing, Finding, after_result
+from batchgen.api import Api
+from batchgen.clock import Clock
+from batchgen.ending import Ending
+from batchgen.journal import Journal, Request
+from batchgen.situation import Situation
+from batchgen.states import Event
+
+log = logging.getLogger("batchgen")
+
+POLLS_AT_LEAST = 20.0
+POLLS_A_POST = 4.0
+
+
+class Watcher:
+    """typical: seconds that each model's requests take, learned here and kept for the next run."""
+
+    def __init__(self, journal: Journal, api: Api, situation: Situation, rate: float) -> None:
+        """rate: POSTs per second at most; the questions' own budget per second goes with it."""
+        self._journal = journal
+        self._api = api
+        self._situation = situation
+        polls = max(POLLS_AT_LEAST, POLLS_A_POST * rate)
+        self._pace = limiter.Pace(polls, polls)
+        self.typical: dict[str, float] = journal.remembered("typical") or {}
+
+    @property
+    def _clock(self) -> Clock:
+        return self._situation.clock
+
+    async def watch(self, row: Request) -> Request:
+        """Ask until the request has ended, and record how; return the row as it is then.
+
+        It is still `submitted` where patience has, or where asking makes no sense any more.
+        """
+        start = self._situation.time()
+        age_at_start = max(0.0, self._clock.now() - (row.submitted_at or 0.0))
+        patience = polling.PATIENCE
+        unanswered = 0
+        asked_to_wait: float | None = None
+        while self._situation.asking and patience > 0:
+            age = age_at_start + self._situation.time() - start
+            if unanswered:
+                wait = max(polling.backoff(unanswered, self._situation.dice), asked_to_wait or 0.0)
+            else:
+                wait = polling.delay(age, self.typical.get(row.model), asked_to_wait)
+            await self._clock.sleep(wait)
+            finding, raw = await self.ask(row)
+            if finding.doing not in (Doing.RUNNING, Doing.ASK_AGAIN, Doing.TOKEN_REFUSED):
+                took = age_at_start + self._situation.time() - start
+                self._settle(row, finding, raw, took)
+                return self._journal.request(row.key)
+            unanswered = unanswered + 1 if finding.doing is Doing.ASK_AGAIN else 0
+            asked_to_wait = finding.wait
+            if not self._situation.offline_tries:
+                patience -= wait
+        if patience <= 0:
+            log.warning("%s: row %r has not ended in an hour of asking.", row.source, row.id)
+        return row
+
+    async def ask(self, row: Request) -> tuple[Finding, str]:
+        """Ask once, within the budget of questions; return what it means and the raw result."""
+        now = self._situation.time()
+        turn = self._pace.wait(now)
+        self._pace = self._pace.sent(now)
+        if turn > 0:
+            await self._clock.sleep(turn)
+        assert row.request_id is not None
+        reply = await self._api.result(row.request_id)
+        if reply.status is None:
+            self._situation.offline(f"{type(reply.error).__name__} while asking")
+        else:
+            self._situation.online()
+        finding = after_result(reply, row.request_id, self._clock.now())
+        if finding.doing is Doing.TOKEN_REFUSED:
+            remedy = "Set RUNCOMFY_TOKEN to a token that works and run the same command again."
+            ending = Ending(77, f"token refused: {finding.reason}", remedy)
+            self._situation.stop(ending, asking=False)
+        return finding, reply.body.decode(errors="replace")
+
+    def _settle(self, row: Request, finding: Finding, raw: str, took: float) -> None:
+        if finding.doing is Doing.DONE:
+            self.typical[row.model] = polling.learned(self.typical.get(row.model), took)
+            self._journal.done(row, finding.api_status, finding.urls, finding.cost, raw)
+            return
+        event = Event.CANCELLED if finding.doing is Doing.CANCELLED else Event.FAILED
+        log.warning("%s: row %r: %s", row.source, row.id, finding.reason)
+        self._journal.ended(
+            row,
+            event,
+            finding.code,
+            finding.reason,
+            api_status=finding.api_status,
+            cost=finding.cost,
+            result=raw,
+        )

@@ -1,0 +1,1028 @@
+"""Reading manifests: every form, every line, and nothing altered on the way."""
+
+import csv
+import io
+import json
+import tracemalloc
+from datetime import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from batchgen.errors import UsageError
+from batchgen.manifest import FORMATS, open_manifest
+from batchgen.readers.scalars import resolve
+from batchgen.readers.table import quotes_are_marks
+from batchgen.rows import Entry, Place, Problem
+from batchgen.validation import Validator, load_schema
+
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared" / "data" / "prompts"
+MODEL = "ideogram/ideogram-v2/generate"
+VALIDATOR = Validator(load_schema(ROOT / "schemas" / f"{MODEL}.json"))
+needs_lists = pytest.mark.skipif(not SHARED.is_dir(), reason="the shared prompt lists are absent")
+
+
+def write(folder, name, content):
+    path = folder / name
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        path.write_text(content, encoding="utf-8", newline="")
+    return path
+
+
+def known(_model):
+    return VALIDATOR.properties
+
+
+def read(path, **how):
+    """Return the manifest's entries, which have to be free of problems."""
+    manifest = open_manifest(path, **how)
+    items = [*manifest.problems, *manifest.entries(known)]
+    assert [item for item in items if isinstance(item, Problem)] == []
+    return items
+
+
+def problems(path, **how):
+    """Return every problem, of form and of content, as a person would get them."""
+    manifest = open_manifest(path, **how)
+    found = list(manifest.problems)
+    for item in manifest.entries(known):
+        result = [item] if isinstance(item, Problem) else VALIDATOR.check(item, default_model=MODEL)
+        found += result if isinstance(result, list) else []
+    return found
+
+
+def where(found):
+    """The line and field of each problem."""
+    return [(problem.place.line, problem.field) for problem in found]
+
+
+def values(path, **how):
+    return [entry.values for entry in read(path, **how)]
+
+
+def prompts(path, **how):
+    return [entry.values["prompt"] for entry in read(path, **how)]
+
+
+# One mistake of each kind, told all at once, each at its line
+
+
+def test_every_mistake_in_a_csv_is_told_at_its_line_in_one_run(tmp_path):
+    path = write(
+        tmp_path,
+        "list.csv",
+        "id,prompt,seed,style,aspect_ratio,expand_prompt,colour,model\n"  # 1
+        "ok,A fox,1,anime,16:9,true,,\n"
+        'two,"A fox\non two lines",12a,,,,,\n'  # 3 and 4
+        "three,,1,,,,,\n"  # 5
+        "four,A fox,-1,,,,,\n"
+        "five,A fox,,anima,,,,\n"
+        "six,A fox,,,16x9,,,\n"
+        "seven,A fox,,,,yes,,\n"  # 9
+        "eight,A fox,,,,,red,\n"
+        "nine,A fox\n"
+        "ten,A fox,,,,,,,,\n"
+        "eleven,A fox,,,,,,../x\n"  # 13
+        " ,A fox,,,,,,\n"
+        'twelve,"A "fox"",,,,,,\n'
+        "\n"
+        "thirteen,A fox,99999999999,design,,maybe,,\n"  # 17
+        "last,A fox,2,anime,,,,\n",
+    )
+
+    assert where(problems(path)) == [
+        (3, "seed"),
+        (5, "prompt"),
+        (6, "seed"),
+        (7, "style"),
+        (8, "aspect_ratio"),
+        (9, "expand_prompt"),
+        (10, "colour"),
+        (11, ""),
+        (12, ""),
+        (13, "model"),
+        (14, "id"),
+        (15, ""),
+        (17, "expand_prompt"),
+        (17, "seed"),
+    ]
+
+
+def test_every_mistake_in_a_jsonl_is_told_at_its_line_in_one_run(tmp_path):
+    path = write(
+        tmp_path,
+        "list.jsonl",
+        '{"id": "ok", "prompt": "A fox", "seed": 1}\n'
+        '{"prompt": "A fox", "seed": "1"}\n'  # 2
+        '{"seed": 1}\n'
+        '{"prompt": "A fox", "seed": -1}\n'
+        '{"prompt": "A fox", "style": "anima"}\n'
+        '{"prompt": "A fox", "colour": "red"}\n'
+        '{"prompt": "A fox", "seed": 1, "seed": 2}\n'  # 7
+        '{"prompt": "A fox", "seed": NaN}\n'
+        '{"prompt": "\\ud800"}\n'
+        '{"prompt": "A fox"\n'  # 10
+        "\n"
+        "42\n"
+        '{"prompt": ["A fox"]}\n'
+        '{"id": true, "prompt": "A fox"}\n'
+        '{"prompt": "A fox", "model": "ideogram"}\n'  # 15
+        '{"prompt": null}\n'
+        '{"prompt": "A fox", "seed": 1e999}\n'
+        '{"prompt": "A fox", "expand_prompt": "true"}\n'
+        '"A fox"\n',
+    )
+
+    assert where(problems(path)) == [
+        (2, "seed"),
+        (3, "prompt"),
+        (4, "seed"),
+        (5, "style"),
+        (6, "colour"),
+        (7, "seed"),
+        (8, ""),
+        (9, "prompt"),
+        (10, ""),
+        (12, ""),
+        (13, "prompt"),
+        (14, "id"),
+        (15, "model"),
+        (16, "prompt"),
+        (17, ""),
+        (18, "expand_prompt"),
+    ]
+
+
+def test_every_mistake_in_a_yaml_is_told_at_its_line_in_one_run(tmp_path):
+    path = write(
+        tmp_path,
+        "list.yaml",
+        f"model: {MODEL}\n"
+        "rate: fast\n"  # 2
+        "concurency: 8\n"
+        "token: abc\n"
+        "max_cost: -1\n"
+        "until: 25:00\n"  # 6
+        "rows:\n"
+        "  - id: ok\n"
+        "    prompt: A fox\n"
+        "  - prompt: A fox\n"
+        "    seed: 12a\n"  # 11
+        "  - seed: 1\n"
+        "  - prompt: 42\n"
+        "  - prompt: A fox\n"
+        "    style: no\n"  # 15
+        "  - prompt: A fox\n"
+        "    colour: red\n"
+        "  - prompt: A fox\n"
+        "    seed: 1\n"
+        "    seed: 2\n"  # 20
+        "  - 42\n"
+        "  -\n"
+        "  - id: [a]\n"
+        "    prompt: A fox\n"
+        "  - prompt: A fox\n"
+        "    model: ideogram\n"  # 26
+        "  - prompt: A fox\n"
+        "    expand_prompt: yes\n"
+        "    seed: 007\n"
+        "  - A fox\n",
+    )
+
+    assert where(problems(path)) == [
+        (2, "rate"),
+        (3, "concurency"),
+        (4, "token"),
+        (5, "max_cost"),
+        (6, "until"),
+        (11, "seed"),
+        (12, "prompt"),
+        (13, "prompt"),
+        (15, "style"),
+        (17, "colour"),
+        (20, "seed"),
+        (21, ""),
+        (22, ""),
+        (23, "id"),
+        (26, "model"),
+        (28, "expand_prompt"),
+        (29, "seed"),
+    ]
+
+
+def test_every_mistake_in_a_json_is_told_at_its_line_in_one_run(tmp_path):
+    path = write(
+        tmp_path,
+        "list.json",
+        '[\n {"prompt": "A fox"},\n {"prompt": "A fox",\n  "seed": -1},\n'
+        ' {"seed": 1,\n  "seed": 2},\n 7,\n {"prompt": "A fox",\n\n  "seed": NaN},\n "A fox"\n]\n',
+    )
+
+    assert where(problems(path)) == [(4, "seed"), (6, "seed"), (7, ""), (10, "")]
+
+
+# Tables
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.lists(
+            st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r")),
+            min_size=3,
+            max_size=3,
+        ).filter(any),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_any_text_comes_out_of_a_csv_as_it_went_in(rows):
+    written = io.StringIO(newline="")
+    csv.writer(written, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows(
+        [["prompt", "negative_prompt", "_note"], *rows]
+    )
+
+    stream = io.BytesIO(written.getvalue().encode())
+    entries = list(open_manifest("-", format="csv", stdin=stream).entries(known))
+
+    assert [
+        [*(e.values.get(n, "") for n in ("prompt", "negative_prompt")), e.meta.get("_note", "")]
+        for e in entries
+    ] == rows
+
+
+def test_a_rows_line_is_the_one_where_it_starts(tmp_path):
+    path = write(tmp_path, "a.csv", 'prompt\r\n"one\r\ntwo"\r\n\r\nthree\r\n"four\r\n\r\n"\r\nfive')
+
+    entries = read(path)
+
+    assert [(e.place.line, e.values["prompt"]) for e in entries] == [
+        (2, "one\r\ntwo"), (5, "three"), (6, "four\r\n\r\n"), (9, "five")
+    ]  # fmt: skip
+
+
+def test_an_empty_cell_leaves_its_input_out_and_edge_spaces_stay(tmp_path):
+    path = write(tmp_path, "a.csv", 'prompt,style,seed\n" A fox ",,\n')
+
+    assert values(path) == [{"prompt": " A fox "}]
+
+
+def test_rows_of_empty_cells_are_skipped_as_spreadsheets_add_them(tmp_path):
+    path = write(tmp_path, "a.csv", "prompt,style,\nA fox,anime,\n,,\n\n,,\n")
+
+    assert values(path) == [{"prompt": "A fox", "style": "anime"}]
+
+
+def test_a_cell_under_a_column_without_a_name_is_a_problem(tmp_path):
+    path = write(tmp_path, "a.csv", "prompt,\nA fox,x\n")
+
+    assert where(problems(path)) == [(2, "")]
+
+
+def test_a_cell_of_a_megabyte_is_read_whole(tmp_path):
+    long = "x" * 2**20
+
+    assert prompts(write(tmp_path, "a.csv", f"prompt\n{long}\n")) == [long]
+
+
+def test_an_unknown_column_is_told_once_with_what_can_be_done(tmp_path):
+    path = write(tmp_path, "a.csv", "Prompt,seed,Category\n" + "A fox,1,x\n" * 50)
+
+    found = problems(path, columns={"seed": "seed"})
+
+    headers = [p for p in found if p.whole]
+    assert [(str(p.place), p.field) for p in headers] == [
+        (f"{path}:1:1", "Prompt"), (f"{path}:1:3", "Category")
+    ]  # fmt: skip
+    assert "Did you mean prompt?" in headers[0].remedy
+    assert "--column prompt=Prompt" in headers[0].remedy
+    assert "--meta Category" in headers[1].remedy
+
+
+def test_a_table_without_one_known_column_is_not_read_on(tmp_path):
+    path = write(tmp_path, "a.csv", "A fox\nA heron\nA whale\n")
+
+    assert where(problems(path)) == [(1, "A fox")]
+
+
+def test_columns_are_mapped_and_carried_along(tmp_path):
+    path = write(tmp_path, "a.csv", "Name,Prompt,Kind,_n\nfox,A fox,x,1\n")
+
+    [entry] = read(path, columns={"prompt": "Prompt", "id": "Name"}, meta=["Kind"])
+
+    assert (entry.id, entry.values, entry.meta) == (
+        "fox",
+        {"prompt": "A fox"},
+        {"Kind": "x", "_n": "1"},
+    )
+    assert entry.cells == {"prompt"}
+
+
+def test_a_star_carries_every_unknown_name_along(tmp_path):
+    path = write(tmp_path, "a.csv", "prompt,Kind,seed\nA fox,x,1\n")
+
+    [entry] = read(path, meta=["*"])
+
+    assert (entry.values, entry.meta) == ({"prompt": "A fox", "seed": "1"}, {"Kind": "x"})
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        (
+            {"columns": {"prompt": "Promt"}},
+            "there is no column 'Promt', which --column prompt=Promt",
+        ),
+        ({"meta": ["Kid"]}, "there is no column 'Kid', which --meta Kid names"),
+        ({"columns": {"prompt": "Kind"}}, "are both read as prompt"),
+    ],
+)
+def test_a_mapping_that_does_not_fit_the_header_is_a_problem(tmp_path, how, said):
+    path = write(tmp_path, "a.csv", "prompt,Kind\nA fox,x\n")
+
+    assert any(said in p.what and p.whole for p in problems(path, **how))
+
+
+def test_two_columns_of_one_name_are_a_problem(tmp_path):
+    [problem] = problems(write(tmp_path, "a.csv", "prompt,seed,prompt\nA,1,B\n"))
+
+    assert problem.what == "columns 1 and 3 have the same name"
+    assert problem.place.column == 3
+
+
+def test_a_quote_that_never_closes_is_told_where_it_opens(tmp_path):
+    path = write(tmp_path, "a.csv", 'prompt\nA fox\n"A heron\n' + "A whale\n" * 99)
+
+    assert where(problems(path)) == [(3, "")]
+
+
+def test_with_a_model_column_each_row_answers_for_its_cells(tmp_path):
+    path = write(tmp_path, "a.csv", "prompt,model,duration\nA fox,,\nA fox,wan-ai/wan/video,5\n")
+    models = {None: {"prompt"}, "wan-ai/wan/video": {"prompt", "duration"}}
+
+    entries = list(open_manifest(path).entries(models.get))
+
+    assert [(e.model, e.values) for e in entries] == [
+        (None, {"prompt": "A fox"}),
+        ("wan-ai/wan/video", {"prompt": "A fox", "duration": "5"}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "marks"),
+    [
+        ("prompt\tseed\nA fox\t1\n", False),
+        ('"prompt"\t"seed"\nA fox\t1\n', True),
+        ('prompt\n"Hello"\n', False),
+        ('prompt\n"G I G G L E" in paint\n', False),
+        ('prompt\tseed\n"two\nlines"\t1\n', True),
+        ('prompt\n"say ""hi"""\n', True),
+        ('prompt\n"say ""hi"""\nA sign "X"\n', False),
+        ('prompt\n"red, blue"\nplain\n', True),
+        ('prompt\n"red, blue"\nred, blue\n', False),
+        ('prompt\n"a\tb"\n', True),
+        ("", False),
+    ],
+)
+def test_a_tsvs_quotes_are_marks_only_where_the_file_is_quoted(text, marks):
+    assert quotes_are_marks(text) == marks
+    assert quotes_are_marks(text.replace("\n", "\r\n")) == marks
+
+
+def test_a_tsv_keeps_its_literal_quotes(tmp_path):
+    path = write(tmp_path, "a.tsv", 'prompt\tseed\n"NOW" on a sign\t1\n5" of snow\t\n')
+
+    assert values(path) == [{"prompt": '"NOW" on a sign', "seed": "1"}, {"prompt": '5" of snow'}]
+
+
+def test_a_quoted_tsv_is_read_as_a_csv_is(tmp_path):
+    path = write(tmp_path, "a.tab", 'prompt\tseed\n"one\n""two"""\t1\nthree\t\n')
+
+    entries = read(path)
+
+    assert [(e.place.line, e.values["prompt"]) for e in entries] == [
+        (2, 'one\n"two"'),
+        (4, "three"),
+    ]
+
+
+# Text, folders, JSON
+
+
+def test_a_text_file_is_a_prompt_a_line(tmp_path):
+    path = write(tmp_path, "a.txt", "# one\r\n\r\n two \r\n   \n42")
+
+    entries = read(path)
+
+    assert [(e.place.line, e.values) for e in entries] == [
+        (1, {"prompt": "# one"}), (3, {"prompt": " two "}), (5, {"prompt": "42"})
+    ]  # fmt: skip
+
+
+def test_only_a_line_end_ends_a_line(tmp_path):
+    text = "one\x0btwo\x0cthree\u2028four\x85five"
+
+    assert prompts(write(tmp_path, "a.txt", text)) == [text]
+
+
+def test_a_folder_is_a_prompt_a_file_in_the_order_of_names(tmp_path):
+    write(tmp_path, "b.txt", "two\n\n")
+    write(tmp_path, "a.TXT", "\ufeffone\nmore\r\n")
+    write(tmp_path, ".hidden.txt", "no")
+    write(tmp_path, "c.md", "no")
+
+    entries = read(tmp_path)
+
+    assert [(e.id, e.values["prompt"], str(e.place)) for e in entries] == [
+        ("a", "one\nmore", f"{tmp_path}/a.TXT:1"), ("b", "two\n", f"{tmp_path}/b.txt:1")
+    ]  # fmt: skip
+
+
+def test_one_bad_file_of_a_folder_leaves_the_others(tmp_path):
+    write(tmp_path, "a.txt", b"caf\xe9")
+    write(tmp_path, "b.txt", "fine")
+
+    items = list(open_manifest(tmp_path).entries(known))
+
+    assert [type(item) for item in items] == [Problem, Entry]
+    assert items[0].place == Place(f"{tmp_path}/a.txt", 1, 4)
+
+
+def test_a_prompt_alone_goes_to_what_the_model_calls_its_prompt(tmp_path):
+    path = write(tmp_path, "a.txt", "jazz, piano\n")
+
+    [entry] = open_manifest(path).entries(lambda _: ["lyrics", "tags"])
+
+    assert entry.values == {"tags": "jazz, piano"}
+
+
+def test_json_lines_are_objects_or_prompts(tmp_path):
+    path = write(
+        tmp_path, "a.ndjson", '{"id": 7, "prompt": "A fox", "seed": 1}\r\n\r\n"A \\u00e9"\n'
+    )
+
+    first, second = read(path)
+
+    assert (first.id, first.values, first.cells) == (
+        "7",
+        {"prompt": "A fox", "seed": 1},
+        frozenset(),
+    )
+    assert (second.id, second.values, second.place.line) == (None, {"prompt": "A é"}, 3)
+
+
+def test_a_json_array_knows_the_line_of_each_value(tmp_path):
+    path = write(tmp_path, "a.json", '\n[ "one",\n\n  {"prompt": "two",\n   "seed":\n1}\n]\n')
+
+    first, second = read(path)
+
+    assert (first.place, second.place) == (Place(str(path), 2, 3), Place(str(path), 4, 3))
+    assert second.places["seed"] == Place(str(path), 5, 4)
+
+
+def test_a_json_object_carries_settings_as_yaml_does(tmp_path):
+    path = write(
+        tmp_path,
+        "a.json",
+        '{"rate": "1/s", "defaults": {"seed": 3},\n "rows": ["A fox", "A heron"]}',
+    )
+    manifest = open_manifest(path)
+
+    assert manifest.settings.rate == 1
+    assert [e.values for e in manifest.entries()] == [
+        {"seed": 3, "prompt": "A fox"}, {"seed": 3, "prompt": "A heron"}
+    ]  # fmt: skip
+    assert len(list(manifest.entries())) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("", (1, 1)),
+        ("42", (1, 1)),
+        ("[\n", (2, 1)),
+        ('["a"\n"b"]', (2, 1)),
+        ('["a",\n]', (2, 1)),
+        ('["a"]\n["b"]', (2, 1)),
+        ('[{"a" 1}]', (1, 7)),
+        ("[{a: 1}]", (1, 3)),
+        ('["a\n"]', (1, 4)),
+        ("[[NaN1- ", (1, 6)),
+        ('{"rows": ["a"],\n "rows": ["b"]}', (2, 2)),
+        ("[" * 20_000, (1, 2)),
+        ('[{"a": ' * 20_000, (1, 8)),
+    ],
+)
+def test_json_that_cannot_be_read_says_where(tmp_path, text, place):
+    [problem] = problems(write(tmp_path, "a.json", text))
+
+    assert (problem.place.line, problem.place.column) == place
+    assert problem.whole
+
+
+# YAML
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["no", "yes", "on", "off", "y", "007", "-01", "12:30", "2026-11-22", "0x1f", "0o17", "1_000",
+     ".inf", ".nan", "1e999", "16:9", "1.2.3", "tRue", "١", "=", "<<", "+"],
+)  # fmt: skip
+def test_yaml_text_stays_text(text):
+    assert resolve(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("", None), ("~", None), ("null", None), ("true", True), ("FALSE", False), ("0", 0),
+     ("-7", -7), ("+7", 7), ("0.5", 0.5), ("1e3", 1000.0), (".5", 0.5), ("5.", 5.0)],
+)  # fmt: skip
+def test_yaml_knows_null_booleans_and_decimal_numbers(text, value):
+    assert resolve(text) == value
+    assert type(resolve(text)) is type(value)
+
+
+def test_a_quoted_or_block_scalar_is_always_text(tmp_path):
+    path = write(tmp_path, "a.yaml", "- '42'\n- \"true\"\n- |\n  null\n- >-\n  1\n  2\n- !!str 7\n")
+
+    assert prompts(path) == ["42", "true", "null\n", "1 2", "7"]
+
+
+def test_yaml_settings_are_read_in_their_units(tmp_path):
+    path = write(
+        tmp_path,
+        "a.yaml",
+        f"model: {MODEL}\nschema: s.json\nrate: 30/m\nconcurrency: 4\nmax_cost: 2.5\n"
+        "price: 0.1\nmax_time: 1h30m\nuntil: 07:00\nlimit: 9\nmax_matrix: 200\n"
+        "defaults: {style: anime}\nmatrix: {seed: [1, 2]}\nrows: [A fox]\n",
+    )
+
+    settings = open_manifest(path).settings
+
+    assert (settings.model, settings.schema) == (MODEL, "s.json")
+    assert (settings.rate, settings.concurrency, settings.max_cost) == (0.5, 4, 2.5)
+    assert (settings.price, settings.max_time, settings.until) == (0.1, 5400, time(7))
+    assert (settings.limit, settings.max_matrix) == (9, 200)
+    assert settings.places["rate"] == Place(str(path), 3, 7)
+
+
+def test_what_a_manifest_does_not_set_is_none(tmp_path):
+    settings = open_manifest(write(tmp_path, "a.csv", "prompt\nA fox\n")).settings
+
+    assert (settings.model, settings.rate, settings.max_cost, settings.price) == (None,) * 4
+    assert (settings.defaults, settings.matrix, settings.max_matrix) == ({}, {}, 100)
+
+
+def test_a_price_can_be_given_for_each_model(tmp_path):
+    path = write(tmp_path, "a.yaml", f"price: {{{MODEL}: 0.1}}\nrows: [A fox]\n")
+
+    settings = open_manifest(path).settings
+
+    assert (settings.price, settings.prices) == (None, {MODEL: 0.1})
+
+
+@pytest.mark.parametrize(
+    ("line", "remedy"),
+    [
+        ("token: abc", "Set RUNCOMFY_TOKEN in the environment."),
+        ("api_key: abc", "Set RUNCOMFY_TOKEN in the environment."),
+        ("base_url: https://evil.example/v1", "Use --base-url. A list decides nothing about where"),
+        ("media_host: evil.example", "Use --media-host."),
+        ("on_unknown: resubmit", "Use --on-unknown. A list does not spend your money twice."),
+        ("concurency: 3", "Did you mean concurrency?"),
+        ("concurrency: 0", "The least allowed is 1."),
+        ("concurrency: two", "Write digits only"),
+        ("rate: 60/w", "A rate is written like 60/m"),
+        ("max_time: soon", "A duration is written like 6h"),
+        ("until: 25:00", "A time of day is written like 07:00"),
+        ("defaults: [a]", "Write an object"),
+        ("matrix: {seed: []}", "Give at least 1."),
+        ("matrix: {seed: [1, 1]}", "Take the repetition out."),
+        ("matrix: {seed: 1}", "Write a list"),
+        ("from: b.csv", "Write either rows: with a list, or from:"),
+    ],
+)
+def test_a_setting_that_cannot_stand_says_what_could(tmp_path, line, remedy):
+    path = write(tmp_path, "a.yaml", f"{line}\nrows: [A fox]\n")
+
+    [problem] = open_manifest(path).problems
+
+    assert problem.remedy.startswith(remedy)
+    assert problem.place.line == 1
+    assert problem.whole
+
+
+def test_defaults_are_overlaid_by_the_row_and_keep_their_place(tmp_path):
+    path = write(
+        tmp_path,
+        "a.yaml",
+        "defaults:\n  seed: -1\n  style: anime\nrows:\n- {prompt: A, seed: 3}\n- B\n",
+    )
+
+    first, second = read(path)
+
+    assert first.values == {"seed": 3, "style": "anime", "prompt": "A"}
+    assert second.values == {"seed": -1, "style": "anime", "prompt": "B"}
+    assert where(problems(path)) == [(2, "seed")]
+
+
+def test_a_matrix_makes_every_combination_of_every_row(tmp_path):
+    path = write(
+        tmp_path,
+        "a.yaml",
+        "matrix: {seed: [1, 2], style: [anime, design]}\nrows:\n- {id: hero, prompt: A}\n- B\n",
+    )
+
+    entries = read(path)
+
+    assert [e.position for e in entries] == list(range(1, 9))
+    assert [e.id for e in entries[:4]] == [
+        "hero-seed1-styleanime", "hero-seed1-styledesign",
+        "hero-seed2-styleanime", "hero-seed2-styledesign",
+    ]  # fmt: skip
+    assert [e.id for e in entries[4:]] == [None] * 4
+    assert entries[3].values == {"prompt": "A", "seed": 2, "style": "design"}
+
+
+def test_a_row_that_gives_an_input_of_the_matrix_keeps_its_value(tmp_path):
+    path = write(
+        tmp_path, "a.yaml", "matrix: {seed: [1, 2]}\nrows:\n- {id: a, prompt: A, seed: 9}\n- B\n"
+    )
+
+    assert [(e.id, e.values["seed"]) for e in read(path)] == [("a", 9), (None, 1), (None, 2)]
+
+
+def test_a_large_matrix_has_to_be_meant(tmp_path):
+    seeds = list(range(101))
+    path = write(tmp_path, "a.yaml", f"matrix: {{seed: {seeds}}}\nrows: [A]\n")
+
+    [problem] = open_manifest(path).problems
+    assert problem.what == "the matrix makes 101 requests of every row, more than 100"
+    assert problem.remedy.endswith("write max_matrix: 101.")
+
+    path.write_text(f"max_matrix: 101\n{path.read_text()}")
+    assert len(read(path)) == 101
+
+
+def test_rows_from_another_file_keep_its_name_and_lines(tmp_path):
+    write(tmp_path, "b.tsv", "Prompt\tKind\nA fox\tx\nA heron\ty\n")
+    path = write(
+        tmp_path,
+        "a.yaml",
+        "from: b.tsv\ncolumns: {prompt: Prompt}\nmeta: [Kind]\ndefaults: {seed: -1}\n",
+    )
+
+    entries = read(path)
+
+    assert [(str(e.place), e.values["prompt"], e.meta) for e in entries] == [
+        (f"{tmp_path}/b.tsv:2", "A fox", {"Kind": "x"}),
+        (f"{tmp_path}/b.tsv:3", "A heron", {"Kind": "y"}),
+    ]
+    assert entries[0].cells == {"prompt"}
+    assert {str(p.place) for p in problems(path)} == {f"{path}:4:18"}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "what"),
+    [
+        ("absent.csv", None, "there is no file"),
+        ("b.list", "A fox\n", "does not tell the file's form"),
+        ("b.yaml", "rate: 1/s\nrows: [A]\n", "has settings of its own"),
+        ("b.json", "[", "this is not JSON"),
+    ],
+)
+def test_a_from_that_cannot_be_followed_is_a_problem(tmp_path, name, content, what):
+    if content is not None:
+        write(tmp_path, name, content)
+    path = write(tmp_path, "a.yaml", f"from: {name}\n")
+
+    [problem] = problems(path)
+
+    assert what in problem.what
+    assert problem.whole
+
+
+def test_a_from_with_a_format_needs_no_telling_name(tmp_path):
+    write(tmp_path, "b.list", "A fox\n")
+
+    assert prompts(write(tmp_path, "a.yaml", "from: b.list\nformat: text\n")) == ["A fox"]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "what"),
+    [
+        ("", 1, "this is neither a list of rows"),
+        ("A fox\n", 1, "this is neither a list of rows"),
+        ("- a\n---\n- b\n", 2, "a second document begins here"),
+        ("rows:\n - {<<: *a}\n", 2, "<< is no part of YAML 1.2"),
+        ("- *a\n", 1, "nothing before this is called &a"),
+        ("- &a [*a]\n", 1, "*a stands inside itself"),
+        ("- !!int 7\n", 1, "the tag 'tag:yaml.org,2002:int' is not supported"),
+        ("- !!python/object:os.system x\n", 1, "the tag"),
+        ("- a: b: c\n", 1, "this is not YAML"),
+        ("- ? [a]\n  : b\n", 1, "a name has to be a plain text"),
+        ("- \x07\n", 0, "this is not YAML"),
+        (
+            "rate: 1/s\nrate: 2/s\nrows: [a]\n",
+            2,
+            "the name is written twice, the first time on line 1",
+        ),
+        ("rate: 1/s\n", 1, "there are no rows"),
+        ("rows: A fox\n", 1, "'A fox' is not a list"),
+        ("rows: []\n", 0, "there are no rows"),
+    ],
+)
+def test_yaml_that_cannot_be_meant_is_a_problem_at_its_line(tmp_path, text, line, what):
+    [problem] = problems(write(tmp_path, "a.yaml", text))
+
+    assert problem.what.startswith(what)
+    assert problem.place.line == line
+    assert problem.whole
+
+
+def test_an_alias_repeats_a_value(tmp_path):
+    path = write(
+        tmp_path,
+        "a.yaml",
+        "- {prompt: A, negative_prompt: &n text}\n- {prompt: B, negative_prompt: *n}\n",
+    )
+
+    assert [v["negative_prompt"] for v in values(path)] == ["text", "text"]
+
+
+def bomb():
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
+    return "\n".join([*lines, "rows: [*a11]", ""])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        bomb(),
+        "- " + "[" * 20_000,
+        "- " + "[" * 20_000 + "]" * 20_000,
+        "- " * 20_000 + "x",
+        "- " + "{a: " * 20_000,
+        "- &a " + "x" * 10_000 + "\n" + "- *a\n" * 5_000,
+    ],
+    ids=["aliases", "open brackets", "brackets", "dashes", "braces", "long text"],
+)
+def test_yaml_that_would_explode_is_a_problem_and_stays_small(tmp_path, text):
+    path = write(tmp_path, "a.yaml", text)
+
+    tracemalloc.start()
+    [problem] = problems(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert problem.whole
+    assert peak < 50 * 2**20
+
+
+# Encodings
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.txt", "a.jsonl", "a.json", "a.yaml"])
+def test_a_byte_order_mark_and_crlf_change_nothing(tmp_path, name):
+    texts = {
+        "a.csv": "prompt\nÄ fox\n",
+        "a.txt": "Ä fox\n",
+        "a.jsonl": '{"prompt": "Ä fox"}\n',
+        "a.json": '["Ä fox"]\n',
+        "a.yaml": "- Ä fox\n",
+    }
+    path = write(tmp_path, name, b"\xef\xbb\xbf" + texts[name].replace("\n", "\r\n").encode())
+
+    assert prompts(path) == ["Ä fox"]
+
+
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [("a.csv", "prompt\n"), ("a.tsv", "prompt\n"), ("a.txt", "ok\n"), ("a.jsonl", "\n"),
+     ("a.json", "[\n"), ("a.yaml", "rows:\n")],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [(b"\xe9", "0xE9, is not UTF-8"), (b"\0", "a NUL character"), (b"\xed\xa0\x80", "0xED")],
+)
+def test_bytes_that_are_no_text_are_told_with_line_and_byte(tmp_path, name, start, bad, said):
+    row = {"a.json": b'"Caf' + bad + b'"]\n', "a.jsonl": b'"Caf' + bad + b'"\n',
+           "a.yaml": b" - Caf" + bad + b"\n"}.get(name, b"Caf" + bad + b"\n")  # fmt: skip
+    path = write(tmp_path, name, start.encode() + row)
+
+    [problem] = problems(path)
+
+    offset = len(start) + row.index(bad) + 1
+    assert said in problem.what
+    assert f"byte {offset} of the file" in problem.what
+    assert problem.place == Place(str(path), 2, row.index(bad) + 1)
+    assert "UTF-8" in problem.remedy
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize("name", ["a.csv", "a.txt", "a.jsonl", "a.json", "a.yaml"])
+def test_utf_16_and_32_are_refused_with_what_to_do(tmp_path, name, encoding):
+    mark = "\ufeff" if encoding == "utf-16-be" else ""
+    path = write(tmp_path, name, f"{mark}prompt\nA fox\n".encode(encoding))
+
+    [problem] = problems(path)
+
+    assert problem.what.startswith(f"the file is {encoding[:6].upper()}")
+    assert "UTF-8" in problem.remedy
+
+
+def test_a_spoilt_row_is_never_handed_out_and_the_others_are_read_on(tmp_path):
+    rows = [b"prompt,seed", b"A fox,1", b"Caf\xe9,1", b"A heron,x", b"\xff,1", b"A whale,2"]
+    path = write(tmp_path, "a.csv", b"\n".join(rows))
+
+    items = list(open_manifest(path).entries(known))
+
+    assert [i.values["prompt"] for i in items if isinstance(i, Entry)] == [
+        "A fox", "A heron", "A whale"
+    ]  # fmt: skip
+    assert where(problems(path)) == [(3, ""), (4, "seed")]
+
+
+def test_a_spoilt_header_ends_the_reading(tmp_path):
+    path = write(tmp_path, "a.csv", b"prompt,caf\xe9\nA fox,1\n")
+
+    assert where(problems(path)) == [(1, "")]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@settings(deadline=None)
+@given(
+    data=st.binary(max_size=60)
+    | st.lists(
+        st.sampled_from(
+            [*'[]{}",:-&*#|>!?\t\r\n <~\\', "prompt", "seed", "rows:", '"rows":', "from:",
+             "A fox", "1", "NaN", "- ", "\n  ", "é", "\0", "\ufeff", "matrix:", "<<: "]
+        )
+    ).map(lambda parts: "".join(parts).encode())
+)  # fmt: skip
+def test_whatever_the_bytes_are_there_are_entries_or_problems(format, data):
+    manifest = open_manifest("-", format=format, stdin=io.BytesIO(data))
+
+    for item in manifest.entries(known):
+        result = item
+        if isinstance(item, Entry):
+            result = VALIDATOR.check(item, default_model=MODEL)
+        assert result
+    assert all(str(problem.place) for problem in manifest.problems)
+
+
+# Files
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("absent.csv", "There is no file"), ("a.list", "does not tell"), ("a", "does not tell")],
+)
+def test_a_file_that_cannot_be_found_or_told_is_a_usage_error(tmp_path, name, message):
+    if not name.startswith("absent"):
+        write(tmp_path, name, "A fox\n")
+
+    with pytest.raises(UsageError, match=message):
+        open_manifest(tmp_path / name)
+
+
+def test_a_file_that_may_not_be_read_is_a_usage_error(tmp_path, monkeypatch):
+    path = write(tmp_path, "a.csv", "prompt\nA fox\n")
+    monkeypatch.setattr(
+        Path, "open", lambda *_: (_ for _ in ()).throw(PermissionError(13, "Permission denied"))
+    )
+
+    with pytest.raises(UsageError, match="cannot be read: permission denied"):
+        open_manifest(path)
+
+
+def test_a_format_beats_the_name(tmp_path):
+    path = write(tmp_path, "a.csv", "A fox, running\n")
+
+    assert prompts(path, format="text") == ["A fox, running"]
+
+
+def test_an_unknown_format_is_a_usage_error(tmp_path):
+    with pytest.raises(UsageError, match="'xlsx' is not a format"):
+        open_manifest(write(tmp_path, "a.csv", ""), format="xlsx")
+
+
+def test_standard_input_needs_a_format_and_has_a_name(tmp_path):
+    with pytest.raises(UsageError, match="Standard input has no name"):
+        open_manifest("-", stdin=io.BytesIO(b"A fox\n"))
+
+    [entry] = open_manifest("-", format="text", stdin=io.BytesIO(b"A fox\n")).entries()
+
+    assert str(entry.place) == "<stdin>:1"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("a.csv", ""), ("a.csv", "prompt\n"), ("a.tsv", "\n\n"), ("a.txt", "\n \n"), ("a.jsonl", ""),
+     ("a.json", "[]"), ("a.yaml", "[]")],
+)  # fmt: skip
+def test_a_manifest_without_rows_is_a_problem(tmp_path, name, content):
+    [problem] = problems(write(tmp_path, name, content))
+
+    assert problem.what == "there are no rows"
+    assert problem.whole
+
+
+def test_a_folder_without_text_files_is_a_problem(tmp_path):
+    [problem] = problems(tmp_path)
+
+    assert problem.what == "the folder holds no .txt files"
+
+
+def test_problems_name_the_file_as_it_was_typed(tmp_path, monkeypatch):
+    write(tmp_path, "a.csv", "prompt,seed\nA fox,x\n")
+    monkeypatch.chdir(tmp_path)
+
+    [problem] = problems("./a.csv")
+
+    assert str(problem.place) == "./a.csv:2"
+
+
+def test_what_could_not_be_read_still_counts_in_the_positions(tmp_path):
+    path = write(tmp_path, "a.jsonl", '"one"\n{\n"three"\n')
+
+    assert [i.position for i in open_manifest(path).entries() if isinstance(i, Entry)] == [1, 3]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.txt"])
+def test_a_long_list_is_not_held_in_memory(tmp_path, name):
+    row = {"a.csv": "A lighthouse,{}\n", "a.jsonl": '{{"prompt": "A lighthouse", "seed": {}}}\n',
+           "a.txt": "A lighthouse {}\n"}[name]  # fmt: skip
+    head = "prompt,seed\n" if name == "a.csv" else ""
+    path = write(tmp_path, name, head + "".join(row.format(n) for n in range(30_000)))
+
+    tracemalloc.start()
+    count = sum(1 for _ in open_manifest(path).entries(known))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert count == 30_000
+    assert peak < 2**20
+
+
+# The examples that come with us, and lists that others published
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("quickstart.yaml", 12), ("prompts.csv", 4), ("prompts.tsv", 3), ("prompts.json", 3),
+     ("prompts.jsonl", 3), ("prompts.txt", 4), ("folder", 3), ("matrix.yaml", 12),
+     ("from-tsv.yaml", 3)],
+)  # fmt: skip
+def test_every_example_is_valid(name, count):
+    path = ROOT / "manifests" / name
+
+    assert problems(path) == []
+    assert len(read(path)) == count
+
+
+@needs_lists
+def test_partiprompts_run_as_they_are():
+    path = SHARED / "parti" / "PartiPrompts.tsv"
+    lines = path.read_text(encoding="utf-8").split("\n")
+    header, *rows = [line.split("\t") for line in lines if line]
+
+    entries = read(path, columns={"prompt": "Prompt"}, meta=["Category", "Challenge", "Note"])
+
+    assert len(entries) == 1632
+    assert [
+        [entry.values["prompt"], *(entry.meta.get(name, "") for name in header[1:])]
+        for entry in entries
+    ] == rows
+    assert [entry.place.line for entry in entries] == list(range(2, 1634))
+    assert entries[1560].values["prompt"].startswith('"G I G G L E"')
+    assert problems(path, columns={"prompt": "Prompt"}, meta=["*"]) == []
+
+
+@needs_lists
+@pytest.mark.parametrize("meta", [["*"], ["tag", "include", "exclude"]])
+def test_geneval_runs_as_it_is(meta):
+    path = SHARED / "geneval" / "evaluation_metadata.jsonl"
+    written = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+    entries = read(path, meta=meta)
+
+    assert len(entries) == 553
+    assert [{**entry.values, **entry.meta} for entry in entries] == written
+    assert problems(path, meta=meta) == []
+
+
+@needs_lists
+def test_t2i_compbench_runs_as_it_is():
+    path = SHARED / "t2i-compbench" / "color_val.txt"
+
+    found = prompts(path)
+
+    assert found == path.read_bytes().decode().split("\r\n")
+    assert len(found) == 300
