@@ -163,9 +163,9 @@ def _after_2xx(reply: Reply, now: float) -> Verdict:
 
 def _after_4xx(reply: Reply, status: int, now: float) -> Verdict:
     code = _code(reply.json())
-    if status == HTTPStatus.PAYMENT_REQUIRED or _speaks_of_balance(reply):
+    if status == HTTPStatus.PAYMENT_REQUIRED or _speaks_of_balance(reply.json()):
         return _by_code(NO_BALANCE, reply, now)
-    if code in LISTED_CODES and status != HTTPStatus.TOO_MANY_REQUESTS:
+    if code in LISTED_CODES:
         return _by_code(code, reply, now)
     if status in (408, 409, 499):
         return Verdict(Event.LOST, _with_text(f"the API answered {status}", reply), code or status)
@@ -227,14 +227,32 @@ def after_result(reply: Reply, request_id: str, now: float) -> Finding:
     if reply.status is None or reply.error is not None:
         return Finding(Doing.ASK_AGAIN, describe(reply.error))
     body = reply.json()
-    if reply.status in (401, 403, 404, 400, 422) or _code(body) in LISTED_CODES:
+    if _ended(reply.status, body, request_id):
+        return _by_word(body)
+    listed = reply.status < 500 and _code(body) in LISTED_CODES
+    if listed or reply.status in (400, 401, 403, 404, 422):
         return _result_refused(reply, _code(body))
     if reply.status != HTTPStatus.OK or not isinstance(body, dict):
         wait = seconds_to_wait(reply.headers.get("retry-after"), now)
         return Finding(Doing.ASK_AGAIN, f"the API answered {reply.status}", wait=wait)
-    if str(body.get("request_id") or request_id) != request_id:
+    if _shown(body.get("request_id") or request_id) != request_id:
         return Finding(Doing.ASK_AGAIN, "the API answered about another request")
     return _by_word(body)
+
+
+def _ended(status: int, body: Any, request_id: str) -> bool:
+    """Whether the request is said to have ended; its error_code is then its own, not the answer's.
+
+    But the token's: such an answer says nothing about the request, whatever its words.
+    """
+    if status != HTTPStatus.OK or not isinstance(body, dict) or _code(body) == BAD_ACCOUNT:
+        return False
+    ended = DONE_WORDS | FAILED_WORDS | CANCELLED_WORDS
+    return body.get("request_id") == request_id and _word(body) in ended
+
+
+def _word(body: Mapping[str, Any]) -> str:
+    return _shown(body.get("status") or "").strip().lower()[:40]
 
 
 def _result_refused(reply: Reply, code: int | None) -> Finding:
@@ -247,7 +265,7 @@ def _result_refused(reply: Reply, code: int | None) -> Finding:
 
 
 def _by_word(body: dict[str, Any]) -> Finding:
-    word = str(body.get("status") or "").strip().lower()[:40]
+    word = _word(body)
     cost = _cost(body.get("cost"))
     if word in CANCELLED_WORDS:
         return Finding(Doing.CANCELLED, "cancelled at RunComfy", api_status=word, cost=cost)
@@ -273,7 +291,7 @@ def output_urls(output: Any) -> list[str]:
 
     def collect(value: Any, depth: int) -> None:
         if isinstance(value, str) and re.match(r"https?:", value, re.IGNORECASE):
-            found.setdefault(value)
+            found.setdefault(_storable(value))
         elif isinstance(value, list | dict) and depth < 4:
             for inner in value.values() if isinstance(value, dict) else value:
                 collect(inner, depth + 1)
@@ -287,7 +305,7 @@ def after_cancel(reply: Reply) -> bool | None:
     body = reply.json()
     if reply.status not in (200, 202) or not isinstance(body, dict):
         return None
-    outcome = str(body.get("outcome") or body.get("status") or "").lower()
+    outcome = _shown(body.get("outcome") or body.get("status") or "").lower()
     if outcome in CANCELLED_WORDS:
         return True
     return False if outcome == "not_cancellable" else None
@@ -297,7 +315,7 @@ def describe(error: BaseException | None) -> str:
     """Say what broke, for a log line: the class is often all that httpx tells."""
     if error is None:
         return "no answer"
-    text = " ".join(str(error).split())[:200]
+    text = _storable(" ".join(str(error).split())[:200])
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
@@ -307,33 +325,49 @@ def error_text(reply: Reply) -> str:
     return _text_of(body) if isinstance(body, dict) else ""
 
 
-def _text_of(body: Mapping[str, Any]) -> str:
-    for name in ("error_message", "message", "error", "detail"):
+_TEXTS = ("error_message", "message", "error", "detail")
+
+
+def _text_of(body: Mapping[str, Any], depth: int = 0) -> str:
+    for name in _TEXTS:
         value = body.get(name)
-        if isinstance(value, Mapping):
-            value = _text_of(value)
+        if isinstance(value, Mapping) and depth < 4:
+            value = _text_of(value, depth + 1)
         elif isinstance(value, list):
             value = "; ".join(_detail(item) for item in value[:10])
         if value and isinstance(value, str):
-            return " ".join(value.split())[:500]
+            return _storable(" ".join(value.split())[:500])
     return ""
 
 
 def _detail(item: Any) -> str:
     """One item of a 422's `detail`: `{"loc": ["body", "seed"], "msg": "…"}` as `seed: …`."""
     if not isinstance(item, Mapping):
-        return str(item)
-    where = ".".join(str(part) for part in item.get("loc") or () if part != "body")
-    return f"{where}: {item.get('msg', '')}" if where else str(item.get("msg", item))
+        return _shown(item)
+    loc = item.get("loc")
+    parts = loc if isinstance(loc, list) else [] if loc is None else [loc]
+    where = ".".join(_shown(part) for part in parts if part != "body")
+    return f"{where}: {_shown(item.get('msg', ''))}" if where else _shown(item.get("msg", item))
 
 
-def _speaks_of_balance(reply: Reply) -> bool:
-    body = reply.json()
-    if not isinstance(body, dict):
-        return False
+def _shown(value: Any) -> str:
+    """A value of whatever shape as text; an answer can be nested too deeply even for that."""
+    try:
+        return str(value)
+    except RecursionError:
+        return ""
+
+
+def _storable(text: str) -> str:
+    """Without halves of surrogate pairs, which JSON can spell and no database takes."""
+    return text.encode(errors="replace").decode()
+
+
+def _speaks_of_balance(body: Any, depth: int = 0) -> bool:
+    if not isinstance(body, Mapping) or depth > 4:
+        return isinstance(body, str) and bool(_NO_BALANCE.search(body))
     # `detail` lists repeat the person's own input, so their words prove nothing.
-    texts = (body.get(name) for name in ("error_message", "message", "error", "detail"))
-    return any(isinstance(text, str) and _NO_BALANCE.search(text) for text in texts)
+    return any(_speaks_of_balance(body.get(name), depth + 1) for name in _TEXTS)
 
 
 def _request_id(body: Any, raw: bytes) -> str | None:
@@ -342,7 +376,8 @@ def _request_id(body: Any, raw: bytes) -> str | None:
         if isinstance(named, str) and REQUEST_ID.fullmatch(named):
             return named
         for name in ("status_url", "result_url"):
-            if match := _ID_IN_URL.search(str(body.get(name) or "")):
+            url = body.get(name)
+            if isinstance(url, str) and (match := _ID_IN_URL.search(url)):
                 return match[1]
         return None
     match_in_bytes = _ID_IN_BYTES.search(raw)
@@ -357,9 +392,11 @@ def _code(body: Any) -> int | None:
     if code is None and isinstance(body.get("error"), dict):
         code = body["error"].get("error_code", body["error"].get("code"))
     try:
-        return int(code) if code is not None and not isinstance(code, bool) else None
+        number = int(code) if code is not None and not isinstance(code, bool) else None
     except (TypeError, ValueError, OverflowError):
         return None
+    # A number that the journal's columns cannot hold is no code.
+    return number if number is not None and abs(number) < 1 << 63 else None
 
 
 def _cost(value: Any) -> float | None:
@@ -367,7 +404,7 @@ def _cost(value: Any) -> float | None:
         value = next((value[n] for n in ("usd", "amount", "total", "cost") if n in value), None)
     try:
         cost = float(value) if value is not None and not isinstance(value, bool) else None
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return cost if cost is not None and 0 <= cost < 1e6 else None
 

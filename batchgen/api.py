@@ -5,7 +5,9 @@ as we write looks exactly like a lost answer, so none is reused. Questions are f
 keeps its connections.
 """
 
+import ssl
 from collections.abc import AsyncIterator, Callable
+from functools import cache
 from types import TracebackType
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -19,6 +21,12 @@ ANSWER_LIMIT = 1 << 20
 PAID_TIMEOUT = httpx.Timeout(connect=10, write=30, read=75, pool=None)
 FREE_TIMEOUT = httpx.Timeout(connect=10, write=30, read=30, pool=None)
 USER_AGENT = f"batchgen/{batchgen.__version__}"
+
+
+@cache
+def certificates() -> ssl.SSLContext:
+    """Whom all clients trust; read once, since each reading takes some 30 ms."""
+    return httpx.create_ssl_context()
 
 
 class OneShot:
@@ -55,6 +63,7 @@ class Api:
         }
         self._paid = httpx.AsyncClient(
             headers=headers,
+            verify=certificates(),
             timeout=PAID_TIMEOUT,
             follow_redirects=False,
             http2=False,
@@ -63,6 +72,7 @@ class Api:
         )
         self._free = httpx.AsyncClient(
             headers=headers,
+            verify=certificates(),
             timeout=FREE_TIMEOUT,
             follow_redirects=False,
             trust_env=use_proxy,

@@ -125,12 +125,14 @@ def cli() -> None:
     """
 
 
-@cli.command()
+@cli.command(short_help="Submit what is missing, wait, download, report.")
 @click.argument("manifest")
 @reading
 @click.option("--rate", type=RATE, metavar="N/s|m|h|d", help="Submit so fast at most.  [60/m]")
-@click.option("--concurrency", type=click.IntRange(1), help="Unfinished requests at most.  [16]")
-@click.option("--limit", type=click.IntRange(0), help="Submit so many rows at most.")
+@click.option(
+    "--concurrency", type=click.IntRange(1), metavar="N", help="Unfinished requests at most.  [16]"
+)
+@click.option("--limit", type=click.IntRange(0), metavar="N", help="Submit so many rows at most.")
 @click.option(
     "--max-cost", type=click.FloatRange(0), metavar="USD", help="The whole batch's cost at most."
 )
@@ -188,7 +190,7 @@ def run(
     sys.exit(ending.code)
 
 
-@cli.command()
+@cli.command(short_help="Check every row; nothing is sent.")
 @click.argument("manifest")
 @reading
 def validate(manifest: str, **given: Any) -> None:
@@ -213,7 +215,7 @@ def validate(manifest: str, **given: Any) -> None:
     click.echo(f"{rows} rows in {manifest}, all valid.")
 
 
-@cli.command()
+@cli.command(short_help="Show how far a batch is, also while it runs.")
 @click.argument("batch")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def status(batch: str, as_json: bool) -> None:
@@ -238,7 +240,7 @@ def status(batch: str, as_json: bool) -> None:
         words.status(folder)
 
 
-@cli.command()
+@cli.command(short_help="Put failed rows back to pending.")
 @click.argument("batch")
 @click.option("--id", "ids", multiple=True, metavar="ID", help="Only this row; repeatable.")
 @click.option("--cause", metavar="TEXT", help="Only rows whose error contains this.")
@@ -276,7 +278,7 @@ def retry(batch: str, ids: tuple[str, ...], cause: str | None, state: str) -> No
     click.echo(f"{reopened} rows are pending again. Run the manifest to send them.")
 
 
-@cli.command()
+@cli.command(short_help="Cancel what is still in RunComfy's queue.")
 @click.argument("batch")
 @reaching
 def cancel(batch: str, base_url: str | None, media_hosts: tuple[str, ...]) -> None:
@@ -309,7 +311,7 @@ def cancel(batch: str, base_url: str | None, media_hosts: tuple[str, ...]) -> No
         sys.exit(69)
 
 
-@cli.command()
+@cli.command(short_help="Write the report again from the journal.")
 @click.argument("batch")
 def report(batch: str) -> None:
     """Write results.csv, results.jsonl, summary.json and the gallery of BATCH again.
@@ -332,7 +334,7 @@ def report(batch: str) -> None:
     click.echo(folder.path / "report" / "index.html")
 
 
-@cli.group(cls=Commands)
+@cli.group(cls=Commands, short_help="List, show and fetch model schemas.")
 def models() -> None:
     """List, show and fetch the schemas that rows are checked against."""
 
@@ -455,4 +457,7 @@ def main() -> None:
 
         words.error(error)
         code = error.exit_code
+    except OSError as error:
+        click.echo(f"{error.filename or 'the disk'}: {error.strerror or error}.", err=True)
+        code = 74
     sys.exit(code)

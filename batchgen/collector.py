@@ -7,7 +7,7 @@ from batchgen import polling
 from batchgen.answers import Doing
 from batchgen.folder import Folder
 from batchgen.journal import Journal, Output, Request
-from batchgen.media import Media, MediaBroken, MediaError, MediaGone
+from batchgen.media import Media, MediaBroken, MediaError, MediaGone, MediaUntrusted
 from batchgen.situation import Situation
 from batchgen.states import Event
 from batchgen.watcher import Watcher
@@ -36,15 +36,23 @@ class Collector:
 
     async def collect(self, row: Request) -> None:
         """Download what is not on disk yet. A row whose output cannot be had stays as it is."""
-        try:
-            for output in self._journal.outputs(row.key):
-                if output.path is None:
+        errors: list[MediaError] = []
+        for output in self._journal.outputs(row.key):
+            if output.path is None:
+                try:
                     await self._collect_one(row, output)
-        except MediaGone as error:
+                except MediaError as error:
+                    errors.append(error)  # the row's other files were paid for, too
+        # What may still be had keeps the row open.
+        if errors:
+            self._not_collected(row, min(errors, key=lambda e: isinstance(e, MediaGone)))
+
+    def _not_collected(self, row: Request, error: MediaError) -> None:
+        if isinstance(error, MediaGone):
             reason = f"paid, but gone: {error}"
             log.warning("%s: row %r: %s", row.source, row.id, reason)
             self._journal.ended(row, Event.FAILED, None, reason)
-        except MediaError as error:
+        else:
             log.warning("%s: row %r is not fetched yet: %s", row.source, row.id, error)
             self._journal.note(row, str(error))
 
@@ -56,8 +64,9 @@ class Collector:
                 async with self._places:
                     await self._fetch(row, output)
                 return
-            except MediaGone:
-                # Signed URLs expire before their files do; a fresh result has fresh ones, unpaid.
+            except (MediaGone, MediaUntrusted):
+                # Signed URLs expire before their files do, and a sandbox that was started again
+                # has moved; a fresh result has fresh URLs, unpaid.
                 if asked_again:
                     raise
                 asked_again = True

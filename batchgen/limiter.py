@@ -52,15 +52,19 @@ class Pace:
         return replace(self, rate=min(self.ceiling, self.rate + step))
 
 
-def resumed(ceiling: float, saved: tuple[float, float] | None, longest: float = 3600.0) -> Pace:
+def resumed(
+    ceiling: float, saved: tuple[float | None, float] | None, longest: float = 3600.0
+) -> Pace:
     """Return the pace of a new run, at time 0 on its own clock.
 
-    saved: (learned rate in POSTs/s, seconds from now until its next POST) of the run before;
-        negative seconds are past. A clock that was set back can make them huge, so they are capped.
+    saved: (rate that 429s taught, in POSTs/s, None if there were none; seconds from now until the
+        next POST) of the run before; negative seconds are past. A clock that was set back can make
+        them huge, so they are capped.
     """
     if saved is None:
         return Pace(ceiling, ceiling)
-    rate, ahead = saved
+    learned, ahead = saved
+    rate = ceiling if learned is None else learned
     return Pace(
         ceiling,
         min(ceiling, max(rate, SLOWEST)),

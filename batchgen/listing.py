@@ -4,13 +4,20 @@ A run takes this snapshot at its start, so that editing the file meanwhile chang
 million rows need no memory.
 """
 
+import contextlib
 import json
 import sqlite3
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from batchgen import identity
 from batchgen.rows import Entry, Problem, Row
+from batchgen.storage import storage_errors
+
+NO_REQUESTS = """CREATE TABLE journal.requests (key TEXT, id TEXT, position INTEGER, listed INTEGER,
+    source TEXT, model TEXT, input TEXT, state TEXT, attempts INTEGER)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +38,12 @@ class Listing:
     """A private temporary database: SQLite spills it to disk and deletes it when it is closed."""
 
     def __init__(self) -> None:
-        self._db = sqlite3.connect("", isolation_level=None)
+        self._db = sqlite3.connect("file:", uri=True, isolation_level=None)
         self._db.executescript(
             """
             PRAGMA journal_mode = OFF;
             PRAGMA synchronous = OFF;
-            CREATE TABLE rows (position INTEGER PRIMARY KEY, base TEXT, n INTEGER, source TEXT,
+            CREATE TABLE rows (position INTEGER PRIMARY KEY, key TEXT UNIQUE, source TEXT,
                 id TEXT, model TEXT, input TEXT, meta TEXT, problem TEXT);
             CREATE TABLE bases (base TEXT PRIMARY KEY, n INTEGER) WITHOUT ROWID;
             CREATE TABLE ids (id TEXT PRIMARY KEY, source TEXT) WITHOUT ROWID;
@@ -86,8 +93,8 @@ class Listing:
             (base,),
         ).fetchone()
         self._db.execute(
-            "INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (position, base, n, source, id, model, input, meta, problem),
+            "INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (position, identity.key(base, n), source, id, model, input, meta, problem),
         )
 
     def __len__(self) -> int:
@@ -96,11 +103,30 @@ class Listing:
 
     def __iter__(self) -> Iterator[Listed]:
         rows = self._db.execute(
-            "SELECT base, n, position, source, id, model, input, meta, problem FROM rows"
+            "SELECT key, position, source, id, model, input, meta, problem FROM rows"
             " ORDER BY position"
         )
-        for base, n, *rest in rows:
-            yield Listed(identity.key(base, n), *rest)
+        for row in rows:
+            yield Listed(*row)
+
+    @contextmanager
+    def beside(self, journal: Path) -> Iterator[sqlite3.Connection]:
+        """A connection that sees these `rows`, and the journal's tables as `journal.requests`.
+
+        An absent journal is an empty one. Raises StorageDamaged if it cannot be read.
+        """
+        self._db.execute("COMMIT")
+        try:
+            with storage_errors(journal):
+                where = f"{journal.resolve().as_uri()}?mode=ro" if journal.is_file() else ":memory:"
+                self._db.execute("ATTACH ? AS journal", (where,))
+                if where == ":memory:":
+                    self._db.executescript(NO_REQUESTS)
+                yield self._db
+        finally:
+            with contextlib.suppress(sqlite3.OperationalError):
+                self._db.execute("DETACH journal")
+            self._db.execute("BEGIN")
 
 
 def _storable(value: object) -> str:

@@ -19,6 +19,8 @@ def visible(text: str) -> str:
 
 def say(text: str = "") -> None:
     """Write a line to stderr, above a progress bar if any; a lost terminal is no matter."""
+    if sys.stderr is None:  # started with it closed
+        return
     try:
         tqdm.write(visible(text), file=sys.stderr)
         sys.stderr.flush()
@@ -51,3 +53,10 @@ def set_up(path: Path, *, quiet: bool, verbose: bool) -> None:
     log.setLevel(logging.DEBUG)
     log.propagate = False
     logging.raiseExceptions = False  # a full disk must not fill the terminal with tracebacks
+
+
+def close() -> None:
+    """Let go of the log file; from here on only `say` speaks."""
+    for handler in log.handlers[:]:
+        log.removeHandler(handler)
+        handler.close()

@@ -21,7 +21,7 @@ import httpx
 from PIL import Image
 
 from batchgen.answers import describe
-from batchgen.api import USER_AGENT
+from batchgen.api import USER_AGENT, certificates
 from batchgen.folder import sync_file, sync_folder
 from batchgen.hosts import MediaHost, why_not
 from batchgen.signatures import ENOUGH, Format, format_of
@@ -72,6 +72,7 @@ class Media:
         self._hosts = tuple(hosts)
         self._client = httpx.AsyncClient(
             headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
+            verify=certificates(),
             timeout=TIMEOUT,
             follow_redirects=False,
             trust_env=use_proxy,
@@ -125,7 +126,7 @@ class Media:
             return await self._receive(response, stem)
 
     async def _receive(self, response: httpx.Response, stem: str) -> Fetched:
-        chunks = response.aiter_raw(1 << 16)
+        chunks = _in_time(response.aiter_raw())
         head = b""
         async for chunk in chunks:
             head += chunk
@@ -168,8 +169,18 @@ class Media:
         raise AssertionError("stems() never ends")
 
 
-async def _write(file: BinaryIO, head: bytes, chunks: AsyncIterator[bytes]) -> int:
+async def _in_time(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Pass on what arrives, each piece as it does: to collect them first would hide a slow host."""
     started = time.monotonic()
+    size = 0
+    async for chunk in chunks:
+        size += len(chunk)
+        if too_slow(size, time.monotonic() - started):
+            raise MediaBroken("the download is slower than 1 KiB/s")
+        yield chunk
+
+
+async def _write(file: BinaryIO, head: bytes, chunks: AsyncIterator[bytes]) -> int:
     file.write(head)
     size = len(head)
     async for chunk in chunks:
@@ -177,8 +188,6 @@ async def _write(file: BinaryIO, head: bytes, chunks: AsyncIterator[bytes]) -> i
         size += len(chunk)
         if size > FILE_LIMIT:
             raise MediaBroken(f"the download is larger than {FILE_LIMIT >> 30} GiB")
-        if too_slow(size, time.monotonic() - started):
-            raise MediaBroken("the download is slower than 1 KiB/s")
     return size
 
 

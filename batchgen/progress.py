@@ -32,9 +32,9 @@ def line(counts: Mapping[State, int], committed: float, rate: float) -> str:
 
 
 def rate_words(rate: float) -> str:
-    """`rate` POSTs per second in the unit that reads best."""
-    for unit, seconds in (("s", 1), ("m", 60), ("h", 3600)):
-        if rate * seconds >= 1:
+    """`rate` POSTs per second in the unit that reads best: `60/m`, `50/s`."""
+    for unit, seconds, least in (("s", 1, 10), ("m", 60, 1), ("h", 3600, 1)):
+        if rate * seconds >= least:
             return f"{rate * seconds:.3g}/{unit}"
     return f"{rate * 86400:.3g}/d"
 
@@ -62,8 +62,7 @@ class Progress:
                 initial=counts.get(State.SAVED, 0),
                 unit="row",
                 dynamic_ncols=True,
-                bar_format="{percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} {postfix} [{elapsed}"
-                "<{remaining}]",
+                bar_format="{percentage:3.0f}%|{bar:20}| {desc} [{elapsed}<{remaining}]",
             )
             self.changed()
 
@@ -71,7 +70,7 @@ class Progress:
         """Called after each change of state; cheap when nothing is due to be shown."""
         if self._bar is not None:
             counts, committed, rate = self._numbers()
-            self._bar.set_postfix_str(line(counts, committed, rate), refresh=False)
+            self._bar.set_description_str(line(counts, committed, rate), refresh=False)
             with contextlib.suppress(OSError):  # the terminal may be gone
                 self._bar.update(counts.get(State.SAVED, 0) - self._bar.n)
         elif self._now() >= self._next_line:

@@ -123,6 +123,10 @@ class Reader:
         at: str | None = row["at"]
         return at
 
+    def is_rehearsal(self) -> bool:
+        """Whether its requests went to the sandbox: placeholders, and pretend money."""
+        return any(self.query("SELECT 1 FROM memory WHERE name = 'sandbox' AND value = 'true'"))
+
     def pace(self) -> float | None:
         """The learned rate, POSTs per second; None before the first POST."""
         found = next(self.query("SELECT value FROM memory WHERE name = 'pace'"), None)
@@ -135,6 +139,7 @@ def summary(reader: Reader) -> dict[str, Any]:
     run = reader.last_run() or {}
     return {
         "rows": sum(counts.values()),
+        "rehearsal": reader.is_rehearsal(),
         "counts": {str(state): counts.get(state, 0) for state in State},
         "causes": reader.causes(),
         "money_usd": reader.money(),

@@ -69,6 +69,10 @@ def cell(value: Any) -> str:
         return ""
     if isinstance(value, str):
         return "'" + value if value.startswith(FORMULA) else value
+    return dumped(value)
+
+
+def dumped(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
@@ -78,6 +82,7 @@ def _write_gallery(folder: Path, reader: Reader, numbers: dict[str, Any]) -> Non
     environment = Environment(
         loader=PackageLoader("batchgen"), autoescape=select_autoescape(), trim_blocks=True
     )
+    environment.filters["shown"] = lambda value: value if isinstance(value, str) else dumped(value)
     environment.filters["fileurl"] = lambda path: quote(f"../{path}")
     page = environment.get_template("report.html")
     (shown,) = reader.query("SELECT COUNT(*) AS n FROM requests WHERE listed = 1 OR attempts > 0")

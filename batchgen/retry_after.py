@@ -1,5 +1,6 @@
 """The Retry-After header: seconds, or a date."""
 
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 SHORTEST, LONGEST = 1.0, 3600.0
@@ -19,7 +20,9 @@ def seconds_to_wait(header: str | None, now: float) -> float | None:
         seconds = float(header)
     except ValueError:
         try:
-            seconds = parsedate_to_datetime(header).timestamp() - now
+            date = parsedate_to_datetime(header)
+            # HTTP dates are UTC, also in the forms that do not say so.
+            seconds = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now
         except (ValueError, OverflowError):
             return None
     if seconds != seconds:  # "nan" is a float to Python

@@ -67,8 +67,10 @@ class Situation:
         """The API could not be reached. One notice an outage; the next try comes later."""
         if not self.offline_tries:
             log.warning("RunComfy cannot be reached (%s). Trying on; nothing is lost.", reason)
-        self.offline_tries += 1
-        self.offline_until = self.time() + polling.backoff(self.offline_tries, self.dice)
+        if self.time() >= self.offline_until:  # many fail at once when an outage begins
+            self.offline_tries += 1
+            pause = polling.backoff(self.offline_tries, self.dice)
+            self.offline_until = self.time() + pause
         if self.time() - self._last_answer > OFFLINE_PATIENCE:
             hours = OFFLINE_PATIENCE / 3600
             reason = f"RunComfy stayed unreachable for {hours:.0f} hours."

@@ -43,9 +43,9 @@ class Storage:
         self.run: int | None = None
         with storage_errors(path):
             self.db = sqlite3.connect(path, isolation_level=None, timeout=10)
+            path.chmod(0o600)  # before SQLite makes -wal and -shm, which take over the mode
             self._check()
             self._set_up()
-            path.chmod(0o600)
             self.counts = self.count()
             (self.committed,) = self.db.execute(
                 f"SELECT COALESCE(SUM{COMMITTED}, 0) FROM requests"

@@ -80,17 +80,18 @@ class Submitter:
         self._returned: list[Request] = []  # rows that came back unaccepted
         self._read_to = 0
 
-    def _saved_pace(self) -> tuple[float, float] | None:
+    def _saved_pace(self) -> tuple[float | None, float] | None:
         saved = self._journal.remembered("pace")
         if not saved:
             return None
-        return saved["rate"], saved["next_at"] - self._situation.clock.now()
+        return saved["learned"], saved["next_at"] - self._situation.clock.now()
 
     def memory(self) -> dict[str, Any]:
         """What keeps a restart from bursting."""
         ahead = self.pace.wait(self._situation.time())
         next_at = self._situation.clock.now() + ahead
-        return {"pace": {"rate": self.pace.rate, "next_at": next_at}}
+        learned = None if self.pace.too_fast is None else self.pace.rate
+        return {"pace": {"rate": self.pace.rate, "learned": learned, "next_at": next_at}}
 
     async def run(self, begin: Callable[[Request], None]) -> None:
         """Hand every due row to `begin`, which is to call `submit` with it."""

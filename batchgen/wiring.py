@@ -139,8 +139,12 @@ def run(
     quiet: bool,
     verbose: bool,
     log_file: Path | None = None,
+    clock: Clock | None = None,
 ) -> tuple[Ending, Folder]:
-    """Run a manifest. Raises every BatchgenError; nothing was sent by then unless it says so."""
+    """Run a manifest. Raises every BatchgenError; nothing was sent by then unless it says so.
+
+    clock: None is the machine's own.
+    """
     manifest, settings = open_for(flags, path)
     folder = Folder(flags.out or config.default_out(path))
     with ExitStack() as stack:
@@ -157,7 +161,7 @@ def run(
             _check_all(manifest, known, listing, show, flags)
             _claim(stack, folder, log_file, quiet=quiet, verbose=verbose)
         known.keep(folder.schemas)
-        journal, receipts = _open_books(stack, folder)
+        journal, receipts = _open_books(stack, folder, clock or Clock())
         _keep_apart(journal, folder, rehearsing=flags.sandbox)
         _take_over(journal, receipts, listing, flags)
         prices = _prices(journal, settings, catalogue(where))
@@ -192,9 +196,10 @@ def _claim(
     folder.create()
     stack.enter_context(folder.locked())
     logs.set_up(log_file or folder.log, quiet=quiet, verbose=verbose)
+    stack.callback(logs.close)
 
 
-def _open_books(stack: ExitStack, folder: Folder) -> tuple[Journal, Receipts]:
+def _open_books(stack: ExitStack, folder: Folder, clock: Clock) -> tuple[Journal, Receipts]:
     """Open journal and receipts. A journal that is gone is rebuilt from them or refused."""
     fresh = not folder.journal.exists() or folder.journal.stat().st_size == 0
     try:
@@ -212,7 +217,7 @@ def _open_books(stack: ExitStack, folder: Folder) -> tuple[Journal, Receipts]:
             " Nothing was sent.",
             "Put batch.db or receipts.log back, or choose another folder with --out.",
         )
-    journal = Journal(folder.journal, Clock())
+    journal = Journal(folder.journal, clock)
     stack.callback(journal.close)
     return journal, receipts
 
@@ -301,8 +306,20 @@ async def _night(
             ending = final(journal.counts, situation.ending)
             log.info("ended with exit code %d: %s", ending.code, ending.reason)
             journal.end_run(ending.code, ending.reason, engine.memory())
-            report.write(folder)
+            try:
+                report.write(folder)
+            except OSError as error:
+                log.error("The reports could not be written: %s.", error.strerror or error)
+                ending = _without_reports(ending, folder)
     return ending
+
+
+def _without_reports(ending: Ending, folder: Folder) -> Ending:
+    """Nothing that was paid for is lost, but it is no success either."""
+    if ending.code not in (0, 1):
+        return ending
+    remedy = f"Make room on the disk, then: batchgen report {folder.path}"
+    return Ending(75, f"{ending.reason} Its reports could not be written.", remedy)
 
 
 @contextmanager

@@ -77,16 +77,17 @@ def after_run(folder: Folder, ending: Ending, *, quiet: bool) -> None:
 
 def _counts(numbers: Mapping[str, Any]) -> None:
     say("  " + ", ".join(f"{n} {state}" for state, n in numbers["counts"].items() if n))
-    say(f"  {_money(numbers['money_usd'])}")
+    say(f"  {_money(numbers)}")
 
 
-def _money(money: Mapping[str, Any]) -> str:
+def _money(numbers: Mapping[str, Any]) -> str:
+    money = numbers["money_usd"]
     text = f"${money['committed']:.2f} spent or reserved"
     if money["unknown"]:
         text += f", of it ${money['unknown']:.2f} unknown"
     if money["unpriced"]:
         text += f"; {money['unpriced']} requests have no known price and are not counted"
-    return text
+    return f"rehearsed with the sandbox: {text}, all pretend" if numbers["rehearsal"] else text
 
 
 def _causes(causes: list[dict[str, Any]]) -> None:
@@ -124,7 +125,7 @@ def status(folder: Folder) -> None:
     going_on = run["started_at"] and not run["ended_at"]
     lines = [f"{folder.path}: {numbers['rows']} rows"]
     lines += [f"  {n:>7} {state}" for state, n in numbers["counts"].items() if n]
-    lines.append(f"  {_money(numbers['money_usd'])}")
+    lines.append(f"  {_money(numbers)}")
     if oldest:
         lines.append(f"  oldest request in flight: {_span(now - seconds(oldest))}")
     if first:

@@ -32,7 +32,11 @@ PORT = click.IntRange(0, 65535)
 NOT_NEGATIVE = click.FloatRange(min=0)
 
 
-@click.command(name="sandbox", context_settings={"show_default": True})
+@click.command(
+    name="sandbox",
+    context_settings={"show_default": True},
+    short_help="Serve the emulator of the Model API alone.",
+)
 @click.option("--port", type=PORT, default=0, help="Port of the API; 0 lets the system choose.")
 @click.option("--media-port", type=PORT, default=0, help="Port of the media; 0 as above.")
 @click.option("--folder", type=FOLDER, help="Keep requests and ledger here, across restarts.")
@@ -76,6 +80,16 @@ def sandbox(**options: Any) -> None:
     Prints one JSON line with base_url and media_host when it listens, then serves until it is
     interrupted. Its pictures say that they are placeholders. A prompt may ask for trouble:
     [[lost]] or [[failed:no luck]] anywhere in it rehearses that fault for its row.
+
+    \b
+    Examples:
+        batchgen sandbox --seconds 2 --fault lost=0.01
+        batchgen sandbox --port 8000 --rate 1 --balance 5
+    \b
+    Exit codes:
+        0    interrupted
+        2    the command's words are off, or a package is missing
+        69   the port is taken
     """
     from batchgen.sandbox import require_packages
 

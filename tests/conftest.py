@@ -1,0 +1,164 @@
+"""A real sandbox process for each worker, and the command line against it, in this process."""
+
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import TOKEN, Outcome, PretendClock
+
+from batchgen import cli, config, polling, wiring
+from batchgen.sandbox import Address, started
+from batchgen.sandbox.control import Control
+
+TEXT = {"type": "string"}
+COUNT = {"type": "integer", "minimum": 1, "maximum": 16}
+# Served beside the default model; their schemas are not batchgen's, so a run has to fetch them.
+MODELS: dict[str, dict[str, Any]] = {
+    "atelier/brush-2/text-to-image": {"prompt": TEXT},
+    "atelier/series/text-to-image": {"prompt": TEXT, "num_images": COUNT},
+    "atelier/clips/text-to-video": {"prompt": TEXT},
+    "atelier/tunes/text-to-music": {"tags": TEXT},
+}
+
+Command = Callable[..., Outcome]
+Write = Callable[[str, str], str]
+
+
+@pytest.fixture(scope="session")
+def schemas(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The schema files of MODELS, by model."""
+    folder = tmp_path_factory.mktemp("schemas")
+    found = {}
+    for number, (model, properties) in enumerate(MODELS.items()):
+        schema = {"type": "object", "required": [*properties][:1], "properties": properties}
+        found[model] = folder / f"{number}.json"
+        found[model].write_text(json.dumps({"model_id": model, "input": schema, "output": None}))
+    return found
+
+
+@pytest.fixture(scope="session")
+def address(schemas: dict[str, Path]) -> Iterator[Address]:
+    """A sandbox in which everything is done at once."""
+    options = ["--seconds", "0", "--spread", "0", "--picture-size", "64"]
+    for path in schemas.values():
+        options += ["--schema", str(path)]
+    with started(None, options=options) as found:
+        yield found
+
+
+@pytest.fixture
+def sandbox(address: Address) -> Iterator[Control]:
+    """What the API saw, and what shall go wrong there."""
+    with Control(address.base_url) as found:
+        found.reset()
+        yield found
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with a token in the environment and nothing else of ours."""
+    for name in [*os.environ]:
+        if name.lower().endswith("_proxy") or name in (*config.TOKEN_NAMES, config.BASE_NAME):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("RUNCOMFY_CONFIG_DIR", str(tmp_path / "no-login"))
+    monkeypatch.setenv("RUNCOMFY_TOKEN", TOKEN)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def folder(here: Path) -> Path:
+    """The output folder of `run`."""
+    return here / "out" / "list"
+
+
+@pytest.fixture
+def write(here: Path) -> Write:
+    """Write a file into the current folder; return its name."""
+
+    def write_file(name: str, text: str) -> str:
+        (here / name).write_bytes(text.encode())
+        return name
+
+    return write_file
+
+
+@pytest.fixture
+def clock() -> PretendClock:
+    return PretendClock()
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pretend hour can be shorter than the real fifth of a second of a rehearsal's request."""
+    monkeypatch.setattr(polling, "PATIENCE", 1e7)
+
+
+@pytest.fixture
+def batchgen(here: Path, clock: PretendClock, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Run a command in this process, as the console script would; its waits are pretend."""
+    monkeypatch.setattr(wiring, "run", partial(wiring.run, clock=clock))
+
+    def command(*words: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["batchgen", *map(str, words)])
+        stdout, stderr = io.StringIO(), io.StringIO()
+        with (
+            contextlib.redirect_stdout(stdout),
+            contextlib.redirect_stderr(stderr),
+            pytest.raises(SystemExit) as left,
+        ):
+            cli.main()
+        assert "Traceback" not in stderr.getvalue()
+        return Outcome(int(left.value.code or 0), stdout.getvalue(), stderr.getvalue())
+
+    return command
+
+
+@pytest.fixture
+def reach(address: Address, sandbox: Control) -> list[str]:
+    """The options that lead a command to the sandbox."""
+    return ["--base-url", address.base_url, "--media-host", address.media_host]
+
+
+@pytest.fixture
+def run(batchgen: Command, folder: Path, reach: list[str]) -> Command:
+    """Run a manifest against the sandbox: `run("list.csv", "--limit", 1)`."""
+
+    def run_it(manifest: str, *options: object) -> Outcome:
+        return batchgen("run", manifest, "--out", folder, "--rate", "1000/s", *reach, *options)
+
+    return run_it
+
+
+@pytest.fixture
+def start(here: Path, folder: Path, reach: list[str]) -> Iterator[Callable[..., Any]]:
+    """Start a run as a process of its own, by the real clock; it is killed if it outlives the test.
+
+    closing: the streams that a shell closes before it hands over, as `>&-`. Other keywords go to
+    `subprocess.Popen`.
+    """
+    children: list[subprocess.Popen[str]] = []
+
+    def start_it(
+        manifest: str, *options: object, closing: str = "", **more: Any
+    ) -> subprocess.Popen[str]:
+        words = ["run", manifest, "--out", folder, "--rate", "1000/s", *reach, *options]
+        command = [sys.executable, "-m", "batchgen", *map(str, words)]
+        if closing:
+            command = ["/bin/sh", "-c", f'exec "$0" "$@" {closing}', *command]
+        more = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8"} | more
+        children.append(subprocess.Popen(command, **more))
+        return children[-1]
+
+    yield start_it
+    for child in children:
+        child.kill()
+        child.communicate()

@@ -1,0 +1,88 @@
+"""For the end-to-end tests: a batch folder as its user finds it, and a clock that jumps."""
+
+import asyncio
+import csv
+import io
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from batchgen.clock import Clock
+
+TOKEN = "a-token-that-nobody-may-see"
+MEDIA_FOLDERS = ("images", "videos", "audio")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command left behind: its exit code and its two streams."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+class PretendClock(Clock):
+    """Runs with the real one, and jumps ahead instead of sleeping."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def now(self) -> float:
+        return super().now() + self.ahead
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.ahead
+
+    async def sleep(self, seconds: float) -> None:
+        self.ahead += max(seconds, 0.0)
+        await asyncio.sleep(0)
+
+
+def table(prompts: Mapping[str, str]) -> str:
+    """A CSV manifest: each row's prompt by its id."""
+    text = io.StringIO()
+    csv.writer(text).writerows([("id", "prompt"), *prompts.items()])
+    return text.getvalue()
+
+
+def many(count: int, prompt: str = "a heron") -> dict[str, str]:
+    """Rows `row-1`, `row-2`, …, each with a prompt of its own."""
+    return {f"row-{n}": f"{prompt}, number {n}" for n in range(1, count + 1)}
+
+
+def query(folder: Path, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+    """Ask a journal that no run holds."""
+    with closing(sqlite3.connect(folder / "batch.db")) as journal:
+        return journal.execute(sql, values).fetchall()
+
+
+def change(folder: Path, sql: str, *values: Any) -> None:
+    with closing(sqlite3.connect(folder / "batch.db")) as journal, journal:
+        assert journal.execute(sql, values).rowcount == 1
+
+
+def states(folder: Path) -> dict[str, str]:
+    """Each row's state by its id; a journal in which two rows share an id fails the test."""
+    found = query(folder, "SELECT id, state FROM requests ORDER BY position")
+    assert len(dict(found)) == len(found)
+    return dict(found)
+
+
+def tally(folder: Path) -> dict[str, int]:
+    """How many rows are in each state."""
+    return dict(query(folder, "SELECT state, COUNT(*) FROM requests GROUP BY state"))
+
+
+def error_of(folder: Path, id: str) -> str:
+    ((error,),) = query(folder, "SELECT error FROM requests WHERE id = ?", id)
+    return str(error)
+
+
+def media(folder: Path) -> list[str]:
+    """Every file in the media folders, unfinished ones too."""
+    found = (path for kind in MEDIA_FOLDERS for path in (folder / kind).glob("*"))
+    return sorted(path.relative_to(folder).as_posix() for path in found)

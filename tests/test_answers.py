@@ -1,0 +1,565 @@
+"""What an answer means: faults.md's table "May this POST be repeated?" and api.md's codes."""
+
+import asyncio
+import json
+import ssl
+
+import httpx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from batchgen.answers import (
+    LISTED_CODES,
+    REQUEST_ID,
+    Doing,
+    Reply,
+    Stop,
+    after_cancel,
+    after_result,
+    after_submit,
+    output_urls,
+)
+from batchgen.states import Event
+
+NOW = 1_800_000_000.0
+ID = "req_8f-42"
+BASE = "https://model-api.runcomfy.net/v1/requests"
+PICTURE = "https://media.runcomfy.net/a.png"
+TAKEN = {
+    "request_id": ID,
+    "status_url": f"{BASE}/{ID}/status",
+    "result_url": f"{BASE}/{ID}/result",
+    "cancel_url": f"{BASE}/{ID}/cancel",
+}
+CUT = httpx.RemoteProtocolError("peer closed connection without sending complete message body")
+PAGE = b"<html>Sign in to the hotel's network</html>"
+
+
+def answer(status, body=b"", *, error=None, **headers):
+    """A reply whose body was opened; `retry_after=…` gives that header."""
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Reply(True, status, names, raw, error)
+
+
+def submitted(status, body=b"", **how):
+    return after_submit(answer(status, body, **how), NOW)
+
+
+def outcome(verdict):
+    """The parts of a verdict on which a row's money hangs."""
+    return verdict.event, verdict.stop, verdict.throttled
+
+
+# -- may this POST be repeated? ------------------------------------------------------------------
+
+RETURNED, REFUSED, LOST = Event.RETURNED, Event.REFUSED, Event.LOST
+NO_MONEY = "Insufficient balance, please top up"
+
+# status, body, what happened to the row, why all others stop, whether to slow down
+TABLE = {
+    "2xx, listed code: bad model": (200, {"error_code": 400001}, REFUSED, None, False),
+    "2xx, listed code: no balance": (200, {"error_code": 400002}, RETURNED, Stop.BALANCE, False),
+    "2xx, listed code: bad account": (200, {"error_code": 400004}, RETURNED, Stop.TOKEN, False),
+    "2xx, listed code: not allowed": (200, {"error_code": 403001}, RETURNED, Stop.TOKEN, False),
+    "2xx, listed code: not found": (200, {"error_code": 404001}, REFUSED, None, False),
+    "2xx, listed code: bad input": (200, {"error_code": 422001}, REFUSED, None, False),
+    "2xx, listed code: 422": (200, {"error_code": 422}, REFUSED, None, False),
+    "2xx, listed code: 429": (200, {"error_code": 429}, RETURNED, None, True),
+    "2xx, a code of the server's own": (200, {"error_code": 500001}, LOST, None, False),
+    "2xx, a code nobody listed": (200, {"error_code": 418001}, LOST, None, False),
+    "2xx, a code that is no number": (200, {"error_code": "overloaded"}, LOST, None, False),
+    "2xx, code as text": (200, {"error_code": "422001"}, REFUSED, None, False),
+    "2xx, code inside error": (200, {"error": {"code": 422001}}, REFUSED, None, False),
+    "2xx, a page": (200, PAGE, LOST, None, False),
+    "2xx, nothing": (200, b"", LOST, None, False),
+    "2xx, empty object": (200, {}, LOST, None, False),
+    "2xx, a list": (200, [], LOST, None, False),
+    "2xx, null": (200, b"null", LOST, None, False),
+    "2xx, an id that is none": (200, {"request_id": "a b"}, LOST, None, False),
+    "2xx, an id too long": (200, {"request_id": "a" * 129}, LOST, None, False),
+    "2xx, an id that is a number": (200, {"request_id": 7}, LOST, None, False),
+    "2xx, balance words and no code": (200, {"message": NO_MONEY}, LOST, None, False),
+    "204": (204, b"", LOST, None, False),
+    "400002": (400, {"error_code": 400002, "message": "x"}, RETURNED, Stop.BALANCE, False),
+    "402": (402, b"", RETURNED, Stop.BALANCE, False),
+    "402, a page": (402, PAGE, RETURNED, Stop.BALANCE, False),
+    "400, balance words": (400, {"message": NO_MONEY}, RETURNED, Stop.BALANCE, False),
+    "403, balance words": (403, {"detail": "Payment required."}, RETURNED, Stop.BALANCE, False),
+    "409, balance words": (409, {"error": "out of credits"}, RETURNED, Stop.BALANCE, False),
+    "422, balance words": (422, {"detail": "Not enough credits"}, RETURNED, Stop.BALANCE, False),
+    "429, balance words": (429, {"message": NO_MONEY}, RETURNED, Stop.BALANCE, False),
+    "429, 400002": (429, {"error_code": 400002}, RETURNED, Stop.BALANCE, False),
+    "400, balance words inside error": (
+        *(400, {"error": {"message": NO_MONEY}}),
+        *(RETURNED, Stop.BALANCE, False),
+    ),
+    "429": (429, {"error_code": 429}, RETURNED, None, True),
+    "429, its own code": (429, {"error_code": 429001, "message": "slow"}, RETURNED, None, True),
+    "429, a page": (429, PAGE, RETURNED, None, True),
+    "401": (401, b"", RETURNED, Stop.TOKEN, False),
+    "403": (403, b"", RETURNED, Stop.TOKEN, False),
+    "400, 400004": (400, {"error_code": 400004}, RETURNED, Stop.TOKEN, False),
+    "403, 403001": (403, {"error_code": 403001}, RETURNED, Stop.TOKEN, False),
+    "408": (408, b"", LOST, None, False),
+    "409": (409, {"message": "conflict"}, LOST, None, False),
+    "499": (499, b"", LOST, None, False),
+    "408, listed code": (408, {"error_code": 400001}, REFUSED, None, False),
+    "400": (400, b"", REFUSED, None, False),
+    "400, 400001": (400, {"error_code": 400001}, REFUSED, None, False),
+    "404": (404, PAGE, REFUSED, None, False),
+    "404, 404001": (404, {"error_code": 404001}, REFUSED, None, False),
+    "405": (405, b"", REFUSED, None, False),
+    "413": (413, b"", REFUSED, None, False),
+    "422": (422, {"detail": [{"loc": ["body", "seed"], "msg": "x"}]}, REFUSED, None, False),
+    "422, 422001": (422, {"error_code": 422001}, REFUSED, None, False),
+    "451": (451, b"", REFUSED, None, False),
+    "307": (307, b"", RETURNED, Stop.SERVICE, False),
+    "308": (308, b"", RETURNED, Stop.SERVICE, False),
+    "300": (300, b"", LOST, Stop.SERVICE, False),
+    "301": (301, b"", LOST, Stop.SERVICE, False),
+    "302": (302, b"", LOST, Stop.SERVICE, False),
+    "303": (303, b"", LOST, Stop.SERVICE, False),
+    "304": (304, b"", LOST, Stop.SERVICE, False),
+    "101": (101, b"", LOST, None, False),
+    "500": (500, b"", LOST, None, False),
+    "500, listed code": (500, {"error_code": 400001}, LOST, None, False),
+    "500, balance words": (500, {"message": NO_MONEY}, LOST, None, False),
+    "500, even with an id": (500, TAKEN, LOST, None, False),
+    "502": (502, PAGE, LOST, None, False),
+    "503": (503, b"", LOST, None, False),
+    "504": (504, b"", LOST, None, False),
+    "599": (599, b"", LOST, None, False),
+}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "event", "stop", "throttled"), TABLE.values(), ids=TABLE.keys()
+)
+def test_may_this_post_be_repeated(status, body, event, stop, throttled):
+    assert outcome(submitted(status, body)) == (event, stop, throttled)
+
+
+@pytest.mark.parametrize("status", [200, 201, 202])
+def test_an_id_makes_a_row_submitted(status):
+    verdict = submitted(status, TAKEN)
+
+    assert (verdict.event, verdict.request_id, verdict.reason) == (Event.ACCEPTED, ID, "")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"request_id": ID},
+        {"status_url": f"{BASE}/{ID}/status"},
+        {"result_url": f"{BASE}/{ID}/result"},
+        {"result_url": f"{BASE}/{ID}"},
+        {"request_id": None, "status_url": f"{BASE}/{ID}/status"},
+        {"request_id": "not an id", "result_url": f"{BASE}/{ID}/result"},
+        {"request_id": ID, "error_code": 400002, "message": "Insufficient balance"},
+        {"request_id": ID, "error": "could not be queued at once"},
+        {"request_id": "a" * 128},
+    ],
+    ids=lambda body: ",".join(body),
+)
+def test_an_id_counts_wherever_an_accepting_answer_has_it(body):
+    verdict = submitted(200, body)
+
+    assert (verdict.event, verdict.stop) == (Event.ACCEPTED, None)
+    assert verdict.request_id in (ID, "a" * 128)
+
+
+@pytest.mark.parametrize("end", range(len(json.dumps(TAKEN))))
+def test_an_answer_that_breaks_off_gives_the_whole_id_or_none(end):
+    whole = json.dumps(TAKEN).encode()
+    known_from = whole.index(ID.encode()) + len(ID) + 1  # with its closing quotation mark
+
+    verdict = submitted(200, whole[:end], error=CUT)
+
+    if end < known_from:
+        assert (verdict.event, verdict.request_id) == (Event.LOST, None)
+    else:
+        assert (verdict.event, verdict.request_id) == (Event.ACCEPTED, ID)
+        assert verdict.reason  # noted
+
+
+def test_an_id_is_found_in_an_answer_that_is_no_json():
+    verdict = submitted(200, b'\xff\xfe"request_id" : "%s" \x00' % ID.encode())
+
+    assert (verdict.event, verdict.request_id) == (Event.ACCEPTED, ID)
+
+
+@pytest.mark.parametrize("status", [200, 400])
+@pytest.mark.parametrize("code", sorted(LISTED_CODES))
+def test_a_listed_code_means_the_same_with_a_200_as_with_a_4xx(status, code):
+    verdict = submitted(status, {"error_code": code, "error_message": "why"})
+
+    assert outcome(verdict) == outcome(submitted(400, {"error_code": code}))
+    assert verdict.code == code
+    assert "why" in verdict.reason
+
+
+def test_the_words_of_a_prompt_in_a_422_do_not_stop_the_batch():
+    echo = [{"loc": ["body", "prompt"], "msg": "too long", "input": "a purse, insufficient funds"}]
+
+    verdict = submitted(422, {"detail": echo})
+
+    assert outcome(verdict) == (Event.REFUSED, None, False)
+    assert verdict.reason == "prompt: too long"
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ({"error_message": "a", "message": "b"}, "a"),
+        ({"message": " two\n lines "}, "two lines"),
+        ({"error": {"message": "inside"}}, "inside"),
+        ({"detail": ["x", {"loc": ["body", "a", 0], "msg": "m"}]}, "x; a.0: m"),
+        ({"detail": [{"loc": 5, "msg": "m"}, {"msg": "n"}, None]}, "5: m; n; None"),
+        ({"message": "\ud800"}, "?"),
+        ({"message": 7}, "error 422"),
+        ([], "error 422"),
+    ],
+)
+def test_a_refusal_keeps_the_apis_own_words(body, reason):
+    assert submitted(422, body).reason == reason
+
+
+@pytest.mark.parametrize(
+    ("header", "wait"),
+    [({}, None), ({"retry_after": "12"}, 12.0), ({"retry_after": "soon"}, None)],
+    ids=["nothing", "seconds", "nonsense"],
+)
+def test_a_429_says_how_long_to_wait(header, wait):
+    assert submitted(429, **header).wait == wait
+
+
+# -- when no answer came -------------------------------------------------------------------------
+
+
+def certificate_refused():
+    error = httpx.ConnectError("certificate verify failed")
+    error.__cause__ = ssl.SSLCertVerificationError("self-signed certificate")
+    return error
+
+
+def subclasses(kind):
+    return {kind}.union(*map(subclasses, kind.__subclasses__()))
+
+
+def made(kind):
+    if kind is httpx.HTTPStatusError:
+        request = httpx.Request("POST", "https://a.example/")
+        return kind("500", request=request, response=httpx.Response(500))
+    try:
+        return kind("it broke")
+    except TypeError:
+        return kind()
+
+
+ROOTS = (httpx.HTTPError, httpx.InvalidURL, httpx.CookieConflict, httpx.StreamError)
+HTTPX = {kind.__name__: made(kind) for root in ROOTS for kind in sorted(subclasses(root), key=repr)}
+FOREIGN = {
+    "UnicodeEncodeError": UnicodeEncodeError("idna", "ä", 0, 1, "label too long"),
+    "OSError": OSError(24, "Too many open files"),
+    "RuntimeError": RuntimeError("a paid request is never sent twice"),
+    "ValueError": ValueError("an odd header"),
+    "MemoryError": MemoryError(),
+    "certificate": certificate_refused(),
+    "bare certificate": ssl.SSLCertVerificationError("expired"),
+    "proxy login": httpx.ProxyError("407 Proxy Authentication Required"),
+    "cancelled": asyncio.CancelledError(),
+    "interrupted": KeyboardInterrupt(),
+    "nothing at all": None,
+}
+ERRORS = HTTPX | FOREIGN
+
+# What another try may cure. The rest is a mistake in what we were told, which no try cures.
+PASSES = {
+    *("ConnectError", "ConnectTimeout", "ReadTimeout", "WriteTimeout", "PoolTimeout"),
+    *("TimeoutException", "ReadError", "WriteError", "CloseError", "RemoteProtocolError"),
+    *("ProxyError", "OSError", "nothing at all"),
+}
+STAYS = {
+    *("HTTPError", "RequestError", "TransportError", "NetworkError", "ProtocolError"),
+    *("LocalProtocolError", "UnsupportedProtocol", "DecodingError", "TooManyRedirects"),
+    *("HTTPStatusError", "InvalidURL", "CookieConflict", "StreamError", "StreamConsumed"),
+    *("StreamClosed", "ResponseNotRead", "RequestNotRead", "UnicodeEncodeError", "RuntimeError"),
+    *("ValueError", "MemoryError", "certificate", "bare certificate", "proxy login"),
+}
+OURS = {"cancelled", "interrupted"}
+
+
+def test_every_error_of_httpx_is_sorted():
+    exported = {
+        n for n, v in vars(httpx).items() if isinstance(v, type) and issubclass(v, Exception)
+    }
+
+    assert exported <= set(HTTPX)
+    assert set(ERRORS) == PASSES | STAYS | OURS
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_whatever_breaks_before_the_body_is_opened_leaves_the_row_pending(name):
+    verdict = after_submit(Reply(opened=False, error=ERRORS[name]), NOW)
+
+    assert verdict.event is None
+    assert verdict.request_id is None
+    assert verdict.offline == (name in PASSES)
+    assert verdict.stop == (Stop.SERVICE if name in STAYS else None)
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_whatever_breaks_after_the_body_is_opened_loses_the_answer(name):
+    verdict = after_submit(Reply(opened=True, error=ERRORS[name]), NOW)
+
+    assert outcome(verdict) == (Event.LOST, None, False)
+    assert not verdict.offline
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_whatever_breaks_an_accepting_answer_before_its_id_loses_it(name):
+    verdict = submitted(200, b'{"request_id": "half', error=ERRORS[name])
+
+    assert outcome(verdict) == (Event.LOST, None, False)
+
+
+# -- what a result says --------------------------------------------------------------------------
+
+
+def result(body, status=200, **how):
+    return after_result(answer(status, body, **how), ID, NOW)
+
+
+def said(word, **more):
+    return {"request_id": ID, "status": word, **more}
+
+
+@pytest.mark.parametrize("form", [str.lower, str.upper, str.title, " {} ".format])
+@pytest.mark.parametrize(
+    ("words", "doing"),
+    [
+        ("completed succeeded success", Doing.DONE),
+        ("failed error", Doing.FAILED),
+        ("cancelled canceled", Doing.CANCELLED),
+        ("in_queue in_progress pending waiting starting processing", Doing.RUNNING),
+        ("paused_for_review 42", Doing.RUNNING),
+    ],
+    ids=lambda value: getattr(value, "value", ""),
+)
+def test_the_word_of_a_result_says_what_the_request_does(words, doing, form):
+    for word in words.split():
+        assert result(said(form(word), output=PICTURE)).doing is doing
+
+
+@pytest.mark.parametrize(
+    "body",
+    [said(None), said(""), said(7), said(["completed"]), {"request_id": ID}, {}],
+    ids=str,
+)
+def test_a_result_without_a_word_that_we_know_is_still_running(body):
+    assert result(body | {"output": PICTURE}).doing is Doing.RUNNING
+
+
+ASK_AGAIN = {
+    "no answer": Reply(error=httpx.ReadTimeout("")),
+    "cut": answer(200, said("completed", output=PICTURE), error=CUT),
+    "a page": answer(200, PAGE),
+    "empty": answer(200),
+    "a list": answer(200, [said("failed")]),
+    "another id": answer(200, {"request_id": "other", "status": "failed"}),
+    "500": answer(500, said("failed")),
+    "500, listed code": answer(500, {"error_code": 404001}),
+    "502": answer(502, PAGE),
+    "503": answer(503),
+    "302": answer(302),
+    "404 of a gateway": answer(404, PAGE),
+    "400 of a gateway": answer(400),
+    "429": answer(429),
+    "408": answer(408),
+    "no balance": answer(400, {"error_code": 400002}),
+}
+
+
+@pytest.mark.parametrize("reply", ASK_AGAIN.values(), ids=ASK_AGAIN.keys())
+def test_an_answer_that_says_nothing_of_the_request_is_asked_for_again(reply):
+    assert after_result(reply, ID, NOW).doing is Doing.ASK_AGAIN
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "doing"),
+    [
+        (404, {"error_code": 404001}, Doing.FAILED),
+        (200, {"error_code": 404001}, Doing.FAILED),
+        (403, {"error_code": 403001}, Doing.FAILED),
+        (400, {"error_code": 400001}, Doing.FAILED),
+        (401, {}, Doing.TOKEN_REFUSED),
+        (403, {}, Doing.TOKEN_REFUSED),
+        (400, {"error_code": 400004}, Doing.TOKEN_REFUSED),
+        (200, {"error_code": 400004}, Doing.TOKEN_REFUSED),
+        (200, said("error", error_code=400004), Doing.TOKEN_REFUSED),
+        (200, said("failed", error={"code": 422, "message": "no"}), Doing.FAILED),
+    ],
+)
+def test_a_refused_question_says_what_is_wrong(status, body, doing):
+    assert result(body, status).doing is doing
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_question_is_repeated_when_the_api_asks_for_it(status):
+    assert result(b"", status, retry_after="120").wait == 120.0
+
+
+@pytest.mark.parametrize(
+    ("cost", "usd"),
+    [
+        (0.06, 0.06),
+        (0, 0.0),
+        ("0.5", 0.5),
+        ({"usd": 0.1}, 0.1),
+        ({"amount": "0.2", "currency": "USD"}, 0.2),
+        ({"total": 3}, 3.0),
+        (None, None),
+        (-1, None),
+        (True, None),
+        ("free", None),
+        ("nan", None),
+        ([], None),
+        ({}, None),
+        ({"usd": {}}, None),
+        (10**400, None),
+        (1e9, None),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_the_cost_of_a_request_is_read_or_unknown(cost, usd):
+    assert result(said("completed", output=PICTURE, cost=cost)).cost == usd
+
+
+A, B = "https://a.runcomfy.net/1.png", "https://a.runcomfy.net/2.png"
+
+
+@pytest.mark.parametrize(
+    ("output", "urls"),
+    [
+        ({"image": A}, [A]),
+        ({"images": [A, B]}, [A, B]),
+        ({"video": A}, [A]),
+        ({"videos": [B, A]}, [B, A]),
+        ({"audio": A}, [A]),
+        (A, [A]),
+        ([A, B], [A, B]),
+        ({"image": A, "images": [A, B]}, [A, B]),
+        ({"images": [{"url": A, "width": 9}]}, [A]),
+        ({"image": A, "seed": 3, "text": "http is a protocol", "mask": None}, [A]),
+        ("HTTPS://A.RUNCOMFY.NET/1", ["HTTPS://A.RUNCOMFY.NET/1"]),
+        ("https://a/\ud800", ["https://a/?"]),
+        ("data:image/png;base64,AAAA", []),
+        ({"image": ""}, []),
+        ([[[[[A]]]]], []),
+        (None, []),
+        (7, []),
+    ],
+    ids=lambda value: str(value)[:40].encode(errors="replace").decode(),
+)
+def test_the_outputs_are_every_url_once_and_in_order(output, urls):
+    assert output_urls(output) == urls
+
+
+def test_a_request_that_completed_without_output_failed_with_its_reason():
+    finding = result(said("completed", output={}, error="filtered"))
+
+    assert (finding.doing, finding.reason) == (Doing.FAILED, "filtered")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "cancelled"),
+    [
+        (200, {"outcome": "cancelled"}, True),
+        (202, {"outcome": "CANCELED"}, True),
+        (202, {"status": "cancelled"}, True),
+        (200, {"outcome": "not_cancellable"}, False),
+        (200, {"outcome": "perhaps"}, None),
+        (200, PAGE, None),
+        (404, {"outcome": "cancelled"}, None),
+        (None, b"", None),
+    ],
+    ids=str,
+)
+def test_a_cancellation_is_sure_only_when_the_api_says_so(status, body, cancelled):
+    assert after_cancel(answer(status, body)) is cancelled
+
+
+# -- whatever comes ------------------------------------------------------------------------------
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters())
+NAMES = st.sampled_from(
+    [
+        *("request_id", "status_url", "result_url", "status", "output", "image", "cost", "usd"),
+        *("error_code", "code", "error_message", "message", "error", "detail", "loc", "msg"),
+    ]
+)
+VALUES = (
+    SCALARS
+    | st.sampled_from([ID, PICTURE, TAKEN["status_url"], "completed", "failed", 10**400, "\ud800"])
+    | st.sampled_from(sorted(LISTED_CODES))
+)
+BODIES = st.dictionaries(
+    NAMES,
+    st.recursive(
+        VALUES,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
+        max_leaves=8,
+    ),
+    max_size=6,
+)
+DEEP = st.builds(
+    lambda depth, name: b'{"%s":' % name * depth + b"1" + b"}" * depth,
+    st.integers(1, 4000),
+    st.sampled_from([b"error", b"detail", b"status", b"request_id"]),
+)
+ANSWERS = st.builds(
+    Reply,
+    opened=st.just(True),
+    status=st.none() | st.integers(100, 599) | st.sampled_from([200, 400, 422, 429]),
+    headers=st.dictionaries(st.just("retry-after"), st.text()),
+    body=st.binary() | DEEP | BODIES.map(json.dumps).map(str.encode),
+    error=st.none() | st.sampled_from(list(ERRORS.values())),
+)
+
+
+@settings(deadline=None, max_examples=400)
+@given(ANSWERS)
+def test_no_answer_to_a_post_can_surprise_the_judge(reply):
+    verdict = after_submit(reply, NOW)
+
+    told = reply.json()
+    status = reply.status or 0
+    assert verdict.event is not None
+    assert (verdict.event is Event.ACCEPTED) == (verdict.request_id is not None)
+    if verdict.request_id is not None:
+        assert REQUEST_ID.fullmatch(verdict.request_id)
+        assert verdict.request_id.encode() in reply.body
+        assert 200 <= status < 300
+    if verdict.event in (Event.RETURNED, Event.REFUSED) and 200 <= status < 300:
+        assert isinstance(told, dict)
+        assert verdict.code in LISTED_CODES | {429}
+    if not 200 <= status < 500:
+        assert verdict.event is Event.LOST
+    verdict.reason.encode()  # the journal can keep it
+    assert verdict.code is None or abs(verdict.code) < 2**63
+
+
+@settings(deadline=None, max_examples=400)
+@given(ANSWERS)
+def test_no_answer_to_a_question_can_surprise_the_judge(reply):
+    finding = after_result(reply, ID, NOW)
+
+    assert (finding.doing is Doing.DONE) == bool(finding.urls)
+    assert finding.code is None or abs(finding.code) < 2**63
+    if finding.doing is Doing.FAILED:
+        assert (reply.status or 0) < 500
+        assert reply.error is None
+    for text in (finding.reason, *finding.urls):
+        text.encode()

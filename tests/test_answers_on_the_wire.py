@@ -1,0 +1,484 @@
+"""Whatever the API answers, no row is paid for twice and none that was paid for is lost."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from conftest import Command, Write
+from helpers import PretendClock, error_of, many, media, query, states, table, tally
+
+from batchgen import api, polling
+from batchgen.sandbox.control import Control
+from batchgen.sandbox.faults import ACCEPTED_FIRST, FAULTS, OUTCOME, POLL, SUBMIT
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Silence counts as silence after a quarter of a second."""
+    monkeypatch.setattr(api, "PAID_TIMEOUT", httpx.Timeout(10, read=0.25))
+    monkeypatch.setattr(api, "FREE_TIMEOUT", httpx.Timeout(10, read=0.25))
+
+
+@pytest.fixture
+def manifest(write: Write) -> str:
+    """One row, `heron`."""
+    return write("list.csv", table({"heron": "a heron"}))
+
+
+@dataclass(frozen=True)
+class Night:
+    """What becomes of a row whose submission meets a fault, and of the run an hour later.
+
+    state, code: after the first run. then, then_code: after the second, which meets no fault.
+    billed: how often the row is billed in the end.
+    """
+
+    state: str
+    code: int
+    then: str
+    then_code: int
+    billed: int
+
+
+SAVED = Night("saved", 0, "saved", 0, billed=1)
+REFUSED = Night("failed", 1, "failed", 1, billed=0)
+NO_MONEY = Night("pending", 75, "saved", 0, billed=1)
+NO_ENTRY = Night("pending", 77, "saved", 0, billed=1)
+WRONG_PLACE = Night("pending", 69, "saved", 0, billed=1)
+LOST = Night("unknown", 1, "unknown", 1, billed=1)
+LOST_UNBILLED = Night("unknown", 1, "unknown", 1, billed=0)
+REDIRECTED = Night("unknown", 69, "unknown", 1, billed=0)
+
+AFTER_SUBMIT: dict[str, Night] = {
+    **dict.fromkeys(("balance", "balance-402", "balance-429", "error-in-200"), NO_MONEY),
+    **dict.fromkeys(("401", "403", "400004", "403001"), NO_ENTRY),
+    **dict.fromkeys(("400001", "404", "404001", "413", "422", "status"), REFUSED),
+    **dict.fromkeys(("408", "409", "499", "refuse-5xx", "hangup", "drop"), LOST_UNBILLED),
+    **dict.fromkeys(("500", "502", "503", "504", "lost", "lost-rst", "silent"), LOST),
+    **dict.fromkeys(("html-200", "empty-200", "no-id", "cut-before-id"), LOST),
+    **dict.fromkeys(("cut-after-id", "id-beside-error", "id-in-urls-only", "big-answer"), SAVED),
+    # The first request of all has no other's id to be given; below, a second one has.
+    "same-id": SAVED,
+    "429": SAVED,
+    "302": REDIRECTED,
+    "307": WRONG_PLACE,
+}
+
+
+def test_the_table_has_every_fault_that_can_strike_a_submission() -> None:
+    on_submit = {name for name, fault in FAULTS.items() if fault.stages == SUBMIT}
+    assert set(AFTER_SUBMIT) == on_submit | {"404001"}
+    assert {name for name, night in AFTER_SUBMIT.items() if night == LOST} <= ACCEPTED_FIRST
+
+
+@pytest.mark.parametrize("fault", AFTER_SUBMIT)
+def test_a_submission_that_meets_a_fault_is_billed_once_at_most(
+    run: Command,
+    folder: Path,
+    sandbox: Control,
+    clock: PretendClock,
+    manifest: str,
+    fault: str,
+) -> None:
+    night = AFTER_SUBMIT[fault]
+    sandbox.fault(fault, on="submit")
+
+    first = run(manifest)
+    assert (states(folder), first.code) == ({"heron": night.state}, night.code)
+    assert len(sandbox.ledger()) == (night.billed if night.state != "pending" else 0)
+
+    clock.ahead += 3600  # what cron does an hour later
+    second = run(manifest)
+    assert (states(folder), second.code) == ({"heron": night.then}, night.then_code)
+    assert len(sandbox.ledger()) == night.billed
+
+
+@pytest.mark.parametrize(
+    ("fault", "value", "night"),
+    [
+        ("error-in-200", 400004, NO_ENTRY),
+        ("error-in-200", 403001, NO_ENTRY),
+        ("error-in-200", 422001, REFUSED),
+        ("error-in-200", 400001, REFUSED),
+        ("error-in-200", 429, SAVED),
+        ("error-in-200", 500001, LOST_UNBILLED),
+        ("status", 451, REFUSED),
+        ("status", 202, LOST_UNBILLED),
+        ("status", 301, REDIRECTED),
+        ("status", 308, WRONG_PLACE),
+        ("status", [402, ""], NO_MONEY),
+        ("status", [403, {"error": {"code": 400002}}], NO_MONEY),
+        ("status", [429, {"detail": "insufficient credits"}], NO_MONEY),
+        ("status", [400, []], REFUSED),
+        ("status", [200, None], LOST_UNBILLED),
+        ("status", [200, {"request_id": "../../etc/passwd"}], LOST_UNBILLED),
+        ("status", [200, {"request_id": 7}], LOST_UNBILLED),
+        ("big-answer", "id-last", LOST),
+        ("big-answer", "endless", SAVED),
+    ],
+)
+def test_every_form_of_an_answer_has_its_meaning(
+    run: Command,
+    folder: Path,
+    sandbox: Control,
+    manifest: str,
+    fault: str,
+    value: object,
+    night: Night,
+) -> None:
+    sandbox.fault(fault, value=value)
+
+    first = run(manifest)
+    assert (states(folder), first.code) == ({"heron": night.state}, night.code)
+
+    second = run(manifest)
+    assert (states(folder), second.code) == ({"heron": night.then}, night.then_code)
+    assert len(sandbox.ledger()) == night.billed
+
+
+# What is refused
+
+
+def test_a_refused_row_says_which_input_was_wrong(
+    run: Command, folder: Path, sandbox: Control, manifest: str
+) -> None:
+    sandbox.fault("422")
+    outcome = run(manifest)
+
+    assert error_of(folder, "heron") == "prompt: the sandbox was told so"
+    assert "list.csv:2" in outcome.stderr
+    assert query(folder, "SELECT error_code FROM requests") == [(422,)]
+
+
+def test_one_refused_row_does_not_hold_up_the_others(
+    run: Command, folder: Path, sandbox: Control, write: Write
+) -> None:
+    sandbox.fault("422", match="number 2")
+    sandbox.fault("400001", match="number 4")
+    outcome = run(write("list.csv", table(many(6))))
+
+    assert outcome.code == 1
+    assert tally(folder) == {"saved": 4, "failed": 2}
+
+
+@pytest.mark.parametrize(("fault", "code"), [("balance-429", 75), ("401", 77)])
+def test_when_the_account_stops_in_mid_run_every_row_is_kept_and_few_are_asked(
+    run: Command, folder: Path, sandbox: Control, write: Write, fault: str, code: int
+) -> None:
+    rows = {"first": "a fine row"} | many(30)
+    sandbox.fault(fault, times=None, match="number")
+    outcome = run(write("list.csv", table(rows)), "--concurrency", 4)
+
+    assert outcome.code == code
+    assert tally(folder) == {"saved": 1, "pending": 30}
+    assert sandbox.posts <= 1 + 4
+
+
+def test_an_account_that_runs_dry_pays_for_what_it_can_and_the_next_run_for_the_rest(
+    run: Command, folder: Path, sandbox: Control, write: Write
+) -> None:
+    sandbox.set(balance=0.10)
+    manifest = write("list.csv", table(many(8)))
+    outcome = run(manifest)
+
+    assert outcome.code == 75
+    assert "balance used up" in outcome.stderr
+    assert tally(folder) == {"saved": 3, "pending": 5}
+    sandbox.set(balance=None)
+    assert run(manifest).code == 0
+    assert set(sandbox.billed_per_input().values()) == {1}
+
+
+# What is throttled
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "waits"),
+    [
+        ("7", 7),
+        ("0", 1),
+        ("-1", 1),
+        ("1000000000", 3600),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 1),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 3600),
+        ("abc", 0),
+        ("none", 0),
+    ],
+)
+def test_a_throttled_row_waits_as_it_was_told_within_reason_and_is_no_attempt(
+    run: Command,
+    folder: Path,
+    sandbox: Control,
+    clock: PretendClock,
+    manifest: str,
+    retry_after: str,
+    waits: float,
+) -> None:
+    sandbox.fault("429", value=retry_after)
+    outcome = run(manifest)
+
+    assert outcome.code == 0
+    assert waits <= clock.ahead < waits + 5
+    assert sandbox.posts == 2
+    assert query(folder, "SELECT attempts FROM requests") == [(1,)]
+
+
+def test_a_long_wait_is_announced_with_its_end(
+    run: Command, sandbox: Control, manifest: str
+) -> None:
+    sandbox.fault("429", value="600")
+    assert "waiting until 20" in run(manifest).stderr
+
+
+def test_throttling_all_night_long_loses_no_row(
+    run: Command, folder: Path, sandbox: Control, write: Write
+) -> None:
+    sandbox.fault("429", times=25)
+    outcome = run(write("list.csv", table(many(10))))
+
+    assert outcome.code == 0
+    assert tally(folder) == {"saved": 10}
+    assert sandbox.posts == 35
+    assert set(sandbox.billed_per_input().values()) == {1}
+
+
+# What is lost
+
+
+def test_three_lost_answers_in_a_row_stop_everything(
+    run: Command, folder: Path, sandbox: Control, write: Write
+) -> None:
+    sandbox.fault("lost", times=None)
+    outcome = run(write("list.csv", table(many(20))))
+
+    assert outcome.code == 75
+    assert "3 answers in a row were lost" in outcome.stderr
+    assert tally(folder) == {"unknown": 3, "pending": 17}
+
+
+@pytest.mark.parametrize("fault", ["silent", "503", "lost-rst"])
+def test_when_the_api_stops_answering_in_mid_run_few_rows_are_exposed(
+    run: Command, folder: Path, sandbox: Control, write: Write, fault: str
+) -> None:
+    rows = {"first": "a fine row"} | many(30)
+    sandbox.fault(fault, times=None, match="number")
+    outcome = run(write("list.csv", table(rows)), "--concurrency", 4)
+
+    assert outcome.code == 75
+    assert tally(folder)["saved"] == 1
+    assert 3 <= tally(folder)["unknown"] <= 4 + 3
+    assert set(sandbox.billed_per_input().values()) == {1}
+
+
+def test_resubmitting_costs_an_unknown_row_one_more_request_a_run_at_most(
+    run: Command, folder: Path, sandbox: Control, write: Write
+) -> None:
+    sandbox.fault("lost", times=None)
+    manifest = write("list.csv", table(many(8)))
+    for runs in (1, 2, 3):
+        run(manifest, "--on-unknown", "resubmit")
+        sent = Counter(post["input_sha256"] for post in sandbox.log())
+        assert max(sent.values()) <= runs
+    assert set(tally(folder)) == {"unknown", "pending"}
+
+
+def test_an_unknown_row_says_what_may_have_happened_and_what_to_do(
+    run: Command, sandbox: Control, manifest: str
+) -> None:
+    sandbox.fault("lost")
+    outcome = run(manifest)
+
+    assert "list.csv:2: row 'heron': the API took the request and its answer was lost" in (
+        outcome.stderr
+    )
+    assert "--state unknown --id" in outcome.stderr
+
+
+def test_an_id_that_is_handed_out_twice_makes_the_second_row_unknown_and_stops(
+    run: Command, folder: Path, sandbox: Control, write: Write
+) -> None:
+    sandbox.fault("same-id", match="number 2")
+    manifest = write("list.csv", table(many(4)))
+    outcome = run(manifest, "--concurrency", 1)
+
+    assert outcome.code == 75
+    assert states(folder) == {
+        "row-1": "saved",
+        "row-2": "unknown",
+        "row-3": "pending",
+        "row-4": "pending",
+    }
+    assert run(manifest).code == 1
+    assert tally(folder) == {"saved": 3, "unknown": 1}
+    assert set(sandbox.billed_per_input().values()) == {1}
+
+
+def test_a_paid_post_is_not_redirected_to_another_origin(
+    run: Command, sandbox: Control, manifest: str
+) -> None:
+    sandbox.fault("307")
+    run(manifest)
+
+    assert sandbox.posts == 1
+    assert sandbox.counts()["media"] == 0
+
+
+# What is asked about
+
+
+NEVER_THE_END = {name for name, fault in FAULTS.items() if fault.stages == POLL} - {
+    "poll-401",
+    "404001",
+}
+
+
+@pytest.mark.parametrize("fault", sorted(NEVER_THE_END))
+def test_a_question_that_meets_a_fault_is_asked_again(
+    run: Command,
+    folder: Path,
+    sandbox: Control,
+    manifest: str,
+    fault: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(polling, "PATIENCE", 1e7)  # the request takes a real moment
+    sandbox.set(seconds=0.03)
+    sandbox.fault(fault, times=3)
+    outcome = run(manifest)
+
+    assert (outcome.code, states(folder)) == (0, {"heron": "saved"})
+    assert sandbox.posts == 1
+    assert sandbox.counts()["polls"] + sandbox.counts()["dropped"] > 1
+
+
+@pytest.mark.parametrize("value", ["pondering", "", "completed?", "FAILING"])
+def test_a_state_that_nobody_knows_means_that_the_request_still_runs(
+    run: Command, folder: Path, sandbox: Control, manifest: str, value: str
+) -> None:
+    sandbox.set(seconds=1000)
+    sandbox.fault("odd-word", times=None, value=value)
+
+    assert run(manifest).code == 75
+    assert states(folder) == {"heron": "submitted"}
+
+
+def test_an_outage_while_asking_costs_neither_rows_nor_money(
+    run: Command, folder: Path, sandbox: Control, write: Write
+) -> None:
+    sandbox.fault("poll-drop", times=60)
+    outcome = run(write("list.csv", table(many(6))))
+
+    assert outcome.code == 0
+    assert tally(folder) == {"saved": 6}
+    assert sandbox.posts == 6
+
+
+def test_a_token_that_is_refused_while_asking_leaves_the_row_submitted(
+    run: Command, folder: Path, sandbox: Control, manifest: str
+) -> None:
+    sandbox.fault("poll-401")
+
+    assert run(manifest).code == 77
+    assert states(folder) == {"heron": "submitted"}
+    assert run(manifest).code == 0
+    assert sandbox.posts == 1
+
+
+def test_a_request_that_the_api_has_lost_is_failed_and_not_sent_again(
+    run: Command, folder: Path, sandbox: Control, manifest: str
+) -> None:
+    sandbox.fault("404001")
+
+    assert run(manifest).code == 1
+    assert states(folder) == {"heron": "failed"}
+    assert "does not exist or has expired" in error_of(folder, "heron")
+    assert run(manifest).code == 1
+    assert sandbox.posts == 1
+
+
+def test_a_request_that_outlasts_our_patience_is_collected_by_the_next_run(
+    run: Command, folder: Path, sandbox: Control, write: Write
+) -> None:
+    sandbox.set(seconds=1000)
+    sandbox.fault("slow", value=0, match="number 2")
+    manifest = write("list.csv", table(many(2)))
+
+    outcome = run(manifest)
+    assert outcome.code == 75
+    assert "1 rows are not finished" in outcome.stderr
+    assert states(folder) == {"row-1": "submitted", "row-2": "saved"}
+    assert run(manifest).code == 75
+    assert sandbox.posts == 2
+
+
+# What comes of it
+
+
+AFTER_RESULT = {
+    "failed": ("failed", "generation failed"),
+    "canceled": ("cancelled", "cancelled at RunComfy"),
+    "empty-result": ("failed", "completed without any output"),
+    "null-output": ("failed", "completed without any output"),
+    "bare-url": ("saved", "None"),
+    "bare-list": ("saved", "None"),
+    "no-cost": ("saved", "None"),
+    "number-cost": ("saved", "None"),
+    "cost": ("saved", "None"),
+}
+
+
+def test_the_table_has_every_outcome() -> None:
+    outcomes = {name for name, fault in FAULTS.items() if fault.stages == OUTCOME}
+    assert set(AFTER_RESULT) == outcomes - {"failed-in-200", "media-other-host"}
+
+
+@pytest.mark.parametrize("fault", AFTER_RESULT)
+def test_an_outcome_is_recorded_and_the_row_is_not_sent_again(
+    run: Command, folder: Path, sandbox: Control, manifest: str, fault: str
+) -> None:
+    state, reason = AFTER_RESULT[fault]
+    sandbox.fault(fault)
+
+    assert run(manifest).code == (0 if state == "saved" else 1)
+    assert states(folder) == {"heron": state}
+    assert error_of(folder, "heron") == reason
+    assert len(media(folder)) == (state == "saved")
+    run(manifest)
+    assert sandbox.posts == 1
+
+
+def test_a_result_that_is_a_server_error_says_nothing_about_the_request(
+    run: Command, folder: Path, sandbox: Control, manifest: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(polling, "PATIENCE", 60.0)
+    sandbox.fault("failed-in-200")
+
+    assert run(manifest).code == 75
+    assert states(folder) == {"heron": "submitted"}
+    assert run(manifest).code == 75
+    assert sandbox.posts == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "cost"),
+    [
+        ({"amount": 0.05, "currency": "USD"}, 0.05),
+        ({"usd": "0.07"}, 0.07),
+        (0, 0.0),
+        ("a lot", 0.03),
+        (-1, 0.03),
+        (None, 0.03),
+    ],
+)
+def test_what_the_api_says_about_the_cost_beats_the_price(
+    run: Command, folder: Path, sandbox: Control, manifest: str, value: object, cost: float
+) -> None:
+    if value is None:
+        sandbox.fault("no-cost")
+    else:
+        sandbox.fault("cost", value=value)
+    outcome = run(manifest)
+
+    assert f"${cost:.2f} spent" in outcome.stderr

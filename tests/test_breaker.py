@@ -1,0 +1,136 @@
+"""When to stop paying: a canary for each model, and no going on into a wall."""
+
+import pytest
+
+from batchgen.breaker import LOST_IN_A_ROW, SAME_CAUSE, Breaker
+
+A, B = "ideogram/ideogram-v2/generate", "openai/gpt-image-2/text-to-image"
+
+
+def asked(breaker, model):
+    """Send a row of `model`, and hear of it."""
+    assert breaker.may_send(model)
+    breaker.sending(model)
+    breaker.answered(model)
+
+
+def accepted(breaker, model):
+    asked(breaker, model)
+    breaker.accepted(model)
+
+
+def refused(breaker, model, cause, times=1):
+    for _ in range(times):
+        asked(breaker, model)
+        breaker.failed(model, cause)
+
+
+def test_the_first_row_of_a_model_goes_alone():
+    breaker = Breaker()
+    breaker.sending(A)
+
+    assert not breaker.may_send(A)
+
+
+def test_the_canary_of_one_model_holds_up_no_other():
+    breaker = Breaker()
+    breaker.sending(A)
+
+    assert breaker.may_send(B)
+
+
+def test_the_others_follow_when_the_first_was_accepted():
+    breaker = Breaker()
+    accepted(breaker, A)
+
+    for _ in range(5):
+        assert breaker.may_send(A)
+        breaker.sending(A)
+    assert breaker.may_send(A)
+
+
+def test_the_others_follow_one_by_one_while_none_was_accepted():
+    breaker = Breaker()
+    refused(breaker, A, "seed: not an integer")
+
+    assert breaker.may_send(A)
+    breaker.sending(A)
+    assert not breaker.may_send(A)
+
+
+def test_a_canary_that_was_never_sent_makes_room_for_the_next():
+    breaker = Breaker()
+    breaker.sending(A)
+    breaker.answered(A)
+
+    assert breaker.may_send(A)
+
+
+def test_the_same_cause_ten_times_in_a_row_stops_that_model_only():
+    breaker = Breaker()
+    accepted(breaker, A)
+    refused(breaker, A, "bad model", SAME_CAUSE)
+    refused(breaker, B, "bad model", SAME_CAUSE - 1)
+
+    assert SAME_CAUSE == 10
+    assert breaker.stopped_models == {A: "bad model"}
+
+
+def test_nine_times_stop_nothing():
+    breaker = Breaker()
+    refused(breaker, A, "bad model", SAME_CAUSE - 1)
+
+    assert breaker.stopped_models == {}
+
+
+def test_another_cause_begins_a_new_count():
+    breaker = Breaker()
+    refused(breaker, A, "bad seed", SAME_CAUSE - 1)
+    refused(breaker, A, "content policy")
+    refused(breaker, A, "bad seed", SAME_CAUSE - 1)
+
+    assert breaker.stopped_models == {}
+
+
+def test_a_picture_begins_a_new_count():
+    breaker = Breaker()
+    refused(breaker, A, "content policy", SAME_CAUSE - 1)
+    breaker.succeeded(A)
+    refused(breaker, A, "content policy", SAME_CAUSE - 1)
+
+    assert breaker.stopped_models == {}
+
+
+def test_being_accepted_alone_does_not_save_a_model_whose_requests_all_fail():
+    breaker = Breaker()
+    for _ in range(SAME_CAUSE):
+        accepted(breaker, A)
+        breaker.failed(A, "the model crashed")
+
+    assert breaker.stopped_models == {A: "the model crashed"}
+
+
+@pytest.mark.parametrize("answers", range(LOST_IN_A_ROW + 3))
+def test_three_lost_answers_in_a_row_stop_every_post(answers):
+    breaker = Breaker()
+    for _ in range(answers):
+        breaker.lost()
+
+    assert LOST_IN_A_ROW == 3
+    assert breaker.silent == (answers >= 3)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [lambda breaker: accepted(breaker, B), lambda breaker: refused(breaker, B, "bad seed")],
+    ids=["accepted", "refused"],
+)
+def test_an_answer_between_two_lost_ones_begins_a_new_count(answer):
+    breaker = Breaker()
+    breaker.lost()
+    breaker.lost()
+    answer(breaker)
+    breaker.lost()
+    breaker.lost()
+
+    assert not breaker.silent

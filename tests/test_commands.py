@@ -1,0 +1,537 @@
+"""What a person does beside running: look, check, retry, cancel; and the errors they meet."""
+
+import json
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from subprocess import PIPE, Popen
+
+import pytest
+from conftest import Command, Write
+from helpers import PretendClock, error_of, many, media, query, states, table, tally
+
+from batchgen import polling
+from batchgen.sandbox import Address
+from batchgen.sandbox.control import Control
+
+MODEL = "ideogram/ideogram-v2/generate"
+BRUSH = "atelier/brush-2/text-to-image"
+
+
+@pytest.fixture
+def manifest(write: Write) -> str:
+    """One row, `heron`."""
+    return write("list.csv", table({"heron": "a heron"}))
+
+
+# validate
+
+
+def test_validate_counts_good_rows_and_needs_no_token(
+    batchgen: Command, write: Write, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RUNCOMFY_TOKEN")
+    outcome = batchgen("validate", write("list.csv", table(many(3))))
+
+    assert (outcome.code, outcome.stdout) == (0, "3 rows in list.csv, all valid.\n")
+    assert sorted(path.name for path in here.iterdir()) == ["list.csv"]
+
+
+def test_validate_shows_every_problem_with_its_place(batchgen: Command, write: Write) -> None:
+    outcome = batchgen("validate", write("list.csv", "id,prompt,seed\nfox,a,12a\nowl,,1\n"))
+
+    assert outcome.code == 65
+    assert "list.csv:2" in outcome.stderr
+    assert 'row "fox", seed' in outcome.stderr
+    assert 'row "owl"' in outcome.stderr
+    assert outcome.stdout == ""
+
+
+@pytest.mark.parametrize("words", [["validate"], ["run"]])
+def test_a_manifest_that_is_not_there_is_said_plainly(batchgen: Command, words: list[str]) -> None:
+    outcome = batchgen(*words, "nothing.csv")
+
+    assert outcome.code == 2
+    assert "nothing.csv" in outcome.stderr
+
+
+def test_a_problem_of_one_kind_in_every_row_is_not_shown_a_thousand_times(
+    batchgen: Command, write: Write
+) -> None:
+    outcome = batchgen("validate", write("list.csv", "prompt,style\n" + "a,cubist\n" * 50))
+
+    assert outcome.stderr.count("cubist") < 15
+    assert "and 40 more" in outcome.stderr
+    assert "50 problems" in outcome.stderr
+
+
+# status
+
+
+def test_status_names_states_money_and_the_last_run(
+    run: Command, batchgen: Command, folder: Path, sandbox: Control, write: Write
+) -> None:
+    sandbox.fault("422", match="number 2")
+    run(write("list.csv", table(many(3))))
+    outcome = batchgen("status", folder)
+
+    assert outcome.code == 0
+    assert outcome.stderr == ""
+    assert "3 rows" in outcome.stdout
+    assert "2 saved" in outcome.stdout
+    assert "1 failed" in outcome.stdout
+    assert "$0.06" in outcome.stdout
+    assert "Not every row is saved" in outcome.stdout
+
+
+def test_status_takes_the_manifest_of_a_batch_in_its_usual_place(
+    run: Command, batchgen: Command, manifest: str
+) -> None:
+    run(manifest)
+
+    outcome = batchgen("status", manifest, "--json")
+    assert outcome.code == 0
+    assert json.loads(outcome.stdout)["counts"]["saved"] == 1
+
+
+def test_status_can_be_asked_for_while_the_batch_runs(
+    start: Callable[..., Popen[str]],
+    batchgen: Command,
+    folder: Path,
+    sandbox: Control,
+    manifest: str,
+) -> None:
+    sandbox.set(seconds=1000)
+    child = start(manifest, "-v")
+    assert any("accepted as" in line for line in child.stderr or ())
+
+    outcome = batchgen("status", folder)
+    assert outcome.code == 0
+    assert "1 submitted" in outcome.stdout
+    assert "oldest request in flight" in outcome.stdout
+    assert "running, or killed" in outcome.stdout
+
+
+@pytest.mark.parametrize("words", [["status"], ["retry"], ["cancel"], ["report"]])
+def test_a_batch_that_is_not_there_is_said_with_where_it_was_looked_for(
+    batchgen: Command, here: Path, words: list[str]
+) -> None:
+    outcome = batchgen(*words, "spring.csv")
+
+    assert outcome.code == 2
+    assert "There is no batch in spring.csv, nor in out/spring." in outcome.stderr
+    assert [*here.iterdir()] == []
+
+
+# retry
+
+
+@pytest.fixture
+def two_failures(run: Command, folder: Path, sandbox: Control, write: Write) -> str:
+    """A batch with a saved row and two failed ones; its manifest."""
+    sandbox.fault("failed", match="number 2", value="content policy")
+    sandbox.fault("failed", match="number 3", value="out of memory")
+    manifest = write("list.csv", table(many(3)))
+    run(manifest)
+    assert states(folder) == {"row-1": "saved", "row-2": "failed", "row-3": "failed"}
+    return manifest
+
+
+def test_retry_makes_all_failed_rows_pending_and_the_next_run_sends_them(
+    run: Command, batchgen: Command, folder: Path, sandbox: Control, two_failures: str
+) -> None:
+    outcome = batchgen("retry", folder)
+
+    assert outcome.stdout.startswith("2 rows are pending again.")
+    assert sandbox.posts == 3
+    assert error_of(folder, "row-2") == "content policy"
+    assert run(two_failures).code == 0
+    assert sandbox.posts == 5
+
+
+def test_retry_can_name_a_cause(batchgen: Command, folder: Path, two_failures: str) -> None:
+    assert batchgen("retry", folder, "--cause", "memory").code == 0
+    assert states(folder) == {"row-1": "saved", "row-2": "failed", "row-3": "pending"}
+
+
+def test_retry_can_name_rows(batchgen: Command, folder: Path, two_failures: str) -> None:
+    assert batchgen("retry", folder, "--id", "row-2").code == 0
+    assert states(folder) == {"row-1": "saved", "row-2": "pending", "row-3": "failed"}
+
+
+def test_retry_of_a_row_that_did_not_fail_changes_nothing(
+    batchgen: Command, folder: Path, two_failures: str
+) -> None:
+    outcome = batchgen("retry", folder, "--id", "row-1", "--id", "row-2")
+
+    assert outcome.code == 2
+    assert "row-1" in outcome.stderr
+    assert tally(folder) == {"saved": 1, "failed": 2}
+
+
+def test_retry_of_unknown_rows_wants_each_one_named(
+    run: Command, batchgen: Command, folder: Path, sandbox: Control, manifest: str
+) -> None:
+    sandbox.fault("lost")
+    run(manifest)
+
+    outcome = batchgen("retry", folder, "--state", "unknown")
+    assert outcome.code == 2
+    assert "--id" in outcome.stderr
+    assert states(folder) == {"heron": "unknown"}
+
+    assert batchgen("retry", folder, "--state", "unknown", "--id", "heron").code == 0
+    assert run(manifest).code == 0
+    assert sandbox.posts == 2
+
+
+@pytest.mark.parametrize("command", ["retry", "cancel"])
+def test_what_changes_a_batch_waits_until_no_run_holds_it(
+    start: Callable[..., Popen[str]],
+    batchgen: Command,
+    folder: Path,
+    sandbox: Control,
+    manifest: str,
+    command: str,
+) -> None:
+    sandbox.set(seconds=1000)
+    child = start(manifest, "-v")
+    assert any("accepted as" in line for line in child.stderr or ())
+
+    outcome = batchgen(command, folder)
+    assert outcome.code == 75
+    assert f"process {child.pid} " in outcome.stderr
+
+
+# cancel
+
+
+def test_cancel_takes_back_what_is_queued_and_leaves_what_is_in_progress(
+    run: Command,
+    batchgen: Command,
+    folder: Path,
+    sandbox: Control,
+    write: Write,
+    reach: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(polling, "PATIENCE", 0.0)
+    sandbox.set(seconds=1000, slots=1)
+    manifest = write("list.csv", table(many(3)))
+    run(manifest)
+    assert tally(folder) == {"submitted": 3}
+
+    outcome = batchgen("cancel", folder, *reach)
+
+    assert outcome.code == 0
+    assert outcome.stdout.startswith("2 cancelled, 1 already in progress")
+    assert tally(folder) == {"cancelled": 2, "submitted": 1}
+    assert sandbox.billed_usd == pytest.approx(0.03)
+    money = json.loads(batchgen("status", folder, "--json").stdout)["money_usd"]
+    assert money["committed"] == pytest.approx(0.03)
+    run(manifest)
+    assert sandbox.posts == 3
+
+
+def test_a_cancelled_row_can_be_retried(
+    run: Command,
+    batchgen: Command,
+    folder: Path,
+    sandbox: Control,
+    write: Write,
+    reach: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    manifest = write("list.csv", table(many(2)))
+    sandbox.set(seconds=1000, slots=1)
+    with monkeypatch.context() as impatient:
+        impatient.setattr(polling, "PATIENCE", 0.0)
+        run(manifest)
+    batchgen("cancel", folder, *reach)
+    sandbox.set(seconds=0, slots=40)
+    ((cancelled,),) = query(folder, "SELECT id FROM requests WHERE state = 'cancelled'")
+
+    assert batchgen("retry", folder, "--state", "cancelled").code == 0
+    run(manifest)
+    assert states(folder)[cancelled] == "saved"
+
+
+@pytest.mark.parametrize("fault", ["500", "lost", "html-200", "empty-200"])
+def test_a_cancellation_without_a_clear_answer_changes_no_row(
+    run: Command,
+    batchgen: Command,
+    folder: Path,
+    sandbox: Control,
+    manifest: str,
+    reach: list[str],
+    fault: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(polling, "PATIENCE", 0.0)
+    sandbox.set(seconds=1000, slots=1)
+    run(manifest)
+    sandbox.fault(fault, times=None, on="cancel")
+
+    outcome = batchgen("cancel", folder, *reach)
+    assert outcome.code == 69
+    assert "1 without a clear answer" in outcome.stdout
+    assert states(folder) == {"heron": "submitted"}
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_rehearsal_is_cancelled_in_its_own_sandbox(
+    batchgen: Command,
+    folder: Path,
+    manifest: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("RUNCOMFY_TOKEN")
+    with monkeypatch.context() as impatient:
+        impatient.setattr(polling, "PATIENCE", 0.0)
+        batchgen("run", manifest, "--out", folder, "--sandbox")
+    assert states(folder) == {"heron": "submitted"}
+
+    outcome = batchgen("cancel", folder)
+    assert outcome.code == 0
+    assert "1 already in progress" in outcome.stdout
+
+
+# models
+
+
+def test_the_models_that_come_with_batchgen_are_listed_without_a_token(
+    batchgen: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RUNCOMFY_TOKEN")
+
+    assert batchgen("models", "list").stdout == f"{MODEL}\n"
+    assert batchgen("models", "list", "--search", "nothing like it").stdout == ""
+
+
+def test_the_catalogue_can_be_searched(
+    batchgen: Command, sandbox: Control, reach: list[str]
+) -> None:
+    everything = batchgen("models", "list", "--online", *reach).stdout.splitlines()
+    brushes = batchgen("models", "list", "--online", "--search", "brush", *reach).stdout
+
+    assert len(everything) == len(set(everything)) == 5
+    assert brushes == f"{BRUSH}\n"
+
+
+def test_a_model_is_shown_with_its_inputs(batchgen: Command) -> None:
+    shown = batchgen("models", "show", MODEL).stdout
+
+    assert "prompt: string (required)" in shown
+    assert "seed: integer, minimum 0, maximum 2147483647" in shown
+
+
+def test_a_model_that_a_batch_fetched_can_be_shown_from_there(
+    run: Command, batchgen: Command, folder: Path, manifest: str
+) -> None:
+    run(manifest, "--model", BRUSH)
+
+    assert batchgen("models", "show", BRUSH).code == 2
+    assert "prompt: string" in batchgen("models", "show", BRUSH, "--batch", folder).stdout
+
+
+def test_a_fetched_schema_serves_a_run_without_the_catalogue(
+    run: Command,
+    batchgen: Command,
+    here: Path,
+    sandbox: Control,
+    manifest: str,
+    reach: list[str],
+) -> None:
+    fetched = batchgen("models", "fetch", BRUSH, "-o", "brush.json", *reach)
+    assert (fetched.code, fetched.stdout) == (0, "brush.json\n")
+    sandbox.fault("500", times=None, on="model")
+
+    assert run(manifest, "--model", BRUSH, "--schema", "brush.json").code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "fault", "code"),
+    [
+        (["fetch", "nobody/knows/this"], None, 69),
+        (["fetch", BRUSH], "html-200", 69),
+        (["fetch", BRUSH], "lost", 69),
+        (["fetch", BRUSH], "401", 77),
+        (["list", "--online"], "503", 69),
+        (["list", "--online"], "empty-200", 69),
+        (["list", "--online"], "400004", 77),
+    ],
+)
+def test_a_catalogue_that_gives_no_answer_is_said_plainly(
+    batchgen: Command,
+    here: Path,
+    sandbox: Control,
+    reach: list[str],
+    words: list[str],
+    fault: str | None,
+    code: int,
+) -> None:
+    if fault is not None:
+        sandbox.fault(fault, times=None, on="model")
+    outcome = batchgen("models", *words, *reach)
+
+    assert (outcome.code, outcome.stdout) == (code, "")
+    assert outcome.stderr
+    assert [*here.iterdir()] == []
+
+
+# Token and address
+
+
+def test_without_a_token_nothing_is_sent(
+    run: Command, folder: Path, sandbox: Control, manifest: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RUNCOMFY_TOKEN")
+    outcome = run(manifest)
+
+    assert outcome.code == 77
+    assert "RUNCOMFY_TOKEN" in outcome.stderr
+    assert "--sandbox" in outcome.stderr
+    assert sandbox.posts == 0
+
+
+def test_a_token_with_a_line_break_or_a_quotation_mark_is_refused_unseen(
+    run: Command, sandbox: Control, manifest: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for token in ("a-secret\n", "“a-secret”", "a-secret and more"):
+        monkeypatch.setenv("RUNCOMFY_TOKEN", token)
+        outcome = run(manifest)
+        assert outcome.code == 77
+        assert "a-secret" not in outcome.stderr
+    assert sandbox.posts == 0
+
+
+def test_a_token_that_the_api_refuses_sends_nothing_and_keeps_the_rows(
+    run: Command, folder: Path, sandbox: Control, manifest: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as wrong:
+        wrong.setenv("RUNCOMFY_TOKEN", "refused")
+        outcome = run(manifest)
+
+    assert outcome.code == 77
+    assert sandbox.posts == 0
+    assert run(manifest).code == 0
+    assert sandbox.posts == 1
+
+
+def test_a_token_that_is_refused_at_the_first_post_keeps_the_rows(
+    run: Command, folder: Path, sandbox: Control, manifest: str
+) -> None:
+    sandbox.fault("404", times=None, on="model")
+    sandbox.set(token="another")
+
+    assert run(manifest).code == 77
+    assert states(folder) == {"heron": "pending"}
+    assert sandbox.accepted == 0
+
+
+def test_the_token_that_runcomfy_login_wrote_is_used(
+    run: Command, here: Path, sandbox: Control, manifest: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RUNCOMFY_TOKEN")
+    login = here / "no-login" / "token.json"
+    login.parent.mkdir()
+    login.write_text(json.dumps({"access_token": "from-the-login"}))
+    login.chmod(0o600)
+    sandbox.set(token="from-the-login")
+
+    assert run(manifest).code == 0
+    login.chmod(0o644)
+    assert "can be read by others" in run(manifest).stderr
+
+
+@pytest.mark.parametrize(
+    "base",
+    ["http://model-api.runcomfy.net/v1", "ftp://127.0.0.1/v1", "https://127.0.0.1", "nonsense"],
+)
+def test_an_address_that_would_show_the_token_or_cannot_be_right_is_refused(
+    batchgen: Command, folder: Path, manifest: str, base: str
+) -> None:
+    outcome = batchgen("run", manifest, "--out", folder, "--base-url", base)
+
+    assert outcome.code == 2
+    assert base in outcome.stderr
+    assert not folder.exists()
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """A port on which nobody answers, and nobody else can."""
+    with closing(socket.socket()) as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
+
+
+def test_a_service_that_stays_unreachable_all_night_costs_no_row(
+    batchgen: Command,
+    folder: Path,
+    write: Write,
+    clock: PretendClock,
+    closed_port: int,
+) -> None:
+    base = f"http://127.0.0.1:{closed_port}/v1"
+    manifest = write("list.csv", table(many(5)))
+    outcome = batchgen("run", manifest, "--out", folder, "--base-url", base)
+
+    assert outcome.code == 69
+    assert clock.ahead > 6 * 3600
+    assert tally(folder) == {"pending": 5}
+    assert query(folder, "SELECT SUM(attempts), COUNT(submitted_at) FROM requests") == [(0, 0)]
+    assert outcome.stderr.count("cannot be reached") == 1
+
+
+def test_after_an_outage_the_run_goes_on_by_itself(
+    run: Command, batchgen: Command, folder: Path, sandbox: Control, manifest: str,
+    address: Address, reach: list[str], closed_port: int
+) -> None:  # fmt: skip
+    batchgen("run", manifest, "--out", folder, "--base-url", f"http://127.0.0.1:{closed_port}/v1")
+    assert states(folder) == {"heron": "pending"}
+
+    assert run(manifest).code == 0
+    assert sandbox.posts == 1
+
+
+# Words
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["nonsense"],
+        ["run"],
+        ["run", "list.csv", "--rate", "fast"],
+        ["run", "list.csv", "--max-cost", "-1"],
+        ["run", "list.csv", "--until", "25:00"],
+        ["run", "list.csv", "--column", "prompt"],
+        ["run", "list.csv", "--media-host", "http://x/"],
+        ["retry", "list.csv", "--state", "saved"],
+        ["models", "show", "nobody/knows/this"],
+    ],
+)
+def test_words_that_make_no_sense_are_refused_and_nothing_happens(
+    batchgen: Command, folder: Path, manifest: str, words: list[str]
+) -> None:
+    outcome = batchgen(*words)
+
+    assert outcome.code == 2
+    assert outcome.stderr
+    assert outcome.stdout == ""
+    assert not folder.exists()
+
+
+def test_the_summary_survives_a_reader_that_left(
+    start: Callable[..., Popen[str]], folder: Path, sandbox: Control, manifest: str
+) -> None:
+    child = start(manifest, "--json", stdout=PIPE)
+    assert child.stdout is not None
+    child.stdout.close()
+    child.wait()
+
+    assert media(folder) == ["images/heron.png"]
+    assert child.stderr is not None
+    assert "Traceback" not in child.stderr.read()

@@ -1,0 +1,500 @@
+"""Any history: whatever is answered and wherever we are killed, no row is paid for twice.
+
+Hypothesis writes the story over a real journal and real receipts. The ledger of a pretend API is
+the judge: it knows what left us, and what of that a person had asked for.
+"""
+
+import asyncio
+import json
+import shutil
+import tempfile
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+import httpx
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
+
+from batchgen.answers import Doing, Reply, after_result, after_submit
+from batchgen.clock import Clock, stamp
+from batchgen.intake import Intake
+from batchgen.journal import CapReached, IdInUse, Journal
+from batchgen.listing import Listing
+from batchgen.receipts import Receipt, Receipts
+from batchgen.rows import Entry, Place, Problem, Row
+from batchgen.states import Event, State
+from batchgen.storage import COMMITTED
+
+MODEL = "ideogram/ideogram-v2/generate"
+PRICE = 0.03
+GONE = httpx.ReadError("connection reset by peer")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What comes back for a POST. taken: the API accepted the request, and bills it.
+
+    `ID` in the body stands for the request's id, `OTHER` for one that another row has.
+    """
+
+    name: str
+    reply: Reply
+    taken: bool = False
+
+    def __repr__(self):
+        return self.name
+
+
+def says(name, status, body, *, taken=False, error=None):
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return Answer(name, Reply(True, status, {}, raw, error), taken)
+
+
+URL = "https://model-api.runcomfy.net/v1/requests/ID/status"
+ANSWERS = [
+    says("accepted", 200, {"request_id": "ID", "status_url": URL}, taken=True),
+    says("accepted beside an error", 200, {"request_id": "ID", "error": "slow"}, taken=True),
+    says("accepted, cut after the id", 200, b'{"request_id": "ID", "sta', taken=True, error=GONE),
+    says("accepted, cut in the id", 200, b'{"request_id": "I', taken=True, error=GONE),
+    says("the id of another row", 200, {"request_id": "OTHER"}, taken=True),
+    says("a page, and accepted", 200, b"<html>", taken=True),
+    says("502, and accepted", 502, b"", taken=True),
+    says("500, not accepted", 500, b""),
+    says("408, and accepted", 408, b"", taken=True),
+    says("422", 422, {"detail": [{"loc": ["body", "seed"], "msg": "too large"}]}),
+    says("429", 429, {"error_code": 429}),
+    says("no balance", 400, {"error_code": 400002}),
+    says("token refused", 401, b""),
+    says("307", 307, b""),
+    Answer("lost, and accepted", Reply(True, error=httpx.ReadTimeout("")), taken=True),
+    Answer("lost, not accepted", Reply(True, error=GONE)),
+    Answer("cancelled by us, and accepted", Reply(True, error=asyncio.CancelledError()), True),
+    Answer("never opened", Reply(False, error=httpx.ConnectError("no route"))),
+]
+DEATHS = ["before W1", "after W1", "W2 failed", "after W2", "after the receipt"]
+ANSWER = st.sampled_from(ANSWERS) | st.just(ANSWERS[0])
+DEATH = st.none() | st.none() | st.sampled_from(DEATHS)
+PICK = st.integers(0, 7)
+IDS = [None, None, "hero", "Hero", "heron"]
+PROMPTS = ["a fox", "a boat", "a lighthouse"]
+ROW = st.tuples(st.sampled_from(IDS), st.sampled_from(PROMPTS), st.booleans())
+EDITS = st.tuples(st.sampled_from(["add", "add", "change", "remove"]), PICK, ROW)
+DICE = st.none() | st.randoms(use_true_random=False)
+RARELY = st.sampled_from([False, False, False, True])
+ENDS = ["done", "done, with a cost", "done, two files", "failed", "cancelled"]
+NO_ENDS = ["running", "500", "another id", "garbage"]
+
+
+class PretendClock(Clock):
+    time = 1_800_000_000.0
+
+    def now(self):
+        self.time += 1
+        return self.time
+
+
+class Killed(Exception):
+    """The process is gone, with whatever it had not written."""
+
+
+class Ledger:
+    """What the pretend API saw, and what of that was asked for.
+
+    may_leave: whether a body of this row may leave us; one did, until a person asks for another.
+    on_paper: the ids that are in receipts.log. billed: USD by request.
+    """
+
+    def __init__(self):
+        self.has_left = set()
+        self.receipted = set()
+        self.reached = {}
+        self.billed = {}
+        self.requests = 0
+
+    def leaves(self, key):
+        assert key not in self.has_left, "a row was sent again unasked"
+        self.has_left.add(key)
+        self.receipted.discard(key)
+
+    def accepts(self, key):
+        self.requests += 1
+        self.billed[key, self.requests] = PRICE
+        return f"req-{self.requests}"
+
+    def asked_for(self, key):
+        self.has_left.discard(key)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What happens in one run: each step is one of its methods below, with arguments.
+
+    dies: 1 when receipts were read, 2 when the manifest was.
+    """
+
+    story: list
+    retries: bool
+    resubmits: bool
+    backs_up: bool
+    dies: int
+
+
+STEPS = st.one_of(
+    st.tuples(st.just("send"), ANSWER, DEATH, PICK),
+    st.tuples(st.just("send"), ANSWER, DEATH, PICK),
+    st.tuples(st.just("ask"), st.sampled_from(ENDS * 2 + NO_ENDS), PICK, RARELY),
+    st.tuples(st.just("fetch"), RARELY, PICK, RARELY),
+)
+RUNS = st.builds(
+    Run,
+    story=st.lists(STEPS, min_size=1, max_size=12),
+    retries=RARELY,
+    resubmits=RARELY,
+    backs_up=RARELY,
+    dies=st.sampled_from([0, 0, 0, 0, 1, 2]),
+)
+
+
+class AnyHistory(RuleBasedStateMachine):
+    """After each rule a run is open, if it was not killed: only then are there things to say."""
+
+    def __init__(self):
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp())
+        self.clock = PretendClock()
+        self.ledger = Ledger()
+        self.in_doubt = set()  # keys of rows whose answer was lost
+        self.manifest = [(None, "a fox", True), ("hero", "a boat", True), (None, "a fox", True)]
+        self.journal = self.receipts = self.cap = None
+        self.books_are_whole = True  # no journal was ever lost or set back
+        self.counts_are_exact = True
+
+    def teardown(self):
+        self.kill()
+        shutil.rmtree(self.folder)
+
+    @initialize(cap=st.sampled_from([None, None, 0.06, 0.12]))
+    def a_person_sets_a_limit(self, cap):
+        self.cap = cap
+
+    @rule(run=RUNS)
+    def cron_starts_a_run(self, run):
+        self.live_through(run)
+
+    @rule(edits=st.lists(EDITS, min_size=1, max_size=4), dice=DICE, run=RUNS)
+    def the_manifest_is_edited(self, edits, dice, run):
+        for edit in edits:
+            self.edit(*edit)
+        if dice is not None:
+            dice.shuffle(self.manifest)
+        self.live_through(run)
+
+    @rule(state=st.sampled_from([State.FAILED, State.UNKNOWN, State.CANCELLED]), run=RUNS)
+    def a_person_asks_for_a_row_to_be_sent_again(self, state, run):
+        self.kill()
+        self.journal = Journal(self.folder / "batch.db", self.clock)
+        if rows := self.rows(state):
+            self.journal.retry(rows[0].key, "batchgen retry")
+            self.asked_for(rows[0].key)
+        self.live_through(run)
+
+    @rule(deleted=st.booleans(), run=RUNS)
+    def the_journal_is_deleted_or_set_back_to_an_older_backup(self, deleted, run):
+        self.kill()
+        backup = self.folder / "backup.db"
+        if deleted or backup.exists():
+            self.lose_journal()
+        if not deleted and backup.exists():
+            shutil.copy(backup, self.folder / "batch.db")
+        self.live_through(run)
+
+    def edit(self, how, which, row):
+        """Add, change or remove a row."""
+        n = which % (len(self.manifest) or 1)
+        if how == "add" and (row[0] is None or row[0] not in [id for id, *_ in self.manifest]):
+            self.manifest.insert(n, row)
+        elif how == "change" and self.manifest:
+            self.manifest[n] = (self.manifest[n][0], *row[1:])
+        elif how == "remove" and self.manifest:
+            self.manifest.pop(n)
+
+    def lose_journal(self):
+        """Only what is in receipts.log can be known from now on; the rest is the person's risk."""
+        for path in self.folder.glob("batch.db*"):
+            path.unlink()
+        self.books_are_whole = False
+        self.in_doubt.clear()
+        self.ledger.has_left &= self.ledger.receipted
+        written = {receipt.request_id for receipt in self.written()}
+        for id in self.ledger.reached.keys() - written:
+            del self.ledger.reached[id]
+
+    # -- a run ---------------------------------------------------------------------------------
+
+    def live_through(self, run):
+        self.kill()
+        try:
+            self.start(run)
+            for step, *details in run.story:
+                getattr(self, step)(*details)
+        except Killed:
+            self.kill()
+        if run.backs_up:
+            self.kill()
+            shutil.copy(self.folder / "batch.db", self.folder / "backup.db")
+
+    def start(self, run):
+        """What wiring does before anything is sent."""
+        self.receipts = Receipts(self.folder / "receipts.log")
+        self.journal = Journal(self.folder / "batch.db", self.clock)
+        intake = Intake(self.journal)
+        read_to = self.journal.remembered("receipts_read") or 0
+        intake.recover(self.receipts.since(read_to), self.receipts.end)
+        self.die_if(run.dies, 1)
+        self.list_rows(intake)
+        self.counts_are_exact = True
+        self.die_if(run.dies, 2)
+        if run.retries:
+            self.reopen(intake, State.FAILED)
+        if run.resubmits:
+            self.reopen(intake, State.UNKNOWN)
+        self.journal.start_run("list.csv")
+
+    def list_rows(self, intake):
+        listing = Listing()
+        for position, (id, prompt, is_valid) in enumerate(self.manifest, 1):
+            values, place = {"prompt": prompt}, Place("list.csv", position)
+            if is_valid:
+                listing.add(Row(position, place.source, id, MODEL, values, {}))
+            else:
+                problem = Problem(place, "it is too long", field="prompt")
+                listing.add_invalid(Entry(position, place, id, None, values), MODEL, [problem])
+        intake.list_rows(listing)
+        listing.close()
+
+    def reopen(self, intake, state):
+        for row in self.rows(state):
+            if self.is_listed(row):
+                self.asked_for(row.key)
+        intake.reopen(state, "a flag")
+
+    def send(self, answer, dies, which):
+        """What Submitter does with a row, in its order."""
+        due = self.journal.pending(0, [])
+        if not due:
+            return
+        row = due[which % len(due)]
+        self.die_if(dies, "before W1")
+        if not answer.reply.opened:
+            assert after_submit(answer.reply, self.clock.now()).event is None
+            return
+        try:
+            self.journal.intend(row, PRICE, self.cap, {"pace": {"next_at": self.clock.now()}})
+        except CapReached:
+            assert self.journal.committed + PRICE > self.cap
+            return
+        self.ledger.leaves(row.key)
+        self.in_doubt.add(row.key)
+        reply = self.replied(row, answer)
+        self.die_if(dies, "after W1")
+        verdict = after_submit(reply, self.clock.now())
+        if verdict.request_id is not None:
+            self.keep_id(row, verdict.request_id, dies)
+            return
+        self.journal.answered(row, verdict.event, verdict.code, verdict.reason)
+        if verdict.event is Event.RETURNED:
+            self.ledger.has_left.discard(row.key)
+        if verdict.event is not Event.LOST:
+            assert not answer.taken
+            self.in_doubt.discard(row.key)
+
+    def replied(self, row, answer):
+        """The answer with the id that the API gave, having taken the request or not."""
+        id = self.ledger.accepts(row.key) if answer.taken else "none"
+        taken = [r for (r,) in self.query("SELECT request_id FROM requests WHERE request_id > ''")]
+        other = (taken or [id])[0]
+        body = answer.reply.body.replace(b"ID", id.encode()).replace(b"OTHER", other.encode())
+        return replace(answer.reply, body=body)
+
+    def keep_id(self, row, request_id, dies):
+        if dies != "W2 failed":
+            try:
+                self.journal.accepted(row, request_id)
+            except IdInUse as twice:
+                self.journal.answered(row, Event.LOST, None, twice.what)
+                return
+            self.is_known(row, request_id)
+            self.die_if(dies, "after W2")
+        at = stamp(self.clock.now())
+        self.receipts.append(Receipt(row.key, row.attempts + 1, request_id, at))
+        self.ledger.receipted.add(row.key)
+        self.is_known(row, request_id)
+        if dies in ("W2 failed", "after the receipt"):
+            raise Killed
+
+    def is_known(self, row, request_id):
+        self.ledger.reached[request_id] = row.key
+        self.in_doubt.discard(row.key)
+
+    def ask(self, says, which, dies):
+        if rows := self.rows(State.SUBMITTED):
+            self.settle(rows[which % len(rows)], says)
+            self.die_if(dies, True)
+
+    def settle(self, row, says):
+        """What Watcher does with an answer."""
+        reply = result(row.request_id, says)
+        finding = after_result(reply, row.request_id, self.clock.now())
+        assert (finding.doing in (Doing.RUNNING, Doing.ASK_AGAIN)) == (says in NO_ENDS)
+        if says in NO_ENDS:
+            return
+        self.counts_are_exact &= self.is_listed(row)
+        self.bill(row, finding)
+        if finding.doing is Doing.DONE:
+            self.journal.done(row, finding.api_status, finding.urls, finding.cost, "{}")
+            return
+        event = Event.CANCELLED if finding.doing is Doing.CANCELLED else Event.FAILED
+        self.journal.ended(row, event, finding.code, finding.reason, cost=finding.cost)
+
+    def bill(self, row, finding):
+        number = int(row.request_id.partition("-")[2])
+        if finding.cost is not None:
+            self.ledger.billed[row.key, number] = finding.cost
+        elif finding.doing is Doing.CANCELLED:
+            self.ledger.billed[row.key, number] = 0.0
+
+    def fetch(self, is_gone, which, dies):
+        """What Collector does with an output."""
+        if not (rows := self.rows(State.COMPLETED)):
+            return
+        row = rows[which % len(rows)]
+        missing = [output for output in self.journal.outputs(row.key) if output.path is None]
+        self.counts_are_exact &= self.is_listed(row)
+        columns = {"path": f"images/{row.name}-{missing[0].n}.png", "bytes": 9, "sha256": "0"}
+        if is_gone:
+            self.journal.ended(row, Event.FAILED, None, "paid, but gone")
+        elif len(missing) > 1:
+            self.journal.keep_output(missing[0], columns)
+        else:
+            self.journal.saved(row, missing[0], columns)
+        self.die_if(dies, True)
+
+    # -- what is always true ---------------------------------------------------------------------
+
+    @precondition(lambda self: self.journal is not None)
+    @invariant()
+    def no_row_whose_answer_was_lost_is_anything_but_unknown(self):
+        states = dict(self.query("SELECT key, state FROM requests"))
+
+        assert {states.get(key) for key in self.in_doubt} <= {State.UNKNOWN}
+
+    @precondition(lambda self: self.journal is not None)
+    @invariant()
+    def no_row_is_left_in_the_middle_of_being_sent(self):
+        assert self.rows(State.SUBMITTING) == []
+
+    @precondition(lambda self: self.journal is not None)
+    @invariant()
+    def every_id_that_reached_us_is_on_disk(self):
+        written = {receipt.request_id for receipt in self.written()}
+        written |= {id for (id,) in self.query("SELECT request_id FROM events")}
+
+        assert self.ledger.reached.keys() <= written
+
+    @precondition(lambda self: self.journal is not None)
+    @invariant()
+    def every_row_that_was_accepted_is_followed_unless_a_person_asked_for_another(self):
+        rows = {row.key: row for state in State for row in self.rows(state)}
+        for key in self.ledger.has_left & set(self.ledger.reached.values()) - self.in_doubt:
+            assert rows[key].state not in (State.PENDING, State.INVALID)
+
+    @precondition(lambda self: self.journal is not None)
+    @invariant()
+    def what_the_journal_counts_is_what_it_holds(self):
+        ((committed,),) = self.query(f"SELECT COALESCE(SUM{COMMITTED}, 0) FROM requests")
+
+        assert self.journal.committed == pytest.approx(committed)
+        if self.counts_are_exact:
+            assert +self.journal.counts == self.journal.count()
+
+    @precondition(lambda self: self.journal is not None)
+    @invariant()
+    def no_more_is_paid_than_the_person_allowed(self):
+        if self.books_are_whole:
+            assert sum(self.ledger.billed.values()) <= self.journal.committed + 1e-9
+        if self.cap is not None and self.books_are_whole:
+            assert self.journal.committed <= self.cap + 1e-9
+
+    @precondition(lambda self: self.journal is not None)
+    @invariant()
+    def every_change_of_state_has_its_event(self):
+        stories = {}
+        for key, old, new in self.query('SELECT key, "from", "to" FROM events ORDER BY seq'):
+            stories.setdefault(key, []).append((old, new))
+        for key, story in stories.items():
+            assert all(before[1] == after[0] for before, after in pairwise(story))
+            found = self.query("SELECT state FROM requests WHERE key = ?", key)
+            # A row that surely never left, and is listed no more, is forgotten.
+            forgotten = not found and story[-1][1] == State.PENDING
+            assert forgotten or found == [(story[-1][1],)]
+        for key, state in self.query("SELECT key, state FROM requests"):
+            assert key in stories or state in (State.PENDING, State.INVALID)
+
+    # -- small words -----------------------------------------------------------------------------
+
+    def kill(self):
+        """What is not written by now never is."""
+        if self.journal is not None:
+            self.journal.close()
+        if self.receipts is not None:
+            self.receipts.__exit__(None, None, None)
+        self.journal = self.receipts = None
+
+    def die_if(self, dies, here):
+        if dies == here:
+            raise Killed
+
+    def asked_for(self, key):
+        self.ledger.asked_for(key)
+        self.in_doubt.discard(key)
+
+    def rows(self, state):
+        return self.journal.in_state(state)
+
+    def query(self, text, *values):
+        return self.journal.rows(text, *values)
+
+    def is_listed(self, row):
+        ((listed,),) = self.query("SELECT listed FROM requests WHERE key = ?", row.key)
+        return bool(listed)
+
+    def written(self):
+        with Receipts(self.folder / "receipts.log") as log:
+            return list(log.since(0))
+
+
+def result(request_id, says):
+    word = says.partition(",")[0].replace("done", "completed")
+    body = {"request_id": request_id, "status": word}
+    body["output"] = {"images": [f"https://a.runcomfy.net/{n}.png" for n in range(2)]}
+    if says != "done, two files":
+        body["output"]["images"].pop()
+    if says == "done, with a cost":
+        body["cost"] = 0.02
+    if says == "another id":
+        body |= {"request_id": "another", "status": "failed"}
+    raw = b"<html>" if says == "garbage" else json.dumps(body).encode()
+    return Reply(True, 500 if says == "500" else 200, {}, raw)
+
+
+TestAnyHistory = AnyHistory.TestCase
+TestAnyHistory.settings = settings(max_examples=150, stateful_step_count=10, deadline=None)

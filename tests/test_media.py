@@ -1,0 +1,349 @@
+"""No picture that was paid for is lost by us, and nothing else is taken for one."""
+
+import hashlib
+from pathlib import Path
+
+import httpx
+import pytest
+from conftest import Command, Write
+from helpers import change, error_of, media, query, states, table
+from PIL import Image
+
+from batchgen import collector
+from batchgen import media as downloads
+from batchgen.sandbox import Address
+from batchgen.sandbox.control import Control
+from batchgen.sandbox.mediafaults import MISDELIVERIES
+
+PICTURE = "images/heron.png"
+SERIES = "atelier/series/text-to-image"
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two tries for a file, little patience with a slow host, and small files only."""
+    monkeypatch.setattr(collector, "TRIES", 2)
+    monkeypatch.setattr(downloads, "TIMEOUT", httpx.Timeout(10, read=0.25))
+    monkeypatch.setattr(downloads, "FILE_LIMIT", 4 << 20)
+
+
+@pytest.fixture
+def manifest(write: Write) -> str:
+    """One row, `heron`."""
+    return write("list.csv", table({"heron": "a heron"}))
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether the heron's picture is as the journal describes it."""
+    ((path, size, sha256, width, height),) = query(
+        folder, "SELECT path, bytes, sha256, width, height FROM outputs"
+    )
+    content = (folder / path).read_bytes()
+    with Image.open(folder / path) as picture:
+        picture.load()
+        seen = (len(content), hashlib.sha256(content).hexdigest(), *picture.size)
+    return seen == (size, sha256, width, height)
+
+
+# What arrives
+
+BROKEN = {
+    "media-500": "answered 500",
+    "media-html": "no picture, video or sound (text/html",
+    "media-json": "no picture, video or sound (application/json)",
+    "media-empty": "empty",
+    "media-short": "broke off",
+    "media-stall": "broke off (ReadTimeout)",
+    "media-drop": "broke off",
+    "media-truncated": "damaged",
+    "media-corrupt": "damaged",
+    "media-endless": "larger than",
+    "media-gzip-bomb": "no picture, video or sound",
+    "media-huge-pixels": "40000 x 40000 pixels",
+    "media-redirect-loop": "more than 3 redirects",
+}
+
+
+def test_the_tables_have_every_fault_of_a_download() -> None:
+    elsewhere = {"media-404", "media-expired", "media-slow", "media-wrong-type", "media-redirect"}
+    assert set(BROKEN) | elsewhere == set(MISDELIVERIES)
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_a_broken_download_leaves_no_file_and_the_next_run_fetches_it_unpaid(
+    run: Command, folder: Path, sandbox: Control, manifest: str, fault: str
+) -> None:
+    # A loop of redirects is one try of four requests.
+    sandbox.fault(fault, times=8 if fault == "media-redirect-loop" else 2)
+
+    assert run(manifest).code == 1
+    assert states(folder) == {"heron": "completed"}
+    assert BROKEN[fault] in error_of(folder, "heron")
+    assert media(folder) == []
+
+    assert run(manifest).code == 0
+    assert (states(folder), media(folder)) == ({"heron": "saved"}, [PICTURE])
+    assert is_whole(folder)
+    assert query(folder, "SELECT error FROM requests") == [(None,)]
+    assert sandbox.posts == 1
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_a_download_that_breaks_once_is_tried_again_by_the_same_run(
+    run: Command, folder: Path, sandbox: Control, manifest: str, fault: str
+) -> None:
+    sandbox.fault(fault, times=4 if fault == "media-redirect-loop" else 1)
+
+    assert run(manifest).code == 0
+    assert media(folder) == [PICTURE]
+    assert is_whole(folder)
+
+
+def test_a_host_that_sends_a_byte_per_second_is_given_up(
+    run: Command,
+    folder: Path,
+    sandbox: Control,
+    manifest: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(downloads, "TIMEOUT", httpx.Timeout(10))
+    monkeypatch.setattr(downloads, "GRACE", 0.0)
+    monkeypatch.setattr(collector, "TRIES", 1)
+    sandbox.fault("media-slow")
+
+    assert run(manifest).code == 1
+    assert "slower than 1 KiB/s" in error_of(folder, "heron")
+    assert media(folder) == []
+
+
+def test_a_file_of_many_pieces_is_fetched_whole(
+    run: Command, folder: Path, sandbox: Control, manifest: str
+) -> None:
+    sandbox.set(picture_bytes=1 << 20)
+    assert run(manifest).code == 0
+    assert is_whole(folder)
+    assert (folder / PICTURE).stat().st_size >= 1 << 20
+
+
+def test_the_extension_follows_the_bytes_and_not_the_url(
+    run: Command, folder: Path, sandbox: Control, manifest: str
+) -> None:
+    sandbox.fault("media-wrong-type")
+
+    assert run(manifest).code == 0
+    assert media(folder) == ["images/heron.jpg"]
+    assert is_whole(folder)
+    assert query(folder, "SELECT content_type FROM outputs") == [("image/jpeg",)]
+
+
+# What is gone
+
+
+@pytest.mark.parametrize("fault", ["media-404", "media-expired"])
+def test_a_url_that_no_longer_works_is_asked_for_again(
+    run: Command, folder: Path, sandbox: Control, manifest: str, fault: str
+) -> None:
+    sandbox.fault(fault)
+
+    assert run(manifest).code == 0
+    assert is_whole(folder)
+    assert sandbox.counts()["polls"] == 2
+
+
+@pytest.mark.parametrize("fault", ["media-404", "media-expired"])
+def test_a_file_that_is_gone_fails_its_row_and_is_not_paid_for_again_unasked(
+    run: Command, folder: Path, sandbox: Control, manifest: str, fault: str
+) -> None:
+    sandbox.fault(fault, times=2)
+
+    assert run(manifest).code == 1
+    assert states(folder) == {"heron": "failed"}
+    assert error_of(folder, "heron").startswith("paid, but gone")
+    assert media(folder) == []
+    assert run(manifest).code == 1
+    assert sandbox.posts == 1
+
+
+# Where it comes from
+
+
+def test_a_redirect_to_the_same_host_is_followed(
+    run: Command, folder: Path, sandbox: Control, manifest: str
+) -> None:
+    sandbox.fault("media-redirect")
+
+    assert run(manifest).code == 0
+    assert is_whole(folder)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "https://evil.example/x.png",
+        "//evil.example/x.png",
+        "https://evil.example\\.runcomfy.net/x.png",
+        "https://runcomfy.net.evil.example/x.png",
+        "https://169.254.169.254/latest",
+        "https://cdn.runcomfy.net:8443/x.png",
+        "http://cdn.runcomfy.net/x.png",
+        "http://localhost:{port}/media/x/0.png",
+        "http://127.0.0.2:{port}/media/x/0.png",
+        "http://[::1]:{port}/media/x/0.png",
+        "http://user@127.0.0.1:{port}/media/x/0.png",
+        "file:///etc/passwd",
+        "ftp://127.0.0.1:{port}/x.png",
+    ],
+)
+@pytest.mark.parametrize("given_by", ["media-redirect", "media-other-host"])
+def test_a_url_that_leads_elsewhere_is_not_fetched(
+    run: Command,
+    folder: Path,
+    sandbox: Control,
+    address: Address,
+    manifest: str,
+    given_by: str,
+    target: str,
+) -> None:
+    port = address.media_host.rpartition(":")[2]
+    sandbox.fault(given_by, times=None, value=target.format(port=port))
+
+    assert run(manifest).code == 1
+    assert media(folder) == []
+    # A result without any web address has no output, as far as we can tell.
+    is_web = target.startswith("http") or given_by == "media-redirect"
+    assert states(folder) == {"heron": "completed" if is_web else "failed"}
+    redirects = 2 if given_by == "media-redirect" else 0
+    assert sandbox.counts()["media"] == redirects
+    assert run(manifest).code == 1
+    assert sandbox.posts == 1
+
+
+# Several files of one row
+
+
+def test_what_one_missing_file_of_a_row_leaves_is_fetched_all_the_same(
+    run: Command, folder: Path, sandbox: Control, write: Write
+) -> None:
+    manifest = write("list.csv", f"id,model,prompt,num_images\nheron,{SERIES},a heron,3\n")
+    sandbox.fault("media-html", times=2)
+
+    assert run(manifest).code == 1
+    assert states(folder) == {"heron": "completed"}
+    assert media(folder) == ["images/heron-2.png", "images/heron-3.png"]
+    fetched = sandbox.counts()["media"]
+
+    assert run(manifest).code == 0
+    assert len(media(folder)) == 3
+    assert sandbox.counts()["media"] == fetched + 1
+    assert sandbox.posts == 1
+
+
+def test_a_row_of_which_one_file_is_gone_keeps_the_others(
+    run: Command, folder: Path, sandbox: Control, write: Write
+) -> None:
+    sandbox.fault("media-404", times=2)
+    manifest = write("list.csv", f"id,model,prompt,num_images\nheron,{SERIES},a heron,3\n")
+
+    assert run(manifest).code == 1
+    assert states(folder) == {"heron": "failed"}
+    assert media(folder) == ["images/heron-2.png", "images/heron-3.png"]
+
+
+def test_a_row_with_a_file_that_is_gone_and_one_that_is_late_stays_open(
+    run: Command, folder: Path, sandbox: Control, write: Write
+) -> None:
+    sandbox.fault("media-404", times=2)
+    sandbox.fault("media-500", times=2)
+    manifest = write("list.csv", f"id,model,prompt,num_images\nheron,{SERIES},a heron,3\n")
+
+    assert run(manifest).code == 1
+    assert states(folder) == {"heron": "completed"}
+    assert media(folder) == ["images/heron-3.png"]
+
+
+# What is in the folder already
+
+
+def test_a_foreign_file_with_our_name_is_kept_and_ours_gets_another(
+    run: Command, folder: Path, manifest: str
+) -> None:
+    run(manifest, "--limit", 0)
+    (folder / "images").mkdir()
+    (folder / PICTURE).write_bytes(b"somebody else's")
+
+    assert run(manifest).code == 0
+    assert (folder / PICTURE).read_bytes() == b"somebody else's"
+    ((ours, sha256),) = query(folder, "SELECT path, sha256 FROM outputs")
+    assert media(folder) == sorted([PICTURE, ours])
+    assert ours == f"images/heron.{sha256[:8]}.png"
+    assert is_whole(folder)
+
+
+def test_a_file_that_got_its_name_before_the_journal_heard_of_it_is_adopted(
+    run: Command, folder: Path, sandbox: Control, manifest: str
+) -> None:
+    run(manifest)
+    change(folder, "UPDATE outputs SET path = NULL, bytes = NULL, sha256 = NULL")
+    change(folder, "UPDATE requests SET state = 'completed', saved_at = NULL")
+
+    assert run(manifest).code == 0
+    assert (states(folder), media(folder)) == ({"heron": "saved"}, [PICTURE])
+    assert is_whole(folder)
+    assert sandbox.posts == 1
+
+
+def test_what_a_killed_run_left_half_done_is_cleared_away(
+    run: Command, folder: Path, manifest: str
+) -> None:
+    run(manifest)
+    (folder / "images" / ".0123-1.part").write_bytes(b"half")
+
+    assert run(manifest).code == 0
+    assert media(folder) == [PICTURE]
+
+
+def test_pictures_without_a_journal_are_never_taken_for_a_fresh_start(
+    run: Command, folder: Path, sandbox: Control, manifest: str
+) -> None:
+    run(manifest)
+    for name in ("batch.db", "receipts.log"):
+        (folder / name).unlink()
+
+    outcome = run(manifest)
+    assert outcome.code == 74
+    assert "nobody can tell what was paid for" in outcome.stderr
+    assert sandbox.posts == 1
+    assert media(folder) == [PICTURE]
+
+
+def test_a_journal_that_is_gone_is_rebuilt_from_the_receipts(
+    run: Command, folder: Path, sandbox: Control, manifest: str
+) -> None:
+    run(manifest)
+    (folder / "batch.db").unlink()
+
+    assert run(manifest).code == 0
+    assert (states(folder), media(folder)) == ({"heron": "saved"}, [PICTURE])
+    assert sandbox.posts == 1
+
+
+@pytest.mark.parametrize("id", ["../heron", "/heron", "con", "-rf", ".hidden", "a/b\\c", "heron."])
+def test_no_id_leads_a_file_out_of_its_folder(
+    run: Command, folder: Path, here: Path, write: Write, id: str
+) -> None:
+    before = {path.name for path in here.iterdir()}
+    assert run(write("list.csv", table({id: "a heron"}))).code == 0
+
+    (file,) = media(folder)
+    assert Path(file).parent == Path("images")
+    assert is_whole(folder)
+    assert {path.name for path in here.iterdir()} == before | {"list.csv", "out"}
+
+
+def test_ids_that_a_file_system_may_take_for_one_get_files_of_their_own(
+    run: Command, folder: Path, write: Write
+) -> None:
+    ids = ("Heron", "heron", "caf\u00e9", "cafe\u0301", "a/b", "a-b")
+    assert run(write("list.csv", table({id: f"the one called {id}" for id in ids}))).code == 0
+
+    assert len({path.lower() for path in media(folder)}) == len(ids)
