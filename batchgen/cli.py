@@ -136,6 +136,12 @@ def cli() -> None:
 @click.option(
     "--max-cost", type=click.FloatRange(0), metavar="USD", help="The whole batch's cost at most."
 )
+@click.option(
+    "--max-cost-per-day", type=click.FloatRange(0), metavar="USD", help="All runs of a day at most."
+)
+@click.option(
+    "--max-cost-per-month", type=click.FloatRange(0), metavar="USD", help="The same of a month."
+)
 @click.option("--max-time", type=DURATION, metavar="6h", help="Then submit nothing more.")
 @click.option("--until", type=CLOCK, metavar="07:00", help="Then submit nothing more.")
 @click.option("--retry-failed", is_flag=True, help="Send failed rows again; they may be billed.")
@@ -146,6 +152,8 @@ def cli() -> None:
     help="What to do with rows that may have been billed without an answer.  [hold]",
 )
 @click.option("--skip-invalid", is_flag=True, help="Run the rows that are valid.")
+@click.option("--new-list", is_flag=True, help="Let this list replace the folder's other one.")
+@click.option("--dry-run", is_flag=True, help="Tell what would be done, as `plan` does.")
 @reaching
 @click.option("--sandbox", is_flag=True, help="Rehearse: no account, no cost, placeholders.")
 @click.option("-q", "--quiet", is_flag=True, help="Say only what needs a person.")
@@ -153,7 +161,13 @@ def cli() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON on stdout.")
 @click.option("--log-file", type=FILE, help="The log.  [default: batchgen.log in the folder]")
 def run(
-    manifest: str, quiet: bool, verbose: bool, as_json: bool, log_file: Path | None, **given: Any
+    manifest: str,
+    quiet: bool,
+    verbose: bool,
+    as_json: bool,
+    log_file: Path | None,
+    dry_run: bool,
+    **given: Any,
 ) -> None:
     """Submit every row of MANIFEST that is not saved yet, and collect the pictures.
 
@@ -179,6 +193,9 @@ def run(
     """
     from batchgen import wiring, words
 
+    if dry_run:
+        _tell_plan(_flags(given), manifest, as_json)
+        return
     with closing(words.Problems()) as problems:
         ending, folder = wiring.run(
             _flags(given), manifest, problems.show, quiet=quiet, verbose=verbose, log_file=log_file
@@ -215,6 +232,31 @@ def validate(manifest: str, **given: Any) -> None:
     click.echo(f"{rows} rows in {manifest}, all valid.")
 
 
+@cli.command(short_help="Tell what a run would do; nothing is sent.")
+@click.argument("manifest")
+@reading
+@click.option("--rate", type=RATE, metavar="N/s|m|h|d", help="As `run` would have it.  [60/m]")
+@click.option("--skip-invalid", is_flag=True, help="As `run` would have it.")
+@click.option("--json", "as_json", is_flag=True, help="Print the sum as JSON.")
+def plan(manifest: str, as_json: bool, **given: Any) -> None:
+    """Tell what `run MANIFEST` would do: which rows it would send, why, and what that costs.
+
+    Each row that is not saved gets a line: new, changed (and which input), pending, failed,
+    unknown, or no longer listed. Nothing is sent.
+
+    \b
+    Examples:
+        batchgen plan list.csv
+        batchgen plan list.csv --json | jq .cost
+    \b
+    Exit codes:
+        0    told
+        2    there is no such file, or no schema for its model
+        65   there are problems
+    """
+    _tell_plan(_flags(given), manifest, as_json)
+
+
 @cli.command(short_help="Show how far a batch is, also while it runs.")
 @click.argument("batch")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
@@ -246,14 +288,15 @@ def status(batch: str, as_json: bool) -> None:
 @click.option("--cause", metavar="TEXT", help="Only rows whose error contains this.")
 @click.option(
     "--state",
-    type=click.Choice(["failed", "cancelled", "unknown"]),
+    type=click.Choice(["failed", "cancelled", "unknown", "saved"]),
     default="failed",
     help="The rows to reopen.  [failed]",
 )
 def retry(batch: str, ids: tuple[str, ...], cause: str | None, state: str) -> None:
     """Put rows of BATCH that failed back to pending; the next run sends and pays for them again.
 
-    An unknown row may have been billed already: look for it in your account first, and name it.
+    An unknown row may have been billed already: look for it in your account first (`batchgen
+    resolve`), and name it. A saved row is made anew; its old file stays.
 
     \b
     Examples:
@@ -268,14 +311,111 @@ def retry(batch: str, ids: tuple[str, ...], cause: str | None, state: str) -> No
     """
     from batchgen import upkeep
 
-    if state == "unknown" and not ids:
+    if state in ("unknown", "saved") and not ids:
         raise UsageError(
-            "--state unknown needs --id: these rows may have been billed already.",
-            "Name each one, or run with --on-unknown resubmit to send all of them again.",
+            f"--state {state} needs --id: these rows were or may have been billed already.",
+            "Name each one.",
         )
     folder = find_batch(batch)
     reopened = upkeep.retry(folder, state, ids, cause)
     click.echo(f"{reopened} rows are pending again. Run the manifest to send them.")
+
+
+@cli.command(short_help="Settle rows that may have been billed.")
+@click.argument("batch")
+@click.option("--id", "ids", multiple=True, metavar="ID", help="Only this row; repeatable.")
+@click.option("--all", "every", is_flag=True, help="Every unknown row.")
+@click.option("--attach", metavar="REQUEST_ID", help="The request that you found for --id.")
+@click.option("--write-off", is_flag=True, help="Give the rows up.")
+@click.option("--send-again", is_flag=True, help="Send the rows again; they are paid again.")
+@click.option("--json", "as_json", is_flag=True, help="List the rows as JSON.")
+@reaching
+def resolve(
+    batch: str,
+    ids: tuple[str, ...],
+    every: bool,
+    attach: str | None,
+    write_off: bool,
+    send_again: bool,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """Settle the unknown rows of BATCH: requests that may or may not have been accepted.
+
+    Without an option they are listed with the time and the input to look for in your RunComfy
+    account; on a terminal each is then asked about. What they may have cost stays counted.
+
+    \b
+    Examples:
+        batchgen resolve out/list
+        batchgen resolve out/list --id heron --attach 5e3c9a52-8f7d-4c52-a6a3-0d7c3a1f2b11
+        batchgen resolve out/list --id heron --id fox --write-off
+        batchgen resolve out/list --all --send-again
+    \b
+    Exit codes:
+        0    done, or nothing to do
+        1    rows are still unknown
+        2    there is no such batch, row or request
+        69   RunComfy could not be reached
+        75   a run holds the batch
+        77   the token is missing or was refused
+    """
+    from batchgen import words
+    from batchgen.resolve import settle
+
+    chosen = [
+        name
+        for name, on in (("attach", attach), ("write-off", write_off), ("send-again", send_again))
+        if on
+    ]
+    if len(chosen) > 1:
+        raise UsageError("Choose one of --attach, --write-off and --send-again.")
+    if attach and len(ids) != 1:
+        raise UsageError("--attach needs one --id: the row that the request belongs to.")
+    if (write_off or send_again) and not ids and not every:
+        raise UsageError(f"--{chosen[0]} needs --id, once a row, or --all.")
+    folder = find_batch(batch)
+    flags = _flags(given)
+    left = settle(folder, chosen[0] if chosen else "", ids, attach, flags)
+    if not chosen:
+        words.unknown_rows(left, folder, as_json)
+        if not as_json and sys.stdin.isatty() and sys.stdout.isatty():
+            for row in left:
+                action, found = words.ask_about(row)
+                if action:
+                    left = settle(folder, action, (row.id,), found, flags)
+    sys.exit(1 if left else 0)
+
+
+@cli.command(short_help="Check every file; fetch again, unpaid, what is broken.")
+@click.argument("batch")
+@reaching
+def verify(batch: str, **given: Any) -> None:
+    """Hash and decode every file of BATCH again; fetch again, unpaid, what is missing or damaged.
+
+    A damaged file is put aside beside its successor. What RunComfy hosts no longer is named: it
+    would have to be paid for again.
+
+    \b
+    Examples:
+        batchgen verify out/list
+    \b
+    Exit codes:
+        0    every file is whole, or is again
+        1    files are lost: they would have to be paid for again
+        2    there is no such batch
+        75   a run holds the batch
+        77   something has to be fetched, and the token is missing or was refused
+    """
+    from batchgen import words
+    from batchgen.verify import verify as verify_files
+
+    folder = find_batch(batch)
+    found = verify_files(folder, _flags(given), lambda line: click.echo(line))
+    click.echo(f"{found.whole} whole, {found.restored} restored, {len(found.lost)} lost.")
+    if found.lost:
+        words.lost_files(folder, found.lost)
+        sys.exit(1)
 
 
 @cli.command(short_help="Cancel what is still in RunComfy's queue.")
@@ -405,6 +545,21 @@ def models_fetch(model: str, out: Path | None, **given: Any) -> None:
 
 
 cli.add_command(sandbox)
+
+
+def _tell_plan(flags: "Flags", manifest: str, as_json: bool) -> None:
+    import json
+
+    from batchgen import wiring, words
+
+    with closing(words.Problems()) as problems:
+        tell = (lambda step: None) if as_json else words.step
+        whole, rate = wiring.plan(flags, manifest, problems.show, tell)
+    if as_json:
+        told = {**whole.as_json(), "seconds": round(whole.seconds(rate), 1)}
+        click.echo(json.dumps(told, indent=2, ensure_ascii=False))
+    else:
+        words.plan(whole, rate)
 
 
 def find_batch(text: str) -> "Folder":

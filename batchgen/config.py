@@ -7,11 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from batchgen.errors import TokenRefused, UsageError
 from batchgen.hosts import is_loopback
 from batchgen.manifest import Settings
+from batchgen.money import Limits
+
+T = TypeVar("T")
 
 DEFAULT_MODEL = "ideogram/ideogram-v2/generate"
 DEFAULT_BASE = "https://model-api.runcomfy.net/v1"
@@ -30,11 +34,14 @@ class Flags:
     concurrency: int | None = None
     limit: int | None = None
     max_cost: float | None = None
+    max_cost_per_day: float | None = None
+    max_cost_per_month: float | None = None
     max_time: float | None = None
     until: time | None = None
     retry_failed: bool = False
     on_unknown: str = "hold"
     skip_invalid: bool = False
+    new_list: bool = False
     model: str | None = None
     schema: Path | None = None
     format: str | None = None
@@ -54,7 +61,7 @@ class Config:
     rate: float
     concurrency: int
     limit: int | None
-    max_cost: float | None
+    limits: Limits
     price: float | None
     prices: Mapping[str, float]
     stop_after: float | None
@@ -62,7 +69,7 @@ class Config:
 
 def merged(flags: Flags, settings: Settings, manifest: Path | None, now: datetime) -> Config:
     """now: local time, for --until, which names the next time the clock shows that."""
-    ends = [flags.max_time if flags.max_time is not None else settings.max_time]
+    ends = [_first(flags.max_time, settings.max_time)]
     until = flags.until or settings.until
     if until is not None:
         ends.append(seconds_until(until, now))
@@ -75,12 +82,20 @@ def merged(flags: Flags, settings: Settings, manifest: Path | None, now: datetim
         schema=schema,
         rate=flags.rate or settings.rate or DEFAULT_RATE,
         concurrency=flags.concurrency or settings.concurrency or DEFAULT_CONCURRENCY,
-        limit=flags.limit if flags.limit is not None else settings.limit,
-        max_cost=flags.max_cost if flags.max_cost is not None else settings.max_cost,
+        limit=_first(flags.limit, settings.limit),
+        limits=Limits(
+            _first(flags.max_cost, settings.max_cost),
+            _first(flags.max_cost_per_day, settings.max_cost_per_day),
+            _first(flags.max_cost_per_month, settings.max_cost_per_month),
+        ),
         price=settings.price,
         prices=settings.prices,
         stop_after=min((end for end in ends if end is not None), default=None),
     )
+
+
+def _first(flag: T | None, setting: T | None) -> T | None:
+    return flag if flag is not None else setting
 
 
 def seconds_until(until: time, now: datetime) -> float:

@@ -10,8 +10,9 @@ from typing import Any
 
 from batchgen.clock import seconds
 from batchgen.errors import StoppedEarly, StorageDamaged
+from batchgen.money import Cap, passed
 from batchgen.states import Event, State, after
-from batchgen.storage import COMMITTED, Storage
+from batchgen.storage import COST_NOW, Storage
 
 _FIELDS = (
     "key, id, name, source, model, input, state, request_id, attempts, price, submitted_at,"
@@ -67,7 +68,6 @@ class Journal(Storage):
         """Move one row inside a transaction of the caller's; `columns` are set along with it."""
         new = after(old, event)
         names = "".join(f", {name} = :{name}" for name in columns)
-        (before,) = self.one(f"SELECT {COMMITTED} FROM requests WHERE key = ?", key) or (0.0,)
         moved = self.db.execute(
             f"UPDATE requests SET state = :new{names} WHERE key = :key AND state = :old",
             {"new": new, "key": key, "old": old, **columns},
@@ -77,32 +77,36 @@ class Journal(Storage):
                 f"{self.path}: row {key} is not {old}, as this run left it. Nothing was lost.",
                 "Something else wrote to the journal. Run the same command again to go on.",
             )
-        committed, attempts, request_id = self.one(
-            f"SELECT {COMMITTED}, attempts, request_id FROM requests WHERE key = ?", key
+        usd, attempts, request_id, at = self.one(
+            f"SELECT {COST_NOW}, attempts, request_id, submitted_at FROM requests WHERE key = ?",
+            key,
         )
+        if event is Event.RETURNED:
+            self.spend(key, attempts + 1, at or "", 0.0)
+        elif event not in (Event.RETRY, Event.WRITTEN_OFF):  # their money stays where it went
+            self.spend(key, attempts, at or self.now(), usd)
         self.db.execute(
             'INSERT INTO events (at, run, key, event, "from", "to", attempt, request_id, detail)'
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (self.now(), self.run, key, event, old, new, attempts, request_id, detail),
         )
-        self.committed += committed - before
         self.counts[old] -= 1
         self.counts[new] += 1
 
     def intend(
-        self, row: Request, price: float | None, cap: float | None, memory: dict[str, Any]
+        self, row: Request, price: float | None, limits: list[Cap], memory: dict[str, Any]
     ) -> None:
         """W1: the next thing that happens is the paid POST. Raises CapReached.
 
         price: USD reserved for it; None where it is unknown.
-        cap: USD that spent + reserved + unknown may not pass; None is no cap.
         memory: what must be as durable as the intent, such as the limiter's next time.
         """
-        if cap is not None and self.committed + (price or 0.0) > cap + 1e-9:
+        if cap := passed(self.committed, price or 0.0, limits):
             raise CapReached(
-                f"The next request costs ${price or 0:.2f} and would pass the limit of ${cap:.2f}"
-                f" (${self.committed:.2f} is spent or reserved). It was not sent.",
-                "Raise --max-cost and run the same command again to go on.",
+                f"The next request costs ${price or 0:.2f} and would pass the limit of"
+                f" ${cap.usd:.2f} for {cap.words} (${self.committed(cap.since):.2f} is spent or"
+                " reserved). It was not sent.",
+                f"Run the same command again when the limit allows it, or raise {cap.option}.",
             )
         with self.transaction():
             now = self.now()
@@ -122,13 +126,16 @@ class Journal(Storage):
     def accepted(self, row: Request, request_id: str, note: str = "") -> None:
         """W2: the first act once the id is read. Raises IdInUse if it is another row's already."""
         with self.transaction():
-            if self.one("SELECT 1 FROM requests WHERE request_id = ?", request_id):
-                raise IdInUse(
-                    f"{row.source}: row {row.id!r}: the API gave it {request_id}, which is another"
-                    " row's request. It may have been billed; nothing more is submitted.",
-                    "Look for it in your account before you send it again.",
-                )
+            self._refuse_twice(row, request_id)
             self.move(row.key, State.SUBMITTING, Event.ACCEPTED, note, request_id=request_id)
+
+    def _refuse_twice(self, row: Request, request_id: str) -> None:
+        if self.one("SELECT 1 FROM requests WHERE request_id = ?", request_id):
+            raise IdInUse(
+                f"{row.source}: row {row.id!r}: {request_id} is another row's request already."
+                " It may have been billed; nothing more is submitted.",
+                "Look for it in your account before you send it again.",
+            )
 
     def answered(self, row: Request, event: Event, code: int | None, reason: str) -> None:
         """Record any other outcome of a POST: RETURNED, REFUSED or LOST.
@@ -198,12 +205,12 @@ class Journal(Storage):
     def keep_output(self, output: Output, columns: dict[str, Any]) -> None:
         """Half of W4: one of several files of a request is on disk."""
         with self.transaction():
-            self._update_output(output, columns)
+            self._update_output(output.key, output.n, columns)
 
     def saved(self, row: Request, output: Output, columns: dict[str, Any]) -> None:
         """W4: the last file of a request is on disk, checked, and so is its name."""
         with self.transaction():
-            self._update_output(output, columns)
+            self._update_output(output.key, output.n, columns)
             self.move(
                 row.key,
                 State.COMPLETED,
@@ -213,17 +220,40 @@ class Journal(Storage):
                 error_code=None,
             )
 
-    def _update_output(self, output: Output, columns: dict[str, Any]) -> None:
+    def _update_output(self, key: str, n: int, columns: dict[str, Any]) -> None:
         names = ", ".join(f"{name} = :{name}" for name in columns)
         self.db.execute(
             f"UPDATE outputs SET {names} WHERE key = :key AND n = :n",
-            {**columns, "key": output.key, "n": output.n},
+            {**columns, "key": key, "n": n},
         )
+
+    def attach(self, row: Request, request_id: str) -> None:
+        """A person found the request of an unknown row. Raises IdInUse if it is another row's."""
+        with self.transaction():
+            self._refuse_twice(row, request_id)
+            self.move(
+                row.key,
+                State.UNKNOWN,
+                Event.ATTACHED,
+                request_id,
+                request_id=request_id,
+                error=None,
+            )
+
+    def write_off(self, row: Request) -> None:
+        """A person gave an unknown row up; what it may have cost stays counted."""
+        reason = "written off: it may have been billed"
+        with self.transaction():
+            self.move(row.key, State.UNKNOWN, Event.WRITTEN_OFF, reason, error=reason)
+
+    def file_replaced(self, key: str, n: int, columns: dict[str, Any]) -> None:
+        """A saved file was lost and downloaded again, and is not the same to the byte."""
+        with self.transaction():
+            self._update_output(key, n, columns)
 
     def retry(self, key: str, detail: str) -> None:
         """A person asked for this row to be sent again; what it cost so far stays counted."""
         with self.transaction():
-            (committed,) = self.one(f"SELECT {COMMITTED} FROM requests WHERE key = ?", key)
             self.move(
                 key,
                 self.state(key),
@@ -232,7 +262,6 @@ class Journal(Storage):
                 request_id=None,
                 cost=None,
                 price=None,
-                earlier_cost=committed,
             )
             self.db.execute("DELETE FROM outputs WHERE key = ?", (key,))
 
@@ -258,8 +287,10 @@ class Journal(Storage):
             )
         ]
 
-    def in_state(self, state: State) -> list[Request]:
-        return self._requests("state = ? ORDER BY submitted_at", state)
+    def in_state(self, state: State, *, listed: bool = False) -> list[Request]:
+        """Rows in `state`, the longest submitted first; `listed`: only those of the manifest."""
+        where = "state = ? AND listed >= ? ORDER BY submitted_at"
+        return self._requests(where, state, int(listed))
 
     def request(self, key: str) -> Request:
         (found,) = self._requests("key = ?", key)

@@ -12,7 +12,7 @@ from sqlite_utils import Database
 from batchgen import schema
 from batchgen.errors import NewerJournal, StorageDamaged, UsageError
 from batchgen.states import State
-from batchgen.storage import COMMITTED, damaged, storage_errors
+from batchgen.storage import damaged, storage_errors
 
 # The rows of the manifest in its order, then those that it no longer has but that were sent.
 SHOWN = "(listed = 1 OR attempts > 0)"
@@ -58,8 +58,9 @@ class Reader:
     def money(self) -> dict[str, float | int]:
         """USD over all rows: what may have been spent, how much of it is unknown, and unpriced."""
         (row,) = self.query(
-            f"""SELECT COALESCE(SUM{COMMITTED}, 0) AS committed,
-                COALESCE(SUM(cost), 0) AS spent,
+            """SELECT (SELECT COALESCE(SUM(usd), 0) FROM spending) AS committed,
+                COALESCE(SUM(CASE WHEN state IN ('submitting', 'submitted') THEN price END), 0)
+                    AS reserved,
                 COALESCE(SUM(CASE WHEN state = 'unknown' THEN price END), 0) AS unknown,
                 COALESCE(SUM(attempts > 0 AND price IS NULL AND cost IS NULL), 0) AS unpriced
                 FROM requests"""
@@ -126,6 +127,11 @@ class Reader:
     def is_rehearsal(self) -> bool:
         """Whether its requests went to the sandbox: placeholders, and pretend money."""
         return any(self.query("SELECT 1 FROM memory WHERE name = 'sandbox' AND value = 'true'"))
+
+    def prices(self) -> dict[str, float | None]:
+        """What a request of each model cost when a run last asked, in USD."""
+        found = next(self.query("SELECT value FROM memory WHERE name = 'prices'"), None)
+        return json.loads(found["value"]) if found else {}
 
     def pace(self) -> float | None:
         """The learned rate, POSTs per second; None before the first POST."""

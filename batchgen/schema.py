@@ -28,7 +28,6 @@ def m001_first_tables(db: Database) -> None:
             "error": str,
             "price": float,
             "cost": float,
-            "earlier_cost": float,  # of attempts before a person asked for another
             "result": str,
             "created_at": str,
             "submitted_at": str,
@@ -37,7 +36,7 @@ def m001_first_tables(db: Database) -> None:
         },
         pk="key",
         not_null={"key", "id", "name", "folded", "position", "model", "input", "state"},
-        defaults={"listed": 1, "attempts": 0, "earlier_cost": 0.0, "meta": "{}"},
+        defaults={"listed": 1, "attempts": 0, "meta": "{}"},
     )
     requests = db.table("requests")
     requests.create_index(["request_id"], unique=True)
@@ -61,6 +60,11 @@ def m001_first_tables(db: Database) -> None:
         foreign_keys=[("key", "requests", "key")],
     )
     db.table("outputs").create_index(["path"], unique=True)
+    # What each POST cost or may have cost, in USD; a row that was sent again has several.
+    db.table("spending").create(
+        {"key": str, "attempt": int, "at": str, "usd": float}, pk=("key", "attempt")
+    )
+    db.table("spending").create_index(["at"])
     db.table("events").create(
         {
             "seq": int,

@@ -30,6 +30,8 @@ class Event(StrEnum):
     FAILED = "failed"  # the API, or the host of the output, says there is and will be no output
     CANCELLED = "cancelled"
     SAVED = "saved"  # every output is on disk, checked
+    ATTACHED = "attached"  # a person found the request of an unknown row
+    WRITTEN_OFF = "written off"  # a person gave an unknown row up
     RETRY = "retry"  # a person, or a flag of theirs, asked for it to be sent again
 
 
@@ -50,11 +52,15 @@ MOVES: dict[State, dict[Event, State]] = {
         Event.CANCELLED: S.CANCELLED,
     },
     S.COMPLETED: {Event.SAVED: S.SAVED, Event.FAILED: S.FAILED},
-    S.SAVED: {},
+    S.SAVED: {Event.RETRY: S.PENDING},
     S.FAILED: {Event.RETRY: S.PENDING},
     S.CANCELLED: {Event.RETRY: S.PENDING},
     S.INVALID: {},
-    S.UNKNOWN: {Event.RETRY: S.PENDING},
+    S.UNKNOWN: {
+        Event.RETRY: S.PENDING,
+        Event.ATTACHED: S.SUBMITTED,
+        Event.WRITTEN_OFF: S.FAILED,
+    },
 }
 # A receipt proves that a request was accepted, whatever an older journal believed.
 for _moves in MOVES.values():

@@ -21,20 +21,20 @@ from batchgen.clock import Clock, stamp
 from batchgen.errors import NewerJournal, StorageDamaged
 from batchgen.states import State
 
-# What a row has cost or may yet cost, in USD: earlier attempts, then this one. A request that was
-# cancelled in the queue is not billed unless the API says so.
-COMMITTED = """(earlier_cost + CASE
+# What a row's latest POST has cost or may yet cost, in USD. A request that was cancelled in the
+# queue is not billed unless the API says so.
+COST_NOW = """CASE
     WHEN state IN ('submitting', 'unknown') THEN COALESCE(price, 0)
     WHEN state = 'cancelled' THEN COALESCE(cost, 0)
     WHEN request_id IS NOT NULL THEN COALESCE(cost, price, 0)
-    ELSE 0 END)"""
+    ELSE 0 END"""
 
 
 class Storage:
     """Open batch.db for writing, under the folder's lock. Raises StorageDamaged or NewerJournal.
 
     counts: the rows of the manifest and those that may cost money, by state.
-    committed: USD spent, reserved or possibly spent by all rows.
+    spent: USD spent, reserved or possibly spent since a stamp; "" is all of it.
     """
 
     def __init__(self, path: Path, clock: Clock) -> None:
@@ -47,9 +47,8 @@ class Storage:
             self._check()
             self._set_up()
             self.counts = self.count()
-            (self.committed,) = self.db.execute(
-                f"SELECT COALESCE(SUM{COMMITTED}, 0) FROM requests"
-            ).fetchone()
+            self.spent: dict[str, float] = {}
+            self.committed()
 
     def close(self) -> None:
         self.db.close()
@@ -84,24 +83,50 @@ class Storage:
         )
         return Counter({State(state): count for state, count in rows})
 
+    def committed(self, since: str = "") -> float:
+        """USD spent, reserved or possibly spent by POSTs since a stamp, all of them without one.
+
+        Counted once, then kept up to date: there is one writer.
+        """
+        if since not in self.spent:
+            query = "SELECT COALESCE(SUM(usd), 0) FROM spending WHERE at >= ?"
+            (self.spent[since],) = self.one(query, since)
+        return self.spent[since]
+
+    def spend(self, key: str, attempt: int, at: str, usd: float) -> None:
+        """Set what one POST costs, inside a transaction of the caller's."""
+        (before,) = self.one(
+            "SELECT usd FROM spending WHERE key = ? AND attempt = ?", key, attempt
+        ) or (0.0,)
+        if usd == before:
+            return
+        self.db.execute(
+            "INSERT INTO spending VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET usd = excluded.usd",
+            (key, attempt, at, usd),
+        )
+        for since in self.spent:
+            if at >= since:
+                self.spent[since] += usd - before
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         # A deferred BEGIN would fail at once, whatever the time-out, when a reader made the
         # snapshot stale.
         with storage_errors(self.path):
             self.db.execute("BEGIN IMMEDIATE")
-            before = self.counts.copy(), self.committed
+            before = self.counts.copy(), self.spent.copy()
             try:
                 yield
                 self.db.execute("COMMIT")
             except BaseException:
-                self.counts, self.committed = before
+                self.counts, self.spent = before
                 if self.db.in_transaction:
                     self.db.execute("ROLLBACK")
                 raise
 
-    def start_run(self, manifest: str) -> None:
+    def start_run(self, manifest: str, memory: dict[str, Any]) -> None:
         with self.transaction():
+            self.remember(memory)
             cursor = self.db.execute(
                 "INSERT INTO runs (started_at, process, version, manifest) VALUES (?, ?, ?, ?)",
                 (

@@ -9,6 +9,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from batchgen import limiter
@@ -20,6 +21,7 @@ from batchgen.ending import GO_ON, Ending
 from batchgen.errors import BatchgenError, StorageDamaged
 from batchgen.folder import Folder
 from batchgen.journal import IdInUse, Journal, Request
+from batchgen.money import Limits, caps
 from batchgen.receipts import Receipt, Receipts
 from batchgen.situation import Situation
 from batchgen.states import Event
@@ -41,14 +43,14 @@ class Policy:
 
     rate: POSTs per second at most. concurrency: requests submitted and unfinished at most.
     limit: POSTs in this run at most; None is no limit.
-    max_cost: USD over the whole batch; None is no limit. prices: USD by model, None = unknown.
+    limits: what the batch may cost. prices: USD a request by model, None = unknown.
     stop_after: seconds from the start of the run after which nothing is submitted; None is never.
     """
 
     rate: float = 1.0
     concurrency: int = 16
     limit: int | None = None
-    max_cost: float | None = None
+    limits: Limits = field(default_factory=Limits)
     prices: Mapping[str, float | None] = field(default_factory=dict)
     stop_after: float | None = None
 
@@ -123,9 +125,14 @@ class Submitter:
         full = len(self.in_flight) >= self._policy.concurrency
         # In an outage one POST finds out for all whether it is over.
         probing = bool(self._situation.offline_tries and self.open)
-        if full or probing or not self.breaker.may_send(row.model):
+        if full or probing or self._limit_in_doubt() or not self.breaker.may_send(row.model):
             return left
         return min(left, max(self.pace.wait(now), self._situation.offline_until - now, 0.0))
+
+    def _limit_in_doubt(self) -> bool:
+        """An open POST may yet come back unaccepted, and then it does not count."""
+        limit = self._policy.limit
+        return limit is not None and self._sent >= limit and bool(self.open)
 
     def _limit_reached(self) -> bool:
         stop_after, limit = self._policy.stop_after, self._policy.limit
@@ -165,7 +172,8 @@ class Submitter:
         price = self._policy.prices.get(row.model)
 
         def commit() -> None:
-            self._journal.intend(row, price, self._policy.max_cost, self.memory())
+            now = datetime.fromtimestamp(self._situation.clock.now()).astimezone()
+            self._journal.intend(row, price, caps(self._policy.limits, now), self.memory())
 
         reply = await self._api.submit(row.model, row.input.encode(), commit)
         if not reply.opened and isinstance(reply.error, BatchgenError):

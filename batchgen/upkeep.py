@@ -31,7 +31,7 @@ def opened(folder: Folder) -> Iterator[Journal]:
 def retry(folder: Folder, state: str, ids: tuple[str, ...], cause: str | None) -> int:
     """Reopen rows; return how many. Raises UsageError for an id that no row in `state` has."""
     with opened(folder) as journal:
-        rows = journal.in_state(State(state))
+        rows = journal.in_state(State(state), listed=True)
         if missing := set(ids) - {row.id for row in rows}:
             raise UsageError(f"No {state} row has the id {', '.join(sorted(missing))}.")
         chosen = [

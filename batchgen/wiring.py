@@ -6,10 +6,11 @@ import os
 import random
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,9 @@ from batchgen.listing import Listing
 from batchgen.manifest import Manifest, open_manifest
 from batchgen.media import Media
 from batchgen.models import Models
+from batchgen.plan import Plan, Step, steps
 from batchgen.progress import Progress
+from batchgen.reading import Reader
 from batchgen.receipts import Receipts
 from batchgen.situation import Situation
 from batchgen.states import State
@@ -131,6 +134,27 @@ def validate(flags: Flags, path: str, show: Report) -> int:
         listing.close()
 
 
+def plan(flags: Flags, path: str, show: Report, step: Callable[[Step], None]) -> tuple[Plan, float]:
+    """Tell what a run would do, calling `step` for each row; return the sum and POSTs per second.
+
+    Nothing is sent. Raises as `run` does before its first POST.
+    """
+    manifest, settings = open_for(flags, path)
+    folder = Folder(flags.out or config.default_out(path))
+    known = Models(settings.model, settings.schema, folder.schemas, None)
+    listing = Listing()
+    try:
+        _check_all(manifest, known, listing, show, flags)
+        whole = Plan()
+        seen = _prices_seen(folder)
+        for found in steps(listing, folder, lambda model: _price(settings, model, seen.get)):
+            whole.add(found)
+            step(found)
+        return whole, settings.rate
+    finally:
+        listing.close()
+
+
 def run(
     flags: Flags,
     path: str,
@@ -148,36 +172,41 @@ def run(
     manifest, settings = open_for(flags, path)
     folder = Folder(flags.out or config.default_out(path))
     with ExitStack() as stack:
+        claim = partial(_claim, stack, folder, log_file, quiet=quiet, verbose=verbose)
+        if existed := folder.path.is_dir():
+            claim()  # before anything that takes time: cron may have started a second run
+        where = None if flags.sandbox else service(flags)
         listing = Listing()
         stack.callback(listing.close)
-        if flags.sandbox:
-            known = Models(settings.model, settings.schema, folder.schemas, None)
-            _check_all(manifest, known, listing, show, flags)
-            _claim(stack, folder, log_file, quiet=quiet, verbose=verbose)
+        fetch = None if where is None else catalogue(where)
+        known = Models(settings.model, settings.schema, folder.schemas, fetch)
+        _check_all(manifest, known, listing, show, flags)
+        if not existed:
+            claim()
+        if where is None:
             where = stack.enter_context(rehearsal(folder, settings.schema))
-        else:
-            where = service(flags)
-            known = Models(settings.model, settings.schema, folder.schemas, catalogue(where))
-            _check_all(manifest, known, listing, show, flags)
-            _claim(stack, folder, log_file, quiet=quiet, verbose=verbose)
         known.keep(folder.schemas)
         journal, receipts = _open_books(stack, folder, clock or Clock())
         _keep_apart(journal, folder, rehearsing=flags.sandbox)
-        _take_over(journal, receipts, listing, flags)
-        prices = _prices(journal, settings, catalogue(where))
-        if settings.max_cost is not None and None in prices.values():
-            unpriced = ", ".join(model for model, price in prices.items() if price is None)
-            raise UsageError(
-                f"--max-cost needs to know the price of a request, and RunComfy gives none for"
-                f" {unpriced}. Nothing was sent.",
-                "Write it in a YAML manifest, in USD, e.g. price: 0.06",
-            )
-        journal.start_run(manifest.file)
+        _take_over(journal, receipts, listing, manifest.file, flags)
+        prices = _prices(journal.pending_models(), settings, catalogue(where))
+        _refuse_unpriced(settings, prices)
+        journal.start_run(manifest.file, {"prices": prices})
         log.info("batchgen %s runs %s into %s", __version__, manifest.file, folder.path)
         ending = asyncio.run(
             _night(journal, receipts, folder, where, _policy(settings, prices), quiet)
         )
     return ending, folder
+
+
+def _refuse_unpriced(settings: Config, prices: dict[str, float | None]) -> None:
+    if settings.limits.any() and None in prices.values():
+        unpriced = ", ".join(model for model, price in prices.items() if price is None)
+        raise UsageError(
+            f"--max-cost needs to know the price of a request, and RunComfy gives none for"
+            f" {unpriced}. Nothing was sent.",
+            "Write it in a YAML manifest, in USD, e.g. price: 0.06",
+        )
 
 
 def _check_all(
@@ -235,7 +264,33 @@ def _keep_apart(journal: Journal, folder: Folder, *, rehearsing: bool) -> None:
         journal.remember({"sandbox": rehearsing})
 
 
-def _take_over(journal: Journal, receipts: Receipts, listing: Listing, flags: Flags) -> None:
+def _refuse_other_list(journal: Journal, listing: Listing, manifest: str, flags: Flags) -> None:
+    """A list that shares no row with the one before it was hardly meant for the same folder."""
+    before = journal.remembered("manifest")
+    path = manifest if manifest.startswith("<") else str(Path(manifest).resolve())
+    if before not in (None, path) and not flags.new_list:
+        with listing.beside(journal.path) as db:
+            (held,) = db.execute(
+                "SELECT COUNT(*) FROM journal.requests WHERE listed = 1"
+            ).fetchone()
+            shared = db.execute(
+                "SELECT 1 FROM rows JOIN journal.requests AS o"
+                " ON o.key = rows.key OR (o.id = rows.id AND o.listed = 1) LIMIT 1"
+            ).fetchone()
+        if held and not shared:
+            raise UsageError(
+                f"{journal.path.parent} holds {held} rows of {before}, and {manifest} has none of"
+                " them. Nothing was sent.",
+                "Choose another folder with --out, or let the new list take the place of the old"
+                " one with --new-list; what was paid for stays.",
+            )
+    with journal.transaction():
+        journal.remember({"manifest": path})
+
+
+def _take_over(
+    journal: Journal, receipts: Receipts, listing: Listing, manifest: str, flags: Flags
+) -> None:
     """Recover, list the manifest's rows, and reopen what the person asked to."""
     intake = Intake(journal)
     read_to = journal.remembered("receipts_read") or 0
@@ -244,6 +299,7 @@ def _take_over(journal: Journal, receipts: Receipts, listing: Listing, flags: Fl
         log.warning("%d requests were found in receipts.log.", found["receipts"])
     if found["unknown"]:
         log.warning("%d rows are unknown: their run ended in mid-request.", found["unknown"])
+    _refuse_other_list(journal, listing, manifest, flags)
     intake.list_rows(listing)
     if flags.retry_failed:
         intake.reopen(State.FAILED, "--retry-failed")
@@ -252,18 +308,33 @@ def _take_over(journal: Journal, receipts: Receipts, listing: Listing, flags: Fl
 
 
 def _prices(
-    journal: Journal, settings: Config, fetch: Callable[[str], dict[str, Any] | None]
+    sending: Iterable[str], settings: Config, fetch: Callable[[str], dict[str, Any] | None]
 ) -> dict[str, float | None]:
     """What a request of each model to be submitted costs; said out loud where nobody knows."""
     prices: dict[str, float | None] = {}
-    for model in journal.pending_models():
-        price = settings.prices.get(model, settings.price)
-        if price is None:
-            price = models.price(fetch(model) or {})
+    for model in sending:
+        price = _price(settings, model, lambda model: models.price(fetch(model) or {}))
         if price is None:
             log.warning("%s: RunComfy gives no price for a request; it is not counted.", model)
         prices[model] = price
     return prices
+
+
+def _prices_seen(folder: Folder) -> dict[str, float | None]:
+    """What requests cost when this batch last ran; the catalogue is not asked for a plan."""
+    if not folder.journal.is_file():
+        return {}
+    reader = Reader(folder.journal)
+    try:
+        return reader.prices()
+    finally:
+        reader.close()
+
+
+def _price(settings: Config, model: str, otherwise: Callable[[str], float | None]) -> float | None:
+    """The manifest's word on a model's price, else another's. USD a request."""
+    price = settings.prices.get(model, settings.price)
+    return otherwise(model) if price is None else price
 
 
 def _policy(settings: Config, prices: dict[str, float | None]) -> Policy:
@@ -271,7 +342,7 @@ def _policy(settings: Config, prices: dict[str, float | None]) -> Policy:
         rate=settings.rate,
         concurrency=settings.concurrency,
         limit=settings.limit,
-        max_cost=settings.max_cost,
+        limits=settings.limits,
         prices=prices,
         stop_after=settings.stop_after,
     )
@@ -293,7 +364,7 @@ async def _night(
         watcher = Watcher(journal, api, situation, policy.rate)
         collector = Collector(journal, folder, media, watcher, situation)
         progress = Progress(
-            lambda: (journal.counts, journal.committed, submitter.pace.rate),
+            lambda: (journal.counts, journal.committed(), submitter.pace.rate),
             clock.monotonic,
             quiet=quiet,
         )

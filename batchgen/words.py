@@ -4,6 +4,7 @@ import json
 import shlex
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -13,8 +14,10 @@ from batchgen.ending import Ending
 from batchgen.errors import BatchgenError
 from batchgen.folder import Folder
 from batchgen.logs import say, visible
+from batchgen.plan import Plan, Step
 from batchgen.progress import rate_words
 from batchgen.reading import Reader, summary
+from batchgen.resolve import Unknown
 from batchgen.rows import Problem
 from batchgen.states import State
 from batchgen.validation import Validator
@@ -105,10 +108,70 @@ def _next_steps(folder: Folder, counts: Mapping[str, int]) -> None:
         say(f"  batchgen retry {where}")
     if counts[State.UNKNOWN]:
         say("Unknown rows may have been billed, so they are not sent again unasked. Look for them")
-        say("in your RunComfy account; for each one that is not there:")
-        say(f"  batchgen retry {where} --state unknown --id ID")
+        say("in your RunComfy account, and settle them with:")
+        say(f"  batchgen resolve {where}")
     if counts[State.COMPLETED]:
         say("Completed rows are paid for and not on disk yet; the next run fetches them, unpaid.")
+
+
+def step(found: Step) -> None:
+    """A row's line of a plan, on stdout; a saved row needs none."""
+    if found.what != State.SAVED:
+        changes = f": {', '.join(found.changes)}" if found.changes else ""
+        click.echo(visible(f"{found.what:<17} {found.id} ({found.source}){changes}"))
+
+
+def plan(whole: Plan, rate: float) -> None:
+    """The sum of a plan, on stdout."""
+    counts = ", ".join(f"{n} {what}" for what, n in whole.counts.items())
+    click.echo(f"{sum(whole.counts.values())} rows: {counts}")
+    cost = f"${whole.cost:.2f}"
+    if whole.unpriced:
+        cost += f" and {whole.unpriced} requests without a known price"
+    click.echo(
+        f"A run would send {whole.sends} requests, for {cost}; at {rate_words(rate)} submitting"
+        f" them takes {_span(whole.seconds(rate))}. Nothing was sent."
+    )
+
+
+def unknown_rows(rows: list[Unknown], folder: Folder, as_json: bool) -> None:
+    """The unknown rows, on stdout, with all that helps to find them in the account."""
+    if as_json:
+        click.echo(json.dumps([asdict(row) for row in rows], indent=2, ensure_ascii=False))
+        return
+    if not rows:
+        click.echo(f"{folder.path} has no unknown rows.")
+        return
+    for row in rows:
+        price = "an unknown price" if row.price is None else f"${row.price:.2f}"
+        click.echo(visible(f"{row.id} ({row.source}), sent {row.sent_at}, {price}, {row.model}"))
+        click.echo(visible(f"  {json.dumps(row.input, ensure_ascii=False)}"))
+        click.echo(visible(f"  {row.reason}"))
+    where = shlex.quote(str(folder.path))
+    click.echo(f"{len(rows)} unknown. Look for each in your RunComfy account, at that time. Then")
+    click.echo(f"  batchgen resolve {where} --id ID --attach REQUEST_ID   it is there: collect it")
+    click.echo(f"  batchgen resolve {where} --id ID --send-again          it is not: pay for it")
+    click.echo(f"  batchgen resolve {where} --id ID --write-off           give it up")
+
+
+def ask_about(row: Unknown) -> tuple[str, str | None]:
+    """Ask a person at a terminal about one row; return the action, "" for none, and the request."""
+    answers = {"a": "attach", "s": "send-again", "w": "write-off", "k": ""}
+    given = click.prompt(
+        f"{visible(row.id)}: [a]ttach, [s]end again, [w]rite off or [k]eep",
+        type=click.Choice(list(answers)),
+        default="k",
+        show_choices=False,
+    )
+    request_id = click.prompt("request_id").strip() if given == "a" else None
+    return answers[given], request_id
+
+
+def lost_files(folder: Folder, ids: list[str]) -> None:
+    """How to pay again for what RunComfy hosts no longer, on stdout."""
+    chosen = " ".join(f"--id {shlex.quote(id)}" for id in dict.fromkeys(ids))
+    click.echo("RunComfy hosts the lost ones no longer. To make and pay for them again:")
+    click.echo(visible(f"  batchgen retry {shlex.quote(str(folder.path))} --state saved {chosen}"))
 
 
 def status(folder: Folder) -> None:

@@ -12,6 +12,7 @@ from batchgen import config
 from batchgen.config import DEFAULT_BASE, TOKEN_NAMES, Config, Flags, merged, seconds_until
 from batchgen.errors import TokenRefused, UsageError
 from batchgen.manifest import Settings
+from batchgen.money import Limits
 
 NOON = datetime(2026, 10, 18, 12, 0, tzinfo=timezone(timedelta(hours=2)))
 SECRET = "rc-4f6d9b1c"
@@ -31,7 +32,7 @@ def test_where_nobody_says_anything_the_defaults_hold():
         rate=1.0,
         concurrency=16,
         limit=None,
-        max_cost=None,
+        limits=Limits(),
         price=None,
         prices={},
         stop_after=None,
@@ -43,7 +44,6 @@ BOTH = {
     "rate": (0.5, 2.0),
     "concurrency": (4, 8),
     "limit": (10, 20),
-    "max_cost": (5.0, 50.0),
 }
 
 
@@ -55,9 +55,17 @@ def test_a_flag_beats_the_manifest_and_the_manifest_the_default(name, flag, mani
     assert getattr(merge(Flags(**{name: flag}), settings), name) == flag
 
 
-@pytest.mark.parametrize("name", ["limit", "max_cost"])
-def test_a_flag_of_zero_is_a_flag(name):
-    assert getattr(merge(Flags(**{name: 0}), Settings(**{name: 9})), name) == 0
+@pytest.mark.parametrize("name", ["batch", "day", "month"])
+def test_a_cost_limit_in_a_flag_beats_the_manifest_also_with_zero(name):
+    option = {"batch": "max_cost", "day": "max_cost_per_day", "month": "max_cost_per_month"}[name]
+    settings = Settings(**{option: 9.0})
+
+    assert merge(settings=settings).limits == Limits(**{name: 9.0})
+    assert merge(Flags(**{option: 0.0}), settings).limits == Limits(**{name: 0.0})
+
+
+def test_a_limit_of_zero_rows_is_a_limit():
+    assert merge(Flags(limit=0), Settings(limit=9)).limit == 0
 
 
 def test_prices_come_from_the_manifest():

@@ -47,7 +47,9 @@ def test_only_a_pending_row_is_sent():
 
 
 def test_only_a_person_or_a_receipt_leads_out_of_unknown():
-    assert set(MOVES[State.UNKNOWN]) == {Event.RETRY, Event.RECEIPT}
+    a_person = {Event.RETRY, Event.ATTACHED, Event.WRITTEN_OFF}
+
+    assert set(MOVES[State.UNKNOWN]) == {*a_person, Event.RECEIPT}
 
 
 def test_only_a_row_whose_answer_was_lost_is_unknown():
@@ -56,9 +58,12 @@ def test_only_a_row_whose_answer_was_lost_is_unknown():
     assert into == [(State.SUBMITTING, Event.LOST)]
 
 
-@pytest.mark.parametrize("state", [State.SAVED, State.INVALID])
-def test_what_is_saved_or_was_never_valid_stays_so_but_for_a_receipt(state):
-    assert set(MOVES[state]) == {Event.RECEIPT}
+def test_what_was_never_valid_stays_so_but_for_a_receipt():
+    assert set(MOVES[State.INVALID]) == {Event.RECEIPT}
+
+
+def test_what_is_saved_stays_so_unless_a_person_wants_it_again():
+    assert set(MOVES[State.SAVED]) == {Event.RETRY, Event.RECEIPT}
 
 
 @pytest.mark.parametrize("state", State)

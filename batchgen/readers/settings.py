@@ -49,6 +49,8 @@ class Settings:
     rate: float | None = None
     concurrency: int | None = None
     max_cost: float | None = None
+    max_cost_per_day: float | None = None
+    max_cost_per_month: float | None = None
     price: float | None = None
     prices: dict[str, float] = field(default_factory=dict)
     max_time: float | None = None

@@ -1,0 +1,61 @@
+"""Limits to what a batch may cost, over all of its runs. Pure: the time is an argument."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """USD that spent + reserved + unknown may not pass; None is no limit.
+
+    Days and months are the calendar's where the computer is: a crontab has the same midnight.
+    """
+
+    batch: float | None = None
+    day: float | None = None
+    month: float | None = None
+
+    def any(self) -> bool:
+        return (self.batch, self.day, self.month) != (None, None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Cap:
+    """A limit as it stands now. since: an ISO 8601 stamp, UTC; "" counts from the beginning."""
+
+    usd: float
+    since: str
+    option: str
+    words: str
+
+
+def caps(limits: Limits, now: datetime) -> list[Cap]:
+    """Return the limits that hold at `now`, a local time with its zone, the narrowest last."""
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    every = (
+        (limits.batch, None, "--max-cost", "the batch"),
+        (limits.month, midnight.replace(day=1), "--max-cost-per-month", "this month"),
+        (limits.day, midnight, "--max-cost-per-day", "today"),
+    )
+    return [
+        Cap(usd, "" if start is None else _utc(start), option, words)
+        for usd, start, option, words in every
+        if usd is not None
+    ]
+
+
+def _utc(local: datetime) -> str:
+    return local.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+
+
+def passed(committed: Callable[[str], float], price: float, limits: list[Cap]) -> Cap | None:
+    """Return the first limit that a request of `price` USD could pass; None if there is none.
+
+    committed: USD spent, reserved or possibly spent since a stamp.
+    """
+    for cap in limits:
+        # A sum of cents is never exact in binary.
+        if committed(cap.since) + price > cap.usd + 1e-9:
+            return cap
+    return None

@@ -1,0 +1,121 @@
+"""What a run would do with a manifest, told before anything is sent. Source: design.md, `plan`.
+
+A row that is new while a row of the same id, or else of the same position, is no longer listed is a
+changed row: a new request, named with the inputs that differ.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from batchgen.folder import Folder
+from batchgen.listing import Listing
+
+NEW, CHANGED, GONE = "new", "changed", "no longer listed"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What becomes of one row. what: `new`, `changed`, `no longer listed`, or the row's state.
+
+    sends: whether the run would pay for it. price: USD; None where unknown or nothing is sent.
+    changes: for a changed row, `name: old -> new` for each input that differs.
+    """
+
+    what: str
+    id: str
+    source: str
+    model: str
+    sends: bool
+    price: float | None
+    changes: tuple[str, ...] = ()
+
+
+@dataclass
+class Plan:
+    """counts: rows by what becomes of them. sends: requests; cost: USD of those with a price."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    sends: int = 0
+    cost: float = 0.0
+    unpriced: int = 0
+
+    def add(self, step: Step) -> None:
+        self.counts[step.what] += 1
+        self.sends += step.sends
+        self.cost += step.price or 0.0
+        self.unpriced += step.sends and step.price is None
+
+    def seconds(self, rate: float) -> float:
+        """How long the submissions take at `rate` POSTs per second."""
+        return max(self.sends - 1, 0) / rate
+
+    def as_json(self) -> dict[str, Any]:
+        return {**asdict(self), "cost": round(self.cost, 6)}
+
+
+def steps(
+    listing: Listing, folder: Folder, price_of: Callable[[str], float | None]
+) -> Iterator[Step]:
+    """Yield a step for each row of the manifest, in its order, then for those it no longer has."""
+    with listing.beside(folder.journal) as db:
+        db.execute(
+            "CREATE TEMP TABLE gone AS SELECT id, position, source, model, input, state, attempts"
+            " FROM journal.requests WHERE key NOT IN (SELECT key FROM rows)"
+            " AND (listed = 1 OR state IN ('submitted', 'completed', 'unknown'))"
+        )
+        db.execute("CREATE INDEX temp.gone_id ON gone (id)")
+        db.execute("CREATE INDEX temp.gone_position ON gone (position)")
+        rows = db.execute(
+            "SELECT n.position, n.id, n.source, n.model, n.input, n.problem, o.state, o.id"
+            " FROM rows AS n LEFT JOIN journal.requests AS o USING (key) ORDER BY n.position"
+        )
+        try:
+            for position, id, source, model, input, problem, state, known_as in rows:
+                name = id or known_as or f"row {position}"
+                price = price_of(model)
+                if problem:
+                    yield Step("invalid", name, source, model, False, None)
+                elif state is not None:
+                    sends = state == "pending"
+                    yield Step(state, name, source, model, sends, price if sends else None)
+                else:
+                    old = _replaced(db, id, position)
+                    changes = _changes(old, model, json.loads(input)) if old else ()
+                    what = CHANGED if old else NEW
+                    yield Step(what, name, source, model, True, price, changes)
+            for id, source, model in db.execute(
+                "SELECT id, source, model FROM gone ORDER BY position"
+            ):
+                yield Step(GONE, id, source, model, False, None)
+        finally:
+            db.execute("DROP TABLE temp.gone")
+
+
+def _replaced(db: Any, id: str | None, position: int) -> tuple[str, str] | None:
+    """The (model, input) of the row that a new one stands in for, which is then spoken for."""
+    where, value = ("id = ?", id) if id is not None else ("position = ?", position)
+    found = db.execute(f"SELECT rowid, model, input FROM gone WHERE {where}", (value,)).fetchone()
+    if found is None:
+        return None
+    db.execute("DELETE FROM gone WHERE rowid = ?", (found[0],))
+    return found[1], found[2]
+
+
+def _changes(old: tuple[str, str], model: str, input: dict[str, Any]) -> tuple[str, ...]:
+    before = {"model": old[0], **json.loads(old[1])}
+    now = {"model": model, **input}
+    return tuple(
+        f"{name}: {_shown(before, name)} -> {_shown(now, name)}"
+        for name in dict.fromkeys([*before, *now])
+        if before.get(name) != now.get(name) or (name in before) != (name in now)
+    )
+
+
+def _shown(values: dict[str, Any], name: str) -> str:
+    if name not in values:
+        return "(none)"
+    text = json.dumps(values[name], ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:57]}…"

@@ -1,0 +1,121 @@
+"""Settling `unknown` rows: attach the request that was found in the account, write the row off, or
+send it again. Nothing is decided without a person; nothing is paid for without their word.
+"""
+
+import asyncio
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from batchgen import wiring
+from batchgen.answers import REQUEST_ID, Doing, Finding, Reply, after_result
+from batchgen.config import Flags
+from batchgen.errors import ServiceUnreachable, UsageError
+from batchgen.folder import Folder
+from batchgen.journal import Journal, Request
+from batchgen.receipts import Receipt, Receipts
+from batchgen.states import State
+from batchgen.upkeep import opened
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """An unknown row as a person needs to see it: what to look for in the account, and when."""
+
+    id: str
+    source: str
+    model: str
+    sent_at: str
+    price: float | None
+    input: dict[str, Any]
+    reason: str
+
+
+def settle(
+    folder: Folder, action: str, ids: tuple[str, ...], request_id: str | None, flags: Flags
+) -> list[Unknown]:
+    """Do `action` to the unknown rows with these ids, all without any; return what is left unknown.
+
+    action: "attach", with one id and the request_id; "write-off"; "send-again"; "" does nothing.
+    Raises as `attach` does, and UsageError for an id that no unknown row has.
+    """
+    with opened(folder) as journal:
+        if action == "attach":
+            (row,) = choose(journal, ids)
+            attach(journal, folder, row, request_id or "", flags)
+        elif action:
+            for row in choose(journal, ids):
+                if action == "write-off":
+                    journal.write_off(row)
+                else:
+                    journal.retry(row.key, "batchgen resolve --send-again")
+        return unknown_rows(journal)
+
+
+def unknown_rows(journal: Journal) -> list[Unknown]:
+    """Every unknown row, the oldest first."""
+    rows = journal.rows(
+        "SELECT id, source, model, submitted_at, price, input, COALESCE(error, '')"
+        " FROM requests WHERE state = 'unknown' ORDER BY submitted_at"
+    )
+    return [
+        Unknown(id, source, model, sent_at, price, json.loads(input), reason)
+        for id, source, model, sent_at, price, input, reason in rows
+    ]
+
+
+def choose(journal: Journal, ids: tuple[str, ...]) -> list[Request]:
+    """The unknown rows with these ids, or all where none is given. Raises UsageError."""
+    rows = journal.in_state(State.UNKNOWN)
+    if missing := set(ids) - {row.id for row in rows}:
+        raise UsageError(f"No unknown row has the id {', '.join(sorted(missing))}.")
+    return [row for row in rows if not ids or row.id in ids]
+
+
+def attach(journal: Journal, folder: Folder, row: Request, request_id: str, flags: Flags) -> None:
+    """Give an unknown row the request that a person found; the next run collects it.
+
+    Raises UsageError if there is no such request, if it is another row's, or if the API says that
+    another model made it; ServiceUnreachable if the API says nothing clear.
+    """
+    if not REQUEST_ID.fullmatch(request_id):
+        raise UsageError(f"{request_id!r} is no request_id.", "Copy it from your account.")
+    reply = _ask(journal, folder, request_id, flags)
+    _refuse_mismatch(row, request_id, reply, after_result(reply, request_id, 0.0))
+    with Receipts(folder.receipts) as receipts:
+        journal.attach(row, request_id)
+        receipts.append(Receipt(row.key, row.attempts, request_id, journal.now()))
+
+
+def _ask(journal: Journal, folder: Folder, request_id: str, flags: Flags) -> Reply:
+    async def ask(where: wiring.Service) -> Reply:
+        async with where.api() as api:
+            return await api.result(request_id)
+
+    if journal.remembered("sandbox"):
+        with wiring.rehearsal(folder, None) as where:
+            return asyncio.run(ask(where))
+    return asyncio.run(ask(wiring.service(flags)))
+
+
+def _refuse_mismatch(row: Request, request_id: str, reply: Reply, finding: Finding) -> None:
+    wiring.refuse_token(reply)
+    if finding.doing is Doing.ASK_AGAIN:
+        raise ServiceUnreachable(
+            f"RunComfy gave no clear answer about {request_id} ({finding.reason})."
+            " Nothing was changed.",
+            "Try again later.",
+        )
+    if finding.doing is Doing.FAILED and not finding.api_status:
+        raise UsageError(
+            f"RunComfy does not give you {request_id}: {finding.reason}. Nothing was changed.",
+            "Copy the request_id from the account that this token belongs to.",
+        )
+    body = reply.json()
+    model = body.get("model_id") if isinstance(body, dict) else None
+    if isinstance(model, str) and model != row.model:
+        raise UsageError(
+            f"{request_id} was made by {model}, and row {row.id!r} is for {row.model}."
+            " Nothing was changed.",
+            "Look for the request with this row's input.",
+        )
