@@ -311,6 +311,17 @@ def after_cancel(reply: Reply) -> bool | None:
     return False if outcome == "not_cancellable" else None
 
 
+def balance_of(reply: Reply) -> float | None:
+    """USD in the wallet; None where the answer does not say."""
+    body = reply.json()
+    value = (
+        body.get("balance_usd")
+        if reply.status == HTTPStatus.OK and isinstance(body, dict)
+        else None
+    )
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
 def describe(error: BaseException | None) -> str:
     """Say what broke, for a log line: the class is often all that httpx tells."""
     if error is None:

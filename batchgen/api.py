@@ -51,7 +51,7 @@ class OneShot:
 
 
 class Api:
-    """base: ends in `/v1`, without a slash. The token goes to its origin and nowhere else."""
+    """base: ends in `/v1`, without a slash. The token goes there and to its wallet only."""
 
     def __init__(self, base: str, token: str, use_proxy: bool) -> None:
         self._base = base
@@ -118,6 +118,10 @@ class Api:
     async def models(self, search: str = "", limit: int = 100, offset: int = 0) -> Reply:
         query = {"search": search, "limit": limit, "offset": offset}
         return await self._get(f"/models?{urlencode(query)}")
+
+    async def balance(self, url: str) -> Reply:
+        """The wallet at `url`, which is not below the base. Source: api.md, the official CLI's."""
+        return await _exchange(self._free.stream("GET", url))
 
     async def _get(self, path: str) -> Reply:
         return await _exchange(self._free.stream("GET", self._base + path))

@@ -22,6 +22,7 @@ DEFAULT_BASE = "https://model-api.runcomfy.net/v1"
 DEFAULT_RATE = 1.0
 DEFAULT_CONCURRENCY = 16
 TOKEN_NAMES = ("RUNCOMFY_TOKEN", "RUNCOMFY_API_KEY", "RUNCOMFY_API_TOKEN", "YOUR_API_TOKEN")
+BALANCE_PATH = "/prod/v2/balance"
 BASE_NAME = "RUNCOMFY_MODEL_API_BASE"
 
 
@@ -130,6 +131,21 @@ def base_url(option: str | None, environment: Mapping[str, str]) -> str:
     if not parts.path.endswith("/v1"):
         raise UsageError(f"{base!r} does not end in /v1.", f"Did you mean {base}/v1?")
     return base
+
+
+def balance_url(base: str) -> str | None:
+    """Where the wallet of the API at `base` is; None where that cannot be known.
+
+    Source: api.md. Beside the sandbox's API stands its own.
+    """
+    if base == DEFAULT_BASE:
+        return "https://api.runcomfy.net/prod/v2/balance"
+    parts = urlsplit(base)
+    return (
+        f"{parts.scheme}://{parts.netloc}{BALANCE_PATH}"
+        if is_loopback(parts.hostname or "")
+        else None
+    )
 
 
 def token(environment: Mapping[str, str]) -> str:

@@ -6,9 +6,11 @@ dropped: whoever cancels a task, its row stands in the journal where it was.
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 from typing import Any
 
+from batchgen import expiry
 from batchgen.collector import Collector
 from batchgen.ending import GO_ON, Ending
 from batchgen.errors import BatchgenError
@@ -44,16 +46,27 @@ class Engine:
 
     async def run(self) -> None:
         """Collect what the journal holds, submit what is missing, and see everything through."""
-        for row in self._journal.in_state(State.COMPLETED):
-            self._begin(row)
-        for row in self._journal.in_state(State.SUBMITTED):
-            self._submitter.in_flight.add(row.key)
+        left = self._journal.in_state(State.COMPLETED) + self._journal.in_state(State.SUBMITTED)
+        for row in left:
+            if row.state is State.SUBMITTED:
+                self._submitter.in_flight.add(row.key)
             self._begin(row)
         try:
+            await self._fetch_what_expires(left)
             await self._submitter.run(self._begin)
         finally:
             while self._tasks:
                 await asyncio.wait(self._tasks.values())
+
+    async def _fetch_what_expires(self, left: list[Request]) -> None:
+        """Let old results be collected before anything new is paid for."""
+        now = self._situation.clock.now()
+        ages = {row.key: now - row.submitted_at for row in left if row.submitted_at is not None}
+        if words := expiry.warning(list(ages.values())):
+            log.warning("%s", words)
+        tasks = [self._tasks[key] for key, age in ages.items() if expiry.pressing(age)]
+        while self._situation.ending is None and not all(task.done() for task in tasks):
+            await self._situation.pause(math.inf)
 
     def stop(self, ending: Ending) -> None:
         """Submit nothing more, and collect what is in flight."""

@@ -279,13 +279,14 @@ class Journal(Storage):
             *skip,
         )
 
-    def pending_models(self) -> list[str]:
-        return [
-            model
-            for (model,) in self.rows(
-                "SELECT DISTINCT model FROM requests WHERE state = 'pending' AND listed = 1"
+    def pending_models(self) -> dict[str, int]:
+        """How many rows each model is still to be sent."""
+        return dict(
+            self.rows(
+                "SELECT model, COUNT(*) FROM requests WHERE state = 'pending' AND listed = 1"
+                " GROUP BY model"
             )
-        ]
+        )
 
     def in_state(self, state: State, *, listed: bool = False) -> list[Request]:
         """Rows in `state`, the longest submitted first; `listed`: only those of the manifest."""

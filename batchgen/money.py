@@ -31,7 +31,11 @@ class Cap:
 
 
 def caps(limits: Limits, now: datetime) -> list[Cap]:
-    """Return the limits that hold at `now`, a local time with its zone, the narrowest last."""
+    """Return the limits that hold at `now`, the narrowest last.
+
+    now: a local time, naive or with a zone that knows its changes of clocks: with a mere offset
+        the midnight before such a change would come out an hour off.
+    """
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     every = (
         (limits.batch, None, "--max-cost", "the batch"),

@@ -110,8 +110,13 @@ def _changes(old: tuple[str, str], model: str, input: dict[str, Any]) -> tuple[s
     return tuple(
         f"{name}: {_shown(before, name)} -> {_shown(now, name)}"
         for name in dict.fromkeys([*before, *now])
-        if before.get(name) != now.get(name) or (name in before) != (name in now)
+        if _exactly(before, name) != _exactly(now, name)
     )
+
+
+def _exactly(values: dict[str, Any], name: str) -> str | None:
+    """As a row's identity has it: 5, 5.0 and true are three values."""
+    return json.dumps(values[name], sort_keys=True) if name in values else None
 
 
 def _shown(values: dict[str, Any], name: str) -> str:

@@ -31,12 +31,17 @@ class Reader:
         self._path = path
         with storage_errors(path):
             connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=10)
-            self._db = Database(connection)
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version > schema.VERSION:
-            raise NewerJournal(str(path), version, schema.VERSION)
-        if version == 0:
-            raise damaged(path, "it holds no tables")
+        self._db = Database(connection)
+        try:
+            with storage_errors(path):
+                (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version > schema.VERSION:
+                raise NewerJournal(str(path), version, schema.VERSION)
+            if version == 0:
+                raise damaged(path, "it holds no tables")
+        except StorageDamaged:
+            self.close()
+            raise
 
     def close(self) -> None:
         self._db.close()
@@ -62,7 +67,8 @@ class Reader:
                 COALESCE(SUM(CASE WHEN state IN ('submitting', 'submitted') THEN price END), 0)
                     AS reserved,
                 COALESCE(SUM(CASE WHEN state = 'unknown' THEN price END), 0) AS unknown,
-                COALESCE(SUM(attempts > 0 AND price IS NULL AND cost IS NULL), 0) AS unpriced
+                COALESCE(SUM(attempts > 0 AND price IS NULL AND cost IS NULL AND NOT EXISTS
+                    (SELECT 1 FROM spending WHERE spending.key = requests.key)), 0) AS unpriced
                 FROM requests"""
         )
         return {name: round(value, 6) for name, value in row.items()}
@@ -154,6 +160,3 @@ def summary(reader: Reader) -> dict[str, Any]:
             for name in ("started_at", "ended_at", "manifest", "exit_code", "ending", "version")
         },
     }
-
-
-__all__ = ["Reader", "StorageDamaged", "summary"]

@@ -10,9 +10,9 @@ from typing import Any
 from batchgen import wiring
 from batchgen.answers import REQUEST_ID, Doing, Finding, Reply, after_result
 from batchgen.config import Flags
-from batchgen.errors import ServiceUnreachable, UsageError
+from batchgen.errors import ServiceUnreachable, TokenRefused, UsageError
 from batchgen.folder import Folder
-from batchgen.journal import Journal, Request
+from batchgen.journal import IdInUse, Journal, Request
 from batchgen.receipts import Receipt, Receipts
 from batchgen.states import State
 from batchgen.upkeep import opened
@@ -41,7 +41,12 @@ def settle(
     """
     with opened(folder) as journal:
         if action == "attach":
-            (row,) = choose(journal, ids)
+            row, *others = choose(journal, ids)
+            if others:
+                raise UsageError(
+                    f"{len(others) + 1} unknown rows have the id {row.id}: its row was changed"
+                    " after it was sent. Nothing was changed."
+                )
             attach(journal, folder, row, request_id or "", flags)
         elif action:
             for row in choose(journal, ids):
@@ -83,7 +88,13 @@ def attach(journal: Journal, folder: Folder, row: Request, request_id: str, flag
     reply = _ask(journal, folder, request_id, flags)
     _refuse_mismatch(row, request_id, reply, after_result(reply, request_id, 0.0))
     with Receipts(folder.receipts) as receipts:
-        journal.attach(row, request_id)
+        try:
+            journal.attach(row, request_id)
+        except IdInUse:
+            raise UsageError(
+                f"{request_id} is another row's request already. Nothing was changed.",
+                f"Look for the request with the input of row {row.id!r}.",
+            ) from None
         receipts.append(Receipt(row.key, row.attempts, request_id, journal.now()))
 
 
@@ -99,7 +110,11 @@ def _ask(journal: Journal, folder: Folder, request_id: str, flags: Flags) -> Rep
 
 
 def _refuse_mismatch(row: Request, request_id: str, reply: Reply, finding: Finding) -> None:
-    wiring.refuse_token(reply)
+    if finding.doing is Doing.TOKEN_REFUSED:
+        raise TokenRefused(
+            f"RunComfy refused the token ({finding.reason}). Nothing was changed.",
+            "Set RUNCOMFY_TOKEN to a token that works.",
+        )
     if finding.doing is Doing.ASK_AGAIN:
         raise ServiceUnreachable(
             f"RunComfy gave no clear answer about {request_id} ({finding.reason})."

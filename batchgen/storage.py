@@ -95,9 +95,9 @@ class Storage:
 
     def spend(self, key: str, attempt: int, at: str, usd: float) -> None:
         """Set what one POST costs, inside a transaction of the caller's."""
-        (before,) = self.one(
-            "SELECT usd FROM spending WHERE key = ? AND attempt = ?", key, attempt
-        ) or (0.0,)
+        before, at = self.one(
+            "SELECT usd, at FROM spending WHERE key = ? AND attempt = ?", key, attempt
+        ) or (0.0, at)  # what came back counts less on the day it was sent
         if usd == before:
             return
         self.db.execute(

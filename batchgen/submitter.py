@@ -172,7 +172,7 @@ class Submitter:
         price = self._policy.prices.get(row.model)
 
         def commit() -> None:
-            now = datetime.fromtimestamp(self._situation.clock.now()).astimezone()
+            now = datetime.fromtimestamp(self._situation.clock.now())
             self._journal.intend(row, price, caps(self._policy.limits, now), self.memory())
 
         reply = await self._api.submit(row.model, row.input.encode(), commit)

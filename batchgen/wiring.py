@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from batchgen import __version__, config, logs, models, report
-from batchgen.answers import Reply, Stop, after_submit
+from batchgen.answers import Reply, Stop, after_submit, balance_of
 from batchgen.api import Api
 from batchgen.clock import Clock
 from batchgen.collector import Collector
@@ -189,8 +189,10 @@ def run(
         journal, receipts = _open_books(stack, folder, clock or Clock())
         _keep_apart(journal, folder, rehearsing=flags.sandbox)
         _take_over(journal, receipts, listing, manifest.file, flags)
-        prices = _prices(journal.pending_models(), settings, catalogue(where))
+        sending = journal.pending_models()
+        prices = _prices(sending, settings, catalogue(where))
         _refuse_unpriced(settings, prices)
+        _warn_of_balance(where, sum(n * (prices[model] or 0.0) for model, n in sending.items()))
         journal.start_run(manifest.file, {"prices": prices})
         log.info("batchgen %s runs %s into %s", __version__, manifest.file, folder.path)
         ending = asyncio.run(
@@ -318,6 +320,26 @@ def _prices(
             log.warning("%s: RunComfy gives no price for a request; it is not counted.", model)
         prices[model] = price
     return prices
+
+
+def _warn_of_balance(where: Service, cost: float) -> None:
+    """Say now that the money will not last; where nobody knows the balance, say nothing."""
+    url = config.balance_url(where.base)
+    if not cost or url is None:
+        return
+
+    async def ask() -> Reply:
+        async with where.api() as api:
+            return await api.balance(url)
+
+    balance = balance_of(asyncio.run(ask()))
+    if balance is not None and balance < cost:
+        log.warning(
+            "The balance is $%.2f and the pending rows cost about $%.2f: the run stops when it is"
+            " used up.",
+            balance,
+            cost,
+        )
 
 
 def _prices_seen(folder: Folder) -> dict[str, float | None]:

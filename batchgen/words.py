@@ -12,6 +12,7 @@ import click
 from batchgen.clock import Clock, seconds
 from batchgen.ending import Ending
 from batchgen.errors import BatchgenError
+from batchgen.expiry import EXPIRES_AFTER
 from batchgen.folder import Folder
 from batchgen.logs import say, visible
 from batchgen.plan import Plan, Step
@@ -23,7 +24,6 @@ from batchgen.states import State
 from batchgen.validation import Validator
 
 MOST_ALIKE = 10
-EXPIRES_AFTER = 7 * 86400.0  # documented for serverless results; treated as true (api.md)
 
 
 class Problems:

@@ -285,7 +285,7 @@ def test_resubmitting_costs_an_unknown_row_one_more_request_a_run_at_most(
 
 
 def test_an_unknown_row_says_what_may_have_happened_and_what_to_do(
-    run: Command, sandbox: Control, manifest: str
+    run: Command, folder: Path, sandbox: Control, manifest: str
 ) -> None:
     sandbox.fault("lost")
     outcome = run(manifest)
@@ -293,7 +293,7 @@ def test_an_unknown_row_says_what_may_have_happened_and_what_to_do(
     assert "list.csv:2: row 'heron': the API took the request and its answer was lost" in (
         outcome.stderr
     )
-    assert "--state unknown --id" in outcome.stderr
+    assert f"batchgen resolve {folder}" in outcome.stderr
 
 
 def test_an_id_that_is_handed_out_twice_makes_the_second_row_unknown_and_stops(

@@ -1,0 +1,73 @@
+"""Results that grow old are fetched before anything new is paid for; money that will not last is
+said at the start.
+"""
+
+from pathlib import Path
+
+import pytest
+from conftest import Command, Write
+from helpers import PretendClock, query, states, table
+
+from batchgen.expiry import DAY, pressing, warning
+from batchgen.sandbox.control import Control
+
+
+@pytest.mark.parametrize(
+    ("days", "is_pressing"), [(0, False), (4.9, False), (5, True), (6.5, True), (30, True)]
+)
+def test_a_result_is_pressing_two_days_before_it_expires(days: float, is_pressing: bool) -> None:
+    assert pressing(days * DAY) is is_pressing
+
+
+def test_nothing_is_said_of_young_results() -> None:
+    assert warning([]) == ""
+    assert warning([0.0, 4 * DAY]) == ""
+
+
+def test_the_warning_counts_the_old_ones_and_names_the_oldest() -> None:
+    assert warning([DAY, 5.5 * DAY, 6 * DAY]).startswith("2 rows submitted up to 6 days ago")
+    assert warning([6 * DAY]).startswith("1 row submitted up to 6 days ago")
+
+
+def test_an_old_result_is_fetched_before_anything_new_is_submitted(
+    run: Command, folder: Path, sandbox: Control, clock: PretendClock, write: Write
+) -> None:
+    sandbox.fault("media-500", times=5)
+    run(write("list.csv", table({"old": "an old heron"})))
+    assert states(folder) == {"old": "completed"}
+
+    clock.ahead += 6 * DAY
+    sandbox.fault("media-500", times=1)
+    outcome = run(write("list.csv", table({"new": "a new heron", "old": "an old heron"})))
+
+    ((saved_at,),) = query(folder, "SELECT saved_at FROM requests WHERE id = 'old'")
+    ((submitted_at,),) = query(folder, "SELECT submitted_at FROM requests WHERE id = 'new'")
+    assert saved_at < submitted_at
+    assert "1 row submitted up to 6 days ago" in outcome.stderr
+
+
+def test_a_balance_that_will_not_last_is_said_at_the_start(
+    run: Command, folder: Path, sandbox: Control, write: Write
+) -> None:
+    sandbox.set(balance=0.07)
+    outcome = run(write("list.csv", table({"a": "one", "b": "two", "c": "three"})))
+
+    assert "The balance is $0.07 and the pending rows cost about $0.09" in outcome.stderr
+    assert outcome.code == 75
+    assert sorted(states(folder).values()) == ["pending", "saved", "saved"]
+
+
+def test_a_balance_that_lasts_is_no_matter(run: Command, sandbox: Control, write: Write) -> None:
+    sandbox.set(balance=1.0)
+
+    assert "The balance" not in run(write("list.csv", table({"a": "one"}))).stderr
+
+
+def test_a_balance_that_nobody_knows_is_no_matter(
+    run: Command, sandbox: Control, write: Write
+) -> None:
+    sandbox.fault("500", times=None, on="balance")
+    outcome = run(write("list.csv", table({"a": "one"})))
+
+    assert outcome.code == 0
+    assert "The balance" not in outcome.stderr
