@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from batchgen import wiring
-from batchgen.answers import Doing, after_result
+from batchgen.answers import Doing, Finding, after_result
 from batchgen.api import Api
 from batchgen.config import Flags
-from batchgen.errors import BatchgenError
+from batchgen.errors import BatchgenError, ServiceUnreachable, TokenRefused
 from batchgen.folder import Folder, sync_folder
 from batchgen.journal import Journal
-from batchgen.media import Fetched, Media, MediaBroken, MediaError, decode
+from batchgen.media import Fetched, Media, MediaBroken, MediaError, MediaGone, decode
 from batchgen.signatures import ENOUGH, format_of
 from batchgen.upkeep import opened
 
@@ -40,11 +40,15 @@ class File:
 
 @dataclass
 class Found:
-    """whole, restored: counts. lost: ids whose file would have to be paid for again."""
+    """whole, restored: counts. lost: ids whose file would have to be paid for again.
+
+    later: ids whose file could not be fetched now, and may still be had.
+    """
 
     whole: int = 0
     restored: int = 0
     lost: list[str] = field(default_factory=list)
+    later: list[str] = field(default_factory=list)
 
 
 def verify(folder: Folder, flags: Flags, show: Show) -> Found:
@@ -113,17 +117,28 @@ async def _restore_all(
         for file in broken:
             try:
                 await _restore(journal, folder, api, media, file)
+            except TokenRefused:
+                raise
             except (MediaError, BatchgenError) as error:
                 show(f"{file.path}: not restored: {error}")
-                found.lost.append(file.id)
+                # Only the host's own word means that a file is gone for good.
+                gone = isinstance(error, MediaGone)
+                (found.lost if gone else found.later).append(file.id)
             else:
                 show(f"{file.path}: restored, unpaid")
                 found.restored += 1
 
 
 async def _restore(journal: Journal, folder: Folder, api: Api, media: Media, file: File) -> None:
-    url = await _fresh_url(api, file)
-    fetched = await media.fetch(url, f"{file.key}-{file.n}")
+    finding = await _ask(api, file)
+    fresh = finding.doing is Doing.DONE and len(finding.urls) >= file.n
+    url = finding.urls[file.n - 1] if fresh else file.url
+    try:
+        fetched = await media.fetch(url, f"{file.key}-{file.n}")
+    except MediaGone as error:
+        if finding.doing is Doing.ASK_AGAIN:  # only the stored URL is known to be gone
+            raise ServiceUnreachable(f"RunComfy gave no clear answer ({finding.reason})") from error
+        raise
     target = folder.path / file.path
     _put_aside(target)
     fetched.part.rename(target)
@@ -141,14 +156,16 @@ def _columns(fetched: Fetched) -> dict[str, Any]:
     }
 
 
-async def _fresh_url(api: Api, file: File) -> str:
-    """The result's URL as the API gives it now; the stored one if it gives none."""
+async def _ask(api: Api, file: File) -> Finding:
+    """Ask for the result, whose URLs are fresh. Raises TokenRefused."""
     reply = await api.result(file.request_id or "")
-    wiring.refuse_token(reply)
     finding = after_result(reply, file.request_id or "", 0.0)
-    if finding.doing is Doing.DONE and len(finding.urls) >= file.n:
-        return finding.urls[file.n - 1]
-    return file.url
+    if finding.doing is Doing.TOKEN_REFUSED:
+        raise TokenRefused(
+            f"RunComfy refused the token ({finding.reason}). What is broken stays as it is.",
+            "Set RUNCOMFY_TOKEN to a token that works and run the same command again.",
+        )
+    return finding
 
 
 def _put_aside(target: Path) -> None:

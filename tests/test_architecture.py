@@ -9,7 +9,7 @@ import click
 import pytest
 
 import batchgen
-from batchgen import cli, manifest
+from batchgen import cli, manifest, options
 
 PACKAGE = Path(batchgen.__file__).parent
 DECIDERS = (
@@ -159,7 +159,7 @@ def test_no_option_takes_a_token_of_the_real_api(name):
 
 
 def test_the_formats_of_the_option_are_those_that_manifests_have():
-    assert cli.FORMATS == manifest.FORMATS
+    assert options.FORMATS == manifest.FORMATS
 
 
 @pytest.mark.parametrize("words", [[], ["run"], ["validate"], ["sandbox"]], ids=" ".join)
