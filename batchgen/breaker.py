@@ -1,14 +1,15 @@
 """Outcomes so far -> may the next row be sent? Pure.
 
 The first row of each model goes alone, the others when one was accepted. Many refusals in a row
-from the same cause stop that model, not the others. Answers that get lost one after the other stop
-every POST, since each may have been billed.
+from the same cause stop that model, not the others. So do three lost answers in a row, since each
+may have been billed; if no model was accepted in between, they stop every POST.
 """
 
 from dataclasses import dataclass, field
 
 SAME_CAUSE = 10
 LOST_IN_A_ROW = 3
+LOST = "its answers are lost"
 
 
 @dataclass
@@ -17,6 +18,7 @@ class _Model:
     asking: int = 0  # POSTs without an answer yet
     cause: str = ""
     streak: int = 0
+    lost: int = 0  # answers in a row that never came
 
 
 @dataclass
@@ -40,7 +42,7 @@ class Breaker:
 
     def accepted(self, model: str) -> None:
         self._model(model).proven = True
-        self.lost_in_a_row = 0
+        self.answered_clearly(model)
 
     def succeeded(self, model: str) -> None:
         self._model(model).streak = 0
@@ -50,15 +52,22 @@ class Breaker:
         state = self._model(model)
         state.streak = state.streak + 1 if cause == state.cause else 1
         state.cause = cause
+
+    def answered_clearly(self, model: str) -> None:
+        """A POST had an answer that leaves no doubt."""
+        self._model(model).lost = 0
         self.lost_in_a_row = 0
 
-    def lost(self) -> None:
+    def lost(self, model: str) -> None:
+        self._model(model).lost += 1
         self.lost_in_a_row += 1
 
     @property
     def stopped_models(self) -> dict[str, str]:
         """Models that get no more POSTs, each with the cause."""
-        return {n: m.cause for n, m in self.models.items() if m.streak >= SAME_CAUSE}
+        stopped = {n: m.cause for n, m in self.models.items() if m.streak >= SAME_CAUSE}
+        lost = {n: LOST for n, m in self.models.items() if m.lost >= LOST_IN_A_ROW}
+        return stopped | lost
 
     @property
     def silent(self) -> bool:

@@ -131,6 +131,7 @@ def verify(batch: str, **given: Any) -> None:
         0    every file is whole, or is again
         1    files are lost: they would have to be paid for again
         2    there is no such batch
+        69   files could not be fetched now: run it again later
         75   a run holds the batch
         77   something has to be fetched, and the token is missing or was refused
     """
@@ -142,7 +143,10 @@ def verify(batch: str, **given: Any) -> None:
     click.echo(f"{found.whole} whole, {found.restored} restored, {len(found.lost)} lost.")
     if found.lost:
         words.lost_files(folder, found.lost)
-        sys.exit(1)
+    if found.later:
+        click.echo(f"{len(found.later)} could not be fetched now: run it again later.")
+    if found.lost or found.later:
+        sys.exit(1 if found.lost else 69)
 
 
 @click.command(short_help="Cancel what is still in RunComfy's queue.")

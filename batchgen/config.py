@@ -69,7 +69,7 @@ class Config:
 
 
 def merged(flags: Flags, settings: Settings, manifest: Path | None, now: datetime) -> Config:
-    """now: local time, for --until, which names the next time the clock shows that."""
+    """now: local time without a zone, for --until, the next time that clocks here show that."""
     ends = [_first(flags.max_time, settings.max_time)]
     until = flags.until or settings.until
     if until is not None:
@@ -178,7 +178,7 @@ def token(environment: Mapping[str, str]) -> str:
 
 def _usable(found: str, where: str) -> str:
     # A header takes printable ASCII only, and httpx's complaint about anything else shows it.
-    if not re.fullmatch(r"[\x21-\x7e]+", found):
+    if not re.fullmatch(r"[\x21\x23-\x26\x28-\x7e]+", found):
         raise TokenRefused(
             f"The token in {where} holds a space, a line break or a quotation mark that no token"
             " has. Nothing was sent.",

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from batchgen.errors import BatchgenError
+from batchgen.errors import BatchgenError, StoppedEarly, StorageDamaged
 from batchgen.states import State
 
 
@@ -21,9 +21,20 @@ class Ending:
     calm: bool = False
     said: bool = False
 
+    @property
+    def is_limit(self) -> bool:
+        """Whether it is a limit that the person set: what was begun within it may go on."""
+        return self.code == StoppedEarly.exit_code and self.calm
+
     @classmethod
     def of(cls, error: BatchgenError) -> "Ending":
         return cls(error.exit_code, error.what, error.remedy)
+
+    @classmethod
+    def under_way(cls, error: BatchgenError) -> "Ending":
+        """What stopped a run that may have sent something: 74 would say that nothing was sent."""
+        code = StoppedEarly.exit_code if isinstance(error, StorageDamaged) else error.exit_code
+        return cls(code, error.what, error.remedy)
 
 
 GO_ON = "Run the same command again to go on."

@@ -103,7 +103,7 @@ class Engine:
         except asyncio.CancelledError:
             pass  # the journal has the row where it was; the next run goes on from there
         except BatchgenError as error:
-            self._situation.stop(Ending.of(error))
+            self._situation.stop(Ending.under_way(error))
         except OSError as error:
             reason = f"{row.source}: row {row.id!r}: {error.strerror or error}."
             self._situation.stop(Ending(75, reason, f"Make room on the disk. {GO_ON}"))

@@ -5,6 +5,7 @@
     ├── ManifestInvalid      65   problems in the manifest; nothing was sent
     ├── ServiceUnreachable   69   the API could not be reached, or not safely
     ├── StorageDamaged       74   journal or disk cannot be trusted; nothing was sent
+    │   ├── JournalLocked    75   another program writes to it, and goes on doing so
     │   └── NewerJournal     74   written by a later batchgen
     ├── StoppedEarly         75   run again to go on
     │   └── BatchBusy        75   another run holds the folder
@@ -45,6 +46,16 @@ class ServiceUnreachable(BatchgenError):
 
 class StorageDamaged(BatchgenError):
     exit_code = 74
+
+
+class JournalLocked(StorageDamaged):
+    exit_code = 75
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"{path} is kept locked by another program. Nothing was lost.",
+            "Close what writes to it, then run the same command again to go on.",
+        )
 
 
 class NewerJournal(StorageDamaged):

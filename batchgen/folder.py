@@ -1,5 +1,6 @@
 """The output folder: its lock, its file system, and writing files that a power cut cannot halve."""
 
+import contextlib
 import fcntl
 import os
 import socket
@@ -37,7 +38,12 @@ class Folder:
                 "Choose a folder on a local disk with --out.",
             )
         try:
+            made = [path for path in self.path.parents if not path.exists()]
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for path in (self.path, *made):
+                # A power cut must not take the folder's own name, and all that is in it.
+                with contextlib.suppress(PermissionError):
+                    sync_folder(path.parent)
             if not self.ballast.exists():
                 # Random, since a file system that compresses gives no room for zeros.
                 self.ballast.write_bytes(os.urandom(BALLAST_BYTES))

@@ -30,7 +30,9 @@ class MediaHost:
 def media_host(text: str) -> MediaHost:
     """Raises ValueError if `text` is not `HOST[:PORT]`, with a leading dot for subdomains."""
     host, _, port = text.lower().partition(":")
-    if not _HOST.fullmatch(host.removeprefix(".")) or (port and not port.isdecimal()):
+    if not _HOST.fullmatch(host.removeprefix(".")) or (
+        port and not (port.isdecimal() and int(port) < 65536)
+    ):
         raise ValueError(f"{text!r} is not HOST or HOST:PORT")
     return MediaHost(host, int(port) if port else None)
 

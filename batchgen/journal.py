@@ -12,7 +12,7 @@ from batchgen.clock import seconds
 from batchgen.errors import StoppedEarly, StorageDamaged
 from batchgen.money import Cap, passed
 from batchgen.states import Event, State, after
-from batchgen.storage import COST_NOW, Storage
+from batchgen.storage import ALWAYS_COUNTED, COST_NOW, Storage
 
 _FIELDS = (
     "key, id, name, source, model, input, state, request_id, attempts, price, submitted_at,"
@@ -77,8 +77,9 @@ class Journal(Storage):
                 f"{self.path}: row {key} is not {old}, as this run left it. Nothing was lost.",
                 "Something else wrote to the journal. Run the same command again to go on.",
             )
-        usd, attempts, request_id, at = self.one(
-            f"SELECT {COST_NOW}, attempts, request_id, submitted_at FROM requests WHERE key = ?",
+        usd, attempts, request_id, at, listed = self.one(
+            f"SELECT {COST_NOW}, attempts, request_id, submitted_at, listed FROM requests"
+            " WHERE key = ?",
             key,
         )
         if event is Event.RETURNED:
@@ -90,8 +91,8 @@ class Journal(Storage):
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (self.now(), self.run, key, event, old, new, attempts, request_id, detail),
         )
-        self.counts[old] -= 1
-        self.counts[new] += 1
+        self.counts[old] -= listed or old in ALWAYS_COUNTED
+        self.counts[new] += listed or new in ALWAYS_COUNTED
 
     def intend(
         self, row: Request, price: float | None, limits: list[Cap], memory: dict[str, Any]

@@ -70,6 +70,7 @@ class Media:
     def __init__(self, root: Path, hosts: Iterable[MediaHost], use_proxy: bool) -> None:
         self._root = root
         self._hosts = tuple(hosts)
+        self._made: set[Path] = set()  # the media folders whose names are durable
         self._client = httpx.AsyncClient(
             headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
             verify=certificates(),
@@ -139,7 +140,10 @@ class Media:
             kind = response.headers.get("content-type", "no type")[:60]
             raise MediaBroken(f"the download is no picture, video or sound ({kind})")
         folder = self._root / found.folder
-        folder.mkdir(exist_ok=True, mode=0o700)
+        if folder not in self._made:
+            folder.mkdir(exist_ok=True, mode=0o700)
+            sync_folder(self._root)  # or a power cut takes the folder with its pictures
+            self._made.add(folder)
         part = folder / f".{stem}.part"
         try:
             with part.open("wb") as file:

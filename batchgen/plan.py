@@ -6,8 +6,8 @@ changed row: a new request, named with the inputs that differ.
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 from batchgen.folder import Folder
@@ -53,13 +53,24 @@ class Plan:
         return max(self.sends - 1, 0) / rate
 
     def as_json(self) -> dict[str, Any]:
-        return {**asdict(self), "cost": round(self.cost, 6)}
+        return {
+            "counts": dict(self.counts),
+            "sends": self.sends,
+            "cost": round(self.cost, 6),
+            "unpriced": self.unpriced,
+        }
 
 
 def steps(
-    listing: Listing, folder: Folder, price_of: Callable[[str], float | None]
+    listing: Listing,
+    folder: Folder,
+    price_of: Callable[[str], float | None],
+    reopened: Collection[str] = (),
 ) -> Iterator[Step]:
-    """Yield a step for each row of the manifest, in its order, then for those it no longer has."""
+    """Yield a step for each row of the manifest, in its order, then for those it no longer has.
+
+    reopened: the states whose rows the person asked to send again.
+    """
     with listing.beside(folder.journal) as db:
         db.execute(
             "CREATE TEMP TABLE gone AS SELECT id, position, source, model, input, state, attempts"
@@ -79,7 +90,7 @@ def steps(
                 if problem:
                     yield Step("invalid", name, source, model, False, None)
                 elif state is not None:
-                    sends = state == "pending"
+                    sends = state == "pending" or state in reopened
                     yield Step(state, name, source, model, sends, price if sends else None)
                 else:
                     old = _replaced(db, id, position)

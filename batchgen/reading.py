@@ -12,7 +12,7 @@ from sqlite_utils import Database
 from batchgen import schema
 from batchgen.errors import NewerJournal, StorageDamaged, UsageError
 from batchgen.states import State
-from batchgen.storage import damaged, storage_errors
+from batchgen.storage import ALWAYS_COUNTED, damaged, storage_errors
 
 # The rows of the manifest in its order, then those that it no longer has but that were sent.
 SHOWN = "(listed = 1 OR attempts > 0)"
@@ -56,7 +56,8 @@ class Reader:
     def counts(self) -> Counter[State]:
         found = self.query(
             "SELECT state, COUNT(*) AS n FROM requests WHERE listed = 1"
-            " OR state IN ('submitting', 'submitted', 'completed', 'unknown') GROUP BY state"
+            f" OR state IN ({', '.join('?' * len(ALWAYS_COUNTED))}) GROUP BY state",
+            *ALWAYS_COUNTED,
         )
         return Counter({State(row["state"]): row["n"] for row in found})
 

@@ -5,6 +5,7 @@ paid request. Room is taken ahead, so that a line can be written when the disk i
 """
 
 import contextlib
+import errno
 import os
 import zlib
 from collections.abc import Iterator
@@ -75,15 +76,15 @@ class Receipts:
 
     def _make_room(self) -> None:
         if self._room - self.end < AHEAD // 2:
-            os.pwrite(self._handle, bytes(AHEAD), self._room)
+            self._room += os.pwrite(self._handle, bytes(AHEAD), self._room)
             sync_file(self._handle)
-            self._room += AHEAD
 
     def append(self, receipt: Receipt) -> None:
         """Write one line and make it durable."""
         # A torn last line must not swallow this one.
         line = receipt.line() if self._ends_whole() else b"\n" + receipt.line()
-        os.pwrite(self._handle, line, self.end)
+        if os.pwrite(self._handle, line, self.end) != len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         sync_file(self._handle)
         self.end += len(line)
         # On a full disk the line is safe all the same, and the next start says so.

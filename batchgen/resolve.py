@@ -49,11 +49,14 @@ def settle(
                 )
             attach(journal, folder, row, request_id or "", flags)
         elif action:
-            for row in choose(journal, ids):
+            for row in choose(journal, ids, listed=action == "send-again"):
                 if action == "write-off":
                     journal.write_off(row)
                 else:
                     journal.retry(row.key, "batchgen resolve --send-again")
+        else:
+            choose(journal, ids)
+            return [row for row in unknown_rows(journal) if not ids or row.id in ids]
         return unknown_rows(journal)
 
 
@@ -69,11 +72,15 @@ def unknown_rows(journal: Journal) -> list[Unknown]:
     ]
 
 
-def choose(journal: Journal, ids: tuple[str, ...]) -> list[Request]:
-    """The unknown rows with these ids, or all where none is given. Raises UsageError."""
-    rows = journal.in_state(State.UNKNOWN)
+def choose(journal: Journal, ids: tuple[str, ...], *, listed: bool = False) -> list[Request]:
+    """The unknown rows with these ids, or all where none is given. Raises UsageError.
+
+    listed: only rows that the manifest still has; no other is ever sent.
+    """
+    rows = journal.in_state(State.UNKNOWN, listed=listed)
     if missing := set(ids) - {row.id for row in rows}:
-        raise UsageError(f"No unknown row has the id {', '.join(sorted(missing))}.")
+        what = "unknown row of the manifest" if listed else "unknown row"
+        raise UsageError(f"No {what} has the id {', '.join(sorted(missing))}.")
     return [row for row in rows if not ids or row.id in ids]
 
 

@@ -39,12 +39,17 @@ class Situation:
         return self.clock.monotonic() - self._start
 
     def stop(self, ending: Ending, *, asking: bool = True) -> None:
-        """Submit nothing more; the first reason stays."""
-        if self.ending is None:
+        """Submit nothing more; the first reason stays, unless it was a mere limit."""
+        if self.ending is None or (self.ending.is_limit and not ending.calm):
             self.ending = replace(ending, said=True)
             log.warning("%s", ending.reason)
         self.asking = self.asking and asking
         self.changed()
+
+    @property
+    def may_send(self) -> bool:
+        """Whether a row that was taken may still be sent."""
+        return self.ending is None or self.ending.is_limit
 
     def changed(self) -> None:
         """Wake whoever pauses until something changes."""

@@ -18,7 +18,7 @@ from sqlite_utils import Database
 import batchgen
 from batchgen import schema
 from batchgen.clock import Clock, stamp
-from batchgen.errors import NewerJournal, StorageDamaged
+from batchgen.errors import JournalLocked, NewerJournal, StorageDamaged
 from batchgen.states import State
 
 # What a row's latest POST has cost or may yet cost, in USD. A request that was cancelled in the
@@ -28,6 +28,10 @@ COST_NOW = """CASE
     WHEN state = 'cancelled' THEN COALESCE(cost, 0)
     WHEN request_id IS NOT NULL THEN COALESCE(cost, price, 0)
     ELSE 0 END"""
+
+
+# Rows that the manifest no longer has count while they may cost money or bring a picture.
+ALWAYS_COUNTED = (State.SUBMITTING, State.SUBMITTED, State.COMPLETED, State.UNKNOWN)
 
 
 class Storage:
@@ -78,8 +82,9 @@ class Storage:
     def count(self) -> Counter[State]:
         rows = self.db.execute(
             "SELECT state, COUNT(*) FROM requests"
-            " WHERE listed = 1 OR state IN ('submitting', 'submitted', 'completed', 'unknown')"
-            " GROUP BY state"
+            f" WHERE listed = 1 OR state IN ({', '.join('?' * len(ALWAYS_COUNTED))})"
+            " GROUP BY state",
+            ALWAYS_COUNTED,
         )
         return Counter({State(state): count for state, count in rows})
 
@@ -178,6 +183,8 @@ def storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
+            raise JournalLocked(str(path)) from error
         raise damaged(path, str(error)) from error
 
 

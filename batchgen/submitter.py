@@ -15,10 +15,10 @@ from typing import Any
 from batchgen import limiter
 from batchgen.answers import Stop, Verdict, after_submit
 from batchgen.api import Api
-from batchgen.breaker import SAME_CAUSE, Breaker
+from batchgen.breaker import LOST, LOST_IN_A_ROW, SAME_CAUSE, Breaker
 from batchgen.clock import stamp
 from batchgen.ending import GO_ON, Ending
-from batchgen.errors import BatchgenError, StorageDamaged
+from batchgen.errors import BatchgenError, JournalLocked, StoppedEarly, StorageDamaged
 from batchgen.folder import Folder
 from batchgen.journal import IdInUse, Journal, Request
 from batchgen.money import Limits, caps
@@ -159,7 +159,7 @@ class Submitter:
     async def submit(self, row: Request) -> Request:
         """Send the row's paid POST, once; return the row as it is afterwards."""
         try:
-            if self._situation.ending is None:
+            if self._situation.may_send:
                 await self._submit(row)
         finally:
             self.open.discard(row.key)
@@ -173,13 +173,18 @@ class Submitter:
 
         def commit() -> None:
             now = datetime.fromtimestamp(self._situation.clock.now())
-            self._journal.intend(row, price, caps(self._policy.limits, now), self.memory())
+            if not self._situation.may_send:
+                raise StoppedEarly("The run stopped before this request left.")
+            try:
+                self._journal.intend(row, price, caps(self._policy.limits, now), self.memory())
+            except BatchgenError as error:
+                # At once: other rows are about to send theirs.
+                self._situation.stop(Ending.under_way(error))
+                raise
 
         reply = await self._api.submit(row.model, row.input.encode(), commit)
         if not reply.opened and isinstance(reply.error, BatchgenError):
-            # The intent could not be written, so no byte of the body left.
-            self._situation.stop(Ending.of(reply.error))
-            return
+            return  # the intent was not written, so no byte of the body left
         verdict = after_submit(reply, self._situation.clock.now())
         self._record(row, verdict)
         self._draw_conclusions(row, verdict, sent_at)
@@ -200,12 +205,15 @@ class Submitter:
         for _ in range(WRITE_TRIES):
             try:
                 self._journal.accepted(row, request_id, note)
-                error = None
+                # To have waited is no harm; a disk that failed once is not believed again.
+                error = None if isinstance(error, JournalLocked) else error
                 break
             except IdInUse as twice:
                 self._journal.answered(row, Event.LOST, None, twice.what)
                 self._situation.stop(Ending.of(twice))
                 return
+            except JournalLocked as locked:
+                error = error or locked
             except StorageDamaged as failed:
                 error = failed
                 self._folder.drop_ballast()
@@ -217,7 +225,7 @@ class Submitter:
             error = error or StorageDamaged(f"{self._folder.receipts}: {failed}")
         if error is not None:
             log.critical("Accepted as %s: row %r (%s).", request_id, row.id, row.source)
-            self._situation.stop(Ending.of(error))
+            self._situation.stop(Ending.under_way(error))
 
     def _draw_conclusions(self, row: Request, verdict: Verdict, sent_at: float) -> None:
         if verdict.event in (None, Event.RETURNED):
@@ -236,15 +244,22 @@ class Submitter:
             self.pace = self.pace.accepted(sent_at)
             self.breaker.accepted(row.model)
         elif verdict.event is Event.REFUSED:
+            self.breaker.answered_clearly(row.model)
             self.model_failed(row, verdict.reason)
         elif verdict.event is Event.LOST:
-            self.breaker.lost()
-            if self.breaker.silent:
-                reason = (
-                    f"{self.breaker.lost_in_a_row} answers in a row were lost, and each of those"
-                    " requests may have been billed: nothing more is submitted."
-                )
-                self._situation.stop(Ending(75, reason, GO_ON))
+            self._lost(row)
+
+    def _lost(self, row: Request) -> None:
+        known = self.breaker.stopped_models
+        self.breaker.lost(row.model)
+        if self.breaker.silent:
+            reason = (
+                f"{self.breaker.lost_in_a_row} answers in a row were lost, and each of those"
+                " requests may have been billed: nothing more is submitted."
+            )
+            self._situation.stop(Ending(75, reason, GO_ON))
+        else:
+            self._say_stopped(row.model, known)
 
     def _slow_down(self, sent_at: float, wait: float | None) -> None:
         now = self._situation.time()
@@ -257,12 +272,16 @@ class Submitter:
 
     def model_failed(self, row: Request, cause: str) -> None:
         """A row was refused, or its request failed: many alike in a row stop the model."""
-        known = set(self.breaker.stopped_models)
+        known = self.breaker.stopped_models
         self.breaker.failed(row.model, cause)
-        if row.model in set(self.breaker.stopped_models) - known:
+        self._say_stopped(row.model, known)
+
+    def _say_stopped(self, model: str, known: Mapping[str, str]) -> None:
+        stopped = self.breaker.stopped_models
+        if model in stopped and model not in known:
             log.warning(
                 "%s: %d rows in a row failed with %r. Its other rows stay pending.",
-                row.model,
-                SAME_CAUSE,
-                cause,
+                model,
+                LOST_IN_A_ROW if stopped[model] == LOST else SAME_CAUSE,
+                stopped[model],
             )

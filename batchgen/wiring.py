@@ -89,7 +89,7 @@ def open_for(flags: Flags, path: str) -> tuple[Manifest, Config]:
         path, format=flags.format, columns=flags.columns, meta=flags.meta, stdin=stdin
     )
     file = None if path == "-" else Path(path)
-    return manifest, config.merged(flags, manifest.settings, file, datetime.now().astimezone())
+    return manifest, config.merged(flags, manifest.settings, file, datetime.now())
 
 
 def catalogue(service: Service) -> Callable[[str], dict[str, Any] | None]:
@@ -147,7 +147,10 @@ def plan(flags: Flags, path: str, show: Report, step: Callable[[Step], None]) ->
         _check_all(manifest, known, listing, show, flags)
         whole = Plan()
         seen = _prices_seen(folder)
-        for found in steps(listing, folder, lambda model: _price(settings, model, seen.get)):
+        reopened = [State.FAILED] * flags.retry_failed
+        reopened += [State.UNKNOWN] * (flags.on_unknown == "resubmit")
+        prices = partial(_price, settings, otherwise=seen.get)
+        for found in steps(listing, folder, prices, reopened):
             whole.add(found)
             step(found)
         return whole, settings.rate
@@ -398,7 +401,10 @@ async def _night(
                 progress.close()
             ending = final(journal.counts, situation.ending)
             log.info("ended with exit code %d: %s", ending.code, ending.reason)
-            journal.end_run(ending.code, ending.reason, engine.memory())
+            try:
+                journal.end_run(ending.code, ending.reason, engine.memory())
+            except StorageDamaged as error:
+                ending = Ending.under_way(error) if ending.code in (0, 1) else ending
             try:
                 report.write(folder)
             except OSError as error:

@@ -22,6 +22,7 @@ def accepted(breaker, model):
 def refused(breaker, model, cause, times=1):
     for _ in range(times):
         asked(breaker, model)
+        breaker.answered_clearly(model)
         breaker.failed(model, cause)
 
 
@@ -114,7 +115,7 @@ def test_being_accepted_alone_does_not_save_a_model_whose_requests_all_fail():
 def test_three_lost_answers_in_a_row_stop_every_post(answers):
     breaker = Breaker()
     for _ in range(answers):
-        breaker.lost()
+        breaker.lost(A)
 
     assert LOST_IN_A_ROW == 3
     assert breaker.silent == (answers >= 3)
@@ -122,15 +123,35 @@ def test_three_lost_answers_in_a_row_stop_every_post(answers):
 
 @pytest.mark.parametrize(
     "answer",
-    [lambda breaker: accepted(breaker, B), lambda breaker: refused(breaker, B, "bad seed")],
+    [lambda breaker: accepted(breaker, A), lambda breaker: refused(breaker, A, "bad seed")],
     ids=["accepted", "refused"],
 )
 def test_an_answer_between_two_lost_ones_begins_a_new_count(answer):
     breaker = Breaker()
-    breaker.lost()
-    breaker.lost()
+    breaker.lost(A)
+    breaker.lost(A)
     answer(breaker)
-    breaker.lost()
-    breaker.lost()
+    breaker.lost(A)
+    breaker.lost(A)
 
     assert not breaker.silent
+
+
+def test_a_model_whose_answers_get_lost_is_stopped_while_another_works():
+    breaker = Breaker()
+    for _ in range(LOST_IN_A_ROW):
+        breaker.lost(A)
+        accepted(breaker, B)
+
+    assert list(breaker.stopped_models) == [A]
+    assert not breaker.silent
+
+
+def test_a_failure_that_was_found_by_asking_says_nothing_about_lost_answers():
+    breaker = Breaker()
+    breaker.lost(A)
+    breaker.lost(A)
+    breaker.failed(A, "the model crashed")
+    breaker.lost(A)
+
+    assert breaker.silent

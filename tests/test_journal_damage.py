@@ -1,0 +1,181 @@
+"""The journal is damaged, gone, or older than the money that was spent.
+
+It is refused, untouched, or rebuilt from the receipts; it is never taken for a fresh start.
+"""
+
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from crash import GO_ON, KILLED, Batch, check_the_books, fault
+
+from batchgen.folder import network_file_system
+from batchgen.sandbox.control import Control
+
+DAMAGED = 74
+
+
+@pytest.fixture
+def kit(here: Path, reach: list[str], sandbox: Control) -> Batch:
+    return Batch(here / "batch", reach, sandbox)
+
+
+@pytest.fixture
+def done(kit: Batch) -> Batch:
+    """A batch of which every row is saved."""
+    assert kit.run() == 0
+    return kit
+
+
+def journal(batch: Batch) -> Path:
+    return batch.out / "batch.db"
+
+
+def refused(batch: Batch) -> None:
+    """Run; nothing is sent, nothing is changed, and a way out is printed."""
+    before = journal(batch).read_bytes()
+    posts = batch.sandbox.posts
+
+    assert batch.run() == DAMAGED, batch.said()
+    assert journal(batch).read_bytes() == before
+    assert batch.sandbox.posts == posts
+    assert "batch.db" in batch.said()
+
+
+def overwritten(content: bytes) -> bytes:
+    return content[:4096] + os.urandom(8192) + content[12288:]
+
+
+def without_a_header(content: bytes) -> bytes:
+    return b"x" * 100 + content[100:]
+
+
+def half(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+@pytest.mark.parametrize("harm", [overwritten, without_a_header, half])
+def test_a_damaged_journal_is_refused_and_left_as_it_is(
+    done: Batch, harm: Callable[[bytes], bytes]
+) -> None:
+    journal(done).write_bytes(harm(journal(done).read_bytes()))
+
+    refused(done)
+
+
+def test_the_way_out_of_a_damaged_journal_is_to_move_it_aside(done: Batch) -> None:
+    journal(done).write_bytes(half(journal(done).read_bytes()))
+    refused(done)
+    journal(done).rename(done.out / "batch.db.damaged")
+
+    assert done.finish() == 0
+    check_the_books(done, priced=False)
+    assert done.sandbox.posts == 3
+
+
+@pytest.mark.parametrize("zeroed", [True, False], ids=["zero bytes", "missing"])
+def test_a_journal_that_is_gone_beside_receipts_is_rebuilt_without_a_post(
+    done: Batch, zeroed: bool
+) -> None:
+    journal(done).unlink()
+    if zeroed:
+        journal(done).touch()
+
+    assert done.finish() == 0
+    check_the_books(done, priced=False)
+    assert done.sandbox.posts == 3
+    assert done.states() == {"saved": 3}
+
+
+def test_pictures_without_journal_and_receipts_are_no_fresh_start(done: Batch) -> None:
+    journal(done).unlink()
+    (done.out / "receipts.log").unlink()
+
+    assert done.run() == DAMAGED
+    assert not journal(done).exists()
+    assert done.sandbox.posts == 3
+
+
+def test_an_older_backup_is_brought_up_to_date_by_the_receipts(kit: Batch) -> None:
+    assert kit.run(options=["--limit", "1"]) == GO_ON
+    backup = kit.root / "backup.db"
+    shutil.copy(journal(kit), backup)
+    assert kit.finish() == 0
+    shutil.copy(backup, journal(kit))
+
+    assert kit.finish() == 0
+    check_the_books(kit, priced=False)
+    assert kit.sandbox.posts == 3
+    assert kit.states() == {"saved": 3}
+
+
+def test_a_lost_write_ahead_log_does_not_lose_what_has_a_receipt(
+    here: Path, reach: list[str], sandbox: Control
+) -> None:
+    kit = Batch(here / "batch", reach, sandbox, 1)
+    assert kit.run(fault("kill_before", name="link")) == KILLED
+    wal = kit.out / "batch.db-wal"
+    assert wal.stat().st_size
+    wal.unlink()
+    (kit.out / "batch.db-shm").unlink()
+
+    assert kit.finish() == 0
+    check_the_books(kit, priced=False)
+    assert sandbox.posts == 1
+
+
+def test_a_journal_of_a_later_batchgen_is_refused_and_left_as_it_is(done: Batch) -> None:
+    with closing(sqlite3.connect(journal(done))) as later:
+        later.execute("PRAGMA user_version = 99")
+
+    refused(done)
+    assert "newer batchgen" in done.said()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_may_not_be_written_is_refused(kit: Batch) -> None:
+    assert kit.run(options=["--limit", "1"]) == GO_ON
+    for path in (*kit.out.iterdir(), kit.out):
+        path.chmod(0o500 if path.is_dir() else 0o400)
+    try:
+        assert kit.run() == DAMAGED
+        assert kit.sandbox.posts == 1
+    finally:
+        for path in (kit.out, *kit.out.iterdir()):
+            path.chmod(0o700)
+    assert kit.finish() == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [("/net/home/me/out", "nfs4"), ("/home/me/out", None), ("/win dows/out", "cifs")],
+)
+def test_a_network_file_system_is_known_by_the_table_of_mounts(
+    tmp_path: Path, path: str, kind: str | None
+) -> None:
+    mounts = tmp_path / "mounts"
+    mounts.write_text(
+        "/dev/sda1 / ext4 rw 0 0\n"
+        "server:/home /net/home nfs4 rw 0 0\n"
+        "//server/share /win\\040dows cifs rw 0 0\n"
+    )
+
+    assert network_file_system(Path(path), mounts) == kind
+    assert network_file_system(Path(path), tmp_path / "no-such-table") is None
+
+
+def test_a_folder_that_was_copied_elsewhere_goes_on_from_there(kit: Batch) -> None:
+    assert kit.run(fault("kill_at_answer", n=3)) == KILLED
+    elsewhere = kit.root / "elsewhere" / "batch"
+    shutil.copytree(kit.out, elsewhere)
+    shutil.rmtree(kit.out)
+    kit.words[kit.words.index("--out") + 1] = str(elsewhere)
+    kit.out = elsewhere
+
+    assert kit.finish() == 1
+    check_the_books(kit)
+    assert kit.states() == {"saved": 2, "unknown": 1}

@@ -1,0 +1,431 @@
+"""What a batch may cost: pure limits, the ledger of every POST, and both over several runs."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from conftest import Command, Write
+from helpers import PretendClock, many, query, table, tally
+
+from batchgen.money import Cap, Limits, caps, passed
+from batchgen.sandbox.control import Control
+
+BERLIN = ZoneInfo("Europe/Berlin")
+AUCKLAND = ZoneInfo("Pacific/Auckland")
+NEW_YORK = ZoneInfo("America/New_York")
+
+
+# Limits, pure
+
+
+def since(limits: Limits, now: datetime) -> list[str]:
+    return [cap.since for cap in caps(limits, now)]
+
+
+def test_without_a_limit_there_is_no_cap() -> None:
+    assert caps(Limits(), datetime.now(UTC)) == []
+    assert not Limits().any()
+
+
+@pytest.mark.parametrize("limits", [Limits(batch=0.0), Limits(day=0.0), Limits(month=0.0)])
+def test_a_limit_of_zero_is_a_limit(limits: Limits) -> None:
+    assert limits.any()
+    (cap,) = caps(limits, datetime.now(UTC))
+    assert passed(lambda since: 0.0, 0.03, [cap]) == cap
+
+
+def test_a_batchs_limit_counts_from_the_beginning_and_names_its_option() -> None:
+    (cap,) = caps(Limits(batch=2.5), datetime(2026, 7, 1, tzinfo=UTC))
+
+    assert cap == Cap(2.5, "", "--max-cost", "the batch")
+
+
+@pytest.mark.parametrize(
+    ("now", "day", "month"),
+    [
+        pytest.param(
+            datetime(2026, 7, 14, 23, 59, 59, 999999, BERLIN),
+            "2026-07-13T22:00:00.000Z",
+            "2026-06-30T22:00:00.000Z",
+            id="the last instant of a day",
+        ),
+        pytest.param(
+            datetime(2026, 7, 15, tzinfo=BERLIN),
+            "2026-07-14T22:00:00.000Z",
+            "2026-06-30T22:00:00.000Z",
+            id="midnight begins the day",
+        ),
+        pytest.param(
+            datetime(2026, 8, 1, tzinfo=BERLIN),
+            "2026-07-31T22:00:00.000Z",
+            "2026-07-31T22:00:00.000Z",
+            id="midnight begins the month",
+        ),
+        pytest.param(
+            datetime(2026, 3, 29, 12, tzinfo=BERLIN),
+            "2026-03-28T23:00:00.000Z",
+            "2026-02-28T23:00:00.000Z",
+            id="the day on which clocks go forward",
+        ),
+        pytest.param(
+            datetime(2026, 10, 25, 12, tzinfo=BERLIN),
+            "2026-10-24T22:00:00.000Z",
+            "2026-09-30T22:00:00.000Z",
+            id="the day on which clocks go back",
+        ),
+        pytest.param(
+            datetime(2026, 11, 1, 1, 30, tzinfo=NEW_YORK, fold=1),
+            "2026-11-01T04:00:00.000Z",
+            "2026-11-01T04:00:00.000Z",
+            id="the hour that comes twice, on the first of a month",
+        ),
+        pytest.param(
+            datetime(2027, 1, 1, 9, tzinfo=AUCKLAND),
+            "2026-12-31T11:00:00.000Z",
+            "2026-12-31T11:00:00.000Z",
+            id="a new year that UTC has not reached",
+        ),
+        pytest.param(
+            datetime(2028, 2, 29, 12, tzinfo=UTC),
+            "2028-02-29T00:00:00.000Z",
+            "2028-02-01T00:00:00.000Z",
+            id="a leap day",
+        ),
+    ],
+)
+def test_days_and_months_begin_at_the_local_midnight(now: datetime, day: str, month: str) -> None:
+    assert since(Limits(day=1.0), now) == [day]
+    assert since(Limits(month=1.0), now) == [month]
+
+
+def test_the_limit_that_is_passed_is_the_one_that_is_named() -> None:
+    limits = caps(Limits(batch=9.0, day=1.0, month=5.0), datetime(2026, 7, 14, tzinfo=UTC))
+    batch, month, day = limits
+
+    def over(of_all: float, of_month: float, of_day: float) -> Cap | None:
+        sums = {batch.since: of_all, month.since: of_month, day.since: of_day}
+        return passed(sums.__getitem__, 0.5, limits)
+
+    assert over(2.0, 2.0, 0.2) is None
+    assert over(2.0, 2.0, 0.6) == day
+    assert over(4.6, 4.6, 0.2) == month
+    assert over(8.6, 4.0, 0.2) == batch
+
+
+def test_cents_that_add_up_to_the_limit_do_not_pass_it() -> None:
+    limits = [Cap(0.3, "", "--max-cost", "the batch")]
+
+    assert 0.1 + 0.1 + 0.1 > 0.3  # as binary has it
+    assert passed(lambda since: 0.1 + 0.1, 0.1, limits) is None
+    assert passed(lambda since: 0.1 + 0.1, 0.101, limits) == limits[0]
+
+
+# The ledger
+
+
+def spending(folder: Path) -> dict[tuple[str, int], float]:
+    """USD of each POST that cost something, by the row's id and the attempt."""
+    rows = query(
+        folder,
+        "SELECT id, attempt, usd FROM spending JOIN requests USING (key) WHERE usd <> 0"
+        " ORDER BY id, attempt",
+    )
+    return {(id, attempt): round(usd, 6) for id, attempt, usd in rows}
+
+
+def money(folder: Path) -> dict[str, float]:
+    found: dict[str, float] = json.loads((folder / "summary.json").read_text())["money_usd"]
+    return found
+
+
+def test_every_accepted_request_is_in_the_ledger_at_its_time(
+    run: Command, folder: Path, sandbox: Control, write: Write
+) -> None:
+    run(write("list.csv", table(many(3))))
+
+    assert spending(folder) == {(id, 1): 0.03 for id in many(3)}
+    assert sandbox.billed_usd == money(folder)["committed"] == 0.09
+    unlike = "SELECT id FROM requests JOIN spending USING (key) WHERE at <> submitted_at"
+    assert query(folder, unlike) == []
+
+
+def test_what_a_request_really_cost_takes_the_place_of_its_price(
+    run: Command, folder: Path, sandbox: Control, write: Write
+) -> None:
+    sandbox.fault("cost", match="number 1", value={"amount": 0.01, "currency": "USD"})
+    sandbox.fault("cost", match="number 2", value=0.08)
+    run(write("list.csv", table(many(3))))
+
+    assert spending(folder) == {("row-1", 1): 0.01, ("row-2", 1): 0.08, ("row-3", 1): 0.03}
+
+
+@pytest.mark.parametrize("fault", ["429", "422", "400001", "413"])
+def test_a_post_that_was_surely_not_accepted_costs_nothing(
+    run: Command, folder: Path, sandbox: Control, write: Write, fault: str
+) -> None:
+    sandbox.fault(fault, match="number 2")
+    run(write("list.csv", table(many(2))))
+
+    expected = {("row-1", 1): 0.03} | ({("row-2", 1): 0.03} if fault == "429" else {})
+    assert spending(folder) == expected
+
+
+def test_every_time_that_a_row_is_sent_again_has_an_entry_of_its_own(
+    run: Command, batchgen: Command, folder: Path, sandbox: Control, write: Write
+) -> None:
+    sandbox.fault("failed")
+    manifest = write("list.csv", table({"heron": "a heron"}))
+    run(manifest)
+    run(manifest, "--retry-failed")
+    batchgen("retry", folder, "--state", "saved", "--id", "heron")
+    run(manifest)
+
+    assert spending(folder) == {("heron", 1): 0.03, ("heron", 2): 0.03, ("heron", 3): 0.03}
+    assert money(folder)["committed"] == sandbox.billed_usd == 0.09
+
+
+def test_a_saved_row_that_is_made_anew_keeps_its_old_file(
+    run: Command, batchgen: Command, folder: Path, sandbox: Control, write: Write
+) -> None:
+    manifest = write("list.csv", table({"heron": "a heron", "fox": "a fox"}))
+    run(manifest)
+    before = (folder / "images" / "heron.png").read_bytes()
+
+    refused = batchgen("retry", folder, "--state", "saved")
+    assert (refused.code, tally(folder)) == (2, {"saved": 2})
+    assert batchgen("retry", folder, "--state", "saved", "--id", "heron").code == 0
+    assert run(manifest).code == 0
+    assert sandbox.posts == 3
+    assert (folder / "images" / "heron.png").read_bytes() == before
+    assert tally(folder) == {"saved": 2}
+
+
+@pytest.mark.parametrize("answer", ["--write-off", "--send-again"])
+def test_what_an_unknown_request_may_have_cost_stays_counted_however_it_is_settled(
+    run: Command, batchgen: Command, folder: Path, sandbox: Control, write: Write, answer: str
+) -> None:
+    sandbox.fault("lost")
+    manifest = write("list.csv", table({"heron": "a heron"}))
+    run(manifest)
+    assert money(folder) == {"committed": 0.03, "reserved": 0, "unknown": 0.03, "unpriced": 0}
+
+    batchgen("resolve", folder, "--all", answer)
+    batchgen("report", folder)
+    assert money(folder) == {"committed": 0.03, "reserved": 0, "unknown": 0, "unpriced": 0}
+
+    run(manifest)
+    assert money(folder)["committed"] == pytest.approx(sandbox.billed_usd)
+
+
+def test_an_attached_request_is_counted_once(
+    run: Command, batchgen: Command, folder: Path, sandbox: Control, write: Write, reach: list[str]
+) -> None:
+    sandbox.fault("lost")
+    manifest = write("list.csv", table({"heron": "a heron"}))
+    run(manifest)
+    request_id = sandbox.ledger()[0]["request_id"]
+
+    batchgen("resolve", folder, "--id", "heron", "--attach", request_id, *reach)
+    run(manifest)
+    assert spending(folder) == {("heron", 1): 0.03}
+
+
+# Limits over several runs
+
+
+@pytest.fixture
+def at(clock: PretendClock) -> Callable[[datetime], None]:
+    """Set the pretend clock."""
+
+    def set_it(when: datetime) -> None:
+        clock.ahead = when.timestamp() - time.time()
+
+    return set_it
+
+
+@pytest.fixture
+def in_berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The computer's own zone."""
+    with monkeypatch.context() as there:
+        there.setenv("TZ", "Europe/Berlin")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+def test_a_days_limit_holds_over_all_runs_of_the_day_and_the_next_day_goes_on(
+    run: Command,
+    folder: Path,
+    sandbox: Control,
+    write: Write,
+    at: Callable[[datetime], None],
+    in_berlin: None,
+) -> None:
+    manifest = write("list.csv", table(many(5)))
+    for hour in (1, 9, 23):
+        at(datetime(2030, 7, 14, hour, tzinfo=BERLIN))
+        outcome = run(manifest, "--max-cost-per-day", 0.07)
+        assert outcome.code == 75
+        assert "$0.07 for today" in outcome.stderr
+        assert sandbox.posts == 2
+
+    at(datetime(2030, 7, 15, 0, 1, tzinfo=BERLIN))
+    assert run(manifest, "--max-cost-per-day", 0.07).code == 75
+    assert sandbox.posts == 4
+    at(datetime(2030, 7, 16, 0, 1, tzinfo=BERLIN))
+    assert run(manifest, "--max-cost-per-day", 0.07).code == 0
+    assert sandbox.posts == 5
+
+
+def test_a_months_limit_outlives_its_days_and_ends_with_the_month(
+    run: Command,
+    sandbox: Control,
+    write: Write,
+    at: Callable[[datetime], None],
+    in_berlin: None,
+) -> None:
+    manifest = write("list.csv", table(many(4)))
+    for day in (1, 15, 31):
+        at(datetime(2030, 7, day, 12, tzinfo=BERLIN))
+        outcome = run(manifest, "--max-cost-per-month", 0.1)
+        assert (outcome.code, sandbox.posts) == (75, 3)
+        assert "--max-cost-per-month" in outcome.stderr
+
+    at(datetime(2030, 8, 1, 0, 1, tzinfo=BERLIN))
+    assert run(manifest, "--max-cost-per-month", 0.1).code == 0
+    assert sandbox.posts == 4
+
+
+def test_a_run_across_midnight_spends_from_both_days(
+    run: Command,
+    folder: Path,
+    sandbox: Control,
+    write: Write,
+    at: Callable[[datetime], None],
+    in_berlin: None,
+) -> None:
+    at(datetime(2030, 7, 14, 23, 20, tzinfo=BERLIN))
+    # One after the other at 23:20, 23:40, 0:00, 0:20; two at once would make the clock jump twice.
+    options = ("--max-cost-per-day", 0.07, "--rate", "3/h", "--concurrency", 1)
+    outcome = run(write("list.csv", table(many(6))), *options)
+
+    assert outcome.code == 75
+    assert tally(folder) == {"saved": 4, "pending": 2}
+    days = query(folder, "SELECT COUNT(*) FROM spending GROUP BY at >= '2030-07-14T22:00:00'")
+    assert days == [(2,), (2,)]
+
+
+def test_on_the_day_on_which_clocks_go_back_the_first_hour_counts(
+    run: Command,
+    sandbox: Control,
+    write: Write,
+    at: Callable[[datetime], None],
+    in_berlin: None,
+) -> None:
+    manifest = write("list.csv", table(many(4)))
+    at(datetime(2030, 10, 27, 0, 30, tzinfo=BERLIN))
+    assert run(manifest, "--max-cost-per-day", 0.07).code == 75
+    assert sandbox.posts == 2
+
+    at(datetime(2030, 10, 27, 12, tzinfo=BERLIN))
+    assert run(manifest, "--max-cost-per-day", 0.07).code == 75
+    assert sandbox.posts == 2
+
+
+def test_on_the_day_on_which_clocks_go_forward_the_day_before_does_not_count(
+    run: Command,
+    sandbox: Control,
+    write: Write,
+    at: Callable[[datetime], None],
+    in_berlin: None,
+) -> None:
+    manifest = write("list.csv", table(many(4)))
+    at(datetime(2030, 3, 30, 23, 30, tzinfo=BERLIN))
+    run(manifest, "--max-cost-per-day", 0.07)
+
+    at(datetime(2030, 3, 31, 12, tzinfo=BERLIN))
+    assert run(manifest, "--max-cost-per-day", 0.07).code == 0
+    assert sandbox.posts == 4
+
+
+@pytest.mark.parametrize("option", ["--max-cost", "--max-cost-per-day", "--max-cost-per-month"])
+def test_a_post_that_came_back_gives_its_reservation_back(
+    run: Command, folder: Path, sandbox: Control, write: Write, option: str
+) -> None:
+    sandbox.fault("429", times=8)
+    outcome = run(write("list.csv", table(many(3))), option, 0.09)
+
+    assert outcome.code == 0
+    assert tally(folder) == {"saved": 3}
+
+
+@pytest.mark.parametrize("option", ["--max-cost", "--max-cost-per-day", "--max-cost-per-month"])
+def test_an_unknown_request_counts_toward_every_limit(
+    run: Command, folder: Path, sandbox: Control, write: Write, option: str
+) -> None:
+    sandbox.fault("lost", match="number 1")
+    run(write("list.csv", table(many(4))), option, 0.07)
+
+    assert tally(folder) == {"unknown": 1, "saved": 1, "pending": 2}
+
+
+def test_what_was_written_off_still_counts_toward_a_limit(
+    run: Command, batchgen: Command, folder: Path, sandbox: Control, write: Write
+) -> None:
+    sandbox.fault("lost")
+    manifest = write("list.csv", table(many(3)))
+    run(manifest, "--max-cost-per-day", 0.07)
+    batchgen("resolve", folder, "--all", "--write-off")
+
+    assert run(manifest, "--max-cost-per-day", 0.07).code == 75
+    assert tally(folder) == {"failed": 1, "saved": 1, "pending": 1}
+    assert sandbox.posts == 2
+
+
+def test_the_manifest_can_carry_the_limits_and_an_option_beats_it(
+    run: Command, sandbox: Control, write: Write
+) -> None:
+    rows = "max_cost_per_day: 0.03\nmax_cost_per_month: 0.07\nrows: [one, two, three, four]\n"
+    manifest = write("list.yaml", rows)
+    outcome = run(manifest)
+    assert (outcome.code, sandbox.posts) == (75, 1)
+    assert "--max-cost-per-day" in outcome.stderr
+
+    outcome = run(manifest, "--max-cost-per-day", 1)
+    assert (outcome.code, sandbox.posts) == (75, 2)
+    assert "--max-cost-per-month" in outcome.stderr
+
+
+def test_the_narrowest_of_several_limits_stops_the_run(
+    run: Command, sandbox: Control, write: Write
+) -> None:
+    limits = ("--max-cost", 0.04, "--max-cost-per-day", 0.07, "--max-cost-per-month", 0.1)
+    outcome = run(write("list.csv", table(many(5))), *limits)
+
+    assert (outcome.code, sandbox.posts) == (75, 1)
+    assert "raise --max-cost." in outcome.stderr
+
+
+@pytest.mark.parametrize("option", ["--max-cost-per-day", "--max-cost-per-month"])
+def test_a_limit_by_the_calendar_needs_a_price_too(
+    run: Command, sandbox: Control, write: Write, option: str
+) -> None:
+    sandbox.fault("404", times=None, on="model")
+    outcome = run(write("list.csv", table(many(2))), option, 1)
+
+    assert (outcome.code, sandbox.posts) == (2, 0)
+    assert "price:" in outcome.stderr
+
+
+def test_a_limit_is_never_passed_by_rows_that_race_for_it(
+    run: Command, folder: Path, sandbox: Control, write: Write
+) -> None:
+    sandbox.fault("429", times=5)
+    run(write("list.csv", table(many(30))), "--max-cost-per-day", 0.5, "--concurrency", 16)
+
+    assert tally(folder) == {"saved": 16, "pending": 14}
+    assert sandbox.billed_usd <= 0.5

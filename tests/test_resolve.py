@@ -1,0 +1,444 @@
+"""resolve: a person settles what may have been billed; nothing is paid for without their word."""
+
+import json
+import os
+import pty
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import Popen
+
+import pytest
+from conftest import Command, Write
+from helpers import Outcome, error_of, media, query, states, table
+
+from batchgen.receipts import Receipts
+from batchgen.sandbox.control import Control
+
+BRUSH = "atelier/brush-2/text-to-image"
+NOBODYS = "00000000-0000-4000-8000-00000000dead"
+
+
+@pytest.fixture
+def manifest(write: Write) -> str:
+    """Three rows; their prompts say which."""
+    return write("list.csv", table({"heron": "a heron", "fox": "a fox", "owl": "an owl"}))
+
+
+@pytest.fixture
+def lost(run: Command, folder: Path, sandbox: Control, manifest: str) -> str:
+    """The answers for heron and fox were lost, owl is saved; the manifest."""
+    sandbox.fault("lost", match="heron")
+    sandbox.fault("lost", match="fox")
+    run(manifest)
+    assert states(folder) == {"heron": "unknown", "fox": "unknown", "owl": "saved"}
+    return manifest
+
+
+@pytest.fixture
+def resolve(batchgen: Command, folder: Path, reach: list[str]) -> Command:
+    """`resolve("--all", "--write-off")`"""
+    return lambda *words: batchgen("resolve", folder, *reach, *words)
+
+
+def request_of(sandbox: Control, prompt: str) -> str:
+    """What a person finds in the account."""
+    (found,) = (row for row in sandbox.ledger() if prompt in row["input"])
+    return str(found["request_id"])
+
+
+def receipts(folder: Path) -> dict[str, int]:
+    """The attempt of each request_id in receipts.log."""
+    with Receipts(folder / "receipts.log") as found:
+        return {receipt.request_id: receipt.attempt for receipt in found.since(0)}
+
+
+# Looking
+
+
+def test_unknown_rows_are_listed_with_what_helps_to_find_them(
+    resolve: Command, folder: Path, sandbox: Control, lost: str
+) -> None:
+    outcome = resolve()
+
+    assert outcome.code == 1
+    assert outcome.stderr == ""
+    ((sent_at,),) = query(folder, "SELECT submitted_at FROM requests WHERE id = 'heron'")
+    assert f"heron (list.csv:2), sent {sent_at}, $0.03, ideogram" in outcome.stdout
+    assert '{"prompt": "a heron"}' in outcome.stdout
+    assert "its answer was lost" in outcome.stdout
+    assert "2 unknown." in outcome.stdout
+    assert "owl" not in outcome.stdout
+    assert f"batchgen resolve {folder} --id ID --attach REQUEST_ID" in outcome.stdout
+    assert states(folder)["heron"] == "unknown"
+    assert sandbox.posts == 3
+
+
+def test_the_list_is_json_for_scripts(resolve: Command, lost: str) -> None:
+    outcome = resolve("--json")
+
+    rows = json.loads(outcome.stdout)
+    assert outcome.code == 1
+    assert {row["id"]: row["input"] for row in rows} == {
+        "heron": {"prompt": "a heron"},
+        "fox": {"prompt": "a fox"},
+    }
+    assert {"source", "model", "sent_at", "price", "reason"} <= rows[0].keys()
+
+
+def test_a_batch_without_unknown_rows_needs_nothing(
+    run: Command, resolve: Command, manifest: str
+) -> None:
+    run(manifest)
+
+    assert resolve().code == 0
+    assert "no unknown rows" in resolve().stdout
+    assert json.loads(resolve("--json").stdout) == []
+
+
+def test_a_prompt_cannot_steer_the_terminal(
+    run: Command, resolve: Command, sandbox: Control, write: Write
+) -> None:
+    sandbox.fault("lost")
+    run(write("list.jsonl", json.dumps({"id": "a\u202eb", "prompt": "red\x1b[31m\u202e"})))
+
+    assert not {"\x1b", "\u202e"} & set(resolve().stdout)
+
+
+# Attaching
+
+
+def test_an_attached_row_is_collected_unpaid_and_has_a_receipt(
+    run: Command, resolve: Command, folder: Path, sandbox: Control, lost: str
+) -> None:
+    request_id = request_of(sandbox, "heron")
+    outcome = resolve("--id", "heron", "--attach", request_id)
+
+    assert outcome.code == 1  # fox is still unknown
+    assert states(folder) == {"heron": "submitted", "fox": "unknown", "owl": "saved"}
+    assert receipts(folder)[request_id] == 1
+    assert run(lost).code == 1
+    assert states(folder) == {"heron": "saved", "fox": "unknown", "owl": "saved"}
+    assert media(folder) == ["images/heron.png", "images/owl.png"]
+    assert sandbox.posts == 3
+    assert run(lost).code == 1
+    assert sandbox.posts == 3
+
+
+def test_the_last_row_that_is_settled_leaves_nothing_to_say(
+    resolve: Command, sandbox: Control, lost: str
+) -> None:
+    resolve("--id", "heron", "--attach", request_of(sandbox, "heron"))
+    outcome = resolve("--id", "fox", "--attach", request_of(sandbox, "fox"))
+
+    assert outcome.code == 0
+
+
+def test_a_lost_journal_is_rebuilt_with_the_attached_request(
+    run: Command, resolve: Command, folder: Path, sandbox: Control, lost: str
+) -> None:
+    for id in ("heron", "fox"):
+        resolve("--id", id, "--attach", request_of(sandbox, id))
+    for name in ("batch.db", "batch.db-wal", "batch.db-shm"):
+        (folder / name).unlink(missing_ok=True)
+
+    assert run(lost).code == 0
+    assert sandbox.posts == 3
+    assert states(folder) == {"heron": "saved", "fox": "saved", "owl": "saved"}
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        pytest.param(lambda sandbox: request_of(sandbox, "owl"), "another row's", id="taken"),
+        pytest.param(lambda sandbox: NOBODYS, "does not give you", id="unknown to the API"),
+        pytest.param(lambda sandbox: "a request/../x", "is no request_id", id="malformed"),
+        pytest.param(lambda sandbox: "x" * 129, "is no request_id", id="too long"),
+        pytest.param(lambda sandbox: f"{NOBODYS}\n", "is no request_id", id="a line break"),
+    ],
+)
+def test_a_request_that_is_not_this_rows_is_refused_and_nothing_changes(
+    resolve: Command,
+    folder: Path,
+    sandbox: Control,
+    lost: str,
+    found: Callable[[Control], str],
+    said: str,
+) -> None:
+    before = receipts(folder)
+    outcome = resolve("--id", "heron", "--attach", found(sandbox))
+
+    assert (outcome.code, outcome.stdout) == (2, "")
+    assert said in outcome.stderr
+    assert states(folder)["heron"] == "unknown"
+    assert receipts(folder) == before
+    assert sandbox.posts == 3
+
+
+def test_a_request_of_another_model_is_refused(
+    run: Command, resolve: Command, folder: Path, sandbox: Control, write: Write
+) -> None:
+    sandbox.fault("lost", times=2)
+    rows = f"id,model,prompt\nheron,,a heron\nfox,{BRUSH},a fox\n"
+    run(write("list.csv", rows))
+    brushed = request_of(sandbox, "fox")
+
+    outcome = resolve("--id", "heron", "--attach", brushed)
+    assert outcome.code == 2
+    assert f"was made by {BRUSH}" in outcome.stderr
+    assert states(folder) == {"heron": "unknown", "fox": "unknown"}
+    assert resolve("--id", "fox", "--attach", brushed).code == 1
+    assert states(folder) == {"heron": "unknown", "fox": "submitted"}
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        ("500", 69),
+        ("429", 69),
+        ("html-200", 69),
+        ("lost", 69),
+        ("401", 77),
+        ("400004", 77),
+        ("403001", 2),
+        ("404001", 2),
+    ],
+)
+def test_an_answer_that_does_not_vouch_for_the_request_changes_nothing(
+    resolve: Command, folder: Path, sandbox: Control, lost: str, fault: str, code: int
+) -> None:
+    request_id = request_of(sandbox, "heron")
+    before = receipts(folder)
+    sandbox.fault(fault, on="result")
+    outcome = resolve("--id", "heron", "--attach", request_id)
+
+    assert (outcome.code, outcome.stdout) == (code, "")
+    assert "Nothing was changed" in outcome.stderr
+    assert states(folder)["heron"] == "unknown"
+    assert receipts(folder) == before
+    assert resolve("--id", "heron", "--attach", request_id).code == 1
+    assert states(folder)["heron"] == "submitted"
+
+
+def test_a_request_that_failed_at_the_api_can_be_attached_and_fails(
+    run: Command, resolve: Command, folder: Path, sandbox: Control, lost: str
+) -> None:
+    sandbox.fault("failed", match="heron", value="content policy")
+
+    resolve("--id", "heron", "--attach", request_of(sandbox, "heron"))
+    run(lost)
+    assert states(folder)["heron"] == "failed"
+    assert error_of(folder, "heron") == "content policy"
+
+
+def test_an_id_that_two_unknown_rows_have_is_not_guessed(
+    run: Command, resolve: Command, folder: Path, sandbox: Control, write: Write
+) -> None:
+    for prompt in ("a heron", "a grey heron"):
+        sandbox.fault("lost")
+        run(write("list.csv", table({"heron": prompt})))
+
+    outcome = resolve("--id", "heron", "--attach", request_of(sandbox, "a heron"))
+    assert outcome.code == 2
+    assert "2 unknown rows have the id heron" in outcome.stderr
+    assert query(folder, "SELECT DISTINCT state FROM requests") == [("unknown",)]
+
+
+# Writing off and sending again
+
+
+def test_a_row_that_is_written_off_is_not_sent_again_unasked(
+    run: Command, resolve: Command, folder: Path, sandbox: Control, lost: str
+) -> None:
+    assert resolve("--id", "heron", "--write-off").code == 1
+    assert states(folder) == {"heron": "failed", "fox": "unknown", "owl": "saved"}
+    assert "may have been billed" in error_of(folder, "heron")
+    assert run(lost).code == 1
+    assert sandbox.posts == 3
+
+    run(lost, "--retry-failed")
+    assert sandbox.posts == 4
+    assert states(folder)["heron"] == "saved"
+
+
+def test_send_again_sends_and_pays_with_the_next_run_and_once(
+    run: Command, resolve: Command, folder: Path, sandbox: Control, lost: str
+) -> None:
+    assert resolve("--all", "--send-again").code == 0
+    assert sandbox.posts == 3
+
+    assert run(lost).code == 0
+    assert sandbox.posts == 5
+    assert run(lost).code == 0
+    assert sandbox.posts == 5
+    assert set(states(folder).values()) == {"saved"}
+
+
+def test_only_the_rows_that_were_named_are_settled(
+    resolve: Command, folder: Path, lost: str
+) -> None:
+    resolve("--id", "fox", "--send-again")
+
+    assert states(folder) == {"heron": "unknown", "fox": "pending", "owl": "saved"}
+
+
+def test_an_id_without_an_unknown_row_settles_none_of_those_named(
+    resolve: Command, folder: Path, lost: str
+) -> None:
+    for id in ("owl", "nobody"):
+        outcome = resolve("--id", "heron", "--id", id, "--send-again")
+        assert outcome.code == 2
+        assert f"No unknown row of the manifest has the id {id}." in outcome.stderr
+        assert states(folder) == {"heron": "unknown", "fox": "unknown", "owl": "saved"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--write-off"],
+        ["--send-again"],
+        ["--attach", NOBODYS],
+        ["--all", "--attach", NOBODYS],
+        ["--id", "heron", "--id", "fox", "--attach", NOBODYS],
+        ["--id", "heron", "--write-off", "--send-again"],
+        ["--id", "heron", "--attach", NOBODYS, "--write-off"],
+    ],
+)
+def test_words_that_leave_a_doubt_settle_nothing(
+    resolve: Command, folder: Path, lost: str, words: list[str]
+) -> None:
+    assert resolve(*words).code == 2
+    assert states(folder) == {"heron": "unknown", "fox": "unknown", "owl": "saved"}
+
+
+def test_settling_waits_until_no_run_holds_the_batch(
+    start: Callable[..., Popen[str]], resolve: Command, folder: Path, sandbox: Control, lost: str,
+    write: Write,
+) -> None:  # fmt: skip
+    sandbox.set(seconds=1000)
+    rows = {"heron": "a heron", "fox": "a fox", "owl": "an owl", "elk": "an elk"}
+    child = start(write("list.csv", table(rows)), "-v")
+    assert any("accepted as" in line for line in child.stderr or ())
+
+    outcome = resolve("--all", "--write-off")
+    assert outcome.code == 75
+    assert f"process {child.pid} " in outcome.stderr
+    assert states(folder)["heron"] == "unknown"
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_rehearsals_request_is_looked_for_in_its_own_sandbox(
+    batchgen: Command, folder: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RUNCOMFY_TOKEN")
+    manifest = write("list.csv", table({"heron": "a heron [[lost]]"}))
+    batchgen("run", manifest, "--out", folder, "--sandbox")
+    assert states(folder) == {"heron": "unknown"}
+
+    outcome = batchgen("resolve", folder, "--id", "heron", "--attach", NOBODYS)
+    assert outcome.code == 2
+    assert "does not give you" in outcome.stderr
+
+
+# At a terminal
+
+
+Talk = Callable[..., Outcome]
+
+
+@pytest.fixture
+def talk(folder: Path, reach: list[str]) -> Talk:
+    """`talk("[k]eep", "w")`: resolve on a terminal; when it has said one, answer with the other."""
+
+    def talk_to_it(*lines: str) -> Outcome:
+        ours, theirs = pty.openpty()
+        words = [sys.executable, "-m", "batchgen", "resolve", str(folder), *reach]
+        with Popen(words, stdin=theirs, stdout=theirs, stderr=theirs) as child:
+            os.close(theirs)
+            said = ""
+            for question, answer in zip(lines[::2], lines[1::2], strict=True):
+                said += listen(ours, question)
+                os.write(ours, f"{answer}\n".encode())
+            said += listen(ours, None)
+        os.close(ours)
+        return Outcome(child.returncode, said, "")
+
+    return talk_to_it
+
+
+def listen(terminal: int, question: str | None) -> str:
+    """What is said up to a question's end, up to the end of it all without one."""
+    said = b""
+    while question is None or question not in said.decode(errors="replace"):
+        try:
+            piece = os.read(terminal, 1024)
+        except OSError:  # how Linux says that the other side has left
+            piece = b""
+        if not piece:
+            assert question is None, said.decode(errors="replace")
+            break
+        said += piece
+    return said.decode(errors="replace")
+
+
+def test_at_a_terminal_each_row_is_asked_about_and_keeping_changes_nothing(
+    talk: Talk, folder: Path, sandbox: Control, lost: str
+) -> None:
+    outcome = talk("[k]eep", "", "[k]eep", "k")
+
+    assert outcome.code == 1
+    assert outcome.stdout.count("[k]eep") == 2
+    assert states(folder) == {"heron": "unknown", "fox": "unknown", "owl": "saved"}
+    assert sandbox.posts == 3
+
+
+def test_at_a_terminal_a_request_can_be_attached_and_another_row_kept(
+    talk: Talk, run: Command, folder: Path, sandbox: Control, lost: str
+) -> None:
+    first, second = unknown(folder)
+    request_id = request_of(sandbox, first)
+    outcome = talk(f"{first}: [a]ttach", "a", "request_id", f" {request_id} ", "[k]eep", "k")
+
+    assert outcome.code == 1
+    assert states(folder) == {first: "submitted", second: "unknown", "owl": "saved"}
+    assert request_id in receipts(folder)
+    run(lost)
+    assert states(folder)[first] == "saved"
+    assert sandbox.posts == 3
+
+
+def test_at_a_terminal_rows_can_be_written_off_and_sent_again(
+    talk: Talk, run: Command, folder: Path, sandbox: Control, lost: str
+) -> None:
+    first, second = unknown(folder)
+    outcome = talk("[k]eep", "w", "[k]eep", "s")
+
+    assert outcome.code == 0
+    assert states(folder)[first] == "failed"
+    assert states(folder)[second] == "pending"
+    assert sandbox.posts == 3
+
+
+def test_at_a_terminal_an_answer_that_is_none_is_asked_for_again(
+    talk: Talk, folder: Path, lost: str
+) -> None:
+    outcome = talk("[k]eep", "yes", "[k]eep", "w", "[k]eep", "k")
+
+    assert outcome.code == 1
+    assert sorted(states(folder).values()) == ["failed", "saved", "unknown"]
+
+
+def test_at_a_terminal_a_wrong_request_changes_nothing(
+    talk: Talk, folder: Path, sandbox: Control, lost: str
+) -> None:
+    outcome = talk("[k]eep", "a", "request_id", request_of(sandbox, "owl"))
+
+    assert outcome.code == 2
+    assert "another row's request" in outcome.stdout
+    assert states(folder) == {"heron": "unknown", "fox": "unknown", "owl": "saved"}
+
+
+def unknown(folder: Path) -> list[str]:
+    """The ids of unknown rows, in the order in which they are asked about."""
+    rows = query(folder, "SELECT id FROM requests WHERE state = 'unknown' ORDER BY submitted_at")
+    return [id for (id,) in rows]

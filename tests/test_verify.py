@@ -1,0 +1,309 @@
+"""verify: every file is hashed and decoded again, and what is broken comes back unpaid."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import Popen
+
+import pytest
+from conftest import Command, Write
+from helpers import Outcome, many, media, query, table, tally
+from PIL import Image
+
+from batchgen.sandbox.control import Control
+
+SERIES = "atelier/series/text-to-image"
+
+
+@pytest.fixture
+def manifest(write: Write) -> str:
+    return write("list.csv", table(many(3)))
+
+
+@pytest.fixture
+def saved(run: Command, folder: Path, manifest: str) -> dict[str, bytes]:
+    """A batch of three pictures; their bytes by their path."""
+    run(manifest)
+    return pictures(folder)
+
+
+@pytest.fixture
+def verify(batchgen: Command, folder: Path, reach: list[str]) -> Callable[[], Outcome]:
+    return lambda: batchgen("verify", folder, *reach)
+
+
+def pictures(folder: Path) -> dict[str, bytes]:
+    return {path: (folder / path).read_bytes() for path in media(folder)}
+
+
+def delete(path: Path) -> None:
+    path.unlink()
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def replace_by_another_picture(path: Path) -> None:
+    shade = path.stat().st_size % 256  # another one each time
+    Image.new("RGB", (8, 8 + shade)).save(path)
+
+
+HARM = [delete, flip_a_bit, truncate, empty, replace_by_another_picture]
+
+
+def test_whole_files_need_neither_token_nor_network(
+    batchgen: Command,
+    folder: Path,
+    saved: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("RUNCOMFY_TOKEN")
+    outcome = batchgen("verify", folder)
+
+    assert (outcome.code, outcome.stderr) == (0, "")
+    assert outcome.stdout == "3 whole, 0 restored, 0 lost.\n"
+
+
+@pytest.mark.parametrize("harm", HARM)
+def test_a_file_that_is_broken_is_named_and_comes_back_unpaid(
+    verify: Callable[[], Outcome],
+    run: Command,
+    folder: Path,
+    sandbox: Control,
+    manifest: str,
+    saved: dict[str, bytes],
+    harm: Callable[[Path], None],
+) -> None:
+    harm(folder / "images" / "row-2.png")
+    outcome = verify()
+
+    assert outcome.code == 0
+    assert "images/row-2.png: it is" in outcome.stdout
+    assert "images/row-2.png: restored, unpaid" in outcome.stdout
+    assert "2 whole, 1 restored, 0 lost." in outcome.stdout
+    assert saved.items() <= pictures(folder).items()
+    assert verify().stdout == "3 whole, 0 restored, 0 lost.\n"
+    assert run(manifest).code == 0
+    assert sandbox.posts == 3
+
+
+@pytest.mark.parametrize("harm", HARM[1:])
+def test_a_damaged_file_is_put_aside_and_not_thrown_away(
+    verify: Callable[[], Outcome], folder: Path, saved: dict[str, bytes],
+    harm: Callable[[Path], None],
+) -> None:  # fmt: skip
+    target = folder / "images" / "row-2.png"
+    contents = []
+    for _ in range(2):
+        harm(target)
+        contents.append(target.read_bytes())
+        verify()
+
+    aside = [target.with_name(f"row-2.png.damaged-{n}").read_bytes() for n in (1, 2)]
+    assert aside == contents
+
+
+def test_a_whole_folder_of_pictures_comes_back(
+    verify: Callable[[], Outcome], folder: Path, sandbox: Control, saved: dict[str, bytes]
+) -> None:
+    shutil.rmtree(folder / "images")
+
+    outcome = verify()
+    assert outcome.code == 0
+    assert "0 whole, 3 restored, 0 lost." in outcome.stdout
+    assert pictures(folder) == saved
+    assert sandbox.posts == 3
+
+
+def test_of_several_outputs_the_broken_one_alone_comes_back(
+    verify: Callable[[], Outcome],
+    run: Command,
+    folder: Path,
+    sandbox: Control,
+    write: Write,
+    schemas: dict[str, Path],
+) -> None:
+    sandbox.set(picture_size=256)
+    rows = "id,prompt,num_images\nheron,a heron,3\n"
+    run(write("list.csv", rows), "--model", SERIES, "--schema", schemas[SERIES])
+    before = pictures(folder)
+    assert len(set(before.values())) == 3
+    (folder / "images" / "heron-3.png").unlink()
+    fetched = sandbox.counts()["media"]
+
+    outcome = verify()
+    assert outcome.code == 0
+    assert "2 whole, 1 restored, 0 lost." in outcome.stdout
+    assert pictures(folder) == before
+    assert sandbox.counts()["media"] == fetched + 1
+    assert sandbox.posts == 1
+
+
+@pytest.mark.parametrize("fault", ["media-404", "media-expired"])
+def test_a_file_that_is_hosted_no_longer_is_lost_and_the_command_that_pays_again_is_told(
+    verify: Callable[[], Outcome],
+    batchgen: Command,
+    run: Command,
+    folder: Path,
+    sandbox: Control,
+    manifest: str,
+    saved: dict[str, bytes],
+    fault: str,
+) -> None:
+    sandbox.fault(fault, match="number 2", times=None)
+    (folder / "images" / "row-2.png").unlink()
+    flip_a_bit(folder / "images" / "row-3.png")
+
+    outcome = verify()
+    assert outcome.code == 1
+    assert "1 whole, 1 restored, 1 lost." in outcome.stdout
+    assert sandbox.posts == 3
+    command = f"batchgen retry {folder} --state saved --id row-2"
+    assert command in outcome.stdout
+    assert batchgen(*command.split()[1:]).code == 0
+    sandbox.reset()
+    assert run(manifest).code == 0
+    assert sandbox.posts == 1
+    assert "row-2" in str(query(folder, "SELECT path FROM outputs"))
+
+
+def test_a_damaged_file_stays_in_its_place_while_there_is_no_whole_one(
+    verify: Callable[[], Outcome], folder: Path, sandbox: Control, saved: dict[str, bytes]
+) -> None:
+    sandbox.fault("media-404", times=None)
+    target = folder / "images" / "row-2.png"
+    truncate(target)
+    before = pictures(folder)
+
+    assert verify().code == 1
+    assert pictures(folder) == before
+
+
+@pytest.mark.parametrize("fault", ["media-500", "media-html", "media-truncated", "media-drop"])
+def test_a_download_that_fails_for_now_is_not_called_lost(
+    verify: Callable[[], Outcome], folder: Path, sandbox: Control, saved: dict[str, bytes],
+    fault: str,
+) -> None:  # fmt: skip
+    (folder / "images" / "row-2.png").unlink()
+    sandbox.fault(fault)
+
+    outcome = verify()
+    assert outcome.code == 69
+    assert "0 lost." in outcome.stdout
+    assert "retry" not in outcome.stdout
+    assert verify().code == 0
+    assert pictures(folder) == saved
+
+
+@pytest.mark.parametrize("fault", ["401", "400004"])
+def test_a_refused_token_is_no_loss(
+    verify: Callable[[], Outcome], folder: Path, sandbox: Control, saved: dict[str, bytes],
+    fault: str,
+) -> None:  # fmt: skip
+    (folder / "images" / "row-2.png").unlink()
+    sandbox.fault(fault, on="result")
+
+    outcome = verify()
+    assert outcome.code == 77
+    assert "lost" not in outcome.stdout
+    assert verify().code == 0
+    assert pictures(folder) == saved
+
+
+def test_an_api_that_is_silent_about_a_file_that_moved_is_no_loss(
+    verify: Callable[[], Outcome], folder: Path, sandbox: Control, saved: dict[str, bytes]
+) -> None:
+    (folder / "images" / "row-2.png").unlink()
+    sandbox.fault("500", on="result")
+    sandbox.fault("media-404")
+
+    assert verify().code == 69
+    assert verify().code == 0
+    assert pictures(folder) == saved
+
+
+def test_the_stored_url_serves_where_the_api_gives_no_answer(
+    verify: Callable[[], Outcome], folder: Path, sandbox: Control, saved: dict[str, bytes]
+) -> None:
+    (folder / "images" / "row-2.png").unlink()
+    sandbox.fault("500", on="result", times=None)
+
+    assert verify().code == 0
+    assert pictures(folder) == saved
+
+
+def test_without_a_token_a_broken_file_is_named_and_left(
+    batchgen: Command,
+    folder: Path,
+    saved: dict[str, bytes],
+    reach: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("RUNCOMFY_TOKEN")
+    (folder / "images" / "row-2.png").unlink()
+
+    outcome = batchgen("verify", folder, *reach)
+    assert outcome.code == 77
+    assert "images/row-2.png: it is missing" in outcome.stdout
+
+
+def test_rows_without_a_file_are_not_its_business(
+    verify: Callable[[], Outcome], run: Command, folder: Path, sandbox: Control, write: Write
+) -> None:
+    sandbox.fault("422", match="number 2")
+    sandbox.fault("lost", match="number 3")
+    run(write("list.csv", table(many(3))))
+
+    assert verify().stdout == "1 whole, 0 restored, 0 lost.\n"
+    assert tally(folder) == {"saved": 1, "failed": 1, "unknown": 1}
+
+
+def test_a_row_that_is_listed_no_longer_keeps_its_picture(
+    verify: Callable[[], Outcome], run: Command, folder: Path, sandbox: Control, write: Write,
+    saved: dict[str, bytes],
+) -> None:  # fmt: skip
+    run(write("list.csv", table({"row-1": "a heron, number 1"})))
+    (folder / "images" / "row-3.png").unlink()
+
+    assert verify().code == 0
+    assert pictures(folder) == saved
+    assert sandbox.posts == 3
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_rehearsals_pictures_come_back_from_its_own_sandbox(
+    batchgen: Command, folder: Path, manifest: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RUNCOMFY_TOKEN")
+    batchgen("run", manifest, "--out", folder, "--sandbox")
+    before = pictures(folder)
+    (folder / "images" / "row-2.png").unlink()
+
+    assert batchgen("verify", folder).code == 0
+    assert pictures(folder) == before
+
+
+def test_verify_waits_until_no_run_holds_the_batch(
+    start: Callable[..., Popen[str]],
+    verify: Callable[[], Outcome],
+    sandbox: Control,
+    manifest: str,
+) -> None:
+    sandbox.set(seconds=1000)
+    child = start(manifest, "-v")
+    assert any("accepted as" in line for line in child.stderr or ())
+
+    outcome = verify()
+    assert outcome.code == 75
+    assert f"process {child.pid} " in outcome.stderr
