@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,19 +78,35 @@ class Folder:
             ) from error
         try:
             _flock(handle, self.path)
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
-            yield
+            _sign(handle)
+            try:
+                yield
+            finally:
+                os.ftruncate(handle, 0)  # the next holder's name comes a moment after its lock
         finally:
             os.close(handle)
+
+
+def _sign(handle: int) -> None:
+    name = f"process {os.getpid()} on {socket.gethostname()}\n".encode()
+    os.pwrite(handle, name, 0)
+    os.ftruncate(handle, len(name))
+
+
+def _holder(handle: int) -> str:
+    """Who holds the lock. The name is written just after the lock is taken, so look again."""
+    for _ in range(20):
+        if name := os.pread(handle, 200, 0).decode(errors="replace").strip():
+            return name
+        time.sleep(0.01)
+    return "an unnamed process"
 
 
 def _flock(handle: int, folder: Path) -> None:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        holder = os.pread(handle, 200, 0).decode(errors="replace") or "an unnamed process"
-        raise BatchBusy(str(folder), holder) from None
+        raise BatchBusy(str(folder), _holder(handle)) from None
     except OSError as error:
         raise StorageDamaged(
             f"{folder} cannot be locked: {error.strerror}. Nothing was sent.",

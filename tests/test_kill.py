@@ -36,11 +36,11 @@ class Batch:
         manifest = folder / "list.txt"
         manifest.write_text("".join(f"Heron number {n}\n" for n in range(rows)), encoding="utf-8")
         self.command = [sys.executable, "-m", "batchgen", "run", str(manifest), "--sandbox"]
-        self.command += ["--out", str(self.out), "--rate", "40/s", *options]
+        self.command += ["--out", str(self.out), *options]
 
-    def start(self) -> "subprocess.Popen[bytes]":
+    def start(self, rate: str = "15/s") -> "subprocess.Popen[bytes]":
         return subprocess.Popen(
-            self.command,
+            [*self.command, "--rate", rate],
             cwd=self.folder,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdin=subprocess.DEVNULL,
@@ -51,7 +51,7 @@ class Batch:
     def finish(self) -> int:
         """What cron does until the morning: start it until it has nothing left to do."""
         for _ in range(5):
-            with self.start() as process:
+            with self.start("200/s") as process:
                 code = process.wait(timeout=120)
             if code != GO_ON:
                 return code

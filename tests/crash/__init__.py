@@ -1,0 +1,240 @@
+"""The crash kit: runs with faults built in, and the comparison that no fault may upset.
+
+The judge is the sandbox's ledger, in a process of its own: what it billed, against what the journal
+says and what lies in the folder.
+"""
+
+import atexit
+import hashlib
+import json
+import os
+import select
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from helpers import MEDIA_FOLDERS
+
+from batchgen.sandbox.control import Control
+
+ROOT = Path(__file__).parents[2]
+DRIVER = Path(__file__).with_name("driver.py")
+GO_ON = 75
+KILLED = -9
+PATIENCE = 60.0  # seconds until a run that does not end fails its test
+
+Fault = tuple[str, dict[str, Any]]
+
+
+def fault(name: str, /, **details: Any) -> Fault:
+    """A fault or a mistake of `driver.py`, by its name."""
+    return name, details
+
+
+class Driver:
+    """A process of `driver.py`, and the runs that it was told to start."""
+
+    def __init__(self, env: Mapping[str, str] | None = None, prefix: Sequence[str] = ()) -> None:
+        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        self._process = subprocess.Popen(
+            [*prefix, sys.executable, str(DRIVER)],
+            env={**os.environ, "PYTHONPATH": path, **(env or {})},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait(PATIENCE)
+        self._process.stdout.close()
+
+    def _ask(self, **order: Any) -> Any:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+        ready, _, _ = select.select([self._process.stdout], [], [], PATIENCE)
+        assert ready, "the run does not end"
+        return json.loads(self._process.stdout.readline())
+
+    def start(self, words: Sequence[str], cwd: Path, errors: Path, faults: Iterable[Fault]) -> int:
+        """Start a run; return its process id."""
+        order = {"words": list(words), "cwd": str(cwd), "errors": str(errors)}
+        return int(
+            self._ask(start={**order, "faults": list(faults), "env": dict(os.environ)})["pid"]
+        )
+
+    def wait(self, pid: int) -> int:
+        """Wait for a run's end; return its exit code, or minus the signal that killed it."""
+        return int(self._ask(wait=pid)["code"])
+
+
+@cache
+def driver() -> Driver:
+    """The one that all tests of this process share."""
+    found = Driver()
+    atexit.register(found.close)
+    return found
+
+
+class Batch:
+    """A list of a few rows, its folder `out` in `root`, and the sandbox that it is sent to."""
+
+    def __init__(
+        self, root: Path, reach: Sequence[str], sandbox: Control, rows: int = 3, *options: str
+    ) -> None:
+        root.mkdir(exist_ok=True)
+        self.root = root
+        self.out = root / "out"
+        self.rows = rows
+        self.sandbox = sandbox
+        self.driver = driver()
+        self.errors = root / "stderr.txt"
+        (root / "list.txt").write_text("".join(f"{prompt}\n" for prompt in self.prompts()))
+        self.words = ["run", "list.txt", "--out", str(self.out), "--rate", "1000/s"]
+        self.words += [*reach, *options]
+
+    def prompts(self) -> list[str]:
+        return [f"Heron number {n}" for n in range(1, self.rows + 1)]
+
+    def start(self, *faults: Fault, options: Sequence[str] = ()) -> int:
+        return self.driver.start([*self.words, *options], self.root, self.errors, faults)
+
+    def run(self, *faults: Fault, options: Sequence[str] = ()) -> int:
+        """Return the exit code."""
+        return self.driver.wait(self.start(*faults, options=options))
+
+    def finish(self, *faults: Fault) -> int:
+        """What cron does until the morning: start it until it has nothing left to do."""
+        code = GO_ON
+        for _ in range(6):
+            code = self.run(*faults)
+            if code != GO_ON:
+                break
+        assert code in (0, 1), f"exit code {code}: {self.said()}"
+        return code
+
+    def said(self) -> str:
+        """What the latest run wrote on standard error."""
+        return self.errors.read_text(encoding="utf-8")
+
+    def query(self, sql: str, *values: Any) -> list[Any]:
+        with closing(sqlite3.connect(f"{self.out.as_uri()}/batch.db?mode=ro", uri=True)) as journal:
+            return journal.execute(sql, values).fetchall()
+
+    def states(self) -> dict[str, int]:
+        return dict(self.query("SELECT state, COUNT(*) FROM requests GROUP BY state"))
+
+    def request_ids(self) -> set[str]:
+        found = self.query("SELECT request_id FROM requests WHERE request_id NOT NULL")
+        return {request_id for (request_id,) in found}
+
+
+class Pipe:
+    """A named pipe, by which a run tells how far it is, or is told to go on."""
+
+    def __init__(self, path: Path) -> None:
+        os.mkfifo(path)
+        self.path = path
+        self._handle = os.open(path, os.O_RDWR)  # so that neither side ever waits to open it
+
+    def close(self) -> None:
+        os.close(self._handle)
+
+    def wait(self) -> None:
+        """Until the run has told."""
+        ready, _, _ = select.select([self._handle], [], [], PATIENCE)
+        assert ready, "the run did not come so far"
+        os.read(self._handle, 1)
+
+    def tell(self) -> None:
+        """Let the run go on."""
+        os.write(self._handle, b"!")
+
+
+def check_the_books(
+    batch: Batch, *, finished: bool = True, reached: Path | None = None, priced: bool = True
+) -> None:
+    """Ledger, journal and folder agree; raise AssertionError where they do not.
+
+    finished: the last run ended with 0 or 1, so that every row is saved or unknown.
+    reached: a file with the ids that reached a run which was not killed: each has to be known.
+    priced: the journal is not one that was rebuilt from receipts, which know no prices.
+    """
+    _nothing_is_paid_twice_or_lost(batch)
+    _journal_is_sound(batch)
+    _files_are_whole(batch)
+    if finished:
+        states = batch.states()
+        assert set(states) <= {"saved", "unknown"}, states
+        assert sum(states.values()) == batch.rows, states
+        assert [*batch.out.rglob("*.part")] == []
+    if reached is not None and reached.exists():
+        lost = set(reached.read_text().split()) - batch.request_ids()
+        assert not lost, f"ids that reached the program are not in the journal: {lost}"
+    if priced:
+        ((reserved,),) = batch.query("SELECT COALESCE(SUM(usd), 0) FROM spending")
+        billed = batch.sandbox.billed_usd
+        assert reserved >= billed - 1e-6, f"${billed} are billed, the journal knows of ${reserved}"
+
+
+def _journal_is_sound(batch: Batch) -> None:
+    assert batch.query("PRAGMA integrity_check") == [("ok",)]
+    story = batch.query('SELECT key, "from", "to" FROM events ORDER BY seq')
+    latest: dict[str, str] = {}
+    for key, old, new in story:
+        assert latest.get(key, old) == old, f"an event of {key} is missing"
+        latest[key] = new
+    states = dict(batch.query("SELECT key, state FROM requests"))
+    assert all(states[key] == state for key, state in latest.items() if key in states)
+
+
+def _nothing_is_paid_twice_or_lost(batch: Batch) -> None:
+    ledger = [
+        (row["request_id"], json.loads(row["input"])["prompt"])
+        for row in batch.sandbox.ledger()
+        if row["billed"]
+    ]
+    rows = batch.query("SELECT request_id, state, input FROM requests")
+    known = {id: json.loads(given)["prompt"] for id, _, given in rows if id}
+    unknown = {json.loads(given)["prompt"] for _, state, given in rows if state == "unknown"}
+
+    times = Counter(prompt for _, prompt in ledger)
+    twice = {prompt: n for prompt, n in times.items() if n > 1}
+    assert not twice, f"paid more than once: {twice}"
+    lost = [prompt for id, prompt in ledger if id not in known and prompt not in unknown]
+    assert not lost, f"billed, and the journal knows nothing of it: {lost}"
+    invented = {id: prompt for id, prompt in known.items() if (id, prompt) not in ledger}
+    assert not invented, f"requests that the API does not know, or of other rows: {invented}"
+
+
+def _files_are_whole(batch: Batch) -> None:
+    outputs = batch.query("SELECT path, bytes, sha256 FROM outputs WHERE path NOT NULL")
+    for path, size, sha256 in outputs:
+        content = (batch.out / path).read_bytes()
+        assert len(content) == size, f"{path} is not whole"
+        assert hashlib.sha256(content).hexdigest() == sha256, f"{path} is not what was saved"
+    bare = batch.query(
+        "SELECT id FROM requests AS r WHERE state = 'saved' AND NOT EXISTS"
+        " (SELECT 1 FROM outputs AS o WHERE o.key = r.key AND path NOT NULL)"
+    )
+    assert not bare, f"saved without a file: {bare}"
+    found = {
+        path.relative_to(batch.out).as_posix()
+        for kind in MEDIA_FOLDERS
+        for path in (batch.out / kind).glob("*")
+        if path.suffix != ".part"
+    }
+    # A run that was cut short may have named a file and not yet said so; the next one does.
+    completed = batch.query("SELECT 1 FROM requests WHERE state = 'completed'")
+    orphans = found - {path for path, *_ in outputs}
+    assert not orphans or completed, f"files that belong to no row: {orphans}"

@@ -1,0 +1,509 @@
+"""Runs of batchgen with a fault built in, each in a process of its own.
+
+Reads orders from standard input, a JSON object a line, and forks for each: a run then costs a
+tenth of what a fresh interpreter does, and dies as really. The child installs the order's
+faults (`FAULTS` and `MISTAKES` name them) and calls `batchgen.cli.main`.
+
+    {"start": {"words": […], "cwd": …, "env": {…}, "errors": FILE, "faults": [[NAME, {…}], …]}}
+        -> {"pid": 1234}
+    {"wait": 1234} -> {"code": 75}     as subprocess has it: -9 is SIGKILL
+"""
+
+import asyncio
+import errno
+import json
+import os
+import signal
+import sqlite3
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+# Imported before the fork, so that a run need not.
+from batchgen import api, cli, collector, polling, report, submitter, wiring, words  # noqa: F401
+from batchgen.answers import Event
+from batchgen.errors import StorageDamaged
+from batchgen.folder import Folder
+from batchgen.intake import Intake
+from batchgen.journal import Journal
+from batchgen.states import State
+from batchgen.storage import Storage
+
+RUN_AT_MOST = 50  # seconds
+Patch = Callable[..., Any]
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+# -- where something can be done to a run --------------------------------------------------------
+
+
+def on_every_step(step: Callable[[str], None]) -> None:
+    """Call `step` before and after whatever makes something durable, and around the paid POST."""
+    for name in ("fsync", "link", "rename", "replace"):
+        _around(os, name, step)
+    _tearing(step)
+    on_statements(step)
+    on_answers(lambda raw: step("the answer is read"))
+    _on_the_wire(step)
+
+
+def _around(owner: Any, name: str, step: Callable[[str], None]) -> None:
+    original = getattr(owner, name)
+
+    def stepped(*values: Any, **more: Any) -> Any:
+        step(f"before {name}")
+        result = original(*values, **more)
+        step(f"after {name}")
+        return result
+
+    setattr(owner, name, stepped)
+
+
+def _tearing(step: Callable[[str], None]) -> None:
+    """A write into receipts.log can also be caught half-way."""
+    original = os.pwrite
+
+    def pwrite(handle: int, content: bytes, at: int) -> int:
+        step("before pwrite")
+        half = len(content) // 2
+        original(handle, content[:half], at)
+        step("in the middle of pwrite")
+        original(handle, content[half:], at + half)
+        step("after pwrite")
+        return len(content)
+
+    os.pwrite = pwrite
+
+
+def on_statements(step: Callable[[str], None], ends: tuple[str, ...] = ("COMMIT",)) -> None:
+    """Call `step` around the statements that end transactions of batch.db."""
+
+    class Watched(sqlite3.Connection):
+        def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
+            if not sql.startswith(ends):
+                return super().execute(sql, *values)
+            step(f"before {sql}")
+            found = super().execute(sql, *values)
+            step(f"after {sql}")
+            return found
+
+        def commit(self) -> None:
+            step("before commit()")
+            super().commit()
+            step("after commit()")
+
+    connect = sqlite3.connect
+
+    def watched(path: Any, *values: Any, **more: Any) -> sqlite3.Connection:
+        if Path(str(path)).name == "batch.db":
+            more["factory"] = Watched
+        return connect(path, *values, **more)
+
+    sqlite3.connect = watched
+
+
+def on_answers(step: Callable[[bytes], None]) -> None:
+    """Call `step` with the answer to each paid POST, once it is read and before it is used."""
+    original = api._exchange
+
+    async def exchange(request: Any, shot: Any = None) -> Any:
+        reply = await original(request, shot)
+        if shot is not None:
+            step(reply.body)
+        return reply
+
+    api._exchange = exchange
+
+
+def _on_the_wire(step: Callable[[str], None]) -> None:
+    original = api.OneShot.__aiter__
+
+    async def parts(self: Any) -> Any:
+        async for part in original(self):
+            step("the intent is durable")
+            yield part
+            step("the body is on the wire")
+
+    api.OneShot.__aiter__ = parts
+
+
+# -- faults ---------------------------------------------------------------------------------------
+
+
+def kill_at(n: int, note: str) -> None:
+    """SIGKILL at the n-th step. note: a file that then tells which it was."""
+    seen = 0
+
+    def step(name: str) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == n:
+            Path(note).write_text(name)
+            die()
+
+    on_every_step(step)
+
+
+def kill_at_answer(n: int) -> None:
+    """SIGKILL when the n-th answer to a paid POST is read: accepted, and not recorded."""
+    on_answers(_nth(n, die))
+
+
+def _nth(n: int, act: Callable[[], None]) -> Callable[[Any], None]:
+    seen = 0
+
+    def step(_: Any) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == n:
+            act()
+
+    return step
+
+
+def note_ids(note: str) -> None:
+    """Write down, outside the folder, each request_id that reached the program."""
+
+    def step(raw: bytes) -> None:
+        try:
+            found = json.loads(raw)["request_id"]
+        except (ValueError, KeyError, TypeError):
+            return
+        with open(note, "a") as file:  # noqa: PTH123
+            file.write(f"{found}\n")
+
+    on_answers(step)
+
+
+def signals_at_answer(number: int, times: int) -> None:
+    """Send ourselves a signal the moment the first answer is read."""
+
+    def act() -> None:
+        for _ in range(times):
+            os.kill(os.getpid(), number)
+
+    on_answers(_nth(1, act))
+
+
+def wait_at_answer(n: int, note: str, go_on: str) -> None:
+    """When the n-th answer is read, tell the pipe `note` and stand still until `go_on` tells."""
+
+    def act() -> None:
+        _tell(note)
+        with open(go_on, "rb", buffering=0) as pipe:  # noqa: PTH123
+            pipe.read(1)
+
+    on_answers(_nth(n, act))
+
+
+def _tell(note: str) -> None:
+    with open(note, "wb") as pipe:  # noqa: PTH123
+        pipe.write(b"!")
+
+
+def tell_try(n: int, note: str) -> None:
+    """Tell the pipe `note` when W2 is tried for the n-th time; a try waits a tenth of a second."""
+    original = Journal.accepted
+    tell = _nth(n, lambda: _tell(note))
+
+    def accepted(self: Any, *values: Any) -> None:
+        tell(None)
+        self.db.execute("PRAGMA busy_timeout = 100")
+        original(self, *values)
+
+    Journal.accepted = accepted
+
+
+def kill_before(name: str) -> None:
+    """SIGKILL at the first step of this name."""
+
+    def step(found: str) -> None:
+        if found == f"before {name}":
+            die()
+
+    on_every_step(step)
+
+
+def journal_full(move: str, n: int = 1) -> None:
+    """From the n-th move of this kind on SQLite may take no more pages, and needs one."""
+    original = Journal.move
+    seen = 0
+
+    def fuller(self: Any, key: str, old: Any, event: Event, *values: Any, **more: Any) -> None:
+        nonlocal seen
+        seen += event == move
+        original(self, key, old, event, *values, **more)
+        if event == move and seen >= n:
+            (pages,) = self.db.execute("PRAGMA page_count").fetchone()
+            self.db.execute(f"PRAGMA max_page_count = {pages}")
+            self.db.execute("INSERT INTO memory VALUES ('filler', zeroblob(100000))")
+
+    Journal.move = fuller
+
+
+def journal_full_until_ballast_is_dropped() -> None:
+    """W2 finds no room; the ballast's makes some."""
+    original, drop = Journal.move, Folder.drop_ballast
+    state = {"full": True}
+
+    def fuller(self: Any, key: str, old: Any, event: Event, *values: Any, **more: Any) -> None:
+        original(self, key, old, event, *values, **more)
+        if event is Event.ACCEPTED and state["full"]:
+            (pages,) = self.db.execute("PRAGMA page_count").fetchone()
+            self.db.execute(f"PRAGMA max_page_count = {pages}")
+            self.db.execute("INSERT INTO memory VALUES ('filler', zeroblob(100000))")
+
+    def dropping(self: Folder) -> None:
+        state["full"] = False
+        drop(self)
+
+    Journal.move, Folder.drop_ballast = fuller, dropping
+
+
+def commit_fails(n: int, *, ever: bool) -> None:
+    """The n-th COMMIT fails with an I/O error, or that and every later one."""
+    seen = 0
+
+    def step(name: str) -> None:
+        nonlocal seen
+        if name == "before COMMIT":
+            seen += 1
+            if seen == n or (ever and seen > n):
+                raise sqlite3.OperationalError("disk I/O error")  # SQLITE_IOERR_FSYNC's words
+
+    on_statements(step)
+
+
+def note_bodies_after_failure(note: str) -> None:
+    """Touch `note` if a paid body leaves after a COMMIT has failed."""
+    failed = False
+
+    def step(name: str) -> None:
+        if failed and name == "the intent is durable":
+            Path(note).touch()
+
+    _on_the_wire(step)
+    statement = Storage.transaction
+
+    @contextmanager
+    def transaction(self: Any) -> Iterator[None]:
+        nonlocal failed
+        try:
+            with statement(self):
+                yield
+        except StorageDamaged:
+            failed = True
+            raise
+
+    Storage.transaction = transaction
+
+
+def sync_fails(name: str, number: int = errno.EIO, after: int = 0) -> None:
+    """fsync fails for files whose name contains `name`, from the `after`-th success on."""
+    original = os.fsync
+    seen = 0
+
+    def fsync(handle: int) -> None:
+        nonlocal seen
+        where = Path(f"/proc/self/fd/{handle}").readlink()
+        if name in where.name:
+            seen += 1
+            if seen > after:
+                raise OSError(number, os.strerror(number))
+        original(handle)
+
+    os.fsync = fsync
+
+
+def no_room_for_downloads(after: int) -> None:
+    """Writing into a `.part` file of a picture fails with ENOSPC after so many bytes."""
+    opened = Path.open
+
+    class Full:
+        def __init__(self, file: Any) -> None:
+            self.file = file
+            self.written = 0
+
+        def __enter__(self) -> "Full":
+            return self
+
+        def __exit__(self, *error: Any) -> None:
+            self.file.close()
+
+        def write(self, content: bytes) -> int:
+            self.written += len(content)
+            if self.written > after:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return int(self.file.write(content))
+
+    def open_it(self: Path, mode: str = "r", *values: Any, **more: Any) -> Any:
+        file = opened(self, mode, *values, **more)
+        return Full(file) if self.suffix == ".part" and mode == "wb" else file
+
+    Path.open = open_it
+
+
+def fill_disk_at_answer(filler: str, n: int, *, keeping: bool = True) -> None:
+    """When the n-th answer is read, fill the file system to its last byte.
+
+    keeping: leave the ballast, for the run to give back; otherwise it makes no room any more.
+    """
+
+    def act() -> None:
+        with open(filler, "ab", buffering=0) as file:  # noqa: PTH123
+            size = 1 << 20
+            while size:
+                try:
+                    file.write(bytes(size))
+                except OSError:
+                    size //= 2
+
+    on_answers(_nth(n, act))
+    if not keeping:
+        Folder.drop_ballast = lambda self: None
+
+
+# -- mistakes that somebody might make in batchgen one day ---------------------------------------
+
+
+def start_up_resets_submitting() -> None:
+    original = Intake.recover
+
+    def recover(self: Any, *values: Any) -> Any:
+        with self._journal.transaction():
+            self._journal.db.execute(
+                "UPDATE requests SET state = 'pending' WHERE state = 'submitting'"
+            )
+        return original(self, *values)
+
+    Intake.recover = recover
+
+
+def lost_answers_are_repeated() -> None:
+    original = submitter.after_submit
+
+    def after_submit(*values: Any) -> Any:
+        verdict = original(*values)
+        return replace(verdict, event=Event.RETURNED) if verdict.event is Event.LOST else verdict
+
+    submitter.after_submit = after_submit
+
+
+def nothing_before_the_post() -> None:
+    """No W1: the row's intent is written along with the answer."""
+    intend = Journal.intend
+    waiting: dict[str, tuple[Any, ...]] = {}
+
+    def later(self: Any, row: Any, *values: Any) -> None:
+        waiting[row.key] = (row, *values)
+
+    def first(original: Patch) -> Patch:
+        def wrapped(self: Any, row: Any, *values: Any, **more: Any) -> Any:
+            if row.key in waiting:
+                intend(self, *waiting.pop(row.key))
+            return original(self, row, *values, **more)
+
+        return wrapped
+
+    Journal.intend = later
+    Journal.accepted = first(Journal.accepted)
+    Journal.answered = first(Journal.answered)
+
+
+def synchronous_is_normal() -> None:
+    original = Storage._set_up
+
+    def set_up(self: Any) -> None:
+        original(self)
+        self.db.execute("PRAGMA synchronous = NORMAL")
+
+    Storage._set_up = set_up
+
+
+def w2_can_be_cancelled() -> None:
+    """An await stands between the id and the journal."""
+    original = api.Api.submit
+
+    async def submit(self: Any, *values: Any) -> Any:
+        reply = await original(self, *values)
+        await asyncio.sleep(0.2)
+        return reply
+
+    api.Api.submit = submit
+
+
+FAULTS = (
+    kill_at, kill_at_answer, kill_before, note_ids, signals_at_answer, wait_at_answer, tell_try,
+    journal_full,
+    journal_full_until_ballast_is_dropped, commit_fails, sync_fails, no_room_for_downloads,
+    fill_disk_at_answer, note_bodies_after_failure,
+)  # fmt: skip
+MISTAKES = (
+    start_up_resets_submitting, lost_answers_are_repeated, nothing_before_the_post,
+    synchronous_is_normal, w2_can_be_cancelled,
+)  # fmt: skip
+KNOWN: dict[str, Patch] = {fault.__name__: fault for fault in (*FAULTS, *MISTAKES)}
+
+
+# -- the process ---------------------------------------------------------------------------------
+
+
+def carry_out(order: dict[str, Any]) -> None:
+    os.chdir(order["cwd"])
+    os.environ.clear()
+    os.environ.update(order["env"])
+    nothing = os.open(os.devnull, os.O_RDWR)
+    errors = os.open(order["errors"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    for handle, target in ((nothing, 0), (nothing, 1), (errors, 2)):
+        os.dup2(handle, target)
+    signal.alarm(RUN_AT_MOST)
+    # The sandbox is quick; so are we.
+    polling.FIRST_GUESS, polling.SOONEST = 0.05, 0.01
+    polling.backoff = lambda tries, dice: 0.02
+    for name, details in order["faults"]:
+        KNOWN[name](**details)
+    sys.argv = ["batchgen", *order["words"]]
+    cli.main()
+
+
+def fork(order: dict[str, Any]) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 70
+    try:
+        carry_out(order)
+    except SystemExit as left:
+        code = int(left.code or 0)
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+@contextmanager
+def warm() -> Iterator[None]:
+    api.certificates()
+    State("pending")
+    yield
+
+
+def main() -> None:
+    with warm():
+        for line in sys.stdin:
+            order = json.loads(line)
+            if "start" in order:
+                answer = {"pid": fork(order["start"])}
+            else:
+                _, status = os.waitpid(order["wait"], 0)
+                answer = {"code": os.waitstatus_to_exitcode(status)}
+            print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()

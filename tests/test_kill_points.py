@@ -1,0 +1,85 @@
+"""Killed at every single step, and at every step of the recovery from that.
+
+A step is whatever makes something durable, before it and after it, and what happens to the paid
+POST in between. The run kills itself at step 1, 2, … until one completes untouched. Here the
+second kill is a sample; `BATCHGEN_PAIRS=all python -m pytest tests/test_kill_points.py` tries all pairs.
+"""
+
+import os
+import random
+import shutil
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+from crash import KILLED, Batch, check_the_books, fault
+
+from batchgen.sandbox.control import Control
+
+SLICES = 8
+ALL_PAIRS = os.environ.get("BATCHGEN_PAIRS") == "all"
+PAIRS = int(os.environ.get("BATCHGEN_KILL_PAIRS", "32"))
+STEPS = 125  # about as many as a run of three rows has; a sample needs to know
+
+
+@pytest.fixture
+def kit(here: Path, reach: list[str], sandbox: Control) -> Batch:
+    return Batch(here / "batch", reach, sandbox)
+
+
+def begin_again(batch: Batch) -> None:
+    shutil.rmtree(batch.out, ignore_errors=True)
+    batch.sandbox.reset()
+
+
+def killed_at(batch: Batch, n: int) -> str | None:
+    """Run until step n; return its name, None if there is no such step."""
+    note = batch.root / "step.txt"
+    code = batch.run(fault("kill_at", n=n, note=str(note)))
+    if code != KILLED:
+        assert code in (0, 1), batch.said()
+        return None
+    return note.read_text()
+
+
+@pytest.mark.parametrize("first", range(1, SLICES + 1))
+def test_a_run_that_is_killed_at_any_step_is_finished_by_the_next(kit: Batch, first: int) -> None:
+    names = []
+    for n in count(first, SLICES):
+        begin_again(kit)
+        name = killed_at(kit, n)
+        if name is None:
+            break
+        names.append(name)
+        kit.finish()
+        check_the_books(kit)
+
+    check_the_books(kit)
+    assert len(names) > 10
+    assert len(set(names)) > 4
+
+
+@pytest.mark.parametrize("part", range(SLICES))
+def test_a_second_kill_in_the_recovery_changes_nothing(kit: Batch, part: int) -> None:
+    twice = 0
+    for first, second in pairs(part):
+        begin_again(kit)
+        if killed_at(kit, first) is None:
+            continue
+        twice += killed_at(kit, second) is not None
+        kit.finish()
+        check_the_books(kit)
+
+    assert twice > 0
+
+
+def pairs(part: int) -> Iterator[tuple[int, int]]:
+    if ALL_PAIRS:
+        for first in range(1 + part, STEPS * 2, SLICES):
+            for second in range(1, STEPS * 2):
+                yield first, second
+        return
+    dice = random.Random(part)
+    for _ in range(PAIRS // SLICES):
+        yield dice.randint(1, STEPS), dice.randint(1, STEPS)

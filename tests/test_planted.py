@@ -1,0 +1,94 @@
+"""The kit can fail: each mistake that it is there for, built in on purpose, upsets the books.
+
+The mistakes are `MISTAKES` in `crash/driver.py`. Each test first does the same without the mistake.
+"""
+
+import signal
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+from crash import KILLED, Batch, Driver, Fault, check_the_books, fault
+from crash.powercut import PoweredBatch, disk_after, shimmed
+
+from batchgen.sandbox.control import Control
+
+
+@pytest.fixture(scope="module")
+def cutting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
+    with shimmed(tmp_path_factory.mktemp("shim")) as found:
+        yield found
+
+
+@pytest.fixture
+def kits(here: Path, reach: list[str], sandbox: Control) -> Iterator[Batch]:
+    """Batches, each with a sandbox that has forgotten the one before."""
+
+    def fresh() -> Iterator[Batch]:
+        for n in count():
+            sandbox.reset()
+            yield Batch(here / f"batch-{n}", reach, sandbox)
+
+    return fresh()
+
+
+def killed_in_mid_request(batch: Batch, *mistake: Fault) -> None:
+    assert batch.run(fault("kill_at_answer", n=2), *mistake) == KILLED
+    batch.finish(*mistake)
+    check_the_books(batch)
+
+
+def answered_with_500(batch: Batch, *mistake: Fault) -> None:
+    batch.sandbox.fault("500")
+    batch.finish(*mistake)
+    check_the_books(batch)
+
+
+def interrupted_twice_at_an_answer(batch: Batch, *mistake: Fault) -> None:
+    ids = batch.root / "ids"
+    batch.run(
+        fault("note_ids", note=str(ids)),
+        fault("signals_at_answer", number=signal.SIGINT, times=2),
+        *mistake,
+    )
+    assert ids.exists()
+    batch.finish()
+    check_the_books(batch, reached=ids)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "mistake", "words"),
+    [
+        (killed_in_mid_request, "start_up_resets_submitting", "paid more than once"),
+        (answered_with_500, "lost_answers_are_repeated", "paid more than once"),
+        (killed_in_mid_request, "nothing_before_the_post", "paid more than once"),
+        (interrupted_twice_at_an_answer, "w2_can_be_cancelled", "ids that reached the program"),
+    ],
+)
+def test_a_mistake_upsets_the_books(
+    kits: Iterator[Batch], trouble: Callable[..., None], mistake: str, words: str
+) -> None:
+    trouble(next(kits))
+
+    with pytest.raises(AssertionError, match=words):
+        trouble(next(kits), fault(mistake))
+
+
+def test_a_journal_that_is_not_synced_at_each_commit_does_not_survive_a_power_cut(
+    here: Path, reach: list[str], sandbox: Control, cutting: Driver
+) -> None:
+    batch = PoweredBatch(here / "batch", reach, sandbox, cutting)
+
+    def cut_around_the_first_answers(*mistake: Fault) -> None:
+        for n in range(9, 18):
+            batch.begin_again()
+            assert batch.cut(n, *mistake)
+            disk_after(batch.disk, batch.kept)
+            batch.finish(*mistake)
+            check_the_books(batch)
+
+    cut_around_the_first_answers()
+
+    with pytest.raises(AssertionError, match="paid more than once"):
+        cut_around_the_first_answers(fault("synchronous_is_normal"))

@@ -1,0 +1,116 @@
+"""The power is cut at every fsync, and what no fsync had asked for is gone.
+
+The sandbox is another computer: nothing of it is lost. `BATCHGEN_CUTS=all python -m pytest
+tests/test_power_cut.py` cuts at each fsync; here every third is.
+"""
+
+import os
+import random
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+from crash import Batch, Driver, check_the_books, fault
+from crash.powercut import PoweredBatch, disk_after, shimmed
+
+from batchgen.sandbox.control import Control
+
+STRIDE = 1 if os.environ.get("BATCHGEN_CUTS") == "all" else 3
+SLICES = 3
+
+
+@pytest.fixture(scope="session")
+def cutting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
+    """A driver whose runs have the shim."""
+    with shimmed(tmp_path_factory.mktemp("shim")) as found:
+        yield found
+
+
+@pytest.fixture
+def kit(here: Path, reach: list[str], sandbox: Control, cutting: Driver) -> PoweredBatch:
+    return PoweredBatch(here / "batch", reach, sandbox, cutting)
+
+
+@pytest.mark.parametrize("first", range(1, SLICES + 1))
+@pytest.mark.parametrize("disk", ["worst", "kinder"])
+def test_a_run_goes_on_after_a_power_cut_at_any_fsync(
+    kit: PoweredBatch, first: int, disk: str
+) -> None:
+    cuts = 0
+    for n in count(1 + (first - 1) * STRIDE, STRIDE * SLICES):
+        kit.begin_again()
+        if not kit.cut(n):
+            break
+        cuts += 1
+        dice = None if disk == "worst" else random.Random(n)
+        disk_after(kit.disk, kit.root / "kept", dice)
+        kit.finish()
+        check_the_books(kit)
+
+    assert cuts > 3
+
+
+# -- the same, seen from outside -----------------------------------------------------------------
+
+CALL = re.compile(r"^\d+ +(\w+)\((\d+)(<[^>]*>)?(.*)$")
+
+
+@pytest.fixture
+def trace(here: Path, reach: list[str], sandbox: Control) -> list[str]:
+    """What a run of three rows, one after the other, synced and sent, in order:
+    `journal`, `receipt`, `body`, `ask`."""
+    if shutil.which("strace") is None:
+        pytest.skip("strace is not installed")
+    if subprocess.run(["strace", "-o", os.devnull, "true"], capture_output=True).returncode:
+        pytest.skip("strace may not trace here")
+    log = here / "trace.txt"
+    batch = Batch(here / "batch", reach, sandbox, 3, "--concurrency", "1")
+    calls = "trace=fsync,fdatasync,write,writev,sendto,sendmsg"
+    batch.driver = Driver(prefix=["strace", "-f", "-y", "-s", "300", "-e", calls, "-o", str(log)])
+    try:
+        assert batch.run() == 0
+    finally:
+        batch.driver.close()
+    return list(events(log.read_text(errors="replace").splitlines()))
+
+
+def events(lines: list[str]) -> Iterator[str]:
+    for line in lines:
+        call = CALL.match(line)
+        if call is None:
+            continue
+        name, _, target, rest = call.groups()
+        if name in ("fsync", "fdatasync"):
+            if "batch.db" in (target or ""):
+                yield "journal"
+            elif "receipts.log" in (target or ""):
+                yield "receipt"
+        elif rest.startswith(', "{\\"prompt') or '\\r\\n\\r\\n{\\"prompt' in rest:
+            yield "body"
+        elif "GET /v1/requests/" in rest:
+            yield "ask"
+
+
+def test_the_journal_is_synced_before_each_body_and_after_each_id(trace: list[str]) -> None:
+    assert trace.count("body") == 3
+    for place in [n for n, event in enumerate(trace) if event == "body"]:
+        before = trace[:place][::-1]
+        since_last = before[: before.index("body")] if "body" in before else before
+        assert since_last[0] == "journal", trace  # nothing comes between W1 and its body
+        after = trace[place + 1 :]
+        until_next = after[: min(after.index(e) for e in ("ask", "body") if e in after)]
+        assert "journal" in until_next, trace
+        assert "receipt" in until_next, trace
+        assert until_next.index("journal") < until_next.index("receipt"), trace
+
+
+def test_a_run_that_has_ended_has_everything_on_the_disk(kit: PoweredBatch) -> None:
+    kit.begin_again()
+
+    assert not kit.cut(10_000, fault("note_ids", note=str(kit.root / "ids")))
+    disk_after(kit.disk, kit.kept)
+    check_the_books(kit, reached=kit.root / "ids")
