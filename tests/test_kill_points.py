@@ -1,8 +1,9 @@
 """Killed at every single step, and at every step of the recovery from that.
 
 A step is whatever makes something durable, before it and after it, and what happens to the paid
-POST in between. The run kills itself at step 1, 2, … until one completes untouched. Here the
-second kill is a sample; `BATCHGEN_PAIRS=all python -m pytest tests/test_kill_points.py` tries all pairs.
+POST in between. The run kills itself at step 1, 2, … until one completes untouched. Here the second
+kill is a sample; `BATCHGEN_PAIRS=all python -m pytest tests/test_kill_points.py` tries
+all pairs.
 """
 
 import os

@@ -1,8 +1,8 @@
 """Runs of batchgen with a fault built in, each in a process of its own.
 
 Reads orders from standard input, a JSON object a line, and forks for each: a run then costs a
-tenth of what a fresh interpreter does, and dies as really. The child installs the order's
-faults (`FAULTS` and `MISTAKES` name them) and calls `batchgen.cli.main`.
+third of what a fresh interpreter does, and dies as really. The child installs the order's faults
+(`FAULTS` and `MISTAKES` name them) and calls `batchgen.cli.main`.
 
     {"start": {"words": […], "cwd": …, "env": {…}, "errors": FILE, "faults": [[NAME, {…}], …]}}
         -> {"pid": 1234}
@@ -29,7 +29,6 @@ from batchgen.errors import StorageDamaged
 from batchgen.folder import Folder
 from batchgen.intake import Intake
 from batchgen.journal import Journal
-from batchgen.states import State
 from batchgen.storage import Storage
 
 RUN_AT_MOST = 50  # seconds
@@ -486,23 +485,16 @@ def fork(order: dict[str, Any]) -> int:
         os._exit(code)
 
 
-@contextmanager
-def warm() -> Iterator[None]:
-    api.certificates()
-    State("pending")
-    yield
-
-
 def main() -> None:
-    with warm():
-        for line in sys.stdin:
-            order = json.loads(line)
-            if "start" in order:
-                answer = {"pid": fork(order["start"])}
-            else:
-                _, status = os.waitpid(order["wait"], 0)
-                answer = {"code": os.waitstatus_to_exitcode(status)}
-            print(json.dumps(answer), flush=True)
+    api.certificates()  # reading them takes some 30 ms
+    for line in sys.stdin:
+        order = json.loads(line)
+        if "start" in order:
+            answer = {"pid": fork(order["start"])}
+        else:
+            _, status = os.waitpid(order["wait"], 0)
+            answer = {"code": os.waitstatus_to_exitcode(status)}
+        print(json.dumps(answer), flush=True)
 
 
 if __name__ == "__main__":
