@@ -92,9 +92,9 @@ class Api:
         await self._free.aclose()
 
     async def submit(self, model: str, body: bytes, commit: Callable[[], None]) -> Reply:
-        """Send the paid POST once. Raises only what `commit` raises.
+        """Send the paid POST once. Raises nothing: whatever ended it is in `Reply.error`.
 
-        A cancellation ends it like any other break: its place is in `Reply.error`.
+        That holds for what `commit` raises, and for a cancellation too.
         """
         shot = OneShot(body, commit)
         url = f"{self._base}/models/{quote(model, safe='/')}"

@@ -81,3 +81,4 @@ class BatchBusy(StoppedEarly):
 
 class TokenRefused(BatchgenError):
     exit_code = 77
+    ANOTHER = "Set RUNCOMFY_TOKEN to a token that works and run the same command again."

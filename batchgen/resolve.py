@@ -110,10 +110,8 @@ def _ask(journal: Journal, folder: Folder, request_id: str, flags: Flags) -> Rep
         async with where.api() as api:
             return await api.result(request_id)
 
-    if journal.remembered("sandbox"):
-        with wiring.rehearsal(folder, None) as where:
-            return asyncio.run(ask(where))
-    return asyncio.run(ask(wiring.service(flags)))
+    with wiring.reached(journal, folder, flags) as where:
+        return asyncio.run(ask(where))
 
 
 def _refuse_mismatch(row: Request, request_id: str, reply: Reply, finding: Finding) -> None:

@@ -18,7 +18,7 @@ from batchgen.api import Api
 from batchgen.breaker import LOST, LOST_IN_A_ROW, SAME_CAUSE, Breaker
 from batchgen.clock import stamp
 from batchgen.ending import GO_ON, Ending
-from batchgen.errors import BatchgenError, JournalLocked, StoppedEarly, StorageDamaged
+from batchgen.errors import BatchgenError, JournalLocked, StoppedEarly, StorageDamaged, TokenRefused
 from batchgen.folder import Folder
 from batchgen.journal import IdInUse, Journal, Request
 from batchgen.money import Limits, caps
@@ -32,7 +32,7 @@ WRITE_TRIES = 7  # of ten seconds each, while somebody else keeps the journal lo
 
 REMEDIES = {
     Stop.BALANCE: "Top up the account and run the same command again to go on.",
-    Stop.TOKEN: "Set RUNCOMFY_TOKEN to a token that works and run the same command again.",
+    Stop.TOKEN: TokenRefused.ANOTHER,
     Stop.SERVICE: "Check --base-url, the proxy and the certificate, then run the command again.",
 }
 

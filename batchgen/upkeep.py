@@ -54,12 +54,8 @@ class Cancelled:
 def cancel(folder: Folder, flags: Flags) -> Cancelled:
     """Ask for every request in flight to be cancelled; those in progress stay as they are."""
     done = Cancelled()
-    with opened(folder) as journal:
-        if journal.remembered("sandbox"):
-            with wiring.rehearsal(folder, None) as where:
-                asyncio.run(_cancel_all(journal, where, done))
-        else:
-            asyncio.run(_cancel_all(journal, wiring.service(flags), done))
+    with opened(folder) as journal, wiring.reached(journal, folder, flags) as where:
+        asyncio.run(_cancel_all(journal, where, done))
     return done
 
 

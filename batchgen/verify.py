@@ -6,7 +6,6 @@ A damaged file is put aside, never thrown away, until a whole one is in its plac
 import asyncio
 import hashlib
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,14 +65,8 @@ def verify(folder: Folder, flags: Flags, show: Show) -> Found:
             else:
                 found.whole += 1
         if broken:
-            rehearsed = bool(journal.remembered("sandbox"))
-            started = wiring.rehearsal(folder, None) if rehearsed else nullcontext()
-            with started as where:
-                asyncio.run(
-                    _restore_all(
-                        journal, folder, where or wiring.service(flags), broken, found, show
-                    )
-                )
+            with wiring.reached(journal, folder, flags) as where:
+                asyncio.run(_restore_all(journal, folder, where, broken, found, show))
     return found
 
 
@@ -163,7 +156,7 @@ async def _ask(api: Api, file: File) -> Finding:
     if finding.doing is Doing.TOKEN_REFUSED:
         raise TokenRefused(
             f"RunComfy refused the token ({finding.reason}). What is broken stays as it is.",
-            "Set RUNCOMFY_TOKEN to a token that works and run the same command again.",
+            TokenRefused.ANOTHER,
         )
     return finding
 

@@ -7,6 +7,7 @@ from batchgen.answers import Doing, Finding, after_result
 from batchgen.api import Api
 from batchgen.clock import Clock
 from batchgen.ending import Ending
+from batchgen.errors import TokenRefused
 from batchgen.journal import Journal, Request
 from batchgen.situation import Situation
 from batchgen.states import Event
@@ -78,8 +79,7 @@ class Watcher:
             self._situation.online()
         finding = after_result(reply, row.request_id, self._clock.now())
         if finding.doing is Doing.TOKEN_REFUSED:
-            remedy = "Set RUNCOMFY_TOKEN to a token that works and run the same command again."
-            ending = Ending(77, f"token refused: {finding.reason}", remedy)
+            ending = Ending(77, f"token refused: {finding.reason}", TokenRefused.ANOTHER)
             self._situation.stop(ending, asking=False)
         return finding, reply.body.decode(errors="replace")
 

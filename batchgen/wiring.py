@@ -82,6 +82,19 @@ def rehearsal(folder: Folder, schema: Path | None) -> Iterator[Service]:
         yield Service(address.base_url, "sandbox", hosts, use_proxy=False)
 
 
+@contextmanager
+def reached(journal: Journal, folder: Folder, flags: Flags) -> Iterator[Service]:
+    """The API that a batch's requests went to: its own sandbox, or the real one.
+
+    Raises as `service` does.
+    """
+    if journal.remembered("sandbox"):
+        with rehearsal(folder, None) as where:
+            yield where
+    else:
+        yield service(flags)
+
+
 def open_for(flags: Flags, path: str) -> tuple[Manifest, Config]:
     """Raises UsageError if there is no such file, or its form is not known."""
     stdin = sys.stdin.buffer if path == "-" else None
@@ -113,7 +126,7 @@ def refuse_token(reply: Reply) -> None:
     if reply.status is not None and after_submit(reply, 0.0).stop is Stop.TOKEN:
         raise TokenRefused(
             "RunComfy refused the token. Nothing was sent.",
-            "Set RUNCOMFY_TOKEN to a token that works and run the same command again.",
+            TokenRefused.ANOTHER,
         )
 
 
