@@ -15,7 +15,7 @@ from urllib.parse import quote, urlencode
 import httpx
 
 import batchgen
-from batchgen.answers import Reply
+from batchgen.reply import Reply
 
 ANSWER_LIMIT = 1 << 20
 PAID_TIMEOUT = httpx.Timeout(connect=10, write=30, read=75, pool=None)

@@ -4,7 +4,7 @@ import asyncio
 import logging
 
 from batchgen import polling
-from batchgen.answers import Doing
+from batchgen.findings import Doing
 from batchgen.folder import Folder
 from batchgen.journal import Journal, Output, Request
 from batchgen.media import Media, MediaBroken, MediaError, MediaGone, MediaUntrusted

@@ -20,10 +20,10 @@ from typing import BinaryIO
 import httpx
 from PIL import Image
 
-from batchgen.answers import describe
 from batchgen.api import USER_AGENT, certificates
 from batchgen.folder import sync_file, sync_folder
 from batchgen.hosts import MediaHost, why_not
+from batchgen.reply import describe
 from batchgen.signatures import ENOUGH, Format, format_of
 
 FILE_LIMIT = 2 << 30  # the official CLI's

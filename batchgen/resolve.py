@@ -7,13 +7,15 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from batchgen import wiring
-from batchgen.answers import REQUEST_ID, Doing, Finding, Reply, after_result
+from batchgen import service
+from batchgen.answers import REQUEST_ID
 from batchgen.config import Flags
 from batchgen.errors import ServiceUnreachable, TokenRefused, UsageError
+from batchgen.findings import Doing, Finding, after_result
 from batchgen.folder import Folder
 from batchgen.journal import IdInUse, Journal, Request
 from batchgen.receipts import Receipt, Receipts
+from batchgen.reply import Reply
 from batchgen.states import State
 from batchgen.upkeep import opened
 
@@ -106,11 +108,11 @@ def attach(journal: Journal, folder: Folder, row: Request, request_id: str, flag
 
 
 def _ask(journal: Journal, folder: Folder, request_id: str, flags: Flags) -> Reply:
-    async def ask(where: wiring.Service) -> Reply:
+    async def ask(where: service.Service) -> Reply:
         async with where.api() as api:
             return await api.result(request_id)
 
-    with wiring.reached(journal, folder, flags) as where:
+    with service.reached(journal, folder, flags) as where:
         return asyncio.run(ask(where))
 
 

@@ -6,14 +6,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from batchgen import models, wiring
-from batchgen.answers import Doing, Reply, after_cancel, after_result
+from batchgen import models, service
 from batchgen.api import Api
 from batchgen.clock import Clock
 from batchgen.config import Flags
 from batchgen.errors import ServiceUnreachable, UsageError
+from batchgen.findings import Doing, after_cancel, after_result
 from batchgen.folder import Folder
 from batchgen.journal import Journal, Request
+from batchgen.reply import Reply
 from batchgen.states import Event, State
 
 
@@ -54,12 +55,12 @@ class Cancelled:
 def cancel(folder: Folder, flags: Flags) -> Cancelled:
     """Ask for every request in flight to be cancelled; those in progress stay as they are."""
     done = Cancelled()
-    with opened(folder) as journal, wiring.reached(journal, folder, flags) as where:
+    with opened(folder) as journal, service.reached(journal, folder, flags) as where:
         asyncio.run(_cancel_all(journal, where, done))
     return done
 
 
-async def _cancel_all(journal: Journal, where: wiring.Service, done: Cancelled) -> None:
+async def _cancel_all(journal: Journal, where: service.Service, done: Cancelled) -> None:
     async with where.api() as api:
         for row in journal.in_state(State.SUBMITTED):
             await _cancel(journal, api, row, done)
@@ -88,7 +89,7 @@ def list_models(search: str, online: Flags | None) -> list[str]:
         here = models.schemas_folder()
         ids = [path.relative_to(here).with_suffix("").as_posix() for path in models.bundled()]
         return [id for id in ids if search.lower() in id.lower()]
-    where = wiring.service(online)
+    where = service.service(online)
 
     async def ask() -> list[str]:
         found: list[str] = []
@@ -107,7 +108,7 @@ def _page(reply: Reply) -> list[object]:
     body = reply.json()
     if reply.status == 200 and isinstance(body, dict) and isinstance(body.get("models"), list):
         return list(body["models"])
-    wiring.refuse_token(reply)
+    service.refuse_token(reply)
     raise ServiceUnreachable(
         "RunComfy's catalogue gave no list of models.",
         "Name the model as its page does, and its schema with --schema.",
@@ -116,7 +117,7 @@ def _page(reply: Reply) -> list[object]:
 
 def fetch_model(model: str, out: Path | None, flags: Flags) -> Path:
     """Write the catalogue's schema of `model` into a file; return its path."""
-    found = wiring.catalogue(wiring.service(flags))(model)
+    found = service.catalogue(service.service(flags))(model)
     if found is None:
         raise ServiceUnreachable(
             f"RunComfy's catalogue has no answer about {model}.",

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from batchgen import wiring
-from batchgen.answers import Doing, Finding, after_result
+from batchgen import service
 from batchgen.api import Api
 from batchgen.config import Flags
 from batchgen.errors import BatchgenError, ServiceUnreachable, TokenRefused
+from batchgen.findings import Doing, Finding, after_result
 from batchgen.folder import Folder, sync_folder
 from batchgen.journal import Journal
 from batchgen.media import Fetched, Media, MediaBroken, MediaError, MediaGone, decode
@@ -65,7 +65,7 @@ def verify(folder: Folder, flags: Flags, show: Show) -> Found:
             else:
                 found.whole += 1
         if broken:
-            with wiring.reached(journal, folder, flags) as where:
+            with service.reached(journal, folder, flags) as where:
                 asyncio.run(_restore_all(journal, folder, where, broken, found, show))
     return found
 
@@ -101,7 +101,7 @@ def flaw(path: Path, sha256: str) -> str | None:
 async def _restore_all(
     journal: Journal,
     folder: Folder,
-    where: wiring.Service,
+    where: service.Service,
     broken: list[File],
     found: Found,
     show: Show,

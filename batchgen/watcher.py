@@ -3,11 +3,11 @@
 import logging
 
 from batchgen import limiter, polling
-from batchgen.answers import Doing, Finding, after_result
 from batchgen.api import Api
 from batchgen.clock import Clock
 from batchgen.ending import Ending
 from batchgen.errors import TokenRefused
+from batchgen.findings import Doing, Finding, after_result
 from batchgen.journal import Journal, Request
 from batchgen.situation import Situation
 from batchgen.states import Event

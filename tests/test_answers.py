@@ -9,17 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchgen.answers import (
-    LISTED_CODES,
-    REQUEST_ID,
-    Doing,
-    Reply,
-    Stop,
-    after_cancel,
-    after_result,
-    after_submit,
-    output_urls,
-)
+from batchgen.answers import REQUEST_ID, Stop, after_submit
+from batchgen.findings import Doing, after_cancel, after_result, output_urls
+from batchgen.reply import LISTED_CODES, Reply
 from batchgen.states import Event
 
 NOW = 1_800_000_000.0

@@ -13,8 +13,8 @@ from batchgen import cli, manifest, options
 
 PACKAGE = Path(batchgen.__file__).parent
 DECIDERS = (
-    *("answers", "states", "limiter", "polling", "breaker", "hosts", "retry_after", "signatures"),
-    *("money", "expiry"),
+    *("reply", "answers", "findings", "states", "limiter", "polling", "breaker", "hosts"),
+    *("retry_after", "signatures", "money", "expiry"),
     *("ending", "identity", "rows", "units", "errors", "validation", "cells", "inputschema"),
     *("wording",),
 )

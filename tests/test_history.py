@@ -25,13 +25,15 @@ from hypothesis.stateful import (
     rule,
 )
 
-from batchgen.answers import Doing, Reply, after_result, after_submit
+from batchgen.answers import after_submit
 from batchgen.clock import Clock, stamp
+from batchgen.findings import Doing, after_result
 from batchgen.intake import Intake
 from batchgen.journal import CapReached, IdInUse, Journal
 from batchgen.listing import Listing
 from batchgen.money import Limits, caps
 from batchgen.receipts import Receipt, Receipts
+from batchgen.reply import Reply
 from batchgen.rows import Entry, Place, Problem, Row
 from batchgen.states import Event, State
 

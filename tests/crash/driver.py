@@ -24,11 +24,11 @@ from typing import Any
 
 # Imported before the fork, so that a run need not.
 from batchgen import api, cli, collector, polling, report, submitter, wiring, words  # noqa: F401
-from batchgen.answers import Event
 from batchgen.errors import StorageDamaged
 from batchgen.folder import Folder
 from batchgen.intake import Intake
 from batchgen.journal import Journal
+from batchgen.states import Event
 from batchgen.storage import Storage
 
 RUN_AT_MOST = 50  # seconds

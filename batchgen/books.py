@@ -1,0 +1,96 @@
+"""Opening a batch's books, journal and receipts, and taking over what the last run left there."""
+
+import logging
+from contextlib import ExitStack
+from pathlib import Path
+
+from batchgen.clock import Clock
+from batchgen.config import Flags
+from batchgen.errors import StorageDamaged, UsageError
+from batchgen.folder import Folder
+from batchgen.intake import Intake
+from batchgen.journal import Journal
+from batchgen.listing import Listing
+from batchgen.receipts import Receipts
+from batchgen.states import State
+
+log = logging.getLogger("batchgen")
+
+
+def open_books(stack: ExitStack, folder: Folder, clock: Clock) -> tuple[Journal, Receipts]:
+    """Open journal and receipts. A journal that is gone is rebuilt from them or refused."""
+    fresh = not folder.journal.exists() or folder.journal.stat().st_size == 0
+    try:
+        receipts = stack.enter_context(Receipts(folder.receipts))
+    except OSError as error:
+        raise StorageDamaged(
+            f"{folder.receipts} cannot be written: {error.strerror}. Nothing was sent.",
+            "Make room, or make the folder writable.",
+        ) from error
+    if fresh and receipts.end:
+        log.warning("%s is gone: rebuilding it from receipts.log.", folder.journal)
+    elif fresh and any((folder.path / kind).is_dir() for kind in ("images", "videos", "audio")):
+        raise StorageDamaged(
+            f"{folder.path} holds pictures but no journal, so nobody can tell what was paid for."
+            " Nothing was sent.",
+            "Put batch.db or receipts.log back, or choose another folder with --out.",
+        )
+    journal = Journal(folder.journal, clock)
+    stack.callback(journal.close)
+    return journal, receipts
+
+
+def keep_apart(journal: Journal, folder: Folder, *, rehearsing: bool) -> None:
+    """A rehearsal's placeholders must never pass for pictures, nor its ids be asked about."""
+    before = journal.remembered("sandbox")
+    if before is not None and before != rehearsing:
+        kind = "a rehearsal with --sandbox" if before else "a batch of real requests"
+        raise UsageError(
+            f"{folder.path} holds {kind}. Nothing was sent.",
+            "Choose another folder with --out" + (", or delete that one." if before else "."),
+        )
+    with journal.transaction():
+        journal.remember({"sandbox": rehearsing})
+
+
+def _refuse_other_list(journal: Journal, listing: Listing, manifest: str, flags: Flags) -> None:
+    """A list that shares no row with the one before it was hardly meant for the same folder."""
+    before = journal.remembered("manifest")
+    path = manifest if manifest.startswith("<") else str(Path(manifest).resolve())
+    if before not in (None, path) and not flags.new_list:
+        with listing.beside(journal.path) as db:
+            (held,) = db.execute(
+                "SELECT COUNT(*) FROM journal.requests WHERE listed = 1"
+            ).fetchone()
+            shared = db.execute(
+                "SELECT 1 FROM rows JOIN journal.requests AS o"
+                " ON o.key = rows.key OR (o.id = rows.id AND o.listed = 1) LIMIT 1"
+            ).fetchone()
+        if held and not shared:
+            raise UsageError(
+                f"{journal.path.parent} holds {held} rows of {before}, and {manifest} has none of"
+                " them. Nothing was sent.",
+                "Choose another folder with --out, or let the new list take the place of the old"
+                " one with --new-list; what was paid for stays.",
+            )
+    with journal.transaction():
+        journal.remember({"manifest": path})
+
+
+def take_over(
+    journal: Journal, receipts: Receipts, listing: Listing, manifest: str, flags: Flags
+) -> None:
+    """Recover, list the manifest's rows, and reopen what the person asked to."""
+    intake = Intake(journal)
+    read_to = journal.remembered("receipts_read") or 0
+    found = intake.recover(receipts.since(read_to), receipts.end)
+    if found["receipts"]:
+        log.warning("%d requests were found in receipts.log.", found["receipts"])
+    if found["unknown"]:
+        log.warning("%d rows are unknown: their run ended in mid-request.", found["unknown"])
+    _refuse_other_list(journal, listing, manifest, flags)
+    intake.list_rows(listing)
+    if flags.retry_failed:
+        intake.reopen(State.FAILED, "--retry-failed")
+    if flags.on_unknown == "resubmit":
+        intake.reopen(State.UNKNOWN, "--on-unknown resubmit")

@@ -1,0 +1,102 @@
+"""One night: clients, engine, signals and progress over open books, and the reports at its end."""
+
+import asyncio
+import logging
+import random
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from batchgen import logs, report
+from batchgen.collector import Collector
+from batchgen.ending import GO_ON, Ending, final
+from batchgen.engine import Engine
+from batchgen.errors import StorageDamaged
+from batchgen.folder import Folder
+from batchgen.journal import Journal
+from batchgen.media import Media
+from batchgen.progress import Progress
+from batchgen.receipts import Receipts
+from batchgen.service import Service
+from batchgen.situation import Situation
+from batchgen.submitter import Policy, Submitter
+from batchgen.watcher import Watcher
+
+log = logging.getLogger("batchgen")
+
+
+async def night(
+    journal: Journal,
+    receipts: Receipts,
+    folder: Folder,
+    where: Service,
+    policy: Policy,
+    quiet: bool,
+) -> Ending:
+    clock = journal.clock
+    situation = Situation(clock, random.Random())
+    async with where.api() as api, Media(folder.path, where.media_hosts, where.use_proxy) as media:
+        media.clear_parts()
+        submitter = Submitter(journal, receipts, folder, api, situation, policy)
+        watcher = Watcher(journal, api, situation, policy.rate)
+        collector = Collector(journal, folder, media, watcher, situation)
+        progress = Progress(
+            lambda: (journal.counts, journal.committed(), submitter.pace.rate),
+            clock.monotonic,
+            quiet=quiet,
+        )
+        engine = Engine(journal, submitter, watcher, collector, situation, progress.changed)
+        with _signals(engine):
+            try:
+                await engine.run()
+            finally:
+                progress.close()
+            ending = final(journal.counts, situation.ending)
+            log.info("ended with exit code %d: %s", ending.code, ending.reason)
+            try:
+                journal.end_run(ending.code, ending.reason, engine.memory())
+            except StorageDamaged as error:
+                ending = Ending.under_way(error) if ending.code in (0, 1) else ending
+            try:
+                report.write(folder)
+            except OSError as error:
+                log.error("The reports could not be written: %s.", error.strerror or error)
+                ending = _without_reports(ending, folder)
+    return ending
+
+
+def _without_reports(ending: Ending, folder: Folder) -> Ending:
+    """Nothing that was paid for is lost, but it is no success either."""
+    if ending.code not in (0, 1):
+        return ending
+    remedy = f"Make room on the disk, then: batchgen report {folder.path}"
+    return Ending(75, f"{ending.reason} Its reports could not be written.", remedy)
+
+
+@contextmanager
+def _signals(engine: Engine) -> Iterator[None]:
+    """Once: submit nothing more. Ctrl-C collects what is in flight first; SIGTERM and SIGHUP, whose
+    senders do not wait long, only wait for open POSTs. Twice: leave now.
+    """
+    loop = asyncio.get_running_loop()
+    seen: list[int] = []
+
+    def on(number: signal.Signals) -> None:
+        seen.append(number)
+        ending = Ending(128 + number, f"Interrupted by {number.name}.", GO_ON, calm=True)
+        if len(seen) > 1:
+            engine.leave(ending)
+        elif number is signal.SIGINT:
+            logs.say("Stopping: collecting what is in flight. Ctrl-C again leaves at once.")
+            engine.stop(ending)
+        else:
+            engine.hurry(ending)
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    for number in numbers:
+        loop.add_signal_handler(number, on, number)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
