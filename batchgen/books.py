@@ -23,10 +23,7 @@ def open_books(stack: ExitStack, folder: Folder, clock: Clock) -> tuple[Journal,
     try:
         receipts = stack.enter_context(Receipts(folder.receipts))
     except OSError as error:
-        raise StorageDamaged(
-            f"{folder.receipts} cannot be written: {error.strerror}. Nothing was sent.",
-            "Make room, or make the folder writable.",
-        ) from error
+        raise _cannot_write(folder.receipts, error) from error
     if fresh and receipts.end:
         log.warning("%s is gone: rebuilding it from receipts.log.", folder.journal)
     elif fresh and any((folder.path / kind).is_dir() for kind in ("images", "videos", "audio")):
@@ -38,6 +35,13 @@ def open_books(stack: ExitStack, folder: Folder, clock: Clock) -> tuple[Journal,
     journal = Journal(folder.journal, clock)
     stack.callback(journal.close)
     return journal, receipts
+
+
+def _cannot_write(path: Path, error: OSError) -> StorageDamaged:
+    return StorageDamaged(
+        f"{path} cannot be written: {error.strerror}. Nothing was sent.",
+        "Make room, or make the folder writable.",
+    )
 
 
 def keep_apart(journal: Journal, folder: Folder, *, rehearsing: bool) -> None:
@@ -84,6 +88,10 @@ def take_over(
     intake = Intake(journal)
     read_to = journal.remembered("receipts_read") or 0
     found = intake.recover(receipts.since(read_to), receipts.end)
+    try:
+        intake.complete(receipts)
+    except OSError as error:
+        raise _cannot_write(journal.path.with_name("receipts.log"), error) from error
     if found["receipts"]:
         log.warning("%d requests were found in receipts.log.", found["receipts"])
     if found["unknown"]:

@@ -187,7 +187,8 @@ def cancel(batch: str, base_url: str | None, media_hosts: tuple[str, ...]) -> No
 def report(batch: str) -> None:
     """Write results.csv, results.jsonl, summary.json and the gallery of BATCH again.
 
-    They are made from the journal alone; nothing is sent.
+    They are made from the journal alone; nothing is sent. Of a damaged journal they show what can
+    still be read.
 
     \b
     Examples:
@@ -198,8 +199,8 @@ def report(batch: str) -> None:
         2    there is no such batch
         74   its journal is damaged, or the disk is full
     """
-    from batchgen import report as reports
+    from batchgen import salvage
 
     folder = find_batch(batch)
-    reports.write(folder)
+    salvage.write_report(folder)
     click.echo(folder.path / "report" / "index.html")

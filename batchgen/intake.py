@@ -7,8 +7,11 @@ from collections.abc import Iterable
 from batchgen import identity
 from batchgen.journal import Journal
 from batchgen.listing import Listed
-from batchgen.receipts import Receipt
+from batchgen.receipts import LONGEST, Receipt, Receipts
 from batchgen.states import Event, State
+
+LAST = 500  # accepted requests of which some may lack a receipt; more than are ever under way
+TAIL = (LAST + 1) * LONGEST
 
 
 class Intake:
@@ -34,6 +37,22 @@ class Intake:
                 found["unknown"] += 1
             self._journal.remember({"receipts_read": read_to})
         return found
+
+    def complete(self, receipts: Receipts) -> None:
+        """Write the receipts that a run before this one was killed, or failed, before writing.
+
+        Its last requests are the only ones that can lack theirs.
+        """
+        written = {receipt.request_id for receipt in receipts.since(receipts.end - TAIL)}
+        found = self._journal.rows(
+            "SELECT key, attempt, request_id, at FROM events WHERE event IN (?, ?)"
+            f" ORDER BY seq DESC LIMIT {LAST}",
+            Event.ACCEPTED,
+            Event.ATTACHED,
+        )
+        for receipt in (Receipt(*values) for values in found):
+            if receipt.request_id not in written:
+                receipts.append(receipt)
 
     def reopen(self, state: State, detail: str) -> None:
         """Send every listed row that is in `state` once more, because a person said so."""

@@ -53,6 +53,12 @@ class Reader:
         except sqlite3.Error as error:
             raise damaged(self._path, str(error)) from error
 
+    def check(self) -> None:
+        """Read the whole file. Raises StorageDamaged."""
+        (found,) = next(iter(self.query("PRAGMA quick_check(1)"))).values()
+        if found != "ok":
+            raise damaged(self._path, found)
+
     def counts(self) -> Counter[State]:
         found = self.query(
             "SELECT state, COUNT(*) AS n FROM requests WHERE listed = 1"

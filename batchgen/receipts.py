@@ -16,6 +16,7 @@ from types import TracebackType
 from batchgen.folder import sync_file
 
 AHEAD = 64 * 1024
+LONGEST = 256  # bytes of a line
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,7 @@ class Receipts:
     def since(self, offset: int) -> Iterator[Receipt]:
         """Yield the receipts that stand after byte `offset`, skipping torn lines."""
         with open(self._handle, "rb", closefd=False) as file:
-            file.seek(min(offset, self.end))
+            file.seek(min(max(offset, 0), self.end))
             for line in file:
                 if found := parse(line.strip(b"\n\0")):
                     yield found

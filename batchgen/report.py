@@ -29,11 +29,16 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def write(folder: Folder) -> dict[str, Any]:
-    """Write every report of a batch from its journal alone; return the summary."""
-    reader = Reader(folder.journal)
+def write(folder: Folder, journal: Path | None = None, damaged: str = "") -> dict[str, Any]:
+    """Write every report of a batch from its journal alone; return the summary.
+
+    journal: read instead of the batch's own, which is `damaged` in these words.
+    """
+    reader = Reader(journal or folder.journal)
     try:
         numbers = summary(reader)
+        if damaged:
+            numbers["damaged"] = damaged
         with replaced(folder.path / "results.jsonl") as file:
             for row in reader.rows():
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")

@@ -191,6 +191,8 @@ def storage_errors(path: Path) -> Iterator[None]:
 def damaged(path: Path, why: str) -> StorageDamaged:
     return StorageDamaged(
         f"{path}: the journal cannot be used: {why}.",
-        "It was left as it is. Make room if the disk is full; if the file is damaged, restore it"
-        " from a backup, or move it aside: the next run rebuilds it from receipts.log beside it.",
+        "It was left as it is. Make room if the disk is full. If the file is damaged, see what can"
+        f" still be read: batchgen report {path.parent}\n"
+        "Then restore batch.db from a backup, or move it aside: the next run rebuilds it from"
+        " receipts.log, and sends again what has no receipt there, such as unknown rows.",
     )

@@ -1,11 +1,13 @@
 """Any history: whatever is answered and wherever we are killed, no row is paid for twice.
 
 Hypothesis writes the story over a real journal and real receipts. The ledger of a pretend API is
-the judge: it knows what left us, and what of that a person had asked for.
+the judge: it knows what left us, and what of that a person had asked for. Each history has up to
+ten chapters; `BATCHGEN_HISTORIES=5000 python -m pytest tests/test_history.py` tells many more.
 """
 
 import asyncio
 import json
+import os
 import shutil
 import tempfile
 from dataclasses import dataclass, replace
@@ -37,6 +39,7 @@ from batchgen.reply import Reply
 from batchgen.rows import Entry, Place, Problem, Row
 from batchgen.states import Event, State
 
+EXAMPLES = int(os.environ.get("BATCHGEN_HISTORIES", "100"))
 MODEL = "ideogram/ideogram-v2/generate"
 PRICE = 0.03
 GONE = httpx.ReadError("connection reset by peer")
@@ -218,6 +221,38 @@ class AnyHistory(RuleBasedStateMachine):
             self.asked_for(rows[0].key)
         self.live_through(run)
 
+    @rule(finds_it=st.booleans(), dies=RARELY, which=PICK, run=RUNS)
+    def a_person_settles_an_unknown_row(self, finds_it, dies, which, run):
+        """Having looked into the account: the request is there, or the row is given up."""
+        self.kill()
+        self.journal = Journal(self.folder / "batch.db", self.clock)
+        if rows := self.rows(State.UNKNOWN):
+            row = rows[which % len(rows)]
+            if finds_it:
+                self.attach(row, dies)
+            else:
+                self.journal.write_off(row)
+                self.in_doubt.discard(row.key)
+        self.live_through(run)
+
+    def attach(self, row, dies):
+        """What `batchgen resolve --attach` does once the API has confirmed the request."""
+        known = [
+            id for (id,) in self.query("SELECT request_id FROM requests WHERE request_id > ''")
+        ]
+        if known:
+            with pytest.raises(IdInUse):
+                self.journal.attach(row, known[0])
+        own = [id for id, key in self.ledger.owner.items() if key == row.key and id not in known]
+        if own:
+            self.journal.attach(row, own[-1])
+            self.is_known(row, own[-1])
+            if not dies:
+                receipt = Receipt(row.key, row.attempts, own[-1], self.journal.now())
+                with Receipts(self.folder / "receipts.log") as receipts:
+                    receipts.append(receipt)
+                self.ledger.receipted.add(row.key)
+
     @rule(deleted=st.booleans(), run=RUNS)
     def the_journal_is_deleted_or_set_back_to_an_older_backup(self, deleted, run):
         self.kill()
@@ -274,6 +309,8 @@ class AnyHistory(RuleBasedStateMachine):
         read_to = self.journal.remembered("receipts_read") or 0
         intake.recover(self.receipts.since(read_to), self.receipts.end)
         self.die_if(run.dies, 1)
+        intake.complete(self.receipts)
+        self.ledger.receipted |= set(self.ledger.reached)
         self.list_rows(intake)
         self.die_if(run.dies, 2)
         if run.retries:
@@ -336,8 +373,7 @@ class AnyHistory(RuleBasedStateMachine):
     def replied(self, row, answer):
         """The answer with the id that the API gave, having taken the request or not."""
         id = self.ledger.accepts(row.key) if answer.taken else "none"
-        taken = [r for (r,) in self.query("SELECT request_id FROM requests WHERE request_id > ''")]
-        other = (taken or [id])[0]
+        other = (self.known_ids() or [id])[0]
         body = answer.reply.body.replace(b"ID", id.encode()).replace(b"OTHER", other.encode())
         return replace(answer.reply, body=body)
 
@@ -493,6 +529,9 @@ class AnyHistory(RuleBasedStateMachine):
     def query(self, text, *values):
         return self.journal.rows(text, *values)
 
+    def known_ids(self):
+        return [id for (id,) in self.query("SELECT request_id FROM requests WHERE request_id > ''")]
+
     def is_listed(self, row):
         ((listed,),) = self.query("SELECT listed FROM requests WHERE key = ?", row.key)
         return bool(listed)
@@ -517,4 +556,4 @@ def result(request_id, says):
 
 
 TestAnyHistory = AnyHistory.TestCase
-TestAnyHistory.settings = settings(max_examples=100, stateful_step_count=10, deadline=None)
+TestAnyHistory.settings = settings(max_examples=EXAMPLES, stateful_step_count=10, deadline=None)

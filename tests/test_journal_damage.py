@@ -3,15 +3,19 @@
 It is refused, untouched, or rebuilt from the receipts; it is never taken for a fresh start.
 """
 
+import json
 import os
 import shutil
 import sqlite3
+from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from conftest import Command
 from crash import GO_ON, KILLED, Batch, check_the_books, fault
+from helpers import Outcome, query
 
 from batchgen.folder import network_file_system
 from batchgen.sandbox.control import Control
@@ -67,6 +71,53 @@ def test_a_damaged_journal_is_refused_and_left_as_it_is(
     refused(done)
 
 
+def report_of(batch: Batch, batchgen: Command) -> tuple[Outcome, dict[str, str]]:
+    """What `batchgen report` says, and each row's state in the results that it wrote."""
+    (batch.out / "results.jsonl").unlink()
+    told = batchgen("report", batch.out)
+    lines = (batch.out / "results.jsonl").read_text(encoding="utf-8").splitlines()
+    return told, {row["id"]: row["state"] for row in map(json.loads, lines)}
+
+
+def test_of_a_damaged_journal_what_can_be_read_is_reported(
+    here: Path, reach: list[str], sandbox: Control, batchgen: Command
+) -> None:
+    kit = Batch(here / "batch", reach, sandbox, rows=60)
+    assert kit.run() == 0
+    ids = {id for (id,) in query(kit.out, "SELECT id FROM requests")}
+    content = journal(kit).read_bytes()
+    # Where the input of a row in the middle stands, and the rest of its page.
+    start = content.index(b"Heron number 30") // 4096 * 4096
+    damaged = content[:start] + os.urandom(4096) + content[start + 4096 :]
+    journal(kit).write_bytes(damaged)
+
+    told, rows = report_of(kit, batchgen)
+
+    assert told.code == DAMAGED
+    assert journal(kit).read_bytes() == damaged
+    legible = {id for id, state in rows.items() if state == "saved"}
+    assert 30 < len(legible) < 60
+    assert legible < ids
+    # The others are known by their receipts.
+    assert Counter(rows.values()) == {"saved": len(legible), "submitted": 60 - len(legible)}
+    assert f"{len(legible)} rows could still be read" in told.stderr
+    assert f"{60 - len(legible)} more requests" in told.stderr
+    page = (kit.out / "report" / "index.html").read_text(encoding="utf-8")
+    assert "could still be read" in page
+
+
+def test_a_journal_of_which_nothing_can_be_read_is_reported_from_its_receipts(
+    done: Batch, batchgen: Command
+) -> None:
+    journal(done).write_bytes(without_a_header(journal(done).read_bytes()))
+
+    told, rows = report_of(done, batchgen)
+
+    assert told.code == DAMAGED
+    assert Counter(rows.values()) == {"submitted": 3}
+    assert "0 rows could still be read and 3 more requests" in told.stderr
+
+
 def test_the_way_out_of_a_damaged_journal_is_to_move_it_aside(done: Batch) -> None:
     journal(done).write_bytes(half(journal(done).read_bytes()))
     refused(done)
@@ -111,6 +162,17 @@ def test_an_older_backup_is_brought_up_to_date_by_the_receipts(kit: Batch) -> No
     check_the_books(kit, priced=False)
     assert kit.sandbox.posts == 3
     assert kit.states() == {"saved": 3}
+
+
+def test_a_receipt_that_a_killed_run_did_not_write_is_written_by_the_next(kit: Batch) -> None:
+    assert kit.run(options=["--limit", "1"]) == GO_ON
+    (kit.out / "receipts.log").write_bytes(b"")
+    assert kit.run(options=["--limit", "1"]) == GO_ON
+    journal(kit).unlink()
+
+    assert kit.finish() == 0
+    check_the_books(kit, priced=False)
+    assert kit.sandbox.posts == 3
 
 
 def test_a_lost_write_ahead_log_does_not_lose_what_has_a_receipt(

@@ -32,6 +32,7 @@ class Batch:
 
     def __init__(self, folder: Path, rows: int, *options: str) -> None:
         self.folder = folder
+        self.rows = rows
         self.out = folder / "out"
         manifest = folder / "list.txt"
         manifest.write_text("".join(f"Heron number {n}\n" for n in range(rows)), encoding="utf-8")
@@ -52,7 +53,7 @@ class Batch:
         """What cron does until the morning: start it until it has nothing left to do."""
         for _ in range(5):
             with self.start("200/s") as process:
-                code = process.wait(timeout=120)
+                code = process.wait(timeout=120 + self.rows / 5)
             if code != GO_ON:
                 return code
         return GO_ON
