@@ -15,7 +15,8 @@ from urllib.parse import quote, urlencode
 import httpx
 
 import batchgen
-from batchgen.reply import Reply
+from batchgen.errors import ServiceUnreachable
+from batchgen.reply import Reply, describe
 
 ANSWER_LIMIT = 1 << 20
 PAID_TIMEOUT = httpx.Timeout(connect=10, write=30, read=75, pool=None)
@@ -25,8 +26,28 @@ USER_AGENT = f"batchgen/{batchgen.__version__}"
 
 @cache
 def certificates() -> ssl.SSLContext:
-    """Whom all clients trust; read once, since each reading takes some 30 ms."""
-    return httpx.create_ssl_context()
+    """Whom all clients trust; read once, since each reading takes some 30 ms.
+
+    Raises ServiceUnreachable where the environment names certificates that cannot be read.
+    """
+    try:
+        return httpx.create_ssl_context()
+    except OSError as error:  # ssl.SSLError is one
+        raise ServiceUnreachable(
+            f"The certificates to trust cannot be read ({describe(error)}). Nothing was sent.",
+            "Check SSL_CERT_FILE and SSL_CERT_DIR, then run the same command again.",
+        ) from error
+
+
+def _client(**options: Any) -> httpx.AsyncClient:
+    """Raises ServiceUnreachable where the environment names a proxy that cannot be used."""
+    try:
+        return httpx.AsyncClient(verify=certificates(), follow_redirects=False, **options)
+    except (ImportError, ValueError, httpx.InvalidURL) as error:
+        raise ServiceUnreachable(
+            f"The environment's proxy cannot be used ({describe(error)}). Nothing was sent.",
+            "Check HTTPS_PROXY and ALL_PROXY: batchgen goes through http:// and https:// proxies.",
+        ) from error
 
 
 class OneShot:
@@ -61,20 +82,16 @@ class Api:
             "Accept-Encoding": "identity",
             "User-Agent": USER_AGENT,
         }
-        self._paid = httpx.AsyncClient(
+        self._paid = _client(
             headers=headers,
-            verify=certificates(),
             timeout=PAID_TIMEOUT,
-            follow_redirects=False,
             http2=False,
             trust_env=use_proxy,
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
         )
-        self._free = httpx.AsyncClient(
+        self._free = _client(
             headers=headers,
-            verify=certificates(),
             timeout=FREE_TIMEOUT,
-            follow_redirects=False,
             trust_env=use_proxy,
             limits=httpx.Limits(max_connections=32, max_keepalive_connections=32),
         )

@@ -13,7 +13,8 @@ import click
 import batchgen
 from batchgen.cli_batches import cancel, report, resolve, retry, verify
 from batchgen.cli_models import models
-from batchgen.errors import BatchgenError
+from batchgen.ending import GO_ON
+from batchgen.errors import BatchgenError, StoppedEarly, out_of_memory
 from batchgen.options import (
     CLOCK,
     DURATION,
@@ -138,26 +139,35 @@ def run(
 @cli.command(short_help="Check every row; nothing is sent.")
 @click.argument("manifest")
 @reading
-def validate(manifest: str, **given: Any) -> None:
-    """Check every row of MANIFEST against its model's schema; nothing is sent.
+@click.option("--check-urls", is_flag=True, help="Also ask the hosts of the rows' file inputs.")
+def validate(manifest: str, check_urls: bool, **given: Any) -> None:
+    """Check every row of MANIFEST against its model's schema; nothing is sent to RunComfy.
 
     All problems are shown at once, each with its file and line.
+
+    With --check-urls, each URL that RunComfy would fetch is asked for once, for its headers or its
+    first byte, without your token. It is a problem if RunComfy surely could not fetch it: a private
+    address, no such name, no valid certificate, 404, a login, a web page in place of a file. What
+    may be otherwise tonight (no answer in time, 429, 5xx), or a file larger than RunComfy
+    recommends, is a warning and changes no exit code.
 
     \b
     Examples:
         batchgen validate list.csv
+        batchgen validate clips.yaml --check-urls
         batchgen validate list.csv --model openai/gpt-image-2/text-to-image --schema gpt.json
     \b
     Exit codes:
         0    every row is valid
         2    there is no such file, or no schema for its model
-        65   there are problems
+        65   there are problems; nothing was sent
     """
     from batchgen import wiring, words
 
     with closing(words.Problems()) as problems:
-        rows = wiring.validate(flags_of(given), manifest, problems.show)
-    click.echo(f"{rows} rows in {manifest}, all valid.")
+        show = problems.show
+        rows, probed = wiring.validate(flags_of(given), manifest, show, check_urls=check_urls)
+    click.echo(f"{rows} rows in {manifest}, all valid.{f' {probed}' if probed else ''}")
 
 
 @cli.command(short_help="Tell what a run would do; nothing is sent.")
@@ -259,6 +269,12 @@ def main() -> None:
 
         words.error(error)
         code = error.exit_code
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        click.echo("There is not enough memory. Nothing that was sent is lost.", err=True)
+        click.echo(f"  {GO_ON}", err=True)
+        code = StoppedEarly.exit_code
     except OSError as error:
         click.echo(f"{error.filename or 'the disk'}: {error.strerror or error}.", err=True)
         code = 74

@@ -66,14 +66,17 @@ class Config:
     price: float | None
     prices: Mapping[str, float]
     stop_after: float | None
+    until: float | None = None  # the same as seconds since the epoch: a computer may sleep
 
 
 def merged(flags: Flags, settings: Settings, manifest: Path | None, now: datetime) -> Config:
     """now: local time without a zone, for --until, the next time that clocks here show that."""
     ends = [_first(flags.max_time, settings.max_time)]
     until = flags.until or settings.until
+    ends_at = None
     if until is not None:
         ends.append(seconds_until(until, now))
+        ends_at = now.timestamp() + seconds_until(until, now)
     schema = flags.schema
     if schema is None and settings.schema is not None:
         folder = manifest.parent if manifest is not None else Path()
@@ -92,6 +95,7 @@ def merged(flags: Flags, settings: Settings, manifest: Path | None, now: datetim
         price=settings.price,
         prices=settings.prices,
         stop_after=min((end for end in ends if end is not None), default=None),
+        until=ends_at,
     )
 
 

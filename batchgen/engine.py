@@ -5,6 +5,7 @@ dropped: whoever cancels a task, its row stands in the journal where it was.
 """
 
 import asyncio
+import errno
 import logging
 import math
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from typing import Any
 from batchgen import expiry
 from batchgen.collector import Collector
 from batchgen.ending import GO_ON, Ending
-from batchgen.errors import BatchgenError
+from batchgen.errors import BatchgenError, out_of_memory
 from batchgen.journal import Journal, Request
 from batchgen.situation import Situation
 from batchgen.states import State
@@ -21,6 +22,8 @@ from batchgen.submitter import Submitter
 from batchgen.watcher import Watcher
 
 log = logging.getLogger("batchgen")
+
+FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class Engine:
@@ -106,8 +109,12 @@ class Engine:
             self._situation.stop(Ending.under_way(error))
         except OSError as error:
             reason = f"{row.source}: row {row.id!r}: {error.strerror or error}."
-            self._situation.stop(Ending(75, reason, f"Make room on the disk. {GO_ON}"))
-        except Exception:
+            remedy = "Make room on the disk. " if error.errno in FULL else ""
+            self._situation.stop(Ending(75, reason, f"{remedy}{GO_ON}"))
+        except Exception as error:
+            if out_of_memory(error):
+                self._situation.stop(Ending(75, "There is not enough memory.", GO_ON))
+                return
             log.exception("%s: row %r: a mistake in batchgen", row.source, row.id)
             reason = "A mistake in batchgen stopped the run; batchgen.log has the details."
             self._situation.stop(Ending(75, reason, GO_ON))

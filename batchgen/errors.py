@@ -82,3 +82,8 @@ class BatchBusy(StoppedEarly):
 class TokenRefused(BatchgenError):
     exit_code = 77
     ANOTHER = "Set RUNCOMFY_TOKEN to a token that works and run the same command again."
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether the system had no memory left, also for a thread, which Python words differently."""
+    return isinstance(error, MemoryError) or "can't start new thread" in str(error)

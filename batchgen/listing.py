@@ -7,7 +7,7 @@ million rows need no memory.
 import contextlib
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,21 @@ class Listed:
     input: str
     meta: str
     problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hosted:
+    """A URL among the inputs: where it is met first, and in how many rows.
+
+    kind: of file, as `Validator.hosted` has it. field: `image` or `images[0]`, counted from 0.
+    """
+
+    url: str
+    kind: str
+    source: str
+    id: str | None
+    field: str
+    rows: int
 
 
 class Listing:
@@ -108,6 +123,32 @@ class Listing:
         )
         for row in rows:
             yield Listed(*row)
+
+    def models(self) -> list[str]:
+        """The models of the valid rows."""
+        found = self._db.execute("SELECT DISTINCT model FROM rows WHERE problem = ''")
+        return [model for (model,) in found]
+
+    def hosted(self, fields: Mapping[str, Mapping[str, str]]) -> Iterator[Hosted]:
+        """Yield each URL among the inputs of valid rows once, in the order of the rows.
+
+        fields: by model, the kind of file behind each input that is a URL or a list of them.
+        """
+        wanted = [(model, *one) for model, kinds in fields.items() for one in kinds.items()]
+        # Columns beside a MIN() are those of the row that has it.
+        found = self._db.execute(
+            """WITH hosted AS MATERIALIZED (SELECT json_extract(value, '$[0]') AS model,
+                json_extract(value, '$[1]') AS name, json_extract(value, '$[2]') AS kind
+                FROM json_each(?))
+            SELECT text.value, kind, source, rows.id, text.fullkey,
+                COUNT(DISTINCT position), MIN(position) AS first
+            FROM rows JOIN hosted USING (model)
+                JOIN json_tree(input, '$."' || name || '"') AS text ON text.type = 'text'
+            WHERE problem = '' GROUP BY text.value ORDER BY first""",
+            (json.dumps(wanted),),
+        )
+        for url, kind, source, id, key, count, _ in found:
+            yield Hosted(url, kind, source, id, key.removeprefix("$.").replace('"', ""), count)
 
     @contextmanager
     def beside(self, journal: Path) -> Iterator[sqlite3.Connection]:

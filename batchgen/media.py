@@ -127,6 +127,9 @@ class Media:
             return await self._receive(response, stem)
 
     async def _receive(self, response: httpx.Response, stem: str) -> Fetched:
+        expected = response.headers.get("content-length", "")
+        if expected.isdecimal() and int(expected) > FILE_LIMIT:
+            raise MediaBroken(f"the download is larger than {FILE_LIMIT >> 30} GiB")
         chunks = _in_time(response.aiter_raw())
         head = b""
         async for chunk in chunks:
@@ -148,8 +151,7 @@ class Media:
         try:
             with part.open("wb") as file:
                 size = await _write(file, head, chunks)
-            expected = response.headers.get("content-length")
-            if expected is not None and expected.isdecimal() and int(expected) != size:
+            if expected.isdecimal() and int(expected) != size:
                 raise MediaBroken(f"the download has {size} bytes of {expected}")
             return await asyncio.to_thread(inspect, part, found)
         except BaseException:
@@ -225,6 +227,8 @@ def decode(path: Path, found: Format) -> tuple[int, int]:
             picture.load()
     except MediaBroken:
         raise
+    except MemoryError as error:
+        raise MediaBroken("there is not enough memory to decode the picture") from error
     except Exception as error:  # Pillow's decoders raise whatever they like about broken files
         raise MediaBroken(f"the picture is damaged ({describe(error)})") from error
     return width, height

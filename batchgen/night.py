@@ -59,8 +59,9 @@ async def night(
                 ending = Ending.under_way(error) if ending.code in (0, 1) else ending
             try:
                 report.write(folder)
-            except OSError as error:
-                log.error("The reports could not be written: %s.", error.strerror or error)
+            except (OSError, StorageDamaged) as error:
+                why = error.what if isinstance(error, StorageDamaged) else error.strerror or error
+                log.error("The reports could not be written: %s", why)
                 ending = _without_reports(ending, folder)
     return ending
 

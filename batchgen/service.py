@@ -13,12 +13,12 @@ from batchgen import config
 from batchgen.answers import Stop, after_submit
 from batchgen.api import Api
 from batchgen.config import Flags
-from batchgen.errors import TokenRefused, UsageError
+from batchgen.errors import ServiceUnreachable, TokenRefused, UsageError
 from batchgen.findings import balance_of
 from batchgen.folder import Folder
 from batchgen.hosts import MediaHost, media_host
 from batchgen.journal import Journal
-from batchgen.reply import Reply
+from batchgen.reply import Reply, describe
 
 log = logging.getLogger("batchgen")
 
@@ -47,7 +47,8 @@ def service(flags: Flags) -> Service:
     if config.token_file_is_open(os.environ):
         path = config.token_file(os.environ)
         log.warning("%s can be read by others on this computer: chmod 600 %s", path, path)
-    return Service(base, token, hosts)
+    # What is not https stays on this computer: a proxy would read the token.
+    return Service(base, token, hosts, use_proxy=base.startswith("https:"))
 
 
 @contextmanager
@@ -75,7 +76,10 @@ def reached(journal: Journal, folder: Folder, flags: Flags) -> Iterator[Service]
 
 
 def catalogue(service: Service) -> Callable[[str], dict[str, Any] | None]:
-    """Return what asks the API about a model, once, and gives None where it has no answer."""
+    """Return what asks the API about a model, once, and gives None where it knows no such model.
+
+    It raises ServiceUnreachable where no answer came, and TokenRefused.
+    """
 
     async def ask(model: str) -> Reply:
         async with service.api() as api:
@@ -83,6 +87,12 @@ def catalogue(service: Service) -> Callable[[str], dict[str, Any] | None]:
 
     def fetch(model: str) -> dict[str, Any] | None:
         reply = asyncio.run(ask(model))
+        if reply.status is None:
+            raise ServiceUnreachable(
+                f"RunComfy cannot be reached and asked about {model} ({describe(reply.error)})."
+                " Nothing was sent.",
+                "Run the same command again to go on.",
+            )
         refuse_token(reply)
         found = reply.json()
         return found if reply.status == 200 and isinstance(found, dict) else None

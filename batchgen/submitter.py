@@ -53,6 +53,7 @@ class Policy:
     limits: Limits = field(default_factory=Limits)
     prices: Mapping[str, float | None] = field(default_factory=dict)
     stop_after: float | None = None
+    until: float | None = None
 
 
 class Submitter:
@@ -120,8 +121,7 @@ class Submitter:
     def _wait_before(self, row: Request) -> float:
         """Seconds until `row` may go; infinite = until something changes."""
         now = self._situation.time()
-        stop_after = self._policy.stop_after
-        left = math.inf if stop_after is None else max(stop_after - now, 0.0)
+        left = self._time_left()
         full = len(self.in_flight) >= self._policy.concurrency
         # In an outage one POST finds out for all whether it is over.
         probing = bool(self._situation.offline_tries and self.open)
@@ -129,14 +129,21 @@ class Submitter:
             return left
         return min(left, max(self.pace.wait(now), self._situation.offline_until - now, 0.0))
 
+    def _time_left(self) -> float:
+        """Seconds; by both clocks, since one may stand still while the computer sleeps."""
+        stop_after, until = self._policy.stop_after, self._policy.until
+        by_stop_after = math.inf if stop_after is None else stop_after - self._situation.time()
+        by_until = math.inf if until is None else until - self._situation.clock.now()
+        return max(min(by_stop_after, by_until), 0.0)
+
     def _limit_in_doubt(self) -> bool:
         """An open POST may yet come back unaccepted, and then it does not count."""
         limit = self._policy.limit
         return limit is not None and self._sent >= limit and bool(self.open)
 
     def _limit_reached(self) -> bool:
-        stop_after, limit = self._policy.stop_after, self._policy.limit
-        if stop_after is not None and self._situation.time() >= stop_after:
+        limit = self._policy.limit
+        if self._time_left() <= 0:
             reason = "The time limit is reached: nothing more is submitted."
             self._situation.stop(Ending(75, reason, GO_ON, calm=True))
         elif limit is not None and self._sent >= limit:

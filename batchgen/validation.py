@@ -48,10 +48,14 @@ class Validator:
 
     properties: the schema of each input by name; also the names that a manifest may use.
     required: names that every row needs.
+    hosted: the kind of file behind each input that is a URL, or a list of them: `image`, `video`,
+        `audio`, or "" where the schema does not say.
     """
 
     def __init__(self, schema: InputSchema) -> None:
         self.properties: Mapping[str, dict[str, Any]] = schema.properties
+        kinds = ((name, _hosted(one)) for name, one in schema.properties.items())
+        self.hosted = {name: kind for name, kind in kinds if kind is not None}
         self.required = schema.required
         self._judge = _judge(schema.document)
         self._converters = {
@@ -124,7 +128,7 @@ class Validator:
 
     def _flaws(self, name: str, value: Any) -> Iterator[tuple[str, str, str]]:
         """Yield (field, what, remedy) for what no schema says: text and URLs that cannot work."""
-        hosted = _is_hosted(self.properties[name])
+        hosted = name in self.hosted
         for field, part in _parts(name, value):
             if isinstance(part, str) and not is_text(part):
                 yield field, *_unsendable(part)
@@ -159,7 +163,7 @@ def _judge(schema: dict[str, Any]) -> Any:
 def _quick_check(schema: dict[str, Any]) -> Check | None:
     """Return a test that passes only values that the judge would pass too; None without one."""
     kind = schema.get("type")
-    if schema.keys() - _PLAIN or _is_hosted(schema):
+    if schema.keys() - _PLAIN or _hosted(schema) is not None:
         return None
     enum = schema.get("enum")
     if enum is not None:
@@ -178,9 +182,13 @@ def _quick_check(schema: dict[str, Any]) -> Check | None:
     return None
 
 
-def _is_hosted(schema: Mapping[str, Any]) -> bool:
-    form = schema.get("format")
-    return isinstance(form, str) and form.lower().endswith(("uri", "uris"))
+def _hosted(schema: Mapping[str, Any]) -> str | None:
+    """Return what `image_uri` or `image_uris` names, also of a list's items; None for no URL."""
+    for one in (schema, schema.get("items")):
+        form = one.get("format") if isinstance(one, Mapping) else None
+        if isinstance(form, str) and form.lower().endswith(("uri", "uris")):
+            return form.lower().rpartition("_")[0]
+    return None
 
 
 def _problem(entry: Entry, field: str, what: str, remedy: str) -> Problem:

@@ -16,6 +16,7 @@ log = logging.getLogger("batchgen")
 
 POLLS_AT_LEAST = 20.0
 POLLS_A_POST = 4.0
+FRESH = 90.0  # seconds; an older request waited for a run, which says nothing of its own time
 
 
 class Watcher:
@@ -54,7 +55,7 @@ class Watcher:
             finding, raw = await self.ask(row)
             if finding.doing not in (Doing.RUNNING, Doing.ASK_AGAIN, Doing.TOKEN_REFUSED):
                 took = age_at_start + self._situation.time() - start
-                self._settle(row, finding, raw, took)
+                self._settle(row, finding, raw, took if age_at_start < FRESH else None)
                 return self._journal.request(row.key)
             unanswered = unanswered + 1 if finding.doing is Doing.ASK_AGAIN else 0
             asked_to_wait = finding.wait
@@ -83,9 +84,10 @@ class Watcher:
             self._situation.stop(ending, asking=False)
         return finding, reply.body.decode(errors="replace")
 
-    def _settle(self, row: Request, finding: Finding, raw: str, took: float) -> None:
+    def _settle(self, row: Request, finding: Finding, raw: str, took: float | None) -> None:
         if finding.doing is Doing.DONE:
-            self.typical[row.model] = polling.learned(self.typical.get(row.model), took)
+            if took is not None:
+                self.typical[row.model] = polling.learned(self.typical.get(row.model), took)
             self._journal.done(row, finding.api_status, finding.urls, finding.cost, raw)
             return
         event = Event.CANCELLED if finding.doing is Doing.CANCELLED else Event.FAILED

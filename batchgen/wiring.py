@@ -3,19 +3,19 @@
 import asyncio
 import logging
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from batchgen import __version__, config, logs, models
+from batchgen import __version__, config, logs, models, probe
 from batchgen.books import keep_apart, open_books, take_over
 from batchgen.clock import Clock
 from batchgen.config import Config, Flags
 from batchgen.ending import Ending
-from batchgen.errors import ManifestInvalid, UsageError
+from batchgen.errors import ManifestInvalid, ServiceUnreachable, UsageError
 from batchgen.folder import Folder
 from batchgen.intent import Report, check
 from batchgen.listing import Listing
@@ -23,6 +23,7 @@ from batchgen.manifest import Manifest, open_manifest
 from batchgen.models import Models
 from batchgen.night import night
 from batchgen.plan import Plan, Step, steps
+from batchgen.probe import Probed
 from batchgen.reading import Reader
 from batchgen.service import catalogue, rehearsal, service, warn_of_balance
 from batchgen.states import State
@@ -41,8 +42,10 @@ def open_for(flags: Flags, path: str) -> tuple[Manifest, Config]:
     return manifest, config.merged(flags, manifest.settings, file, datetime.now())
 
 
-def validate(flags: Flags, path: str, show: Report) -> int:
-    """Check a manifest without an account; return how many rows are good.
+def validate(
+    flags: Flags, path: str, show: Report, *, check_urls: bool = False
+) -> tuple[int, Probed | None]:
+    """Check a manifest without an account; return how many rows are good, and what of their URLs.
 
     show: called with each problem. Raises ManifestInvalid after the last, or UsageError.
     """
@@ -51,9 +54,11 @@ def validate(flags: Flags, path: str, show: Report) -> int:
     known = Models(settings.model, settings.schema, kept, None)
     listing = Listing()
     try:
-        if problems := check(manifest, known, listing, show):
-            raise ManifestInvalid(manifest.file, problems)
-        return len(listing)
+        problems = check(manifest, known, listing, show)
+        probed = probe.check_urls(listing, known, show) if check_urls else None
+        if problems := problems + (probed.problems if probed else 0):
+            raise ManifestInvalid(manifest.file, problems, str(probed or ""))
+        return len(listing), probed
     finally:
         listing.close()
 
@@ -117,7 +122,8 @@ def run(
         keep_apart(journal, folder, rehearsing=flags.sandbox)
         take_over(journal, receipts, listing, manifest.file, flags)
         sending = journal.pending_models()
-        prices = _prices(sending, settings, catalogue(where))
+        seen = journal.remembered("prices") or {}
+        prices = _prices(sending, settings, catalogue(where), seen)
         _refuse_unpriced(settings, prices)
         warn_of_balance(where, sum(n * (prices[model] or 0.0) for model, n in sending.items()))
         journal.start_run(manifest.file, {"prices": prices})
@@ -158,14 +164,28 @@ def _claim(
 
 
 def _prices(
-    sending: Iterable[str], settings: Config, fetch: Callable[[str], dict[str, Any] | None]
+    sending: Iterable[str],
+    settings: Config,
+    fetch: Callable[[str], dict[str, Any] | None],
+    seen: Mapping[str, float | None],
 ) -> dict[str, float | None]:
-    """What a request of each model to be submitted costs; said out loud where nobody knows."""
+    """What a request of each model to be submitted costs; said out loud where nobody knows.
+
+    seen: what they cost when this batch last ran, for the time that the API is away.
+    """
     prices: dict[str, float | None] = {}
     for model in sending:
-        price = _price(settings, model, lambda model: models.price(fetch(model) or {}))
+        why = "RunComfy gives no price for a request"
+        try:
+            price = _price(settings, model, lambda model: models.price(fetch(model) or {}))
+        except ServiceUnreachable:
+            # An outage, which the run itself waits out; but not without the price of its limit.
+            why = "RunComfy cannot be asked what a request costs"
+            price = seen.get(model)
+            if price is None and settings.limits.any():
+                raise
         if price is None:
-            log.warning("%s: RunComfy gives no price for a request; it is not counted.", model)
+            log.warning("%s: %s; it is not counted.", model, why)
         prices[model] = price
     return prices
 
@@ -195,4 +215,5 @@ def _policy(settings: Config, prices: dict[str, float | None]) -> Policy:
         limits=settings.limits,
         prices=prices,
         stop_after=settings.stop_after,
+        until=settings.until,
     )

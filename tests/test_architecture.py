@@ -16,7 +16,7 @@ DECIDERS = (
     *("reply", "answers", "findings", "states", "limiter", "polling", "breaker", "hosts"),
     *("retry_after", "signatures", "money", "expiry"),
     *("ending", "identity", "rows", "units", "errors", "validation", "cells", "inputschema"),
-    *("wording",),
+    *("wording", "hosted"),
 )
 # What a decider may take from the standard library and others. httpx and ssl name exceptions.
 HARMLESS = {

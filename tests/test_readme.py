@@ -1,5 +1,6 @@
 """The README is the truth: what it shows has been run, and is run again here."""
 
+import json
 import re
 import subprocess
 import sys
@@ -60,6 +61,19 @@ def test_the_mended_list_is_rehearsed_as_shown(shop: Path) -> None:
     said = batchgen(shop, "run", "list.csv", "--sandbox", "--out", "rehearsal", "--rate", "100/s")
 
     assert said.strip() == shown_after("batchgen run list.csv --sandbox --out rehearsal")
+
+
+def test_the_url_that_runcomfy_cannot_reach_is_told_as_shown(tmp_path: Path) -> None:
+    (tmp_path / "clips.csv").write_text(shown_after("cat clips.csv") + "\n", encoding="utf-8")
+    image = {"type": "string", "format": "image_uri"}
+    properties = {"prompt": {"type": "string"}, "image_url": image}
+    schema = json.dumps({"type": "object", "properties": properties})
+    (tmp_path / "wan.json").write_text(schema, encoding="utf-8")
+    words = (
+        "validate clips.csv --model wan-ai/wan-2.7/image-to-video --schema wan.json --check-urls"
+    )
+
+    assert batchgen(tmp_path, *words.split()).strip() == shown_after(f"batchgen {words}")
 
 
 def test_its_yaml_is_a_valid_manifest(tmp_path: Path) -> None:

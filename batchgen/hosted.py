@@ -1,0 +1,160 @@
+"""Whether RunComfy could fetch a hosted file input, by what is known of its URL. Pure.
+
+Source: RunComfy's page, “File inputs”: a publicly reachable HTTPS URL, fetched by the service
+without login or cookies from a host that does not block programs; images up to 50 MB and videos up
+to 100 MB are recommended.
+"""
+
+import ipaddress
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+REDIRECTS = (301, 302, 303, 307, 308)
+DELIVERED = (200, 206)
+# What the same request may well get another answer to tonight.
+PASSING = (408, 425, 429)
+MEGABYTES = {"image": 50, "video": 100}
+# The first that fits names an address; whatever is not global is refused in any case.
+_KINDS = {
+    "is_unspecified": "the unspecified address",
+    "is_loopback": "a loopback address",
+    "is_link_local": "a link-local address",
+    "is_multicast": "a multicast address",
+    "is_private": "a private address",
+    "is_site_local": "a private address",
+    "is_reserved": "a reserved address",
+}
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+PUBLIC = "Put the file where anybody can fetch it over https, without a login."
+LOGIN = (
+    "RunComfy fetches it without login or cookies, and as a program. A signed address may have"
+    " expired."
+)
+FILE = "Give the address of the file itself (“copy image address”), not of a page that shows it."
+DIRECT = "Give the address that it leads to in the end."
+LATER = "It may be better tonight: look at it in a browser, or check again later."
+SMALLER = "Make it smaller, or try it with one row first."
+
+
+@dataclass(frozen=True, slots=True)
+class Flaw:
+    """What is wrong with a URL: said after the name of its host, such as `answers 404`.
+
+    sure: False where it may be otherwise tonight or for RunComfy, so that it is only a warning.
+    """
+
+    what: str
+    remedy: str
+    sure: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a host said to HEAD or to GET.
+
+    headers: lower-cased names. empty: whether a GET brought no byte; False for HEAD.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    empty: bool = False
+
+    @property
+    def leads_to(self) -> str | None:
+        return self.headers.get("location") if self.status in REDIRECTS else None
+
+
+def url_flaw(url: str) -> Flaw | None:
+    """Judge a URL, or what a redirect leads to, before anybody is asked."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return Flaw("cannot be asked: the address is no URL", PUBLIC)
+    if parts.scheme != "https" or not parts.hostname:
+        return Flaw("is named without https://, and RunComfy fetches https:// only", PUBLIC)
+    if "@" in parts.netloc:
+        return Flaw("is asked with a user name, and RunComfy has no login", PUBLIC)
+    return None
+
+
+def address_flaw(host: str, addresses: Iterable[str]) -> Flaw | None:
+    """Judge a host by all that its name resolves to: one address inside is one too many."""
+    for address in addresses:
+        if kind := not_public(address):
+            be = f"is {kind}" if address == host else f"is at {address}, {kind}"
+            return Flaw(f"{be}, which RunComfy cannot reach", PUBLIC)
+    return None
+
+
+def not_public(address: str) -> str | None:
+    """Say what an IP address is that only this computer or network can reach; None for others."""
+    found = ipaddress.ip_address(address)
+    if isinstance(found, ipaddress.IPv6Address):
+        if found.ipv4_mapped:
+            return "an IPv4 address in disguise"
+        inside = found.sixtofour
+        if found in _NAT64:  # how a network without IPv4 reaches hosts that have nothing else
+            inside = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
+        if inside:
+            return not_public(str(inside))
+    for attribute, kind in _KINDS.items():
+        if getattr(found, attribute, False):
+            return kind
+    return None if found.is_global else "a reserved address"
+
+
+def is_doubtful(head: Answer) -> bool:
+    """Whether an answer to HEAD has to be confirmed by GET, which is what RunComfy will send.
+
+    Many hosts refuse HEAD, sign their links for GET alone, or describe something else.
+    """
+    if head.status in REDIRECTS or head.status == HTTPStatus.TOO_MANY_REQUESTS:
+        return False
+    return (
+        head.status not in DELIVERED
+        or _is_page(head)
+        or head.headers.get("content-length") in (None, "0")
+    )
+
+
+def answer_flaw(answer: Answer, kind: str) -> Flaw | None:
+    """Judge an answer that is no redirect. kind: `image`, `video`, `audio`, or "" for any."""
+    status = answer.status
+    if status in PASSING or status >= 500:
+        return Flaw(f"answers {_named(status)}", LATER, sure=False)
+    if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or answer.empty:
+        return Flaw("sends an empty file", PUBLIC)
+    if status not in DELIVERED:
+        return Flaw(f"answers {_named(status)}", LOGIN)
+    if _is_page(answer):
+        return Flaw("sends a web page, not a file", FILE)
+    size, most = size_of(answer), MEGABYTES.get(kind)
+    if size is not None and most is not None and size > most * 1_000_000:
+        what = f"sends {size / 1_000_000:.0f} MB, and RunComfy recommends {most} MB at most"
+        return Flaw(what, SMALLER, sure=False)
+    return None
+
+
+def size_of(answer: Answer) -> int | None:
+    """The bytes of the whole file; None where the host does not say."""
+    if answer.status == HTTPStatus.PARTIAL_CONTENT:
+        text = answer.headers.get("content-range", "").rpartition("/")[2]
+    else:
+        text = answer.headers.get("content-length", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
+
+
+def _is_page(answer: Answer) -> bool:
+    kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind in ("text/html", "application/xhtml+xml")
+
+
+def _named(status: int) -> str:
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return str(status)

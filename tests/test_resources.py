@@ -1,0 +1,407 @@
+"""Short of descriptors, of memory, or buried in data: nothing is paid twice, and the next run ends.
+
+The limits are the system's own, set on the real program in a process of its own.
+"""
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from subprocess import Popen
+
+import httpx
+import pytest
+from conftest import Command, Write
+from helpers import error_of, many, media, query, states, table, tally
+from PIL import Image
+
+from batchgen import collector
+from batchgen import media as downloads
+from batchgen.sandbox.control import Control
+
+resource = pytest.importorskip("resource", reason="limits of a process are Unix's")
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="prlimit and /proc, to limit and weigh a child, are Linux's"
+)
+
+MIB = 1 << 20
+GO_ON = 75
+BIG_ROWS = int(os.environ.get("BATCHGEN_BIG_ROWS", "4000"))
+Start = Callable[..., "Popen[str]"]
+
+
+def until(child: "Popen[str]", words: str) -> None:
+    """Read what the child says until it says `words`."""
+    assert child.stderr is not None
+    said = ""
+    for line in child.stderr:
+        said += line
+        if words in line:
+            return
+    raise AssertionError(said)
+
+
+def ended(child: "Popen[str]") -> tuple[int, str]:
+    """Its exit code, and what it said since."""
+    _, said = child.communicate(timeout=120)
+    assert "Traceback" not in said
+    return child.returncode, said
+
+
+def check_the_books(folder: Path, sandbox: Control) -> None:
+    """The ledger and the journal agree, and no input was paid for twice."""
+    billed = sandbox.billed_per_input()
+    assert {*billed.values()} <= {1}
+    known = query(folder, "SELECT request_id FROM requests WHERE request_id NOT NULL")
+    assert {id for (id,) in known} == {entry["request_id"] for entry in sandbox.ledger()}
+
+
+# Descriptors
+
+
+def leave_descriptors(child: "Popen[str]", free: int) -> None:
+    """Let the child open so many more files and connections than those that it keeps open."""
+    held = [str(entry.readlink()) for entry in Path(f"/proc/{child.pid}/fd").iterdir()]
+    # Connections come and go; asyncio keeps a pair of sockets to wake itself.
+    kept = sum(not name.startswith("socket:") for name in held) + 2
+    _, hard = resource.prlimit(child.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(child.pid, resource.RLIMIT_NOFILE, (kept + free, hard))
+
+
+def give_descriptors_back(child: "Popen[str]") -> None:
+    _, hard = resource.prlimit(child.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(child.pid, resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def test_a_run_that_gets_short_of_descriptors_pays_once_and_the_next_one_ends_well(
+    start: Start, run: Command, folder: Path, sandbox: Control, write: Write
+) -> None:
+    sandbox.set(seconds=0.2)
+    write("list.csv", table(many(30)))
+    child = start("list.csv", "--concurrency", 15, "-v")
+    until(child, "accepted as")
+    leave_descriptors(child, 9)
+    code, _ = ended(child)
+
+    assert code == (0 if tally(folder) == {"saved": 30} else GO_ON)
+    assert tally(folder).keys() <= {"pending", "submitted", "completed", "saved"}
+    check_the_books(folder, sandbox)
+
+    assert run("list.csv").code == 0
+    assert tally(folder) == {"saved": 30}
+    assert sandbox.posts == sandbox.accepted == 30
+
+
+def test_without_a_descriptor_for_its_file_a_picture_is_left_to_the_next_run(
+    start: Start, run: Command, folder: Path, sandbox: Control, write: Write
+) -> None:
+    sandbox.set(seconds=0.2)
+    write("list.csv", table(many(3)))
+    child = start("list.csv", "--concurrency", 1, "-v")
+    until(child, "accepted as")
+    leave_descriptors(child, 2)  # one to ask, one to download
+    code, said = ended(child)
+
+    assert code == GO_ON
+    assert "Too many open files" in said
+    assert tally(folder) == {"completed": 1, "pending": 2}
+    assert media(folder) == []
+    check_the_books(folder, sandbox)
+    assert run("list.csv").code == 0
+    assert sandbox.posts == 3
+
+
+def test_without_any_descriptor_rows_stay_pending_and_go_on_when_there_are_some_again(
+    start: Start, folder: Path, sandbox: Control, write: Write
+) -> None:
+    sandbox.set(seconds=0.2)
+    write("list.csv", table(many(6)))
+    child = start("list.csv", "--concurrency", 3, "-v")
+    until(child, "accepted as")
+    leave_descriptors(child, 0)
+    until(child, "cannot be reached")
+    give_descriptors_back(child)
+    code, _ = ended(child)
+
+    assert code == 0
+    assert tally(folder) == {"saved": 6}
+    assert query(folder, "SELECT DISTINCT attempts FROM requests") == [(1,)]
+    check_the_books(folder, sandbox)
+    assert sandbox.posts == 6
+
+
+def test_a_program_with_too_few_descriptors_to_begin_with_sends_nothing(
+    here: Path, folder: Path, reach: list[str], sandbox: Control, write: Write
+) -> None:
+    words = ["run", write("list.csv", table(many(1))), "--out", str(folder), *reach]
+    command = ["/bin/sh", "-c", 'ulimit -n 8; exec "$0" "$@"', sys.executable, "-m", "batchgen"]
+    done = subprocess.run([*command, *words], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 74
+    assert "Traceback" not in done.stderr
+    assert sandbox.posts == 0
+
+
+# Memory
+
+
+def size_of(child: "Popen[str]") -> int:
+    """The bytes of address space that a process has taken."""
+    found = re.search(r"VmSize:\s+(\d+) kB", Path(f"/proc/{child.pid}/status").read_text())
+    assert found
+    return int(found[1]) << 10
+
+
+def leave_memory(child: "Popen[str]", free: int) -> None:
+    """Let the child take so many more bytes."""
+    _, hard = resource.prlimit(child.pid, resource.RLIMIT_AS)
+    resource.prlimit(child.pid, resource.RLIMIT_AS, (size_of(child) + free, hard))
+
+
+class Host(BaseHTTPRequestHandler):
+    """A media host of the test's own."""
+
+    content = b""
+    length: int | None = None
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(self.length or len(self.content)))
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            self.wfile.write(self.content)
+            if self.length is not None:
+                self.rfile.read(1)  # keep it waiting until it hangs up
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def host() -> Iterator[Callable[..., str]]:
+    """Serve these bytes; return their URL. length: what the host claims, if it is not true."""
+    servers: list[ThreadingHTTPServer] = []
+
+    def serve(content: bytes, length: int | None = None) -> str:
+        handler = type("", (Host,), {"content": content, "length": length})
+        servers.append(ThreadingHTTPServer(("127.0.0.1", 0), handler))
+        servers[-1].daemon_threads = True
+        threading.Thread(target=servers[-1].serve_forever, args=(0.01,), daemon=True).start()
+        return f"http://127.0.0.1:{servers[-1].server_address[1]}/file.png"
+
+    yield serve
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def host_of(url: str) -> list[str]:
+    return ["--media-host", url.split("/")[2]]
+
+
+@pytest.fixture
+def large_picture(tmp_path: Path) -> bytes:
+    """A small file that is 100 MB when it is decoded."""
+    path = tmp_path / "large.png"
+    Image.new("1", (10_000, 10_000)).save(path)
+    return path.read_bytes()
+
+
+def test_a_picture_that_there_is_no_memory_to_decode_waits_and_the_others_are_saved(
+    start: Start,
+    run: Command,
+    folder: Path,
+    sandbox: Control,
+    write: Write,
+    host: Callable[..., str],
+    large_picture: bytes,
+) -> None:
+    url = host(large_picture)
+    sandbox.set(seconds=0.2)
+    sandbox.fault("media-other-host", match="number 1", value=url)
+    write("list.csv", table(many(3)))
+    child = start("list.csv", "--concurrency", 1, "-v", *host_of(url))
+    until(child, "accepted as")
+    leave_memory(child, 64 * MIB)
+    code, _ = ended(child)
+
+    assert code == 1
+    assert states(folder) == {"row-1": "completed", "row-2": "saved", "row-3": "saved"}
+    check_the_books(folder, sandbox)
+    assert run("list.csv", *host_of(url)).code == 0
+    assert tally(folder) == {"saved": 3}
+    assert sandbox.posts == 3
+
+
+def test_a_run_that_gets_short_of_memory_pays_once_and_the_next_one_ends_well(
+    start: Start, run: Command, folder: Path, sandbox: Control, write: Write
+) -> None:
+    sandbox.set(seconds=0.2)
+    write("list.csv", table(many(4)))
+    child = start("list.csv", "--concurrency", 2, "-v")
+    until(child, "accepted as")
+    leave_memory(child, 4 * MIB)  # not enough for a thread
+    code, _ = ended(child)
+
+    assert code == GO_ON
+    assert tally(folder).keys() <= {"pending", "submitted", "completed", "saved"}
+    check_the_books(folder, sandbox)
+    assert run("list.csv").code == 0
+    assert tally(folder) == {"saved": 4}
+    assert sandbox.posts == 4
+
+
+def test_a_manifest_that_does_not_fit_into_memory_sends_nothing_and_says_why(
+    here: Path, folder: Path, reach: list[str], sandbox: Control, run: Command, write: Write
+) -> None:
+    write("list.json", f'[{{"prompt": "a heron"}}{" " * (60 * MIB)}]')
+    words = ["run", "list.json", "--out", str(folder), *reach]
+    limit = f'ulimit -v {110 << 10}; exec "$0" "$@"'
+    command = ["/bin/sh", "-c", limit, sys.executable, "-m", "batchgen", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert "Traceback" not in done.stderr
+    assert "memory" in done.stderr
+    assert done.returncode == GO_ON
+    assert sandbox.posts == 0
+    assert run("list.json").code == 0
+    assert sandbox.posts == 1
+
+
+# Too much data
+
+WEIGHED = """
+import atexit, re, sys
+from pathlib import Path
+from batchgen import collector, media
+from batchgen.__main__ import main
+
+def weigh():
+    status = Path("/proc/self/status").read_text()
+    peak.write_text(re.search(r"VmHWM:\\s+(\\d+) kB", status)[1])
+
+peak = Path(sys.argv.pop(1))
+media.FILE_LIMIT = 64 << 20  # two gigabytes take too long
+collector.TRIES = 1
+atexit.register(weigh)
+main()
+"""
+Weigh = Callable[..., float]
+
+
+@pytest.fixture
+def weigh(here: Path) -> Weigh:
+    """Run a command in a process of its own; return its peak of memory in MiB."""
+
+    def run_it(*words: object, code: int = 0) -> float:
+        peak = here / "peak"
+        command = [sys.executable, "-c", WEIGHED, str(peak), *map(str, words)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == code, done.stderr
+        assert "Traceback" not in done.stderr
+        return int(peak.read_text()) / 1024
+
+    return run_it
+
+
+def test_endless_files_bombs_and_huge_pictures_take_no_memory(
+    weigh: Weigh, folder: Path, here: Path, reach: list[str], sandbox: Control, write: Write
+) -> None:
+    manifest = write("list.csv", table(many(6)))
+    plain = weigh("run", manifest, "--out", here / "plain", "--rate", "1000/s", *reach)
+    sandbox.reset()
+    sandbox.fault("media-endless", match="number 1")
+    sandbox.fault("media-gzip-bomb", match="number 2")
+    sandbox.fault("media-huge-pixels", match="number 3")
+    peak = weigh("run", manifest, "--out", folder, "--rate", "1000/s", *reach, code=1)
+
+    found = states(folder)
+    waiting = [id for id, state in found.items() if state == "completed"]
+    assert waiting == ["row-1", "row-2", "row-3"]
+    assert "larger than" in error_of(folder, "row-1")
+    assert "40000 x 40000 pixels" in error_of(folder, "row-3")
+    assert [path for path in media(folder) if path.endswith(".part")] == []
+    assert peak - plain < 50
+
+
+def test_endless_answers_take_no_memory(
+    weigh: Weigh, folder: Path, here: Path, reach: list[str], sandbox: Control, write: Write
+) -> None:
+    manifest = write("list.csv", table(many(6)))
+    plain = weigh("run", manifest, "--out", here / "plain", "--rate", "1000/s", *reach)
+    sandbox.reset()
+    sandbox.fault("big-answer", match="number 1", value="endless")
+    sandbox.fault("big-answer", match="number 2", value="id-last")
+    sandbox.fault("big-answer", match="number 3", value="endless", on="result")
+    peak = weigh("run", manifest, "--out", folder, "--rate", "1000/s", *reach, code=1)
+
+    assert tally(folder) == {"unknown": 1, "saved": 5}
+    assert sandbox.posts == 6
+    assert peak - plain < 50
+
+
+def test_a_file_that_claims_to_be_larger_than_any_is_refused_before_it_is_fetched(
+    run: Command,
+    folder: Path,
+    sandbox: Control,
+    write: Write,
+    host: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(collector, "TRIES", 1)
+    monkeypatch.setattr(downloads, "TIMEOUT", httpx.Timeout(10, read=1.0))
+    url = host(b"\x89PNG\r\n\x1a\n" + bytes(200), length=downloads.FILE_LIMIT + 1)
+    sandbox.fault("media-other-host", value=url)
+
+    assert run(write("list.csv", table({"heron": "a heron"})), *host_of(url)).code == 1
+    assert "larger than 2 GiB" in error_of(folder, "heron")
+    assert media(folder) == []
+
+
+# Many rows
+
+
+def big_manifest(path: Path, rows: int) -> Path:
+    """Rows of two kilobytes each: to keep them would show."""
+    prompts = (f"A heron, number {n}, {'at the lake ' * 160}" for n in range(rows))
+    with path.open("w", encoding="utf-8") as file:
+        if path.suffix == ".csv":
+            file.write("id,prompt,seed\n")
+            file.writelines(f'row-{n},"{text}",{n}\n' for n, text in enumerate(prompts))
+        else:
+            for n, text in enumerate(prompts):
+                file.write(json.dumps({"id": f"row-{n}", "prompt": text, "seed": n}) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_a_list_of_any_length_is_run_in_the_same_memory(
+    weigh: Weigh, here: Path, reach: list[str], sandbox: Control, kind: str
+) -> None:
+    peaks = []
+    for rows in (BIG_ROWS // 4, BIG_ROWS):
+        manifest = big_manifest(here / f"{rows}.{kind}", rows)
+        out = here / f"out-{rows}"
+        peaks.append(weigh("run", manifest, "--out", out, "--limit", 1, *reach, code=GO_ON))
+        assert tally(out) == {"saved": 1, "pending": rows - 1}
+    print(f"{BIG_ROWS} rows of {kind}: {peaks[1]:.0f} MiB, a quarter of them: {peaks[0]:.0f} MiB")
+
+    assert peaks[1] < 300
+    assert peaks[1] - peaks[0] < 4
+    assert sandbox.posts == 2
+
+
+def test_a_list_of_any_length_is_validated_in_the_same_memory(weigh: Weigh, here: Path) -> None:
+    peaks = [
+        weigh("validate", big_manifest(here / f"{rows}.jsonl", rows))
+        for rows in (BIG_ROWS // 4, BIG_ROWS)
+    ]
+
+    assert peaks[1] < 300
+    assert peaks[1] - peaks[0] < 4
