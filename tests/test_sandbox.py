@@ -19,6 +19,7 @@ from batchgen.sandbox import Address, read_address, spawn, started, stop
 from batchgen.sandbox.catalogue import standard
 from batchgen.sandbox.control import Control, canonical
 from batchgen.sandbox.faults import ACCEPTED_FIRST, FAULTS, OUTCOME, POLL, Book, markers
+from batchgen.sandbox.media import padded, stamped
 from batchgen.sandbox.mediafaults import MISDELIVERIES
 from batchgen.sandbox.misdeeds import MISDEEDS
 from batchgen.sandbox.pictures import NOTICE, draw, encode, pixels
@@ -349,6 +350,45 @@ def test_a_picture_can_be_made_as_large_as_wanted_and_is_still_one(
 
 
 # Restarts
+
+
+def test_pictures_can_be_stamped_instead_of_drawn(
+    client: Client, plain: httpx.Client, control: Control
+) -> None:
+    control.set(pictures="stamped", picture_bytes=30_000)
+    content = plain.get(client.picture_url("Übersee")).content
+
+    assert content == padded(stamped(canonical({"prompt": "Übersee"}), 0, 512), 30_000)
+    assert content != plain.get(client.picture_url("a heron")).content
+    picture = Image.open(io.BytesIO(content))
+    picture.load()
+    assert picture.size == (512, 512)
+
+
+def test_the_ledger_tells_when_a_poll_first_saw_the_end(client: Client, control: Control) -> None:
+    asked, unasked = client.order("one"), client.order("two")
+    client.status(asked)
+    (first, second) = control.ledger()
+    client.result(asked)
+
+    assert first["request_id"] == asked
+    assert first["seen_at"] >= first["finish_at"]
+    assert (second["request_id"], second["seen_at"]) == (unasked, None)
+    assert control.ledger()[0]["seen_at"] == first["seen_at"]
+
+
+def test_an_unfinished_request_has_no_seen_end(client: Client, control: Control) -> None:
+    control.set(seconds=FOR_EVER)
+    client.status(client.order())
+
+    assert control.ledger()[0]["seen_at"] is None
+
+
+def test_the_processor_time_of_the_sandbox_is_told(control: Control) -> None:
+    before = control.cpu_seconds
+    control.counts()
+
+    assert 0 < before < control.cpu_seconds
 
 
 def test_a_killed_sandbox_goes_on_from_its_folder(tmp_path: Path) -> None:

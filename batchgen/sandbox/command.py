@@ -71,6 +71,12 @@ NOT_NEGATIVE = click.FloatRange(min=0)
     "--picture-bytes", type=click.IntRange(0, 2**30), default=0, help="Least size of a PNG file."
 )
 @click.option(
+    "--pictures",
+    type=click.Choice(["drawn", "stamped"]),
+    default="drawn",
+    help="Draw each, or stamp its input into one PNG.",
+)
+@click.option(
     "--idle-seconds", type=NOT_NEGATIVE, default=5.0, help="Close unused connections after this."
 )
 @click.option("--exit-with-stdin", is_flag=True, help="Stop at the end of standard input.")

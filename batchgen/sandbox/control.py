@@ -58,6 +58,11 @@ class Control:
     def billed_usd(self) -> float:
         return float(self.counts()["billed_usd"])
 
+    @property
+    def cpu_seconds(self) -> float:
+        """How much processor time the sandbox's process used so far."""
+        return float(self._get("/cpu"))
+
     def counts(self) -> dict[str, Any]:
         """posts, accepted, billed_usd, by_status, by_answer, polls, media, media_with_token,
         throttled, dropped."""
@@ -66,7 +71,8 @@ class Control:
 
     def ledger(self) -> list[dict[str, Any]]:
         """Every accepted request in order: request_id, model, input (JSON text), input_sha256,
-        price, accepted_at, started_at, finish_at, cancelled_at (Unix seconds), state, billed."""
+        price, accepted_at, started_at, finish_at, cancelled_at (Unix seconds), state, billed,
+        seen_at (when a poll was first answered with its end; None before that)."""
         found: list[dict[str, Any]] = self._get("/ledger")
         return found
 

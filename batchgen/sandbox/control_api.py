@@ -19,11 +19,17 @@ COUNTED = ("polls", "media", "media_with_token", "throttled", "dropped")
 
 
 def ledger(site: Site) -> list[dict[str, Any]]:
-    """Every accepted request in order, with its state, and whether it is billed."""
+    """Every accepted request in order, with its state, whether it is billed, and when a poll saw
+    its end."""
     now = time.time()
     site.settle(now)
     return [
-        row._asdict() | {"state": state(row, now), "billed": row.cancelled_at is None}
+        row._asdict()
+        | {
+            "state": state(row, now),
+            "billed": row.cancelled_at is None,
+            "seen_at": site.seen.get(row.request_id),
+        }
         for row in site.store.rows()
     ]
 
@@ -56,6 +62,9 @@ def application(site: Site) -> Starlette:
     async def get_log(request: Request) -> JSONResponse:
         return JSONResponse(site.store.log())
 
+    async def get_cpu(request: Request) -> JSONResponse:
+        return JSONResponse(time.process_time())
+
     async def reset(request: Request) -> JSONResponse:
         site.reset()
         return JSONResponse({})
@@ -79,6 +88,7 @@ def application(site: Site) -> Starlette:
         routes=[
             Route("/_sandbox/ledger", get_ledger),
             Route("/_sandbox/counts", get_counts),
+            Route("/_sandbox/cpu", get_cpu),
             Route("/_sandbox/log", get_log, methods=["GET", "POST"]),
             Route("/_sandbox/reset", reset, methods=["POST"]),
             Route("/_sandbox/faults", add_fault, methods=["POST"]),

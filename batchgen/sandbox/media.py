@@ -98,6 +98,24 @@ def padded(png: bytes, least: int) -> bytes:
     return png[:-END_CHUNK] + padding(least) + png[-END_CHUNK:]
 
 
+@lru_cache(maxsize=4)
+def blank(longer: int) -> bytes:
+    """The picture, of no prompt, that stamped files show; longer: its longer side, pixels."""
+    return encode(draw({}, "", 0, longer), PNG.pillow)
+
+
+def stamped(canonical: str, n: int, longer: int) -> bytes:
+    """The n-th PNG for an input: always the same picture, with the input's JSON as a text in it.
+
+    It takes microseconds where drawing takes milliseconds, and still tells whose it is.
+    """
+    text = f"Input {n}\0{canonical}".encode("utf-8", "replace")
+    body = b"tEXt" + text
+    chunk = struct.pack(">I", len(text)) + body + struct.pack(">I", zlib.crc32(body))
+    png = blank(longer)
+    return png[:-END_CHUNK] + chunk + png[-END_CHUNK:]
+
+
 class Gallery:
     """Makes files and keeps the latest, up to CACHE_BYTES of them; for the event loop alone."""
 

@@ -23,6 +23,7 @@ class Options:
     token: the only token that is accepted; None takes any but the literal `refused`.
     dice: fault name -> probability; the dice are seeded with `dice_seed`.
     picture_size: the longer side, pixels. picture_bytes: PNG files are at least this large.
+    pictures: "drawn" from the input, or one "stamped" with it, which costs next to nothing.
     idle_seconds: after so long an unused connection is closed.
     """
 
@@ -43,6 +44,7 @@ class Options:
     schemas: tuple[Path, ...] = ()
     picture_size: int = 512
     picture_bytes: int = 0
+    pictures: str = "drawn"
     idle_seconds: float = 5.0
     all_models: bool = False
 

@@ -160,6 +160,9 @@ class Media:
         """The bytes of a file: kept, or made in a thread, so that nobody waits for a pen."""
         options, gallery = self.site.options, self.site.gallery
         key = (row.model, row.input_sha256, n, options.picture_size)
+        if what is media.PNG and options.pictures == "stamped":
+            stamped = media.stamped(row.input, n, options.picture_size)
+            return media.padded(stamped, options.picture_bytes)
         content = gallery.find(key)
         if content is None:
             content = await asyncio.to_thread(media.make, what, row.input, n, options.picture_size)

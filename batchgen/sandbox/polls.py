@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import parse_qs
 
 from batchgen.sandbox.catalogue import Model
 from batchgen.sandbox.faults import Applied
@@ -130,8 +129,10 @@ async def ask(site: Site, call: Call, request_id: str, operation: str) -> None:
     if row is None:
         await call.json(*(NO_REQUEST if REQUEST_ID.fullmatch(request_id) else BAD_REQUEST_ID))
         return
-    cost = "true" in parse_qs(call.query).get("include_cost", []) if call.query else False
+    cost = "include_cost=true" in call.query.split("&")
     answer = describe(site, row, operation, now, cost=cost)
+    if answer.get("status") not in UNFINISHED:
+        site.seen.setdefault(request_id, now)
     fault = site.book.pick(
         operation, site.text(row), row.input_sha256, lambda: site.count(f"poll {request_id}")
     )

@@ -73,6 +73,8 @@ class Site:
         self.counts: Counter[str] = Counter()
         # How often a request or file was asked for, counted only where trouble may depend on it.
         self.asked: Counter[str] = Counter()
+        # When a poll was first answered with a request's end, Unix seconds; of this process only.
+        self.seen: dict[str, float] = {}
 
     def reset(self) -> None:
         """Forget every request and fault, and go back to the options of the start."""

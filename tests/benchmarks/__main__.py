@@ -1,0 +1,148 @@
+"""`python -m tests.benchmarks`: the command line of the benchmarks."""
+
+import json
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from . import compare as comparing
+from .contenders import CONTENDERS
+from .growth import AT_ONCE, FORMATS, crowded, grown, growth_table
+from .growth import ROWS as GROWTH_ROWS
+from .races import faults, race, sandbox_alone
+from .scenarios import SCENARIOS, chosen
+from .simulation import MEANS, SPREADS, frontier, frontier_table
+from .startup import start_up_table, start_ups
+from .table import keep, place, scenario_table
+
+QUICK = 0.05  # share of the rows
+JSON = click.option("--json", "file", type=click.Path(path_type=Path), help="Keep all figures.")
+QUICK_OPTION = click.option("--quick", is_flag=True, help="Small sizes, to try it out.")
+say = partial(click.echo, err=True)
+
+
+@click.group(invoke_without_command=True, context_settings={"show_default": True})
+@click.option("--rounds", type=click.IntRange(1), default=3, help="In turn; medians are told.")
+@click.option("--scenario", "names", multiple=True, type=click.Choice([s.name for s in SCENARIOS]))
+@click.option(
+    "--contender", "who", multiple=True, type=click.Choice([one.name for one in CONTENDERS])
+)
+@click.option("--rows", type=click.IntRange(1), help="So many in every scenario.")
+@QUICK_OPTION
+@JSON
+@click.pass_context
+def benchmarks(
+    context: click.Context,
+    rounds: int,
+    names: tuple[str, ...],
+    who: tuple[str, ...],
+    rows: int | None,
+    quick: bool,
+    file: Path | None,
+) -> None:
+    """Run every scenario against the sandbox, batchgen and the others in turn, and tell the table.
+
+    Exits with 1 where a picture is not its row's, or a row is lost or paid twice that must not be.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    click.echo(place())
+    for one in CONTENDERS:
+        if one.missing:
+            click.echo(f"without {one.name}: {one.missing}")
+    alone = sandbox_alone(rows or (200 if quick else 2000))
+    click.echo(
+        f"The sandbox alone: {alone['requests_per_second']:.0f} requests/s,"
+        f" {alone['requests_per_cpu_second']:.0f} on a core of its own."
+    )
+    found: dict[str, Any] = {"sandbox": alone}
+    wrong: list[str] = []
+    for scenario in chosen(names, QUICK if quick else 1.0, rows):
+        present = [c for c in CONTENDERS if c.takes_part(scenario) and (not who or c.name in who)]
+        found[scenario.name] = race(scenario, present, 1 if quick else rounds, say)
+        ideal = scenario.ideal()
+        words = "" if ideal is None else f", ideal {ideal:.2f} s"
+        click.echo(f"\n{scenario.name}: {scenario.rows} rows, {scenario.at_once} at once{words}")
+        click.echo(scenario_table(found[scenario.name]))
+        wrong += faults(scenario, found[scenario.name])
+        keep(file, "scenarios", found)
+    for line in wrong:
+        say(f"WRONG: {line}")
+    sys.exit(1 if wrong else 0)
+
+
+@benchmarks.command()
+@click.option("--rows", type=click.IntRange(10), multiple=True, default=GROWTH_ROWS)
+@click.option("--format", "forms", multiple=True, default=FORMATS, type=click.Choice(FORMATS))
+@click.option("--at-once", multiple=True, type=click.IntRange(1), default=AT_ONCE)
+@click.option("--no-at-once", is_flag=True, help="Only the growing lists.")
+@QUICK_OPTION
+@JSON
+def growth(
+    rows: tuple[int, ...],
+    forms: tuple[str, ...],
+    at_once: tuple[int, ...],
+    no_at_once: bool,
+    quick: bool,
+    file: Path | None,
+) -> None:
+    """Let lists grow to a million rows, and requests under way from 1 to 400; batchgen alone."""
+    click.echo(place())
+    found: dict[str, Any] = {}
+    for n in (200, 1000) if quick else rows:
+        for form in forms:
+            found[f"{n} {form}"] = grown(n, form)
+            say(f"{n} rows of {form}: done")
+            keep(file, "growth", found)
+    click.echo(growth_table(found))
+    if no_at_once:
+        return
+    for n in (1, 40) if quick else at_once:
+        found[f"{n} at once"] = crowded(n, 60 if quick else 1000)
+        keep(file, "growth", found)
+    crowds = {name: figures for name, figures in found.items() if name.endswith("at once")}
+    click.echo("\n" + scenario_table(crowds))
+
+
+@benchmarks.command()
+@click.option("--requests", type=click.IntRange(100), default=4000, help="For each line.")
+@QUICK_OPTION
+@JSON
+def polling(requests: int, quick: bool, file: Path | None) -> None:
+    """Simulate when a request's end is seen, and after how many questions. No HTTP, no waiting."""
+    found = {
+        f"mean {mean:g} s, sigma {spread:g}": frontier(mean, spread, 400 if quick else requests)
+        for mean in MEANS
+        for spread in SPREADS
+    }
+    for name, schedules in found.items():
+        click.echo(f"\n{name}")
+        click.echo(frontier_table(schedules))
+    keep(file, "polling", found)
+
+
+@benchmarks.command()
+@click.option("--times", type=click.IntRange(1), default=10, help="Medians are told.")
+@JSON
+def startup(times: int, file: Path | None) -> None:
+    """How long `batchgen --help` and `status` take, beside a Python that does nothing."""
+    click.echo(place())
+    found = start_ups(times)
+    click.echo(start_up_table(found))
+    keep(file, "startup", found)
+
+
+@benchmarks.command()
+@click.argument("first", type=click.File(encoding="utf-8"))
+@click.argument("second", type=click.File(encoding="utf-8"))
+def compare(first: Any, second: Any) -> None:
+    """Print the ratios between the figures of two commits."""
+    click.echo(comparing.compared(json.load(first), json.load(second)))
+    click.echo(comparing.WORDS)
+
+
+if __name__ == "__main__":
+    benchmarks(prog_name="python -m tests.benchmarks")
