@@ -12,7 +12,7 @@ from enum import Enum
 from http import HTTPStatus
 from typing import Any
 
-import httpx
+import aiohttp
 
 from batchgen.reply import (
     BAD_ACCOUNT,
@@ -103,23 +103,22 @@ def _never_opened(error: BaseException | None) -> Verdict:
 
 # Errors before the body that another try may cure; a bad certificate hides among the first.
 TEMPORARY = (
-    httpx.ConnectError,
-    httpx.TimeoutException,
-    httpx.ReadError,
-    httpx.WriteError,
-    httpx.CloseError,
-    httpx.RemoteProtocolError,
-    httpx.ProxyError,
-    OSError,
+    aiohttp.ClientConnectionError,
+    aiohttp.ClientPayloadError,
+    aiohttp.ClientResponseError,
+    OSError,  # TimeoutError is one
 )
+
+
+UNTRUSTED = (ssl.SSLCertVerificationError, aiohttp.ClientConnectorCertificateError)
 
 
 def _needs_a_person(error: BaseException | None) -> bool:
     """A bad certificate, or a proxy that wants a login: no later try would fare better."""
     while error is not None:
-        if isinstance(error, ssl.SSLCertVerificationError):
+        if isinstance(error, UNTRUSTED):
             return True
-        if isinstance(error, httpx.ProxyError) and "407" in str(error):
+        if isinstance(error, aiohttp.ClientHttpProxyError) and error.status == 407:
             return True
         error = error.__cause__ or error.__context__
     return False
@@ -183,7 +182,7 @@ def _request_id(body: Any, raw: bytes) -> str | None:
 
 
 def _how_it_broke(error: BaseException | None) -> str:
-    if isinstance(error, httpx.TimeoutException):
+    if isinstance(error, TimeoutError):
         return "never answered"
     return f"its answer was lost ({describe(error)})"
 

@@ -5,55 +5,28 @@ as we write looks exactly like a lost answer, so none is reused. Questions are f
 keeps its connections.
 """
 
-import ssl
-from collections.abc import AsyncIterator, Callable
-from functools import cache
+from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
 from typing import Any
 from urllib.parse import quote, urlencode
 
-import httpx
+import aiohttp
 
-import batchgen
-from batchgen.errors import ServiceUnreachable
-from batchgen.reply import Reply, describe
+from batchgen.reply import Reply
+from batchgen.web import USER_AGENT, exact, proxy_for, session
 
 ANSWER_LIMIT = 1 << 20
-PAID_TIMEOUT = httpx.Timeout(connect=10, write=30, read=75, pool=None)
-FREE_TIMEOUT = httpx.Timeout(connect=10, write=30, read=30, pool=None)
-USER_AGENT = f"batchgen/{batchgen.__version__}"
-
-
-@cache
-def certificates() -> ssl.SSLContext:
-    """Whom all clients trust; read once, since each reading takes some 30 ms.
-
-    Raises ServiceUnreachable where the environment names certificates that cannot be read.
-    """
-    try:
-        return httpx.create_ssl_context()
-    except OSError as error:  # ssl.SSLError is one
-        raise ServiceUnreachable(
-            f"The certificates to trust cannot be read ({describe(error)}). Nothing was sent.",
-            "Check SSL_CERT_FILE and SSL_CERT_DIR, then run the same command again.",
-        ) from error
-
-
-def _client(**options: Any) -> httpx.AsyncClient:
-    """Raises ServiceUnreachable where the environment names a proxy that cannot be used."""
-    try:
-        return httpx.AsyncClient(verify=certificates(), follow_redirects=False, **options)
-    except (ImportError, ValueError, httpx.InvalidURL) as error:
-        raise ServiceUnreachable(
-            f"The environment's proxy cannot be used ({describe(error)}). Nothing was sent.",
-            "Check HTTPS_PROXY and ALL_PROXY: batchgen goes through http:// and https:// proxies.",
-        ) from error
+# connect: through a proxy as well; sock_read: also of a body that nobody takes.
+PAID_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=10, sock_connect=10, sock_read=75)
+FREE_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=60, sock_connect=10, sock_read=30)
+ASKING_AT_ONCE = 32
 
 
 class OneShot:
     """The body of a paid POST. It can be asked for once, and `commit` runs before its first byte.
 
     opened: the transport has asked for the body; from then on the POST may have been accepted.
+    refusal: what `commit` raised, so that no byte left.
     """
 
     def __init__(self, body: bytes, commit: Callable[[], None]) -> None:
@@ -61,42 +34,44 @@ class OneShot:
         self._commit = commit
         self._used = False
         self.opened = False
+        self.refusal: BaseException | None = None
+
+    def close(self) -> None:
+        """From now on it cannot be asked for: what came of the POST is about to be recorded."""
+        self._used = True
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         if self._used:
             raise RuntimeError("a paid request is never sent twice")
         self._used = True
-        self._commit()  # if this raises, no byte of the body leaves
+        try:
+            self._commit()
+        except BaseException as error:
+            self.refusal = error
+            raise
         self.opened = True
         yield self._body
 
 
 class Api:
-    """base: ends in `/v1`, without a slash. The token goes there and to its wallet only."""
+    """base: ends in `/v1`, without a slash. The token goes there and to its wallet only.
+
+    Raises ServiceUnreachable where the environment's certificates or proxy cannot be used.
+    """
 
     def __init__(self, base: str, token: str, use_proxy: bool) -> None:
         self._base = base
-        headers = {
+        self._use_proxy = use_proxy
+        self._headers = {
             "Authorization": f"Bearer {token}",
             "Accept": "application/json",
             "Accept-Encoding": "identity",
             "User-Agent": USER_AGENT,
         }
-        self._paid = _client(
-            headers=headers,
-            timeout=PAID_TIMEOUT,
-            http2=False,
-            trust_env=use_proxy,
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
-        )
-        self._free = _client(
-            headers=headers,
-            timeout=FREE_TIMEOUT,
-            trust_env=use_proxy,
-            limits=httpx.Limits(max_connections=32, max_keepalive_connections=32),
-        )
 
     async def __aenter__(self) -> "Api":
+        self._paid = session(PAID_TIMEOUT, reuse=False)
+        self._free = session(FREE_TIMEOUT, at_once=ASKING_AT_ONCE)
         return self
 
     async def __aexit__(
@@ -105,8 +80,8 @@ class Api:
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
-        await self._paid.aclose()
-        await self._free.aclose()
+        await self._paid.close()
+        await self._free.close()
 
     async def submit(self, model: str, body: bytes, commit: Callable[[], None]) -> Reply:
         """Send the paid POST once. Raises nothing: whatever ended it is in `Reply.error`.
@@ -115,53 +90,87 @@ class Api:
         """
         shot = OneShot(body, commit)
         url = f"{self._base}/models/{quote(model, safe='/')}"
-        headers = {"Content-Type": "application/json", "Content-Length": str(len(body))}
-        request = self._paid.stream("POST", url, content=shot, headers=headers)
-        return await _exchange(request, shot)
+        about = {"Content-Type": "application/json", "Content-Length": str(len(body))}
+        answer = _Answer()
+        try:
+            await answer.receive(self._request(self._paid, "POST", url, about, data=shot))
+        except BaseException as error:  # noqa: BLE001
+            # What a paid POST came to must be recorded before even a cancellation goes on.
+            answer.error = shot.refusal or error
+        finally:
+            shot.close()
+        return answer.reply(shot.opened)
 
     async def result(self, request_id: str) -> Reply:
-        return await self._get(f"/requests/{request_id}/result?include_cost=true")
+        return await self._ask(f"/requests/{request_id}/result?include_cost=true")
 
     async def status(self, request_id: str) -> Reply:
-        return await self._get(f"/requests/{request_id}/status")
+        return await self._ask(f"/requests/{request_id}/status")
 
     async def cancel(self, request_id: str) -> Reply:
-        request = self._free.stream("POST", f"{self._base}/requests/{request_id}/cancel")
-        return await _exchange(request)
+        return await self._ask(f"/requests/{request_id}/cancel", "POST")
 
     async def model(self, model: str) -> Reply:
-        return await self._get(f"/models/{quote(model, safe='/')}")
+        return await self._ask(f"/models/{quote(model, safe='/')}")
 
     async def models(self, search: str = "", limit: int = 100, offset: int = 0) -> Reply:
         query = {"search": search, "limit": limit, "offset": offset}
-        return await self._get(f"/models?{urlencode(query)}")
+        return await self._ask(f"/models?{urlencode(query)}")
 
     async def balance(self, url: str) -> Reply:
         """The wallet at `url`, which is not below the base. Source: api.md, the official CLI's."""
-        return await _exchange(self._free.stream("GET", url))
+        return await self._exchange("GET", url)
 
-    async def _get(self, path: str) -> Reply:
-        return await _exchange(self._free.stream("GET", self._base + path))
+    async def _ask(self, path: str, method: str = "GET") -> Reply:
+        return await self._exchange(method, self._base + path)
+
+    async def _exchange(self, method: str, url: str) -> Reply:
+        """Ask once and keep whatever came of it, however it ended."""
+        answer = _Answer()
+        try:
+            await answer.receive(self._request(self._free, method, url))
+        except Exception as error:  # noqa: BLE001
+            answer.error = error
+        return answer.reply()
+
+    def _request(
+        self,
+        client: aiohttp.ClientSession,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        data: OneShot | None = None,
+    ) -> Any:
+        return client.request(
+            method,
+            exact(url),
+            headers={**self._headers, **(headers or {})},
+            data=data,
+            allow_redirects=False,
+            proxy=proxy_for(url) if self._use_proxy else None,
+        )
 
 
-async def _exchange(request: Any, shot: OneShot | None = None) -> Reply:
-    """Run one request of httpx's `stream` and keep whatever came of it, however it ended."""
-    status: int | None = None
-    headers: dict[str, str] = {}
-    body = bytearray()
-    broke: BaseException | None = None
-    try:
+class _Answer:
+    """What has come so far, at most 1 MiB of it."""
+
+    def __init__(self) -> None:
+        self.error: BaseException | None = None
+        self._status: int | None = None
+        self._headers: dict[str, str] = {}
+        self._body = bytearray()
+
+    async def receive(self, request: Any) -> None:
+        """request: what a client's `request` returned, to be entered."""
         async with request as response:
-            status = response.status_code
-            headers = {name.lower(): value for name, value in response.headers.items()}
-            async for chunk in response.aiter_raw():
-                body += chunk[: ANSWER_LIMIT - len(body)]
-                if len(body) >= ANSWER_LIMIT:
-                    broke = ValueError(f"the answer is larger than {ANSWER_LIMIT} bytes")
+            self._status = response.status
+            self._headers = {name.lower(): value for name, value in response.headers.items()}
+            async for chunk in response.content.iter_any():
+                self._body += chunk[: ANSWER_LIMIT - len(self._body)]
+                if len(self._body) == ANSWER_LIMIT:
+                    self.error = ValueError(f"the answer is larger than {ANSWER_LIMIT} bytes")
+                    response.close()
                     break
-    except BaseException as error:
-        # What a paid POST came to must be recorded before even a cancellation goes on.
-        if shot is None and not isinstance(error, Exception):
-            raise
-        broke = error
-    return Reply(shot is None or shot.opened, status, headers, bytes(body), broke)
+
+    def reply(self, opened: bool = True) -> Reply:
+        return Reply(opened, self._status, self._headers, bytes(self._body), self.error)

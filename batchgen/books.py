@@ -13,6 +13,7 @@ from batchgen.journal import Journal
 from batchgen.listing import Listing
 from batchgen.receipts import Receipts
 from batchgen.states import State
+from batchgen.unchanged import Reading
 
 log = logging.getLogger("batchgen")
 
@@ -81,9 +82,7 @@ def _refuse_other_list(journal: Journal, listing: Listing, manifest: str, flags:
         journal.remember({"manifest": path})
 
 
-def take_over(
-    journal: Journal, receipts: Receipts, listing: Listing, manifest: str, flags: Flags
-) -> None:
+def take_over(journal: Journal, receipts: Receipts, reading: Reading, flags: Flags) -> None:
     """Recover, list the manifest's rows, and reopen what the person asked to."""
     intake = Intake(journal)
     read_to = journal.remembered("receipts_read") or 0
@@ -96,8 +95,11 @@ def take_over(
         log.warning("%d requests were found in receipts.log.", found["receipts"])
     if found["unknown"]:
         log.warning("%d rows are unknown: their run ended in mid-request.", found["unknown"])
-    _refuse_other_list(journal, listing, manifest, flags)
-    intake.list_rows(listing)
+    if reading.is_listed_in(journal):
+        log.info("%s has not changed since it was read last.", reading.file)
+    else:
+        _refuse_other_list(journal, reading.listing, reading.file, flags)
+        intake.list_rows(reading.listing, reading.memory())
     if flags.retry_failed:
         intake.reopen(State.FAILED, "--retry-failed")
     if flags.on_unknown == "resubmit":

@@ -13,6 +13,7 @@ import click
 import batchgen
 from batchgen.cli_batches import cancel, report, resolve, retry, verify
 from batchgen.cli_models import models
+from batchgen.cli_sandbox import sandbox
 from batchgen.ending import GO_ON
 from batchgen.errors import BatchgenError, StoppedEarly, out_of_memory
 from batchgen.options import (
@@ -26,7 +27,6 @@ from batchgen.options import (
     reaching,
     reading,
 )
-from batchgen.sandbox.command import sandbox
 
 if TYPE_CHECKING:
     from batchgen.config import Flags

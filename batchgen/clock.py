@@ -1,8 +1,9 @@
 """The clock, as an argument: everything that waits or takes the time is handed one of these."""
 
-import asyncio
 import time
 from datetime import UTC, datetime
+
+LATE = 0.0015  # seconds that a sleep may last too long
 
 
 class Clock:
@@ -16,7 +17,18 @@ class Clock:
         return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
+        import asyncio  # here, since `status` needs the stamps only
+
         await asyncio.sleep(seconds)
+
+    async def punctual(self, seconds: float) -> None:
+        """Sleep, and be back on time: the system wakes up to a millisecond too late, and a limiter
+        never gets that back.
+        """
+        until = self.monotonic() + seconds
+        await self.sleep(max(seconds - LATE, 0.0))
+        while self.monotonic() < until:
+            await self.sleep(0)
 
 
 def stamp(now: float) -> str:

@@ -10,6 +10,7 @@ from batchgen.journal import Journal, Output, Request
 from batchgen.media import Media, MediaBroken, MediaError, MediaGone, MediaUntrusted
 from batchgen.situation import Situation
 from batchgen.states import Event
+from batchgen.together import Together
 from batchgen.watcher import Watcher
 
 log = logging.getLogger("batchgen")
@@ -22,12 +23,14 @@ class Collector:
     def __init__(
         self,
         journal: Journal,
+        together: Together,
         folder: Folder,
         media: Media,
         watcher: Watcher,
         situation: Situation,
     ) -> None:
         self._journal = journal
+        self._together = together
         self._folder = folder
         self._media = media
         self._watcher = watcher
@@ -105,7 +108,7 @@ class Collector:
         }
         missing = [o for o in self._journal.outputs(row.key) if o.path is None]
         if len(missing) > 1:
-            self._journal.keep_output(output, columns)
+            await self._together.do(lambda: self._journal.keep_output(output, columns))
         else:
-            self._journal.saved(row, output, columns)
+            await self._together.do(lambda: self._journal.saved(row, output, columns))
             log.info("%s: row %r: saved", row.source, row.id)

@@ -7,13 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from batchgen.errors import TokenRefused, UsageError
 from batchgen.hosts import is_loopback
-from batchgen.manifest import Settings
 from batchgen.money import Limits
+
+if TYPE_CHECKING:  # the readers of manifests are not needed to find a batch
+    from batchgen.manifest import Settings
 
 T = TypeVar("T")
 
@@ -69,7 +71,7 @@ class Config:
     until: float | None = None  # the same as seconds since the epoch: a computer may sleep
 
 
-def merged(flags: Flags, settings: Settings, manifest: Path | None, now: datetime) -> Config:
+def merged(flags: Flags, settings: "Settings", manifest: Path | None, now: datetime) -> Config:
     """now: local time without a zone, for --until, the next time that clocks here show that."""
     ends = [_first(flags.max_time, settings.max_time)]
     until = flags.until or settings.until

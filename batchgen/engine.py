@@ -9,6 +9,7 @@ import errno
 import logging
 import math
 from collections.abc import Callable
+from dataclasses import astuple
 from typing import Any
 
 from batchgen import expiry
@@ -92,7 +93,8 @@ class Engine:
 
     def memory(self) -> dict[str, Any]:
         """What the next run should know, so that it neither bursts nor learns everything anew."""
-        return {**self._submitter.memory(), "typical": self._watcher.typical}
+        times = {model: astuple(times) for model, times in self._watcher.times.items()}
+        return {**self._submitter.memory(), "times": times}
 
     def _begin(self, row: Request) -> None:
         task = asyncio.create_task(self._guarded(row))

@@ -1,17 +1,19 @@
 """The start of a run: the journal takes over what stands outside it, receipts and manifest."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
 from batchgen import identity
 from batchgen.journal import Journal
-from batchgen.listing import Listed
+from batchgen.listing import Listing
 from batchgen.receipts import LONGEST, Receipt, Receipts
+from batchgen.relisting import Names, relist
 from batchgen.states import Event, State
 
 LAST = 500  # accepted requests of which some may lack a receipt; more than are ever under way
 TAIL = (LAST + 1) * LONGEST
+LISTED = "listed"  # the name of what is remembered of the list, as `unchanged.py` has it
 
 
 class Intake:
@@ -87,7 +89,7 @@ class Intake:
 
     def _insert_lost(self, receipt: Receipt) -> None:
         """A receipt for a row that the journal does not know: its manifest may bring the rest."""
-        name = self._free_name(f"recovered-{receipt.key[:12]}")
+        name = Names(self._journal).free(f"recovered-{receipt.key[:12]}")
         self._journal.db.execute(
             "INSERT INTO requests (key, id, name, folded, position, listed, source, model, input,"
             " state, created_at) VALUES (?, ?, ?, ?, 0, 0, 'receipts.log', '', '{}', 'submitting',"
@@ -95,65 +97,13 @@ class Intake:
             (receipt.key, name, name, identity.folded(name), self._journal.now()),
         )
         self._journal.counts[State.SUBMITTING] += 1
+        self._journal.remember({LISTED: None})
 
-    def list_rows(self, rows: Iterable[Listed]) -> None:
+    def list_rows(self, listing: Listing, memory: dict[str, Any] | None = None) -> None:
         """Take over a reading of the manifest: rows are added, and none that was ever sent goes.
 
-        rows: read twice. Rows that never left are dropped first, so that their names are free.
+        memory: what to remember of the list.
         """
-        db = self._journal.db
         with self._journal.transaction():
-            db.execute("UPDATE requests SET listed = 0 WHERE listed = 1")
-            for row in rows:
-                db.execute(
-                    "UPDATE requests SET position = ?, source = ?, meta = ?, listed = 1"
-                    " WHERE key = ?",
-                    (row.position, row.source, row.meta, row.key),
-                )
-            db.execute(
-                "DELETE FROM requests WHERE listed = 0 AND attempts = 0"
-                " AND state IN ('pending', 'invalid')"
-            )
-            for row in rows:
-                known = self._journal.one("SELECT model FROM requests WHERE key = ?", row.key)
-                if known is None:
-                    self._insert(row)
-                elif not known[0]:
-                    self._complete_lost(row)
-        self._journal.counts = self._journal.count()
-
-    def _insert(self, row: Listed) -> None:
-        id, name = self._names(row)
-        state = State.INVALID if row.problem else State.PENDING
-        self._journal.db.execute(
-            "INSERT INTO requests (key, id, name, folded, position, source, model, input, meta,"
-            " state, error, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                *(row.key, id, name, identity.folded(name), row.position, row.source, row.model),
-                *(row.input, row.meta, state, row.problem or None, self._journal.now()),
-            ),
-        )
-
-    def _complete_lost(self, row: Listed) -> None:
-        """The manifest knows the row of which only a receipt was left."""
-        id, name = self._names(row)
-        self._journal.db.execute(
-            "UPDATE requests SET id = ?, name = ?, folded = ?, model = ?, input = ? WHERE key = ?",
-            (id, name, identity.folded(name), row.model, row.input, row.key),
-        )
-
-    def _names(self, row: Listed) -> tuple[str, str]:
-        """The row's id, made up if it has none, and the stem of its files."""
-        id = row.id or identity.readable_id(row.position, json.loads(row.input))
-        name = self._free_name(identity.safe_name(id))
-        return row.id or name, name
-
-    def _free_name(self, name: str) -> str:
-        """`hero`, else `hero.2`, …: a changed row never gets the name of a picture already paid."""
-        candidate, n = name, 1
-        while self._journal.one(
-            "SELECT 1 FROM requests WHERE folded = ?", identity.folded(candidate)
-        ):
-            n += 1
-            candidate = f"{name}.{n}"
-        return candidate
+            relist(self._journal, listing)
+            self._journal.remember(memory or {})

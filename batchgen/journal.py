@@ -10,14 +10,18 @@ from typing import Any
 
 from batchgen.clock import seconds
 from batchgen.errors import StoppedEarly, StorageDamaged
-from batchgen.money import Cap, passed
+from batchgen.money import Cap, cost_now, passed
 from batchgen.states import Event, State, after
-from batchgen.storage import ALWAYS_COUNTED, COST_NOW, Storage
+from batchgen.storage import ALWAYS_COUNTED, Storage
 
 _FIELDS = (
     "key, id, name, source, model, input, state, request_id, attempts, price, submitted_at,"
     " position, error"
 )
+
+
+# Moves that leave a row's latest cost as it was, or, by a person's word, where it went.
+MONEY_STAYS = {Event.ACCEPTED, Event.LOST, Event.SAVED, Event.RETRY, Event.WRITTEN_OFF}
 
 
 class CapReached(StoppedEarly):
@@ -69,22 +73,20 @@ class Journal(Storage):
         new = after(old, event)
         names = "".join(f", {name} = :{name}" for name in columns)
         moved = self.db.execute(
-            f"UPDATE requests SET state = :new{names} WHERE key = :key AND state = :old",
+            f"UPDATE requests SET state = :new{names} WHERE key = :key AND state = :old"
+            " RETURNING price, cost, attempts, request_id, submitted_at, listed",
             {"new": new, "key": key, "old": old, **columns},
-        )
-        if moved.rowcount != 1:
+        ).fetchall()
+        if len(moved) != 1:
             raise StorageDamaged(
                 f"{self.path}: row {key} is not {old}, as this run left it. Nothing was lost.",
                 "Something else wrote to the journal. Run the same command again to go on.",
             )
-        usd, attempts, request_id, at, listed = self.one(
-            f"SELECT {COST_NOW}, attempts, request_id, submitted_at, listed FROM requests"
-            " WHERE key = ?",
-            key,
-        )
+        ((price, cost, attempts, request_id, at, listed),) = moved
         if event is Event.RETURNED:
             self.spend(key, attempts + 1, at or "", 0.0)
-        elif event not in (Event.RETRY, Event.WRITTEN_OFF):  # their money stays where it went
+        elif event not in MONEY_STAYS:
+            usd = cost_now(new, price, cost, request_id)
             self.spend(key, attempts, at or self.now(), usd)
         self.db.execute(
             'INSERT INTO events (at, run, key, event, "from", "to", attempt, request_id, detail)'
@@ -100,7 +102,7 @@ class Journal(Storage):
         """W1: the next thing that happens is the paid POST. Raises CapReached.
 
         price: USD reserved for it; None where it is unknown.
-        memory: what must be as durable as the intent, such as the limiter's next time.
+        memory: what must be as durable as the intent, such as a new rate.
         """
         if cap := passed(self.committed, price or 0.0, limits):
             raise CapReached(
@@ -279,6 +281,11 @@ class Journal(Storage):
             after_position,
             *skip,
         )
+
+    def last_sent(self) -> float | None:
+        """When the last paid POST went out, in seconds since the epoch; None before the first."""
+        found = self.one("SELECT at FROM events WHERE event = ? ORDER BY seq DESC", Event.SEND)
+        return seconds(found[0]) if found else None
 
     def pending_models(self) -> dict[str, int]:
         """How many rows each model is still to be sent."""

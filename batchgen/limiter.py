@@ -7,9 +7,14 @@ were sent before the slow-down say nothing new.
 
 from dataclasses import dataclass, replace
 
-CUT = 0.6  # what a 429 leaves of the rate
-CLIMB = 0.03  # gained with each acceptance, as a share of the rate, well below the last 429's rate
-CREEP = 0.002  # the same close to it, where the next 429 waits
+CUT = 0.6  # what a 429 leaves of the rate at least
+CLIMB = 0.03  # gained with each acceptance, as a share of the rate, while nothing is known above
+APPROACH = 0.01  # of what is left to NEAR x the last 429's rate, gained with each acceptance
+NEAR = 0.9
+CREEP = 0.00005  # as CLIMB, from NEAR on, where POSTs are many: a 429 costs all of them a pause
+CREEP_A_SECOND = 0.0001  # the same where they are few
+PASSED = 1.05  # x the last 429's rate without another: whatever limited it is over
+TELLING = 5  # acceptances between two 429s from which their rate tells what the API allows
 SLOWEST = 1 / 3600
 
 
@@ -20,6 +25,7 @@ class Pace:
     next_at: the earliest time of the next POST.
     slowed_at: when the last episode of 429s began; requests sent before it belong to it.
     too_fast: the rate at which it began; None before the first.
+    taken: acceptances since it began.
     """
 
     ceiling: float
@@ -27,6 +33,7 @@ class Pace:
     next_at: float = 0.0
     slowed_at: float = float("-inf")
     too_fast: float | None = None
+    taken: int = 0
 
     def wait(self, now: float) -> float:
         """Return the seconds until the next POST may go."""
@@ -41,15 +48,26 @@ class Pace:
         held = replace(self, next_at=max(self.next_at, pause))
         if sent_at <= self.slowed_at:
             return held
-        return replace(held, rate=max(self.rate * CUT, SLOWEST), slowed_at=now, too_fast=self.rate)
+        rate = self.rate * CUT
+        if self.taken >= TELLING and now > self.slowed_at:
+            # What was let in between two refusals is at most a bucket short of what is allowed.
+            allowed = self.taken / (now - self.slowed_at)
+            rate = max(rate, min((allowed + self.rate) / 2, 0.97 * self.rate))
+        rate = max(rate, SLOWEST)
+        return replace(held, rate=rate, slowed_at=now, too_fast=self.rate, taken=0)
 
     def accepted(self, sent_at: float) -> "Pace":
         """A POST sent at `sent_at` was accepted: climb back, gently near the last bad rate."""
-        if sent_at <= self.slowed_at or self.rate >= self.ceiling:
+        if sent_at <= self.slowed_at:
             return self
-        near = self.too_fast is not None and self.rate > 0.8 * self.too_fast
-        step = self.rate * (CREEP if near else CLIMB)
-        return replace(self, rate=min(self.ceiling, self.rate + step))
+        rate, too_fast = self.rate, self.too_fast
+        if too_fast is None or rate > PASSED * too_fast:
+            rate, too_fast = rate * (1 + CLIMB), None
+        elif rate < NEAR * too_fast:
+            rate += (NEAR * too_fast - rate) * APPROACH + rate * CREEP
+        else:
+            rate *= 1 + max(CREEP, CREEP_A_SECOND / rate)
+        return replace(self, rate=min(self.ceiling, rate), too_fast=too_fast, taken=self.taken + 1)
 
 
 def resumed(
@@ -69,5 +87,5 @@ def resumed(
         ceiling,
         min(ceiling, max(rate, SLOWEST)),
         next_at=min(max(ahead, 0.0), longest),
-        too_fast=rate / 0.8 if rate < ceiling else None,
+        too_fast=rate / NEAR if rate < ceiling else None,
     )

@@ -5,13 +5,13 @@ import sys
 import time
 from pathlib import Path
 
-from tqdm import tqdm
-
 log = logging.getLogger("batchgen")
 
 
 def visible(text: str) -> str:
     """Return `text` with whatever could steer a terminal shown as an escape."""
+    if text.isprintable():
+        return text
     return "".join(
         c if c.isprintable() or c in "\n" else c.encode("unicode_escape").decode() for c in text
     )
@@ -21,6 +21,8 @@ def say(text: str = "") -> None:
     """Write a line to stderr, above a progress bar if any; a lost terminal is no matter."""
     if sys.stderr is None:  # started with it closed
         return
+    from tqdm import tqdm  # here, since most commands have nothing to say to stderr
+
     try:
         tqdm.write(visible(text), file=sys.stderr)
         sys.stderr.flush()

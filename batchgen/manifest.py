@@ -53,6 +53,7 @@ class Manifest:
         self.file = source.file
         self.settings = Settings(place=Place(self.file))
         self.problems: list[Problem] = []
+        self.sources = [source]  # this file, and the one that it takes its rows from
         self._source = source
         self._document: Document | None = None
         self._settings_document: Document | None = None
@@ -138,6 +139,7 @@ class Manifest:
             else:
                 _try_to_open(source)
             self._source = source
+            self.sources.append(source)
         except UsageError as error:
             what = error.what.rstrip(".")
             remedy = error.remedy.replace("Add --format", "Add format:")
@@ -166,19 +168,18 @@ class Manifest:
             yield problem
             return
         id = None if parts.id is None else str(parts.id)
-        cells = frozenset(parts.inputs) if record.cells else frozenset()
+        cells = parts.inputs.keys() if record.cells else frozenset()
         values, places = parts.inputs, parts.places
         if defaults := self.settings.defaults:
             values = {**defaults, **values}
             places = {**self._places("defaults", defaults), **places}
         # A row that gives an input of the matrix itself keeps its value: the more special wins,
         # as it does over defaults, and it costs less than the other reading.
-        axes = {n: v for n, v in self.settings.matrix.items() if n not in parts.inputs}
+        matrix = self.settings.matrix
+        axes = {n: v for n, v in matrix.items() if n not in parts.inputs} if matrix else {}
         if not axes:
-            made = Entry(
-                position + 1, record.place, id, parts.model, values, cells, parts.meta, places
-            )
-            yield made
+            at = position + 1
+            yield Entry(at, record.place, id, parts.model, values, cells, parts.meta, places)
             return
         places = {**self._places("matrix", axes), **places}
         for number, combination in enumerate(product(*axes.values()), start=1):
@@ -219,8 +220,8 @@ def _label_problem(parts: Parts, place: Place) -> Problem | None:
     if isinstance(id, str) and not id.strip():
         where = parts.places.get("id", place)
         return Problem(where, "the id is blank", "Write a text, or take it out.", field="id")
-    row = None if id is None else str(id)
     if model is not None:
+        row = None if id is None else str(id)
         what = (
             model_id_problem(model) if isinstance(model, str) else f"{show(model)} is no model id"
         )

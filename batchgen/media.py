@@ -8,8 +8,10 @@ import asyncio
 import contextlib
 import errno
 import hashlib
+import io
 import os
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -17,19 +19,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
-import httpx
+import aiohttp
 from PIL import Image
 
-from batchgen.api import USER_AGENT, certificates
 from batchgen.folder import sync_file, sync_folder
 from batchgen.hosts import MediaHost, why_not
 from batchgen.reply import describe
 from batchgen.signatures import ENOUGH, Format, format_of
+from batchgen.web import USER_AGENT, exact, proxy_for, session
 
 FILE_LIMIT = 2 << 30  # the official CLI's
 PIXEL_LIMIT = 150_000_000
 HOPS = 3
-TIMEOUT = httpx.Timeout(connect=10, write=30, read=30, pool=None)
+HEADERS = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
+AT_ONCE = 8 << 20  # bytes that are read into memory to be checked
+TIMEOUT = aiohttp.ClientTimeout(total=None, connect=60, sock_connect=10, sock_read=30)
 GRACE, SLOWEST = 60.0, 1024  # after a minute a download moves at 1 KiB/s at least, or is given up
 GONE = {HTTPStatus.NOT_FOUND, HTTPStatus.GONE, HTTPStatus.FORBIDDEN}
 
@@ -71,16 +75,12 @@ class Media:
         self._root = root
         self._hosts = tuple(hosts)
         self._made: set[Path] = set()  # the media folders whose names are durable
-        self._client = httpx.AsyncClient(
-            headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
-            verify=certificates(),
-            timeout=TIMEOUT,
-            follow_redirects=False,
-            trust_env=use_proxy,
-            limits=httpx.Limits(max_connections=32, max_keepalive_connections=32),
-        )
+        self._use_proxy = use_proxy
+        self._syncing: defaultdict[Path, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._waiting: dict[Path, asyncio.Task[None]] = {}
 
     async def __aenter__(self) -> "Media":
+        self._session = session(TIMEOUT, at_once=32)
         return self
 
     async def __aexit__(
@@ -89,7 +89,7 @@ class Media:
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
-        await self._client.aclose()
+        await self._session.close()
 
     def clear_parts(self) -> None:
         """Remove what runs before this one left half-done; their URLs are in the journal."""
@@ -108,7 +108,7 @@ class Media:
                 raise MediaUntrusted(f"the output's URL is not fetched: {reason}")
             try:
                 outcome = await self._try(url, stem)
-            except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+            except (aiohttp.ClientError, TimeoutError, ValueError) as error:
                 raise MediaBroken(f"the download broke off ({describe(error)})") from error
             if isinstance(outcome, Fetched):
                 return outcome
@@ -117,20 +117,24 @@ class Media:
 
     async def _try(self, url: str, stem: str) -> Fetched | str:
         """Return the file, or the URL that the host redirects to."""
-        async with self._client.stream("GET", url) as response:
-            if response.status_code in (301, 302, 303, 307, 308):
-                return str(response.url.join(response.headers.get("location", "")))
-            if response.status_code in GONE:
-                raise MediaGone(f"the host of the output answered {response.status_code}")
-            if response.status_code != HTTPStatus.OK:
-                raise MediaBroken(f"the host of the output answered {response.status_code}")
+        proxy = proxy_for(url) if self._use_proxy else None
+        async with self._session.get(
+            exact(url), headers=HEADERS, allow_redirects=False, proxy=proxy
+        ) as response:
+            status = response.status
+            if status in (301, 302, 303, 307, 308):
+                return str(response.url.join(exact(response.headers.get("location", ""))))
+            if status in GONE:
+                raise MediaGone(f"the host of the output answered {status}")
+            if status != HTTPStatus.OK:
+                raise MediaBroken(f"the host of the output answered {status}")
             return await self._receive(response, stem)
 
-    async def _receive(self, response: httpx.Response, stem: str) -> Fetched:
+    async def _receive(self, response: aiohttp.ClientResponse, stem: str) -> Fetched:
         expected = response.headers.get("content-length", "")
         if expected.isdecimal() and int(expected) > FILE_LIMIT:
             raise MediaBroken(f"the download is larger than {FILE_LIMIT >> 30} GiB")
-        chunks = _in_time(response.aiter_raw())
+        chunks = _in_time(response.content.iter_any())
         head = b""
         async for chunk in chunks:
             head += chunk
@@ -170,9 +174,20 @@ class Media:
                 continue
             if _link(fetched.part, target) or _same(target, fetched):
                 fetched.part.unlink(missing_ok=True)
-                await asyncio.to_thread(sync_folder, folder)
+                await self._synced(folder)
                 return target
         raise AssertionError("stems() never ends")
+
+    async def _synced(self, folder: Path) -> None:
+        """Make durable what names are in `folder` by now. One sync serves all who wait for it."""
+        if folder not in self._waiting:
+            self._waiting[folder] = asyncio.create_task(self._sync(folder))
+        await asyncio.shield(self._waiting[folder])
+
+    async def _sync(self, folder: Path) -> None:
+        async with self._syncing[folder]:
+            del self._waiting[folder]  # for who comes from here on it may be too early
+            await asyncio.to_thread(sync_folder, folder)
 
 
 async def _in_time(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -208,19 +223,22 @@ def inspect(part: Path, found: Format) -> Fetched:
     Raises MediaBroken if it cannot be decoded; OSError where the disk fails.
     """
     width = height = None
-    if found.pillow:
-        width, height = decode(part, found)
-    with part.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        size = os.fstat(file.fileno()).st_size
+    with part.open("rb", buffering=0) as file:
         sync_file(file.fileno())
+        size = os.fstat(file.fileno()).st_size
+        # Read at once where it is small: each read of a thread waits for its turn in Python.
+        content: BinaryIO = io.BytesIO(file.read()) if size <= AT_ONCE else file
+        if found.pillow:
+            width, height = decode(content, found)
+            content.seek(0)
+        sha256 = hashlib.file_digest(content, "sha256").hexdigest()  # type: ignore[arg-type]
     return Fetched(part, found, size, sha256, width, height)
 
 
-def decode(path: Path, found: Format) -> tuple[int, int]:
+def decode(source: Path | BinaryIO, found: Format) -> tuple[int, int]:
     """Return width and height of a picture that decodes whole. Raises MediaBroken."""
     try:
-        with Image.open(path, formats=[found.pillow]) as picture:
+        with Image.open(source, formats=[found.pillow]) as picture:
             width, height = picture.size
             if width * height > PIXEL_LIMIT:
                 raise MediaBroken(f"the picture claims {width} x {height} pixels")

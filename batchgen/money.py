@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from batchgen.states import State
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -47,6 +49,24 @@ def caps(limits: Limits, now: datetime) -> list[Cap]:
         for usd, start, option, words in every
         if usd is not None
     ]
+
+
+def cost_now(
+    state: State, price: float | None, cost: float | None, request_id: str | None
+) -> float:
+    """Return what a row's latest POST has cost or may yet cost, in USD.
+
+    price: reserved for it. cost: what the API said. A request that was cancelled in the queue is
+    not billed unless the API says so.
+    """
+    # Not in SQL: SQLite 3.40 takes any column for NOT NULL in the RETURNING of an UPDATE.
+    if state in (State.SUBMITTING, State.UNKNOWN):
+        return price or 0.0
+    if state is State.CANCELLED:
+        return cost or 0.0
+    if request_id is not None:
+        return (price if cost is None else cost) or 0.0
+    return 0.0
 
 
 def _utc(local: datetime) -> str:

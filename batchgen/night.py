@@ -18,8 +18,10 @@ from batchgen.media import Media
 from batchgen.progress import Progress
 from batchgen.receipts import Receipts
 from batchgen.service import Service
+from batchgen.sharing import Turns
 from batchgen.situation import Situation
 from batchgen.submitter import Policy, Submitter
+from batchgen.together import Together
 from batchgen.watcher import Watcher
 
 log = logging.getLogger("batchgen")
@@ -37,9 +39,11 @@ async def night(
     situation = Situation(clock, random.Random())
     async with where.api() as api, Media(folder.path, where.media_hosts, where.use_proxy) as media:
         media.clear_parts()
-        submitter = Submitter(journal, receipts, folder, api, situation, policy)
-        watcher = Watcher(journal, api, situation, policy.rate)
-        collector = Collector(journal, folder, media, watcher, situation)
+        turns = Turns(where.turn_file)
+        submitter = Submitter(journal, receipts, folder, api, situation, policy, turns)
+        together = Together(journal)
+        watcher = Watcher(journal, together, api, situation, policy.rate)
+        collector = Collector(journal, together, folder, media, watcher, situation)
         progress = Progress(
             lambda: (journal.counts, journal.committed(), submitter.pace.rate),
             clock.monotonic,
@@ -51,6 +55,7 @@ async def night(
                 await engine.run()
             finally:
                 progress.close()
+                turns.close()
             ending = final(journal.counts, situation.ending)
             log.info("ended with exit code %d: %s", ending.code, ending.reason)
             try:

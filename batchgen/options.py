@@ -104,12 +104,14 @@ class Commands(click.Group):
 
 def find_batch(text: str) -> "Folder":
     """The folder that BATCH means: itself, or a manifest's default folder. Raises UsageError."""
-    from batchgen.config import default_out
     from batchgen.folder import Folder
 
-    for path in (Path(text), default_out(text)):
-        if (path / "batch.db").exists():
-            return Folder(path)
+    if (Path(text) / "batch.db").exists():
+        return Folder(Path(text))
+    from batchgen.config import default_out  # not needed for a folder, and slow to import
+
+    if (default_out(text) / "batch.db").exists():
+        return Folder(default_out(text))
     raise UsageError(
         f"There is no batch in {text}, nor in {default_out(text)}.",
         "Name an output folder, or a manifest that was run from this folder.",

@@ -1,25 +1,90 @@
-"""A request's age -> when to ask again. Pure: the time and the dice are arguments."""
+"""A request's age -> when to ask again. Pure: the time and the dice are arguments.
 
+A model's requests take lognormal times, more or less. Each question is put when, of those that
+still run, the same share will have ended. So a request is asked about `1 / SHARE` times on average
+whatever its model, and the lag is close to the least possible for so many questions (`python -m
+tests.benchmarks polling` prints it beside the best possible and the best fixed schedules).
+"""
+
+import math
 import random
+from dataclasses import dataclass
+from statistics import NormalDist
 
-SOONEST, LATEST = 0.1, 30.0
+SHARE = 0.26
+SOONEST, LATEST = 0.02, 120.0
 PATIENCE = 3600.0
-FIRST_GUESS = 4.0  # seconds a request takes, before any was seen
+MEMORY = 100  # requests; older ones fade
+NARROWEST = 0.05  # sigma; nothing is that regular, whatever the last requests did
+_BELL = NormalDist()
 
 
-def delay(age: float, typical: float | None, asked_to_wait: float | None = None) -> float:
+@dataclass(frozen=True, slots=True)
+class Times:
+    """What a model's requests took: mean and variance of the seconds' natural logarithm.
+
+    seen: how many taught it.
+    """
+
+    log_mean: float = math.log(4.0) - 0.5
+    log_variance: float = 1.0
+    seen: int = 0
+
+    @property
+    def sigma(self) -> float:
+        return max(math.sqrt(self.log_variance), NARROWEST)
+
+    def score(self, seconds: float) -> float:
+        """How many sigmas above the mean the logarithm of `seconds` is."""
+        return (math.log(seconds) - self.log_mean) / self.sigma if seconds > 0 else -math.inf
+
+    def ended(self, score: float) -> float:
+        """The share of requests that have ended by then."""
+        return _BELL.cdf(score) if math.isfinite(score) else 0.0
+
+
+UNSEEN = Times()  # a mean of four seconds, and hardly sure of it
+
+
+def delay(age: float, times: Times = UNSEEN, asked_to_wait: float | None = None) -> float:
     """Return the seconds to wait before asking about a request that is `age` seconds old.
 
-    typical: the mean time that this model's requests took so far; None if none was seen.
     asked_to_wait: a Retry-After, None if there was none.
-
-    Before the typical time there is little to see, so the first question comes shortly before it;
-    from then on the questions come at a tenth of the typical time, and rarer as the request ages.
     """
-    mean = FIRST_GUESS if typical is None else typical
-    first = 0.8 * mean if typical is not None else 0.2 * mean
-    ours = first - age if age < 0.9 * first else max(0.1 * mean, age / 8)
+    running = 1.0 - times.ended(times.score(age))
+    ours = age / 8  # far later than any other, nobody knows what became of it
+    if running > 0.001:
+        score = _BELL.inv_cdf(1.0 - (1.0 - SHARE) * running)
+        ours = math.exp(times.log_mean + times.sigma * score) - age
     return max(min(max(ours, SOONEST), LATEST), asked_to_wait or 0.0)
+
+
+def learned(times: Times, before: float, by: float) -> Times:
+    """Return what a request teaches that ended after the age `before` and by the age `by`, seconds.
+
+    Of that interval only the part counts that is likely by what was known: the step of an
+    expectation-maximisation for normal values that are known by their intervals.
+    """
+    low, high = times.score(before), times.score(by)
+    share = times.ended(high) - times.ended(low)
+    mean, variance = math.log(max((before + by) / 2, 1e-3)), 0.0
+    if share > 1e-6:
+        at_low, at_high = _height(low), _height(high)
+        shift = (at_low - at_high) / share
+        mean = times.log_mean + times.sigma * shift
+        edges = (low * at_low if at_low else 0.0) - high * at_high
+        variance = times.sigma**2 * max(1.0 + edges / share - shift**2, 0.0)
+    weight = max(1.0 / (times.seen + 2), 1.0 / MEMORY)
+    step = mean - times.log_mean
+    return Times(
+        times.log_mean + weight * step,
+        (1 - weight) * (times.log_variance + weight * step**2) + weight * variance,
+        times.seen + 1,
+    )
+
+
+def _height(score: float) -> float:
+    return _BELL.pdf(score) if math.isfinite(score) else 0.0
 
 
 def backoff(tries: int, dice: random.Random, first: float = 0.5, latest: float = 60.0) -> float:
@@ -28,8 +93,3 @@ def backoff(tries: int, dice: random.Random, first: float = 0.5, latest: float =
     Source: AWS Architecture Blog, "Exponential Backoff And Jitter", 2015.
     """
     return dice.uniform(0.2, 1.0) * min(latest, first * 2.0 ** min(max(tries - 1, 0), 30))
-
-
-def learned(typical: float | None, took: float) -> float:
-    """Return the new mean after a request took `took` seconds; the newest weigh most."""
-    return took if typical is None else typical + (took - typical) * 0.1

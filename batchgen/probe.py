@@ -19,12 +19,12 @@ from weakref import WeakValueDictionary
 import httpx
 
 from batchgen import hosted
-from batchgen.api import USER_AGENT, certificates
 from batchgen.hosted import Answer, Flaw
 from batchgen.listing import Hosted, Listing
 from batchgen.models import Models
 from batchgen.reply import describe
 from batchgen.rows import Place, Problem
+from batchgen.web import USER_AGENT, certificates
 
 AT_ONCE, AT_ONCE_PER_HOST, LOOKING_AHEAD = 8, 2, 64
 HOPS = 5

@@ -6,8 +6,6 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tqdm import tqdm
-
 from batchgen.states import IN_FLIGHT, State
 
 log = logging.getLogger("batchgen")
@@ -53,8 +51,10 @@ class Progress:
         self._now = now
         self._next_line = now() + EVERY
         self._quiet = quiet
-        self._bar: tqdm[Any] | None = None
+        self._bar: Any = None  # a tqdm, imported where there is a terminal
         if not quiet and sys.stderr is not None and sys.stderr.isatty():
+            from tqdm import tqdm
+
             counts, _, _ = numbers()
             total = sum(counts.values())
             self._bar = tqdm(

@@ -3,20 +3,28 @@
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlite_utils import Database
-
-from batchgen import schema
 from batchgen.errors import NewerJournal, StorageDamaged, UsageError
 from batchgen.states import State
-from batchgen.storage import ALWAYS_COUNTED, damaged, storage_errors
+from batchgen.storage import COUNTS, VERSION, counted, damaged, storage_errors
 
-# The rows of the manifest in its order, then those that it no longer has but that were sent.
+# The rows of the manifest in its order, then those that it no longer has but that were sent. Two
+# queries are in order by their index; one that asks for both sorts a million rows first.
 SHOWN = "(listed = 1 OR attempts > 0)"
-ORDER = "listed DESC, position, created_at"
+SHOWN_IN_ORDER = ("listed = 1", "listed IS NOT 1 AND attempts > 0")
+ORDER = "listed DESC, position, created_at, requests.rowid DESC"  # the last keeps a row together
+COLUMNS = (
+    "position", "id", "source", "model", "input", "meta", "state", "request_id", "api_status",
+    "attempts", "error_code", "error", "price", "cost", "created_at", "submitted_at",
+    "completed_at", "saved_at", "listed", "key",
+)  # fmt: skip
+OF_OUTPUTS = (
+    "n", "kind", "url", "path", "bytes", "sha256", "content_type", "width", "height",
+)  # fmt: skip
 
 
 class Reader:
@@ -30,13 +38,12 @@ class Reader:
             )
         self._path = path
         with storage_errors(path):
-            connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=10)
-        self._db = Database(connection)
+            self._db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=10)
         try:
             with storage_errors(path):
-                (version,) = connection.execute("PRAGMA user_version").fetchone()
-            if version > schema.VERSION:
-                raise NewerJournal(str(path), version, schema.VERSION)
+                (version,) = self._db.execute("PRAGMA user_version").fetchone()
+            if version > VERSION:
+                raise NewerJournal(str(path), version, VERSION)
             if version == 0:
                 raise damaged(path, "it holds no tables")
         except StorageDamaged:
@@ -49,9 +56,22 @@ class Reader:
     def query(self, sql: str, *values: Any) -> Iterator[dict[str, Any]]:
         """Yield rows as they are read; a million of them are never held."""
         try:
-            yield from self._db.query(sql, list(values))
+            cursor = self._db.execute(sql, values)
+            names = [column[0] for column in cursor.description]
+            for row in cursor:
+                yield dict(zip(names, row, strict=True))
         except sqlite3.Error as error:
             raise damaged(self._path, str(error)) from error
+
+    @contextmanager
+    def one_moment(self) -> Iterator[None]:
+        """What is read inside was true at one moment, whatever a run writes meanwhile."""
+        with storage_errors(self._path):
+            self._db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._db.rollback()
 
     def check(self) -> None:
         """Read the whole file. Raises StorageDamaged."""
@@ -60,23 +80,20 @@ class Reader:
             raise damaged(self._path, found)
 
     def counts(self) -> Counter[State]:
-        found = self.query(
-            "SELECT state, COUNT(*) AS n FROM requests WHERE listed = 1"
-            f" OR state IN ({', '.join('?' * len(ALWAYS_COUNTED))}) GROUP BY state",
-            *ALWAYS_COUNTED,
-        )
-        return Counter({State(row["state"]): row["n"] for row in found})
+        return counted((row["state"], row["listed"], row["n"]) for row in self.query(COUNTS))
 
     def money(self) -> dict[str, float | int]:
         """USD over all rows: what may have been spent, how much of it is unknown, and unpriced."""
+        # The rows in a state are found by an index; those without a price are looked for in all,
+        # once, and by what most rows have.
         (row,) = self.query(
             """SELECT (SELECT COALESCE(SUM(usd), 0) FROM spending) AS committed,
-                COALESCE(SUM(CASE WHEN state IN ('submitting', 'submitted') THEN price END), 0)
-                    AS reserved,
-                COALESCE(SUM(CASE WHEN state = 'unknown' THEN price END), 0) AS unknown,
-                COALESCE(SUM(attempts > 0 AND price IS NULL AND cost IS NULL AND NOT EXISTS
-                    (SELECT 1 FROM spending WHERE spending.key = requests.key)), 0) AS unpriced
-                FROM requests"""
+                (SELECT COALESCE(SUM(price), 0) FROM requests
+                    WHERE state IN ('submitting', 'submitted')) AS reserved,
+                (SELECT COALESCE(SUM(price), 0) FROM requests WHERE state = 'unknown') AS unknown,
+                (SELECT COUNT(*) FROM requests WHERE price IS NULL AND attempts > 0
+                    AND cost IS NULL AND NOT EXISTS
+                    (SELECT 1 FROM spending WHERE spending.key = requests.key)) AS unpriced"""
         )
         return {name: round(value, 6) for name, value in row.items()}
 
@@ -85,29 +102,35 @@ class Reader:
         return list(
             self.query(
                 "SELECT state, COALESCE(error, '') AS cause, COUNT(*) AS rows, MIN(id) AS example"
-                " FROM requests WHERE error IS NOT NULL AND state <> 'saved'"
+                " FROM requests WHERE error IS NOT NULL AND +state <> 'saved'"  # in one pass
                 " AND (listed = 1 OR attempts > 0)"
                 " GROUP BY state, cause ORDER BY rows DESC, state, cause LIMIT 50"
             )
         )
 
+    def shown(self) -> int:
+        """How many rows the reports have."""
+        (row,) = self.query(f"SELECT COUNT(*) AS n FROM requests WHERE {SHOWN}")
+        n: int = row["n"]
+        return n
+
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield each row as the reports have it; `input`, `meta` and `outputs` decoded."""
-        rows = self.query(
-            f"""SELECT position, id, source, model, input, meta, state, request_id, api_status,
-                attempts, error_code, error, price, cost, created_at, submitted_at, completed_at,
-                saved_at, listed, key,
-                (SELECT json_group_array(json_object('n', n, 'kind', kind, 'url', url, 'path', path,
-                    'bytes', bytes, 'sha256', sha256, 'content_type', content_type,
-                    'width', width, 'height', height)) FROM
-                    (SELECT * FROM outputs WHERE outputs.key = requests.key ORDER BY n)) AS outputs
-                FROM requests WHERE {SHOWN} ORDER BY {ORDER}"""
-        )
-        for row in rows:
-            for name in ("input", "meta", "outputs"):
-                row[name] = json.loads(row[name] or "{}")
-            row["listed"] = bool(row["listed"])
-            yield row
+        # Here, so that `status` answers without it.
+        from sqlite_utils import Database
+
+        db = Database(self._db)
+        columns = ", ".join((*(f"requests.{name}" for name in COLUMNS), *OF_OUTPUTS))
+        try:
+            for shown in SHOWN_IN_ORDER:
+                yield from _with_outputs(
+                    db.query(
+                        f"SELECT {columns} FROM requests LEFT JOIN outputs USING (key)"
+                        f" WHERE {shown} ORDER BY {ORDER}, n"
+                    )
+                )
+        except sqlite3.Error as error:
+            raise damaged(self._path, str(error)) from error
 
     def names_in(self, column: str) -> list[str]:
         """All names that the JSON objects in `input` or `meta` use, in order of appearance."""
@@ -141,15 +164,38 @@ class Reader:
         """Whether its requests went to the sandbox: placeholders, and pretend money."""
         return any(self.query("SELECT 1 FROM memory WHERE name = 'sandbox' AND value = 'true'"))
 
+    def remembered(self, name: str) -> Any:
+        """What an earlier run remembered under `name`; None if nothing."""
+        found = next(self.query("SELECT value FROM memory WHERE name = ?", name), None)
+        return json.loads(found["value"]) if found else None
+
     def prices(self) -> dict[str, float | None]:
         """What a request of each model cost when a run last asked, in USD."""
-        found = next(self.query("SELECT value FROM memory WHERE name = 'prices'"), None)
-        return json.loads(found["value"]) if found else {}
+        return self.remembered("prices") or {}
 
     def pace(self) -> float | None:
         """The learned rate, POSTs per second; None before the first POST."""
         found = next(self.query("SELECT value FROM memory WHERE name = 'pace'"), None)
         return json.loads(found["value"])["rate"] if found else None
+
+
+def _with_outputs(found: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield one dictionary for the rows of a request, each of which holds another output of it."""
+    request: dict[str, Any] = {"key": None}
+    for row in found:
+        output = dict(zip(OF_OUTPUTS, map(row.pop, OF_OUTPUTS), strict=True))
+        if row["key"] != request["key"]:
+            if request["key"] is not None:
+                yield request
+            request = row
+            request["input"] = json.loads(request["input"] or "{}")
+            request["meta"] = json.loads(request["meta"] or "{}")
+            request["listed"] = bool(request["listed"])
+            request["outputs"] = []
+        if output["n"] is not None:
+            request["outputs"].append(output)
+    if request["key"] is not None:
+        yield request
 
 
 def summary(reader: Reader) -> dict[str, Any]:

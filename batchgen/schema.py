@@ -1,8 +1,10 @@
-"""The tables of batch.db and how older ones become today's. Source: design.md, "Journal"."""
+"""The tables of batch.db and how older ones become today's. Source: design.md, "Journal".
+
+The last of the migrations leaves `storage.VERSION` behind.
+"""
 
 from sqlite_utils import Database, Migrations
 
-VERSION = 1
 migrations = Migrations("batchgen")
 
 

@@ -19,18 +19,24 @@ from batchgen.folder import Folder
 from batchgen.hosts import MediaHost, media_host
 from batchgen.journal import Journal
 from batchgen.reply import Reply, describe
+from batchgen.sharing import turn_file
 
 log = logging.getLogger("batchgen")
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """Where the API is and how to get in. use_proxy: whether the environment's proxies apply."""
+    """Where the API is and how to get in. use_proxy: whether the environment's proxies apply.
+
+    turn_file: where all batches of the account on this computer keep their next turn; None if the
+        account has no other.
+    """
 
     base: str
     token: str
     media_hosts: tuple[MediaHost, ...]
     use_proxy: bool = True
+    turn_file: Path | None = None
 
     def api(self) -> Api:
         return Api(self.base, self.token, self.use_proxy)
@@ -48,7 +54,8 @@ def service(flags: Flags) -> Service:
         path = config.token_file(os.environ)
         log.warning("%s can be read by others on this computer: chmod 600 %s", path, path)
     # What is not https stays on this computer: a proxy would read the token.
-    return Service(base, token, hosts, use_proxy=base.startswith("https:"))
+    turns = turn_file(os.environ, base, token)
+    return Service(base, token, hosts, use_proxy=base.startswith("https:"), turn_file=turns)
 
 
 @contextmanager

@@ -61,7 +61,7 @@ class Situation:
         change = asyncio.ensure_future(self._changes.wait())
         waits: set[asyncio.Future[Any]] = {change}
         if math.isfinite(seconds):
-            waits.add(asyncio.ensure_future(self.clock.sleep(seconds)))
+            waits.add(asyncio.ensure_future(self.clock.punctual(seconds)))
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:

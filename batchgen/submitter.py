@@ -23,6 +23,7 @@ from batchgen.folder import Folder
 from batchgen.journal import IdInUse, Journal, Request
 from batchgen.money import Limits, caps
 from batchgen.receipts import Receipt, Receipts
+from batchgen.sharing import Turns
 from batchgen.situation import Situation
 from batchgen.states import Event
 
@@ -67,6 +68,7 @@ class Submitter:
         api: Api,
         situation: Situation,
         policy: Policy,
+        turns: Turns,
     ) -> None:
         self._journal = journal
         self._receipts = receipts
@@ -74,7 +76,9 @@ class Submitter:
         self._api = api
         self._situation = situation
         self._policy = policy
+        self._turns = turns
         self.pace = limiter.resumed(policy.rate, self._saved_pace())
+        self._remembered_rate = math.inf  # POSTs per second; none yet
         self.breaker = Breaker()
         self.in_flight: set[str] = set()
         self.open: set[str] = set()  # keys of rows whose POST has no outcome yet
@@ -84,17 +88,28 @@ class Submitter:
         self._read_to = 0
 
     def _saved_pace(self) -> tuple[float | None, float] | None:
+        """The rate that was learned, and the seconds until the next POST may go."""
         saved = self._journal.remembered("pace")
         if not saved:
             return None
-        return saved["learned"], saved["next_at"] - self._situation.clock.now()
+        now = self._situation.clock.now()
+        rate = min(saved["learned"] or math.inf, self._policy.rate)
+        last = self._journal.last_sent()
+        # A killed run has not said when its next POST was due. A clock set back must not matter.
+        turn = 0.0 if last is None else min(last + 1 / rate - now, 1 / rate)
+        return saved["learned"], max(saved["next_at"] - now, turn)
 
     def memory(self) -> dict[str, Any]:
         """What keeps a restart from bursting."""
         ahead = self.pace.wait(self._situation.time())
         next_at = self._situation.clock.now() + ahead
         learned = None if self.pace.too_fast is None else self.pace.rate
+        self._remembered_rate = self.pace.rate
         return {"pace": {"rate": self.pace.rate, "learned": learned, "next_at": next_at}}
+
+    def _news(self) -> dict[str, Any]:
+        """The memory, where it says more than that a POST went out: that is an event anyway."""
+        return self.memory() if abs(self.pace.rate / self._remembered_rate - 1) > 0.01 else {}
 
     async def run(self, begin: Callable[[Request], None]) -> None:
         """Hand every due row to `begin`, which is to call `submit` with it."""
@@ -106,6 +121,10 @@ class Submitter:
             if wait > 0:
                 await self._situation.pause(wait)
             elif row is not None and not self._limit_reached():
+                others = self._turns.take(self._situation.clock.monotonic(), 1 / self.pace.rate)
+                if others > 0:
+                    await self._situation.pause(min(others, self._time_left()))
+                    continue
                 self._take(row)
                 begin(row)
 
@@ -183,7 +202,7 @@ class Submitter:
             if not self._situation.may_send:
                 raise StoppedEarly("The run stopped before this request left.")
             try:
-                self._journal.intend(row, price, caps(self._policy.limits, now), self.memory())
+                self._journal.intend(row, price, caps(self._policy.limits, now), self._news())
             except BatchgenError as error:
                 # At once: other rows are about to send theirs.
                 self._situation.stop(Ending.under_way(error))
@@ -273,6 +292,10 @@ class Submitter:
         waiting = self.pace.wait(now)
         self.pace = self.pace.throttled(now, sent_at, wait)
         ahead = self.pace.wait(now)
+        self._turns.hold(self._situation.clock.monotonic(), ahead)
+        if ahead > waiting + 1.0:  # whoever starts after a kill has to wait as well
+            with self._journal.transaction():
+                self._journal.remember(self.memory())
         if ahead > max(waiting, 10.0):
             until = stamp(self._situation.clock.now() + ahead)
             log.warning("Rate limit: RunComfy asked to wait; waiting until %s.", until)

@@ -66,13 +66,18 @@ class Validator:
         # Anything beside these at the top, e.g. allOf, may bind several inputs together.
         plain = schema.document.keys() <= _ANNOTATIONS | {"type", "properties", "required"}
         checks = {name: _quick_check(one) for name, one in schema.properties.items()}
-        self._quick = {name: c for name, c in checks.items() if c and plain}
+        self._quick = {
+            name: (self._converters.get(name), check)
+            for name, check in checks.items()
+            if check is not None and plain
+        }
 
     def check(self, entry: Entry, *, default_model: str) -> Row | list[Problem]:
         """Return the row to send, or all problems of this entry; pure, and nothing is kept."""
-        values = dict(entry.values)
-        unfit = self._convert(entry, values)
-        if unfit or not self._surely_valid(values) or not _keepable(entry):
+        quickly = self._surely_valid(entry)
+        values = dict(entry.values) if quickly is None else quickly
+        if quickly is None:
+            unfit = self._convert(entry, values)
             fields = {problem.field for problem in unfit}
             problems = unfit + [p for p in self._problems(entry, values) if p.field not in fields]
             if problems:
@@ -85,24 +90,32 @@ class Validator:
         """Turn the text cells among `values` into what the schema wants, in place."""
         problems = []
         for name, convert in self._converters.items():
-            if name in entry.cells and name in values:
+            if name in values and name in entry.cells:
                 try:
                     values[name] = convert(values[name])
                 except NotConverted as error:
                     problems.append(_problem(entry, name, error.what, error.remedy))
         return problems
 
-    def _surely_valid(self, values: dict[str, Any]) -> bool:
-        """Say whether a row is so plain that no judge is needed; False means "ask"."""
-        for name, value in values.items():
-            check = self._quick.get(name)
-            if check is None or not check(value):
-                return False
+    def _surely_valid(self, entry: Entry) -> dict[str, Any] | None:
+        """Return the values, converted, of a row so plain that no judge is needed; else None."""
+        if not _keepable(entry):
+            return None
+        values, cells = dict(entry.values), entry.cells
+        try:
+            for name, value in entry.values.items():
+                convert, check = self._quick[name]
+                if convert is not None and name in cells:
+                    value = values[name] = convert(value)
+                if not check(value):
+                    return None
+        except (KeyError, NotConverted):
+            return None
         for name in self.required:
             value = values.get(name)
-            if value is None or (isinstance(value, str) and not value.strip()):
-                return False
-        return True
+            if value is None or (isinstance(value, str) and (not value or value.isspace())):
+                return None
+        return values
 
     def _problems(self, entry: Entry, values: dict[str, Any]) -> Iterator[Problem]:
         for what, remedy in _texts_of_entry(entry):
@@ -173,6 +186,8 @@ def _quick_check(schema: dict[str, Any]) -> Check | None:
         return lambda value: type(value) is str and value in known
     if kind == "string":
         least, most = schema.get("minLength", 0), schema.get("maxLength", math.inf)
+        if not least and most == math.inf:
+            return lambda v: type(v) is str and is_text(v)
         return lambda v: type(v) is str and least <= len(v) <= most and is_text(v)
     if kind == "integer":
         low, high = schema.get("minimum", -math.inf), schema.get("maximum", math.inf)
@@ -218,7 +233,9 @@ def _parts(name: str, value: Any, depth: int = 0) -> Iterator[tuple[str, Any]]:
 
 def _keepable(entry: Entry) -> bool:
     """Say whether the id and what is carried along can be kept; most rows have neither."""
-    return not (entry.id or entry.meta) or not any(True for _ in _texts_of_entry(entry))
+    if not entry.meta:
+        return entry.id is None or is_text(entry.id)
+    return not any(True for _ in _texts_of_entry(entry))
 
 
 def _texts_of_entry(entry: Entry) -> Iterator[tuple[str, str]]:

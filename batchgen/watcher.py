@@ -1,6 +1,7 @@
 """Asks about accepted requests until they have ended. Asking is free and may be repeated."""
 
 import logging
+from functools import partial
 
 from batchgen import limiter, polling
 from batchgen.api import Api
@@ -9,27 +10,32 @@ from batchgen.ending import Ending
 from batchgen.errors import TokenRefused
 from batchgen.findings import Doing, Finding, after_result
 from batchgen.journal import Journal, Request
+from batchgen.polling import Times
 from batchgen.situation import Situation
 from batchgen.states import Event
+from batchgen.together import Together
 
 log = logging.getLogger("batchgen")
 
 POLLS_AT_LEAST = 20.0
 POLLS_A_POST = 4.0
-FRESH = 90.0  # seconds; an older request waited for a run, which says nothing of its own time
 
 
 class Watcher:
-    """typical: seconds that each model's requests take, learned here and kept for the next run."""
+    """times: what each model's requests take, learned here and kept for the next run."""
 
-    def __init__(self, journal: Journal, api: Api, situation: Situation, rate: float) -> None:
+    def __init__(
+        self, journal: Journal, together: Together, api: Api, situation: Situation, rate: float
+    ) -> None:
         """rate: POSTs per second at most; the questions' own budget per second goes with it."""
         self._journal = journal
+        self._together = together
         self._api = api
         self._situation = situation
         polls = max(POLLS_AT_LEAST, POLLS_A_POST * rate)
         self._pace = limiter.Pace(polls, polls)
-        self.typical: dict[str, float] = journal.remembered("typical") or {}
+        saved = journal.remembered("times") or {}
+        self.times = {model: Times(*values) for model, values in saved.items()}
 
     @property
     def _clock(self) -> Clock:
@@ -45,20 +51,27 @@ class Watcher:
         patience = polling.PATIENCE
         unanswered = 0
         asked_to_wait: float | None = None
+        before = 0.0  # the age at which it still ran
         while self._situation.asking and patience > 0:
             age = age_at_start + self._situation.time() - start
             if unanswered:
                 wait = max(polling.backoff(unanswered, self._situation.dice), asked_to_wait or 0.0)
             else:
-                wait = polling.delay(age, self.typical.get(row.model), asked_to_wait)
+                times = self.times.get(row.model, polling.UNSEEN)
+                wait = polling.delay(age, times, asked_to_wait)
             await self._clock.sleep(wait)
             finding, raw = await self.ask(row)
             if finding.doing not in (Doing.RUNNING, Doing.ASK_AGAIN, Doing.TOKEN_REFUSED):
-                took = age_at_start + self._situation.time() - start
-                self._settle(row, finding, raw, took if age_at_start < FRESH else None)
+                if finding.doing is Doing.DONE:
+                    by = age_at_start + self._situation.time() - start
+                    times = self.times.get(row.model, polling.UNSEEN)
+                    self.times[row.model] = polling.learned(times, before, by)
+                await self._together.do(partial(self._settle, row, finding, raw))
                 return self._journal.request(row.key)
             unanswered = unanswered + 1 if finding.doing is Doing.ASK_AGAIN else 0
             asked_to_wait = finding.wait
+            if finding.doing is Doing.RUNNING:
+                before = age_at_start + self._situation.time() - start
             if not self._situation.offline_tries:
                 patience -= wait
         if patience <= 0:
@@ -84,10 +97,8 @@ class Watcher:
             self._situation.stop(ending, asking=False)
         return finding, reply.body.decode(errors="replace")
 
-    def _settle(self, row: Request, finding: Finding, raw: str, took: float | None) -> None:
+    def _settle(self, row: Request, finding: Finding, raw: str) -> None:
         if finding.doing is Doing.DONE:
-            if took is not None:
-                self.typical[row.model] = polling.learned(self.typical.get(row.model), took)
             self._journal.done(row, finding.api_status, finding.urls, finding.cost, raw)
             return
         event = Event.CANCELLED if finding.doing is Doing.CANCELLED else Event.FAILED

@@ -28,6 +28,7 @@ from batchgen.reading import Reader
 from batchgen.service import catalogue, rehearsal, service, warn_of_balance
 from batchgen.states import State
 from batchgen.submitter import Policy
+from batchgen.unchanged import Reading, seal_of_list, seals_of_schemas
 
 log = logging.getLogger("batchgen")
 
@@ -112,15 +113,16 @@ def run(
         stack.callback(listing.close)
         fetch = None if where is None else catalogue(where)
         known = Models(settings.model, settings.schema, folder.schemas, fetch)
-        _check_all(manifest, known, listing, show, flags)
+        reading = _reading(manifest, known, listing, show, flags, settings, folder)
+        reading.unless_listed_in(folder.journal)
         if not existed:
             claim()
+            known.keep(folder.schemas)
         if where is None:
             where = stack.enter_context(rehearsal(folder, settings.schema))
-        known.keep(folder.schemas)
         journal, receipts = open_books(stack, folder, clock or Clock())
         keep_apart(journal, folder, rehearsing=flags.sandbox)
-        take_over(journal, receipts, listing, manifest.file, flags)
+        take_over(journal, receipts, reading, flags)
         sending = journal.pending_models()
         seen = journal.remembered("prices") or {}
         prices = _prices(sending, settings, catalogue(where), seen)
@@ -146,11 +148,41 @@ def _refuse_unpriced(settings: Config, prices: dict[str, float | None]) -> None:
 
 def _check_all(
     manifest: Manifest, known: Models, listing: Listing, show: Report, flags: Flags
-) -> None:
+) -> int:
+    """Return how many problems were shown. Raises ManifestInvalid if there may be none."""
     problems = check(manifest, known, listing, show)
     if problems and not flags.skip_invalid:
         remedy = "Mend them, or run the other rows with --skip-invalid."
         raise ManifestInvalid(manifest.file, problems, remedy)
+    return problems
+
+
+def _reading(
+    manifest: Manifest,
+    known: Models,
+    listing: Listing,
+    show: Report,
+    flags: Flags,
+    settings: Config,
+    folder: Folder,
+) -> Reading:
+    """What reads the manifest where that is needed, and keeps the schemas that it fetched."""
+
+    def read() -> int:
+        problems = _check_all(manifest, known, listing, show, flags)
+        if folder.path.is_dir():  # a new one is made when the list is known to be good
+            known.keep(folder.schemas)
+        return problems
+
+    options = {
+        "format": flags.format,
+        "columns": dict(flags.columns),
+        "meta": flags.meta,
+        "model": settings.model,
+        "schema": settings.schema and str(settings.schema),
+    }
+    schemas = partial(seals_of_schemas, settings.schema, folder.schemas, models.schemas_folder())
+    return Reading(manifest.file, listing, seal_of_list(manifest.sources, options), schemas, read)
 
 
 def _claim(

@@ -5,23 +5,25 @@ import shlex
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from batchgen.clock import Clock, seconds
-from batchgen.ending import Ending
 from batchgen.errors import BatchgenError
 from batchgen.expiry import EXPIRES_AFTER
 from batchgen.folder import Folder
 from batchgen.logs import say, visible
-from batchgen.plan import Plan, Step
 from batchgen.progress import rate_words
 from batchgen.reading import Reader, summary
-from batchgen.resolve import Unknown
-from batchgen.rows import Problem
 from batchgen.states import State
-from batchgen.validation import Validator
+
+if TYPE_CHECKING:  # what these modules import would make `status` and an error slow to come
+    from batchgen.ending import Ending
+    from batchgen.plan import Plan, Step
+    from batchgen.resolve import Unknown
+    from batchgen.rows import Problem
+    from batchgen.validation import Validator
 
 MOST_ALIKE = 10
 
@@ -32,7 +34,7 @@ class Problems:
     def __init__(self) -> None:
         self._alike: Counter[tuple[str, str]] = Counter()
 
-    def show(self, found: Problem) -> None:
+    def show(self, found: "Problem") -> None:
         kind = (found.field, found.what)
         self._alike[kind] += 1
         if self._alike[kind] <= MOST_ALIKE:
@@ -44,7 +46,7 @@ class Problems:
                 say(f"and {times - MOST_ALIKE} more: {field + ': ' if field else ''}{what}")
 
 
-def problem(found: Problem) -> None:
+def problem(found: "Problem") -> None:
     """`list.csv:14: row "fox", seed: '12a' is not a whole number`, and what would be right."""
     where = f'row "{found.row}"' if found.row else ""
     who = ", ".join(part for part in (where, found.field) if part)
@@ -62,7 +64,7 @@ def _indented(text: str) -> None:
         say(f"  {line}")
 
 
-def after_run(folder: Folder, ending: Ending, *, quiet: bool) -> None:
+def after_run(folder: Folder, ending: "Ending", *, quiet: bool) -> None:
     """The end of a run: states, causes, money, where to look, what to do next."""
     reader = Reader(folder.journal)
     try:
@@ -114,14 +116,14 @@ def _next_steps(folder: Folder, counts: Mapping[str, int]) -> None:
         say("Completed rows are paid for and not on disk yet; the next run fetches them, unpaid.")
 
 
-def step(found: Step) -> None:
+def step(found: "Step") -> None:
     """A row's line of a plan, on stdout; a saved row needs none."""
     if found.what != State.SAVED:
         changes = f": {', '.join(found.changes)}" if found.changes else ""
         click.echo(visible(f"{found.what:<17} {found.id} ({found.source}){changes}"))
 
 
-def plan(whole: Plan, rate: float) -> None:
+def plan(whole: "Plan", rate: float) -> None:
     """The sum of a plan, on stdout."""
     counts = ", ".join(f"{n} {what}" for what, n in whole.counts.items())
     click.echo(f"{sum(whole.counts.values())} rows: {counts}")
@@ -134,7 +136,7 @@ def plan(whole: Plan, rate: float) -> None:
     )
 
 
-def unknown_rows(rows: list[Unknown], folder: Folder, as_json: bool) -> None:
+def unknown_rows(rows: "list[Unknown]", folder: Folder, as_json: bool) -> None:
     """The unknown rows, on stdout, with all that helps to find them in the account."""
     if as_json:
         click.echo(json.dumps([asdict(row) for row in rows], indent=2, ensure_ascii=False))
@@ -154,7 +156,7 @@ def unknown_rows(rows: list[Unknown], folder: Folder, as_json: bool) -> None:
     click.echo(f"  batchgen resolve {where} --id ID --write-off           give it up")
 
 
-def ask_about(row: Unknown) -> tuple[str, str | None]:
+def ask_about(row: "Unknown") -> tuple[str, str | None]:
     """Ask a person at a terminal about one row; return the action, "" for none, and the request."""
     answers = {"a": "attach", "s": "send-again", "w": "write-off", "k": ""}
     given = click.prompt(
@@ -212,7 +214,7 @@ def _span(span: float) -> str:
     return f"{max(span, 0):.0f} s"
 
 
-def model(name: str, validator: Validator) -> None:
+def model(name: str, validator: "Validator") -> None:
     """A model's inputs, a line each, on stdout."""
     click.echo(name)
     for field, schema in validator.properties.items():

@@ -69,6 +69,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         if name.lower().endswith("_proxy") or name in (*config.TOKEN_NAMES, config.BASE_NAME):
             monkeypatch.delenv(name)
     monkeypatch.setenv("RUNCOMFY_CONFIG_DIR", str(tmp_path / "no-login"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("RUNCOMFY_TOKEN", TOKEN)
     monkeypatch.chdir(tmp_path)
     return tmp_path

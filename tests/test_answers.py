@@ -3,8 +3,9 @@
 import asyncio
 import json
 import ssl
+from types import SimpleNamespace
 
-import httpx
+import aiohttp
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,7 +25,7 @@ TAKEN = {
     "result_url": f"{BASE}/{ID}/result",
     "cancel_url": f"{BASE}/{ID}/cancel",
 }
-CUT = httpx.RemoteProtocolError("peer closed connection without sending complete message body")
+CUT = aiohttp.ClientPayloadError("Response payload is not completed")
 PAGE = b"<html>Sign in to the hotel's network</html>"
 
 
@@ -230,10 +231,19 @@ def test_a_429_says_how_long_to_wait(header, wait):
 # -- when no answer came -------------------------------------------------------------------------
 
 
+WHERE = SimpleNamespace(
+    host="a.example", port=443, ssl=True, is_ssl=True, real_url="https://a.example/"
+)
+
+
 def certificate_refused():
-    error = httpx.ConnectError("certificate verify failed")
+    error = aiohttp.ClientConnectorError(WHERE, OSError(1, "certificate verify failed"))
     error.__cause__ = ssl.SSLCertVerificationError("self-signed certificate")
     return error
+
+
+def proxy_answer(status):
+    return aiohttp.ClientHttpProxyError(WHERE, (), status=status)
 
 
 def subclasses(kind):
@@ -241,17 +251,19 @@ def subclasses(kind):
 
 
 def made(kind):
-    if kind is httpx.HTTPStatusError:
-        request = httpx.Request("POST", "https://a.example/")
-        return kind("500", request=request, response=httpx.Response(500))
-    try:
-        return kind("it broke")
-    except TypeError:
-        return kind()
+    """An error of this class: their constructors have little in common."""
+    broken = OSError(111, "refused")
+    for values in (("it broke",), (WHERE, ()), (WHERE, broken), ("path", WHERE, broken)):
+        try:
+            error = kind(*values)
+            str(error)
+        except (TypeError, AttributeError):
+            continue
+        return error
+    return kind(b"expected", b"got", "a.example", 443)
 
 
-ROOTS = (httpx.HTTPError, httpx.InvalidURL, httpx.CookieConflict, httpx.StreamError)
-HTTPX = {kind.__name__: made(kind) for root in ROOTS for kind in sorted(subclasses(root), key=repr)}
+AIOHTTP = {kind.__name__: made(kind) for kind in sorted(subclasses(aiohttp.ClientError), key=repr)}
 FOREIGN = {
     "UnicodeEncodeError": UnicodeEncodeError("idna", "ä", 0, 1, "label too long"),
     "OSError": OSError(24, "Too many open files"),
@@ -260,35 +272,44 @@ FOREIGN = {
     "MemoryError": MemoryError(),
     "certificate": certificate_refused(),
     "bare certificate": ssl.SSLCertVerificationError("expired"),
-    "proxy login": httpx.ProxyError("407 Proxy Authentication Required"),
+    "proxy login": proxy_answer(407),
+    "proxy in trouble": proxy_answer(502),
+    "TimeoutError": TimeoutError(),
     "cancelled": asyncio.CancelledError(),
     "interrupted": KeyboardInterrupt(),
     "nothing at all": None,
 }
-ERRORS = HTTPX | FOREIGN
+ERRORS = AIOHTTP | FOREIGN
 
 # What another try may cure. The rest is a mistake in what we were told, which no try cures.
 PASSES = {
-    *("ConnectError", "ConnectTimeout", "ReadTimeout", "WriteTimeout", "PoolTimeout"),
-    *("TimeoutException", "ReadError", "WriteError", "CloseError", "RemoteProtocolError"),
-    *("ProxyError", "OSError", "nothing at all"),
+    *("ClientConnectionError", "ClientConnectionResetError", "ClientConnectorDNSError"),
+    *("ClientConnectorError", "ClientConnectorSSLError", "ClientOSError", "ClientSSLError"),
+    *("ClientProxyConnectionError", "UnixClientConnectorError", "ConnectionTimeoutError"),
+    *("ServerConnectionError", "ServerDisconnectedError", "ServerTimeoutError"),
+    *("SocketTimeoutError", "ServerFingerprintMismatch", "ClientPayloadError"),
+    *("ClientResponseError", "ClientHttpProxyError", "ContentTypeError", "TooManyRedirects"),
+    *("WSServerHandshakeError", "proxy in trouble", "TimeoutError", "OSError", "nothing at all"),
 }
 STAYS = {
-    *("HTTPError", "RequestError", "TransportError", "NetworkError", "ProtocolError"),
-    *("LocalProtocolError", "UnsupportedProtocol", "DecodingError", "TooManyRedirects"),
-    *("HTTPStatusError", "InvalidURL", "CookieConflict", "StreamError", "StreamConsumed"),
-    *("StreamClosed", "ResponseNotRead", "RequestNotRead", "UnicodeEncodeError", "RuntimeError"),
+    *("ClientError", "ClientConnectorCertificateError", "InvalidURL", "InvalidUrlClientError"),
+    *("InvalidUrlRedirectClientError", "NonHttpUrlClientError", "NonHttpUrlRedirectClientError"),
+    *("RedirectClientError", "UploadAbortedError", "UnicodeEncodeError", "RuntimeError"),
     *("ValueError", "MemoryError", "certificate", "bare certificate", "proxy login"),
+}
+WEB_SOCKETS_AND_FORMS = {
+    *("BadContentDispositionHeader", "BadContentDispositionParam", "EofStream"),
+    *("WSMessageTypeError", "WebSocketError"),
 }
 OURS = {"cancelled", "interrupted"}
 
 
-def test_every_error_of_httpx_is_sorted():
+def test_every_error_of_the_http_library_is_sorted():
     exported = {
-        n for n, v in vars(httpx).items() if isinstance(v, type) and issubclass(v, Exception)
+        n for n, v in vars(aiohttp).items() if isinstance(v, type) and issubclass(v, Exception)
     }
 
-    assert exported <= set(HTTPX)
+    assert exported - WEB_SOCKETS_AND_FORMS <= set(AIOHTTP)
     assert set(ERRORS) == PASSES | STAYS | OURS
 
 
@@ -355,7 +376,7 @@ def test_a_result_without_a_word_that_we_know_is_still_running(body):
 
 
 ASK_AGAIN = {
-    "no answer": Reply(error=httpx.ReadTimeout("")),
+    "no answer": Reply(error=aiohttp.SocketTimeoutError()),
     "cut": answer(200, said("completed", output=PICTURE), error=CUT),
     "a page": answer(200, PAGE),
     "empty": answer(200),

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
+import aiohttp
 import pytest
 from conftest import Command, Write
 from helpers import PretendClock, error_of, many, media, query, states, table, tally
@@ -17,8 +17,8 @@ from batchgen.sandbox.faults import ACCEPTED_FIRST, FAULTS, OUTCOME, POLL, SUBMI
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Silence counts as silence after a quarter of a second."""
-    monkeypatch.setattr(api, "PAID_TIMEOUT", httpx.Timeout(10, read=0.25))
-    monkeypatch.setattr(api, "FREE_TIMEOUT", httpx.Timeout(10, read=0.25))
+    monkeypatch.setattr(api, "PAID_TIMEOUT", aiohttp.ClientTimeout(sock_read=0.25))
+    monkeypatch.setattr(api, "FREE_TIMEOUT", aiohttp.ClientTimeout(sock_read=0.25))
 
 
 @pytest.fixture

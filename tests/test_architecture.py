@@ -3,13 +3,15 @@
 import ast
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import click
 import pytest
 
 import batchgen
-from batchgen import cli, manifest, options
+from batchgen import cli, manifest, options, storage
+from batchgen.clock import Clock
 
 PACKAGE = Path(batchgen.__file__).parent
 DECIDERS = (
@@ -18,14 +20,14 @@ DECIDERS = (
     *("ending", "identity", "rows", "units", "errors", "validation", "cells", "inputschema"),
     *("wording", "hosted"),
 )
-# What a decider may take from the standard library and others. httpx and ssl name exceptions.
+# What a decider may take from the standard library and others. aiohttp and ssl name exceptions.
 HARMLESS = {
     *("codecs", "collections", "collections.abc", "dataclasses", "datetime", "difflib", "enum"),
     *("email.utils", "functools", "hashlib", "http", "ipaddress", "itertools", "json", "math"),
-    *("random", "re", "typing", "unicodedata", "urllib.parse"),
+    *("random", "re", "statistics", "types", "typing", "unicodedata", "urllib.parse"),
     *("jsonschema", "jsonschema.exceptions", "referencing"),
 }
-ALLOWED = {"answers": HARMLESS | {"httpx", "ssl"}, "inputschema": HARMLESS | {"os", "pathlib"}}
+ALLOWED = {"answers": HARMLESS | {"aiohttp", "ssl"}, "inputschema": HARMLESS | {"os", "pathlib"}}
 # These open, ask the clock or throw dice whatever module they come from.
 ACTS = {
     *("open", "print", "input", "exec", "eval", "now", "today", "utcnow", "sleep", "monotonic"),
@@ -163,17 +165,42 @@ def test_the_formats_of_the_option_are_those_that_manifests_have():
     assert options.FORMATS == manifest.FORMATS
 
 
-@pytest.mark.parametrize("words", [[], ["run"], ["validate"], ["sandbox"]], ids=" ".join)
-def test_help_is_answered_without_loading_what_only_a_run_needs(words):
-    heavy = {"httpx", "PIL", "jinja2", "sqlite_utils", "jsonschema", "yaml", "starlette"}
+# None of these is quick to import; each is for a run, or for a report.
+HEAVY = {"aiohttp", "httpx", "PIL", "jinja2", "sqlite_utils", "jsonschema", "yaml", "starlette"}
+
+
+def said_and_loaded(*words):
+    """What a command says on stdout, and which of HEAVY it imports, in a process of its own."""
     code = (
         "import sys\n"
         "from batchgen.cli import cli\n"
-        f"cli.main({[*words, '--help']}, standalone_mode=False)\n"
-        f"print('loaded:', sorted({heavy} & sys.modules.keys()))"
+        f"cli.main({list(words)}, standalone_mode=False)\n"
+        f"print('loaded:', sorted({HEAVY} & sys.modules.keys()))"
     )
-
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    said, _, loaded = done.stdout.rpartition("loaded: ")
+    return said, loaded.strip()
 
-    assert "Usage:" in done.stdout
-    assert done.stdout.endswith("loaded: []\n")
+
+@pytest.mark.parametrize("words", [[], ["run"], ["validate"], ["sandbox"]], ids=" ".join)
+def test_help_is_answered_without_loading_what_only_a_run_needs(words):
+    said, loaded = said_and_loaded(*words, "--help")
+
+    assert "Usage:" in said
+    assert loaded == "[]"
+
+
+@pytest.mark.parametrize("option", [[], ["--json"]], ids=" ".join)
+def test_status_is_answered_without_loading_what_only_a_run_needs(tmp_path, option):
+    storage.Storage(tmp_path / "batch.db", Clock()).close()
+
+    said, loaded = said_and_loaded("status", str(tmp_path), *option)
+
+    assert "rows" in said
+    assert loaded == "[]"
+
+
+def test_the_migrations_lead_to_the_version_that_is_read(tmp_path):
+    journal = storage.Storage(tmp_path / "batch.db", Clock())
+    with closing(journal):
+        assert journal.one("PRAGMA user_version") == (storage.VERSION,)

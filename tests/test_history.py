@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
-import httpx
+import aiohttp
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -42,7 +42,7 @@ from batchgen.states import Event, State
 EXAMPLES = int(os.environ.get("BATCHGEN_HISTORIES", "100"))
 MODEL = "ideogram/ideogram-v2/generate"
 PRICE = 0.03
-GONE = httpx.ReadError("connection reset by peer")
+GONE = aiohttp.ClientOSError("connection reset by peer")
 
 
 @dataclass(frozen=True)
@@ -81,10 +81,10 @@ ANSWERS = [
     says("no balance", 400, {"error_code": 400002}),
     says("token refused", 401, b""),
     says("307", 307, b""),
-    Answer("lost, and accepted", Reply(True, error=httpx.ReadTimeout("")), taken=True),
+    Answer("lost, and accepted", Reply(True, error=aiohttp.SocketTimeoutError()), taken=True),
     Answer("lost, not accepted", Reply(True, error=GONE)),
     Answer("cancelled by us, and accepted", Reply(True, error=asyncio.CancelledError()), True),
-    Answer("never opened", Reply(False, error=httpx.ConnectError("no route"))),
+    Answer("never opened", Reply(False, error=aiohttp.ClientConnectionError("no route"))),
 ]
 DEATHS = ["before W1", "after W1", "W2 failed", "after W2", "after the receipt"]
 ANSWER = st.sampled_from(ANSWERS) | st.sampled_from(ANSWERS[:5])

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchgen.identity import base, folded, key, readable_id, safe_name, slug
+from batchgen.identity import base, folded, key, readable_id, safe_name, slug, told
 
 MODEL = "ideogram/ideogram-v2/generate"
 ANY_TEXT = st.text(st.characters(codec=None))
@@ -180,3 +180,34 @@ def test_a_readable_id_is_a_safe_name(position, values):
     id = readable_id(position, json.loads(json.dumps(values)))
 
     assert safe_name(id) == id
+
+
+@settings(deadline=None)
+@given(
+    st.text(),
+    st.dictionaries(st.text(), JSON_VALUES | st.floats(allow_nan=False, allow_infinity=False)),
+    st.none() | st.text(),
+)
+def test_the_base_and_the_text_of_a_row_are_those_of_the_plain_way(model, values, id):
+    assert told(model, values, id) == (
+        base(model, values, id),
+        json.dumps(values, ensure_ascii=False),
+    )
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "\ud800", ["\ud800"]])
+def test_what_cannot_be_sent_has_no_base_in_either_way(value):
+    for of in (base, told):
+        with pytest.raises(ValueError):
+            of(MODEL, {"prompt": value}, None)
+
+
+@given(ANY_TEXT | st.text(st.sampled_from("aZ09-_. ~'con")))
+def test_the_short_cuts_for_plain_names_change_none(text):
+    """A sign that is not ASCII, and nothing on any disk, leads around them."""
+    safe = safe_name(text)
+    if len(text) < 80 and "~" not in text:
+        assert safe_name(f"{text}\u200b") == safe
+    assert folded(safe) == unicodedata.normalize(
+        "NFC", unicodedata.normalize("NFKC", safe).casefold()
+    )

@@ -119,7 +119,7 @@ def test_it_climbs_back_to_the_ceiling_and_no_further(ceiling, episodes):
     pace = Pace(ceiling, ceiling)
     for time in range(1, episodes + 1):
         pace = pace.throttled(float(time), sent_at=time - 0.5, wait=None)
-    for n in range(2000):
+    for n in range(10_000):
         pace = pace.accepted(sent_at=100.0 + n)
 
     assert pace.rate == ceiling
@@ -147,6 +147,31 @@ def test_it_settles_close_below_the_rate_that_the_api_really_allows(allowed):
     assert refused < 0.02 * accepted
 
 
+def test_what_was_let_in_between_two_429s_tells_how_much_is_allowed():
+    pace = Pace(60.0, 60.0).throttled(0.0, sent_at=-1.0, wait=1.0)
+    for n in range(20):
+        pace = pace.accepted(sent_at=1.0 + n / 36)
+
+    # Twenty in a second, at a rate of somewhat more than 36.
+    slower = pace.throttled(1.0, sent_at=0.99, wait=1.0)
+
+    assert slower.rate == pytest.approx((20 + pace.rate) / 2)
+
+
+def test_near_the_rate_of_the_last_429_it_only_creeps():
+    pace = Pace(60.0, 60.0).throttled(0.0, sent_at=-1.0, wait=None)
+    for n in range(600):
+        pace = pace.accepted(sent_at=1.0 + n)
+
+    assert 0.88 * 60.0 < pace.rate < 0.95 * 60.0
+
+
+def test_once_well_above_the_rate_of_the_last_429_it_is_free_again():
+    pace = Pace(60.0, 32.0, too_fast=30.0, slowed_at=0.0).accepted(sent_at=1.0)
+
+    assert pace.too_fast is None
+
+
 # -- from one run to the next ----------------------------------------------------------------------
 
 
@@ -168,7 +193,7 @@ def test_a_learned_rate_never_beats_what_the_person_allows_now():
 
 def test_a_learned_rate_climbs_back():
     pace = resumed(2.0, (0.5, 0.0))
-    for n in range(1000):
+    for n in range(10_000):
         pace = pace.accepted(sent_at=float(n))
 
     assert pace.rate == 2.0

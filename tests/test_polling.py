@@ -1,63 +1,89 @@
 """When to ask about a request again: soon enough to be useful, seldom enough to be polite."""
 
+import math
 import random
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchgen.polling import LATEST, SOONEST, backoff, delay, learned
+from batchgen.polling import LATEST, SHARE, SOONEST, UNSEEN, Times, backoff, delay, learned
 
 AGES = st.floats(0, 10 * 86400)
-MEANS = st.none() | st.floats(0, 3600)
+TIMES = st.builds(Times, st.floats(-3, 8), st.floats(0, 4), st.integers(0, 1000))
 
 
-def questions(lasts, typical):
+def lognormal(mean, sigma):
+    return Times(math.log(mean) - sigma**2 / 2, sigma**2, 1000)
+
+
+def drawn(mean, sigma, count, seed=1):
+    """Seconds that requests take."""
+    dice = random.Random(seed)
+    return [mean * math.exp(dice.gauss(-(sigma**2) / 2, sigma)) for _ in range(count)]
+
+
+def questions(lasts, times):
     """The ages at which a request that lasts so long is asked about, the last one included."""
-    ages = [delay(0.0, typical)]
+    ages = [delay(0.0, times)]
     while ages[-1] < lasts:
-        ages.append(ages[-1] + delay(ages[-1], typical))
+        ages.append(ages[-1] + delay(ages[-1], times))
     return ages
 
 
-@given(AGES, MEANS)
-def test_no_question_comes_too_soon_or_too_late(age, typical):
-    assert SOONEST <= delay(age, typical) <= LATEST
+def taught(lengths, times=UNSEEN):
+    """What is known after requests of these lengths, each asked about as was known by then."""
+    for lasts in lengths:
+        before, by = ([0.0, *questions(lasts, times)])[-2:]
+        times = learned(times, before, by)
+    return times
 
 
-@given(AGES, MEANS, st.floats(0, 3600))
-def test_a_retry_after_is_waited_for(age, typical, wait):
-    assert delay(age, typical, wait) == max(delay(age, typical), wait)
+@given(AGES, TIMES)
+def test_no_question_comes_too_soon_or_too_late(age, times):
+    assert SOONEST <= delay(age, times) <= LATEST
 
 
-@pytest.mark.parametrize("typical", [1.0, 10.0, 30.0])
-def test_the_first_question_comes_shortly_before_the_typical_time(typical):
-    first = delay(0.0, typical)
-
-    assert 0.7 * typical <= first <= typical
+@given(AGES, TIMES, st.floats(0, 3600))
+def test_a_retry_after_is_waited_for(age, times, wait):
+    assert delay(age, times, wait) == max(delay(age, times), wait)
 
 
-@pytest.mark.parametrize("typical", [2.0, 10.0, 60.0, 120.0])
-def test_a_request_of_typical_length_is_seen_soon_after_it_ended_with_few_questions(typical):
-    ages = questions(typical, typical)
+@pytest.mark.parametrize("sigma", [0.1, 0.3, 0.5, 1.0])
+def test_each_question_finds_the_same_share_of_those_that_still_run_ended(sigma):
+    lengths = drawn(20.0, sigma, 4000)
+    ages = questions(20.0, lognormal(20.0, sigma))
 
-    assert ages[-1] <= 1.3 * typical
-    assert len(ages) <= 8
+    for before, by in pairwise([0.0, *ages]):
+        running = [lasts for lasts in lengths if lasts > before]
+        ended = sum(lasts <= by for lasts in running)
+        assert ended / len(running) == pytest.approx(SHARE, abs=0.05)
+
+
+@pytest.mark.parametrize(("sigma", "most_lag", "most_polls"), [(0.3, 0.10, 4), (0.5, 0.12, 5)])
+@pytest.mark.parametrize("mean", [3.0, 20.0, 90.0])
+def test_a_warm_model_is_seen_soon_after_it_ended_with_few_questions(
+    mean, sigma, most_lag, most_polls
+):
+    times = taught(drawn(mean, sigma, 300))
+    lags, polls = [], []
+    for lasts in drawn(mean, sigma, 1000, seed=2):
+        ages = questions(lasts, times)
+        lags.append(ages[-1] - lasts)
+        polls.append(len(ages))
+        times = learned(times, *([0.0, *ages])[-2:])
+
+    assert sum(lags) / len(lags) <= most_lag * mean
+    assert sum(polls) / len(polls) <= most_polls
 
 
 @pytest.mark.parametrize("lasts", [0.5, 5.0, 60.0, 600.0, 3600.0])
 def test_a_request_of_which_nothing_is_known_is_seen_soon_after_it_ended(lasts):
-    ages = questions(lasts, None)
+    ages = questions(lasts, UNSEEN)
 
     assert ages[-1] - lasts <= max(1.0, 0.3 * lasts)
-    assert len(ages) <= 40 + lasts / LATEST
-
-
-@given(st.floats(0, 3600))
-def test_questions_get_rarer_as_a_request_grows_older_than_typical(typical):
-    late = [delay(typical * factor, typical) for factor in (1, 2, 5, 20, 100)]
-
-    assert late == sorted(late)
+    assert len(ages) <= 80
 
 
 @given(st.integers(1, 10**6), st.integers())
@@ -73,17 +99,30 @@ def test_two_that_failed_together_do_not_come_back_together():
     assert len(waits) == 20
 
 
-def test_the_first_request_of_a_model_teaches_how_long_it_takes():
-    assert learned(None, 12.0) == 12.0
+@pytest.mark.parametrize(("mean", "sigma"), [(0.5, 0.2), (10.0, 0.3), (200.0, 0.6)])
+def test_how_long_a_model_takes_is_learned_from_when_its_ends_were_seen(mean, sigma):
+    times = taught(drawn(mean, sigma, 400))
+
+    assert times.log_mean == pytest.approx(math.log(mean) - sigma**2 / 2, abs=0.15)
+    assert times.sigma == pytest.approx(sigma, abs=0.15)
 
 
-def test_the_typical_time_follows_what_is_seen():
-    typical = 10.0
-    for _ in range(50):
-        typical = learned(typical, 30.0)
+def test_a_model_that_has_become_slower_is_learned_anew():
+    times = taught(drawn(100.0, 0.3, 500), taught(drawn(10.0, 0.3, 300)))
 
-    assert typical == pytest.approx(30.0, rel=0.05)
+    assert math.exp(times.log_mean) == pytest.approx(100.0, rel=0.2)
 
 
-def test_one_odd_request_does_not_change_the_typical_time_much():
-    assert learned(10.0, 60.0) == 15.0
+def test_one_odd_request_does_not_change_what_is_known_much():
+    usual = lognormal(10.0, 0.3)
+    odd = learned(usual, 55.0, 60.0)
+
+    assert abs(odd.log_mean - usual.log_mean) < 0.1
+
+
+def test_a_request_that_had_ended_long_before_anybody_asked_teaches_nothing():
+    usual = lognormal(10.0, 0.3)
+    late = learned(usual, 0.0, 86400.0)
+
+    assert late.log_mean == pytest.approx(usual.log_mean)
+    assert late.sigma == pytest.approx(usual.sigma)

@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import httpx
+import aiohttp
 import pytest
 from conftest import Command, Write
 from helpers import TOKEN, Outcome, many, query, table, tally
@@ -104,7 +104,7 @@ def test_a_proxy_that_does_not_get_through_is_an_outage_that_leaves_all_rows_pen
 ) -> None:
     with monkeypatch.context() as impatient:
         for name in ("PAID_TIMEOUT", "FREE_TIMEOUT"):
-            impatient.setattr(api, name, httpx.Timeout(0.25))
+            impatient.setattr(api, name, aiohttp.ClientTimeout(connect=0.25, sock_read=0.25))
         with listening(NO_WAY[fault]) as port:
             outcome = by_proxy(port, "--max-time", "3s")
 
@@ -138,7 +138,7 @@ def test_a_proxy_that_wants_a_login_stops_the_run_at_once(
         outcome = by_proxy(port)
 
     assert outcome.code == 69
-    assert "407 Proxy Authentication Required" in outcome.stderr
+    assert "407, message='Proxy Authentication Required'" in outcome.stderr
     assert "Check --base-url, the proxy and the certificate" in outcome.stderr
     check_that_nothing_was_sent(folder, sandbox)
     assert wire.times(TOKEN) == wire.times("heron") == 0

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import sqlite3
+from contextlib import closing
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import pytest
 from conftest import Command, Write
 from helpers import many, media, table
 
+from batchgen import report
 from batchgen.sandbox.control import Control
 
 REPORTS = ("results.csv", "results.jsonl", "summary.json", "report/index.html", "report/report.css")
@@ -185,6 +188,75 @@ def test_a_long_batch_has_pages_of_a_thousand_rows_in_order(
     assert [len(ids) for ids in shown] == [1000, 1000, 1]
     assert [id for ids in shown for id in ids] == cells(folder, "id") == [*rows]
     assert set(pages) <= set(Page(folder / "report" / "index.html").links)
+
+
+def test_of_a_thousand_pages_each_is_a_few_links_away_and_no_page_links_to_all() -> None:
+    last = 1000
+    reached, steps = {1}, 0
+    while len(reached) < last:
+        reached |= {n for page in reached for n in report.linked(page, last)}
+        steps += 1
+
+    assert steps <= 8
+    assert max(len(report.linked(page, last)) for page in range(1, last + 1)) <= 13
+    assert all({1, page, last} <= {*report.linked(page, last)} for page in range(1, last + 1))
+
+
+def test_a_page_links_to_the_ones_before_and_after_it(
+    run: Command, folder: Path, write: Write
+) -> None:
+    run(write("list.csv", table(many(2001))), "--limit", 0)
+
+    ways = [
+        {a["rel"]: a["href"] for name, a in Page(folder / "report" / page).elements if "rel" in a}
+        for page in ("index.html", "page-2.html", "page-3.html")
+    ]
+    assert [{rel: page for rel, page in way.items() if rel != "stylesheet"} for way in ways] == [
+        {"next": "page-2.html"},
+        {"prev": "index.html", "next": "page-3.html"},
+        {"prev": "page-2.html"},
+    ]
+
+
+def test_a_page_that_stays_the_same_is_not_written_again(
+    run: Command, batchgen: Command, folder: Path, write: Write
+) -> None:
+    run(write("list.csv", table(many(2))))
+    page, style = folder / "report" / "index.html", folder / "report" / "report.css"
+    before = page.stat().st_ino
+    style.write_text("/* somebody's own */", encoding="utf-8")
+
+    batchgen("report", folder)
+
+    assert page.stat().st_ino == before
+    assert "somebody" not in style.read_text(encoding="utf-8")
+
+
+def test_a_row_with_several_files_or_none_is_one_row_in_every_report(
+    run: Command, batchgen: Command, folder: Path, write: Write
+) -> None:
+    run(write("list.csv", table(many(3))))
+    with closing(sqlite3.connect(folder / "batch.db")) as db, db:
+        ((key,),) = db.execute("SELECT key FROM requests WHERE id = 'row-2'")
+        db.execute("DELETE FROM outputs WHERE key = ?", (key,))
+        for n in (2, 1):
+            values = (key, n, "video", "https://x", f"videos/two-{n}.mp4")
+            db.execute(
+                "INSERT INTO outputs (key, n, kind, url, path) VALUES (?, ?, ?, ?, ?)", values
+            )
+        db.execute("DELETE FROM outputs WHERE key = (SELECT key FROM requests WHERE id = 'row-3')")
+
+    batchgen("report", folder)
+
+    assert [[output["n"] for output in line["outputs"]] for line in lines(folder)] == [
+        [1],
+        [1, 2],
+        [],
+    ]
+    assert cells(folder, "files") == ["images/row-1.png", "videos/two-1.mp4 videos/two-2.mp4", ""]
+    assert headings(folder) == ["row-1", "row-2", "row-3"]
+    elements = [name for name, _ in Page(folder / "report" / "index.html").elements]
+    assert (elements.count("img"), elements.count("video")) == (1, 2)
 
 
 def test_pages_that_a_shorter_batch_does_not_need_are_removed(

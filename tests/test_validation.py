@@ -361,6 +361,28 @@ def test_what_passes_without_the_judge_would_pass_the_judge(values):
         assert not valid or "other" in values or not str(values.get("prompt")).strip()
 
 
+CELLS = st.one_of(
+    st.text(max_size=8), st.sampled_from(["anime", "16:9", " ", "7", "+7", "true", "2147483648"])
+)
+
+
+@settings(deadline=None)
+@given(
+    st.dictionaries(
+        st.sampled_from(["prompt", "style", "aspect_ratio", "seed", "expand_prompt", "other"]),
+        CELLS,
+    ),
+    st.none() | st.text(st.characters(codec=None), max_size=3),
+    st.sets(st.sampled_from(["prompt", "style", "seed", "expand_prompt"])),
+)
+def test_a_row_of_cells_comes_to_the_same_with_and_without_the_short_cut(values, id, defaults):
+    entry = Entry(1, Place("list.csv", 7), id, None, values, frozenset(values.keys() - defaults))
+    quick, plain = Validator(IDEOGRAM), Validator(IDEOGRAM)
+    plain._quick = {}  # nothing is sure, so all is asked
+
+    assert quick.check(entry, default_model="a/b") == plain.check(entry, default_model="a/b")
+
+
 @needs_models
 @pytest.mark.parametrize(
     ("model", "values"),

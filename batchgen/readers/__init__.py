@@ -11,10 +11,10 @@ the values have to be is the model's schema's.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
-from batchgen.rows import Place, Problem
+from batchgen.rows import NOTHING, Place, Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +29,7 @@ class Header:
         return Place(self.place.file, self.place.line, self.names.index(name) + 1)
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One entry as it was written.
 
     values: by the names in the file, or a str where the entry is only a prompt.
@@ -42,7 +41,7 @@ class Record:
     values: Mapping[str, Any] | str
     cells: bool = False
     id: str | None = None
-    places: Mapping[str, Place] = field(default_factory=dict)
+    places: Mapping[str, Place] = NOTHING
 
 
 Item = Header | Record | Problem

@@ -11,7 +11,7 @@ from typing import Any
 
 from batchgen.readers import Item, Record
 from batchgen.readers.lines import Lines
-from batchgen.rows import Place, Problem
+from batchgen.rows import NOTHING, Place, Problem
 from batchgen.wording import show
 
 
@@ -73,8 +73,9 @@ def parse(text: str) -> Any:
 
 def read_lines(lines: Lines) -> Iterator[Item]:
     for line in lines:
-        yield from lines.faults()
-        if lines.spoilt(line) or not line.strip():
+        if lines.faulty:
+            yield from lines.faults()
+        if lines.spoilt(line) or line.isspace():
             continue
         place = Place(lines.file, lines.number)
         try:
@@ -86,7 +87,7 @@ def read_lines(lines: Lines) -> Iterator[Item]:
 def record(value: Any, place: Place, places: dict[str, Place] | None = None) -> Record | Problem:
     """Make an entry of a value: an object of inputs, or a text that is the prompt."""
     if isinstance(value, dict | str):
-        return Record(place, value, places=places or {})
+        return Record(place, value, places=places or NOTHING)
     return Problem(
         place,
         f"the entry is {show(value)}",

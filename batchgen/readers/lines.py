@@ -20,7 +20,7 @@ SAVE_AS_UTF8 = "Save the file as UTF-8 (in a spreadsheet: “CSV UTF-8”), then
 class Lines:
     """The lines of a UTF-8 stream, with their ends, decoded one by one.
 
-    number: of the line last handed out, from 1.
+    number: of the line last handed out, from 1. faulty: whether one so far is not UTF-8.
 
     Only the first fault is told, by `faults()`: a file in another encoding has one mistake, not
     one in every line. Every faulty line is handed out with marks that no UTF-8 can hold, so that
@@ -32,7 +32,7 @@ class Lines:
         self.number = 0
         self._stream = stream
         self._offset = 0
-        self._faulty = False
+        self.faulty = False
         self._untold: Problem | None = None
 
     def __iter__(self) -> Iterator[str]:
@@ -55,7 +55,7 @@ class Lines:
 
     def spoilt(self, *texts: str) -> bool:
         """Say whether one of these pieces of the stream is not what the file holds."""
-        return self._faulty and not all(map(is_text, texts))
+        return self.faulty and not all(map(is_text, texts))
 
     def _decode(self, line: bytes) -> str:
         try:
@@ -64,9 +64,9 @@ class Lines:
                 return text
         except UnicodeDecodeError:
             text = line.decode(errors="surrogateescape")
-        if not self._faulty:
+        if not self.faulty:
             self._untold = _fault(line, self.file, self.number, self._offset)
-        self._faulty = True
+        self.faulty = True
         return text
 
 
@@ -74,6 +74,8 @@ def is_text(text: str) -> bool:
     """Say whether a text can be sent: no NUL, and no half of a surrogate pair."""
     if "\0" in text:
         return False
+    if text.isascii():
+        return True
     try:
         text.encode()
     except UnicodeEncodeError:

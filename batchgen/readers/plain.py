@@ -29,17 +29,18 @@ def read_lines(lines: Lines) -> Iterator[Item]:
             yield Record(place, prompt)
 
 
+def texts(folder: Path) -> list[str]:
+    """The names of a folder's own `.txt` files, sorted."""
+    paths = (path for path in folder.iterdir() if path.suffix.lower() == ".txt")
+    return sorted(path.name for path in paths if not path.name.startswith("."))
+
+
 def read_folder(folder: Path, file: str) -> Iterator[Item]:
     """Read a folder's own `.txt` files in the order of their names; hidden ones are left out.
 
     The file's name without `.txt` is the id. One line end at the very end is not part of it.
     """
-    names = [
-        path.name
-        for path in folder.iterdir()
-        if path.suffix.lower() == ".txt" and not path.name.startswith(".")
-    ]
-    for name in sorted(names):
+    for name in texts(folder):
         shown = f"{file.rstrip('/')}/{name}"
         try:
             with (folder / name).open("rb") as stream:

@@ -24,12 +24,16 @@ _SUFFIXES = {name: name for name in FORMATS} | {
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A manifest to read. path: None for standard input. format: of FORMATS, or `folder`."""
+    """A manifest to read. path: None for standard input. format: of FORMATS, or `folder`.
+
+    seen: size and time of change, in ns, before anything was read of it.
+    """
 
     file: str
     format: str
     path: Path | None
     stream: BinaryIO | None = None
+    seen: tuple[int, int] = (0, 0)
 
     @property
     def is_document(self) -> bool:
@@ -86,17 +90,19 @@ def find(
     file = str(name) if folder is None else str(path)
     try:
         is_folder = path.is_dir()
-        found = is_folder or path.exists()
+        status = path.stat()
+        seen = (status.st_size, status.st_mtime_ns)
+        found = True
     except (OSError, ValueError):
         found = is_folder = False
     if not found:
         raise UsageError(f"There is no file {file}.", "Look at the spelling and the folder.")
     if is_folder:
-        return Source(file, "folder", path)
+        return Source(file, "folder", path, seen=seen)
     by_name = _SUFFIXES.get(path.suffix.lower().removeprefix("."))
     if given is None and by_name is None:
         raise UsageError(
             f"The name {file} does not tell the file's form.",
             f"Add --format, one of {', '.join(FORMATS)}.",
         )
-    return Source(file, given or by_name or "", path)
+    return Source(file, given or by_name or "", path, seen=seen)

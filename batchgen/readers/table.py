@@ -77,8 +77,7 @@ def _read(lines: Lines, source: Iterable[str], delimiter: str, *, quoted: bool) 
     )
     names: list[str | None] = []
     while True:
-        start = reader.line_num + 1
-        place = Place(lines.file, start)
+        place = Place(lines.file, reader.line_num + 1)
         try:
             cells = next(reader)
         except StopIteration:
@@ -88,8 +87,9 @@ def _read(lines: Lines, source: Iterable[str], delimiter: str, *, quoted: bool) 
             yield from lines.faults()
             yield _malformed(place, str(error))
             continue
-        yield from lines.faults()
-        if lines.spoilt(*cells):
+        if lines.faulty:
+            yield from lines.faults()
+        if lines.faulty and lines.spoilt(*cells):
             if not names:
                 return  # without its header the rest means nothing
             continue
@@ -128,7 +128,7 @@ def _row(place: Place, names: list[str | None], cells: list[str]) -> Record | Pr
             else "Put quotes around a cell that holds a comma or a tab."
         )
         return Problem(place, f"the row has {found}, the header {len(names)}", remedy)
-    values = {name: cell for name, cell in zip(names, cells, strict=True) if cell and name}
+    values = {name: cell for name, cell in zip(names, cells) if cell and name}  # noqa: B905
     if None in names and any(c for n, c in zip(names, cells, strict=True) if n is None):
         number = next(i for i, n in enumerate(names) if n is None and cells[i]) + 1
         return Problem(

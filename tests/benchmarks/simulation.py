@@ -42,13 +42,13 @@ def adapter() -> tuple[Callable[[float], float], Callable[[Seen], None]]:
 
     The only place here that knows how batchgen.polling is called.
     """
-    typical: list[float | None] = [None]
+    times = [polling.UNSEEN]
 
     def wait(age: float) -> float:
-        return polling.delay(age, typical[0])
+        return polling.delay(age, times[0])
 
     def learn(seen: Seen) -> None:
-        typical[0] = polling.learned(typical[0], seen.at)
+        times[0] = polling.learned(times[0], seen.before, seen.at)
 
     return wait, learn
 

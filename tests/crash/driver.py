@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 # Imported before the fork, so that a run need not.
-from batchgen import api, cli, collector, polling, report, submitter, wiring, words  # noqa: F401
+from batchgen import api, cli, collector, polling, report, submitter, web, wiring, words  # noqa: F401
 from batchgen.errors import StorageDamaged
 from batchgen.folder import Folder
 from batchgen.intake import Intake
@@ -109,15 +109,14 @@ def on_statements(step: Callable[[str], None], ends: tuple[str, ...] = ("COMMIT"
 
 def on_answers(step: Callable[[bytes], None]) -> None:
     """Call `step` with the answer to each paid POST, once it is read and before it is used."""
-    original = api._exchange
+    original = api.Api.submit
 
-    async def exchange(request: Any, shot: Any = None) -> Any:
-        reply = await original(request, shot)
-        if shot is not None:
-            step(reply.body)
+    async def submit(self: Any, *values: Any) -> Any:
+        reply = await original(self, *values)
+        step(reply.body)
         return reply
 
-    api._exchange = exchange
+    api.Api.submit = submit
 
 
 def _on_the_wire(step: Callable[[str], None]) -> None:
@@ -486,7 +485,7 @@ def fork(order: dict[str, Any]) -> int:
 
 
 def main() -> None:
-    api.certificates()  # reading them takes some 30 ms
+    web.certificates()  # reading them takes some 30 ms
     for line in sys.stdin:
         order = json.loads(line)
         if "start" in order:

@@ -1,0 +1,109 @@
+"""The `sandbox` command: its options, without the server behind them.
+
+It stands outside the package of that name, which would be imported with it for every command.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+def read_dice(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> dict[str, float]:
+    """Turn `NAME=PROBABILITY`, given any number of times, into a dictionary."""
+    from batchgen.sandbox.faults import FAULTS
+
+    dice: dict[str, float] = {}
+    for text in values:
+        name, _, probability = text.partition("=")
+        if name not in FAULTS:
+            raise click.BadParameter(f"there is no fault {name!r}; there are: {', '.join(FAULTS)}")
+        try:
+            dice[name] = float(probability)
+        except ValueError:
+            raise click.BadParameter(f"{text!r} is not NAME=PROBABILITY, as lost=0.05") from None
+        if not 0 <= dice[name] <= 1:
+            raise click.BadParameter(f"{probability} is not between 0 and 1")
+    return dice
+
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+FOLDER = click.Path(file_okay=False, path_type=Path)
+PORT = click.IntRange(0, 65535)
+NOT_NEGATIVE = click.FloatRange(min=0)
+
+
+@click.command(
+    name="sandbox",
+    context_settings={"show_default": True},
+    short_help="Serve the emulator of the Model API alone.",
+)
+@click.option("--port", type=PORT, default=0, help="Port of the API; 0 lets the system choose.")
+@click.option("--media-port", type=PORT, default=0, help="Port of the media; 0 as above.")
+@click.option("--folder", type=FOLDER, help="Keep requests and ledger here, across restarts.")
+@click.option("--slots", type=click.IntRange(1), default=40, help="Requests generated at once.")
+@click.option("--seconds", type=NOT_NEGATIVE, default=0.2, help="Mean generation time.")
+@click.option("--spread", type=NOT_NEGATIVE, default=0.3, help="Lognormal sigma of that time.")
+@click.option("--rate", type=NOT_NEGATIVE, default=0.0, help="POSTs per second; 0: no limit.")
+@click.option(
+    "--retry-after",
+    type=click.Choice(["seconds", "date", "none"]),
+    default="seconds",
+    help="The form of Retry-After in a 429.",
+)
+@click.option("--price", type=NOT_NEGATIVE, default=0.03, help="USD per request, pretend.")
+@click.option("--balance", type=NOT_NEGATIVE, help="USD in the wallet.  [default: unlimited]")
+@click.option("--token", help="Accept this token only.  [default: any but 'refused']")
+@click.option(
+    "--fault",
+    "dice",
+    multiple=True,
+    metavar="NAME=PROBABILITY",
+    callback=read_dice,
+    help="Misbehave so often; repeatable.",
+)
+@click.option("--seed-dice", "dice_seed", type=int, default=0, help="Seed of those dice.")
+@click.option("--schema", "schemas", type=FILE, multiple=True, help="Serve this model too.")
+@click.option("--all-models", is_flag=True, help="Accept any model id and input, unchecked.")
+@click.option(
+    "--picture-size", type=click.IntRange(16, 8192), default=512, help="Longer side, pixels."
+)
+@click.option(
+    "--picture-bytes", type=click.IntRange(0, 2**30), default=0, help="Least size of a PNG file."
+)
+@click.option(
+    "--pictures",
+    type=click.Choice(["drawn", "stamped"]),
+    default="drawn",
+    help="Draw each, or stamp its input into one PNG.",
+)
+@click.option(
+    "--idle-seconds", type=NOT_NEGATIVE, default=5.0, help="Close unused connections after this."
+)
+@click.option("--exit-with-stdin", is_flag=True, help="Stop at the end of standard input.")
+def sandbox(**options: Any) -> None:
+    """Serve an emulator of the Model API on 127.0.0.1: no account, no cost.
+
+    Prints one JSON line with base_url and media_host when it listens, then serves until it is
+    interrupted. Its pictures say that they are placeholders. A prompt may ask for trouble:
+    [[lost]] or [[failed:no luck]] anywhere in it rehearses that fault for its row.
+
+    \b
+    Examples:
+        batchgen sandbox --seconds 2 --fault lost=0.01
+        batchgen sandbox --port 8000 --rate 1 --balance 5
+    \b
+    Exit codes:
+        0    interrupted
+        2    the command's words are off, or a package is missing
+        69   the port is taken
+    """
+    from batchgen.sandbox import require_packages
+
+    require_packages()
+    from batchgen.sandbox.options import Options
+    from batchgen.sandbox.serve import serve
+
+    serve(Options(**options))
