@@ -32,6 +32,11 @@ Command = Callable[..., Outcome]
 Write = Callable[[str, str], str]
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """At least four: most tests wait for a server, a disk or a clock."""
+    return max(4, os.cpu_count() or 1)
+
+
 @pytest.fixture(scope="session")
 def schemas(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The schema files of MODELS, by model."""
@@ -63,13 +68,15 @@ def sandbox(address: Address) -> Iterator[Control]:
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Path:
     """The current folder, with a token in the environment and nothing else of ours."""
     for name in [*os.environ]:
         if name.lower().endswith("_proxy") or name in (*config.TOKEN_NAMES, config.BASE_NAME):
             monkeypatch.delenv(name)
     monkeypatch.setenv("RUNCOMFY_CONFIG_DIR", str(tmp_path / "no-login"))
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
     monkeypatch.setenv("RUNCOMFY_TOKEN", TOKEN)
     monkeypatch.chdir(tmp_path)
     return tmp_path

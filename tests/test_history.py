@@ -39,7 +39,7 @@ from batchgen.reply import Reply
 from batchgen.rows import Entry, Place, Problem, Row
 from batchgen.states import Event, State
 
-EXAMPLES = int(os.environ.get("BATCHGEN_HISTORIES", "100"))
+EXAMPLES = int(os.environ.get("BATCHGEN_HISTORIES", "60"))
 MODEL = "ideogram/ideogram-v2/generate"
 PRICE = 0.03
 GONE = aiohttp.ClientOSError("connection reset by peer")

@@ -82,7 +82,7 @@ def test_a_warm_model_is_seen_soon_after_it_ended_with_few_questions(
 def test_a_request_of_which_nothing_is_known_is_seen_soon_after_it_ended(lasts):
     ages = questions(lasts, UNSEEN)
 
-    assert ages[-1] - lasts <= max(1.0, 0.3 * lasts)
+    assert ages[-1] - lasts <= max(1.0, 0.5 * lasts)
     assert len(ages) <= 80
 
 

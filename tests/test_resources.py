@@ -32,7 +32,7 @@ pytestmark = pytest.mark.skipif(
 
 MIB = 1 << 20
 GO_ON = 75
-BIG_ROWS = int(os.environ.get("BATCHGEN_BIG_ROWS", "4000"))
+BIG_ROWS = int(os.environ.get("BATCHGEN_BIG_ROWS", "3000"))
 Start = Callable[..., "Popen[str]"]
 
 
@@ -99,7 +99,7 @@ def test_a_run_that_gets_short_of_descriptors_pays_once_and_the_next_one_ends_we
 
 
 def test_without_a_descriptor_for_its_file_a_picture_is_left_to_the_next_run(
-    start: Start, run: Command, folder: Path, sandbox: Control, write: Write
+    start: Start, run: Command, folder: Path, sandbox: Control, write: Write, patient: None
 ) -> None:
     sandbox.set(seconds=0.2)
     write("list.csv", table(many(3)))
@@ -240,7 +240,7 @@ def test_a_picture_that_there_is_no_memory_to_decode_waits_and_the_others_are_sa
 
 
 def test_a_run_that_gets_short_of_memory_pays_once_and_the_next_one_ends_well(
-    start: Start, run: Command, folder: Path, sandbox: Control, write: Write
+    start: Start, run: Command, folder: Path, sandbox: Control, write: Write, patient: None
 ) -> None:
     sandbox.set(seconds=0.2)
     write("list.csv", table(many(4)))

@@ -1,5 +1,6 @@
 """Two batches of one account on one computer share one rate."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,6 @@ def test_a_second_batch_waits_for_the_turn_that_the_first_one_left(
     assert sandbox.posts == 2
     assert clock.monotonic() - before > 3000
     assert query(other, "SELECT COUNT(*) FROM requests WHERE state = 'saved'") == [(1,)]
-    (state,) = (here / "state" / "batchgen").iterdir()
+    (state,) = (Path(os.environ["XDG_STATE_HOME"]) / "batchgen").iterdir()
     assert TOKEN not in state.name
     assert state.stat().st_mode & 0o777 == 0o600

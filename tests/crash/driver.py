@@ -23,6 +23,11 @@ from pathlib import Path
 from typing import Any
 
 # Imported before the fork, so that a run need not.
+import jinja2  # noqa: F401
+import PIL.PngImagePlugin  # noqa: F401
+import sqlite_utils  # noqa: F401
+import tqdm  # noqa: F401
+
 from batchgen import api, cli, collector, polling, report, submitter, web, wiring, words  # noqa: F401
 from batchgen.errors import StorageDamaged
 from batchgen.folder import Folder
