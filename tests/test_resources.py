@@ -67,9 +67,10 @@ def check_the_books(folder: Path, sandbox: Control) -> None:
 
 def leave_descriptors(child: "Popen[str]", free: int) -> None:
     """Let the child open so many more files and connections than those that it keeps open."""
-    held = [str(entry.readlink()) for entry in Path(f"/proc/{child.pid}/fd").iterdir()]
-    # Connections come and go; asyncio keeps a pair of sockets to wake itself.
-    kept = sum(not name.startswith("socket:") for name in held) + 2
+    kept = 2  # asyncio keeps a pair of sockets to wake itself; other connections come and go
+    for entry in Path(f"/proc/{child.pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            kept += not str(entry.readlink()).startswith("socket:")
     _, hard = resource.prlimit(child.pid, resource.RLIMIT_NOFILE)
     resource.prlimit(child.pid, resource.RLIMIT_NOFILE, (kept + free, hard))
 
