@@ -70,8 +70,8 @@ class Api:
         }
 
     async def __aenter__(self) -> "Api":
-        self._paid = session(PAID_TIMEOUT, reuse=False)
-        self._free = session(FREE_TIMEOUT, at_once=ASKING_AT_ONCE)
+        self._paid = session(PAID_TIMEOUT, use_proxy=self._use_proxy, reuse=False)
+        self._free = session(FREE_TIMEOUT, use_proxy=self._use_proxy, at_once=ASKING_AT_ONCE)
         return self
 
     async def __aexit__(

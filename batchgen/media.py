@@ -80,7 +80,7 @@ class Media:
         self._waiting: dict[Path, asyncio.Task[None]] = {}
 
     async def __aenter__(self) -> "Media":
-        self._session = session(TIMEOUT, at_once=32)
+        self._session = session(TIMEOUT, use_proxy=self._use_proxy, at_once=32)
         return self
 
     async def __aexit__(

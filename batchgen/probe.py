@@ -9,7 +9,6 @@ import asyncio
 import re
 import socket
 import ssl
-import urllib.request
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import aclosing
@@ -24,7 +23,7 @@ from batchgen.listing import Hosted, Listing
 from batchgen.models import Models
 from batchgen.reply import describe
 from batchgen.rows import Place, Problem
-from batchgen.web import USER_AGENT, certificates
+from batchgen.web import USER_AGENT, certificates, environment_proxy, proxy_for
 
 AT_ONCE, AT_ONCE_PER_HOST, LOOKING_AHEAD = 8, 2, 64
 HOPS = 5
@@ -89,12 +88,9 @@ class Probe:
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
         self._direct = httpx.AsyncHTTPTransport(verify=certificates(), limits=limits)
         self._proxied = None
-        proxies = urllib.request.getproxies()
-        if proxy := proxies.get("https") or proxies.get("all"):
+        if proxy := environment_proxy():
             self._proxied = httpx.AsyncHTTPTransport(
-                verify=certificates(),
-                limits=limits,
-                proxy=proxy if "://" in proxy else f"http://{proxy}",
+                verify=certificates(), limits=limits, proxy=proxy
             )
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._hosts: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
@@ -149,7 +145,7 @@ class Probe:
             return flaw
 
     def _proxy_for(self, host: str) -> httpx.AsyncHTTPTransport | None:
-        return None if urllib.request.proxy_bypass(host) else self._proxied
+        return self._proxied if proxy_for(f"https://{host}") else None
 
     async def _answer(self, url: httpx.URL) -> Answer | Flaw:
         """Ask with HEAD, and where that settles nothing, for the first byte.

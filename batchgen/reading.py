@@ -162,7 +162,7 @@ class Reader:
 
     def is_rehearsal(self) -> bool:
         """Whether its requests went to the sandbox: placeholders, and pretend money."""
-        return any(self.query("SELECT 1 FROM memory WHERE name = 'sandbox' AND value = 'true'"))
+        return self.remembered("sandbox") is True
 
     def remembered(self, name: str) -> Any:
         """What an earlier run remembered under `name`; None if nothing."""
@@ -175,8 +175,8 @@ class Reader:
 
     def pace(self) -> float | None:
         """The learned rate, POSTs per second; None before the first POST."""
-        found = next(self.query("SELECT value FROM memory WHERE name = 'pace'"), None)
-        return json.loads(found["value"])["rate"] if found else None
+        saved = self.remembered("pace")
+        return saved["rate"] if saved else None
 
 
 def _with_outputs(found: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:

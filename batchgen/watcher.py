@@ -48,35 +48,38 @@ class Watcher:
         """
         start = self._situation.time()
         age_at_start = max(0.0, self._clock.now() - (row.submitted_at or 0.0))
+
+        def age() -> float:
+            return age_at_start + self._situation.time() - start
+
         patience = polling.PATIENCE
         unanswered = 0
         asked_to_wait: float | None = None
         before = 0.0  # the age at which it still ran
         while self._situation.asking and patience > 0:
-            age = age_at_start + self._situation.time() - start
             if unanswered:
                 wait = max(polling.backoff(unanswered, self._situation.dice), asked_to_wait or 0.0)
             else:
-                times = self.times.get(row.model, polling.UNSEEN)
-                wait = polling.delay(age, times, asked_to_wait)
+                wait = polling.delay(age(), self._times_of(row), asked_to_wait)
             await self._clock.sleep(wait)
             finding, raw = await self.ask(row)
             if finding.doing not in (Doing.RUNNING, Doing.ASK_AGAIN, Doing.TOKEN_REFUSED):
                 if finding.doing is Doing.DONE:
-                    by = age_at_start + self._situation.time() - start
-                    times = self.times.get(row.model, polling.UNSEEN)
-                    self.times[row.model] = polling.learned(times, before, by)
+                    self.times[row.model] = polling.learned(self._times_of(row), before, age())
                 await self._together.do(partial(self._settle, row, finding, raw))
                 return self._journal.request(row.key)
             unanswered = unanswered + 1 if finding.doing is Doing.ASK_AGAIN else 0
             asked_to_wait = finding.wait
             if finding.doing is Doing.RUNNING:
-                before = age_at_start + self._situation.time() - start
+                before = age()
             if not self._situation.offline_tries:
                 patience -= wait
         if patience <= 0:
             log.warning("%s: row %r has not ended in an hour of asking.", row.source, row.id)
         return row
+
+    def _times_of(self, row: Request) -> Times:
+        return self.times.get(row.model, polling.UNSEEN)
 
     async def ask(self, row: Request) -> tuple[Finding, str]:
         """Ask once, within the budget of questions; return what it means and the raw result."""

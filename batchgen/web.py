@@ -40,16 +40,18 @@ def certificates() -> ssl.SSLContext:
 
 
 def session(
-    timeout: aiohttp.ClientTimeout, *, at_once: int = 0, reuse: bool = True
+    timeout: aiohttp.ClientTimeout, *, use_proxy: bool, at_once: int = 0, reuse: bool = True
 ) -> aiohttp.ClientSession:
     """A client without cookies that decodes nothing and takes nothing from the environment.
 
     It has no headers of its own: aiohttp would send them, and so the token, to a proxy as well.
 
-    at_once: connections at most; 0 is no limit. reuse: whether one serves several requests.
+    use_proxy: whether its requests are to go through the environment's proxy. at_once: connections
+        at most; 0 is no limit. reuse: whether one serves several requests.
     Raises ServiceUnreachable where the environment's certificates or proxy cannot be used.
     """
-    check_proxy()
+    if use_proxy:
+        check_proxy()
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=at_once, force_close=not reuse, ssl=certificates()),
         cookie_jar=aiohttp.DummyCookieJar(),
@@ -67,7 +69,7 @@ def exact(url: str) -> URL:
 def proxy_for(url: str) -> str | None:
     """The environment's proxy for an https URL; None for any other, and where it has none."""
     parts = urlsplit(url)
-    proxy = _proxy()
+    proxy = environment_proxy()
     if parts.scheme != "https" or not proxy or urllib.request.proxy_bypass(parts.netloc):
         return None
     return proxy
@@ -75,7 +77,7 @@ def proxy_for(url: str) -> str | None:
 
 def check_proxy() -> None:
     """Raise ServiceUnreachable where the environment names a proxy that we cannot use."""
-    proxy = _proxy()
+    proxy = environment_proxy()
     try:
         known = not proxy or bool(URL(proxy).scheme in ("http", "https") and URL(proxy).host)
     except ValueError:
@@ -88,7 +90,8 @@ def check_proxy() -> None:
         )
 
 
-def _proxy() -> str | None:
+def environment_proxy() -> str | None:
+    """The proxy for https that the environment names, usable or not; None where it has none."""
     proxies = urllib.request.getproxies()
     proxy = proxies.get("https") or proxies.get("all")
     return proxy if not proxy or "://" in proxy else f"http://{proxy}"

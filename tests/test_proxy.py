@@ -173,3 +173,14 @@ def test_a_proxy_of_a_kind_that_batchgen_does_not_speak_to_is_said_and_nothing_i
     assert "proxy cannot be used" in outcome.stderr
     check_that_nothing_was_sent(folder, sandbox)
     assert run(manifest).code == 0
+
+
+def test_a_rehearsal_needs_no_proxy_and_minds_none_that_cannot_be_used(
+    batchgen: Command, here: Path, manifest: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
+    monkeypatch.setenv("HTTPS_PROXY", "ftp://127.0.0.1:9")
+
+    outcome = batchgen("run", manifest, "--sandbox", "--out", here / "rehearsal")
+
+    assert outcome.code == 0, outcome.stderr

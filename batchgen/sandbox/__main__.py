@@ -2,8 +2,8 @@
 
 import sys
 
+from batchgen.cli_sandbox import sandbox
 from batchgen.errors import BatchgenError
-from batchgen.sandbox.command import sandbox
 
 if __name__ == "__main__":
     try:
