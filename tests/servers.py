@@ -1,10 +1,12 @@
 """Small servers on loopback for what the sandbox does not do: TLS, tunnels, silence, thrift."""
 
 import asyncio
+import gc
 import itertools
 import json
 import ssl
 import threading
+import warnings
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -33,6 +35,8 @@ def listening(talk: Talk, *, tls: ssl.SSLContext | None = None, port: int = 0) -
 
     async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
+            if tls:  # here, so that an unfinished handshake is a task that can be ended too
+                await writer.start_tls(tls)
             await talk(reader, writer)
             writer.close()
             await writer.wait_closed()
@@ -42,7 +46,7 @@ def listening(talk: Talk, *, tls: ssl.SSLContext | None = None, port: int = 0) -
             writer.transport.abort()
 
     loop = asyncio.new_event_loop()
-    server = loop.run_until_complete(asyncio.start_server(hold, HOST, port, ssl=tls, backlog=512))
+    server = loop.run_until_complete(asyncio.start_server(hold, HOST, port, backlog=512))
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     try:
@@ -208,10 +212,13 @@ def trusted(folder: Path) -> Iterator[trustme.CA]:
     """An authority that batchgen trusts meanwhile, in this process and in those that it starts."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(folder / "authority.pem"))
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         patch.setenv("SSL_CERT_FILE", str(folder / "authority.pem"))
         certificates.cache_clear()
+        # A client that leaves does not wait until a broken server has closed its TLS as well.
+        warnings.simplefilter("ignore", ResourceWarning)
         yield authority
+        gc.collect()
     certificates.cache_clear()
 
 
