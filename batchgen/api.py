@@ -5,7 +5,7 @@ as we write looks exactly like a lost answer, so none is reused. Questions are f
 keeps its connections.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -20,33 +20,37 @@ ANSWER_LIMIT = 1 << 20
 PAID_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=10, sock_connect=10, sock_read=75)
 FREE_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=60, sock_connect=10, sock_read=30)
 ASKING_AT_ONCE = 32
+Commit = Callable[[], Awaitable[None]]
 
 
 class OneShot:
-    """The body of a paid POST. It can be asked for once, and `commit` runs before its first byte.
+    """The body of a paid POST. It can be asked for once, and `commit` ends before its first byte.
 
-    opened: the transport has asked for the body; from then on the POST may have been accepted.
-    refusal: what `commit` raised, so that no byte left.
+    opened: the body was handed over; from then on the POST may have been accepted.
+    refusal: the error that `commit` raised, so that no byte left.
     """
 
-    def __init__(self, body: bytes, commit: Callable[[], None]) -> None:
+    def __init__(self, body: bytes, commit: Commit) -> None:
         self._body = body
         self._commit = commit
         self._used = False
+        self._closed = False
         self.opened = False
-        self.refusal: BaseException | None = None
+        self.refusal: Exception | None = None
 
     def close(self) -> None:
-        """From now on it cannot be asked for: what came of the POST is about to be recorded."""
-        self._used = True
+        """From now on it cannot be sent: what came of the POST is about to be recorded."""
+        self._closed = True
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        if self._used:
+        if self._used or self._closed:
             raise RuntimeError("a paid request is never sent twice")
         self._used = True
         try:
-            self._commit()
-        except BaseException as error:
+            await self._commit()
+            if self._closed:  # its connection broke meanwhile
+                raise RuntimeError("a paid request is not sent once it was given up")
+        except Exception as error:
             self.refusal = error
             raise
         self.opened = True
@@ -83,7 +87,7 @@ class Api:
         await self._paid.close()
         await self._free.close()
 
-    async def submit(self, model: str, body: bytes, commit: Callable[[], None]) -> Reply:
+    async def submit(self, model: str, body: bytes, commit: Commit) -> Reply:
         """Send the paid POST once. Raises nothing: whatever ended it is in `Reply.error`.
 
         That holds for what `commit` raises, and for a cancellation too.

@@ -10,7 +10,7 @@ from batchgen.journal import Journal, Output, Request
 from batchgen.media import Media, MediaBroken, MediaError, MediaGone, MediaUntrusted
 from batchgen.situation import Situation
 from batchgen.states import Event
-from batchgen.together import Together
+from batchgen.together import Moves
 from batchgen.watcher import Watcher
 
 log = logging.getLogger("batchgen")
@@ -23,14 +23,14 @@ class Collector:
     def __init__(
         self,
         journal: Journal,
-        together: Together,
+        moves: Moves,
         folder: Folder,
         media: Media,
         watcher: Watcher,
         situation: Situation,
     ) -> None:
         self._journal = journal
-        self._together = together
+        self._moves = moves
         self._folder = folder
         self._media = media
         self._watcher = watcher
@@ -40,12 +40,12 @@ class Collector:
     async def collect(self, row: Request) -> None:
         """Download what is not on disk yet. A row whose output cannot be had stays as it is."""
         errors: list[MediaError] = []
-        for output in self._journal.outputs(row.key):
-            if output.path is None:
-                try:
-                    await self._collect_one(row, output)
-                except MediaError as error:
-                    errors.append(error)  # the row's other files were paid for, too
+        missing = [output for output in self._journal.outputs(row.key) if output.path is None]
+        for left, output in zip(range(len(missing) - 1, -1, -1), missing, strict=True):
+            try:
+                await self._collect_one(row, output, last=not (left or errors))
+            except MediaError as error:
+                errors.append(error)  # the row's other files were paid for, too
         # What may still be had keeps the row open.
         if errors:
             self._not_collected(row, min(errors, key=lambda e: isinstance(e, MediaGone)))
@@ -59,13 +59,13 @@ class Collector:
             log.warning("%s: row %r is not fetched yet: %s", row.source, row.id, error)
             self._journal.note(row, str(error))
 
-    async def _collect_one(self, row: Request, output: Output) -> None:
+    async def _collect_one(self, row: Request, output: Output, last: bool) -> None:
         asked_again = False
         tries = 0
         while True:
             try:
                 async with self._places:
-                    await self._fetch(row, output)
+                    await self._fetch(row, output, last)
                 return
             except (MediaGone, MediaUntrusted):
                 # Signed URLs expire before their files do, and a sandbox that was started again
@@ -90,7 +90,8 @@ class Collector:
             raise MediaGone(finding.reason)
         return output
 
-    async def _fetch(self, row: Request, output: Output) -> None:
+    async def _fetch(self, row: Request, output: Output, last: bool) -> None:
+        """last: no other file of the row is missing then."""
         fetched = await self._media.fetch(output.url, f"{row.key}-{output.n}")
 
         def taken(path: str) -> bool:
@@ -106,9 +107,8 @@ class Collector:
             "width": fetched.width,
             "height": fetched.height,
         }
-        missing = [o for o in self._journal.outputs(row.key) if o.path is None]
-        if len(missing) > 1:
-            await self._together.do(lambda: self._journal.keep_output(output, columns))
-        else:
-            await self._together.do(lambda: self._journal.saved(row, output, columns))
+        if last:
+            await self._moves.do(lambda: self._journal.saved(row, output, columns))
             log.info("%s: row %r: saved", row.source, row.id)
+        else:
+            await self._moves.do(lambda: self._journal.keep_output(output, columns))

@@ -10,6 +10,7 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import astuple
+from functools import partial
 from typing import Any
 
 from batchgen import expiry
@@ -99,7 +100,11 @@ class Engine:
     def _begin(self, row: Request) -> None:
         task = asyncio.create_task(self._guarded(row))
         self._tasks[row.key] = task
-        task.add_done_callback(lambda _: self._tasks.pop(row.key, None))
+        task.add_done_callback(partial(self._forget, row.key))
+
+    def _forget(self, key: str, task: asyncio.Task[None]) -> None:
+        if self._tasks.get(key) is task:  # a row that came back may have been begun again
+            del self._tasks[key]
 
     async def _guarded(self, row: Request) -> None:
         """A mistake of ours, or a full disk, costs no other row what was paid for it."""

@@ -33,6 +33,7 @@ PIXEL_LIMIT = 150_000_000
 HOPS = 3
 HEADERS = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
 AT_ONCE = 8 << 20  # bytes that are read into memory to be checked
+HELD = 1 << 20  # bytes that are held in memory before anything is written
 TIMEOUT = aiohttp.ClientTimeout(total=None, connect=60, sock_connect=10, sock_read=30)
 GRACE, SLOWEST = 60.0, 1024  # after a minute a download moves at 1 KiB/s at least, or is given up
 GONE = {HTTPStatus.NOT_FOUND, HTTPStatus.GONE, HTTPStatus.FORBIDDEN}
@@ -153,10 +154,16 @@ class Media:
             self._made.add(folder)
         part = folder / f".{stem}.part"
         try:
-            with part.open("wb") as file:
-                size = await _write(file, head, chunks)
+            # What is small goes to the disk in the one step off the loop that checks it as well.
+            content = await _up_to(HELD, head, chunks)
+            size = len(content)
+            if size > HELD:
+                with part.open("wb") as file:
+                    size = await _write(file, content, chunks)
             if expected.isdecimal() and int(expected) != size:
                 raise MediaBroken(f"the download has {size} bytes of {expected}")
+            if size == len(content):
+                return await asyncio.to_thread(put, part, found, content)
             return await asyncio.to_thread(inspect, part, found)
         except BaseException:
             part.unlink(missing_ok=True)
@@ -201,7 +208,18 @@ async def _in_time(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         yield chunk
 
 
-async def _write(file: BinaryIO, head: bytes, chunks: AsyncIterator[bytes]) -> int:
+async def _up_to(limit: int, head: bytes, chunks: AsyncIterator[bytes]) -> bytearray:
+    """All of it, or a little more than `limit` bytes."""
+    content = bytearray(head)
+    if len(content) <= limit:
+        async for chunk in chunks:
+            content += chunk
+            if len(content) > limit:
+                break
+    return content
+
+
+async def _write(file: BinaryIO, head: bytearray, chunks: AsyncIterator[bytes]) -> int:
     file.write(head)
     size = len(head)
     async for chunk in chunks:
@@ -215,6 +233,13 @@ async def _write(file: BinaryIO, head: bytes, chunks: AsyncIterator[bytes]) -> i
 def too_slow(size: int, took: float) -> bool:
     """Whether `size` bytes in `took` seconds is a host that keeps us waiting for ever."""
     return took > GRACE and size < SLOWEST * took
+
+
+def put(part: Path, found: Format, content: bytearray) -> Fetched:
+    """Write a downloaded file and `inspect` it."""
+    with part.open("wb") as file:
+        file.write(content)
+    return inspect(part, found)
 
 
 def inspect(part: Path, found: Format) -> Fetched:

@@ -21,7 +21,7 @@ from batchgen.service import Service
 from batchgen.sharing import Turns
 from batchgen.situation import Situation
 from batchgen.submitter import Policy, Submitter
-from batchgen.together import Together
+from batchgen.together import Moves
 from batchgen.watcher import Watcher
 
 log = logging.getLogger("batchgen")
@@ -40,10 +40,10 @@ async def night(
     async with where.api() as api, Media(folder.path, where.media_hosts, where.use_proxy) as media:
         media.clear_parts()
         turns = Turns(where.turn_file)
-        submitter = Submitter(journal, receipts, folder, api, situation, policy, turns)
-        together = Together(journal)
-        watcher = Watcher(journal, together, api, situation, policy.rate)
-        collector = Collector(journal, together, folder, media, watcher, situation)
+        moves = Moves(journal)
+        submitter = Submitter(journal, receipts, folder, api, situation, policy, turns, moves)
+        watcher = Watcher(journal, moves, api, situation, policy.rate)
+        collector = Collector(journal, moves, folder, media, watcher, situation)
         progress = Progress(
             lambda: (journal.counts, journal.committed(), submitter.pace.rate),
             clock.monotonic,

@@ -80,15 +80,17 @@ class Receipts:
             self._room += os.pwrite(self._handle, bytes(AHEAD), self._room)
             sync_file(self._handle)
 
-    def append(self, receipt: Receipt) -> None:
-        """Write one line and make it durable."""
-        # A torn last line must not swallow this one.
-        line = receipt.line() if self._ends_whole() else b"\n" + receipt.line()
-        if os.pwrite(self._handle, line, self.end) != len(line):
+    def append(self, *receipts: Receipt) -> None:
+        """Write a line for each and make them durable."""
+        lines = b"".join([receipt.line() for receipt in receipts])
+        # A torn last line must not swallow the first of these.
+        lines = lines if self._ends_whole() else b"\n" + lines
+        if os.pwrite(self._handle, lines, self.end) != len(lines):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         sync_file(self._handle)
-        self.end += len(line)
-        # On a full disk the line is safe all the same, and the next start says so.
+        self.end += len(lines)
+        self._room = max(self._room, self.end)
+        # On a full disk the lines are safe all the same, and the next start says so.
         with contextlib.suppress(OSError):
             self._make_room()
 

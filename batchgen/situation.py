@@ -58,10 +58,13 @@ class Situation:
     async def pause(self, seconds: float) -> None:
         """Wait until something changes, `seconds` at the longest; infinite is allowed."""
         self._changes.clear()
-        change = asyncio.ensure_future(self._changes.wait())
-        waits: set[asyncio.Future[Any]] = {change}
-        if math.isfinite(seconds):
-            waits.add(asyncio.ensure_future(self.clock.punctual(seconds)))
+        if not math.isfinite(seconds):
+            await self._changes.wait()
+            return
+        waits: list[asyncio.Future[Any]] = [
+            asyncio.ensure_future(self._changes.wait()),
+            asyncio.ensure_future(self.clock.punctual(seconds)),
+        ]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:

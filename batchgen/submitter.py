@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from batchgen import limiter
@@ -26,6 +27,7 @@ from batchgen.receipts import Receipt, Receipts
 from batchgen.sharing import Turns
 from batchgen.situation import Situation
 from batchgen.states import Event
+from batchgen.together import Lines, Move, Moves
 
 log = logging.getLogger("batchgen")
 
@@ -69,9 +71,11 @@ class Submitter:
         situation: Situation,
         policy: Policy,
         turns: Turns,
+        moves: Moves,
     ) -> None:
         self._journal = journal
-        self._receipts = receipts
+        self._moves = moves
+        self._lines = Lines(receipts)
         self._folder = folder
         self._api = api
         self._situation = situation
@@ -83,8 +87,8 @@ class Submitter:
         self.in_flight: set[str] = set()
         self.open: set[str] = set()  # keys of rows whose POST has no outcome yet
         self._sent = 0
-        self._page: list[Request] = []  # due rows, read ahead
-        self._returned: list[Request] = []  # rows that came back unaccepted
+        self._page: list[Request] = []  # due rows, read ahead; the next one last
+        self._returned: list[Request] = []  # rows that came back unaccepted, in the same order
         self._read_to = 0
 
     def _saved_pace(self) -> tuple[float | None, float] | None:
@@ -132,10 +136,11 @@ class Submitter:
         """The next row to send; it stays where it is until `_take`."""
         stopped = self.breaker.stopped_models
         for rows in (self._returned, self._page):
-            rows[:] = [row for row in rows if row.model not in stopped]
+            while rows and rows[-1].model in stopped:
+                rows.pop()
         if not self._returned and not self._page:
-            self._page = self._journal.pending(self._read_to, stopped)
-        return next(iter(self._returned or self._page), None)
+            self._page = self._journal.pending(self._read_to, stopped)[::-1]
+        return next(reversed(self._returned or self._page), None)
 
     def _wait_before(self, row: Request) -> float:
         """Seconds until `row` may go; infinite = until something changes."""
@@ -172,9 +177,9 @@ class Submitter:
 
     def _take(self, row: Request) -> None:
         if self._returned:
-            self._returned.pop(0)
+            self._returned.pop()
         else:
-            self._page.pop(0)
+            self._page.pop()
             self._read_to = row.position
         self._sent += 1
         self.open.add(row.key)
@@ -195,68 +200,88 @@ class Submitter:
 
     async def _submit(self, row: Request) -> None:
         sent_at = self._situation.time()
-        price = self._policy.prices.get(row.model)
+        intent = self._moves.do(partial(self._intend, row))
 
-        def commit() -> None:
-            now = datetime.fromtimestamp(self._situation.clock.now())
-            if not self._situation.may_send:
-                raise StoppedEarly("The run stopped before this request left.")
+        async def commit() -> None:
             try:
-                self._journal.intend(row, price, caps(self._policy.limits, now), self._news())
+                await intent
+                if self._moves.failure:  # of another row's, and this one's has not left yet
+                    raise self._moves.failure
             except BatchgenError as error:
                 # At once: other rows are about to send theirs.
-                self._situation.stop(Ending.under_way(error))
+                if self._situation.may_send:
+                    self._situation.stop(Ending.under_way(error))
                 raise
 
         reply = await self._api.submit(row.model, row.input.encode(), commit)
-        if not reply.opened and isinstance(reply.error, BatchgenError):
-            return  # the intent was not written, so no byte of the body left
+        intent.dropped = True
+        if intent.made and not reply.opened:  # something came between the intent and the body
+            await self._moves.do(partial(self._journal.answered, row, Event.RETURNED, None, ""))
+        if isinstance(reply.error, BatchgenError):
+            return  # no byte of the body left
         verdict = after_submit(reply, self._situation.clock.now())
-        self._record(row, verdict)
+        await self._record(row, verdict)
         self._draw_conclusions(row, verdict, sent_at)
         if isinstance(reply.error, asyncio.CancelledError):
             raise reply.error
 
-    def _record(self, row: Request, verdict: Verdict) -> None:
+    def _intend(self, row: Request) -> None:
+        if not self._situation.may_send:
+            raise StoppedEarly("The run stopped before this request left.")
+        limits = caps(self._policy.limits, datetime.fromtimestamp(self._situation.clock.now()))
+        self._journal.intend(row, self._policy.prices.get(row.model), limits, self._news())
+
+    async def _record(self, row: Request, verdict: Verdict) -> None:
         if verdict.request_id is not None:
-            self._keep_id(row, verdict.request_id, verdict.reason)
+            await self._keep_id(row, verdict.request_id, verdict.reason)
         elif verdict.event is not None:
-            self._journal.answered(row, verdict.event, verdict.code, verdict.reason)
+            answered = partial(self._journal.answered, row, verdict.event)
+            await self._moves.do(partial(answered, verdict.code, verdict.reason))
         if verdict.event in (Event.REFUSED, Event.LOST):
             log.warning("%s: row %r: %s", row.source, row.id, verdict.reason)
 
-    def _keep_id(self, row: Request, request_id: str, note: str) -> None:
+    async def _keep_id(self, row: Request, request_id: str, note: str) -> None:
         """W2, and a receipt: the journal first, but its failure must not lose a paid request."""
+        accepted = partial(self._journal.accepted, row, request_id, note)
         error: StorageDamaged | None = None
-        for _ in range(WRITE_TRIES):
+        try:
+            await self._moves.do(accepted)
+        except BatchgenError:  # it may be another row's
             try:
-                self._journal.accepted(row, request_id, note)
-                # To have waited is no harm; a disk that failed once is not believed again.
-                error = None if isinstance(error, JournalLocked) else error
-                break
+                error = self._insist(accepted)
             except IdInUse as twice:
                 self._journal.answered(row, Event.LOST, None, twice.what)
                 self._situation.stop(Ending.of(twice))
                 return
-            except JournalLocked as locked:
-                error = error or locked
-            except StorageDamaged as failed:
-                error = failed
-                self._folder.drop_ballast()
         log.info("%s: row %r: accepted as %s", row.source, row.id, request_id)
         at = stamp(self._situation.clock.now())
         try:
-            self._receipts.append(Receipt(row.key, row.attempts + 1, request_id, at))
+            await self._lines.do(Receipt(row.key, row.attempts + 1, request_id, at))
         except OSError as failed:
             error = error or StorageDamaged(f"{self._folder.receipts}: {failed}")
         if error is not None:
             log.critical("Accepted as %s: row %r (%s).", request_id, row.id, row.source)
             self._situation.stop(Ending.under_way(error))
 
+    def _insist(self, accepted: Move) -> StorageDamaged | None:
+        """Try again and again, alone; return what is wrong with the disk. Raises IdInUse."""
+        error: StorageDamaged | None = None
+        for _ in range(WRITE_TRIES):
+            try:
+                accepted()
+                # To have waited is no harm; a disk that failed once is not believed again.
+                return None if isinstance(error, JournalLocked) else error
+            except JournalLocked as locked:
+                error = error or locked
+            except StorageDamaged as failed:
+                error = failed
+                self._folder.drop_ballast()
+        return error
+
     def _draw_conclusions(self, row: Request, verdict: Verdict, sent_at: float) -> None:
         if verdict.event in (None, Event.RETURNED):
             self._sent -= 1
-            self._returned = sorted([*self._returned, row], key=lambda back: back.position)
+            self._returned = sorted([*self._returned, row], key=lambda back: -back.position)
         if verdict.offline:
             self._situation.offline(verdict.reason)
         elif verdict.code is not None or verdict.request_id is not None:

@@ -13,7 +13,7 @@ from batchgen.journal import Journal, Request
 from batchgen.polling import Times
 from batchgen.situation import Situation
 from batchgen.states import Event
-from batchgen.together import Together
+from batchgen.together import Moves
 
 log = logging.getLogger("batchgen")
 
@@ -25,11 +25,11 @@ class Watcher:
     """times: what each model's requests take, learned here and kept for the next run."""
 
     def __init__(
-        self, journal: Journal, together: Together, api: Api, situation: Situation, rate: float
+        self, journal: Journal, moves: Moves, api: Api, situation: Situation, rate: float
     ) -> None:
         """rate: POSTs per second at most; the questions' own budget per second goes with it."""
         self._journal = journal
-        self._together = together
+        self._moves = moves
         self._api = api
         self._situation = situation
         polls = max(POLLS_AT_LEAST, POLLS_A_POST * rate)
@@ -66,7 +66,7 @@ class Watcher:
             if finding.doing not in (Doing.RUNNING, Doing.ASK_AGAIN, Doing.TOKEN_REFUSED):
                 if finding.doing is Doing.DONE:
                     self.times[row.model] = polling.learned(self._times_of(row), before, age())
-                await self._together.do(partial(self._settle, row, finding, raw))
+                await self._moves.do(partial(self._settle, row, finding, raw))
                 return self._journal.request(row.key)
             unanswered = unanswered + 1 if finding.doing is Doing.ASK_AGAIN else 0
             asked_to_wait = finding.wait

@@ -155,12 +155,11 @@ def goes_away(wire: Wire, when_heard: bytes) -> Talk:
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         heard = wire.hearing(writer)
-        writer.write(settings)
         while when_heard not in heard and not heard.startswith(b"GET"):
             if not (piece := await reader.read(65536)):
                 return
             heard += piece
-        writer.write(goaway)
+        writer.write(settings + goaway)
 
     return talk
 

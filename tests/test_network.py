@@ -334,11 +334,14 @@ def test_each_post_of_a_batch_has_a_connection_of_its_own(
 def test_of_a_thousand_posts_to_a_server_that_ends_idle_connections_none_is_lost() -> None:
     server = Thrifty()
 
+    async def at_once() -> None:
+        pass
+
     async def send(port: int) -> list[Reply]:
         async with api.Api(f"http://{HOST}:{port}/v1", TOKEN, use_proxy=False) as client:
 
             async def one_by_one(count: int) -> list[Reply]:
-                return [await client.submit("a/model", b"{}", lambda: None) for _ in range(count)]
+                return [await client.submit("a/model", b"{}", at_once) for _ in range(count)]
 
             workers = await asyncio.gather(*[one_by_one(100) for _ in range(10)])
             return [reply for worker in workers for reply in worker]
