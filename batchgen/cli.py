@@ -4,7 +4,7 @@ Imports are made where they are needed: `--help` is answered without httpx, Pill
 """
 
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +77,9 @@ def cli() -> None:
 )
 @click.option("--skip-invalid", is_flag=True, help="Run the rows that are valid.")
 @click.option("--new-list", is_flag=True, help="Let this list replace the folder's other one.")
+@click.option("--no-provenance", is_flag=True, help="Leave pictures as they were delivered.")
+@click.option("--sidecars", is_flag=True, help="Write each file's prompt and settings beside it.")
+@click.option("--no-thumbnails", is_flag=True, help="Let the gallery load the pictures themselves.")
 @click.option("--dry-run", is_flag=True, help="Tell what would be done, as `plan` does.")
 @reaching
 @click.option("--sandbox", is_flag=True, help="Rehearse: no account, no cost, placeholders.")
@@ -115,7 +118,7 @@ def run(
         77   the token is missing or was refused
         129, 130, 143   interrupted by SIGHUP, SIGINT, SIGTERM: run it again to go on
     """
-    from batchgen import wiring, words
+    from batchgen import report, wiring, words
 
     if dry_run:
         _tell_plan(flags_of(given), manifest, as_json)
@@ -133,6 +136,10 @@ def run(
         _print_summary(folder)
     if not (quiet and ending.calm):
         words.after_run(folder, ending, quiet=quiet)
+    if ending.code < 128 and not given["no_thumbnails"]:
+        # Last, since the next start may have the folder again and the person knows the outcome.
+        with suppress(KeyboardInterrupt, OSError):
+            report.make_thumbnails(folder)
     sys.exit(ending.code)
 
 

@@ -1,12 +1,13 @@
 """The commands that look after a batch between its runs."""
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
 
 from batchgen.errors import UsageError
-from batchgen.options import find_batch, flags_of, reaching
+from batchgen.options import FILE, find_batch, flags_of, reaching
 
 
 @click.command(short_help="Put failed rows back to pending.")
@@ -184,23 +185,51 @@ def cancel(batch: str, base_url: str | None, media_hosts: tuple[str, ...]) -> No
 
 @click.command(short_help="Write the report again from the journal.")
 @click.argument("batch")
-def report(batch: str) -> None:
+@click.option(
+    "--where",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Narrow the gallery to rows like this; also NAME!=VALUE, and NAME~TEXT for a part of a"
+    " text; repeatable.",
+)
+@click.option("--picks", type=FILE, help="Show the rows of this file, exported from the gallery.")
+@click.option("--no-thumbnails", is_flag=True, help="Show the pictures themselves in the gallery.")
+def report(batch: str, where: tuple[str, ...], picks: Path | None, no_thumbnails: bool) -> None:
     """Write results.csv, results.jsonl, summary.json and the gallery of BATCH again.
 
     They are made from the journal alone; nothing is sent. Of a damaged journal they show what can
-    still be read.
+    still be read. The gallery shows up to 100,000 rows: narrow it with --where or --picks, which
+    leave the tables as they are. A NAME is state, id, model, error, error_code, cost, source, an
+    input, or metadata.
 
     \b
     Examples:
         batchgen report out/list
+        batchgen report out/list --where state=failed --where "error~policy"
+        batchgen report out/list --where style=anime --where cost!=0.03
+        batchgen report out/list --picks picks.csv
     \b
     Exit codes:
-        0    written
-        2    there is no such batch
+        0    written, also where no row matches
+        2    there is no such batch, name or row
         74   its journal is damaged, or the disk is full
     """
-    from batchgen import salvage
+    from batchgen import logs, narrowing, salvage
 
     folder = find_batch(batch)
-    salvage.write_report(folder)
+    found = None if picks is None else narrowing.picks(_lines_of(picks), str(picks))
+    view = narrowing.View(where, found)
+    shown = salvage.write_report(folder, view, thumbnails=not no_thumbnails)
+    if not shown and view.words:
+        logs.say(f"No row matches {view.words}.")
     click.echo(folder.path / "report" / "index.html")
+
+
+def _lines_of(path: Path) -> list[str]:
+    """The lines of a text file with their ends. Raises UsageError."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return list(file)
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise UsageError(f"{path} cannot be read: {why}.") from None

@@ -1,11 +1,15 @@
 """Fetches what completed requests produced, and says `saved` only when all of it is on disk."""
 
 import asyncio
+import json
 import logging
+from dataclasses import dataclass
+from pathlib import Path
 
-from batchgen import polling
+from batchgen import polling, provenance
+from batchgen.clock import stamp
 from batchgen.findings import Doing
-from batchgen.folder import Folder
+from batchgen.folder import Folder, replaced
 from batchgen.journal import Journal, Output, Request
 from batchgen.media import Media, MediaBroken, MediaError, MediaGone, MediaUntrusted
 from batchgen.situation import Situation
@@ -19,6 +23,18 @@ AT_ONCE = 8
 TRIES = 5
 
 
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """What is kept of each file besides it.
+
+    provenance: its facts in it. sidecars: the same beside it, as JSON. thumbnails: for the gallery.
+    """
+
+    provenance: bool
+    sidecars: bool
+    thumbnails: bool
+
+
 class Collector:
     def __init__(
         self,
@@ -28,7 +44,9 @@ class Collector:
         media: Media,
         watcher: Watcher,
         situation: Situation,
+        keeping: Keeping,
     ) -> None:
+        self._keeping = keeping
         self._journal = journal
         self._moves = moves
         self._folder = folder
@@ -92,17 +110,29 @@ class Collector:
 
     async def _fetch(self, row: Request, output: Output, last: bool) -> None:
         """last: no other file of the row is missing then."""
-        fetched = await self._media.fetch(output.url, f"{row.key}-{output.n}")
+        facts = provenance.facts(
+            id=row.id,
+            model=row.model,
+            input=json.loads(row.input),
+            request_id=row.request_id,
+            submitted_at=None if row.submitted_at is None else stamp(row.submitted_at),
+            output=output.n,
+        )
+        told = facts if self._keeping.provenance else None
+        fetched = await self._media.fetch(output.url, f"{row.key}-{output.n}", told)
 
         def taken(path: str) -> bool:
             return self._journal.owner(path) not in (None, row.key)
 
         path = await self._media.keep(fetched, row.name, output.n, taken)
+        if self._keeping.sidecars:
+            await asyncio.to_thread(_write_sidecar, path, facts)
         columns = {
             "kind": fetched.format.kind,
             "path": self._folder.relative(path),
             "bytes": fetched.bytes,
             "sha256": fetched.sha256,
+            "delivered_sha256": fetched.delivered_sha256,
             "content_type": fetched.format.content_type,
             "width": fetched.width,
             "height": fetched.height,
@@ -112,3 +142,8 @@ class Collector:
             log.info("%s: row %r: saved", row.source, row.id)
         else:
             await self._moves.do(lambda: self._journal.keep_output(output, columns))
+
+
+def _write_sidecar(path: Path, facts: provenance.Facts) -> None:
+    with replaced(provenance.sidecar(path)) as file:
+        file.write(provenance.sidecar_text(facts))

@@ -53,6 +53,9 @@ class Flags:
     base_url: str | None = None
     media_hosts: tuple[str, ...] = ()
     sandbox: bool = False
+    no_provenance: bool = False
+    sidecars: bool = False
+    no_thumbnails: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
@@ -22,8 +22,10 @@ from typing import BinaryIO
 import aiohttp
 from PIL import Image
 
+from batchgen import provenance
 from batchgen.folder import sync_file, sync_folder
 from batchgen.hosts import MediaHost, why_not
+from batchgen.provenance import Facts
 from batchgen.reply import describe
 from batchgen.signatures import ENOUGH, Format, format_of
 from batchgen.web import USER_AGENT, exact, proxy_for, session
@@ -59,7 +61,11 @@ class MediaBroken(MediaError):
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A file in its folder, still under its `.part` name; bytes, width and height counted there."""
+    """A file in its folder, still under its `.part` name; bytes, width and height counted there.
+
+    sha256: of the file. delivered_sha256: of what the host sent, where that has no facts in it yet;
+    None where the file is that.
+    """
 
     part: Path
     format: Format
@@ -67,6 +73,7 @@ class Fetched:
     sha256: str
     width: int | None
     height: int | None
+    delivered_sha256: str | None = None
 
 
 class Media:
@@ -98,17 +105,18 @@ class Media:
             for part in (self._root / folder).glob(".*.part"):
                 part.unlink(missing_ok=True)
 
-    async def fetch(self, url: str, stem: str) -> Fetched:
+    async def fetch(self, url: str, stem: str, facts: Facts | None = None) -> Fetched:
         """Download `url` into a checked `.part` file.
 
         stem: a name of its own for the part, such as the row's key and the output's number.
+        facts: written into a picture whose format has room for them; None is none.
         Raises MediaUntrusted, MediaGone, MediaBroken; OSError where the disk fails.
         """
         for _ in range(HOPS + 1):
             if reason := why_not(url, self._hosts):
                 raise MediaUntrusted(f"the output's URL is not fetched: {reason}")
             try:
-                outcome = await self._try(url, stem)
+                outcome = await self._try(url, stem, facts)
             except (aiohttp.ClientError, TimeoutError, ValueError) as error:
                 raise MediaBroken(f"the download broke off ({describe(error)})") from error
             if isinstance(outcome, Fetched):
@@ -116,7 +124,7 @@ class Media:
             url = outcome
         raise MediaBroken(f"more than {HOPS} redirects")
 
-    async def _try(self, url: str, stem: str) -> Fetched | str:
+    async def _try(self, url: str, stem: str, facts: Facts | None) -> Fetched | str:
         """Return the file, or the URL that the host redirects to."""
         proxy = proxy_for(url) if self._use_proxy else None
         async with self._session.get(
@@ -129,9 +137,11 @@ class Media:
                 raise MediaGone(f"the host of the output answered {status}")
             if status != HTTPStatus.OK:
                 raise MediaBroken(f"the host of the output answered {status}")
-            return await self._receive(response, stem)
+            return await self._receive(response, stem, facts)
 
-    async def _receive(self, response: aiohttp.ClientResponse, stem: str) -> Fetched:
+    async def _receive(
+        self, response: aiohttp.ClientResponse, stem: str, facts: Facts | None
+    ) -> Fetched:
         expected = response.headers.get("content-length", "")
         if expected.isdecimal() and int(expected) > FILE_LIMIT:
             raise MediaBroken(f"the download is larger than {FILE_LIMIT >> 30} GiB")
@@ -163,8 +173,8 @@ class Media:
             if expected.isdecimal() and int(expected) != size:
                 raise MediaBroken(f"the download has {size} bytes of {expected}")
             if size == len(content):
-                return await asyncio.to_thread(put, part, found, content)
-            return await asyncio.to_thread(inspect, part, found)
+                return await asyncio.to_thread(put, part, found, bytes(content), facts)
+            return await asyncio.to_thread(tell, part, found, facts)
         except BaseException:
             part.unlink(missing_ok=True)
             raise
@@ -235,11 +245,26 @@ def too_slow(size: int, took: float) -> bool:
     return took > GRACE and size < SLOWEST * took
 
 
-def put(part: Path, found: Format, content: bytearray) -> Fetched:
-    """Write a downloaded file and `inspect` it."""
+def put(part: Path, found: Format, content: bytes, facts: Facts | None) -> Fetched:
+    """Write a downloaded file, with the facts in it, and `inspect` it."""
+    told = provenance.embedded(content, found, facts) if facts else None
     with part.open("wb") as file:
-        file.write(content)
-    return inspect(part, found)
+        file.write(told or content)
+    fetched = inspect(part, found)
+    if told is None:
+        return fetched
+    return replace(fetched, delivered_sha256=hashlib.sha256(content).hexdigest())
+
+
+def tell(part: Path, found: Format, facts: Facts | None) -> Fetched:
+    """Put the facts into a downloaded file and `inspect` it."""
+    if facts is None:
+        return inspect(part, found)
+    with part.open("rb") as file:
+        delivered = hashlib.file_digest(file, "sha256").hexdigest()
+    told = provenance.write(part, found, facts)
+    fetched = inspect(part, found)
+    return replace(fetched, delivered_sha256=delivered) if told else fetched
 
 
 def inspect(part: Path, found: Format) -> Fetched:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from batchgen import logs, report
-from batchgen.collector import Collector
+from batchgen.collector import Collector, Keeping
 from batchgen.ending import GO_ON, Ending, final
 from batchgen.engine import Engine
 from batchgen.errors import StorageDamaged
@@ -33,6 +33,7 @@ async def night(
     folder: Folder,
     where: Service,
     policy: Policy,
+    keeping: Keeping,
     quiet: bool,
 ) -> Ending:
     clock = journal.clock
@@ -43,7 +44,7 @@ async def night(
         moves = Moves(journal)
         submitter = Submitter(journal, receipts, folder, api, situation, policy, turns, moves)
         watcher = Watcher(journal, moves, api, situation, policy.rate)
-        collector = Collector(journal, moves, folder, media, watcher, situation)
+        collector = Collector(journal, moves, folder, media, watcher, situation, keeping)
         progress = Progress(
             lambda: (journal.counts, journal.committed(), submitter.pace.rate),
             clock.monotonic,
@@ -63,7 +64,7 @@ async def night(
             except StorageDamaged as error:
                 ending = Ending.under_way(error) if ending.code in (0, 1) else ending
             try:
-                report.write(folder)
+                report.write_files(folder, thumbnails=keeping.thumbnails)
             except (OSError, StorageDamaged) as error:
                 why = error.what if isinstance(error, StorageDamaged) else error.strerror or error
                 log.error("The reports could not be written: %s", why)

@@ -108,11 +108,10 @@ class Reader:
             )
         )
 
-    def shown(self) -> int:
-        """How many rows the reports have."""
-        (row,) = self.query(f"SELECT COUNT(*) AS n FROM requests WHERE {SHOWN}")
-        n: int = row["n"]
-        return n
+    def ids(self) -> Iterator[tuple[str, str | None]]:
+        """Yield id and request_id of each row that the reports have, in no order."""
+        for row in self.query(f"SELECT id, request_id FROM requests WHERE {SHOWN}"):
+            yield row["id"], row["request_id"]
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield each row as the reports have it; `input`, `meta` and `outputs` decoded."""

@@ -19,6 +19,7 @@ from batchgen.errors import JournalLocked, NewerJournal, StorageDamaged
 from batchgen.folder import Folder
 from batchgen.intake import Intake
 from batchgen.journal import Journal
+from batchgen.narrowing import WHOLE, View
 from batchgen.reading import Reader
 from batchgen.receipts import Receipts
 from batchgen.states import State
@@ -27,15 +28,16 @@ TABLES = ("requests", "outputs", "spending", "runs", "memory")
 GAP = 10_000  # rows after which a table is taken to end; a damaged page hides far fewer
 
 
-def write_report(folder: Folder) -> None:
+def write_report(folder: Folder, view: View = WHOLE, *, thumbnails: bool = True) -> int:
     """Write the reports of a batch; of a damaged journal, what can still be read.
 
-    Raises StorageDamaged in that case, too, and says how much it was.
+    Returns how many rows the gallery shows; `view` and `thumbnails` as `report.write_files` has
+    them. Raises StorageDamaged in the second case, too, and says how much it was.
     """
     try:
         with closing(Reader(folder.journal)) as reader:
             reader.check()
-        report.write(folder)
+        return report.write(folder, view=view, thumbnails=thumbnails)
     except (JournalLocked, NewerJournal):
         raise
     except StorageDamaged as error:
@@ -48,7 +50,7 @@ def write_report(folder: Folder) -> None:
                 + (f" and {added} more requests found in receipts.log" if added else "")
                 + "; the reports show these."
             )
-            report.write(folder, copy, damaged=what)
+            report.write(folder, copy, what, view=view, thumbnails=thumbnails)
         raise StorageDamaged(what, error.remedy) from error
 
 
@@ -63,18 +65,29 @@ def salvage(damaged: Path, into: Path) -> int:
         source = f"{damaged.resolve().as_uri()}?mode=ro"
         with closing(sqlite3.connect(source, uri=True, timeout=10)) as old:
             for table in TABLES:
-                names = [column.name for column in Database(copy).table(table).columns]
+                names = _columns(old, table) & _columns(copy, table)  # an older one has fewer
+                columns = ", ".join(f'"{name}"' for name in names)
                 marks = ", ".join(f":{name}" for name in names)
-                for row in _readable(old, table, names):
+                for row in _readable(old, table, list(names)):
                     with suppress(sqlite3.IntegrityError):  # a torn page may repeat a key
-                        copy.execute(f"INSERT INTO {table} VALUES ({marks})", row)
+                        copy.execute(f"INSERT INTO {table} ({columns}) VALUES ({marks})", row)
                         found += table == "requests"
         copy.commit()
     return found
 
 
+def _columns(db: sqlite3.Connection, table: str) -> set[str]:
+    """The names of a table's columns; none where SQLite cannot read them any more."""
+    try:
+        return {name for _, name, *_ in db.execute(f"PRAGMA table_info({table})")}
+    except sqlite3.DatabaseError:
+        return set()
+
+
 def _readable(db: sqlite3.Connection, table: str, names: list[str]) -> Iterator[dict[str, Any]]:
     """Yield the rows of a table in the order of their rowid, stepping over what is damaged."""
+    if not names:
+        return
     columns = ", ".join(f'"{name}"' for name in names)
     query = f"SELECT rowid, {columns} FROM {table} WHERE rowid > ? ORDER BY rowid"
     at = last = 0

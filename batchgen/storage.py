@@ -20,7 +20,7 @@ from batchgen.states import State
 
 # Of the tables, `schema.py`'s, that this program reads and writes. It stands here since `status`
 # asks for it, and has no need of sqlite-utils.
-VERSION = 1
+VERSION = 2
 
 # Rows that the manifest no longer has count while they may cost money or bring a picture.
 ALWAYS_COUNTED = (State.SUBMITTING, State.SUBMITTED, State.COMPLETED, State.UNKNOWN)

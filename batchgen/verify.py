@@ -1,16 +1,18 @@
 """Re-hash and decode every file of a batch; download again, unpaid, what is missing or damaged.
 
-A damaged file is put aside, never thrown away, until a whole one is in its place.
+A damaged file is put aside, never thrown away, until a whole one is in its place. What a picture
+says of itself (provenance.py) is compared with the journal.
 """
 
 import asyncio
 import hashlib
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from batchgen import service
+from batchgen import provenance, service
 from batchgen.api import Api
 from batchgen.config import Flags
 from batchgen.errors import BatchgenError, ServiceUnreachable, TokenRefused
@@ -26,15 +28,33 @@ Show = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file that the journal says is saved."""
+    """A file that the journal says is saved, and its row.
+
+    sha256: of the file as it lies there. delivered_sha256: of what the host delivered, where that
+    was without the facts; None where the file is that.
+    """
 
     key: str
     n: int
     id: str
+    model: str
+    input: str
     request_id: str | None
+    submitted_at: str | None
     url: str
     path: str
     sha256: str
+    delivered_sha256: str | None
+
+    def facts(self) -> provenance.Facts:
+        return provenance.facts(
+            id=self.id,
+            model=self.model,
+            input=json.loads(self.input),
+            request_id=self.request_id,
+            submitted_at=self.submitted_at,
+            output=self.n,
+        )
 
 
 @dataclass
@@ -59,11 +79,17 @@ def verify(folder: Folder, flags: Flags, show: Show) -> Found:
     with opened(folder) as journal:
         broken: list[File] = []
         for file in files(journal):
-            if reason := flaw(folder.path / file.path, file.sha256):
-                show(f"{file.path}: {reason}")
+            path = folder.path / file.path
+            if reason := flaw(path, file.sha256):
+                show(f"{file.path}: {reason}{_whose(journal, path, file)}")
                 broken.append(file)
-            else:
-                found.whole += 1
+                continue
+            found.whole += 1
+            if other := _other_request(path, file):
+                show(
+                    f"{file.path}: it is whole, but says that it is request {other};"
+                    f" the journal has {file.request_id}"
+                )
         if broken:
             with service.reached(journal, folder, flags) as where:
                 asyncio.run(_restore_all(journal, folder, where, broken, found, show))
@@ -72,7 +98,8 @@ def verify(folder: Folder, flags: Flags, show: Show) -> Found:
 
 def files(journal: Journal) -> Iterator[File]:
     rows = journal.rows(
-        "SELECT o.key, o.n, r.id, r.request_id, o.url, o.path, o.sha256"
+        "SELECT o.key, o.n, r.id, r.model, r.input, r.request_id, r.submitted_at, o.url, o.path,"
+        " o.sha256, o.delivered_sha256"
         " FROM outputs AS o JOIN requests AS r USING (key)"
         " WHERE o.path IS NOT NULL ORDER BY r.position, o.n"
     )
@@ -98,6 +125,20 @@ def flaw(path: Path, sha256: str) -> str | None:
     return None
 
 
+def _other_request(path: Path, file: File) -> str | None:
+    """The request that a picture says it is of, where that is not the journal's."""
+    facts = provenance.read(path) or {}
+    said = facts.get("request_id")
+    return said if isinstance(said, str) and said != file.request_id else None
+
+
+def _whose(journal: Journal, path: Path, file: File) -> str:
+    """Words for a file in the wrong place: which row's picture it is."""
+    other = _other_request(path, file)
+    row = other and journal.one("SELECT id FROM requests WHERE request_id = ?", other)
+    return f", but the picture of row {row[0]!r}" if row else ""
+
+
 async def _restore_all(
     journal: Journal,
     folder: Folder,
@@ -109,7 +150,7 @@ async def _restore_all(
     async with where.api() as api, Media(folder.path, where.media_hosts, where.use_proxy) as media:
         for file in broken:
             try:
-                await _restore(journal, folder, api, media, file)
+                same = await _restore(journal, folder, api, media, file)
             except TokenRefused:
                 raise
             except (MediaError, BatchgenError) as error:
@@ -118,16 +159,19 @@ async def _restore_all(
                 gone = isinstance(error, MediaGone)
                 (found.lost if gone else found.later).append(file.id)
             else:
-                show(f"{file.path}: restored, unpaid")
+                changed = "" if same else "; the host's file is not the one of before"
+                show(f"{file.path}: restored, unpaid{changed}")
                 found.restored += 1
 
 
-async def _restore(journal: Journal, folder: Folder, api: Api, media: Media, file: File) -> None:
+async def _restore(journal: Journal, folder: Folder, api: Api, media: Media, file: File) -> bool:
+    """Put a whole file in its place. Return whether the host delivered the same as before."""
     finding = await _ask(api, file)
     fresh = finding.doing is Doing.DONE and len(finding.urls) >= file.n
     url = finding.urls[file.n - 1] if fresh else file.url
+    facts = None if file.delivered_sha256 is None else file.facts()
     try:
-        fetched = await media.fetch(url, f"{file.key}-{file.n}")
+        fetched = await media.fetch(url, f"{file.key}-{file.n}", facts)
     except MediaGone as error:
         if finding.doing is Doing.ASK_AGAIN:  # only the stored URL is known to be gone
             raise ServiceUnreachable(f"RunComfy gave no clear answer ({finding.reason})") from error
@@ -136,14 +180,18 @@ async def _restore(journal: Journal, folder: Folder, api: Api, media: Media, fil
     _put_aside(target)
     fetched.part.rename(target)
     sync_folder(target.parent)
-    if fetched.sha256 != file.sha256:
-        journal.file_replaced(file.key, file.n, _columns(fetched))
+    columns = _columns(fetched)
+    if columns["sha256"] != file.sha256 or columns["delivered_sha256"] != file.delivered_sha256:
+        journal.file_replaced(file.key, file.n, columns)
+    known = file.delivered_sha256 or file.sha256
+    return known == (fetched.delivered_sha256 or fetched.sha256)
 
 
 def _columns(fetched: Fetched) -> dict[str, Any]:
     return {
         "bytes": fetched.bytes,
         "sha256": fetched.sha256,
+        "delivered_sha256": fetched.delivered_sha256,
         "width": fetched.width,
         "height": fetched.height,
     }

@@ -13,6 +13,7 @@ from typing import Any
 from batchgen import __version__, config, logs, models, probe
 from batchgen.books import keep_apart, open_books, take_over
 from batchgen.clock import Clock
+from batchgen.collector import Keeping
 from batchgen.config import Config, Flags
 from batchgen.ending import Ending
 from batchgen.errors import ManifestInvalid, ServiceUnreachable, UsageError
@@ -130,9 +131,9 @@ def run(
         warn_of_balance(where, sum(n * (prices[model] or 0.0) for model, n in sending.items()))
         journal.start_run(manifest.file, {"prices": prices})
         log.info("batchgen %s runs %s into %s", __version__, manifest.file, folder.path)
-        ending = asyncio.run(
-            night(journal, receipts, folder, where, _policy(settings, prices), quiet)
-        )
+        policy = _policy(settings, prices)
+        keeping = Keeping(not flags.no_provenance, flags.sidecars, not flags.no_thumbnails)
+        ending = asyncio.run(night(journal, receipts, folder, where, policy, keeping, quiet))
     return ending, folder
 
 

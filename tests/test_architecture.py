@@ -18,7 +18,7 @@ DECIDERS = (
     *("reply", "answers", "findings", "states", "limiter", "polling", "breaker", "hosts"),
     *("retry_after", "signatures", "money", "expiry"),
     *("ending", "identity", "rows", "units", "errors", "validation", "cells", "inputschema"),
-    *("wording", "hosted"),
+    *("wording", "hosted", "containers", "xmp", "timeline", "narrowing", "nextsteps"),
 )
 # What a decider may take from the standard library and others. aiohttp and ssl name exceptions.
 HARMLESS = {
@@ -26,6 +26,7 @@ HARMLESS = {
     *("email.utils", "functools", "hashlib", "http", "ipaddress", "itertools", "json", "math"),
     *("random", "re", "statistics", "types", "typing", "unicodedata", "urllib.parse"),
     *("jsonschema", "jsonschema.exceptions", "referencing"),
+    *("contextlib", "csv", "html", "operator", "shlex", "struct", "xml.etree", "zlib"),
 }
 ALLOWED = {"answers": HARMLESS | {"aiohttp", "ssl"}, "inputschema": HARMLESS | {"os", "pathlib"}}
 # These open, ask the clock or throw dice whatever module they come from.

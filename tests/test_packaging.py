@@ -15,8 +15,10 @@ ROOT = Path(__file__).parents[1]
 DATA = (
     "batchgen/schemas/ideogram/ideogram-v2/generate.json",
     "batchgen/schemas/manifest.schema.json",
-    "batchgen/templates/report.html",
-    "batchgen/templates/report.css",
+    "batchgen/templates/gallery/index.html",
+    "batchgen/templates/gallery/gallery.css",
+    "batchgen/templates/gallery/gallery.js",
+    "batchgen/templates/gallery/words.json",
     "batchgen/py.typed",
 )
 

@@ -4,7 +4,6 @@ import csv
 import json
 import sqlite3
 from contextlib import closing
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -12,35 +11,14 @@ import pytest
 from conftest import Command, Write
 from helpers import many, media, table
 
-from batchgen import report
+from batchgen import gallery
 from batchgen.sandbox.control import Control
 
-REPORTS = ("results.csv", "results.jsonl", "summary.json", "report/index.html", "report/report.css")
-
-
-class Page(HTMLParser):
-    """What a browser would make of a page. elements: (name, attributes) in order."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str]]] = []
-        self.text = ""
-        self.feed(path.read_text(encoding="utf-8"))
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, {name: value or "" for name, value in attrs}))
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-    @property
-    def names(self) -> set[str]:
-        return {name for name, _ in self.elements}
-
-    @property
-    def links(self) -> list[str]:
-        return [a[n] for _, a in self.elements for n in ("src", "href") if n in a]
+REPORTS = (
+    *("results.csv", "results.jsonl", "summary.json"),
+    *("report/index.html", "report/data/batch.js", "report/data/rows-1.js"),
+)
+ID, FILES = 1, 6  # of a row of the gallery
 
 
 def cells(folder: Path, column: str) -> list[str]:
@@ -53,9 +31,9 @@ def lines(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def headings(folder: Path, page: str = "index.html") -> list[str]:
-    text = (folder / "report" / page).read_text(encoding="utf-8")
-    return [part.partition("</h2>")[0] for part in text.split("<h2>")[1:]]
+def gallery_rows(folder: Path) -> list[list[Any]]:
+    pieces = sorted((folder / "report" / "data").glob("rows-*.js"))
+    return [row for piece in pieces for row in gallery.read(piece)]
 
 
 # What a spreadsheet opens
@@ -109,58 +87,7 @@ def test_a_prompt_of_several_lines_stays_one_cell(run: Command, folder: Path, wr
     assert cells(folder, "input.prompt") == [prompt]
 
 
-# What a browser opens
-
-
-HOSTILE = '<script>alert("x")</script><img src=x onerror=alert(1)>"\'><svg/onload=alert(1)>'
-
-
-@pytest.fixture
-def hostile(run: Command, folder: Path, sandbox: Control, write: Write) -> Page:
-    """The gallery of a batch whose every text is an attack."""
-    sandbox.fault("failed", match="[2]", value=HOSTILE)
-    rows = [
-        {"id": f"{HOSTILE}[{n}]", "prompt": f"{HOSTILE}[{n}]", "_note": HOSTILE} for n in (1, 2)
-    ]
-    run(write("<u>list.json", json.dumps(rows)))
-    return Page(folder / "report" / "index.html")
-
-
-def test_markup_in_a_batch_is_text_in_its_gallery(hostile: Page) -> None:
-    assert hostile.names.isdisjoint({"script", "svg", "u", "iframe", "object", "style", "base"})
-    attributes = {name for _, given in hostile.elements for name in given}
-    assert not [name for name in attributes if name.startswith("on") or name == "style"]
-    assert hostile.text.count(HOSTILE) >= 2 + 2 + 1
-
-
-def test_the_gallery_forbids_itself_every_request_and_asks_for_its_own_files_only(
-    hostile: Page, folder: Path
-) -> None:
-    policies = [
-        given["content"]
-        for name, given in hostile.elements
-        if name == "meta" and given.get("http-equiv") == "Content-Security-Policy"
-    ]
-    assert len(policies) == 1
-    assert "default-src 'none'" in policies[0]
-    assert "script" not in policies[0]
-    assert "http" not in policies[0]
-    assert hostile.links
-    assert not [link for link in hostile.links if ":" in link or link.startswith("/")]
-
-
-def test_a_link_to_a_file_with_an_odd_name_leads_there(
-    run: Command, folder: Path, write: Write
-) -> None:
-    run(write("list.csv", table({"50% off & #1 füchse": "a fox"})))
-
-    page = Page(folder / "report" / "index.html")
-    sources = [given["src"] for name, given in page.elements if name == "img"]
-    assert sources == ["../images/50%25%20off%20%26%20%231%20f%C3%BCchse.png"]
-    assert media(folder) == ["images/50% off & #1 füchse.png"]
-
-
-# Order and pages
+# Order
 
 
 def test_rows_stand_in_the_order_of_the_manifest_and_the_no_longer_listed_ones_last(
@@ -172,64 +99,8 @@ def test_rows_stand_in_the_order_of_the_manifest_and_the_no_longer_listed_ones_l
     order = ["new", "heron", "fox", "old"]
     assert cells(folder, "id") == order
     assert [line["id"] for line in lines(folder)] == order
-    assert headings(folder) == order
+    assert [row[ID] for row in gallery_rows(folder)] == order
     assert [line["listed"] for line in lines(folder)] == [True, True, True, False]
-    assert "no longer listed" in Page(folder / "report" / "index.html").text
-
-
-def test_a_long_batch_has_pages_of_a_thousand_rows_in_order(
-    run: Command, folder: Path, write: Write
-) -> None:
-    rows = many(2001)
-    run(write("list.csv", table(rows)), "--limit", 0)
-
-    pages = ["index.html", "page-2.html", "page-3.html"]
-    shown = [headings(folder, page) for page in pages]
-    assert [len(ids) for ids in shown] == [1000, 1000, 1]
-    assert [id for ids in shown for id in ids] == cells(folder, "id") == [*rows]
-    assert set(pages) <= set(Page(folder / "report" / "index.html").links)
-
-
-def test_of_a_thousand_pages_each_is_a_few_links_away_and_no_page_links_to_all() -> None:
-    last = 1000
-    reached, steps = {1}, 0
-    while len(reached) < last:
-        reached |= {n for page in reached for n in report.linked(page, last)}
-        steps += 1
-
-    assert steps <= 8
-    assert max(len(report.linked(page, last)) for page in range(1, last + 1)) <= 13
-    assert all({1, page, last} <= {*report.linked(page, last)} for page in range(1, last + 1))
-
-
-def test_a_page_links_to_the_ones_before_and_after_it(
-    run: Command, folder: Path, write: Write
-) -> None:
-    run(write("list.csv", table(many(2001))), "--limit", 0)
-
-    ways = [
-        {a["rel"]: a["href"] for name, a in Page(folder / "report" / page).elements if "rel" in a}
-        for page in ("index.html", "page-2.html", "page-3.html")
-    ]
-    assert [{rel: page for rel, page in way.items() if rel != "stylesheet"} for way in ways] == [
-        {"next": "page-2.html"},
-        {"prev": "index.html", "next": "page-3.html"},
-        {"prev": "page-2.html"},
-    ]
-
-
-def test_a_page_that_stays_the_same_is_not_written_again(
-    run: Command, batchgen: Command, folder: Path, write: Write
-) -> None:
-    run(write("list.csv", table(many(2))))
-    page, style = folder / "report" / "index.html", folder / "report" / "report.css"
-    before = page.stat().st_ino
-    style.write_text("/* somebody's own */", encoding="utf-8")
-
-    batchgen("report", folder)
-
-    assert page.stat().st_ino == before
-    assert "somebody" not in style.read_text(encoding="utf-8")
 
 
 def test_a_row_with_several_files_or_none_is_one_row_in_every_report(
@@ -254,18 +125,9 @@ def test_a_row_with_several_files_or_none_is_one_row_in_every_report(
         [],
     ]
     assert cells(folder, "files") == ["images/row-1.png", "videos/two-1.mp4 videos/two-2.mp4", ""]
-    assert headings(folder) == ["row-1", "row-2", "row-3"]
-    elements = [name for name, _ in Page(folder / "report" / "index.html").elements]
-    assert (elements.count("img"), elements.count("video")) == (1, 2)
-
-
-def test_pages_that_a_shorter_batch_does_not_need_are_removed(
-    run: Command, folder: Path, write: Write
-) -> None:
-    run(write("list.csv", table(many(1001))), "--limit", 0)
-    run(write("list.csv", table(many(1))), "--limit", 0)
-
-    assert sorted(p.name for p in (folder / "report").iterdir()) == ["index.html", "report.css"]
+    rows = gallery_rows(folder)
+    assert [row[ID] for row in rows] == ["row-1", "row-2", "row-3"]
+    assert [[file[1] for file in row[FILES]] for row in rows] == [["image"], ["video"] * 2, []]
 
 
 # When they are written
@@ -315,6 +177,29 @@ def test_the_summary_counts_causes_and_money(
     assert (lost["rows"], lost["state"], lost["example"]) == (1, "unknown", "row-6")
     assert numbers["money_usd"]["committed"] == pytest.approx(6 * 0.03)
     assert numbers["money_usd"]["unknown"] == pytest.approx(0.03)
+
+
+def test_the_summary_has_the_sums_of_the_batch_and_of_each_model(
+    run: Command, folder: Path, sandbox: Control, write: Write
+) -> None:
+    sandbox.fault("failed", match="number 2")
+    model = "atelier/brush-2/text-to-image"
+    rows = [
+        {"id": f"row-{n}", "prompt": f"number {n}", **({"model": model} if n > 3 else {})}
+        for n in range(1, 6)
+    ]
+    run(write("list.json", json.dumps(rows)))
+
+    totals = json.loads((folder / "summary.json").read_text())["totals"]
+    assert totals["pictures"] == 4
+    assert totals["duration_seconds"] > 0
+    hours = totals["duration_seconds"] / 3600
+    assert totals["pictures_per_hour"] == pytest.approx(4 / hours, rel=0.1)
+    assert [(m["rows"], m["saved"]) for m in totals["models"]] == [(3, 2), (2, 2)]
+    costs = [m["cost_usd"] for m in totals["models"]]
+    money = json.loads((folder / "summary.json").read_text())["money_usd"]["committed"]
+    assert sum(costs) == pytest.approx(money)
+    assert costs[0] == pytest.approx(3 * 0.03)
 
 
 def test_no_report_is_left_half_written(run: Command, folder: Path, write: Write) -> None:

@@ -641,7 +641,7 @@ def test_an_empty_environment_and_an_ascii_locale_change_no_text(
     assert media(folder) == ["images/füchse-狐.png"]
     assert json.loads(sandbox.ledger()[0]["input"])["prompt"] == prompt
     assert prompt in (folder / "results.jsonl").read_text(encoding="utf-8")
-    assert prompt in (folder / "report" / "index.html").read_text(encoding="utf-8")
+    assert prompt in (folder / "report" / "data" / "rows-1.js").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("closed", [">&-", ">&- 2>&-", ">&- 2>&- <&-"])

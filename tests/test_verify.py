@@ -1,5 +1,6 @@
 """verify: every file is hashed and decoded again, and what is broken comes back unpaid."""
 
+import hashlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -7,10 +8,15 @@ from subprocess import Popen
 
 import pytest
 from conftest import Command, Write
-from helpers import Outcome, many, media, query, table, tally
+from helpers import Outcome, change, many, media, query, table, tally
 from PIL import Image
 
+from batchgen import provenance
+from batchgen.clock import Clock
+from batchgen.journal import Journal
 from batchgen.sandbox.control import Control
+from batchgen.signatures import PNG
+from batchgen.verify import files
 
 SERIES = "atelier/series/text-to-image"
 
@@ -34,6 +40,21 @@ def verify(batchgen: Command, folder: Path, reach: list[str]) -> Callable[[], Ou
 
 def pictures(folder: Path) -> dict[str, bytes]:
     return {path: (folder / path).read_bytes() for path in media(folder)}
+
+
+def give_facts(folder: Path) -> None:
+    """Write its facts into every picture that has none."""
+    journal = Journal(folder / "batch.db", Clock())
+    for file in files(journal):
+        path = folder / file.path
+        if file.delivered_sha256 is None and provenance.write(path, PNG, file.facts()):
+            columns = {
+                "bytes": path.stat().st_size,
+                "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+                "delivered_sha256": file.sha256,
+            }
+            journal.file_replaced(file.key, file.n, columns)
+    journal.close()
 
 
 def delete(path: Path) -> None:
@@ -307,3 +328,93 @@ def test_verify_waits_until_no_run_holds_the_batch(
     outcome = verify()
     assert outcome.code == 75
     assert f"process {child.pid} " in outcome.stderr
+
+
+# What pictures say of themselves
+
+
+@pytest.fixture
+def told(folder: Path, saved: dict[str, bytes]) -> dict[str, bytes]:
+    """The batch, its pictures with their facts in them; their bytes by their path."""
+    give_facts(folder)
+    assert all(provenance.read(folder / path) for path in saved)
+    return pictures(folder)
+
+
+@pytest.mark.parametrize("harm", HARM)
+def test_a_picture_that_comes_back_has_its_facts_again(
+    verify: Callable[[], Outcome], folder: Path, told: dict[str, bytes],
+    harm: Callable[[Path], None],
+) -> None:  # fmt: skip
+    before = query(folder, "SELECT * FROM outputs ORDER BY path")
+    harm(folder / "images" / "row-2.png")
+
+    assert "images/row-2.png: restored, unpaid\n" in verify().stdout
+    assert told.items() <= pictures(folder).items()
+    assert query(folder, "SELECT * FROM outputs ORDER BY path") == before
+    assert verify().stdout == "3 whole, 0 restored, 0 lost.\n"
+
+
+def test_a_picture_that_had_no_facts_comes_back_without(
+    verify: Callable[[], Outcome], folder: Path, saved: dict[str, bytes]
+) -> None:
+    where = "WHERE path = 'images/row-2.png'"
+    ((bare,),) = query(folder, f"SELECT COALESCE(delivered_sha256, sha256) FROM outputs {where}")
+    change(folder, f"UPDATE outputs SET sha256 = ?, delivered_sha256 = NULL {where}", bare)
+    (folder / "images" / "row-2.png").unlink()
+
+    assert verify().code == 0
+    content = (folder / "images" / "row-2.png").read_bytes()
+    assert hashlib.sha256(content).hexdigest() == bare
+    assert provenance.read(folder / "images" / "row-2.png") is None
+
+
+def test_facts_that_an_older_batchgen_wrote_are_written_as_this_one_does(
+    verify: Callable[[], Outcome], folder: Path, told: dict[str, bytes]
+) -> None:
+    change(folder, "UPDATE outputs SET sha256 = 'other' WHERE path = 'images/row-2.png'")
+
+    assert "images/row-2.png: restored, unpaid\n" in verify().stdout
+    assert verify().stdout == "3 whole, 0 restored, 0 lost.\n"
+    assert told.items() <= pictures(folder).items()
+
+
+def test_a_host_that_delivers_another_picture_than_before_is_told_of(
+    verify: Callable[[], Outcome], folder: Path, told: dict[str, bytes]
+) -> None:
+    change(folder, "UPDATE outputs SET delivered_sha256 = 'other' WHERE path = 'images/row-2.png'")
+    (folder / "images" / "row-2.png").unlink()
+
+    outcome = verify()
+    assert outcome.code == 0
+    assert "row-2.png: restored, unpaid; the host's file is not the one of before" in outcome.stdout
+    assert verify().stdout == "3 whole, 0 restored, 0 lost.\n"
+
+
+def test_of_pictures_that_changed_places_each_is_told_whose_it_is(
+    verify: Callable[[], Outcome], folder: Path, told: dict[str, bytes]
+) -> None:
+    (folder / "images" / "row-2.png").write_bytes(told["images/row-3.png"])
+    (folder / "images" / "row-3.png").write_bytes(told["images/row-2.png"])
+
+    outcome = verify()
+    for here, there in (("row-2", "row-3"), ("row-3", "row-2")):
+        line = f"images/{here}.png: it is not what was saved, but the picture of row {there!r}\n"
+        assert line in outcome.stdout
+    assert told.items() <= pictures(folder).items()
+
+
+def test_a_whole_picture_that_names_another_request_is_told_of_and_is_no_loss(
+    verify: Callable[[], Outcome], folder: Path, told: dict[str, bytes]
+) -> None:
+    facts = provenance.read(folder / "images" / "row-2.png")
+    assert facts is not None
+    change(folder, "UPDATE requests SET request_id = 'another' WHERE id = 'row-2'")
+
+    outcome = verify()
+    assert outcome.code == 0
+    assert outcome.stdout == (
+        f"images/row-2.png: it is whole, but says that it is request {facts['request_id']};"
+        " the journal has another\n3 whole, 0 restored, 0 lost.\n"
+    )
+    assert pictures(folder) == told

@@ -1,0 +1,217 @@
+"use strict";
+/* Comparing: a matrix with any two fields that vary as its axes, prompt by seed, say; and two to
+   four rows side by side. */
+
+gallery.matrix = (() => {
+  const { make, say } = gallery;
+  const MOST_ACROSS = 40;
+  const MOST_DOWN = 60;
+  const IN_A_CELL = 4;
+  const box = document.getElementById("matrix");
+  const [acrossList, downList] = [document.getElementById("across-axis"), document.getElementById("down-axis")];
+  let [rows, hidden, chosen] = [[], true, false];
+
+  const axes = () => gallery.store.varying().filter(({ name }) => name !== "listed" && name !== "error");
+
+  /** The two fields that say most in one look: few values across, the prompt or many down. */
+  const suggested = (columns) => {
+    const inputs = columns.filter(({ name }) => name.startsWith("input."));
+    const all = [...inputs, ...columns.filter((one) => !inputs.includes(one))];
+    const fits = (c) => c.distinct <= 12 && !/prompt$/.test(c.name);
+    const across = all.find(fits) ?? all[0];
+    const others = all.filter((c) => c !== across);
+    return [across, others.find((c) => c.name === "input.prompt") ?? others.find(fits) ?? others[0]];
+  };
+
+  const fill = (list, columns, name) => {
+    const options = columns.map((c) => make("option", { value: c.name }, gallery.filters.title(c)));
+    list.replaceChildren(...options);
+    list.value = name ?? "";
+  };
+
+  const offer = () => {
+    const columns = axes();
+    const names = columns.map((c) => c.name);
+    const [across, down] = suggested(columns);
+    const keep = (list, found) => (chosen && names.includes(list.value) ? list.value : found?.name);
+    const [x, y] = [keep(acrossList, across), keep(downList, down)];
+    fill(acrossList, columns, x);
+    fill(downList, columns, y);
+  };
+
+  /** The rows of each pair of values, and the values in order, as far as they are shown. */
+  const sorted = (x, y) => {
+    const cells = new Map();
+    for (const i of rows) {
+      const place = `${x.get(i)} ${y.get(i)}`;
+      if (!cells.has(place)) cells.set(place, []);
+      cells.get(place).push(i);
+    }
+    const used = (c) => {
+      const codes = new Set(rows.map((i) => c.get(i)));
+      return c.ordered.filter((code) => codes.has(code));
+    };
+    return { cells, across: used(x), down: used(y) };
+  };
+
+  const cell = (found = [], size) => {
+    const some = found.slice(0, IN_A_CELL);
+    const edge = some.length > 1 ? size / 2 - 4 : size;
+    const tiles = some.map((i) => {
+      const tile = gallery.tiles.make(gallery.list[i], "button");
+      const ratio = gallery.tiles.aspect(gallery.list[i]);
+      Object.assign(tile.style, { width: `${edge}px`, height: `${edge / Math.max(ratio, 0.5) + 22}px` });
+      return tile;
+    });
+    const more = found.length - some.length;
+    const others = more ? make("span", { class: "more" }, say("matrix.more", { n: more })) : null;
+    return make("td", {}, make("div", { class: "cell", style: { width: `${size}px` } }, ...tiles, others));
+  };
+
+  const draw = () => {
+    const [x, y] = [acrossList.value, downList.value].map(gallery.store.column);
+    if (!acrossList.value || !downList.value)
+      return box.querySelector("table").replaceChildren(make("caption", {}, say("matrix.nothing")));
+    const { cells, across, down } = sorted(x, y);
+    const [xs, ys] = [across.slice(0, MOST_ACROSS), down.slice(0, MOST_DOWN)];
+    const size = gallery.size();
+    const words = gallery.filters.word;
+    const corner = make("td", { class: "corner" }, `${y.label} ╲ ${x.label}`);
+    const head = xs.map((code) => make("th", { scope: "col", dir: "auto" }, words(x, code)));
+    const lines = ys.map((b) => {
+      const name = make("th", { scope: "row", dir: "auto" }, make("span", {}, words(y, b)));
+      return make("tr", {}, name, ...xs.map((a) => cell(cells.get(`${a} ${b}`), size)));
+    });
+    const counts = say("matrix.caption", { across: across.length, down: down.length });
+    const cut = across.length > xs.length || down.length > ys.length;
+    const told = cut ? ` ${say("matrix.cut", { across: xs.length, down: ys.length })}` : "";
+    box.querySelector("table").replaceChildren(
+      make("caption", {}, counts + told),
+      make("thead", {}, make("tr", {}, corner, ...head)),
+      make("tbody", {}, ...lines),
+    );
+    const first = box.querySelector(".tile");
+    if (first) first.tabIndex = 0;
+  };
+
+  const activate = (tile) => {
+    for (const other of box.querySelectorAll('.tile[tabindex="0"]')) other.tabIndex = -1;
+    tile.tabIndex = 0;
+    tile.focus();
+    tile.scrollIntoView({ block: "nearest", inline: "nearest" });
+  };
+
+  /** The tile in a direction: in this cell, or in the next one that has any. */
+  const toward = (tile, key) => {
+    const [across, down] = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[key];
+    const beside = across > 0 ? tile.nextElementSibling : across < 0 ? tile.previousElementSibling : null;
+    if (beside?.matches(".tile")) return beside;
+    const lines = [...box.querySelectorAll("tbody tr")];
+    let [x, y] = [tile.closest("td").cellIndex, lines.indexOf(tile.closest("tr"))];
+    while (lines[(y += down)]?.cells[(x += across)]?.tagName === "TD") {
+      const found = lines[y].cells[x].querySelectorAll(".tile");
+      if (found.length) return found[across < 0 ? found.length - 1 : 0];
+    }
+    return tile;
+  };
+
+  box.addEventListener("keydown", (event) => {
+    const tile = event.target.closest(".tile");
+    if (!tile || !event.key.startsWith("Arrow") || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    activate(toward(tile, event.key));
+  });
+  for (const list of [acrossList, downList])
+    list.onchange = () => {
+      chosen = true;
+      draw();
+    };
+
+  return {
+    activate,
+    show: (shown) => {
+      rows = shown;
+      if (hidden) return;
+      offer();
+      draw();
+    },
+    hide: (now) => {
+      box.hidden = hidden = now;
+      if (now) box.querySelector("table").replaceChildren();
+    },
+    resize: () => hidden || draw(),
+    tileOf: (row) => row && box.querySelector(`.tile[data-i="${row.i}"]`),
+    mark: () => box.querySelectorAll(".tile").forEach(gallery.tiles.mark),
+  };
+})();
+
+gallery.beside = (() => {
+  const { make, say } = gallery;
+  const dialog = document.getElementById("beside");
+  const panes = dialog.querySelector(".panes");
+  let [rows, from] = [[], null];
+
+  /** What the rows differ in, by name. */
+  const differences = () => {
+    const facts = rows.map(({ model, input, meta }) => ({ model, ...meta, ...input }));
+    const names = new Set(facts.flatMap(Object.keys));
+    return [...names]
+      .map((name) => [name, facts.map((one) => (one[name] === undefined ? "–" : gallery.shown(one[name])))])
+      .filter(([, values]) => new Set(values).size > 1);
+  };
+
+  const pane = (row, n, differ) => {
+    const [file] = row.files;
+    const picture = gallery.tiles.face(file?.kind === "image" ? { ...row, files: [{ ...file, thumb: null }] } : row, { lazy: false });
+    if (picture.tagName === "VIDEO") picture.controls = true;
+    const view = make("div", { class: "view", onscroll: () => follow(view), onclick: () => zoom() }, picture);
+    const facts = differ.map(([name, values]) => make("div", {}, make("dt", {}, name), make("dd", { dir: "auto" }, values[n])));
+    return make("section", { tabindex: "0", "aria-label": gallery.tiles.label(row, gallery.choice.of(row)), "data-i": row.i },
+      view, make("h3", {}, row.id), gallery.judging(row), make("dl", {}, ...facts));
+  };
+
+  const zoom = () => panes.classList.toggle("actual");
+
+  /** Scroll the other pictures to the same part. */
+  const follow = (view) => {
+    const [x, y] = [view.scrollLeft / (view.scrollWidth - view.clientWidth || 1), view.scrollTop / (view.scrollHeight - view.clientHeight || 1)];
+    for (const other of panes.querySelectorAll(".view"))
+      if (other !== view) {
+        const [left, top] = [x * (other.scrollWidth - other.clientWidth), y * (other.scrollHeight - other.clientHeight)];
+        if (Math.abs(other.scrollLeft - left) + Math.abs(other.scrollTop - top) > 2) other.scrollTo(left, top);
+      }
+  };
+
+  const show = (shown, back) => {
+    [rows, from] = [shown, back];
+    const differ = differences();
+    panes.classList.remove("actual");
+    panes.replaceChildren(...rows.map((row, n) => pane(row, n, differ)));
+    panes.style.setProperty("--panes", rows.length);
+    dialog.showModal();
+    panes.firstChild.focus();
+  };
+
+  const current = () => gallery.list[document.activeElement.closest?.("#beside [data-i]")?.dataset.i];
+
+  dialog.querySelector(".zoom").onclick = zoom;
+  dialog.addEventListener("keydown", (event) => {
+    const way = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (event.key === "z") zoom();
+    if (!way || panes.classList.contains("actual")) return;
+    const all = [...panes.children];
+    const at = all.findIndex((one) => one.contains(document.activeElement));
+    all[Math.min(Math.max(at + way, 0), all.length - 1)].focus();
+    event.preventDefault();
+  });
+  dialog.addEventListener("close", () => {
+    panes.replaceChildren();
+    gallery.back(from);
+  });
+
+  return {
+    show,
+    get row() { return dialog.open ? current() ?? null : null; },
+    mark: () => [...panes.children].forEach((one) => gallery.judgeAgain(one, gallery.list[one.dataset.i])),
+  };
+})();

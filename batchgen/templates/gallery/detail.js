@@ -1,0 +1,212 @@
+"use strict";
+/* One row in full: a dialog with its picture, every setting, and what was decided about it. */
+
+gallery.copy = async (text, button) => {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    // A browser that trusts no page from disk; the older way works there.
+    const area = gallery.make("textarea", { class: "unseen" });
+    area.value = text;
+    button.after(area);
+    area.select();
+    document.execCommand("copy");
+    area.remove();
+    button.focus();
+  }
+  gallery.tell(gallery.say("copied"));
+};
+
+/** A button that copies; `what` names it for those who do not see where it stands. */
+gallery.copier = (text, what, words = gallery.say("copy")) => {
+  const label = what ? `${words}: ${what}` : null;
+  const button = gallery.make("button", { type: "button", class: "copy", "aria-label": label }, words);
+  button.onclick = () => gallery.copy(text, button);
+  return button;
+};
+
+/** The buttons that decide about a row, as they stand. */
+gallery.judging = (row) => {
+  const { make, say, choice } = gallery;
+  const { verdict, rating } = choice.of(row);
+  const button = (mark, pressed, onclick, words, more) =>
+    make("button", { type: "button", class: mark, "aria-pressed": pressed, "data-mark": mark, onclick, ...more }, words);
+  const judge = (name, sign) =>
+    button(name, verdict === name, () => choice.judge([row], name), `${sign} ${say(`choice.${name}`)}`);
+  const star = (n) =>
+    button(n, n === rating, () => choice.rate([row], n === rating ? 0 : n), n <= rating ? "★" : "☆", {
+      class: n <= rating ? "star on" : "star",
+      "aria-label": say("choice.stars", { n }),
+    });
+  const stars = make("span", { class: "stars" }, ...[1, 2, 3, 4, 5].map(star));
+  const select = button("select", choice.selected.has(row.i), () => choice.select(row), say("choice.select"));
+  return make("div", { class: "judging" }, judge("pick", "✓"), judge("reject", "✕"), stars, select);
+};
+
+/** Have the marks in `box` be the row's as they are now, with the focus where it was. */
+gallery.judgeAgain = (box, row) => {
+  const old = box.querySelector(".judging");
+  const focused = old.contains(document.activeElement) && document.activeElement.dataset.mark;
+  const fresh = gallery.judging(row);
+  old.replaceWith(fresh);
+  if (focused) fresh.querySelector(`[data-mark="${focused}"]`).focus();
+};
+
+gallery.detail = (() => {
+  const { make, say } = gallery;
+  const dialog = document.getElementById("detail");
+  const [stage, side] = [dialog.querySelector(".stage"), dialog.querySelector(".side")];
+  let [row, rows, shownFile] = [null, [], 0];
+
+  const bytes = (n) => (n < 1e6 ? `${Math.ceil(n / 1e3)} kB` : `${(n / 1e6).toFixed(1)} MB`);
+  const time = (iso) => (iso ? new Date(iso).toLocaleString("sv") : null); // 2026-11-22 23:47:11
+  const usd = (n) => (n === null ? null : `$${n.toFixed(n < 0.1 && n ? 3 : 2)}`);
+
+  const medium = (file) => {
+    if (file.kind === "image") {
+      const picture = make("img", { alt: row.prompt || row.id, width: file.width, height: file.height });
+      if (file.thumb) picture.style.backgroundImage = `url("${file.thumb}")`;
+      picture.onclick = ({ offsetX, offsetY }) => zoom(offsetX / picture.clientWidth, offsetY / picture.clientHeight);
+      picture.onerror = () => picture.replaceWith(gallery.tiles.card(row, say("tile.missing"), file.path));
+      picture.src = file.address;
+      return picture;
+    }
+    const player = make(file.kind, { controls: true, preload: "metadata", "aria-label": row.prompt || row.id });
+    player.src = file.address;
+    return player;
+  };
+
+  /** Between the whole picture and its own pixels, around a point of it: parts of 1. */
+  const zoom = (x = 0.5, y = 0.5) => {
+    stage.classList.toggle("actual");
+    stage.scrollTo(x * stage.scrollWidth - stage.clientWidth / 2, y * stage.scrollHeight - stage.clientHeight / 2);
+  };
+
+  const field = (name, value, { copied = true } = {}) => {
+    if (value === null || value === undefined || value === "") return null;
+    const words = gallery.shown(value);
+    const copier = copied ? gallery.copier(words, name) : null;
+    return make("div", {}, make("dt", {}, name), make("dd", {}, make("span", { dir: "auto" }, words), copier));
+  };
+
+  const part = (title, fields) => {
+    const given = fields.filter(Boolean);
+    return given.length ? make("section", {}, make("h3", {}, title), make("dl", {}, ...given)) : null;
+  };
+
+  const command = (words) =>
+    words && make("p", { class: "command" }, make("code", {}, words), gallery.copier(words, say("detail.command")));
+
+  const stageOf = (file) => {
+    stage.classList.remove("actual");
+    stage.replaceChildren(file ? medium(file) : gallery.tiles.card(row, say(`states.${row.state}`), row.error ?? ""));
+  };
+
+  const films = () =>
+    row.files.length < 2 ? null : make("div", { class: "films" }, ...row.files.map((file, n) =>
+      make("button", { type: "button", "aria-pressed": n === shownFile, onclick: () => showFile(n) }, say("detail.file_n", { n: n + 1 }))));
+
+  const showFile = (n) => {
+    shownFile = n;
+    stageOf(row.files[n]);
+    side.querySelectorAll(".films button").forEach((one, at) => one.setAttribute("aria-pressed", at === n));
+  };
+
+  const titled = (title, kind, ...parts) =>
+    make("section", { class: kind }, make("h3", {}, title), ...parts);
+
+  const promptOf = () => {
+    const title = say("detail.prompt");
+    const words = make("p", { class: "prompt", dir: "auto" }, row.prompt);
+    return row.prompt ? titled(title, null, words, gallery.copier(row.prompt, title)) : null;
+  };
+
+  const why = () => {
+    if (!row.error) return null;
+    const code = row.code ? make("p", { class: "soft" }, say("detail.code", { code: String(row.code) })) : null;
+    return titled(say("detail.why"), "why", make("p", {}, row.error), code);
+  };
+
+  const pairs = (values) => Object.entries(values).map(([name, value]) => field(name, value));
+
+  const requestOf = () => {
+    const told = (name, value) => field(say(`detail.${name}`), value, { copied: false });
+    const reserved = row.price && say("detail.reserved", { usd: usd(row.price) });
+    const took = gallery.store.seconds(row);
+    return part(say("detail.about"), [
+      field(say("detail.model"), row.model),
+      field(say("detail.request"), row.request),
+      told("cost", usd(row.cost) ?? reserved),
+      told("submitted", time(row.submitted)),
+      told("took", took >= 0 ? say("detail.seconds", { n: Math.round(took) }) : null),
+      told("saved", time(row.saved)),
+      told("attempts", row.attempts > 1 ? row.attempts : null),
+      field(say("detail.source"), row.source),
+      told("manifest", row.listed ? null : say("detail.unlisted")),
+    ]);
+  };
+
+  const fileOf = ({ path, width, height, bytes: n }) => {
+    const facts = [width && `${width} × ${height}`, n && bytes(n)].filter(Boolean).join(", ");
+    return field(facts || say("detail.file"), path);
+  };
+
+  const fields = () => {
+    const [file] = row.files;
+    const settings = Object.fromEntries(Object.entries(row.input).filter(([, value]) => value !== row.prompt));
+    const open = file && make("a", { href: file.address, target: "_blank", rel: "noopener" }, say("detail.open"));
+    const line = gallery.exports.rowLine(row);
+    return [
+      promptOf(), why(), command(row.command),
+      part(say("detail.settings"), pairs(settings)),
+      part(say("detail.meta"), pairs(row.meta)),
+      requestOf(),
+      part(say("detail.files"), row.files.map(fileOf)),
+      make("p", { class: "row" }, gallery.copier(line, "", say("detail.copy_row")), open),
+    ].filter(Boolean);
+  };
+
+  const show = (shown, among = rows) => {
+    [row, rows, shownFile] = [shown, among, 0];
+    const at = rows.indexOf(row.i);
+    dialog.querySelector("h2").textContent = row.id;
+    dialog.querySelector(".at").textContent = say("detail.at", { at: at + 1, n: rows.length });
+    dialog.querySelector(".prev").disabled = at <= 0;
+    dialog.querySelector(".next").disabled = at >= rows.length - 1;
+    stageOf(row.files[0]);
+    const films_ = films();
+    const state = make("p", { class: `state ${row.state}` }, say(`states.${row.state}`));
+    side.replaceChildren(...[state, gallery.judging(row), films_, ...fields()].filter(Boolean));
+    side.scrollTop = 0;
+    if (!dialog.open) dialog.showModal();
+    const ahead = gallery.list[rows[at + 1]]?.files[0];
+    if (ahead?.kind === "image") new Image().src = ahead.address;
+  };
+
+  const step = (way) => {
+    const next = gallery.list[rows[rows.indexOf(row.i) + way]];
+    if (next) show(next);
+  };
+
+  dialog.querySelector(".prev").onclick = () => step(-1);
+  dialog.querySelector(".next").onclick = () => step(1);
+  dialog.querySelector(".zoom").onclick = () => zoom();
+  dialog.addEventListener("keydown", (event) => {
+    if (event.target.matches("video, audio") || event.ctrlKey || event.metaKey || event.altKey) return;
+    const keys = { ArrowLeft: () => step(-1), ArrowRight: () => step(1), z: () => zoom() };
+    if (stage.classList.contains("actual") && event.target === stage) delete keys.ArrowLeft, delete keys.ArrowRight;
+    if (!keys[event.key]) return;
+    event.preventDefault();
+    keys[event.key]();
+  });
+  dialog.addEventListener("close", () => {
+    stage.replaceChildren(); // a video would play on
+    gallery.back(row);
+  });
+
+  return {
+    show,
+    get row() { return dialog.open ? row : null; },
+    mark: () => dialog.open && gallery.judgeAgain(side, row),
+  };
+})();

@@ -1,0 +1,262 @@
+"use strict";
+/* The page around the pictures: search, filters, order, keys, messages. Loaded last. */
+
+(() => {
+  const { make, say, store, choice, filters, grid, matrix } = gallery;
+  const at = (id) => document.getElementById(id);
+  const query = { search: "", chosen: filters.chosen, sort: "listed", down: false };
+  let [shown, compact, waiting] = [[], true, false]; // compact: the grid, not the matrix
+
+  // What rows are asked for, and shown
+
+  const isWhole = () => !query.search.trim() && !filters.any;
+
+  const refresh = () => {
+    waiting = false;
+    if (!isWhole() || query.sort !== "listed" || !compact) gallery.pieces.want();
+    const columns = store.varying();
+    const open = columns.filter(filters.isOpen);
+    const found = store.ask(query, open);
+    shown = found.rows;
+    filters.show(columns, found.counts);
+    filters.showChips(!isWhole(), everything);
+    showStatus();
+    offerSorts(columns);
+    if (compact) grid.show(shown);
+    else matrix.show(shown);
+    showTray();
+    gallery.exporting.show();
+  };
+
+  /** Rows came, or something else is asked: look again, once for all that happens at once. */
+  gallery.changed = () => {
+    if (waiting) return;
+    waiting = true;
+    // While pieces come, more rarely the more there are: to look through all of them costs more.
+    setTimeout(refresh, gallery.pieces.busy ? Math.min(gallery.list.length / 40, 1500) : 0);
+  };
+
+  gallery.chosen = () => {
+    for (const view of [grid, matrix, gallery.detail, gallery.beside]) view.mark();
+    showTray();
+    const concerned = ["choice", "rating"].some(filters.concerns);
+    if (concerned || query.sort === "rating") gallery.changed();
+    if (!choice.works) gallery.tell(say("choice.not_kept"));
+  };
+
+  gallery.shownRows = () => shown;
+  gallery.size = () => Number(at("size").value);
+
+  const everything = () => {
+    filters.clear();
+    query.search = at("search").value = "";
+    gallery.changed();
+    at("search").focus();
+  };
+
+  const offerSorts = (columns) => {
+    const list = at("sort");
+    const names = ["listed", "id", "saved", "wait", "cost", "rating"];
+    const others = columns.filter(({ name }) => name.includes(".") || ["state", "model"].includes(name));
+    if (list.options.length === names.length + others.length) return;
+    const option = (value, words) => make("option", { value }, words);
+    list.replaceChildren(...names.map((name) => option(name, say(`sort.${name}`))), ...others.map((c) => option(c.name, filters.title(c))));
+    list.value = query.sort;
+  };
+
+  // Messages
+
+  const showStatus = () => {
+    const { facts, pieces } = gallery;
+    at("status").textContent = isWhole() ? say("status.all", { n: facts.rows }) : say("status.some", { n: shown.length, all: facts.rows });
+    at("loading").textContent = pieces.lost
+      ? say("status.lost", { n: pieces.lost, command: facts.command })
+      : pieces.busy ? say("status.loading", { at: pieces.loaded, n: facts.pieces }) : "";
+    at("nothing").hidden = shown.length > 0 || pieces.busy;
+  };
+
+  let quiet = 0;
+  gallery.tell = (words) => {
+    at("told").textContent = words;
+    clearTimeout(quiet);
+    quiet = setTimeout(() => (at("told").textContent = ""), 4000);
+  };
+
+  const showTray = () => {
+    const count = (name, value) => {
+      const c = store.column(name);
+      return c.totals[c.code(value)] ?? 0;
+    };
+    const rated = [1, 2, 3, 4, 5].reduce((sum, n) => sum + count("rating", n), 0);
+    const numbers = { picked: count("choice", "pick"), rejected: count("choice", "reject"), rated, selected: choice.selected.size };
+    for (const [name, n] of Object.entries(numbers)) at(`n-${name}`).textContent = say(`tray.${name}`, { n });
+    at("tray").dataset.empty = !Object.values(numbers).some(Boolean);
+    at("compare").disabled = choice.selected.size < 2;
+    at("deselect").hidden = !choice.selected.size;
+  };
+
+  // Views
+
+  const setView = (isGrid) => {
+    compact = isGrid;
+    at("as-grid").setAttribute("aria-pressed", isGrid);
+    at("as-matrix").setAttribute("aria-pressed", !isGrid);
+    grid.hide(!isGrid);
+    matrix.hide(isGrid);
+    refresh();
+  };
+
+  const setFilters = (open) => {
+    document.body.classList.toggle("filtering", open);
+    at("filters").setAttribute("aria-expanded", open);
+    at("panel").hidden = !open;
+  };
+
+  const compare = () => {
+    const rows = [...choice.selected].map((i) => gallery.list[i]);
+    if (rows.length < 2 || rows.length > 4) return gallery.tell(say("beside.how_many", { n: rows.length }));
+    gallery.beside.show(rows, here() ?? rows[0]);
+  };
+
+  /** The row that has the focus, in whatever view. */
+  const here = () => gallery.list[document.activeElement?.closest?.(".tile")?.dataset.i];
+
+  /** A dialog about this row was closed: the focus goes to its tile. */
+  gallery.back = (row) => {
+    if (!compact) {
+      const tile = matrix.tileOf(row) ?? at("matrix").querySelector(".tile");
+      return tile && matrix.activate(tile);
+    }
+    const place = row ? grid.place(row) : -1;
+    grid.activate(place >= 0 ? place : grid.rows.indexOf(grid.active?.i));
+  };
+
+  // Keys
+
+  const judged = () => {
+    const open = gallery.detail.row ?? gallery.beside.row;
+    if (open) return [open];
+    const row = here();
+    if (!row) return [];
+    return choice.selected.has(row.i) ? [...choice.selected].map((i) => gallery.list[i]) : [row];
+  };
+
+  const ANYWHERE = { p: (rows) => choice.judge(rows, "pick"), x: (rows) => choice.judge(rows, "reject") };
+  for (const n of [0, 1, 2, 3, 4, 5]) ANYWHERE[n] = (rows) => choice.rate(rows, n);
+  ANYWHERE.s = ([row]) => choice.select(gallery.detail.row ?? gallery.beside.row ?? here() ?? row);
+  const ON_THE_PAGE = {
+    "/": () => at("search").focus(),
+    "?": () => at("help").showModal(),
+    f: () => setFilters(at("panel").hidden),
+    m: () => setView(!compact),
+    c: compare,
+    e: gallery.exporting.open,
+    Enter: () => here() && gallery.detail.show(here(), shown),
+    " ": () => here() && choice.select(here()),
+    Escape: () => choice.selected.size && choice.deselect(),
+  };
+
+  document.addEventListener("keydown", (event) => {
+    const { key, target } = event;
+    if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+    if (target.matches("select, input:not([type='checkbox'], [type='radio'], [type='range'])")) {
+      if (key === "Escape" && target.id === "search") grid.activate(grid.rows.indexOf(grid.active?.i));
+      return;
+    }
+    const onTile = target.closest(".tile");
+    if ((key === "Enter" || key === " ") && !onTile) return; // a button's own
+    const rows = key in ANYWHERE ? judged() : [];
+    if (rows.length) ANYWHERE[key](rows);
+    else if (key in ON_THE_PAGE && !document.querySelector("dialog[open]")) ON_THE_PAGE[key]();
+    else if (key === "?" && !at("help").open) at("help").showModal();
+    else return;
+    event.preventDefault();
+  });
+
+  document.addEventListener("click", (event) => {
+    const { target } = event;
+    const tile = target.closest(".tile");
+    const row = tile && gallery.list[tile.dataset.i];
+    if (row && (event.ctrlKey || event.metaKey || event.shiftKey)) choice.select(row);
+    else if (row) gallery.detail.show(row, shown);
+    const { copy, cause, state, close } = target.closest("button")?.dataset ?? {};
+    if (copy) gallery.copy(copy, target);
+    if (cause !== undefined) {
+      everything();
+      const only = (c, value) => filters.pick(c, c.code(value), true);
+      only(store.column("state"), state);
+      if (cause) only(store.column("error"), cause);
+    }
+    if (close !== undefined) target.closest("dialog").close();
+    if (target.matches("dialog:not(.whole)")) target.close(); // beside it
+  });
+
+  // Printing: a contact sheet of what is shown
+
+  const MOST_PRINTED = 1000;
+  const sheet = () => {
+    const rows = shown.slice(0, MOST_PRINTED).map((i) => gallery.list[i]);
+    const cut = shown.length > rows.length ? [make("p", {}, say("print.cut", { n: rows.length, all: shown.length }))] : [];
+    at("sheet").replaceChildren(...cut, ...rows.map((row) => {
+      const { verdict, rating } = choice.of(row);
+      const marks = `${{ pick: "✓", reject: "✕" }[verdict] ?? ""}${"★".repeat(rating)}`;
+      const name = make("b", {}, `${row.id} ${marks}`);
+      const words = make("span", { dir: "auto" }, row.prompt.slice(0, 160));
+      return make("figure", {}, gallery.tiles.face(row, { lazy: false }), make("figcaption", {}, name, words));
+    }));
+  };
+  const print = async () => {
+    gallery.tell(say("print.wait"));
+    sheet();
+    const pictures = [...at("sheet").querySelectorAll("img")];
+    await Promise.allSettled(pictures.map((picture) => picture.decode()));
+    window.print();
+  };
+  window.addEventListener("beforeprint", () => at("sheet").firstChild || sheet());
+  window.addEventListener("afterprint", () => at("sheet").replaceChildren());
+
+  // Start
+
+  let typing = 0;
+  at("search").oninput = ({ target }) => {
+    query.search = target.value;
+    clearTimeout(typing);
+    typing = setTimeout(gallery.changed, gallery.list.length > 5000 ? 150 : 0);
+  };
+  at("search").onkeydown = (event) => {
+    if (event.key !== "Enter" && event.key !== "ArrowDown") return;
+    event.preventDefault();
+    refresh();
+    gallery.back(grid.active);
+  };
+  at("sort").onchange = ({ target }) => {
+    query.sort = target.value;
+    gallery.changed();
+  };
+  at("down").onclick = ({ currentTarget }) => {
+    query.down = !query.down;
+    currentTarget.setAttribute("aria-pressed", query.down);
+    gallery.changed();
+  };
+  at("size").oninput = () => (compact ? grid.resize(gallery.size()) : matrix.resize());
+  at("filters").onclick = () => setFilters(at("panel").hidden);
+  at("as-grid").onclick = () => setView(true);
+  at("as-matrix").onclick = () => setView(false);
+  at("compare").onclick = compare;
+  at("deselect").onclick = choice.deselect;
+  at("exports").onclick = gallery.exporting.open;
+  at("print").onclick = print;
+  at("keys").onclick = () => at("help").showModal();
+
+  const start = () => {
+    const narrow = window.innerWidth < 900;
+    if (narrow) at("size").value = 150;
+    setFilters(!narrow);
+    for (const one of document.querySelectorAll("[data-script]")) one.hidden = false;
+    grid.resize(gallery.size());
+    refresh();
+    gallery.pieces.next();
+  };
+  if (gallery.facts) start();
+  else at("broken").hidden = false;
+})();

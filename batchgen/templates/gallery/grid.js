@@ -1,0 +1,219 @@
+"use strict";
+/* The justified grid of tiles. Only what is near the window is in the page. */
+
+/**
+ * Put pictures of these aspects into lines that fill `width`, each about `height` high.
+ * Returns, for each line, its first picture (and at the end the count of all), top and height.
+ */
+gallery.justified = (aspects, width, height, gap, below) => {
+  const [starts, tops, heights] = [[], [], []];
+  let top = 0;
+  for (let first = 0; first < aspects.length; ) {
+    let sum = 0;
+    let end = first;
+    let fits = Infinity; // the height at which first…end - 1 fill the width
+    while (end < aspects.length && fits > height) {
+      sum += aspects[end++];
+      fits = (width - gap * (end - first - 1)) / sum;
+    }
+    const fewer = (width - gap * (end - first - 2)) / (sum - aspects[end - 1]);
+    if (end - first > 1 && fits < height && fewer - height < height - fits) {
+      end--;
+      fits = fewer;
+    }
+    starts.push(first);
+    tops.push(top);
+    heights.push(Math.min(fits, height * (end === aspects.length ? 1 : 1.6)));
+    top += heights.at(-1) + below + gap;
+    first = end;
+  }
+  starts.push(aspects.length);
+  return { starts, tops, heights, total: top };
+};
+
+gallery.grid = (() => {
+  const GAP = 10;
+  const CAPTION = 22;
+  const TALLEST = 15e6; // pixels; browsers lose count not far above
+  const box = document.getElementById("grid");
+  const tiles = new Map(); // by the index of their row
+  let [rows, places] = [[], gallery.justified([], 1, 1, 0, 0)];
+  let [active, height, width, drawing] = [0, 220, 0, false]; // active: the place that Tab leads to
+
+  const lay = () => {
+    width = box.clientWidth;
+    const aspects = rows.map((i) => gallery.tiles.aspect(gallery.list[i]));
+    for (let size = height; ; size *= 0.8) {
+      places = gallery.justified(aspects, width, size, GAP, CAPTION);
+      if (places.total < TALLEST) break;
+    }
+    box.style.height = `${Math.ceil(places.total)}px`;
+    for (const tile of tiles.values()) tile.dataset.old = "yes";
+    draw();
+  };
+
+  /** The last of `sorted` that is not above `value`, as its index. */
+  const last = (sorted, value) => {
+    let [low, high] = [0, places.tops.length - 1];
+    while (low < high) {
+      const middle = (low + high + 1) >> 1;
+      if (sorted[middle] <= value) low = middle;
+      else high = middle - 1;
+    }
+    return low;
+  };
+  const lineAt = (y) => last(places.tops, y);
+  const lineOf = (place) => last(places.starts, place);
+
+  const draw = () => {
+    drawing = false;
+    if (box.hidden || !box.clientWidth) return;
+    const seen = -box.getBoundingClientRect().top;
+    const page = window.innerHeight;
+    const [from, to] = rows.length ? [lineAt(seen - page), lineAt(seen + 2 * page)] : [0, -1];
+    // The focused tile stays, wherever it is: else the keyboard would lose its place.
+    const lines = new Set(rows.length ? [lineOf(active)] : []);
+    for (let line = from; line <= to; line++) lines.add(line);
+    const drawn = [...lines].sort((a, b) => a - b).flatMap(drawLine);
+    const kept = new Set(drawn);
+    for (const [i, tile] of tiles)
+      if (!kept.has(tile)) {
+        tile.remove();
+        tiles.delete(i);
+      }
+    inOrder(drawn);
+    if (seen + 3 * page > places.total && !gallery.pieces.all) gallery.pieces.more();
+  };
+
+  /** Have the tiles in the page in the order of their rows, for those who hear it. */
+  const inOrder = (drawn) => {
+    const focused = document.activeElement;
+    drawn.forEach((tile, n) => {
+      const before = drawn[n - 1] ?? null;
+      if (tile.parentNode && tile.previousElementSibling === before) return;
+      if (before) before.after(tile);
+      else box.prepend(tile);
+    });
+    if (tiles.get(Number(focused.dataset.i)) === focused) focused.focus({ preventScroll: true });
+  };
+
+  const drawLine = (line) => {
+    let left = 0;
+    return rows.slice(places.starts[line], places.starts[line + 1]).map((i, n) => {
+      const place = places.starts[line] + n;
+      const width = gallery.tiles.aspect(gallery.list[i]) * places.heights[line];
+      const fresh = !tiles.has(i);
+      if (fresh) tiles.set(i, gallery.tiles.make(gallery.list[i], "option"));
+      const tile = tiles.get(i);
+      if (fresh || tile.dataset.old) {
+        delete tile.dataset.old;
+        Object.assign(tile.style, {
+          left: `${left}px`, top: `${places.tops[line]}px`, width: `${width}px`,
+          height: `${places.heights[line] + CAPTION}px`,
+        });
+        tile.setAttribute("aria-setsize", rows.length);
+        tile.setAttribute("aria-posinset", place + 1);
+        tile.tabIndex = place === active ? 0 : -1;
+      }
+      left += width + GAP;
+      return tile;
+    });
+  };
+
+  const soon = () => {
+    if (!drawing) requestAnimationFrame(draw);
+    drawing = true;
+  };
+
+  /** Show these rows; the active one stays it, or else what is now in its place is. */
+  const show = (shown) => {
+    const place = shown.indexOf(rows[active]);
+    rows = shown;
+    active = place >= 0 ? place : Math.max(0, Math.min(active, rows.length - 1));
+    lay();
+  };
+
+  const lead = (place) => {
+    tiles.get(rows[active])?.setAttribute("tabindex", "-1");
+    active = place;
+    tiles.get(rows[active])?.setAttribute("tabindex", "0");
+  };
+
+  /** Go to a place: scroll there and focus its tile. */
+  const activate = (place) => {
+    if (!rows.length) return;
+    lead(Math.min(Math.max(place, 0), rows.length - 1));
+    const line = lineOf(active);
+    const top = box.getBoundingClientRect().top + places.tops[line];
+    const bar = Math.max(0, document.getElementById("bar").getBoundingClientRect().bottom) + GAP;
+    const foot = window.innerHeight - document.getElementById("tray").offsetHeight - GAP;
+    const bottom = top + places.heights[line] + CAPTION;
+    if (top < bar || bottom - top > foot - bar) window.scrollBy(0, top - bar);
+    else if (bottom > foot) window.scrollBy(0, bottom - foot);
+    draw();
+    tiles.get(rows[active]).focus({ preventScroll: true });
+  };
+
+  /** The place in the line above or below whose middle is nearest. */
+  const beside = (place, way) => {
+    const line = lineOf(place);
+    const there = Math.min(Math.max(line + way, 0), places.tops.length - 1);
+    if (there === line) return way < 0 ? 0 : rows.length - 1;
+    const middles = (at) => {
+      let left = 0;
+      return rows.slice(places.starts[at], places.starts[at + 1]).map((i) => {
+        const width = gallery.tiles.aspect(gallery.list[i]) * places.heights[at];
+        left += width + GAP;
+        return left - GAP - width / 2;
+      });
+    };
+    const middle = middles(line)[place - places.starts[line]];
+    const far = middles(there).map((one) => Math.abs(one - middle));
+    return places.starts[there] + far.indexOf(Math.min(...far));
+  };
+
+  const page = (way) => {
+    const y = places.tops[lineOf(active)] + way * window.innerHeight * 0.8;
+    return places.starts[lineAt(Math.max(0, y))];
+  };
+
+  const MOVES = {
+    ArrowLeft: () => active - 1,
+    ArrowRight: () => active + 1,
+    ArrowUp: () => beside(active, -1),
+    ArrowDown: () => beside(active, 1),
+    Home: () => 0,
+    End: () => rows.length - 1,
+    PageUp: () => page(-1),
+    PageDown: () => page(1),
+  };
+
+  box.addEventListener("keydown", (event) => {
+    if (!(event.key in MOVES) || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    if (rows.length) activate(MOVES[event.key]());
+  });
+  box.addEventListener("focusin", ({ target }) => {
+    // Without scrolling: the mouse is still down on it.
+    const place = rows.indexOf(Number(target.closest(".tile")?.dataset.i));
+    if (place >= 0) lead(place);
+  });
+  new ResizeObserver(() => box.clientWidth !== width && lay()).observe(box);
+  window.addEventListener("scroll", soon, { passive: true });
+
+  return {
+    show, activate, tiles,
+    get rows() { return rows; },
+    get active() { return gallery.list[rows[active]]; },
+    place: (row) => rows.indexOf(row.i),
+    resize: (size) => {
+      height = size;
+      lay();
+    },
+    hide: (hidden) => {
+      box.hidden = hidden;
+      if (!hidden) lay();
+    },
+    mark: () => tiles.forEach(gallery.tiles.mark),
+  };
+})();

@@ -1,0 +1,250 @@
+"use strict";
+/* The rows, and what is asked of them: pieces, columns, search, filters, order. Values in, values
+   out: nothing here touches the page, except that a piece is a script element. */
+
+const gallery = { facts: null, words: {}, list: [] }; // list: every row that is loaded, in order
+
+/** A text of words.json by its place, "choice.picked"; {n} stands for values.n, or for its plural. */
+gallery.say = (place, values = {}) => {
+  let text = place.split(".").reduce((found, name) => found?.[name], gallery.words) ?? place;
+  if (Array.isArray(text)) text = text[values.n === 1 ? 0 : 1];
+  return text.replace(/\{(\w+)\}/g, (all, name) => {
+    const value = values[name] ?? all;
+    return typeof value === "number" ? value.toLocaleString("en") : value;
+  });
+};
+
+/** A value as people read it: a text as it is, anything else as JSON. */
+gallery.shown = (value) => (typeof value === "string" ? value : JSON.stringify(value));
+
+/** The order in which both rows and their values stand: 2 before 10, no value last. */
+gallery.natural = new Intl.Collator("en", { numeric: true }).compare;
+
+gallery.store = (() => {
+  const PROMPTS = ["prompt", "text", "tags"]; // what models call it, the most usual first
+  const FIXED = ["state", "model", "error", "kind", "listed", "choice", "rating"];
+  const FROM_OUTSIDE = { input: "input.", meta: "meta." };
+  const columns = new Map(); // by name: "state", "input.style", "meta.Category"
+  const texts = []; // what search looks through, lower case, by row; made when first looked for
+
+  /** One field of all rows: values[codes[i]] is row i's; code 0 is no value. */
+  class Column {
+    constructor(name) {
+      this.name = name;
+      this.label = name.replace(/^(input|meta)\./, "");
+      this.values = [""];
+      this.numbers = [NaN]; // of those that are numbers: they are put in order as such
+      this.totals = [0];
+      this.codes = [];
+      this.index = new Map();
+    }
+
+    code(value) {
+      if (value === null || value === undefined || value === "") return 0;
+      const words = gallery.shown(value);
+      let code = this.index.get(words);
+      if (code === undefined) {
+        code = this.values.push(words) - 1;
+        this.numbers.push(words.trim() === "" ? NaN : Number(words));
+        this.totals.push(0);
+        this.index.set(words, code);
+      }
+      return code;
+    }
+
+    set(i, value) {
+      while (this.codes.length <= i) {
+        this.codes.push(0);
+        this.totals[0] += 1;
+      }
+      this.totals[this.codes[i]] -= 1;
+      this.totals[(this.codes[i] = this.code(value))] += 1;
+    }
+
+    get(i) {
+      return this.codes[i] ?? 0;
+    }
+
+    /** Whether some row has no value. */
+    get lacking() {
+      return this.codes.length - this.totals[0] < gallery.list.length;
+    }
+
+    /** How many different values rows have; none counts as one. */
+    get distinct() {
+      return this.totals.reduce((sum, n, code) => sum + (code > 0 && n > 0), 0) + this.lacking;
+    }
+
+    /** Codes in the order of their values. */
+    get ordered() {
+      const { numbers, values } = this;
+      return values
+        .map((_, code) => code)
+        .sort((a, b) => !a - !b || numbers[a] - numbers[b] || gallery.natural(values[a], values[b]));
+    }
+  }
+
+  const column = (name) => {
+    if (!columns.has(name)) columns.set(name, new Column(name));
+    return columns.get(name);
+  };
+
+  const fileOf = ([path, kind, width, height, bytes, sha256, thumb]) => {
+    const address = "../" + path.split("/").map(encodeURIComponent).join("/");
+    return { path, address, kind, width, height, bytes, sha256, thumb };
+  };
+
+  /** A row of a piece, which is an array to be small on disk. */
+  const rowOf = (
+    [position, id, state, model, input, meta, files, request, cost, price, code, error,
+      submitted, completed, saved, attempts, listed, source, pick, command],
+    i,
+  ) => ({
+    i, position, id, state, model, input, meta, request, cost, price, code, error, submitted,
+    completed, saved, attempts, listed, source, pick, command, files: files.map(fileOf),
+    prompt: gallery.shown(PROMPTS.map((name) => input[name]).find((value) => value) ?? ""),
+  });
+
+  const add = (raw) => {
+    const row = rowOf(raw, gallery.list.length);
+    gallery.list.push(row);
+    gallery.choice.enter(row);
+    for (const name of ["state", "model", "error"]) column(name).set(row.i, row[name]);
+    column("kind").set(row.i, row.files[0]?.kind);
+    column("listed").set(row.i, row.listed ? "yes" : "no");
+    for (const [group, prefix] of Object.entries(FROM_OUTSIDE))
+      for (const [name, value] of Object.entries(row[group])) column(prefix + name).set(row.i, value);
+  };
+
+  /** The columns by which rows differ; the fixed ones, inputs, metadata, and what
+   *  differs in nearly every row. */
+  const varying = () => {
+    const rank = (c) => {
+      if (FIXED.includes(c.name)) return FIXED.indexOf(c.name);
+      return (c.name.startsWith("input.") ? 50 : 60) + (c.distinct > 50 ? 50 : 0);
+    };
+    // Rows without a file have no kind of it: that is their state.
+    const varies = (c) => c.distinct > (c.name === "kind" ? 1 + c.lacking : 1);
+    return [...columns.values()].filter(varies).sort((a, b) => rank(a) - rank(b));
+  };
+
+  const text = (i) => {
+    if (texts[i] === undefined) {
+      const { id, input, error } = gallery.list[i];
+      const words = Object.values(input).filter((value) => typeof value === "string");
+      texts[i] = [id, error ?? "", ...words].join("\n").toLowerCase();
+    }
+    return texts[i];
+  };
+
+  /** The words of a search; those in quotes belong together. */
+  const terms = (search) =>
+    [...search.toLowerCase().matchAll(/"([^"]+)"|([^\s"]+)/g)].map((m) => m[1] ?? m[2]);
+
+  /**
+   * Say which rows match, and how many would for each value of `counted` columns: among the rows
+   * that match everything else, so that a second value of a column can be added to the first.
+   * chosen: a set of codes by the column's name. Returns {rows: indices in order, counts: by name}.
+   */
+  const ask = ({ search, chosen, sort, down }, counted) => {
+    const wanted = terms(search);
+    const picks = [...chosen].filter(([, codes]) => codes.size).map(([n, codes]) => [column(n), codes]);
+    const counts = new Map(counted.map((c) => [c.name, new Uint32Array(c.values.length)]));
+    const rows = [];
+    for (let i = 0; i < gallery.list.length; i++) {
+      if (wanted.length && !wanted.every((term) => text(i).includes(term))) continue;
+      const failing = picks.filter(([c, codes]) => !codes.has(c.get(i)));
+      if (failing.length > 1) continue;
+      if (failing.length) {
+        const [c] = failing[0];
+        if (counts.has(c.name)) counts.get(c.name)[c.get(i)]++;
+        continue;
+      }
+      rows.push(i);
+      for (const c of counted) counts.get(c.name)[c.get(i)]++;
+    }
+    return { rows: inOrder(rows, sort, down), counts };
+  };
+
+  const seconds = (row) => (Date.parse(row.completed) - Date.parse(row.submitted)) / 1000;
+  const NUMBERS = {
+    cost: (row) => row.cost ?? NaN,
+    wait: seconds,
+    saved: (row) => Date.parse(row.saved),
+    rating: (row) => gallery.choice.of(row).rating || NaN,
+  };
+
+  /** Put row indices in order by a name of NUMBERS or a column; rows without a value are last. */
+  const inOrder = (rows, sort, down) => {
+    if (sort === "listed") return down ? rows.reverse() : rows;
+    const keys = new Float64Array(gallery.list.length);
+    if (sort in NUMBERS) {
+      for (const i of rows) keys[i] = NUMBERS[sort](gallery.list[i]);
+    } else if (sort === "id") {
+      const ids = rows.slice().sort((a, b) => gallery.natural(gallery.list[a].id, gallery.list[b].id));
+      ids.forEach((i, rank) => (keys[i] = rank));
+    } else {
+      const c = column(sort);
+      const ranks = new Float64Array(c.values.length);
+      c.ordered.forEach((code, rank) => (ranks[code] = code ? rank : NaN));
+      for (const i of rows) keys[i] = ranks[c.get(i)];
+    }
+    const way = down ? -1 : 1;
+    return rows.sort((a, b) => {
+      const lacking = Number.isNaN(keys[a]) - Number.isNaN(keys[b]);
+      return lacking || way * (keys[a] - keys[b]) || a - b;
+    });
+  };
+
+  return { add, ask, column, varying, seconds };
+})();
+
+/** Pieces are scripts, since a page from disk may read nothing else; they come one after another. */
+gallery.pieces = (() => {
+  let [loaded, wanted, lost] = [0, 1, 0]; // lost: the number of a piece that is not there
+  const IDLE = 20; // so many come unasked, while nothing else happens
+
+  const load = () => {
+    const script = document.createElement("script");
+    const number = loaded + 1;
+    script.src = `data/rows-${number}.js`;
+    script.onload = script.onerror = () => {
+      script.remove();
+      if (loaded < number) lost = number;
+      gallery.changed();
+      next();
+    };
+    document.head.append(script);
+  };
+  const idle = (work) => (window.requestIdleCallback ?? setTimeout)(work, { timeout: 500 });
+  const next = () => {
+    if (lost || loaded >= gallery.facts.pieces) return;
+    if (loaded < wanted) load();
+    else if (loaded < IDLE) idle(() => (loaded < wanted ? next() : load()));
+  };
+  /** Load at least so many pieces; all of them without a number. */
+  const want = (count = Infinity) => {
+    const resting = loaded >= wanted && loaded >= IDLE;
+    wanted = Math.max(wanted, Math.min(count, gallery.facts.pieces));
+    if (resting) next();
+  };
+  return {
+    want, next,
+    more: () => want(loaded + 1),
+    came: (number) => (loaded = number),
+    get loaded() { return loaded; },
+    get lost() { return lost; },
+    get all() { return loaded >= gallery.facts.pieces; },
+    get busy() { return !lost && loaded < Math.min(Math.max(wanted, IDLE), gallery.facts.pieces); },
+  };
+})();
+
+/** Called by data/batch.js and data/rows-N.js. */
+gallery.open = (facts) => {
+  gallery.facts = facts;
+  gallery.words = facts.words;
+};
+gallery.rows = (number, rows) => {
+  rows.forEach(gallery.store.add);
+  gallery.pieces.came(number);
+};

@@ -1,0 +1,94 @@
+"use strict";
+/* A tile: the face of a row, its name, and what was decided about it. */
+
+/** Make an element. Names in `given` are attributes, except on…: a listener, and style: its parts. */
+gallery.make = (tag, given = {}, ...children) => {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(given)) {
+    if (value === null || value === undefined || (value === false && !name.startsWith("aria-"))) continue;
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (name === "style") Object.assign(element.style, value);
+    else element.setAttribute(name, value);
+  }
+  element.append(...children.filter((child) => child !== null && child !== undefined));
+  return element;
+};
+
+gallery.tiles = (() => {
+  const { make, say } = gallery;
+  const NARROWEST = 0.3;
+  const WIDEST = 3.6;
+
+  /** Width by height; a row without a picture is a square card. */
+  const aspect = (row) => {
+    const { kind, width, height } = row.files[0] ?? {};
+    if (kind === "audio") return 1.6;
+    if (!width || !height) return kind === "video" ? 16 / 9 : 1;
+    return Math.min(Math.max(width / height, NARROWEST), WIDEST);
+  };
+
+  const failedToLoad = (row, file, picture) => {
+    if (file.thumb && !picture.dataset.whole) {
+      picture.dataset.whole = "yes";
+      picture.src = file.address;
+    } else picture.replaceWith(card(row, say("tile.missing"), file.path));
+  };
+
+  const card = (row, title, text) =>
+    make("span", { class: `card ${row.state}` }, make("b", {}, title), make("span", {}, text));
+
+  /** The face of a row: its first picture, small where there is a small one. */
+  const face = (row, { lazy = true } = {}) => {
+    const [file] = row.files;
+    if (!file) return card(row, say(`states.${row.state}`), row.error || row.prompt);
+    if (file.kind === "audio") return card(row, `♪ ${say("kinds.audio")}`, row.prompt);
+    if (file.kind === "video" && !file.thumb) {
+      const video = make("video", { preload: "metadata", playsinline: true, tabindex: "-1" });
+      video.muted = true;
+      video.src = `${file.address}#t=0.1`; // the first frame of many is black
+      video.onerror = () => failedToLoad(row, file, video);
+      return video;
+    }
+    const picture = make("img", { alt: "", decoding: "async", loading: lazy ? "lazy" : "eager" });
+    picture.onerror = () => failedToLoad(row, file, picture);
+    picture.src = file.thumb ?? file.address;
+    return picture;
+  };
+
+  const label = (row, { verdict, rating }) =>
+    [
+      row.id,
+      row.state === "saved" ? "" : say(`states.${row.state}`),
+      row.prompt.slice(0, 300),
+      verdict && say(`choice.is_${verdict}`),
+      rating && say("choice.stars", { n: rating }),
+    ].filter(Boolean).join(", ");
+
+  /** Show on a tile what the person decided about its row. */
+  const mark = (tile) => {
+    const row = gallery.list[tile.dataset.i];
+    const choice = gallery.choice.of(row);
+    const chosen = gallery.choice.selected.has(row.i);
+    tile.dataset.verdict = choice.verdict;
+    tile.setAttribute(tile.getAttribute("role") === "option" ? "aria-selected" : "aria-pressed", chosen);
+    tile.setAttribute("aria-label", label(row, choice));
+    tile.querySelector(".marks").textContent =
+      { pick: "✓ ", reject: "✕ " }[choice.verdict] ?? "";
+    tile.querySelector(".marks").append("★".repeat(choice.rating));
+  };
+
+  const make_tile = (row, role) => {
+    const badge =
+      row.files.length > 1 ? `${row.files.length}` : row.files[0]?.kind === "video" ? "▶" : null;
+    const tile = make(
+      "div",
+      { class: `tile ${row.state}`, role, tabindex: "-1", "data-i": row.i, title: row.prompt.slice(0, 500) },
+      make("span", { class: "face" }, face(row), badge && make("span", { class: "badge" }, badge)),
+      make("span", { class: "caption" }, make("span", { class: "name" }, row.id), make("span", { class: "marks" })),
+    );
+    mark(tile);
+    return tile;
+  };
+
+  return { aspect, card, face, make: make_tile, mark, label };
+})();

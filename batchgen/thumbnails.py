@@ -1,0 +1,102 @@
+"""Small pictures for the gallery, each made once and named by the hash of what it was made from.
+
+They are a convenience: one that cannot be made is left out, and the gallery shows the picture
+itself. Each is whole or not there, whatever interrupts us.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from batchgen.folder import sync_file
+
+FOLDER = "thumbs"
+LONGEST = 480  # pixels
+LEAST_BYTES = 64 * 1024  # a smaller picture is its own thumbnail
+MOST_PIXELS = 150_000_000  # more would take half a gigabyte to decode
+SCALABLE = ("RGB", "RGBA", "L", "CMYK")  # others would be scaled without regard to colours
+THREADS = 4
+AHEAD = 256  # pictures that wait for a thread
+
+
+def name(output: dict[str, Any]) -> str | None:
+    """Return where the thumbnail of an output belongs, as seen from report/; None: it needs none.
+
+    output: as the journal has it.
+    """
+    if output["kind"] != "image" or not output["sha256"] or (output["bytes"] or 0) <= LEAST_BYTES:
+        return None
+    width, height = output["width"] or LONGEST + 1, output["height"] or LONGEST + 1
+    if max(width, height) <= LONGEST or width * height > MOST_PIXELS:
+        return None
+    return f"{FOLDER}/{output['sha256'][:16]}.webp"
+
+
+def make(report: Path, named: Iterable[tuple[str, str]], *, tidy: bool) -> None:
+    """Make the thumbnails that are not there yet.
+
+    named: (picture, thumbnail), as seen from the batch folder and from `report` in it.
+    tidy: remove all others.
+    """
+    folder = report / FOLDER
+    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    wanted: set[str] = set()
+
+    def todo() -> Iterator[tuple[Path, Path]]:
+        for picture, thumbnail in named:
+            path = report / thumbnail
+            if path.name not in wanted:
+                wanted.add(path.name)
+                if path.name not in there:
+                    yield report.parent / picture, path
+
+    _make_all(folder, todo())
+    for old in there - wanted if tidy else ():
+        (folder / old).unlink(missing_ok=True)
+
+
+def _make_all(folder: Path, todo: Iterator[tuple[Path, Path]]) -> None:
+    if not (some := list(islice(todo, AHEAD))):
+        return
+    # Here, as Pillow below: only who makes some needs to wait for it.
+    from concurrent.futures import ThreadPoolExecutor
+
+    pool = ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1), "thumbnails")
+    try:
+        with suppress(OSError, RuntimeError):  # no room, no memory for a thread: another time
+            folder.mkdir(exist_ok=True, mode=0o700)
+            while some:
+                for _ in pool.map(_make, *zip(*some, strict=True)):
+                    pass
+                some = list(islice(todo, AHEAD))
+    finally:
+        pool.shutdown(cancel_futures=True)  # after Ctrl-C, too, only what is begun is ended
+
+
+def _make(picture: Path, thumbnail: Path) -> None:
+    from PIL import Image, ImageOps
+
+    Image.MAX_IMAGE_PIXELS = None  # we look at the size ourselves before anything is decoded
+    part = thumbnail.with_name(f".{thumbnail.name}.{os.getpid()}.part")
+    # Pillow raises nearly anything on a file that is broken or odd.
+    with suppress(Exception):
+        try:
+            with Image.open(picture) as image:
+                if image.width * image.height > MOST_PIXELS:
+                    return
+                small: Image.Image = image
+                if image.mode not in SCALABLE:
+                    small = image.convert("RGBA" if image.has_transparency_data else "RGB")
+                # Decodes a JPEG at a fraction of its size.
+                small.thumbnail((LONGEST, LONGEST), Image.Resampling.BICUBIC, reducing_gap=2.0)
+                ImageOps.exif_transpose(small, in_place=True)
+                with part.open("wb") as file:
+                    small.save(file, "WEBP", quality=80, method=2)
+                    file.flush()
+                    sync_file(file.fileno())
+            part.replace(thumbnail)
+        finally:
+            part.unlink(missing_ok=True)

@@ -1,0 +1,182 @@
+"""The night as a picture: submissions, completions, 429s and stops -> an inline SVG. Pure.
+
+Widths are in percent and heights in pixels, so that it fits a telephone with its letters unshrunk.
+Colours are gallery.css's. Times are UTC, as everywhere in a batch.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from html import escape
+from typing import NamedTuple
+
+MOST_BARS = 96
+MOST_TICKS = 6
+PAUSE = 6 * 3600.0  # seconds without any event, before which it was another night
+STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200)
+DAY = 86400
+# From the top, in pixels: legend, marks, bars up to the axis, bars down from it, labels.
+LEGEND, MARK, REACH = 18, 4, 48
+AXIS = LEGEND + 3 * MARK + REACH
+LABELS = AXIS + REACH + 16
+HEIGHT = LABELS + 6
+
+
+class Count(NamedTuple):
+    """at: seconds since the epoch. kind: submitted, completed or throttled. n: how many then."""
+
+    at: float
+    kind: str
+    n: int
+
+
+class Stop(NamedTuple):
+    at: float
+    why: str
+
+
+def draw(counts: Sequence[Count], stops: Iterable[Stop], words: Mapping[str, str]) -> str:
+    """Return the last night of a batch as an <svg>; "" where nothing happened.
+
+    words: those of `timeline` in words.json.
+    """
+    if not counts:
+        return ""
+    start = last_night(sorted({count.at for count in counts}))
+    counts = [count for count in counts if count.at >= start]
+    end = max(count.at for count in counts)
+    stops = [stop for stop in stops if start <= stop.at <= end + PAUSE]
+    end = max([end, *(stop.at for stop in stops)])
+    scale = Scale.over(start, end)
+    bars = {kind: Counter[int]() for kind in ("submitted", "completed", "throttled")}
+    for at, kind, n in counts:
+        bars[kind][scale.bar(at)] += n
+    title = words["title"].format(
+        start=_day(start),
+        end=_day(end),
+        **{kind: f"{found.total():,}" for kind, found in bars.items()},
+        stops=len(stops),
+    )
+    parts = [
+        f'<svg class="timeline" role="img" width="100%" height="{HEIGHT}"'
+        f' xmlns="http://www.w3.org/2000/svg"><title>{escape(title)}</title>',
+        *_legend(words, bool(bars["throttled"]), bool(stops)),
+        *_bars(bars, scale),
+        f'<line class="tl-axis" x1="0" x2="100%" y1="{AXIS}" y2="{AXIS}"/>',
+        *_ticks(scale),
+        *_marks(bars["throttled"], stops, scale, words),
+        "</svg>",
+    ]
+    return "\n".join(parts)
+
+
+def last_night(times: Sequence[float]) -> float:
+    """Return when what ended with the last of `times`, in order, began: after the last pause."""
+    start = times[-1]
+    for time in reversed(times):
+        if start - time > PAUSE:
+            break
+        start = time
+    return start
+
+
+def step(span: float, most: int) -> int:
+    """Return a length of time, in seconds, of which at most `most` cover `span`."""
+    for seconds in STEPS:
+        if span <= seconds * most:
+            return seconds
+    return DAY * math.ceil(span / DAY / most)
+
+
+class Scale(NamedTuple):
+    """start: of the first bar, seconds since the epoch. seconds: a bar's. bars: how many."""
+
+    start: float
+    seconds: int
+    bars: int
+
+    @classmethod
+    def over(cls, start: float, end: float) -> "Scale":
+        seconds = step(end - start, MOST_BARS - 1)  # of which one more cover it, once aligned
+        begin = math.floor(start / seconds) * seconds
+        return cls(begin, seconds, math.floor((end - begin) / seconds) + 1)
+
+    def bar(self, at: float) -> int:
+        return math.floor((at - self.start) / self.seconds)
+
+    def percent(self, bars: float) -> str:
+        return f"{bars / self.bars * 100:.2f}%"
+
+    @property
+    def end(self) -> float:
+        return self.start + self.seconds * self.bars
+
+
+def _legend(words: Mapping[str, str], throttled: bool, stopped: bool) -> Iterable[str]:
+    yield '<g class="tl-legend">'
+    for x, kind in ((0, "submitted"), (90, "completed")):
+        yield f'<rect class="tl-{kind}" x="{x}" y="2" width="9" height="9"/>'
+        yield _label(str(x + 14), 11, "start", words[kind])
+    if throttled:
+        yield f'<circle class="tl-throttled" cx="184" cy="7" r="{MARK}"/>'
+        yield _label("193", 11, "start", words["slow"])
+    if stopped:
+        yield '<line class="tl-stop" x1="304" x2="304" y1="1" y2="13"/>'
+        yield _label("310", 11, "start", words["stopped"])
+    yield _label("100%", 11, "end", words["zone"])
+    yield "</g>"
+
+
+def _bars(bars: Mapping[str, Counter[int]], scale: Scale) -> Iterable[str]:
+    highest = max([1, *bars["submitted"].values(), *bars["completed"].values()])
+    for kind, up in (("submitted", True), ("completed", False)):
+        for bar, n in sorted(bars[kind].items()):
+            height = max(n / highest * (REACH - 2), 1)
+            y = AXIS - height if up else AXIS
+            yield (
+                f'<rect class="tl-{kind}" x="{scale.percent(bar)}" y="{y:.1f}"'
+                f' width="{scale.percent(0.85)}" height="{height:.1f}"/>'
+            )
+
+
+def _ticks(scale: Scale) -> Iterable[str]:
+    apart = step(scale.end - scale.start, MOST_TICKS)
+    first = math.ceil(scale.start / apart)
+    last = math.floor(scale.end / apart)
+    for at in (number * apart for number in range(first, last + 1)):
+        part = (at - scale.start) / (scale.end - scale.start)
+        anchor = "start" if part < 0.05 else "end" if part > 0.95 else "middle"
+        form = "%H:%M:%S" if apart < 60 else "%H:%M" if apart < DAY else "%d %b"
+        text = datetime.fromtimestamp(at, UTC).strftime(form)
+        yield _label(f"{part * 100:.2f}%", LABELS, anchor, text)
+
+
+def _marks(
+    throttled: Counter[int], stops: Iterable[Stop], scale: Scale, words: Mapping[str, str]
+) -> Iterable[str]:
+    for bar, n in sorted(throttled.items()):
+        time = _clock(scale.start + bar * scale.seconds)
+        yield (
+            f'<circle class="tl-throttled" cx="{scale.percent(bar + 0.5)}"'
+            f' cy="{LEGEND + MARK}" r="{MARK}">'
+            f"<title>{escape(words['throttled'].format(time=time, n=n))}</title></circle>"
+        )
+    for at, why in stops:
+        x = scale.percent((at - scale.start) / scale.seconds)
+        yield (
+            f'<line class="tl-stop" x1="{x}" x2="{x}" y1="{LEGEND}" y2="{AXIS + REACH}">'
+            f"<title>{escape(words['stop'].format(time=_clock(at), why=why))}</title></line>"
+        )
+
+
+def _label(x: str, y: int, anchor: str, text: str) -> str:
+    return f'<text class="tl-label" x="{x}" y="{y}" text-anchor="{anchor}">{escape(text)}</text>'
+
+
+def _day(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def _clock(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%H:%M")

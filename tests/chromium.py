@@ -1,0 +1,89 @@
+"""For the gallery's tests: Debian's Chromium, which opens a batch from disk and is overheard."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser")
+# No sandbox, since tests may run as root in a container; the rest is to make no request of its own.
+OPTIONS = (
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update"),
+)
+PATIENCE = 10_000  # milliseconds until something that should appear is missed
+SHOTS = "BATCHGEN_SHOTS"  # a folder for screenshots; without it none are taken
+
+
+@contextmanager
+def started() -> Iterator[Any]:
+    if PROGRAM is None:
+        pytest.skip("there is no Chromium here")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=PROGRAM, args=OPTIONS)
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def opened(
+    browser: Any, batch: Path, script: str = "", quietly: bool = True, **context: Any
+) -> Iterator[Any]:
+    """Open the gallery of a batch; afterwards nothing was said in the console, nor asked for
+    outside the batch folder.
+
+    script: runs before the page's own. quietly: the console is to stay empty.
+    context: as `Browser.new_context` takes it.
+    """
+    said: list[str] = []
+    strayed: list[str] = []
+    home = batch.resolve().as_uri() + "/"
+
+    def asked(request: Any) -> None:
+        if not request.url.startswith((home, "blob:")):  # a blob is a download of ours
+            strayed.append(request.url)
+
+    options = {"viewport": {"width": 1280, "height": 860}, "accept_downloads": True, **context}
+    window = browser.new_context(**options)
+    window.set_default_timeout(PATIENCE)
+    window.on("page", lambda page: page.on("dialog", lambda d: said.append(d.message)))
+    window.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
+    window.on("weberror", lambda error: said.append(str(error.error)))
+    window.on("request", asked)
+    if script:
+        window.add_init_script(script)
+    page = window.new_page()
+    page.goto(f"{home}report/index.html", wait_until="domcontentloaded")
+    yield page
+    window.close()
+    assert not (quietly and said), said
+    assert strayed == []
+
+
+def shoot(page: Any, name: str) -> None:
+    """Take a screenshot for a person to look at, where one asks for it."""
+    if folder := os.environ.get(SHOTS):
+        page.screenshot(path=Path(folder) / f"{name}.png")
+
+
+def focused(page: Any) -> str:
+    """The id of the row whose tile has the focus."""
+    found: str = page.evaluate("document.activeElement.querySelector?.('.name')?.textContent ?? ''")
+    return found
+
+
+def press(page: Any, *keys: str) -> None:
+    for key in keys:
+        page.keyboard.press(key)
+
+
+def shown(page: Any) -> list[str]:
+    """The ids of the tiles in the page."""
+    found: list[str] = page.locator("#grid .tile .name").all_text_contents()
+    return found

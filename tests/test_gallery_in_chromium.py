@@ -1,0 +1,607 @@
+"""The gallery, as a person has it: Chromium opens it from disk, and keys and clicks do the rest."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chromium import focused, opened, press, shoot, shown, started, sync_api
+from helpers import TOKEN, query, tally
+
+from batchgen.manifest import open_manifest
+from batchgen.sandbox import Address
+
+expect = sync_api.expect
+Opens = Callable[..., Any]
+Says = Callable[..., subprocess.CompletedProcess[str]]
+
+# One browser and one batch: on one worker.
+pytestmark = pytest.mark.xdist_group("chromium")
+
+HOSTILE = {
+    "markup": "</script><script>alert(1)</script><img src=x onerror=alert(2)> &amp; {{ 7 * 7 }}",
+    "quotes": "\"'`\\ \\n ${x} {'a': \"b\"}: - # ! % & * | > @",
+    "rtl": "مالك الحزين عند الغروب \u202ereversed\u202c שלום",
+    "emoji": "👩🏽‍🚀🏳️‍🌈 𝒳 e\u0301",
+    "marks": "a\u0085b\u2028c\u2029d\ufeffe\u007ff\u00adg\th\nj\u200b",
+    "formula": "=HYPERLINK(1)",
+    "long": "long " * 1000,
+    "yes": "yes",
+    "number": "007",
+}
+PAIRS = {"dunes": "Lanterns crossing dunes", "roofs": "Rooftops after rain"}
+
+
+def manifest() -> dict[str, Any]:
+    """Two prompts × two styles × two seeds, what tries to break out, and what goes wrong."""
+    rows: list[dict[str, Any]] = [
+        {"id": f"{id}-seed{seed}-style{style}", "prompt": prompt, "seed": seed, "style": style}
+        for id, prompt in PAIRS.items()
+        for seed in (1, 2)
+        for style in ("realistic", "anime")
+    ]
+    ratios = ("16:9", "3:1", "9:16")
+    for n, row in enumerate(rows):
+        row |= {"aspect_ratio": ratios[n % 2 + n // 4], "Category": "pair"}
+    rows += [{"id": id, "prompt": text, "Category": text} for id, text in HOSTILE.items()]
+    rows += [
+        {"id": "fails", "prompt": "A fox [[failed:=no luck <b>today</b>]]"},
+        {"id": "lost", "prompt": "An owl [[lost]]"},
+        {"id": "clip", "model": "atelier/clips/text-to-video", "prompt": "A kite flies"},
+        {"id": "tune", "model": "atelier/tunes/text-to-music", "tags": "slow waltz"},
+    ]
+    return {"meta": ["Category"], "rows": rows}
+
+
+ROWS = len(manifest()["rows"])
+
+
+@pytest.fixture(scope="module")
+def says(address: Address, tmp_path_factory: pytest.TempPathFactory) -> Says:
+    """Run a command as a process: Playwright has this process's event loop."""
+    home = tmp_path_factory.mktemp("home")
+    environment = {name: v for name, v in os.environ.items() if not name.endswith("_proxy")}
+    environment |= {"RUNCOMFY_TOKEN": TOKEN, "HOME": str(home), "XDG_STATE_HOME": str(home)}
+    reach = ["--base-url", address.base_url, "--media-host", address.media_host]
+
+    def command(*words: object) -> subprocess.CompletedProcess[str]:
+        more = [*reach, "--rate", "1000/s"] if words[0] == "run" else []
+        line = [sys.executable, "-m", "batchgen", *map(str, words), *more]
+        return subprocess.run(
+            line, cwd=home, env=environment, capture_output=True, encoding="utf-8"
+        )
+
+    return command
+
+
+@pytest.fixture(scope="module")
+def batch(says: Says, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("batches")
+    (folder / "night.json").write_text(json.dumps(manifest()), encoding="utf-8")
+    done = says("run", folder / "night.json", "--out", folder / "night")
+    assert done.returncode == 1, done.stderr
+    assert tally(folder / "night") == {"saved": ROWS - 2, "failed": 1, "unknown": 1}
+    return folder / "night"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with started() as found:
+        yield found
+
+
+@pytest.fixture
+def page(browser: Any, batch: Path) -> Iterator[Any]:
+    with opened(browser, batch) as found:
+        expect(found.locator("#grid .tile").first).to_be_visible()
+        yield found
+
+
+def go_to(page: Any, id: str) -> None:
+    """Put the focus on a row's tile, as somebody does who searches for it."""
+    page.locator("#search").fill("")
+    tile = page.locator("#grid .tile", has=page.get_by_text(id, exact=True))
+    tile.evaluate("tile => tile.focus()")
+    assert focused(page) == id
+
+
+def downloaded(page: Any, folder: Path) -> Path:
+    with page.expect_download() as coming:
+        page.get_by_role("button", name="Download").click()
+    path = folder / coming.value.suggested_filename
+    coming.value.save_as(path)
+    return path
+
+
+# Look
+
+
+def test_the_page_opens_with_every_row_and_its_numbers(page: Any) -> None:
+    expect(page.locator("#status")).to_have_text(f"{ROWS} rows")
+    expect(page.locator("h1")).to_contain_text("night")
+    expect(page.locator(".figures .saved")).to_have_text(f"{ROWS - 2} saved")
+    expect(page.locator(".figures .unknown")).to_have_text("1 unknown")
+    assert shown(page)[:2] == ["dunes-seed1-stylerealistic", "dunes-seed1-styleanime"]
+    shoot(page, "grid")
+
+
+def test_pictures_have_their_own_aspect_and_fill_each_line(page: Any) -> None:
+    pictures = page.locator("#grid img").evaluate_all(
+        "all => all.slice(0, 6).map(img => img.decode().then(() =>"
+        " [img.clientWidth / img.clientHeight, img.naturalWidth / img.naturalHeight]))"
+        ".reduce((done, one) => done.then(l => one.then(x => [...l, x])), Promise.resolve([]))"
+    )
+    assert len(pictures) == 6
+    assert all(abs(drawn - own) < 0.06 * own for drawn, own in pictures)
+    grid = page.locator("#grid").bounding_box()
+    boxes = page.locator("#grid .tile").evaluate_all(
+        "all => all.map(t => [t.offsetTop, t.offsetLeft + t.offsetWidth])"
+    )
+    ends = {top: max(end for at, end in boxes if at == top) for top, _ in boxes}
+    *whole, _last = [ends[top] for top in sorted(ends)]
+    assert all(abs(end - grid["width"]) <= 2 for end in whole)
+
+
+def test_search_and_filters_narrow_and_count(page: Any) -> None:
+    page.keyboard.press("/")
+    page.keyboard.type("dunes lanterns")
+    expect(page.locator("#status")).to_have_text(f"4 of {ROWS} rows")
+
+    style = page.get_by_role("group", name="style")
+    expect(style.locator("label")).to_have_text(["anime2", "realistic2"])
+    style.get_by_label("anime").check()
+
+    expect(page.locator("#status")).to_have_text(f"2 of {ROWS} rows")
+    assert shown(page) == ["dunes-seed1-styleanime", "dunes-seed2-styleanime"]
+    expect(style.locator("label")).to_have_text(["anime2", "realistic2"])
+    expect(page.get_by_role("group", name="seed").locator("label")).to_have_text(["11", "21"])
+    page.get_by_role("button", name="Show everything").click()
+    expect(page.locator("#status")).to_have_text(f"{ROWS} rows")
+
+
+def test_words_in_quotes_belong_together_and_nothing_found_is_said(page: Any) -> None:
+    page.locator("#search").fill('"dunes lanterns"')
+    expect(page.locator("#nothing")).to_be_visible()
+    page.locator("#search").fill('"crossing dunes"')
+    expect(page.locator("#status")).to_have_text(f"4 of {ROWS} rows")
+
+
+def test_rows_are_put_in_order_by_any_field_those_without_it_last(page: Any) -> None:
+    page.locator("#sort").select_option(label="seed")
+    page.get_by_role("button", name="Reverse").click()
+
+    expect(page.locator("#grid .name").first).to_have_text("dunes-seed2-stylerealistic")
+    order = shown(page)
+    assert ["seed2" in id for id in order[:4]] == [True] * 4
+    assert ["seed1" in id for id in order[4:8]] == [True] * 4
+
+
+def test_arrows_walk_enter_opens_escape_comes_back_to_the_same_picture(page: Any) -> None:
+    go_to(page, "dunes-seed1-stylerealistic")
+    press(page, "ArrowRight", "ArrowDown", "ArrowUp", "Enter")
+    detail = page.locator("#detail")
+    expect(detail.locator("h2")).to_have_text("dunes-seed1-styleanime")
+    press(page, "ArrowRight", "ArrowRight")
+    expect(detail.locator("h2")).to_have_text("dunes-seed2-styleanime")
+    expect(detail.locator(".at")).to_have_text(f"4 of {ROWS}")
+    shoot(page, "detail")
+    press(page, "Escape")
+
+    expect(detail).to_be_hidden()
+    assert focused(page) == "dunes-seed2-styleanime"
+    press(page, "End")
+    assert focused(page) == "tune"
+    press(page, "Home")
+    assert focused(page) == "dunes-seed1-stylerealistic"
+
+
+def test_the_detail_has_every_setting_and_copies_it(browser: Any, batch: Path) -> None:
+    with opened(browser, batch, permissions=["clipboard-read", "clipboard-write"]) as page:
+        page.locator("#grid .tile").first.click()
+        side = page.locator("#detail .side")
+        expect(side).to_contain_text("realistic")
+        ((request,),) = query(batch, "SELECT request_id FROM requests WHERE position = 1")
+        expect(side).to_contain_text(request)
+        expect(side).to_contain_text("images/dunes-seed1-stylerealistic.png")
+        expect(side).to_contain_text("$0.03")
+
+        def copied(name: str) -> str:
+            page.get_by_role("button", name=name).click()
+            expect(page.locator("#told")).to_have_text("Copied.")
+            text: str = page.evaluate("navigator.clipboard.readText()")
+            return text
+
+        assert copied("Copy: style") == "realistic"
+        assert copied("Copy: Prompt") == PAIRS["dunes"]
+        row = json.loads(copied("Copy as manifest row").removeprefix("- "))
+        assert row == manifest()["rows"][0] | {"model": "ideogram/ideogram-v2/generate"}
+
+
+def test_every_text_of_a_batch_is_shown_as_it_is(page: Any) -> None:
+    for id, prompt in HOSTILE.items():
+        go_to(page, id)
+        press(page, "Enter")
+        text = page.locator("#detail .prompt").evaluate("p => p.textContent")
+        assert text == prompt
+        press(page, "Escape")
+    assert (
+        page.evaluate("document.querySelectorAll('main script, dialog script, b > b').length") == 0
+    )
+
+
+def test_what_is_not_saved_is_shown_with_its_reason_and_next_step(page: Any) -> None:
+    page.locator(".about > summary").click()
+    causes = page.locator(".about table").first
+    expect(causes).to_contain_text("=no luck <b>today</b>")
+    expect(causes).to_contain_text("batchgen retry")
+    expect(page.locator(".about svg[role=img]")).to_be_visible()
+    shoot(page, "night")
+    causes.get_by_role("button", name="Show: =no luck").click()
+    expect(page.locator("#status")).to_have_text(f"1 of {ROWS} rows")
+
+    page.locator("#grid .tile").click()
+    expect(page.locator("#detail .why")).to_contain_text("=no luck <b>today</b>")
+    expect(page.locator("#detail .command")).to_contain_text("--id fails")
+
+
+def test_sound_and_video_wait_until_they_are_asked_for(page: Any) -> None:
+    for id, kind in (("clip", "video"), ("tune", "audio")):
+        go_to(page, id)
+        press(page, "Enter")
+        player = page.locator(f"#detail {kind}")
+        expect(player).to_be_visible()
+        assert player.evaluate("player => player.controls && player.paused")
+        press(page, "Escape")
+
+
+def test_any_two_fields_make_a_matrix(page: Any) -> None:
+    page.locator("#search").fill("dunes")
+    page.get_by_role("button", name="Matrix").click()
+    page.locator("#down-axis").select_option(label="seed")
+    page.locator("#across-axis").select_option(label="style")
+
+    cells = page.locator("#matrix tbody tr").evaluate_all(
+        "lines => lines.map(line => [...line.querySelectorAll('td')].map(cell =>"
+        " [...cell.querySelectorAll('.name')].map(name => name.textContent)))"
+    )
+    assert cells == [
+        [[f"dunes-seed{seed}-style{style}"] for style in ("anime", "realistic")] for seed in (1, 2)
+    ]
+    page.locator("#matrix .tile").first.focus()
+    press(page, "ArrowDown", "ArrowRight")
+    assert focused(page) == "dunes-seed2-stylerealistic"
+    shoot(page, "matrix")
+    press(page, "Enter", "Escape")
+    assert focused(page) == "dunes-seed2-stylerealistic"
+
+
+def test_two_to_four_pictures_stand_side_by_side_with_what_differs(page: Any) -> None:
+    go_to(page, "dunes-seed1-stylerealistic")
+    press(page, "s", "c")
+    expect(page.locator("#told")).to_contain_text("two to four")
+    press(page, "ArrowRight", "s", "c")
+
+    panes = page.locator("#beside .panes > section")
+    expect(panes).to_have_count(2)
+    expect(panes.first.locator("dt")).to_have_text(["style", "aspect_ratio"])
+    press(page, "ArrowRight", "p")
+    expect(panes.nth(1).get_by_role("button", name="Pick")).to_have_attribute(
+        "aria-pressed", "true"
+    )
+    shoot(page, "beside")
+    press(page, "Escape")
+    assert focused(page) == "dunes-seed1-styleanime"
+    expect(page.locator("#n-picked")).to_have_text("1 picked")
+
+
+# Choose
+
+
+def choose(page: Any) -> None:
+    """Two picks, one of them rated, a reject, and a rating alone."""
+    go_to(page, "dunes-seed1-stylerealistic")
+    press(page, "p", "5", "ArrowRight", "x", "ArrowRight", "p", "ArrowRight", "3")
+
+
+def test_a_choice_is_one_key_and_is_kept(page: Any) -> None:
+    choose(page)
+    page.reload()
+
+    for name, words in (("picked", "2 picked"), ("rejected", "1 rejected"), ("rated", "2 rated")):
+        expect(page.locator(f"#n-{name}")).to_have_text(words)
+    tile = page.locator("#grid .tile").first
+    assert "picked, 5 stars" in tile.get_attribute("aria-label")
+    shoot(page, "chosen")
+    go_to(page, "dunes-seed1-stylerealistic")
+    press(page, "p", "0")
+    expect(page.locator("#n-picked")).to_have_text("1 picked")
+    expect(page.locator("#n-rated")).to_have_text("1 rated")
+
+
+def test_keys_mean_every_selected_row_and_filters_know_the_choice(page: Any) -> None:
+    go_to(page, "dunes-seed1-stylerealistic")
+    press(page, "s", "ArrowRight", "s", "ArrowRight", "s", "x")
+    expect(page.locator("#n-rejected")).to_have_text("3 rejected")
+    press(page, "Escape")
+    expect(page.locator("#n-selected")).to_have_text("0 selected")
+
+    mine = page.get_by_role("group", name="My choice")
+    mine.get_by_label("rejected").check()
+    expect(page.locator("#status")).to_have_text(f"3 of {ROWS} rows")
+
+
+def test_a_browser_that_keeps_nothing_says_so_and_works_on(browser: Any, batch: Path) -> None:
+    broken = "Object.defineProperty(window, 'localStorage', {get() { throw new Error('no') }})"
+    with opened(browser, batch, script=broken) as page:
+        choose(page)
+        expect(page.locator("#n-picked")).to_have_text("2 picked")
+        expect(page.locator("#told")).to_contain_text("keeps nothing")
+
+
+def test_the_choice_goes_out_as_csv_and_comes_back(
+    browser: Any, batch: Path, page: Any, says: Says, tmp_path: Path
+) -> None:
+    choose(page)
+    go_to(page, "formula")
+    press(page, "p", "e")
+    page.locator("#which").select_option("decided")
+    path = downloaded(page, tmp_path)
+
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = [[row[c] for c in ("id", "verdict", "rating")] for row in csv.DictReader(file)]
+    assert rows == [
+        ["dunes-seed1-stylerealistic", "pick", "5"],
+        ["dunes-seed1-styleanime", "reject", ""],
+        ["dunes-seed2-stylerealistic", "pick", ""],
+        ["dunes-seed2-styleanime", "", "3"],
+        ["formula", "pick", ""],
+    ]
+    assert "'=HYPERLINK" in path.read_text(encoding="utf-8")
+
+    copy = tmp_path / "night"
+    shutil.copytree(batch, copy)
+    done = says("report", copy, "--picks", path)
+    assert done.returncode == 0, done.stderr
+    with opened(browser, copy) as other:
+        expect(other.locator("#n-picked")).to_have_text("3 picked")
+        expect(other.locator("#n-rejected")).to_have_text("1 rejected")
+        expect(other.locator(".note")).to_contain_text(path.name)
+
+
+def again(page: Any, folder: Path, which: str, how: str, **fields: str) -> Path:
+    """Export rows as a manifest."""
+    press(page, "e")
+    page.locator("#which").select_option(which)
+    page.get_by_label("Manifest, to run").check()
+    page.locator(f"#export input[name=how][value={how}]").check()
+    for name, words in fields.items():
+        page.locator(f"#export input[name={name}]").fill(words)
+    shoot(page, f"export-{how}")
+    return downloaded(page, folder)
+
+
+def inputs(folder: Path) -> list[tuple[str, str, dict[str, Any], dict[str, Any]]]:
+    found = query(folder, "SELECT id, model, input, meta FROM requests ORDER BY position")
+    return [(id, model, json.loads(input), json.loads(meta)) for id, model, input, meta in found]
+
+
+def entries(path: Path) -> list[Any]:
+    """The rows of a manifest, as a run reads them."""
+    return [*open_manifest(path).entries()]
+
+
+def test_an_exported_manifest_sends_every_row_exactly_as_it_was(
+    page: Any, batch: Path, says: Says, tmp_path: Path
+) -> None:
+    path = again(page, tmp_path, "shown", "same")
+
+    done = says("run", path, "--out", tmp_path / "again")
+    assert tally(tmp_path / "again") == {"saved": ROWS - 2, "failed": 1, "unknown": 1}, done.stderr
+    assert inputs(tmp_path / "again") == inputs(batch)
+
+
+def test_an_exported_manifest_is_valid_without_the_api(
+    page: Any, says: Says, tmp_path: Path
+) -> None:
+    page.get_by_role("group", name="Model").get_by_label("ideogram").check()
+    expect(page.locator("#status")).to_have_text(f"{ROWS - 2} of {ROWS} rows")
+    path = again(page, tmp_path, "shown", "same")
+
+    done = says("validate", path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_these_again_with_four_seeds(page: Any, tmp_path: Path) -> None:
+    choose(page)
+    path = again(page, tmp_path, "picked", "seeds", seeds="4")
+    expect(page.locator("#export .told")).to_contain_text("4 requests. 1 row became equal")
+
+    assert [(entry.id, entry.values["seed"]) for entry in entries(path)] == [
+        (f"dunes-stylerealistic-seed{n}", n) for n in (1, 2, 3, 4)
+    ]
+
+
+def test_these_again_in_another_style(page: Any, tmp_path: Path) -> None:
+    choose(page)
+    path = again(page, tmp_path, "picked", "other", name="style", words="design")
+
+    assert [(entry.id, entry.values["style"]) for entry in entries(path)] == [
+        (f"dunes-seed{n}-styledesign", "design") for n in (1, 2)
+    ]
+
+
+# Many rows
+
+
+def pieces(batch: Path, folder: Path, count: int, size: int) -> Path:
+    """A copy of the batch whose data are `count` pieces of `size` rows that say their number."""
+    shutil.copytree(batch, folder)
+    data = folder / "report" / "data"
+    text = (data / "batch.js").read_text(encoding="utf-8")
+    facts = json.loads(text[text.index("{") : text.rindex(")")])
+    facts |= {"rows": count * size, "pieces": count, "size": size}
+    (data / "batch.js").write_text(f"gallery.open({json.dumps(facts)});", encoding="utf-8")
+    text = (data / "rows-1.js").read_text(encoding="utf-8")
+    row = json.loads(text[text.index("[") : text.rindex(")")])[0]
+    for number in range(1, count + 1):
+        rows = [
+            [
+                n,
+                f"row-{n}",
+                *row[2:4],
+                {**row[4], "prompt": f"number {n}"},
+                *row[5:7],
+                f"r-{n}",
+                *row[8:],
+            ]
+            for n in range((number - 1) * size + 1, number * size + 1)
+        ]
+        path = data / f"rows-{number}.js"
+        path.write_text(f"gallery.rows({number}, {json.dumps(rows)});", encoding="utf-8")
+    return folder
+
+
+def test_pieces_are_loaded_when_they_are_needed(browser: Any, batch: Path, tmp_path: Path) -> None:
+    folder = pieces(batch, tmp_path / "many", 30, 100)
+    with opened(browser, folder) as page:
+        expect(page.locator("#status")).to_have_text("3,000 rows")
+        expect(page.locator("#loading")).to_have_text("")
+        assert page.evaluate("gallery.list.length") == 2000
+
+        page.locator("#search").fill('"number 2999"')
+        expect(page.locator("#status")).to_have_text("1 of 3,000 rows")
+        assert shown(page) == ["row-2999"]
+
+
+def test_of_many_rows_few_are_in_the_page_and_the_focus_stays(
+    browser: Any, batch: Path, tmp_path: Path
+) -> None:
+    folder = pieces(batch, tmp_path / "many", 3, 1000)
+    with opened(browser, folder) as page:
+        expect(page.locator("#loading")).to_have_text("")
+        go_to(page, "row-1")
+        page.mouse.wheel(0, 60_000)
+        expect(page.locator("[aria-posinset='40']")).to_have_count(0)
+        assert page.locator("#grid .tile").count() < 150
+        assert focused(page) == "row-1"
+        press(page, "End")
+        assert focused(page) == "row-3000"
+        expect(page.locator("#grid .tile").last).to_be_in_viewport()
+
+
+def test_a_missing_piece_is_named_and_the_others_are_shown(
+    browser: Any, batch: Path, tmp_path: Path
+) -> None:
+    folder = pieces(batch, tmp_path / "many", 3, 10)
+    (folder / "report" / "data" / "rows-2.js").unlink()
+    with opened(browser, folder, quietly=False) as page:
+        expect(page.locator("#loading")).to_contain_text("Piece 2")
+        assert len(shown(page)) == 10
+
+
+def test_without_its_thumbnail_a_picture_is_shown_itself(
+    browser: Any, batch: Path, tmp_path: Path
+) -> None:
+    folder = pieces(batch, tmp_path / "many", 1, 10)
+    data = folder / "report" / "data" / "rows-1.js"
+    text = data.read_text(encoding="utf-8")
+    data.write_text(text.replace(", null]]", ', "thumbs/none.webp"]]'), encoding="utf-8")
+    with opened(browser, folder, quietly=False) as page:
+        picture = page.locator("#grid img").first
+        expect(picture).to_have_attribute("src", "../images/dunes-seed1-stylerealistic.png")
+        assert picture.evaluate("img => img.decode().then(() => img.naturalWidth)") == 64
+
+
+# Everyone
+
+AXE = """rules => axe.run(document, {resultTypes: ['violations'], preload: false, ...rules}).then(
+    found => found.violations.map(one => [one.id, one.help, one.nodes.map(n => n.html)]))"""
+COLOURS = {"runOnly": ["color-contrast"]}  # all that differs in the dark
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_anywhere(browser: Any, batch: Path, scheme: str) -> None:
+    base = pytest.importorskip("axe_playwright_python", reason="axe is not installed")
+    axe = Path(base.__file__).with_name("axe.min.js")
+    # Only here the page's policy is off: axe is a script from elsewhere.
+    with opened(
+        browser, batch, script=axe.read_text(), color_scheme=scheme, bypass_csp=True
+    ) as page:
+
+        def check(name: str) -> None:
+            assert page.evaluate(AXE, COLOURS if scheme == "dark" else {}) == [], name
+            shoot(page, f"{name}-{scheme}")
+
+        page.locator(".about > summary").click()
+        choose(page)
+        check("grid")
+        dialogs = {"detail": "Enter", "help": "?", "export": "e"}
+        for name, key in dialogs.items():
+            go_to(page, "dunes-seed2-styleanime")
+            press(page, key)
+            check(name)
+            press(page, "Escape")
+        go_to(page, "fails")
+        press(page, "Enter")
+        check("failed")
+        press(page, "Escape", "s", "ArrowRight", "s", "c")
+        check("beside")
+        press(page, "Escape", "m")
+        check("matrix")
+
+
+def test_a_telephone_shows_it_without_scrolling_sideways(browser: Any, batch: Path) -> None:
+    with opened(browser, batch, viewport={"width": 360, "height": 740}, has_touch=True) as page:
+        expect(page.locator("#grid .tile").first).to_be_visible()
+        shoot(page, "phone")
+        sideways = "document.documentElement.scrollWidth > innerWidth"
+        assert not page.evaluate(sideways)
+        page.get_by_role("button", name="Filters").tap()
+        expect(page.locator("#panel")).to_be_visible()
+        assert not page.evaluate(sideways)
+        page.get_by_role("button", name="Filters").tap()
+        page.locator("#grid .tile").first.tap()
+        page.locator("#detail").get_by_role("button", name="Pick").tap()
+        shoot(page, "phone-detail")
+        assert page.evaluate("document.querySelector('#detail').scrollWidth <= innerWidth")
+        page.get_by_role("button", name="Close").tap()
+        expect(page.locator("#n-picked")).to_have_text("1 picked")
+
+
+def test_print_is_a_contact_sheet_of_what_is_shown(page: Any, tmp_path: Path) -> None:
+    page.locator("#search").fill("dunes")
+    expect(page.locator("#status")).to_have_text(f"4 of {ROWS} rows")
+    page.evaluate("window.printed = {done: new Promise(done => window.print = done)}; 0")
+    page.get_by_role("button", name="Print").click()
+    page.evaluate("window.printed.done")
+    page.emulate_media(media="print")
+
+    expect(page.locator("#sheet figure")).to_have_count(4)
+    expect(page.locator("#sheet figcaption b").first).to_have_text("dunes-seed1-stylerealistic ")
+    expect(page.locator("#bar")).to_be_hidden()
+    shoot(page, "print")
+
+
+def test_without_script_the_page_still_says_what_happened(browser: Any, batch: Path) -> None:
+    with opened(browser, batch, java_script_enabled=False) as page:
+        expect(page.locator(".figures .failed")).to_have_text("1 failed")
+        expect(page.get_by_role("link", name="results.csv")).to_be_visible()
+        expect(page.locator("#bar")).to_be_hidden()
+        page.locator(".about > summary").click()
+        expect(page.locator(".about table").first).to_contain_text("=no luck <b>today</b>")
+
+
+def test_a_part_of_a_batch_says_that_it_is_one(
+    browser: Any, batch: Path, says: Says, tmp_path: Path
+) -> None:
+    shutil.copytree(batch, tmp_path / "night")
+    says("report", tmp_path / "night", "--where", "style=anime")
+    with opened(browser, tmp_path / "night") as page:
+        expect(page.locator("#status")).to_have_text("4 rows")
+        expect(page.locator(".note")).to_contain_text("style=anime")

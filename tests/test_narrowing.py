@@ -1,0 +1,221 @@
+"""--where and --picks: which rows the gallery shows, and what is said where none can be meant."""
+
+import csv
+import io
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchgen.errors import UsageError
+from batchgen.narrowing import OF_A_ROW, WHOLE, Mark, View, condition, picks, word
+from batchgen.report import cell
+
+ROW = {
+    "id": "heron",
+    "request_id": "r-1",
+    "state": "failed",
+    "model": "atelier/brush",
+    "error": "Content policy: refused",
+    "error_code": 400,
+    "cost": 0.03,
+    "source": "list.csv:2",
+    "input": {"prompt": "a heron", "seed": 7, "magic": True, "style": "anime", "meta.x": 1},
+    "meta": {"Category": "Birds", "style": "from a book", "prompt": "own"},
+}
+INPUTS, METAS = list(ROW["input"]), list(ROW["meta"])
+values = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
+
+
+def holds(text, row=ROW):
+    return condition(text, INPUTS, METAS)(row)
+
+
+def refusal(text):
+    with pytest.raises(UsageError) as refused:
+        condition(text, INPUTS, METAS)
+    return f"{refused.value.what} {refused.value.remedy}"
+
+
+# --where
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("state=failed", "id=heron", "model=atelier/brush", "error_code=400", "cost=0.03"),
+        *("source=list.csv:2", "error~CONTENT", "error=Content policy: refused"),
+        *("seed=7", "magic=true", "Category=Birds", "Category~bird", "seed~7"),
+        *("state!=saved", "seed!=8", "magic!=True", "Category!=birds"),
+        *("input.style=anime", "meta.style=from a book", "input.seed=7", "meta.x=1"),
+    ],
+)
+def test_a_condition_that_the_row_fulfils(text):
+    assert holds(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["state=Failed", "seed=7.0", "magic=1", "seed!=7", "error~saved", "cost=0.030", "id="]
+)
+def test_a_condition_that_the_row_does_not_fulfil(text):
+    assert not holds(text)
+
+
+def test_what_a_row_does_not_have_is_an_empty_text():
+    bare = {**ROW, "error": None, "input": {}}
+
+    assert holds("error=", bare)
+    assert holds("seed=", bare)
+    assert holds("seed!=7", bare)
+    assert not holds("error~policy", bare)
+
+
+def test_the_value_begins_after_the_first_sign():
+    row = {**ROW, "input": {**ROW["input"], "prompt": "1=1, a!=b ~ c"}}
+
+    assert holds("input.prompt=1=1, a!=b ~ c", row)
+    assert holds("input.prompt~!=b ~", row)
+
+
+def test_all_conditions_have_to_hold():
+    shows = View(("state=failed", "seed=7")).shows(INPUTS, METAS)
+    hides = View(("state=failed", "seed=8")).shows(INPUTS, METAS)
+
+    assert shows(ROW)
+    assert not hides(ROW)
+    assert WHOLE.shows(INPUTS, METAS)(ROW)
+
+
+def test_a_name_that_no_row_has_is_refused_with_the_nearest():
+    assert "named 'stat'. Did you mean state?" in refusal("stat=failed")
+    assert "Did you mean Category?" in refusal("categori=Birds")
+    assert "The names of this batch: state, id, model" in refusal("zzzzzz=1")
+    assert "no row has anything named 'input.Category'" in refusal("input.Category=Birds")
+
+
+def test_a_name_of_an_input_and_of_metadata_needs_its_place():
+    assert "Write input.style or meta.style." in refusal("style=anime")
+
+
+@pytest.mark.parametrize("text", ["", "state", "=failed", "~x", "state:failed"])
+def test_what_is_no_condition_is_refused_with_its_forms(text):
+    assert "Write NAME=VALUE, NAME!=VALUE" in refusal(text)
+
+
+@given(values)
+def test_a_value_equals_its_own_words_and_contains_each_part_of_them(value):
+    row = {**ROW, "input": {"prompt": value}}
+    text = word(value)
+
+    assert condition(f"prompt={text}", ["prompt"], [])(row)
+    assert not condition(f"prompt!={text}", ["prompt"], [])(row)
+    assert condition(f"prompt~{text[1:3].upper()}", ["prompt"], [])(row) or not text.isascii()
+
+
+@given(values, st.text())
+def test_equal_and_not_equal_are_opposites(value, wanted):
+    row = {**ROW, "input": {"prompt": value}}
+    same, other = (condition(f"prompt{sign}{wanted}", ["prompt"], [])(row) for sign in ("=", "!="))
+
+    assert same is not other
+    assert same is (word(value) == wanted)
+
+
+@given(st.integers() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False))
+def test_numbers_are_compared_as_json_has_them(value):
+    assert word(value) == json.dumps(value)
+
+
+def test_every_name_of_a_row_itself_can_be_asked_for():
+    assert [name for name in OF_A_ROW if name not in ROW] == []
+
+
+# --picks
+
+
+def file(*rows, names=("id", "request_id", "verdict", "rating"), **form):
+    text = io.StringIO(newline="")
+    csv.writer(text, **form).writerows([names, *rows])
+    return picks(list(io.StringIO(text.getvalue(), newline="")), "picks.csv")
+
+
+def refused(*rows, **form):
+    with pytest.raises(UsageError) as refusal:
+        file(*rows, **form)
+    return refusal.value.what
+
+
+def test_a_pick_finds_its_row_by_request_and_else_by_id():
+    found = file(("other", "r-1", "pick", "4"), ("fox", "", "reject", ""))
+
+    assert found.mark(ROW) == Mark("pick", 4)
+    assert found.mark({**ROW, "id": "fox", "request_id": "r-9"}) == Mark("reject", 0)
+    assert found.mark({**ROW, "request_id": "r-9"}) is None
+    assert found.mark({**ROW, "request_id": None}) is None
+
+
+def test_a_view_of_picks_shows_these_rows_only():
+    view = View(("state=failed",), file(("heron", "", "pick", "")))
+    shows = view.shows(INPUTS, METAS)
+
+    assert shows(ROW)
+    assert not shows({**ROW, "id": "fox"})
+    assert not shows({**ROW, "state": "saved"})
+    assert view.words == "state=failed, picks.csv"
+    assert WHOLE.words is None
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("end", ["\r\n", "\n"])
+def test_the_file_may_have_been_through_a_spreadsheet(delimiter, end):
+    row = ("heron", "r-1", "pick", "5", "two\nlines")
+    names = ("id", "request_id", "verdict", "rating", "prompt")
+    found = file(row, names=names, delimiter=delimiter, lineterminator=end)
+
+    assert found.mark(ROW) == Mark("pick", 5)
+
+
+@pytest.mark.parametrize("name", ["id", "request_id"])
+def test_one_column_is_enough(name):
+    assert file((ROW[name],), names=(name,)).mark(ROW) == Mark("", 0)
+
+
+@given(st.text(min_size=1).filter(lambda text: text[0] != "'" and "\0" not in text))
+def test_an_id_is_read_back_whatever_a_spreadsheet_would_make_of_it(id):
+    assert list(file((cell(id), "", "pick", "")).by_id) == [id]
+
+
+def test_rows_that_the_batch_does_not_have_are_named():
+    found = file(("heron", "r-1", "", ""), ("fox", "", "", ""), ("", "r-7", "", ""))
+    found.all_in([("heron", "r-1"), ("fox", None), ("owl", "r-7")])
+
+    with pytest.raises(UsageError, match=r"this batch has no row 'fox', 'r-7'\."):
+        found.all_in([("heron", "r-1")])
+
+
+def test_of_many_that_the_batch_does_not_have_a_few_are_named():
+    found = file(*((f"row-{n}", "", "", "") for n in range(1000)))
+
+    with pytest.raises(UsageError, match="and 990 more"):
+        found.all_in([])
+
+
+@pytest.mark.parametrize(
+    ("row", "what"),
+    [
+        (("heron", "", "maybe", ""), "picks.csv:3: the verdict 'maybe' is neither pick nor reject"),
+        (("heron", "", "", "6"), "picks.csv:3: the rating '6' is none of 0 to 5"),
+        (("", "", "pick", ""), "picks.csv:3: it names no row"),
+    ],
+)
+def test_a_row_that_says_nothing_clear_is_refused_with_its_line(row, what):
+    assert what in refused(("fox", "", "pick", "1"), row)
+
+
+def test_a_file_of_something_else_is_refused():
+    assert "picks.csv:1: it has neither a column id" in refused(("a heron",), names=("prompt",))
+    with pytest.raises(UsageError, match="neither"):
+        picks([], "picks.csv")
+    with pytest.raises(UsageError, match="it is no CSV"):
+        picks(["id,verdict\n", '"heron'], "picks.csv")

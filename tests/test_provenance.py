@@ -1,0 +1,467 @@
+"""A picture says what it was made from, and is the same picture, to the pixel and the chunk."""
+
+import io
+import json
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import ExifTags, Image, ImageCms
+
+from batchgen import containers, provenance, xmp
+from batchgen.provenance import embedded, parameters, read, sidecar, sidecar_text, write
+from batchgen.signatures import GIF, JPEG, MP4, PNG, WEBP, Format, format_of
+
+REQUEST = "5e3c9a52-8f7d-4c52-a6a3-0d7c3a1f2b11"
+PROMPT = "A heron at dusk, “long” <exposure> & 鷺 🦢\nsecond line"
+DC = "{http://purl.org/dc/elements/1.1/}"
+RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
+
+
+def about(prompt: str = PROMPT, **more: Any) -> xmp.Facts:
+    return provenance.facts(
+        id="heron",
+        model="ideogram/ideogram-v2/generate",
+        input={"prompt": prompt, "seed": 7, "style": "realistic", **more},
+        request_id=REQUEST,
+        submitted_at="2026-11-22T23:00:00.000Z",
+    )
+
+
+FACTS = about()
+
+
+# Pictures of many kinds
+
+
+def noise(mode: str, size: tuple[int, int] = (37, 23)) -> Image.Image:
+    return Image.effect_noise(size, 80).convert("RGB").convert(mode)
+
+
+def exif() -> Image.Exif:
+    found = Image.Exif()
+    found[ExifTags.Base.Artist] = "somebody"
+    return found
+
+
+def saved(picture: Image.Image, kind: str, **options: Any) -> bytes:
+    into = io.BytesIO()
+    picture.save(into, kind, **options)
+    return into.getvalue()
+
+
+ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+FRAMES = {"save_all": True, "append_images": [noise("RGB"), noise("RGB")], "duration": 50}
+PALETTE = noise("RGB").quantize(16)
+KINDS: dict[str, bytes] = {
+    **{f"PNG {mode}": saved(noise(mode), "PNG") for mode in ("1", "L", "LA", "RGB", "RGBA")},
+    "PNG 16 bit": saved(noise("I").convert("I;16"), "PNG"),
+    "PNG palette": saved(PALETTE, "PNG", transparency=3),
+    "PNG one pixel": saved(noise("RGB", (1, 1)), "PNG"),
+    "PNG with profile and Exif": saved(
+        noise("RGB"), "PNG", icc_profile=ICC, exif=exif(), dpi=(72, 72)
+    ),
+    "PNG animated": saved(noise("RGB"), "PNG", **FRAMES),
+    **{f"JPEG {mode}": saved(noise(mode), "JPEG") for mode in ("L", "RGB", "CMYK")},
+    "JPEG progressive": saved(noise("RGB"), "JPEG", progressive=True, quality=95),
+    "JPEG with profile, Exif, comment": saved(
+        noise("RGB"), "JPEG", icc_profile=ICC, exif=exif(), comment=b"\xff\xd9 hello"
+    ),
+    "WebP": saved(noise("RGB"), "WEBP"),
+    "WebP one pixel": saved(noise("RGB", (1, 1)), "WEBP"),
+    "WebP with alpha": saved(noise("RGBA"), "WEBP"),
+    "WebP lossless": saved(noise("RGB"), "WEBP", lossless=True),
+    "WebP lossless, alpha": saved(Image.new("RGBA", (9, 300), (1, 2, 3, 4)), "WEBP", lossless=True),
+    "WebP with profile and Exif": saved(noise("RGB"), "WEBP", icc_profile=ICC, exif=exif()),
+    "WebP animated": saved(noise("RGB"), "WEBP", **FRAMES),
+}
+every_kind = pytest.mark.parametrize("content", KINDS.values(), ids=KINDS.keys())
+one_of_each = pytest.mark.parametrize(
+    "content", [KINDS["PNG RGB"], KINDS["JPEG RGB"], KINDS["WebP"]]
+)
+
+
+def kind_of(content: bytes) -> Format:
+    found = format_of(content)
+    assert found is not None
+    return found
+
+
+def with_facts(content: bytes, facts: xmp.Facts = FACTS) -> bytes:
+    new = embedded(content, kind_of(content), facts)
+    assert new is not None
+    return new
+
+
+def facts_of(content: bytes, tmp_path: Path) -> xmp.Facts | None:
+    path = tmp_path / "picture"
+    path.write_bytes(content)
+    return read(path)
+
+
+def seen(content: bytes) -> list[tuple[Any, ...]]:
+    """Every frame, and what else Pillow finds besides texts."""
+    found = []
+    with Image.open(io.BytesIO(content)) as picture:
+        for frame in range(getattr(picture, "n_frames", 1)):
+            picture.seek(frame)
+            told = {k: v for k, v in picture.info.items() if k not in ("xmp", "parameters")}
+            told.pop("XML:com.adobe.xmp", None)
+            found.append((picture.mode, picture.size, picture.tobytes(), told))
+    return found
+
+
+def pieces(content: bytes) -> list[bytes]:
+    """The chunks or segments, but for an XMP packet and the header of a WebP."""
+    parts = containers.whole(content, kind_of(content))
+    return [
+        content[part.start : part.end]
+        for part in parts
+        if part.name != b"VP8X" and containers.packet_in(content, [part]) is None
+        if containers.text_in(content, [part], "parameters") is None
+    ]
+
+
+# Nothing else changes
+
+
+@every_kind
+def test_every_pixel_and_every_other_chunk_stays(content: bytes) -> None:
+    new = with_facts(content)
+
+    assert seen(new) == seen(content)
+    assert pieces(new) == pieces(content)
+
+
+@every_kind
+def test_what_was_written_is_read_again(content: bytes, tmp_path: Path) -> None:
+    assert facts_of(content, tmp_path) is None
+    assert facts_of(with_facts(content), tmp_path) == FACTS
+
+
+@pytest.mark.parametrize("content", [c for k, c in KINDS.items() if "WebP" not in k])
+def test_the_new_bytes_are_in_one_place_near_the_beginning(content: bytes) -> None:
+    new = with_facts(content)
+    more = len(new) - len(content)
+    at = next(at for at in range(len(content)) if content[at] != new[at])
+
+    assert any(content == new[:at] + new[at + more :] for at in range(at - 8, at + 1))
+
+
+@every_kind
+def test_to_write_twice_is_to_write_the_last(content: bytes) -> None:
+    other = about("something else", quality="high")
+
+    assert with_facts(with_facts(content, other)) == with_facts(content)
+    assert embedded(bytearray(with_facts(content)), kind_of(content), FACTS) == with_facts(content)
+
+
+@one_of_each
+def test_the_file_is_changed_in_its_place(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "picture"
+    path.write_bytes(content)
+    inode = path.stat().st_ino
+
+    assert write(path, kind_of(content), about("a" * 9000))
+    assert write(path, kind_of(content), FACTS)  # shorter
+    assert path.read_bytes() == with_facts(content)
+    assert [*tmp_path.iterdir()] == [path]
+    assert path.stat().st_ino == inode
+
+
+# What a prompt may hold
+
+ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=300)
+PAIRS = (
+    "𐀀\x00\ud800 \udfff",
+    "\r\n\x85\u2028\ufeff\ufffe\uffff",
+    "]]></x>&amp;",
+    "\\ud83d",
+    "🦢" * 5000,
+)
+
+
+@given(content=st.sampled_from(list(KINDS.values())), prompt=ANY_TEXT | st.sampled_from(PAIRS))
+@settings(deadline=None, max_examples=60)
+def test_any_prompt_comes_back_as_json_has_it(content: bytes, prompt: str) -> None:
+    facts = about(prompt, negative_prompt=prompt[::-1])
+    new = with_facts(content, facts)
+    packet = containers.packet_in(new, containers.whole(new, kind_of(new)))
+
+    assert packet is not None
+    # Two surrogates side by side are one character in JSON.
+    assert xmp.facts_in(packet) == json.loads(json.dumps(facts))
+    assert seen(new) == seen(content)
+
+
+def test_facts_of_a_jpeg_that_are_too_long_leave_out_the_longest_and_say_so(tmp_path: Path) -> None:
+    long = "a" * 40_000
+    new = with_facts(KINDS["JPEG RGB"], about(long))
+    assert facts_of(new, tmp_path) == about(long)
+    assert new.count(long.encode()) == 1  # not as the description, too
+
+    too_long = about("b" * 70_000, negative_prompt="no owls")
+    found = facts_of(with_facts(KINDS["JPEG RGB"], too_long), tmp_path)
+    assert found is not None
+    assert found["left_out"] == ["prompt"]
+    assert found["input"] == {"seed": 7, "style": "realistic", "negative_prompt": "no owls"}
+    assert found["request_id"] == REQUEST
+
+
+# What other programs see
+
+
+@one_of_each
+def test_pillow_finds_a_packet_with_the_prompt_as_description_and_the_model(content: bytes) -> None:
+    with Image.open(io.BytesIO(with_facts(content))) as picture:
+        packet = ElementTree.fromstring(picture.info["xmp"])
+
+    assert packet.findtext(f".//{DC}description/{RDF}Alt/{RDF}li") == PROMPT
+    (model,) = (e.text for e in packet.iter() if e.tag.endswith("}AISystemUsed"))
+    assert model == FACTS["model"]
+
+
+def test_a_png_has_the_parameters_that_viewers_look_for_before_its_pixels() -> None:
+    facts = about(negative_prompt="owls", note='a, "b"')
+    with Image.open(io.BytesIO(with_facts(KINDS["PNG RGB"], facts))) as picture:
+        text = picture.info["parameters"]  # before it is loaded
+
+    assert text == parameters(facts)
+    assert text == (
+        f"{PROMPT}\nNegative prompt: owls\n"
+        "Seed: 7, Model: ideogram/ideogram-v2/generate, style: realistic,"
+        ' note: "a, \\"b\\"", '
+        f"Request: {REQUEST}, Version: {provenance.GENERATOR}"
+    )
+
+
+def test_chunks_have_the_checksum_that_png_asks_for() -> None:
+    content = with_facts(KINDS["PNG RGB"])
+    for piece in containers.whole(content, PNG):
+        (check,) = struct.unpack(">I", content[piece.stop : piece.end])
+        assert check == zlib.crc32(content[piece.start + 4 : piece.stop])
+
+
+# What others wrote
+
+THEIRS = (
+    '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
+    f'<rdf:RDF xmlns:rdf="{RDF[1:-1]}"><rdf:Description rdf:about="" xmlns:dc="{DC[1:-1]}">'
+    "<dc:description>theirs</dc:description></rdf:Description></rdf:RDF></x:xmpmeta>"
+    + " " * 100
+    + '<?xpacket end="w"?>'
+).encode()
+
+
+def with_packet(content: bytes, packet: bytes) -> bytes:
+    kind = kind_of(content)
+    return containers.with_packet(content, kind, containers.whole(content, kind), packet, {})
+
+
+@one_of_each
+def test_a_packet_of_others_keeps_all_it_said(content: bytes, tmp_path: Path) -> None:
+    theirs = with_packet(content, THEIRS)
+    new = with_facts(theirs)
+    packet = containers.packet_in(new, containers.whole(new, kind_of(new)))
+    before, after = THEIRS.split(b"</rdf:RDF>")
+
+    assert packet is not None
+    assert packet.startswith(before)
+    assert packet.endswith(b"</rdf:RDF>" + after)
+    assert packet.count(b"dc:description>") == 2  # theirs alone: an opening and a closing one
+    assert facts_of(new, tmp_path) == FACTS
+    assert with_facts(with_facts(theirs, about("else"))) == new
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [b"", b"no XML", THEIRS.decode().encode("utf-16"), THEIRS.replace(b"<rdf:Desc", b"<oops", 1),
+     THEIRS.replace(b'about=""', f'about="" xmlns:b="{xmp.SPACE}" b:facts="{{}}"'.encode())],
+    ids=["empty", "no XML", "UTF-16", "not well-formed", "ours, rewritten"],
+)  # fmt: skip
+@one_of_each
+def test_a_packet_that_we_do_not_understand_is_left_alone(content: bytes, packet: bytes) -> None:
+    if kind_of(content) == PNG and packet.startswith((b"\xff", b"\xfe")):
+        packet = packet.replace(b"\0", b"")
+    theirs = with_packet(content, packet)
+
+    assert embedded(theirs, kind_of(theirs), FACTS) is None
+
+
+def test_facts_that_another_program_wrote_in_its_own_way_are_read() -> None:
+    mark = f'rdf:about="" xmlns:b="{xmp.SPACE}" b:facts="{{&quot;id&quot;:&quot;fox&quot;}}"'
+    assert xmp.facts_in(THEIRS.replace(b'rdf:about=""', mark.encode())) == {"id": "fox"}
+
+
+@pytest.mark.parametrize("kind", ["tEXt", "iTXt"])
+def test_the_parameters_of_others_stay_the_only_ones(kind: str, tmp_path: Path) -> None:
+    body = b"parameters\0" + (b"theirs" if kind == "tEXt" else b"\0\0\0\0theirs")
+    check = struct.pack(">I", zlib.crc32(kind.encode() + body))
+    chunk = struct.pack(">I", len(body)) + kind.encode() + body + check
+    content = KINDS["PNG RGB"]
+    new = with_facts(content[:-12] + chunk + content[-12:])
+
+    assert chunk in new
+    assert new.count(b"parameters\0") == 1
+    assert facts_of(new, tmp_path) == FACTS
+
+
+def png_chunk(content: bytes, name: bytes, body: bytes) -> bytes:
+    check = struct.pack(">I", zlib.crc32(name + body))
+    return content[:-12] + struct.pack(">I", len(body)) + name + body + check + content[-12:]
+
+
+def webp_chunk(content: bytes, name: bytes, body: bytes) -> bytes:
+    new = content[8:] + name + struct.pack("<I", len(body)) + body
+    return b"RIFF" + struct.pack("<I", len(new)) + new
+
+
+SIGNED = {
+    "PNG": png_chunk(KINDS["PNG RGB"], b"caBX", b"jumb"),
+    "JPEG": KINDS["JPEG RGB"][:2] + b"\xff\xeb\0\x0aJP\0\1jumb" + KINDS["JPEG RGB"][2:],
+    "WebP": webp_chunk(KINDS["WebP animated"], b"C2PA", b"jumb"),
+}
+
+
+@pytest.mark.parametrize("content", SIGNED.values(), ids=SIGNED.keys())
+def test_a_picture_that_its_maker_signed_is_not_touched(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "picture"
+    path.write_bytes(content)
+
+    assert seen(content)
+    assert not write(path, kind_of(content), FACTS)
+    assert path.read_bytes() == content
+
+
+# What is odd
+
+
+@every_kind
+def test_a_picture_that_breaks_off_is_refused_wherever_it_does(content: bytes) -> None:
+    step = max(len(content) // 150, 1)
+    for size in {*range(16, len(content), step), *range(len(content) - 12, len(content))}:
+        assert embedded(content[:size], kind_of(content), FACTS) is None, size
+
+
+@given(data=st.data(), content=st.sampled_from(list(KINDS.values())))
+@settings(deadline=None, max_examples=200)
+def test_no_damage_makes_it_fail(data: st.DataObject, content: bytes) -> None:
+    new = bytearray(with_facts(content))
+    for at in data.draw(st.lists(st.integers(12, min(len(new), 2000) - 1), max_size=8)):
+        new[at] = data.draw(st.integers(0, 255))
+    kind = kind_of(content)
+
+    again = embedded(bytes(new), kind, FACTS)
+    assert again is None or len(again) > len(content)
+    packet = containers.packet_in(bytes(new), containers.beginning(bytes(new), kind))
+    assert packet is None or xmp.facts_in(packet) is None or isinstance(xmp.facts_in(packet), dict)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"x", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF\4\0\0\0WEBP", b"GIF89a" + bytes(60)],
+)  # fmt: skip
+def test_what_is_no_picture_has_no_facts(content: bytes, tmp_path: Path) -> None:
+    assert facts_of(content, tmp_path) is None
+    assert read(tmp_path / "missing") is None
+    assert read(tmp_path) is None
+    for kind in (PNG, JPEG, WEBP):
+        assert embedded(content, kind, FACTS) is None
+
+
+@pytest.mark.parametrize("kind", [GIF, MP4])
+def test_other_formats_stay_as_they_are(kind: Format, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(saved(noise("L"), "GIF"))
+    before = path.read_bytes()
+
+    assert not write(path, kind, FACTS)
+    assert path.read_bytes() == before
+
+
+@one_of_each
+def test_a_disk_that_is_full_leaves_the_file_as_it_was_delivered(
+    content: bytes, tmp_path: Path
+) -> None:
+    path = tmp_path / "picture"
+    path.write_bytes(content)
+    code = """if True:
+        import resource, sys
+        from pathlib import Path
+        from batchgen import provenance, signatures
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
+        path = Path(sys.argv[1])
+        kind = signatures.format_of(path.read_bytes())
+        facts = provenance.facts(id="a", model="b", input={}, request_id="", submitted_at="")
+        try:
+            provenance.write(path, kind, facts)
+        except OSError as error:
+            print(error.strerror)
+    """
+    room = len(content) + 100
+    done = subprocess.run(
+        [sys.executable, "-c", code, path, str(room)], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout == "File too large\n"
+    assert path.read_bytes() == content
+
+
+# The facts
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("https://host/a.png?X-Amz-Signature=5ecret&b", "https://host/a.png"),
+        ("https://me:pass@w0rd@host:8/a#frag", "https://host:8/a"),
+        ('see "s3://bucket/a?sig=1", and HTTP://b?x.', 'see "s3://bucket/a", and HTTP://b'),
+        ("what is it? a/b: c@d.e #1", "what is it? a/b: c@d.e #1"),
+        ("data:image/png;base64,iVBORw0KGgo=", "data:image/png (34 characters)"),
+        (["http://h/a?b", {"url": "s3://c?d", "n": 1}], ["http://h/a", {"url": "s3://c", "n": 1}]),
+    ],
+)  # fmt: skip
+def test_what_could_open_a_door_is_not_told(given: Any, told: Any) -> None:
+    assert about(image_url=given)["input"]["image_url"] == told
+
+
+@given(st.text("a:/?@#-+. \t", max_size=60))
+def test_no_url_keeps_a_query(text: str) -> None:
+    told = about(text)["input"]["prompt"]
+    for word in told.split():
+        _, found, rest = word.partition("a://")
+        assert not found or "?" not in rest.partition("a://")[0]
+
+
+def test_facts_name_the_request_and_nothing_about_this_computer() -> None:
+    assert set(FACTS) == {
+        *("generator", "id", "model", "input", "request_id", "output", "date"),
+    }
+
+
+def test_facts_hold_the_day_alone_so_that_a_rebuilt_journal_gives_the_same() -> None:
+    later = provenance.facts(
+        id="heron",
+        model=FACTS["model"],
+        input=FACTS["input"],
+        request_id=REQUEST,
+        submitted_at="2026-11-22T23:00:00.123Z",
+    )
+
+    assert later == FACTS
+    assert FACTS["date"] == "2026-11-22"
+
+
+def test_a_sidecar_is_called_after_its_file_and_holds_the_facts() -> None:
+    path = sidecar(Path("images/heron.png"))
+
+    assert path == Path("images/heron.png.json")
+    assert json.loads(sidecar_text(FACTS)) == FACTS
+    assert json.loads(sidecar_text(about("\ud800")))["input"]["prompt"] == "\ud800"

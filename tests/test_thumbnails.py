@@ -1,0 +1,189 @@
+"""Thumbnails: small, true to the picture, made once, whole or not there, and never in the way."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from batchgen import thumbnails
+from batchgen.thumbnails import LEAST_BYTES, LONGEST, MOST_PIXELS
+
+NAME = "thumbs/0123456789abcdef.webp"
+OUTPUT = {
+    "kind": "image",
+    "bytes": LEAST_BYTES + 1,
+    "sha256": "0123456789abcdef" * 4,
+    "width": 1024,
+    "height": 768,
+}
+
+
+@pytest.fixture
+def report(tmp_path: Path) -> Path:
+    for folder in ("report", "images"):
+        (tmp_path / folder).mkdir()
+    return tmp_path / "report"
+
+
+def picture(report: Path, name: str, image: Image.Image, **form: object) -> str:
+    image.save(report.parent / "images" / name, **form)
+    return f"images/{name}"
+
+
+def made(report: Path) -> list[str]:
+    return sorted(path.name for path in (report / "thumbs").glob("*"))
+
+
+def make(report: Path, *pictures: str, tidy: bool = True) -> list[str]:
+    """Make a thumbnail of each picture, `0.webp` and so on; return what is there."""
+    thumbnails.make(report, [(p, f"thumbs/{n}.webp") for n, p in enumerate(pictures)], tidy=tidy)
+    return made(report)
+
+
+# Which pictures have one
+
+
+def test_it_is_named_by_the_hash_of_its_picture() -> None:
+    assert thumbnails.name(OUTPUT) == NAME
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        *({"kind": "video"}, {"kind": "audio"}, {"sha256": None}, {"bytes": None}),
+        {"bytes": LEAST_BYTES},
+        {"width": LONGEST, "height": LONGEST},
+        {"width": MOST_PIXELS, "height": 2},
+    ],
+)
+def test_what_is_small_or_huge_or_no_picture_has_none(other: dict[str, object]) -> None:
+    assert thumbnails.name({**OUTPUT, **other}) is None
+
+
+def test_a_picture_of_unknown_size_has_one() -> None:
+    assert thumbnails.name({**OUTPUT, "width": None, "height": None}) == NAME
+
+
+# What they look like
+
+
+@pytest.mark.parametrize(
+    ("form", "mode"),
+    [
+        *(("png", mode) for mode in ("RGB", "RGBA", "L", "LA", "P", "1", "I;16")),
+        *(("jpg", mode) for mode in ("RGB", "L", "CMYK")),
+        *(("webp", "RGBA"), ("gif", "P"), ("tiff", "CMYK"), ("tiff", "F")),
+    ],
+)
+def test_every_kind_of_picture_gets_one_of_its_proportions(
+    report: Path, form: str, mode: str
+) -> None:
+    path = picture(report, f"a.{form}", Image.new(mode, (1200, 600)))
+
+    assert make(report, path) == ["0.webp"]
+    with Image.open(report / "thumbs" / "0.webp") as small:
+        assert small.format == "WEBP"
+        assert small.size == (LONGEST, LONGEST // 2)
+
+
+def test_what_can_be_seen_through_stays_so(report: Path) -> None:
+    make(report, picture(report, "a.png", Image.new("RGBA", (600, 600), (255, 0, 0, 0))))
+
+    with Image.open(report / "thumbs" / "0.webp") as small:
+        assert small.convert("RGBA").getpixel((9, 9))[3] == 0
+
+
+def test_a_picture_that_lies_on_its_side_is_shown_upright(report: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter
+    make(report, picture(report, "a.jpg", Image.new("RGB", (1200, 600)), exif=exif))
+
+    with Image.open(report / "thumbs" / "0.webp") as small:
+        assert small.size == (LONGEST // 2, LONGEST)
+
+
+# When they are made
+
+
+def test_each_is_made_once(report: Path) -> None:
+    path = picture(report, "a.png", Image.new("RGB", (600, 600)))
+    make(report, path)
+    before = (report / "thumbs" / "0.webp").stat()
+
+    make(report, path)
+
+    after = (report / "thumbs" / "0.webp").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_one_that_no_picture_has_any_more_is_removed_and_so_is_what_a_kill_left(
+    report: Path,
+) -> None:
+    path = picture(report, "a.png", Image.new("RGB", (600, 600)))
+    make(report, path, path)
+    (report / "thumbs" / ".7.webp.4711.part").touch()
+
+    assert make(report, path) == ["0.webp"]
+
+
+def test_of_a_part_of_a_batch_the_other_thumbnails_stay(report: Path) -> None:
+    path = picture(report, "a.png", Image.new("RGB", (600, 600)))
+    make(report, path, path)
+
+    assert make(report, path, tidy=False) == ["0.webp", "1.webp"]
+
+
+def test_where_none_is_needed_there_is_no_folder(report: Path) -> None:
+    make(report)
+
+    assert not (report / "thumbs").exists()
+
+
+# What goes wrong
+
+
+def test_a_picture_that_cannot_be_read_has_none_and_the_others_do(report: Path) -> None:
+    good = picture(report, "good.png", Image.new("RGB", (600, 600)))
+    whole = (report.parent / good).read_bytes()
+    images = report.parent / "images"
+    (images / "half.png").write_bytes(whole[: len(whole) // 2])
+    (images / "noise.png").write_bytes(b"no picture")
+
+    assert make(
+        report, "images/half.png", "images/noise.png", "images/gone.png", "images", good
+    ) == ["4.webp"]
+
+
+def test_a_picture_that_would_fill_the_memory_is_not_decoded(
+    report: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(thumbnails, "MOST_PIXELS", 599 * 600)
+
+    assert make(report, picture(report, "a.png", Image.new("RGB", (600, 600)))) == []
+
+
+def test_where_they_cannot_be_written_the_gallery_goes_without(report: Path) -> None:
+    (report / "thumbs").write_text("a file where the folder should be")
+
+    thumbnails.make(report, [("images/a.png", NAME)], tidy=True)
+
+    assert (report / "thumbs").is_file()
+
+
+def test_an_interrupted_one_leaves_only_whole_thumbnails(
+    report: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(thumbnails, "AHEAD", 8)
+    path = picture(report, "a.png", Image.new("RGB", (600, 600)))
+
+    def interrupted() -> object:
+        yield from ((path, f"thumbs/{n}.webp") for n in range(thumbnails.AHEAD + 3))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        thumbnails.make(report, interrupted(), tidy=True)
+
+    assert len(made(report)) == thumbnails.AHEAD
+    for name in made(report):
+        with Image.open(report / "thumbs" / name) as small:
+            small.load()
