@@ -74,7 +74,7 @@ def test_a_run_makes_thumbnails_unless_it_is_told_not_to(
     run: Command, folder: Path, manifest: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(thumbnails, "LEAST_BYTES", 0)
-    monkeypatch.setattr(thumbnails, "LONGEST", 64)
+    monkeypatch.setattr(thumbnails, "LONGEST", 8)
     run(manifest)
     assert len([*(folder / "report" / "thumbs").glob("*.webp")]) == 3
 
