@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from chromium import focused, opened, press, shoot, shown, started, sync_api
 from helpers import TOKEN, query, tally
+from PIL import Image
 
 from batchgen.manifest import open_manifest
 from batchgen.sandbox import Address
@@ -233,6 +234,26 @@ def test_every_text_of_a_batch_is_shown_as_it_is(page: Any) -> None:
     assert (
         page.evaluate("document.querySelectorAll('main script, dialog script, b > b').length") == 0
     )
+
+
+def test_a_picture_file_says_which_row_it_is(page: Any, batch: Path, tmp_path: Path) -> None:
+    def hand_over(path: Path) -> None:
+        page.locator("#picture").set_input_files(path)
+
+    picture = page.locator("#picture")
+    picture.evaluate("p => p.onclick = (event) => { event.preventDefault(); p.asked = true; }")
+    page.keyboard.press("o")
+    assert picture.evaluate("p => p.asked")
+
+    Image.new("RGB", (8, 8)).save(tmp_path / "foreign.png")
+    hand_over(tmp_path / "foreign.png")
+    expect(page.locator("#told")).to_have_text("foreign.png does not say what it was made from.")
+
+    (tmp_path / "renamed.png").write_bytes(
+        (batch / "images" / "dunes-seed2-styleanime.png").read_bytes()
+    )
+    hand_over(tmp_path / "renamed.png")
+    expect(page.locator("#detail h2")).to_have_text("dunes-seed2-styleanime")
 
 
 def test_what_is_not_saved_is_shown_with_its_reason_and_next_step(page: Any) -> None:

@@ -151,6 +151,7 @@
     m: () => setView(!compact),
     c: compare,
     e: gallery.exporting.open,
+    o: gallery.origin.choose,
     Enter: () => here() && gallery.detail.show(here(), shown),
     " ": () => here() && choice.select(here()),
     Escape: () => choice.selected.size && choice.deselect(),
