@@ -175,6 +175,7 @@ def test_a_proxy_of_a_kind_that_batchgen_does_not_speak_to_is_said_and_nothing_i
     assert run(manifest).code == 0
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_rehearsal_needs_no_proxy_and_minds_none_that_cannot_be_used(
     batchgen: Command, here: Path, manifest: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
