@@ -8,43 +8,33 @@ import asyncio
 import contextlib
 import errno
 import hashlib
-import io
 import os
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
 import aiohttp
-from PIL import Image
 
-from batchgen import provenance
-from batchgen.folder import sync_file, sync_folder
+from batchgen.checkers import Checkers
+from batchgen.checking import Fetched, MediaBroken, MediaError
+from batchgen.folder import sync_folder
 from batchgen.hosts import MediaHost, why_not
 from batchgen.provenance import Facts
 from batchgen.reply import describe
-from batchgen.signatures import ENOUGH, Format, format_of
+from batchgen.signatures import ENOUGH, format_of
 from batchgen.web import USER_AGENT, exact, proxy_for, session
 
 FILE_LIMIT = 2 << 30  # the official CLI's
-PIXEL_LIMIT = 150_000_000
 HOPS = 3
 HEADERS = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
-AT_ONCE = 8 << 20  # bytes that are read into memory to be checked
 HELD = 1 << 20  # bytes that are held in memory before anything is written
 TIMEOUT = aiohttp.ClientTimeout(total=None, connect=60, sock_connect=10, sock_read=30)
 GRACE, SLOWEST = 60.0, 1024  # after a minute a download moves at 1 KiB/s at least, or is given up
 GONE = {HTTPStatus.NOT_FOUND, HTTPStatus.GONE, HTTPStatus.FORBIDDEN}
-
-Image.MAX_IMAGE_PIXELS = None  # we look at the size ourselves before anything is decoded
-
-
-class MediaError(Exception):
-    """A file could not be had. str(error) is for people: without the URL's query."""
 
 
 class MediaUntrusted(MediaError):
@@ -55,27 +45,6 @@ class MediaGone(MediaError):
     """The host says that there is no such file (any more)."""
 
 
-class MediaBroken(MediaError):
-    """What came is not a whole file of a known kind; another try may do better."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """A file in its folder, still under its `.part` name; bytes, width and height counted there.
-
-    sha256: of the file. delivered_sha256: of what the host sent, where that has no facts in it yet;
-    None where the file is that.
-    """
-
-    part: Path
-    format: Format
-    bytes: int
-    sha256: str
-    width: int | None
-    height: int | None
-    delivered_sha256: str | None = None
-
-
 class Media:
     """root: the batch folder. hosts: those that the person named besides RunComfy's."""
 
@@ -84,6 +53,7 @@ class Media:
         self._hosts = tuple(hosts)
         self._made: set[Path] = set()  # the media folders whose names are durable
         self._use_proxy = use_proxy
+        self._checkers = Checkers()
         self._syncing: defaultdict[Path, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._waiting: dict[Path, asyncio.Task[None]] = {}
 
@@ -98,6 +68,7 @@ class Media:
         at: TracebackType | None,
     ) -> None:
         await self._session.close()
+        await self._checkers.close()
 
     def clear_parts(self) -> None:
         """Remove what runs before this one left half-done; their URLs are in the journal."""
@@ -166,15 +137,13 @@ class Media:
         try:
             # What is small goes to the disk in the one step off the loop that checks it as well.
             content = await _up_to(HELD, head, chunks)
-            size = len(content)
-            if size > HELD:
+            size, held = len(content), len(content) <= HELD
+            if not held:
                 with part.open("wb") as file:
                     size = await _write(file, content, chunks)
             if expected.isdecimal() and int(expected) != size:
                 raise MediaBroken(f"the download has {size} bytes of {expected}")
-            if size == len(content):
-                return await asyncio.to_thread(put, part, found, bytes(content), facts)
-            return await asyncio.to_thread(tell, part, found, facts)
+            return await self._checkers.check(part, found, bytes(content) if held else None, facts)
         except BaseException:
             part.unlink(missing_ok=True)
             raise
@@ -243,63 +212,6 @@ async def _write(file: BinaryIO, head: bytearray, chunks: AsyncIterator[bytes]) 
 def too_slow(size: int, took: float) -> bool:
     """Whether `size` bytes in `took` seconds is a host that keeps us waiting for ever."""
     return took > GRACE and size < SLOWEST * took
-
-
-def put(part: Path, found: Format, content: bytes, facts: Facts | None) -> Fetched:
-    """Write a downloaded file, with the facts in it, and `inspect` it."""
-    told = provenance.embedded(content, found, facts) if facts else None
-    with part.open("wb") as file:
-        file.write(told or content)
-    fetched = inspect(part, found)
-    if told is None:
-        return fetched
-    return replace(fetched, delivered_sha256=hashlib.sha256(content).hexdigest())
-
-
-def tell(part: Path, found: Format, facts: Facts | None) -> Fetched:
-    """Put the facts into a downloaded file and `inspect` it."""
-    if facts is None:
-        return inspect(part, found)
-    with part.open("rb") as file:
-        delivered = hashlib.file_digest(file, "sha256").hexdigest()
-    told = provenance.write(part, found, facts)
-    fetched = inspect(part, found)
-    return replace(fetched, delivered_sha256=delivered) if told else fetched
-
-
-def inspect(part: Path, found: Format) -> Fetched:
-    """Decode, hash and fsync a downloaded file. Blocking: call it off the event loop.
-
-    Raises MediaBroken if it cannot be decoded; OSError where the disk fails.
-    """
-    width = height = None
-    with part.open("rb", buffering=0) as file:
-        sync_file(file.fileno())
-        size = os.fstat(file.fileno()).st_size
-        # Read at once where it is small: each read of a thread waits for its turn in Python.
-        content: BinaryIO = io.BytesIO(file.read()) if size <= AT_ONCE else file
-        if found.pillow:
-            width, height = decode(content, found)
-            content.seek(0)
-        sha256 = hashlib.file_digest(content, "sha256").hexdigest()  # type: ignore[arg-type]
-    return Fetched(part, found, size, sha256, width, height)
-
-
-def decode(source: Path | BinaryIO, found: Format) -> tuple[int, int]:
-    """Return width and height of a picture that decodes whole. Raises MediaBroken."""
-    try:
-        with Image.open(source, formats=[found.pillow]) as picture:
-            width, height = picture.size
-            if width * height > PIXEL_LIMIT:
-                raise MediaBroken(f"the picture claims {width} x {height} pixels")
-            picture.load()
-    except MediaBroken:
-        raise
-    except MemoryError as error:
-        raise MediaBroken("there is not enough memory to decode the picture") from error
-    except Exception as error:  # Pillow's decoders raise whatever they like about broken files
-        raise MediaBroken(f"the picture is damaged ({describe(error)})") from error
-    return width, height
 
 
 def stems(name: str, n: int, sha256: str) -> Iterator[str]:

@@ -6,11 +6,8 @@ for. A picture that its maker has signed (C2PA) stays as it is: one more byte br
 """
 
 import json
-import os
 import re
 from collections.abc import Mapping
-from contextlib import suppress
-from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -83,44 +80,14 @@ def _harmless(value: Any) -> Any:
 # -- into a picture and out of it ------------------------------------------------------------------
 
 
-def write(path: Path, format: Format, facts: Facts) -> bool:
-    """Put `facts` into the picture at `path`, which nobody else reads yet; nothing is synced.
+def embedded(content: bytes, format: Format, facts: Facts) -> bytes | None:
+    """Return the bytes of a picture with `facts` in it.
 
-    Returns False where the file stays as it is: its format has no place for them, its maker signed
-    it, or it is odd in any way. Raises OSError where the disk fails; the file is then as it was, if
-    the disk lets us, so whoever decodes and hashes it does that afterwards.
+    None where it stays as it is: its format has no place for them, its maker signed it, or it is
+    odd in any way.
     """
     if format not in ROOM:
-        return False
-    with path.open("r+b", buffering=0) as file:
-        size = os.fstat(file.fileno()).st_size
-        old = file.read(size) if size <= LARGEST else b""
-        new = embedded(old, format, facts)
-        if new is None:
-            return False
-        try:
-            _write_at(file, size, new[size:])  # what needs room, before anything is lost
-            _write_at(file, 0, new[:size])
-            file.truncate(len(new))
-        except OSError:
-            with suppress(OSError):
-                _write_at(file, 0, old)
-                file.truncate(size)
-            raise
-    return True
-
-
-def _write_at(file: FileIO, at: int, content: bytes) -> None:
-    file.seek(at)
-    while content:
-        content = content[file.write(content) :]
-
-
-def embedded(content: bytes | bytearray, format: Format, facts: Facts) -> bytes | None:
-    """Return the bytes of a picture with `facts` in it; None where `write` would return False."""
-    if format not in ROOM:
         return None
-    content = bytes(content)
     try:
         pieces = whole(content, format)
         fitted = with_facts(packet_in(content, pieces), facts, ROOM[format])

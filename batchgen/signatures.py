@@ -7,6 +7,7 @@ FLAC, ID3v2).
 from dataclasses import dataclass
 
 ENOUGH = 64  # bytes, to tell any of them
+MOST_PIXELS = 150_000_000  # of a picture that is decoded; more would take half a gigabyte
 
 
 @dataclass(frozen=True, slots=True)

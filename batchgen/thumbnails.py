@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from batchgen.folder import sync_file
+from batchgen.signatures import MOST_PIXELS
 
 FOLDER = "thumbs"
 LONGEST = 480  # pixels
 LEAST_BYTES = 64 * 1024  # a smaller picture is its own thumbnail
-MOST_PIXELS = 150_000_000  # more would take half a gigabyte to decode
 SCALABLE = ("RGB", "RGBA", "L", "CMYK")  # others would be scaled without regard to colours
 THREADS = 4
 AHEAD = 256  # pictures that wait for a thread
@@ -90,11 +90,12 @@ def _make(picture: Path, thumbnail: Path) -> None:
                 small: Image.Image = image
                 if image.mode not in SCALABLE:
                     small = image.convert("RGBA" if image.has_transparency_data else "RGB")
-                # Decodes a JPEG at a fraction of its size.
-                small.thumbnail((LONGEST, LONGEST), Image.Resampling.BICUBIC, reducing_gap=2.0)
+                # Decodes a JPEG at a fraction of its size, and takes a third of the time of a finer
+                # filter, for a difference that nobody sees in a tile.
+                small.thumbnail((LONGEST, LONGEST), Image.Resampling.HAMMING, reducing_gap=1.0)
                 ImageOps.exif_transpose(small, in_place=True)
                 with part.open("wb") as file:
-                    small.save(file, "WEBP", quality=80, method=2)
+                    small.save(file, "WEBP", quality=80, method=1)
                     file.flush()
                     sync_file(file.fileno())
             part.replace(thumbnail)

@@ -14,12 +14,13 @@ from typing import Any
 
 from batchgen import provenance, service
 from batchgen.api import Api
+from batchgen.checking import Fetched, MediaBroken, MediaError, decode
 from batchgen.config import Flags
 from batchgen.errors import BatchgenError, ServiceUnreachable, TokenRefused
 from batchgen.findings import Doing, Finding, after_result
 from batchgen.folder import Folder, sync_folder
 from batchgen.journal import Journal
-from batchgen.media import Fetched, Media, MediaBroken, MediaError, MediaGone, decode
+from batchgen.media import Media, MediaGone
 from batchgen.signatures import ENOUGH, format_of
 from batchgen.upkeep import opened
 
