@@ -2,6 +2,7 @@
 
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 
 LATE = 0.0015  # seconds that a sleep may last too long
 
@@ -33,8 +34,13 @@ class Clock:
 
 def stamp(now: float) -> str:
     """Return `now`, seconds since the epoch, as the journal writes it: ISO 8601, UTC."""
-    text = datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")
+    second, micro = divmod(round(now * 1_000_000), 1_000_000)
+    return f"{_second(second)}.{micro // 1000:03d}Z"
+
+
+@lru_cache(maxsize=8)  # a row has nine stamps, and a second may have hundreds of rows
+def _second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).replace(tzinfo=None).isoformat()
 
 
 def seconds(text: str) -> float:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batchgen import polling, provenance
+from batchgen.checking import MediaBroken, MediaError
 from batchgen.clock import stamp
 from batchgen.findings import Doing
 from batchgen.folder import Folder, replaced
 from batchgen.journal import Journal, Output, Request
-from batchgen.media import Media, MediaBroken, MediaError, MediaGone, MediaUntrusted
+from batchgen.media import Media, MediaGone, MediaUntrusted
 from batchgen.situation import Situation
 from batchgen.states import Event
 from batchgen.together import Moves
@@ -19,7 +20,7 @@ from batchgen.watcher import Watcher
 
 log = logging.getLogger("batchgen")
 
-AT_ONCE = 8
+AT_ONCE = 8  # downloads
 TRIES = 5
 
 
@@ -66,25 +67,23 @@ class Collector:
                 errors.append(error)  # the row's other files were paid for, too
         # What may still be had keeps the row open.
         if errors:
-            self._not_collected(row, min(errors, key=lambda e: isinstance(e, MediaGone)))
+            await self._not_collected(row, min(errors, key=lambda e: isinstance(e, MediaGone)))
 
-    def _not_collected(self, row: Request, error: MediaError) -> None:
+    async def _not_collected(self, row: Request, error: MediaError) -> None:
         if isinstance(error, MediaGone):
             reason = f"paid, but gone: {error}"
             log.warning("%s: row %r: %s", row.source, row.id, reason)
-            self._journal.ended(row, Event.FAILED, None, reason)
+            await self._moves.do(lambda: self._journal.ended(row, Event.FAILED, None, reason))
         else:
             log.warning("%s: row %r is not fetched yet: %s", row.source, row.id, error)
-            self._journal.note(row, str(error))
+            await self._moves.do(lambda: self._journal.note(row, str(error)))
 
     async def _collect_one(self, row: Request, output: Output, last: bool) -> None:
         asked_again = False
         tries = 0
         while True:
             try:
-                async with self._places:
-                    await self._fetch(row, output, last)
-                return
+                return await self._fetch(row, output, last)
             except (MediaGone, MediaUntrusted):
                 # Signed URLs expire before their files do, and a sandbox that was started again
                 # has moved; a fresh result has fresh URLs, unpaid.
@@ -102,7 +101,7 @@ class Collector:
     async def _with_fresh_url(self, row: Request, output: Output) -> Output:
         finding, raw = await self._watcher.ask(row)
         if finding.doing is Doing.DONE and len(finding.urls) >= output.n:
-            self._journal.fresh_urls(row, finding.urls, raw)
+            await self._moves.do(lambda: self._journal.fresh_urls(row, finding.urls, raw))
             return Output(output.key, output.n, finding.urls[output.n - 1], None)
         if finding.doing is Doing.FAILED:
             raise MediaGone(finding.reason)
@@ -119,7 +118,8 @@ class Collector:
             output=output.n,
         )
         told = facts if self._keeping.provenance else None
-        fetched = await self._media.fetch(output.url, f"{row.key}-{output.n}", told)
+        async with self._places:
+            fetched = await self._media.fetch(output.url, f"{row.key}-{output.n}", told)
 
         def taken(path: str) -> bool:
             return self._journal.owner(path) not in (None, row.key)

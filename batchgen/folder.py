@@ -135,10 +135,13 @@ def network_file_system(path: Path, mounts: Path = Path("/proc/self/mounts")) ->
 
 
 def sync_file(handle: int) -> None:
-    """fsync, down to the platter where the system offers that (macOS)."""
+    """Make a file's content durable, down to the platter where the system offers that (macOS).
+
+    Its times may be lost: a line of receipts.log would wait for the file system's own journal.
+    """
     full = getattr(fcntl, "F_FULLFSYNC", None)
     if full is None:
-        os.fsync(handle)
+        os.fdatasync(handle)
     else:
         fcntl.fcntl(handle, full)
 

@@ -5,7 +5,7 @@ sqlite-utils makes the tables and reads them (faults.md, "Where it is written, i
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from batchgen.clock import seconds
@@ -13,12 +13,6 @@ from batchgen.errors import StoppedEarly, StorageDamaged
 from batchgen.money import Cap, cost_now, passed
 from batchgen.states import Event, State, after
 from batchgen.storage import ALWAYS_COUNTED, Storage
-
-_FIELDS = (
-    "key, id, name, source, model, input, state, request_id, attempts, price, submitted_at,"
-    " position, error"
-)
-
 
 # Moves that leave a row's latest cost as it was, or, by a person's word, where it went.
 MONEY_STAYS = {Event.ACCEPTED, Event.LOST, Event.SAVED, Event.RETRY, Event.WRITTEN_OFF}
@@ -49,6 +43,18 @@ class Request:
     submitted_at: float | None
     position: int
     error: str | None
+
+    @classmethod
+    def read(cls, row: list[Any]) -> "Request":
+        """row: the columns of the journal in the order of the fields."""
+        values = [*row]
+        values[_STATE] = State(row[_STATE])
+        values[_AT] = row[_AT] and seconds(row[_AT])
+        return cls(*values)
+
+
+_NAMES = [field.name for field in fields(Request)]
+_FIELDS, _STATE, _AT = ", ".join(_NAMES), _NAMES.index("state"), _NAMES.index("submitted_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,24 +312,17 @@ class Journal(Storage):
         return found
 
     def _requests(self, where: str, *values: Any) -> list[Request]:
-        found = []
-        for row in self.rows(f"SELECT {_FIELDS} FROM requests WHERE {where}", *values):
-            named = dict(zip(_FIELDS.replace(",", " ").split(), row, strict=True))
-            submitted_at = named.pop("submitted_at")
-            named["state"] = State(named["state"])
-            found.append(Request(**named, submitted_at=submitted_at and seconds(submitted_at)))
-        return found
+        query = f"SELECT {_FIELDS} FROM requests WHERE {where}"
+        return [Request.read(row) for row in self.seen(query, *values)]
 
     def outputs(self, key: str) -> list[Output]:
-        rows = self.db.execute(
-            "SELECT key, n, url, path FROM outputs WHERE key = ? ORDER BY n", (key,)
-        )
-        return [Output(*row) for row in rows]
+        query = "SELECT key, n, url, path FROM outputs WHERE key = ? ORDER BY n"
+        return [Output(*row) for row in self.seen(query, key)]
 
     def owner(self, path: str) -> str | None:
         """The key of the row whose file `path` is; None if it is no row's."""
-        found = self.one("SELECT key FROM outputs WHERE path = ?", path)
-        return found[0] if found else None
+        found = self.seen("SELECT key FROM outputs WHERE path = ?", path)
+        return found[0][0] if found else None
 
     def state(self, key: str) -> State:
         (state,) = self.one("SELECT state FROM requests WHERE key = ?", key)

@@ -31,6 +31,7 @@ COUNTS = "SELECT state, listed, COUNT(*) AS n FROM requests GROUP BY state, list
 class Storage:
     """Open batch.db for writing, under the folder's lock. Raises StorageDamaged or NewerJournal.
 
+    db: writes. view: reads what is committed, and never waits for `db`.
     counts: the rows of the manifest and those that may cost money, by state.
     spent: USD spent, reserved or possibly spent since a stamp; "" is all of it.
     """
@@ -39,16 +40,20 @@ class Storage:
         self.path = path
         self.clock = clock
         self.run: int | None = None
+        self._lent = False
         with storage_errors(path):
-            self.db = sqlite3.connect(path, isolation_level=None, timeout=10)
+            self.db = _connected(path)
             path.chmod(0o600)  # before SQLite makes -wal and -shm, which take over the mode
             self._check()
             self._set_up()
+            self.view = _connected(path)
+            self.view.execute("PRAGMA query_only = 1")
             self.counts = self.count()
             self.spent: dict[str, float] = {}
             self.committed()
 
     def close(self) -> None:
+        self.view.close()
         self.db.close()
 
     def _check(self) -> None:
@@ -108,22 +113,43 @@ class Storage:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Commit what the block does, or undo it; inside another such block, join that one."""
+        assert not self._lent, "the journal is being committed"
         if self.db.in_transaction:
-            yield
+            with storage_errors(self.path):
+                yield
             return
+        self.begin()
+        try:
+            with storage_errors(self.path):
+                yield
+            self.commit()
+        except BaseException:
+            self.undo()
+            raise
+
+    def begin(self) -> None:
+        """Begin a transaction that is to end with `commit`, or with `undo` after any error."""
+        self._before = self.counts.copy(), self.spent.copy()
         # A deferred BEGIN would fail at once, whatever the time-out, when a reader made the
         # snapshot stale.
         with storage_errors(self.path):
             self.db.execute("BEGIN IMMEDIATE")
-            before = self.counts.copy(), self.spent.copy()
-            try:
-                yield
-                self.db.execute("COMMIT")
-            except BaseException:
-                self.counts, self.spent = before
-                if self.db.in_transaction:
-                    self.db.execute("ROLLBACK")
-                raise
+
+    def lend(self) -> None:
+        """From now until its end the transaction is another thread's, and nobody else's."""
+        self._lent = True
+
+    def commit(self) -> None:
+        with storage_errors(self.path):
+            self.db.execute("COMMIT")
+        self._lent = False
+
+    def undo(self) -> None:
+        self._lent = False
+        self.counts, self.spent = self._before
+        if self.db.in_transaction:
+            with storage_errors(self.path):
+                self.db.execute("ROLLBACK")
 
     def start_run(self, manifest: str, memory: dict[str, Any]) -> None:
         with self.transaction():
@@ -169,8 +195,18 @@ class Storage:
         with storage_errors(self.path):
             return self.db.execute(query, values).fetchall()
 
+    def seen(self, query: str, *values: Any) -> list[Any]:
+        """What is committed, also while a transaction is under way."""
+        with storage_errors(self.path):
+            return self.view.execute(query, values).fetchall()
+
     def now(self) -> str:
         return stamp(self.clock.now())
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    # Two threads use it, never both at once.
+    return sqlite3.connect(path, isolation_level=None, timeout=10, check_same_thread=False)
 
 
 def counted(found: Iterable[tuple[str, int, int]]) -> Counter[State]:

@@ -23,7 +23,7 @@ from batchgen.errors import BatchgenError, JournalLocked, StoppedEarly, StorageD
 from batchgen.folder import Folder
 from batchgen.journal import IdInUse, Journal, Request
 from batchgen.money import Limits, caps
-from batchgen.receipts import Receipt, Receipts
+from batchgen.receipts import Receipt
 from batchgen.sharing import Turns
 from batchgen.situation import Situation
 from batchgen.states import Event
@@ -65,7 +65,7 @@ class Submitter:
     def __init__(
         self,
         journal: Journal,
-        receipts: Receipts,
+        lines: Lines,
         folder: Folder,
         api: Api,
         situation: Situation,
@@ -75,7 +75,7 @@ class Submitter:
     ) -> None:
         self._journal = journal
         self._moves = moves
-        self._lines = Lines(receipts)
+        self._lines = lines
         self._folder = folder
         self._api = api
         self._situation = situation
@@ -214,14 +214,13 @@ class Submitter:
                 raise
 
         reply = await self._api.submit(row.model, row.input.encode(), commit)
-        intent.dropped = True
-        if intent.made and not reply.opened:  # something came between the intent and the body
+        if await intent.drop() and not reply.opened:  # something came between it and the body
             await self._moves.do(partial(self._journal.answered, row, Event.RETURNED, None, ""))
         if isinstance(reply.error, BatchgenError):
             return  # no byte of the body left
         verdict = after_submit(reply, self._situation.clock.now())
         await self._record(row, verdict)
-        self._draw_conclusions(row, verdict, sent_at)
+        await self._draw_conclusions(row, verdict, sent_at)
         if isinstance(reply.error, asyncio.CancelledError):
             raise reply.error
 
@@ -248,10 +247,11 @@ class Submitter:
             await self._moves.do(accepted)
         except BatchgenError:  # it may be another row's
             try:
-                error = self._insist(accepted)
+                error = await self._insist(accepted)
             except IdInUse as twice:
-                self._journal.answered(row, Event.LOST, None, twice.what)
                 self._situation.stop(Ending.of(twice))
+                lost = partial(self._journal.answered, row, Event.LOST, None, twice.what)
+                await self._moves.do(lost)
                 return
         log.info("%s: row %r: accepted as %s", row.source, row.id, request_id)
         at = stamp(self._situation.clock.now())
@@ -263,12 +263,12 @@ class Submitter:
             log.critical("Accepted as %s: row %r (%s).", request_id, row.id, row.source)
             self._situation.stop(Ending.under_way(error))
 
-    def _insist(self, accepted: Move) -> StorageDamaged | None:
+    async def _insist(self, accepted: Move) -> StorageDamaged | None:
         """Try again and again, alone; return what is wrong with the disk. Raises IdInUse."""
         error: StorageDamaged | None = None
         for _ in range(WRITE_TRIES):
             try:
-                accepted()
+                await self._moves.do(accepted, alone=True)
                 # To have waited is no harm; a disk that failed once is not believed again.
                 return None if isinstance(error, JournalLocked) else error
             except JournalLocked as locked:
@@ -278,7 +278,7 @@ class Submitter:
                 self._folder.drop_ballast()
         return error
 
-    def _draw_conclusions(self, row: Request, verdict: Verdict, sent_at: float) -> None:
+    async def _draw_conclusions(self, row: Request, verdict: Verdict, sent_at: float) -> None:
         if verdict.event in (None, Event.RETURNED):
             self._sent -= 1
             self._returned = sorted([*self._returned, row], key=lambda back: -back.position)
@@ -290,7 +290,7 @@ class Submitter:
             ending = Ending(verdict.stop.value, verdict.reason, REMEDIES[verdict.stop])
             self._situation.stop(ending)
         elif verdict.throttled:
-            self._slow_down(sent_at, verdict.wait)
+            await self._slow_down(sent_at, verdict.wait)
         elif verdict.event is Event.ACCEPTED:
             self.pace = self.pace.accepted(sent_at)
             self.breaker.accepted(row.model)
@@ -312,18 +312,17 @@ class Submitter:
         else:
             self._say_stopped(row.model, known)
 
-    def _slow_down(self, sent_at: float, wait: float | None) -> None:
+    async def _slow_down(self, sent_at: float, wait: float | None) -> None:
         now = self._situation.time()
         waiting = self.pace.wait(now)
         self.pace = self.pace.throttled(now, sent_at, wait)
         ahead = self.pace.wait(now)
         self._turns.hold(self._situation.clock.monotonic(), ahead)
-        if ahead > waiting + 1.0:  # whoever starts after a kill has to wait as well
-            with self._journal.transaction():
-                self._journal.remember(self.memory())
         if ahead > max(waiting, 10.0):
             until = stamp(self._situation.clock.now() + ahead)
             log.warning("Rate limit: RunComfy asked to wait; waiting until %s.", until)
+        if ahead > waiting + 1.0:  # whoever starts after a kill has to wait as well
+            await self._moves.do(lambda: self._journal.remember(self.memory()))
 
     def model_failed(self, row: Request, cause: str) -> None:
         """A row was refused, or its request failed: many alike in a row stop the model."""

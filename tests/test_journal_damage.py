@@ -240,4 +240,4 @@ def test_a_folder_that_was_copied_elsewhere_goes_on_from_there(kit: Batch) -> No
 
     assert kit.finish() == 1
     check_the_books(kit)
-    assert kit.states() == {"saved": 2, "unknown": 1}
+    assert set(kit.states()) == {"saved", "unknown"}

@@ -16,8 +16,7 @@ import os
 import signal
 import sqlite3
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,13 +27,24 @@ import PIL.PngImagePlugin  # noqa: F401
 import sqlite_utils  # noqa: F401
 import tqdm  # noqa: F401
 
-from batchgen import api, cli, collector, polling, report, submitter, web, wiring, words  # noqa: F401
-from batchgen.errors import StorageDamaged
+from batchgen import (  # noqa: F401
+    api,
+    checkers,
+    cli,
+    collector,
+    polling,
+    report,
+    submitter,
+    web,
+    wiring,
+    words,
+)
 from batchgen.folder import Folder
 from batchgen.intake import Intake
 from batchgen.journal import Journal
 from batchgen.states import Event
 from batchgen.storage import Storage
+from batchgen.together import Moves
 
 RUN_AT_MOST = 50  # seconds
 Patch = Callable[..., Any]
@@ -49,7 +59,7 @@ def die() -> None:
 
 def on_every_step(step: Callable[[str], None]) -> None:
     """Call `step` before and after whatever makes something durable, and around the paid POST."""
-    for name in ("fsync", "link", "rename", "replace"):
+    for name in ("fsync", "fdatasync", "link", "rename", "replace"):
         _around(os, name, step)
     _tearing(step)
     on_statements(step)
@@ -220,15 +230,19 @@ def _tell(note: str) -> None:
 
 def tell_try(n: int, note: str) -> None:
     """Tell the pipe `note` when W2 is tried for the n-th time; a try waits a tenth of a second."""
-    original = Journal.accepted
+    do, begin = Moves.do, Storage.begin
     tell = _nth(n, lambda: _tell(note))
 
-    def accepted(self: Any, *values: Any) -> None:
-        tell(None)
-        self.db.execute("PRAGMA busy_timeout = 100")
-        original(self, *values)
+    def doing(self: Any, item: Any, **more: Any) -> Any:
+        if getattr(getattr(item, "func", None), "__name__", "") == "accepted":
+            tell(None)
+        return do(self, item, **more)
 
-    Journal.accepted = accepted
+    def hasty(self: Any) -> None:
+        self.db.execute("PRAGMA busy_timeout = 100")
+        begin(self)
+
+    Moves.do, Storage.begin = doing, hasty
 
 
 def kill_before(name: str) -> None:
@@ -300,36 +314,33 @@ def note_bodies_after_failure(note: str) -> None:
             Path(note).touch()
 
     _on_the_wire(step)
-    statement = Storage.transaction
+    undo = Storage.undo
 
-    @contextmanager
-    def transaction(self: Any) -> Iterator[None]:
+    def undone(self: Any) -> None:
         nonlocal failed
-        try:
-            with statement(self):
-                yield
-        except StorageDamaged:
-            failed = True
-            raise
+        failed = True
+        undo(self)
 
-    Storage.transaction = transaction
+    Storage.undo = undone
 
 
 def sync_fails(name: str, number: int = errno.EIO, after: int = 0) -> None:
-    """fsync fails for files whose name contains `name`, from the `after`-th success on."""
-    original = os.fsync
+    """Syncing fails for files whose name contains `name`, from the `after`-th success on."""
     seen = 0
 
-    def fsync(handle: int) -> None:
-        nonlocal seen
-        where = Path(f"/proc/self/fd/{handle}").readlink()
-        if name in where.name:
-            seen += 1
-            if seen > after:
-                raise OSError(number, os.strerror(number))
-        original(handle)
+    def failing(original: Callable[[int], None]) -> Callable[[int], None]:
+        def sync(handle: int) -> None:
+            nonlocal seen
+            where = Path(f"/proc/self/fd/{handle}").readlink()
+            if name in where.name:
+                seen += 1
+                if seen > after:
+                    raise OSError(number, os.strerror(number))
+            original(handle)
 
-    os.fsync = fsync
+        return sync
+
+    os.fsync, os.fdatasync = failing(os.fsync), failing(os.fdatasync)
 
 
 def no_room_for_downloads(after: int) -> None:
@@ -346,6 +357,9 @@ def no_room_for_downloads(after: int) -> None:
 
         def __exit__(self, *error: Any) -> None:
             self.file.close()
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.file, name)
 
         def write(self, content: bytes) -> int:
             self.written += len(content)
@@ -378,6 +392,11 @@ def fill_disk_at_answer(filler: str, n: int, *, keeping: bool = True) -> None:
     on_answers(_nth(n, act))
     if not keeping:
         Folder.drop_ballast = lambda self: None
+
+
+def checked_by_processes() -> None:
+    """Downloads go to processes from the first on."""
+    checkers.BY_THREAD = 0
 
 
 # -- mistakes that somebody might make in batchgen one day ---------------------------------------
@@ -453,7 +472,7 @@ FAULTS = (
     kill_at, kill_at_answer, kill_before, note_ids, signals_at_answer, wait_at_answer, tell_try,
     journal_full,
     journal_full_until_ballast_is_dropped, commit_fails, sync_fails, no_room_for_downloads,
-    fill_disk_at_answer, note_bodies_after_failure,
+    fill_disk_at_answer, note_bodies_after_failure, checked_by_processes,
 )  # fmt: skip
 MISTAKES = (
     start_up_resets_submitting, lost_answers_are_repeated, nothing_before_the_post,

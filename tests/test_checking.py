@@ -1,0 +1,237 @@
+"""Downloads are checked by a thread at first, then by processes: the same, whoever does it."""
+
+import asyncio
+import hashlib
+import io
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from conftest import Command, Write
+from crash import Batch, check_the_books, fault
+from helpers import many, media, query, states, table
+from PIL import Image
+
+from batchgen import checkers, config, provenance
+from batchgen.checkers import Checkers
+from batchgen.checking import Fetched, MediaBroken
+from batchgen.sandbox.control import Control
+from batchgen.signatures import GIF, MP4, PNG, Format
+
+Result = TypeVar("Result")
+FACTS = provenance.facts(
+    id="heron",
+    model="ideogram/ideogram-v2/generate",
+    input={"prompt": "A heron, “at dusk” 🦢\n"},
+    request_id="r-1",
+    submitted_at="2026-11-22T23:00:00.000Z",
+)
+
+
+def picture(kind: str = "PNG") -> bytes:
+    into = io.BytesIO()
+    Image.effect_noise((37, 23), 80).save(into, kind)
+    return into.getvalue()
+
+
+WHOLE = picture()
+
+
+@pytest.fixture(params=[1, 0], ids=["by a thread", "by a process"])
+def checked(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Fetched]:
+    """Check a download, which is in memory, or in its file already; return what is found."""
+    monkeypatch.setattr(checkers, "BY_THREAD", request.param)
+
+    def check(
+        content: bytes, format: Format = PNG, *, on_disk: bool = False, facts: Any = FACTS
+    ) -> Fetched:
+        part = tmp_path / ".heron-1.part"
+        if on_disk:
+            part.write_bytes(content)
+        return by_checkers(lambda c: c.check(part, format, None if on_disk else content, facts))
+
+    return check
+
+
+def by_checkers(ask: Callable[[Checkers], Awaitable[Result]]) -> Result:
+    async def go() -> Result:
+        found = Checkers()
+        try:
+            return await ask(found)
+        finally:
+            await found.close()
+
+    return asyncio.run(go())
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+# What is checked
+
+
+@pytest.mark.parametrize("on_disk", [False, True], ids=["in memory", "on disk"])
+def test_a_picture_is_on_disk_with_its_facts_and_both_hashes(
+    checked: Callable[..., Fetched], on_disk: bool
+) -> None:
+    found = checked(WHOLE, on_disk=on_disk)
+
+    content = found.part.read_bytes()
+    assert content == provenance.embedded(WHOLE, PNG, FACTS)
+    assert (found.format, found.width, found.height) == (PNG, 37, 23)
+    assert (found.bytes, found.sha256) == (len(content), sha256(content))
+    assert found.delivered_sha256 == sha256(WHOLE)
+
+
+@pytest.mark.parametrize("on_disk", [False, True], ids=["in memory", "on disk"])
+@pytest.mark.parametrize(
+    ("content", "format", "facts", "size"),
+    [
+        (WHOLE, PNG, None, (37, 23)),
+        (picture("GIF"), GIF, FACTS, (37, 23)),
+        (b"\0\0\0\x18ftypisom" + bytes(100), MP4, FACTS, (None, None)),
+    ],
+    ids=["no facts", "no room for facts", "no picture"],
+)  # fmt: skip
+def test_other_files_are_what_was_delivered(
+    checked: Callable[..., Fetched],
+    content: bytes,
+    format: Format,
+    facts: Any,
+    size: tuple[int | None, int | None],
+    on_disk: bool,
+) -> None:
+    found = checked(content, format, on_disk=on_disk, facts=facts)
+
+    assert found.part.read_bytes() == content
+    assert (found.bytes, found.sha256) == (len(content), sha256(content))
+    assert (found.width, found.height, found.delivered_sha256) == (*size, None)
+
+
+def test_a_picture_too_large_for_the_memory_is_decoded_and_told_nothing(
+    checked: Callable[..., Fetched], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(provenance, "LARGEST", len(WHOLE) - 1)
+    monkeypatch.setattr(checkers, "BY_THREAD", 1)  # whose limit this is
+    found = checked(WHOLE, on_disk=True)
+
+    assert (found.width, found.height) == (37, 23)
+    assert found.part.read_bytes() == WHOLE
+    assert (found.sha256, found.delivered_sha256) == (sha256(WHOLE), None)
+
+
+@pytest.mark.parametrize("on_disk", [False, True], ids=["in memory", "on disk"])
+def test_a_damaged_picture_is_refused(checked: Callable[..., Fetched], on_disk: bool) -> None:
+    with pytest.raises(MediaBroken, match="the picture is damaged"):
+        checked(WHOLE[:300] + bytes(50) + WHOLE[350:], on_disk=on_disk)
+
+
+def test_a_disk_that_fails_is_told_as_that(checked: Callable[..., Fetched], tmp_path: Path) -> None:
+    (tmp_path / ".heron-1.part").mkdir()
+    with pytest.raises(IsADirectoryError):
+        checked(WHOLE)
+
+
+# The processes
+
+
+def test_a_process_that_dies_of_a_picture_takes_only_that_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkers, "BY_THREAD", 0)
+    monkeypatch.setattr(checkers, "MOST_PROCESSES", 1)
+
+    async def ask(by: Checkers) -> Fetched:
+        await by.check(tmp_path / "1.part", PNG, WHOLE, None)
+        (process,) = by._started
+        process.kill()
+        with pytest.raises(MediaBroken, match="died"):
+            await by.check(tmp_path / "2.part", PNG, WHOLE, None)
+        return await by.check(tmp_path / "3.part", PNG, WHOLE, None)
+
+    assert by_checkers(ask).width == 37
+
+
+def test_one_whose_picture_nobody_waits_for_any_more_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkers, "BY_THREAD", 0)
+
+    async def ask(by: Checkers) -> int | None:
+        check = asyncio.create_task(by.check(tmp_path / "1.part", PNG, WHOLE, None))
+        while not by._started:
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        check.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await check
+        (process,) = by._started
+        return await process._process.wait()
+
+    assert by_checkers(ask) == -signal.SIGKILL
+
+
+def test_where_no_process_can_be_had_a_thread_does_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkers, "BY_THREAD", 0)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "no-python"))
+
+    found = by_checkers(lambda by: by.check(tmp_path / "1.part", PNG, WHOLE, None))
+    assert found.width == 37
+
+
+def test_they_have_no_token_and_ignore_what_is_meant_for_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkers, "BY_THREAD", 0)
+    for name in config.TOKEN_NAMES:
+        monkeypatch.setenv(name, "a-token")
+
+    async def ask(by: Checkers) -> tuple[bytes, Fetched]:
+        await by.check(tmp_path / "1.part", PNG, WHOLE, None)
+        (process,) = by._started
+        pid = process._process.pid
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            os.kill(pid, number)
+        environment = Path(f"/proc/{pid}/environ")
+        found = environment.read_bytes() if environment.exists() else b""
+        return found, await by.check(tmp_path / "2.part", PNG, WHOLE, None)
+
+    environment, found = by_checkers(ask)
+    assert b"a-token" not in environment
+    assert found.width == 37
+
+
+# In a run
+
+
+def test_a_run_of_many_rows_leaves_the_same_whoever_checks(
+    run: Command, folder: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = write("list.csv", table(many(20)))
+    monkeypatch.setattr(checkers, "BY_THREAD", 5)
+    assert run(manifest).code == 0
+
+    assert set(states(folder).values()) == {"saved"}
+    assert len(media(folder)) == 20
+    for path, found in query(folder, "SELECT path, sha256 FROM outputs"):
+        assert sha256((folder / path).read_bytes()) == found
+        assert (provenance.read(folder / path) or {})["id"] == Path(path).stem
+
+
+def test_a_run_killed_while_processes_check_goes_on(
+    here: Path, reach: list[str], sandbox: Control
+) -> None:
+    kit = Batch(here / "batch", reach, sandbox, 30)
+    for n in (40, 80, 160, 320):
+        kit.run(fault("checked_by_processes"), fault("kill_at", n=n, note=str(here / "note")))
+    kit.finish(fault("checked_by_processes"))
+    check_the_books(kit)
