@@ -130,12 +130,13 @@ class Engine:
             self._changed()
 
     async def _see_through(self, row: Request) -> None:
+        resumed = row.state is State.SUBMITTED
         try:
             if row.state is State.PENDING:
                 row = await self._submitter.submit(row)
                 self._changed()
             if row.state is State.SUBMITTED and not self._hurrying:
-                row = await self._watcher.watch(row)
+                row = await self._watcher.watch(row, at_once=resumed)
                 if row.state is State.FAILED:
                     self._submitter.model_failed(row, row.error or "")
                 elif row.state is State.COMPLETED:

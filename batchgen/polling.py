@@ -46,11 +46,21 @@ class Times:
 UNSEEN = Times()  # between a tenth of a second and a minute; the first ends tell more
 
 
-def delay(age: float, times: Times = UNSEEN, asked_to_wait: float | None = None) -> float:
+def delay(
+    age: float,
+    times: Times = UNSEEN,
+    asked_to_wait: float | None = None,
+    *,
+    scout: bool = False,
+) -> float:
     """Return the seconds to wait before asking about a request that is `age` seconds old.
 
     asked_to_wait: a Retry-After, None if there was none.
+    scout: it is the first of a model that nobody knows. It is asked about whenever its age has
+        doubled, so that its end teaches the others as soon as possible.
     """
+    if scout and not times.seen:
+        return max(min(max(age, SOONEST), LATEST), asked_to_wait or 0.0)
     running = 1.0 - times.ended(times.score(age))
     ours = age / 8  # far later than any other, nobody knows what became of it
     if running > 0.001:

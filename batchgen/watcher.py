@@ -36,14 +36,16 @@ class Watcher:
         self._pace = limiter.Pace(polls, polls)
         saved = journal.remembered("times") or {}
         self.times = {model: Times(*values) for model, values in saved.items()}
+        self._scouted: set[str] = set()
 
     @property
     def _clock(self) -> Clock:
         return self._situation.clock
 
-    async def watch(self, row: Request) -> Request:
+    async def watch(self, row: Request, *, at_once: bool) -> Request:
         """Ask until the request has ended, and record how; return the row as it is then.
 
+        at_once: it may have ended long ago, while no run went on.
         It is still `submitted` where patience has, or where asking makes no sense any more.
         """
         start = self._situation.time()
@@ -52,6 +54,8 @@ class Watcher:
         def age() -> float:
             return age_at_start + self._situation.time() - start
 
+        scout = row.model not in self._scouted
+        self._scouted.add(row.model)
         patience = polling.PATIENCE
         unanswered = 0
         asked_to_wait: float | None = None
@@ -60,8 +64,9 @@ class Watcher:
             if unanswered:
                 wait = max(polling.backoff(unanswered, self._situation.dice), asked_to_wait or 0.0)
             else:
-                wait = polling.delay(age(), self._times_of(row), asked_to_wait)
-            await self._clock.sleep(wait)
+                wait = polling.delay(age(), self._times_of(row), asked_to_wait, scout=scout)
+            await self._clock.sleep(0.0 if at_once else wait)
+            at_once = False
             finding, raw = await self.ask(row)
             if finding.doing not in (Doing.RUNNING, Doing.ASK_AGAIN, Doing.TOKEN_REFUSED):
                 if finding.doing is Doing.DONE:

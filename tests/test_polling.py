@@ -99,6 +99,18 @@ def test_two_that_failed_together_do_not_come_back_together():
     assert len(waits) == 20
 
 
+def test_the_first_request_of_a_model_nobody_knows_is_asked_about_as_its_age_doubles():
+    ages = [delay(0.0, scout=True)]
+    while ages[-1] < 1000:
+        ages.append(ages[-1] + delay(ages[-1], scout=True))
+
+    assert ages[0] == SOONEST
+    assert all(later == min(2 * age, age + LATEST) for age, later in pairwise(ages))
+    assert delay(5.0, scout=True, asked_to_wait=60.0) == 60.0
+    known = lognormal(20.0, 0.3)
+    assert delay(5.0, known, scout=True) == delay(5.0, known)
+
+
 @pytest.mark.parametrize(("mean", "sigma"), [(0.5, 0.2), (10.0, 0.3), (200.0, 0.6)])
 def test_how_long_a_model_takes_is_learned_from_when_its_ends_were_seen(mean, sigma):
     times = taught(drawn(mean, sigma, 400))

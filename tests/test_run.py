@@ -9,7 +9,7 @@ from subprocess import Popen
 
 import pytest
 from conftest import Command, Write
-from helpers import TOKEN, many, media, query, states, table, tally
+from helpers import TOKEN, PretendClock, change, many, media, query, states, table, tally
 
 from batchgen import polling
 from batchgen.sandbox.control import Control
@@ -547,6 +547,21 @@ def test_of_two_runs_at_once_the_second_leaves_and_names_the_first(
     first.send_signal(signal.SIGTERM)
     assert first.wait() == 143
     assert states(folder) == {"row-1": "submitted"}
+
+
+def test_what_an_earlier_run_submitted_is_asked_about_at_once(
+    run: Command, folder: Path, write: Write, clock: PretendClock
+) -> None:
+    manifest = write("list.csv", table(many(1)))
+    run(manifest)
+    change(folder, "DELETE FROM outputs")
+    long_ago = "submitted_at = '2026-01-01T00:00:00.000Z'"
+    change(folder, f"UPDATE requests SET state = 'submitted', {long_ago}")
+    before = clock.ahead
+
+    assert run(manifest).code == 0
+    assert states(folder) == {"row-1": "saved"}
+    assert clock.ahead - before < 1.0  # seconds
 
 
 def test_a_rehearsal_does_not_mix_with_real_requests(
