@@ -21,7 +21,7 @@ from batchgen.service import Service
 from batchgen.sharing import Turns
 from batchgen.situation import Situation
 from batchgen.submitter import Policy, Submitter
-from batchgen.together import Lines, Moves
+from batchgen.together import Moves
 from batchgen.watcher import Watcher
 
 log = logging.getLogger("batchgen")
@@ -41,8 +41,8 @@ async def night(
     async with where.api() as api, Media(folder.path, where.media_hosts, where.use_proxy) as media:
         media.clear_parts()
         turns = Turns(where.turn_file)
-        moves, lines = Moves(journal), Lines(receipts)
-        submitter = Submitter(journal, lines, folder, api, situation, policy, turns, moves)
+        moves = Moves(journal, receipts)
+        submitter = Submitter(journal, folder, api, situation, policy, turns, moves)
         watcher = Watcher(journal, moves, api, situation, policy.rate)
         collector = Collector(journal, moves, folder, media, watcher, situation, keeping)
         progress = Progress(
@@ -56,8 +56,8 @@ async def night(
                 await engine.run()
             finally:
                 progress.close()
-                for each in (turns, moves, lines):
-                    each.close()
+                turns.close()
+                moves.close()
             ending = final(journal.counts, situation.ending)
             log.info("ended with exit code %d: %s", ending.code, ending.reason)
             try:

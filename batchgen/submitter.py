@@ -27,7 +27,7 @@ from batchgen.receipts import Receipt
 from batchgen.sharing import Turns
 from batchgen.situation import Situation
 from batchgen.states import Event
-from batchgen.together import Lines, Move, Moves
+from batchgen.together import Move, Moves
 
 log = logging.getLogger("batchgen")
 
@@ -65,7 +65,6 @@ class Submitter:
     def __init__(
         self,
         journal: Journal,
-        lines: Lines,
         folder: Folder,
         api: Api,
         situation: Situation,
@@ -75,7 +74,6 @@ class Submitter:
     ) -> None:
         self._journal = journal
         self._moves = moves
-        self._lines = lines
         self._folder = folder
         self._api = api
         self._situation = situation
@@ -240,11 +238,13 @@ class Submitter:
             log.warning("%s: row %r: %s", row.source, row.id, verdict.reason)
 
     async def _keep_id(self, row: Request, request_id: str, note: str) -> None:
-        """W2, and a receipt: the journal first, but its failure must not lose a paid request."""
+        """W2, and a receipt."""
         accepted = partial(self._journal.accepted, row, request_id, note)
+        at = stamp(self._situation.clock.now())
+        due = self._moves.do(accepted, Receipt(row.key, row.attempts + 1, request_id, at))
         error: StorageDamaged | None = None
         try:
-            await self._moves.do(accepted)
+            await due
         except BatchgenError:  # it may be another row's
             try:
                 error = await self._insist(accepted)
@@ -254,11 +254,10 @@ class Submitter:
                 await self._moves.do(lost)
                 return
         log.info("%s: row %r: accepted as %s", row.source, row.id, request_id)
-        at = stamp(self._situation.clock.now())
-        try:
-            await self._lines.do(Receipt(row.key, row.attempts + 1, request_id, at))
-        except OSError as failed:
-            error = error or StorageDamaged(f"{self._folder.receipts}: {failed}")
+        if not due.noted:
+            self._moves.note(due)
+        if self._moves.unnoted is not None:
+            error = error or StorageDamaged(f"{self._folder.receipts}: {self._moves.unnoted}")
         if error is not None:
             log.critical("Accepted as %s: row %r (%s).", request_id, row.id, row.source)
             self._situation.stop(Ending.under_way(error))

@@ -8,26 +8,29 @@ its intent is, and an id is acted upon only when it is on disk (faults.md, W1 to
 import asyncio
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Generic, TypeVar
+from threading import Lock
 
 from batchgen.errors import JournalLocked, StoppedEarly, StorageDamaged
 from batchgen.receipts import Receipt, Receipts
 from batchgen.storage import Storage
 
-Item = TypeVar("Item")
 Move = Callable[[], None]
 
 
-class Due(Generic[Item]):
-    """To await it asks for `item` and raises what went wrong; a cancellation waits for that first.
+class Due:
+    """To await it asks for `move` and raises what went wrong; a cancellation waits for that first.
 
     alone: it is a lot of its own. begun: it is on its way to the disk. made: it is durable.
+    noted: so is its receipt, whatever became of the move.
     """
 
-    def __init__(self, item: Item, ask: Callable[["Due[Item]"], None], alone: bool) -> None:
-        self.item = item
+    def __init__(
+        self, move: Move, receipt: Receipt | None, alone: bool, ask: Callable[["Due"], None]
+    ) -> None:
+        self.move = move
+        self.receipt = receipt
         self.alone = alone
-        self.begun = self.made = self.dropped = False
+        self.begun = self.made = self.noted = self.dropped = False
         self.error: BaseException | None = None
         self._ask = ask
         self._settled = asyncio.Event()
@@ -36,7 +39,7 @@ class Due(Generic[Item]):
         self.made, self.error = error is None, error
         self._settled.set()
 
-    def __await__(self) -> Generator[Any, None, None]:
+    def __await__(self) -> Generator[None, None, None]:
         return self._made().__await__()
 
     async def _made(self) -> None:
@@ -66,30 +69,47 @@ class Due(Generic[Item]):
         return cancelled
 
 
-class _Together(Generic[Item]):
-    """prepare: called with a lot on the event loop; finish: then, with it, in a thread, where it
-    becomes durable; undo: where either fails, so that nothing of the lot is made.
+class Moves:
+    """Moves of rows: each opens a transaction of its own, which joins that of the others.
+
+    A move may refuse with StoppedEarly before it has written anything, which stops no other. After
+    any other error none of its lot was made. While a run goes on nobody else writes to the journal.
+
+    failure: what the journal's disk once answered; what was durable before may still be so, or not.
+    unnoted: what receipts.log's did.
     """
 
-    def __init__(
-        self,
-        prepare: Callable[[list[Due[Item]]], None],
-        finish: Callable[[list[Due[Item]]], None],
-        undo: Callable[[BaseException], None],
-    ) -> None:
-        self._prepare, self._finish, self._undo = prepare, finish, undo
-        self._due: list[Due[Item]] = []
+    def __init__(self, storage: Storage, receipts: Receipts) -> None:
+        self._storage = storage
+        self._receipts = receipts
+        self.failure: StorageDamaged | None = None
+        self.unnoted: OSError | None = None
+        self._due: list[Due] = []
         self._busy = False
         self._thread = ThreadPoolExecutor(1)
+        self._noting = Lock()
 
     def close(self) -> None:
         self._thread.shutdown()
 
-    def do(self, item: Item, *, alone: bool = False) -> Due[Item]:
-        """Await what this returns, once."""
-        return Due(item, self._ask, alone)
+    def do(self, move: Move, receipt: Receipt | None = None, *, alone: bool = False) -> Due:
+        """Await what this returns, once. receipt: written when the move was tried."""
+        return Due(move, receipt, alone, self._ask)
 
-    def _ask(self, due: Due[Item]) -> None:
+    def note(self, *lot: Due) -> None:
+        """Write the receipts of these. A disk that failed once is not asked again."""
+        with self._noting:
+            if self.unnoted is not None or not lot:
+                return
+            try:
+                self._receipts.append(*[due.receipt for due in lot if due.receipt is not None])
+            except OSError as error:
+                self.unnoted = error
+            else:
+                for due in lot:
+                    due.noted = True
+
+    def _ask(self, due: Due) -> None:
         self._due.append(due)
         self._go_on()
 
@@ -104,59 +124,37 @@ class _Together(Generic[Item]):
         for due in lot:
             due.begun = True
         try:
-            self._prepare(lot)
+            self._make(lot)
             on_its_way = asyncio.wrap_future(self._thread.submit(self._finish, lot))
         except Exception as error:  # noqa: BLE001
             self._end(lot, error)
         else:
             on_its_way.add_done_callback(lambda done: self._end(lot, done.exception()))
 
-    def _end(self, lot: list[Due[Item]], error: BaseException | None) -> None:
-        if error is not None:
-            self._undo(error)
-        for due in lot:
-            due.settle(due.error or error)
-        self._busy = False
-        self._go_on()
-
-
-class Moves(_Together[Move]):
-    """Moves of rows: each opens a transaction of its own, which joins that of the others.
-
-    A move may refuse with StoppedEarly before it has written anything, which stops no other. After
-    any other error none of them was made. While a run goes on, nobody else writes to the journal.
-
-    failure: what the disk once answered; what was durable before may still be so, or not.
-    """
-
-    def __init__(self, storage: Storage) -> None:
-        super().__init__(self._make, lambda lot: storage.commit(), self._failed)
-        self._storage = storage
-        self.failure: StorageDamaged | None = None
-
-    def _make(self, lot: list[Due[Move]]) -> None:
+    def _make(self, lot: list[Due]) -> None:
         self._storage.begin()
         for due in lot:
             try:
                 if due.dropped:
                     raise StoppedEarly("Nobody wants this move any more.")
-                due.item()
+                due.move()
             except StoppedEarly as refusal:
                 due.error = refusal
         self._storage.lend()
 
-    def _failed(self, error: BaseException) -> None:
-        self._storage.undo()
-        if isinstance(error, StorageDamaged) and not isinstance(error, JournalLocked):
-            self.failure = error
+    def _finish(self, lot: list[Due]) -> None:
+        """In a thread: the journal first, but its failure must not lose a paid request."""
+        try:
+            self._storage.commit()
+        finally:
+            self.note(*[due for due in lot if due.receipt is not None and due.error is None])
 
-
-class Lines(_Together[Receipt]):
-    """Lines of receipts.log; waiting for one raises OSError where the disk fails."""
-
-    def __init__(self, receipts: Receipts) -> None:
-        super().__init__(
-            lambda lot: None,
-            lambda lot: receipts.append(*[due.item for due in lot]),
-            lambda error: None,
-        )
+    def _end(self, lot: list[Due], error: BaseException | None) -> None:
+        if error is not None:
+            self._storage.undo()
+            if isinstance(error, StorageDamaged) and not isinstance(error, JournalLocked):
+                self.failure = error
+        for due in lot:
+            due.settle(due.error or error)
+        self._busy = False
+        self._go_on()

@@ -81,7 +81,7 @@ def give_descriptors_back(child: "Popen[str]") -> None:
 
 
 def test_a_run_that_gets_short_of_descriptors_pays_once_and_the_next_one_ends_well(
-    start: Start, run: Command, folder: Path, sandbox: Control, write: Write
+    start: Start, run: Command, folder: Path, sandbox: Control, write: Write, patient: None
 ) -> None:
     sandbox.set(seconds=0.2)
     write("list.csv", table(many(30)))

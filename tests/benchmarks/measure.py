@@ -1,11 +1,14 @@
 """One contender in one scenario, once: start a fresh sandbox, run it, and read both sides."""
 
+import atexit
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections import Counter
+from functools import cache
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -62,15 +65,31 @@ def launched_to_the_end(contender: Contender, words: list[str], folder: Path) ->
 def measure(contender: Contender, scenario: Scenario) -> Figures:
     """Return the figures of one run, see `figures`; and `said`, the end of what it printed."""
     with (
-        tempfile.TemporaryDirectory(prefix="batchgen-bench-") as name,
         started(None, options=scenario.sandbox_options()) as address,
         Control(address.base_url) as control,
     ):
-        folder = Path(name)
+        folder = Path(tempfile.mkdtemp(dir=scratch()))
         (folder / LIST).write_text(manifest(scenario), encoding="utf-8")
         if contender.pictures == OUT:
             (folder / OUT).mkdir()
-        return attempt(contender, scenario, address, control, folder)
+        try:
+            return attempt(contender, scenario, address, control, folder)
+        finally:
+            for path in folder.rglob("*"):
+                if path.is_file():
+                    os.truncate(path, 0)
+
+
+@cache
+def scratch() -> Path:
+    """Where runs leave their files, which are emptied after each and removed when all are done.
+
+    ext4 looks for an inode that was not freed within the last minute, so whoever runs after a few
+    thousand files were removed is slowed down, by up to a millisecond for each of his own.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="batchgen-bench-"))
+    atexit.register(shutil.rmtree, folder)
+    return folder
 
 
 def attempt(

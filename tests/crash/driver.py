@@ -233,10 +233,10 @@ def tell_try(n: int, note: str) -> None:
     do, begin = Moves.do, Storage.begin
     tell = _nth(n, lambda: _tell(note))
 
-    def doing(self: Any, item: Any, **more: Any) -> Any:
-        if getattr(getattr(item, "func", None), "__name__", "") == "accepted":
+    def doing(self: Any, move: Any, *values: Any, **more: Any) -> Any:
+        if getattr(getattr(move, "func", None), "__name__", "") == "accepted":
             tell(None)
-        return do(self, item, **more)
+        return do(self, move, *values, **more)
 
     def hasty(self: Any) -> None:
         self.db.execute("PRAGMA busy_timeout = 100")
