@@ -51,6 +51,18 @@ class Fetched:
     height: int | None
     delivered_sha256: str | None = None
 
+    def columns(self) -> dict[str, Any]:
+        """What the journal keeps of a file besides its name."""
+        return {
+            "kind": self.format.kind,
+            "bytes": self.bytes,
+            "sha256": self.sha256,
+            "delivered_sha256": self.delivered_sha256,
+            "content_type": self.format.content_type,
+            "width": self.width,
+            "height": self.height,
+        }
+
 
 def check(part: Path, format: Format, content: bytes | None, facts: Facts | None) -> Fetched:
     """Decode a download, put `facts` into it if there are some, and make `part` durable.

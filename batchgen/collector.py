@@ -127,16 +127,7 @@ class Collector:
         path = await self._media.keep(fetched, row.name, output.n, taken)
         if self._keeping.sidecars:
             await asyncio.to_thread(_write_sidecar, path, facts)
-        columns = {
-            "kind": fetched.format.kind,
-            "path": self._folder.relative(path),
-            "bytes": fetched.bytes,
-            "sha256": fetched.sha256,
-            "delivered_sha256": fetched.delivered_sha256,
-            "content_type": fetched.format.content_type,
-            "width": fetched.width,
-            "height": fetched.height,
-        }
+        columns = {**fetched.columns(), "path": self._folder.relative(path)}
         if last:
             await self._moves.do(lambda: self._journal.saved(row, output, columns))
             log.info("%s: row %r: saved", row.source, row.id)

@@ -10,11 +10,10 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from batchgen import provenance, service
 from batchgen.api import Api
-from batchgen.checking import Fetched, MediaBroken, MediaError, decode
+from batchgen.checking import MediaBroken, MediaError, decode
 from batchgen.config import Flags
 from batchgen.errors import BatchgenError, ServiceUnreachable, TokenRefused
 from batchgen.findings import Doing, Finding, after_result
@@ -181,21 +180,11 @@ async def _restore(journal: Journal, folder: Folder, api: Api, media: Media, fil
     _put_aside(target)
     fetched.part.rename(target)
     sync_folder(target.parent)
-    columns = _columns(fetched)
+    columns = fetched.columns()
     if columns["sha256"] != file.sha256 or columns["delivered_sha256"] != file.delivered_sha256:
         journal.file_replaced(file.key, file.n, columns)
     known = file.delivered_sha256 or file.sha256
     return known == (fetched.delivered_sha256 or fetched.sha256)
-
-
-def _columns(fetched: Fetched) -> dict[str, Any]:
-    return {
-        "bytes": fetched.bytes,
-        "sha256": fetched.sha256,
-        "delivered_sha256": fetched.delivered_sha256,
-        "width": fetched.width,
-        "height": fetched.height,
-    }
 
 
 async def _ask(api: Api, file: File) -> Finding:
