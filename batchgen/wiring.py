@@ -8,9 +8,9 @@ from contextlib import ExitStack
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from batchgen import __version__, config, logs, models, probe
+from batchgen import __version__, config, logs, models
 from batchgen.books import keep_apart, open_books, take_over
 from batchgen.clock import Clock
 from batchgen.collector import Keeping
@@ -24,12 +24,14 @@ from batchgen.manifest import Manifest, open_manifest
 from batchgen.models import Models
 from batchgen.night import night
 from batchgen.plan import Plan, Step, steps
-from batchgen.probe import Probed
 from batchgen.reading import Reader
 from batchgen.service import catalogue, rehearsal, service, warn_of_balance
 from batchgen.states import State
 from batchgen.submitter import Policy
 from batchgen.unchanged import Reading, seal_of_list, seals_of_schemas
+
+if TYPE_CHECKING:
+    from batchgen.probe import Probed
 
 log = logging.getLogger("batchgen")
 
@@ -46,7 +48,7 @@ def open_for(flags: Flags, path: str) -> tuple[Manifest, Config]:
 
 def validate(
     flags: Flags, path: str, show: Report, *, check_urls: bool = False
-) -> tuple[int, Probed | None]:
+) -> "tuple[int, Probed | None]":
     """Check a manifest without an account; return how many rows are good, and what of their URLs.
 
     show: called with each problem. Raises ManifestInvalid after the last, or UsageError.
@@ -57,7 +59,11 @@ def validate(
     listing = Listing()
     try:
         problems = check(manifest, known, listing, show)
-        probed = probe.check_urls(listing, known, show) if check_urls else None
+        probed = None
+        if check_urls:
+            from batchgen import probe  # here, since it brings httpx, and a run needs neither
+
+            probed = probe.check_urls(listing, known, show)
         if problems := problems + (probed.problems if probed else 0):
             raise ManifestInvalid(manifest.file, problems, str(probed or ""))
         return len(listing), probed
