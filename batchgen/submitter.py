@@ -319,7 +319,7 @@ class Submitter:
         self._turns.hold(self._situation.clock.monotonic(), ahead)
         if ahead > max(waiting, 10.0):
             until = stamp(self._situation.clock.now() + ahead)
-            log.warning("Rate limit: RunComfy asked to wait; waiting until %s.", until)
+            log.warning("Rate limit: waiting until %s.", until)
         if ahead > waiting + 1.0:  # whoever starts after a kill has to wait as well
             await self._moves.do(lambda: self._journal.remember(self.memory()))
 

@@ -2,12 +2,14 @@
 
 import math
 from bisect import bisect_left
+from dataclasses import replace
 
 import pytest
+from benchmarks.limits import Api, answers, back_after, figures
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchgen.limiter import CUT, SLOWEST, Pace, resumed
+from batchgen.limiter import DEEP, DOUBT, LEAST, LOCKED, MOST, SLOWEST, Pace, resumed
 
 RATES = st.floats(0.01, 50)
 ANSWERS = st.sampled_from(["accepted", "429", "429 with a wait", "refused"])
@@ -62,7 +64,7 @@ def test_the_first_post_goes_at_once():
 def test_one_429_slows_down():
     pace = Pace(1.0, 1.0).sent(0.0).throttled(0.5, sent_at=0.0, wait=None)
 
-    assert pace.rate == CUT
+    assert pace.rate == 1.0 - MOST
     assert pace.wait(0.5) >= 1.0
 
 
@@ -74,15 +76,15 @@ def test_many_429s_of_one_episode_slow_down_once():
     for sent_at in (0.0, 0.1, 0.2, 0.3):
         pace = pace.throttled(0.4, sent_at, wait=None)
 
-    assert pace.rate == 10.0 * CUT
+    assert pace.rate == 10.0 * (1 - MOST)
 
 
 def test_a_429_to_a_post_sent_after_the_slow_down_is_a_new_episode():
     pace = Pace(10.0, 10.0).throttled(1.0, sent_at=0.5, wait=None)
 
-    pace = pace.throttled(2.0, sent_at=1.5, wait=None)
+    pace = pace.throttled(1.5, sent_at=1.5, wait=None)
 
-    assert pace.rate == pytest.approx(10.0 * CUT * CUT)
+    assert pace.rate == pytest.approx(10.0 * (1 - MOST) ** 2)
 
 
 def test_no_number_of_429s_makes_it_stand_still():
@@ -125,51 +127,133 @@ def test_it_climbs_back_to_the_ceiling_and_no_further(ceiling, episodes):
     assert pace.rate == ceiling
 
 
-@pytest.mark.parametrize("allowed", [0.2, 1.0, 1.9])
-def test_it_settles_close_below_the_rate_that_the_api_really_allows(allowed):
-    # The API has a bucket of three, filled at `allowed` a second; the person allows two a second.
-    pace, bucket, then, now = Pace(2.0, 2.0), 3.0, 0.0, 0.0
-    accepted = refused = 0
-    hours = 4 * 3600.0
-    while now < hours:
+def accepting(pace, count, since=0.0):
+    """`count` POSTs were accepted, sent at the pace's rate from `since` on; also the end."""
+    now = since
+    for _ in range(count):
+        now += 1 / pace.rate
+        pace = pace.accepted(now)
+    return pace, now
+
+
+def test_a_429_that_comes_soon_slows_down_far_and_one_that_comes_late_hardly():
+    soon, now = accepting(Pace(1.0, 1.0), 2)
+    late, later = accepting(Pace(1.0, 1.0), 2000)
+
+    assert soon.throttled(now, now, wait=None).rate == 1.0 - MOST
+    assert late.throttled(later, later, wait=None).rate == 1.0 - LEAST
+
+
+def test_it_slows_down_farther_where_the_pause_of_another_429_costs_more():
+    soon, now = accepting(Pace(60.0, 60.0), 2)
+
+    assert soon.throttled(now, now, wait=1.0).rate == 60.0 * (1 - DEEP)
+
+
+def test_a_lone_429_at_an_allowed_rate_costs_little_and_not_for_long():
+    pace, now = accepting(Pace(20.0, 20.0), 2000)
+
+    pace, then = accepting(pace.throttled(now, now, wait=1.0), 2900, now + 1.0)
+
+    assert pace.rate == 20.0
+    assert then - now < 150
+
+
+def test_what_was_let_in_between_two_429s_is_not_given_up():
+    pace = Pace(60.0, 10.0, slowed_at=0.0, taken=8, too_fast=54.0)
+
+    assert pace.throttled(1.0, 1.0, wait=None).rate == 8.0 > 10.0 * (1 - MOST)
+
+
+def test_the_nearer_to_the_last_bad_rate_the_less_it_gains():
+    def gained(rate):
+        return Pace(60.0, rate, slowed_at=0.0, too_fast=30.0).accepted(sent_at=1.0).rate / rate - 1
+
+    assert gained(15.0) > gained(29.0) > gained(30.0) > 0
+    assert gained(30.0) < gained(31.0) < gained(45.0)
+
+
+def test_while_little_is_known_it_does_not_hold_on_to_the_last_bad_rate():
+    def seconds_to_pass(rate, share):
+        pace = Pace(60.0, rate).throttled(0.0, sent_at=-1.0, wait=None)
+        pace = replace(pace, rate=0.9 * rate, too_fast=rate, doubt=DOUBT * share * share)
+        now = 0.0
+        while pace.rate < 1.1 * rate:
+            pace, now = accepting(pace, 1, now)
+        return now
+
+    assert seconds_to_pass(20.0, 0.4) < 0.7 * seconds_to_pass(20.0, 0.05)
+
+
+def test_where_the_limit_is_a_count_by_the_minute_it_waits_for_the_next_minute_and_is_no_slower():
+    pace, now = accepting(Pace(1.2, 1.2), 60)
+    pace = pace.throttled(now, now, wait=None)
+    rate, waits = pace.rate, []
+
+    for _ in range(7):
         now += pace.wait(now)
-        bucket, then = min(3.0, bucket + (now - then) * allowed), now
-        pace = pace.sent(now)
-        if bucket >= 1.0:
-            bucket -= 1.0
-            accepted += 1
-            pace = pace.accepted(now)
-        else:
-            refused += 1
-            pace = pace.throttled(now + 0.01, now, wait=None)
+        pace = pace.throttled(now, now, wait=None)
+        waits.append(pace.wait(now))
 
-    assert accepted > 0.75 * allowed * hours
-    assert refused < 0.02 * accepted
+    assert pace.rate == rate > 0.9
+    assert waits == sorted(waits)
+    assert waits[-1] == LOCKED
 
 
-def test_what_was_let_in_between_two_429s_tells_how_much_is_allowed():
-    pace = Pace(60.0, 60.0).throttled(0.0, sent_at=-1.0, wait=1.0)
-    for n in range(20):
-        pace = pace.accepted(sent_at=1.0 + n / 36)
-
-    # Twenty in a second, at a rate of somewhat more than 36.
-    slower = pace.throttled(1.0, sent_at=0.99, wait=1.0)
-
-    assert slower.rate == pytest.approx((20 + pace.rate) / 2)
+# -- beside a bucket, simulated --------------------------------------------------------------------
 
 
-def test_near_the_rate_of_the_last_429_it_only_creeps():
-    pace = Pace(60.0, 60.0).throttled(0.0, sent_at=-1.0, wait=None)
-    for n in range(600):
-        pace = pace.accepted(sent_at=1.0 + n)
+def test_at_an_allowed_rate_there_is_no_429_and_nothing_is_lost():
+    used, refused, _ = figures(Api(20.0), 20.0, 3600.0)
 
-    assert 0.88 * 60.0 < pace.rate < 0.95 * 60.0
+    assert used > 0.98
+    assert refused == 0
 
 
-def test_once_well_above_the_rate_of_the_last_429_it_is_free_again():
-    pace = Pace(60.0, 32.0, too_fast=30.0, slowed_at=0.0).accepted(sent_at=1.0)
+@pytest.mark.parametrize("told", [22.0, 30.0, 60.0, 200.0])
+def test_a_rate_far_too_high_is_forgotten_within_seconds(told):
+    used, refused, _ = figures(Api(20.0), told, 60.0)
 
-    assert pace.too_fast is None
+    assert used > 0.85
+    assert refused <= 15
+
+
+@pytest.mark.parametrize("retry_after", ["whole", "none"])
+@pytest.mark.parametrize(
+    "api", [Api(0.5, 1.0, 0.3), Api(2.0, 3.0, 0.3), Api(20.0), Api(20.0, 5.0, 1.0)], ids=str
+)
+def test_in_the_long_run_it_stays_close_below_what_is_allowed(api, retry_after):
+    hour = 3600.0
+    used, refused, slowest = figures(api._replace(retry_after=retry_after), 3 * api.allowed, hour)
+
+    assert used > 0.95
+    assert refused < 0.02 * api.allowed * hour
+    assert slowest > 0.85
+
+
+@pytest.mark.parametrize("times", [1.5, 20])
+@pytest.mark.parametrize("api", [Api(0.5, 1.0, 0.3), Api(2.0, 3.0, 0.3), Api(20.0)], ids=str)
+def test_minutes_after_the_limit_is_gone_the_told_rate_is_back(api, times):
+    assert back_after(api, times * api.allowed, settled=900.0) < 15 * 60
+
+
+@settings(deadline=None, max_examples=20)
+@given(
+    st.builds(
+        Api,
+        allowed=st.floats(0.5, 40),
+        burst=st.floats(1, 10),
+        latency=st.floats(0.005, 1),
+        retry_after=st.sampled_from(["whole", "exact", "none"]),
+    ),
+    st.floats(1.1, 50),
+)
+def test_whatever_the_api_allows_most_of_it_is_used(api, times):
+    used, refused, slowest = figures(api, times * api.allowed, 300.0)
+
+    assert used > 0.5
+    assert refused < 600
+    assert slowest > 0.3
 
 
 # -- from one run to the next ----------------------------------------------------------------------
@@ -189,6 +273,13 @@ def test_a_run_that_learned_nothing_leaves_the_person_free_to_allow_more():
 
 def test_a_learned_rate_never_beats_what_the_person_allows_now():
     assert resumed(2.0, (10.0, 0.0)).rate == 2.0
+
+
+def test_at_the_rate_that_the_run_before_learned_there_are_few_429s():
+    found = list(answers(Api(20.0), resumed(60.0, (19.6, 0.0)), 60.0))
+
+    assert sum(one.refused for one in found) <= 1
+    assert len(found) > 0.95 * 60 * 20
 
 
 def test_a_learned_rate_climbs_back():

@@ -12,6 +12,7 @@ from . import compare as comparing
 from .contenders import CONTENDERS
 from .growth import AT_ONCE, FORMATS, crowded, grown, growth_table
 from .growth import ROWS as GROWTH_ROWS
+from .limits import LONG, limits, limits_table
 from .races import faults, race, sandbox_alone
 from .scenarios import SCENARIOS, chosen
 from .simulation import MEANS, SPREADS, frontier, frontier_table
@@ -122,6 +123,16 @@ def polling(requests: int, quick: bool, file: Path | None) -> None:
         click.echo(f"\n{name}")
         click.echo(frontier_table(schedules))
     keep(file, "polling", found)
+
+
+@benchmarks.command("limits")
+@QUICK_OPTION
+@JSON
+def limits_command(quick: bool, file: Path | None) -> None:
+    """Simulate the limiter beside APIs that allow less than was told. No HTTP, no waiting."""
+    found = limits(600.0 if quick else LONG)
+    click.echo(limits_table(found))
+    keep(file, "limits", found)
 
 
 @benchmarks.command()
