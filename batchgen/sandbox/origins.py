@@ -119,6 +119,8 @@ class Media:
 
     def __init__(self, site: Site) -> None:
         self.site = site
+        if site.options.pictures == "stamped":
+            media.blank(site.options.picture_size)  # or every request waits while it is drawn
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         call = Call(scope, receive, send)
