@@ -9,7 +9,7 @@ import asyncio
 import json
 import os
 import sys
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from batchgen.signatures import Format
 
 BY_THREAD = 100  # downloads of a run
 MOST_PROCESSES = 4  # more than there may be cores, since each waits for the disk most of the time
+LARGE_AT_ONCE = 2  # files that were not held in memory: each is there several times when checked
 GOODBYE = 5.0  # seconds until a process that does not end is made to
 # The child finds what we import where we found it.
 CHILD = "import sys; sys.path[:] = sys.argv[1:]; from batchgen import checking; checking.main()"
@@ -33,6 +34,7 @@ class Checkers:
     def __init__(self) -> None:
         self._given = 0
         self._places = asyncio.Semaphore(MOST_PROCESSES)
+        self._places_of_large = asyncio.Semaphore(LARGE_AT_ONCE)
         self._started: list[_Checker] = []
         self._idle: list[_Checker] = []
 
@@ -40,6 +42,12 @@ class Checkers:
         self, part: Path, format: Format, content: bytes | None, facts: Facts | None
     ) -> Fetched:
         """As `checking.check`, off the event loop."""
+        async with self._places_of_large if content is None else nullcontext():
+            return await self._check(part, format, content, facts)
+
+    async def _check(
+        self, part: Path, format: Format, content: bytes | None, facts: Facts | None
+    ) -> Fetched:
         self._given += 1
         if self._given <= BY_THREAD:
             return await asyncio.to_thread(check, part, format, content, facts)

@@ -133,7 +133,8 @@ class Media:
             folder.mkdir(exist_ok=True, mode=0o700)
             sync_folder(self._root)  # or a power cut takes the folder with its pictures
             self._made.add(folder)
-        part = folder / f".{stem}.part"
+        # With our number, since a checker of a run that was killed may still write to its own.
+        part = folder / f".{os.getpid()}-{stem}.part"
         try:
             # What is small goes to the disk in the one step off the loop that checks it as well.
             content = await _up_to(HELD, head, chunks)

@@ -119,8 +119,9 @@ class Moves:
             asyncio.get_running_loop().call_soon(self._begin)
 
     def _begin(self) -> None:
-        lot = next(([due] for due in self._due if due.alone), self._due)
-        self._due = [due for due in self._due if due not in lot]
+        alone = next((due for due in self._due if due.alone), None)
+        lot = self._due if alone is None else [alone]
+        self._due = [due for due in self._due if due is not alone] if alone else []
         for due in lot:
             due.begun = True
         try:
@@ -151,7 +152,10 @@ class Moves:
 
     def _end(self, lot: list[Due], error: BaseException | None) -> None:
         if error is not None:
-            self._storage.undo()
+            try:
+                self._storage.undo()
+            except StorageDamaged as worse:
+                error = worse
             if isinstance(error, StorageDamaged) and not isinstance(error, JournalLocked):
                 self.failure = error
         for due in lot:
