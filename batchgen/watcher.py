@@ -61,12 +61,13 @@ class Watcher:
         asked_to_wait: float | None = None
         before = 0.0  # the age at which it still ran
         while self._situation.asking and patience > 0:
-            if unanswered:
+            if at_once:
+                wait, at_once = 0.0, False
+            elif unanswered:
                 wait = max(polling.backoff(unanswered, self._situation.dice), asked_to_wait or 0.0)
             else:
                 wait = polling.delay(age(), self._times_of(row), asked_to_wait, scout=scout)
-            await self._clock.sleep(0.0 if at_once else wait)
-            at_once = False
+            await self._clock.sleep(wait)
             finding, raw = await self.ask(row)
             if finding.doing not in (Doing.RUNNING, Doing.ASK_AGAIN, Doing.TOKEN_REFUSED):
                 if finding.doing is Doing.DONE:

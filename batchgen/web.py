@@ -29,10 +29,12 @@ def certificates() -> ssl.SSLContext:
 
     Raises ServiceUnreachable where the environment names certificates that cannot be read.
     """
-    named = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
-    file, folder = named if any(named) else (certifi.where(), None)
+    file, folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
     try:
-        context = ssl.create_default_context(cafile=file or None, capath=folder or None)
+        if folder and not file:
+            context = ssl.create_default_context(capath=folder)
+        else:
+            context = ssl.create_default_context(cafile=file or certifi.where())
     except OSError as error:  # ssl.SSLError is one
         raise ServiceUnreachable(
             f"The certificates to trust cannot be read ({describe(error)}). Nothing was sent.",

@@ -91,6 +91,21 @@ def test_a_picture_is_on_disk_with_its_facts_and_both_hashes(
 
 
 @pytest.mark.parametrize("on_disk", [False, True], ids=["in memory", "on disk"])
+def test_longer_facts_of_before_leave_nothing_behind(
+    checked: Callable[..., Fetched], on_disk: bool
+) -> None:
+    longer = provenance.embedded(WHOLE, PNG, {**FACTS, "input": {"prompt": "a" * 9000}})
+    assert longer is not None
+
+    found = checked(longer, on_disk=on_disk)
+
+    content = found.part.read_bytes()
+    assert content == provenance.embedded(WHOLE, PNG, FACTS)
+    assert found.bytes == len(content) < len(longer)
+    assert found.delivered_sha256 == sha256(longer)
+
+
+@pytest.mark.parametrize("on_disk", [False, True], ids=["in memory", "on disk"])
 @pytest.mark.parametrize(
     ("content", "format", "facts", "size"),
     [
