@@ -53,7 +53,7 @@ NOT_NEGATIVE = click.FloatRange(min=0)
     default="seconds",
     help="The form of Retry-After in a 429.",
 )
-@click.option("--price", type=NOT_NEGATIVE, default=0.03, help="USD per request, pretend.")
+@click.option("--price", type=NOT_NEGATIVE, default=0.03, help="USD per output, pretend.")
 @click.option("--balance", type=NOT_NEGATIVE, help="USD in the wallet.  [default: unlimited]")
 @click.option("--token", help="Accept this token only.  [default: any but 'refused']")
 @click.option(

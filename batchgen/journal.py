@@ -4,15 +4,16 @@ Moves of state use the standard sqlite3 in autocommit mode with transactions of 
 sqlite-utils makes the tables and reads them (faults.md, "Where it is written, in order").
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 from batchgen.clock import seconds
 from batchgen.errors import StoppedEarly, StorageDamaged
 from batchgen.money import Cap, cost_now, passed
+from batchgen.prices import Price
 from batchgen.states import Event, State, after
-from batchgen.storage import ALWAYS_COUNTED, Storage
+from batchgen.storage import ALWAYS_COUNTED, Storage, storage_errors
 
 # Moves that leave a row's latest cost as it was, or, by a person's word, where it went.
 MONEY_STAYS = {Event.ACCEPTED, Event.LOST, Event.SAVED, Event.RETRY, Event.WRITTEN_OFF}
@@ -301,6 +302,23 @@ class Journal(Storage):
                 " GROUP BY model"
             )
         )
+
+    def pending_cost(self, prices: Mapping[str, Price | None]) -> float:
+        """USD of the rows still to be sent, as far as their models' prices are known.
+
+        One pass over those that say themselves what they cost; none is held.
+        """
+        known = {model: price for model, price in prices.items() if price is not None}
+        by_output = [model for model, price in known.items() if price.outputs is not None]
+        counts = self.pending_models()
+        cost = sum(n * known[m].usd for m, n in counts.items() if m in known.keys() - by_output)
+        with storage_errors(self.path):
+            found = self.db.execute(
+                "SELECT model, input FROM requests WHERE state = 'pending' AND listed = 1"
+                f" AND model IN ({','.join('?' * len(by_output))})",
+                by_output,
+            )
+            return cost + sum(known[model].of(input) for model, input in found)
 
     def in_state(self, state: State, *, listed: bool = False) -> list[Request]:
         """Rows in `state`, the longest submitted first; `listed`: only those of the manifest."""

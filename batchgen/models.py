@@ -5,6 +5,7 @@ it answers and never needed. Schemas drift; each stored one carries the date it 
 """
 
 import json
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +14,12 @@ from typing import Any
 from batchgen.errors import UsageError
 from batchgen.folder import replaced
 from batchgen.inputschema import schemas_folder as schemas_folder
+from batchgen.prices import COUNTS, Price, count
 from batchgen.validation import SchemaUnusable, Validator, input_schema, load_schema, prepare
+
+_BY_REQUEST = {"request", "generation", "run", "call", "video", "song"}
+_BY_OUTPUT = {"output", "outputs", "image", "images"}
+_BESIDE = {"per", "each", "api", "generated", "usd"}
 
 Fetch = Callable[[str], dict[str, Any] | None]
 
@@ -98,20 +104,27 @@ def write(path: Path, model: str, found: Mapping[str, Any]) -> None:
         file.write("\n")
 
 
-def price(found: Mapping[str, Any]) -> float | None:
-    """Return what a request costs in USD by a catalogue entry; None where that cannot be known.
+def price(found: Mapping[str, Any]) -> Price | None:
+    """Return a model's price by its catalogue entry; None where that cannot be known.
 
     A price by the second, token or megapixel says nothing about a request before it has run.
     """
-    value, unit = found.get("base_price_usd"), str(found.get("price_unit") or "request").lower()
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e6:
+    usd = found.get("base_price_usd")
+    if isinstance(usd, bool) or not isinstance(usd, int | float) or not 0 <= usd < 1e6:
         return None
-    by_request = ("request", "image", "generation", "run", "call", "video", "song")
-    return (
-        float(value)
-        if any(
-            word in unit.split("_") or word == unit.removeprefix("per ").strip()
-            for word in by_request
-        )
-        else None
-    )
+    unit = str(found.get("price_unit") or "request").lower()
+    words = set(re.findall(r"[a-z]+", unit)) - _BESIDE
+    # `output` is a price and `output_token` is none, so no word may be unknown.
+    if not words or not words <= _BY_REQUEST | _BY_OUTPUT:
+        return None
+    return Price(float(usd), _outputs(found) if words & _BY_OUTPUT else None)
+
+
+def _outputs(found: Mapping[str, Any]) -> dict[str, int]:
+    """How many outputs a model makes unasked, by the inputs that say so; 1 is left out."""
+    try:
+        properties = prepare(input_schema(found)).properties
+    except SchemaUnusable:
+        return {}
+    unasked = {name: count(properties.get(name, {}).get("default")) for name in COUNTS}
+    return {name: most for name, most in unasked.items() if most > 1}

@@ -12,6 +12,7 @@ from typing import Any
 
 from batchgen.folder import Folder
 from batchgen.listing import Listing
+from batchgen.prices import Price
 
 NEW, CHANGED, GONE = "new", "changed", "no longer listed"
 
@@ -64,11 +65,12 @@ class Plan:
 def steps(
     listing: Listing,
     folder: Folder,
-    price_of: Callable[[str], float | None],
+    price_of: Callable[[str], Price | None],
     reopened: Collection[str] = (),
 ) -> Iterator[Step]:
     """Yield a step for each row of the manifest, in its order, then for those it no longer has.
 
+    price_of: a model -> its price.
     reopened: the states whose rows the person asked to send again.
     """
     with listing.beside(folder.journal) as db:
@@ -86,23 +88,28 @@ def steps(
         try:
             for position, id, source, model, input, problem, state, known_as in rows:
                 name = id or known_as or f"row {position}"
-                price = price_of(model)
                 if problem:
                     yield Step("invalid", name, source, model, False, None)
                 elif state is not None:
                     sends = state == "pending" or state in reopened
-                    yield Step(state, name, source, model, sends, price if sends else None)
+                    usd = _usd(price_of(model), input) if sends else None
+                    yield Step(state, name, source, model, sends, usd)
                 else:
                     old = _replaced(db, id, position)
                     changes = _changes(old, model, json.loads(input)) if old else ()
                     what = CHANGED if old else NEW
-                    yield Step(what, name, source, model, True, price, changes)
+                    usd = _usd(price_of(model), input)
+                    yield Step(what, name, source, model, True, usd, changes)
             for id, source, model in db.execute(
                 "SELECT id, source, model FROM gone ORDER BY position"
             ):
                 yield Step(GONE, id, source, model, False, None)
         finally:
             db.execute("DROP TABLE temp.gone")
+
+
+def _usd(price: Price | None, input: str) -> float | None:
+    return None if price is None else price.of(input)
 
 
 def _replaced(db: Any, id: str | None, position: int) -> tuple[str, str] | None:

@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from batchgen import prices
 from batchgen.errors import NewerJournal, StorageDamaged, UsageError
+from batchgen.prices import Price
 from batchgen.states import State
 from batchgen.storage import COUNTS, VERSION, counted, damaged, storage_errors
 
@@ -168,9 +170,9 @@ class Reader:
         found = next(self.query("SELECT value FROM memory WHERE name = ?", name), None)
         return json.loads(found["value"]) if found else None
 
-    def prices(self) -> dict[str, float | None]:
-        """What a request of each model cost when a run last asked, in USD."""
-        return self.remembered("prices") or {}
+    def prices(self) -> dict[str, Price | None]:
+        """What each model cost when a run last asked."""
+        return prices.remembered(self.remembered("prices"))
 
     def pace(self) -> float | None:
         """The learned rate, POSTs per second; None before the first POST."""

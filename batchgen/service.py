@@ -116,9 +116,13 @@ def refuse_token(reply: Reply) -> None:
         )
 
 
-def warn_of_balance(where: Service, cost: float) -> None:
-    """Say now that the money will not last; where nobody knows the balance, say nothing."""
+def warn_of_balance(where: Service, cost_of_all: Callable[[], float]) -> None:
+    """Say now that the money will not last; where nobody knows the balance, say nothing.
+
+    cost_of_all: USD of the pending rows.
+    """
     url = config.balance_url(where.base)
+    cost = 0.0 if url is None else cost_of_all()
     if not cost or url is None:
         return
 

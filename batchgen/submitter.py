@@ -23,6 +23,7 @@ from batchgen.errors import BatchgenError, JournalLocked, StoppedEarly, StorageD
 from batchgen.folder import Folder
 from batchgen.journal import IdInUse, Journal, Request
 from batchgen.money import Limits, caps
+from batchgen.prices import Price
 from batchgen.receipts import Receipt
 from batchgen.sharing import Turns
 from batchgen.situation import Situation
@@ -46,7 +47,7 @@ class Policy:
 
     rate: POSTs per second at most. concurrency: requests submitted and unfinished at most.
     limit: POSTs in this run at most; None is no limit.
-    limits: what the batch may cost. prices: USD a request by model, None = unknown.
+    limits: what the batch may cost. prices: by model, None = unknown.
     stop_after: seconds from the start of the run after which nothing is submitted; None is never.
     """
 
@@ -54,7 +55,7 @@ class Policy:
     concurrency: int = 16
     limit: int | None = None
     limits: Limits = field(default_factory=Limits)
-    prices: Mapping[str, float | None] = field(default_factory=dict)
+    prices: Mapping[str, Price | None] = field(default_factory=dict)
     stop_after: float | None = None
     until: float | None = None
 
@@ -226,7 +227,9 @@ class Submitter:
         if not self._situation.may_send:
             raise StoppedEarly("The run stopped before this request left.")
         limits = caps(self._policy.limits, datetime.fromtimestamp(self._situation.clock.now()))
-        self._journal.intend(row, self._policy.prices.get(row.model), limits, self._news())
+        price = self._policy.prices.get(row.model)
+        usd = None if price is None else price.of(row.input)
+        self._journal.intend(row, usd, limits, self._news())
 
     async def _record(self, row: Request, verdict: Verdict) -> None:
         if verdict.request_id is not None:

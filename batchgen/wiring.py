@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batchgen import __version__, config, logs, models
+from batchgen import __version__, config, logs, models, prices
 from batchgen.books import keep_apart, open_books, take_over
 from batchgen.clock import Clock
 from batchgen.collector import Keeping
@@ -24,6 +24,7 @@ from batchgen.manifest import Manifest, open_manifest
 from batchgen.models import Models
 from batchgen.night import night
 from batchgen.plan import Plan, Step, steps
+from batchgen.prices import Price
 from batchgen.reading import Reader
 from batchgen.service import catalogue, rehearsal, service, warn_of_balance
 from batchgen.states import State
@@ -86,8 +87,8 @@ def plan(flags: Flags, path: str, show: Report, step: Callable[[Step], None]) ->
         seen = _prices_seen(folder)
         reopened = [State.FAILED] * flags.retry_failed
         reopened += [State.UNKNOWN] * (flags.on_unknown == "resubmit")
-        prices = partial(_price, settings, otherwise=seen.get)
-        for found in steps(listing, folder, prices, reopened):
+        price_of = partial(_price, settings, otherwise=seen.get)
+        for found in steps(listing, folder, price_of, reopened):
             whole.add(found)
             step(found)
         return whole, settings.rate
@@ -130,22 +131,22 @@ def run(
         journal, receipts = open_books(stack, folder, clock or Clock())
         keep_apart(journal, folder, rehearsing=flags.sandbox)
         take_over(journal, receipts, reading, flags)
-        sending = journal.pending_models()
-        seen = journal.remembered("prices") or {}
-        prices = _prices(sending, settings, catalogue(where), seen)
-        _refuse_unpriced(settings, prices)
-        warn_of_balance(where, sum(n * (prices[model] or 0.0) for model, n in sending.items()))
-        journal.start_run(manifest.file, {"prices": prices})
+        seen = prices.remembered(journal.remembered("prices"))
+        known_prices = _prices(journal.pending_models(), settings, catalogue(where), seen)
+        _refuse_unpriced(settings, known_prices)
+        warn_of_balance(where, partial(journal.pending_cost, known_prices))
+        memory = {model: price and price.memory() for model, price in known_prices.items()}
+        journal.start_run(manifest.file, {"prices": memory})
         log.info("batchgen %s runs %s into %s", __version__, manifest.file, folder.path)
-        policy = _policy(settings, prices)
+        policy = _policy(settings, known_prices)
         keeping = Keeping(not flags.no_provenance, flags.sidecars, not flags.no_thumbnails)
         ending = asyncio.run(night(journal, receipts, folder, where, policy, keeping, quiet))
     return ending, folder
 
 
-def _refuse_unpriced(settings: Config, prices: dict[str, float | None]) -> None:
-    if settings.limits.any() and None in prices.values():
-        unpriced = ", ".join(model for model, price in prices.items() if price is None)
+def _refuse_unpriced(settings: Config, known: Mapping[str, Price | None]) -> None:
+    if settings.limits.any() and None in known.values():
+        unpriced = ", ".join(model for model, price in known.items() if price is None)
         raise UsageError(
             f"--max-cost needs to know the price of a request, and RunComfy gives none for"
             f" {unpriced}. Nothing was sent.",
@@ -206,13 +207,13 @@ def _prices(
     sending: Iterable[str],
     settings: Config,
     fetch: Callable[[str], dict[str, Any] | None],
-    seen: Mapping[str, float | None],
-) -> dict[str, float | None]:
-    """What a request of each model to be submitted costs; said out loud where nobody knows.
+    seen: Mapping[str, Price | None],
+) -> dict[str, Price | None]:
+    """The price of each model to be submitted; said out loud where nobody knows it.
 
     seen: what they cost when this batch last ran, for the time that the API is away.
     """
-    prices: dict[str, float | None] = {}
+    known: dict[str, Price | None] = {}
     for model in sending:
         why = "RunComfy gives no price for a request"
         try:
@@ -225,12 +226,12 @@ def _prices(
                 raise
         if price is None:
             log.warning("%s: %s; it is not counted.", model, why)
-        prices[model] = price
-    return prices
+        known[model] = price
+    return known
 
 
-def _prices_seen(folder: Folder) -> dict[str, float | None]:
-    """What requests cost when this batch last ran; the catalogue is not asked for a plan."""
+def _prices_seen(folder: Folder) -> dict[str, Price | None]:
+    """What models cost when this batch last ran; the catalogue is not asked for a plan."""
     if not folder.journal.is_file():
         return {}
     reader = Reader(folder.journal)
@@ -240,19 +241,19 @@ def _prices_seen(folder: Folder) -> dict[str, float | None]:
         reader.close()
 
 
-def _price(settings: Config, model: str, otherwise: Callable[[str], float | None]) -> float | None:
-    """The manifest's word on a model's price, else another's. USD a request."""
-    price = settings.prices.get(model, settings.price)
-    return otherwise(model) if price is None else price
+def _price(settings: Config, model: str, otherwise: Callable[[str], Price | None]) -> Price | None:
+    """The manifest's word on a model's price, USD a request; else another's."""
+    usd = settings.prices.get(model, settings.price)
+    return otherwise(model) if usd is None else Price(usd)
 
 
-def _policy(settings: Config, prices: dict[str, float | None]) -> Policy:
+def _policy(settings: Config, known: Mapping[str, Price | None]) -> Policy:
     return Policy(
         rate=settings.rate,
         concurrency=settings.concurrency,
         limit=settings.limit,
         limits=settings.limits,
-        prices=prices,
+        prices=known,
         stop_after=settings.stop_after,
         until=settings.until,
     )

@@ -16,7 +16,7 @@ from batchgen.clock import Clock
 PACKAGE = Path(batchgen.__file__).parent
 DECIDERS = (
     *("reply", "answers", "findings", "states", "limiter", "polling", "breaker", "hosts"),
-    *("retry_after", "signatures", "money", "expiry"),
+    *("retry_after", "signatures", "money", "prices", "expiry"),
     *("ending", "identity", "rows", "units", "errors", "validation", "cells", "inputschema"),
     *("wording", "hosted", "containers", "xmp", "timeline", "narrowing", "nextsteps"),
 )

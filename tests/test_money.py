@@ -5,13 +5,16 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 from conftest import Command, Write
 from helpers import PretendClock, many, query, table, tally
 
+from batchgen.models import price
 from batchgen.money import Cap, Limits, caps, passed
+from batchgen.prices import COUNTS, Price, remembered
 from batchgen.sandbox.control import Control
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -429,3 +432,136 @@ def test_a_limit_is_never_passed_by_rows_that_race_for_it(
 
     assert tally(folder) == {"saved": 16, "pending": 14}
     assert sandbox.billed_usd <= 0.5
+
+
+# A price for each output
+
+
+SERIES = "atelier/series/text-to-image"
+
+
+def series(*counts: int | None) -> str:
+    """A JSONL manifest of rows that ask for so many pictures; None does not say."""
+    rows: list[dict[str, Any]] = [{"id": f"r{n}", "prompt": f"{n}"} for n in range(len(counts))]
+    for row, count in zip(rows, counts, strict=True):
+        row |= {"model": SERIES} | ({} if count is None else {"num_images": count})
+    return "\n".join(map(json.dumps, rows))
+
+
+def prices_of(folder: Path) -> dict[str, float | None]:
+    return dict(query(folder, "SELECT id, price FROM requests ORDER BY id"))
+
+
+@pytest.mark.parametrize(
+    ("entry", "found"),
+    [
+        ({"base_price_usd": 0.04, "price_unit": "output"}, Price(0.04, {})),
+        ({"base_price_usd": 0.04, "price_unit": "per_image"}, Price(0.04, {})),
+        ({"base_price_usd": 0.04, "price_unit": "request"}, Price(0.04)),
+        ({"base_price_usd": 0.04, "price_unit": "per video"}, Price(0.04)),
+        ({"base_price_usd": 0.04}, Price(0.04)),
+        ({"base_price_usd": 0.04, "price_unit": "second"}, None),
+        ({"base_price_usd": 0.04, "price_unit": "output_token"}, None),
+        ({"base_price_usd": 0.04, "price_unit": "per image megapixel"}, None),
+        ({"base_price_usd": 0.04, "price_unit": "per"}, None),
+        ({"base_price_usd": "0.04", "price_unit": "output"}, None),
+        ({"base_price_usd": float("nan"), "price_unit": "output"}, None),
+    ],
+)
+def test_a_catalogues_price_is_for_a_request_or_for_an_output(
+    entry: dict[str, Any], found: Price | None
+) -> None:
+    assert price(entry) == found
+
+
+def test_a_model_that_makes_several_outputs_unasked_is_priced_by_them() -> None:
+    properties = {"num_images": {"type": "integer", "default": 4}, "n": {"default": 1}}
+    entry = {"base_price_usd": 0.01, "price_unit": "output", "input": {"properties": properties}}
+    found = price(entry)
+
+    assert found == Price(0.01, {"num_images": 4})
+    assert found.of('{"prompt": "a"}') == found.of('{"num_images": null}') == 0.04
+    assert found.of('{"num_images": 2}') == 0.02
+
+
+@pytest.mark.parametrize(
+    ("input", "outputs"),
+    [
+        ({}, 1),
+        *(({name: 3}, 3) for name in COUNTS),
+        ({"n": "4"}, 4),
+        ({"n": 4.0}, 4),
+        ({"num_images": 2, "max_images": 3}, 6),
+        ({"n": True}, 1),
+        ({"n": 0}, 1),
+        ({"n": -2}, 1),
+        ({"n": "auto"}, 1),
+        ({"n": [5]}, 1),
+        ({"n": 10**400}, 1_000_000),
+        ({"prompt": '"n": 5'}, 1),
+    ],
+)
+def test_a_row_is_priced_by_the_outputs_that_its_input_asks_for(
+    input: dict[str, Any], outputs: int
+) -> None:
+    assert Price(0.5, {}).of(json.dumps(input)) == outputs * 0.5
+    assert Price(0.5).of(json.dumps(input)) == 0.5
+
+
+@pytest.mark.parametrize("one", [Price(0.03), Price(0.03, {}), Price(0.03, {"n": 4})])
+def test_a_price_is_remembered_as_it_is(one: Price) -> None:
+    assert remembered(json.loads(json.dumps({"m": one.memory()}))) == {"m": one}
+
+
+def test_an_older_journals_prices_are_for_a_request_and_a_strange_one_is_unknown() -> None:
+    memory = {"a": 0.03, "b": None, "c": True, "d": "0.03", "e": [0.03], "f": [0.03, "second"]}
+
+    unknown = dict.fromkeys("bcdef")
+    assert remembered(memory) == {"a": Price(0.03), **unknown}
+    assert remembered(None) == {}
+
+
+def test_a_row_reserves_the_price_of_every_picture_that_it_asks_for(
+    run: Command, folder: Path, sandbox: Control, write: Write
+) -> None:
+    sandbox.fault("lost", match="0")
+    sandbox.fault("cost", match="1", value=0.05)
+    run(write("list.jsonl", series(4, 2, None)))
+
+    assert prices_of(folder) == {"r0": 0.12, "r1": 0.06, "r2": 0.03}
+    # What is lost stays reserved as a whole; what the API says takes the place of a price.
+    assert spending(folder) == {("r0", 1): 0.12, ("r1", 1): 0.05, ("r2", 1): 0.03}
+    assert sandbox.billed_usd == 0.21
+
+
+def test_a_limit_of_cost_counts_pictures_and_not_rows(
+    run: Command, folder: Path, sandbox: Control, write: Write
+) -> None:
+    outcome = run(write("list.jsonl", series(4, 4, 4)), "--max-cost", 0.30)
+
+    assert outcome.code == 75
+    assert "The next request costs $0.12 and would pass the limit of $0.30" in outcome.stderr
+    assert tally(folder) == {"saved": 2, "pending": 1}
+    assert sandbox.billed_usd == 0.24
+
+
+def test_a_plan_and_the_warning_about_the_balance_count_pictures(
+    run: Command, batchgen: Command, folder: Path, sandbox: Control, write: Write
+) -> None:
+    manifest = write("list.jsonl", series(4, 2, None))
+    sandbox.set(balance=0.2)
+    outcome = run(manifest, "--limit", 1)
+    assert "The balance is $0.20 and the pending rows cost about $0.21" in outcome.stderr
+
+    planned = batchgen("plan", manifest, "--out", folder, "--json")
+    assert json.loads(planned.stdout)["cost"] == 0.09
+
+
+def test_a_price_in_the_manifest_is_for_a_request_however_many_pictures_it_makes(
+    run: Command, folder: Path, sandbox: Control, write: Write
+) -> None:
+    sandbox.fault("no-cost", times=None)
+    rows = f"model: {SERIES}\nprice: 0.5\nrows: [{{prompt: one, num_images: 4}}]\n"
+    run(write("list.yaml", rows))
+
+    assert list(prices_of(folder).values()) == [0.5]

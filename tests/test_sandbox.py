@@ -256,7 +256,7 @@ def test_models_are_listed_and_described_with_their_price(client: Client) -> Non
     listed = client.get("/models", params={"search": "IDEOGRAM"}).json()
 
     assert one["input"]["required"] == ["prompt"]
-    assert (one["base_price_usd"], one["price_unit"]) == (0.03, "request")
+    assert (one["base_price_usd"], one["price_unit"]) == (0.03, "output")
     assert [m["model_id"] for m in listed["models"]] == [MODEL]
     assert "input" not in listed["models"][0]
     assert client.get("/models", params={"search": "nothing"}).json()["total"] == 0

@@ -15,6 +15,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 import batchgen
+from batchgen.sandbox.media import how_many
 
 KNOWN_TYPES = {"string", "integer", "number", "boolean", "object", "array", "null"}
 DEFAULT_MODEL = Path("ideogram") / "ideogram-v2" / "generate.json"
@@ -63,14 +64,18 @@ class Model:
         )
         return [problem(error) for error in errors]
 
+    def cost(self, price: float, given: dict[str, Any]) -> float:
+        """What a request is billed, USD, by the price that `shown` tells."""
+        return round(price * (how_many(given) if self.kind == "image" else 1), 6)
+
     def shown(self, price: float) -> dict[str, Any]:
-        """The catalogue's entry; price in USD per request."""
+        """The catalogue's entry; price in USD, per output of an image model, else per request."""
         return {
             "model_id": self.id,
             "display_name": self.described.get("display_name", self.id),
             "categories": self.described.get("categories", [f"{self.kind}-generation"]),
             "base_price_usd": price,
-            "price_unit": "request",
+            "price_unit": "output" if self.kind == "image" else "request",
             "pricing_note": "Pretend money: this is the sandbox.",
             "input": self.described.get("input"),
             "output": self.described.get("output"),

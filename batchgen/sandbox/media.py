@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from batchgen.sandbox.pictures import draw, encode
 
 CACHE_BYTES = 64 * 2**20
-COUNTS = ("num_images", "number_of_images", "n")
+COUNTS = ("num_images", "number_of_images", "num_outputs", "max_images", "batch_size", "n")
 
 
 class Form(NamedTuple):

@@ -7,6 +7,7 @@ import uuid
 from email.utils import formatdate
 from typing import Any, NamedTuple
 
+from batchgen.sandbox.catalogue import Model
 from batchgen.sandbox.faults import ACCEPTED_FIRST, Applied
 from batchgen.sandbox.media import prompt_of
 from batchgen.sandbox.misdeeds import Trouble, commit
@@ -84,7 +85,7 @@ def unfit(site: Site, model_id: str, order: Order) -> Refusal | None:
         return Refusal(*UNKNOWN_MODEL)
     if detail := model.problems(order.given):
         return Refusal(422, {"detail": detail})
-    if site.left is not None and site.left < site.options.price - 1e-9:
+    if site.left is not None and site.left < model.cost(site.options.price, order.given) - 1e-9:
         return Refusal(*NO_BALANCE)
     return None
 
@@ -95,12 +96,13 @@ def accept(site: Site, model_id: str, order: Order, now: float, answer: str) -> 
         "pace", order.text, order.sha256, lambda: site.store.posts_of(order.sha256)
     )
     seconds = float(slow.value) if slow else site.seconds(order.sha256)
+    price = Model(model_id, {}, None).cost(site.options.price, order.given)
     request_id = str(uuid.uuid4())
     site.queue.add(request_id, now, seconds)
     started = site.queue.advance(now)
     row = Row(
         site.store.next_seq(), request_id, model_id, order.canonical, order.sha256,
-        site.options.price, now, seconds, None, None, None, None,
+        price, now, seconds, None, None, None, None,
     )  # fmt: skip
     site.store.accept(row, Post(now, model_id, order.sha256, answer, request_id), started)
     return row
