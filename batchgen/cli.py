@@ -17,6 +17,7 @@ from batchgen.cli_sandbox import sandbox
 from batchgen.ending import GO_ON
 from batchgen.errors import BatchgenError, StoppedEarly, out_of_memory
 from batchgen.options import (
+    AMOUNT,
     CLOCK,
     DURATION,
     FILE,
@@ -58,13 +59,19 @@ def cli() -> None:
 )
 @click.option("--limit", type=click.IntRange(0), metavar="N", help="Submit so many rows at most.")
 @click.option(
-    "--max-cost", type=click.FloatRange(0), metavar="USD", help="The whole batch's cost at most."
+    "--max-cost", type=AMOUNT, metavar="USD", help="Never let the whole batch cost more than this."
 )
 @click.option(
-    "--max-cost-per-day", type=click.FloatRange(0), metavar="USD", help="All runs of a day at most."
+    "--max-cost-per-day",
+    type=AMOUNT,
+    metavar="USD",
+    help="Most this list may cost per calendar day.",
 )
 @click.option(
-    "--max-cost-per-month", type=click.FloatRange(0), metavar="USD", help="The same of a month."
+    "--max-cost-per-month",
+    type=AMOUNT,
+    metavar="USD",
+    help="Most this list may cost per calendar month.",
 )
 @click.option("--max-time", type=DURATION, metavar="6h", help="Then submit nothing more.")
 @click.option("--until", type=CLOCK, metavar="07:00", help="Then submit nothing more.")

@@ -3,6 +3,7 @@
 It stands outside the package of that name, which would be imported with it for every command.
 """
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,21 @@ def read_dice(
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 PORT = click.IntRange(0, 65535)
-NOT_NEGATIVE = click.FloatRange(min=0)
+
+
+class Finite(click.FloatRange):
+    """A range of numbers without NaN, which is neither above nor below anything, and infinity."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return number
+
+
+NOT_NEGATIVE = Finite(min=0)
 
 
 @click.command(

@@ -79,7 +79,8 @@ def passed(committed: Callable[[str], float], price: float, limits: list[Cap]) -
     committed: USD spent, reserved or possibly spent since a stamp.
     """
     for cap in limits:
-        # A sum of cents is never exact in binary.
-        if committed(cap.since) + price > cap.usd + 1e-9:
+        # A sum of cents is never exact in binary. And NaN, which no comparison holds for, has to
+        # stop what it would let through as a limit or a price.
+        if not committed(cap.since) + price <= cap.usd + 1e-9:
             return cap
     return None

@@ -36,6 +36,7 @@ class Notation(click.ParamType[Any]):
             self.fail(str(error), param, ctx)
 
 
+AMOUNT = Notation("amount", units.usd)
 RATE = Notation("rate", units.rate)
 DURATION = Notation("duration", units.duration)
 CLOCK = Notation("HH:MM", units.clock_time)

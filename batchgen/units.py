@@ -1,4 +1,4 @@
-"""The few notations that options and manifests share: a rate, a duration, a time of day."""
+"""The few notations that options and manifests share: amounts, rates, durations, times of day."""
 
 import math
 import re
@@ -9,6 +9,9 @@ SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _RATE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(?:/\s*([smhd]))?\s*")
 _DURATION = re.compile(r"(?:([0-9]+)d)?(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+(?:\.[0-9]+)?)s)?")
 _CLOCK = re.compile(r"([0-9]{1,2}):([0-9]{2})")
+_USD = re.compile(r"([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
+_NEARLY_USD = re.compile(r"(?:USD|\$)?\s*([0-9]{1,9})(?:[.,]([0-9]{1,2}))?\s*(?:USD|\$)?", re.I)
+MOST_USD = 1e9  # as in the schema of manifests
 
 
 def rate(text: str | int | float) -> float:
@@ -44,6 +47,19 @@ def duration(text: str | int | float) -> float:
     if not 0 < seconds < math.inf:
         raise ValueError("A duration is more than zero; 90m is an hour and a half.")
     return seconds
+
+
+def usd(text: str) -> float:
+    """Return the amount that `5.00` is. NaN is none: no sum ever passes a limit that is NaN.
+
+    Raises ValueError with a sentence for the person who wrote it.
+    """
+    written = text.strip()
+    if _USD.fullmatch(written) and (amount := float(written)) <= MOST_USD:
+        return amount
+    near = _NEARLY_USD.fullmatch(written)
+    meant = float(f"{near[1]}.{near[2] or 0}") if near else 5.0
+    raise ValueError(f"{text!r} is not an amount; write {meant:.2f}.")
 
 
 def clock_time(text: str) -> time:

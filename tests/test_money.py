@@ -16,6 +16,7 @@ from batchgen.models import price
 from batchgen.money import Cap, Limits, caps, passed
 from batchgen.prices import COUNTS, Price, remembered
 from batchgen.sandbox.control import Control
+from batchgen.units import usd
 
 BERLIN = ZoneInfo("Europe/Berlin")
 AUCKLAND = ZoneInfo("Pacific/Auckland")
@@ -125,6 +126,90 @@ def test_cents_that_add_up_to_the_limit_do_not_pass_it() -> None:
     assert 0.1 + 0.1 + 0.1 > 0.3  # as binary has it
     assert passed(lambda since: 0.1 + 0.1, 0.1, limits) is None
     assert passed(lambda since: 0.1 + 0.1, 0.101, limits) == limits[0]
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(("spent", "price", "limit"), [(0, 0, NAN), (0, NAN, 1), (NAN, 0, 1)])
+def test_what_is_not_a_number_stops_what_it_would_let_through(
+    spent: float, price: float, limit: float
+) -> None:
+    cap = Cap(limit, "", "--max-cost", "the batch")
+
+    assert passed(lambda since: spent, price, [cap]) is cap
+
+
+# Amounts as they are written
+
+
+@pytest.mark.parametrize(
+    ("text", "amount"),
+    [("5", 5.0), ("5.00", 5.0), (" .5 ", 0.5), ("0", 0.0), ("1e+06", 1e6), ("1e9", 1e9)],
+)
+def test_an_amount_is_digits_and_a_point(text: str, amount: float) -> None:
+    assert usd(text) == amount
+
+
+ODD_AMOUNTS = {
+    **dict.fromkeys(("nan", "NaN", "-nan", "inf", "-inf", "Infinity", "1e999", "1e10"), "5.00"),
+    **dict.fromkeys(("-1", "+5", "", "five", "1_000", "٥", "1,500", "5 EUR"), "5.00"),
+    **dict.fromkeys(("$5", "5$", "$ 5.00", "5,0", "USD 5", "5 usd"), "5.00"),
+    "1,50": "1.50",
+    "$0,5": "0.50",
+    "12,34 USD": "12.34",
+}
+
+
+@pytest.mark.parametrize(("text", "advice"), ODD_AMOUNTS.items())
+def test_what_is_not_an_amount_is_told_how_it_is_written(text: str, advice: str) -> None:
+    with pytest.raises(ValueError, match="is not an amount") as found:
+        usd(text)
+
+    assert str(found.value) == f"{text!r} is not an amount; write {advice}."
+
+
+@pytest.mark.parametrize("option", ["--max-cost", "--max-cost-per-day", "--max-cost-per-month"])
+@pytest.mark.parametrize(
+    ("text", "advice"), [("nan", "5.00"), ("inf", "5.00"), ("1,50", "1.50"), ("$5", "5.00")]
+)
+def test_a_limit_that_is_not_an_amount_sends_nothing(
+    run: Command,
+    folder: Path,
+    sandbox: Control,
+    write: Write,
+    option: str,
+    text: str,
+    advice: str,
+) -> None:
+    outcome = run(write("list.csv", table(many(2))), option, text)
+
+    assert (outcome.code, sandbox.posts, folder.exists()) == (2, 0, False)
+    assert f"'{text}' is not an amount; write {advice}." in outcome.stderr
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf", "1e999", "9" * 400])
+@pytest.mark.parametrize(
+    "option", ["--rate", "--max-time", "--until", "--concurrency", "--limit", "--max-cost"]
+)
+def test_no_option_of_a_run_takes_what_is_not_a_finite_number(
+    run: Command, sandbox: Control, write: Write, option: str, text: str
+) -> None:
+    if option in ("--concurrency", "--limit") and text.isdigit():
+        return  # a whole number may be as large as it likes
+    outcome = run(write("list.csv", table(many(2))), option, text)
+
+    assert (outcome.code, sandbox.posts) == (2, 0)
+
+
+@pytest.mark.parametrize("setting", ["max_cost", "max_cost_per_day", "price", "rate", "max_time"])
+@pytest.mark.parametrize("value", ["1e400", "NaN", "-Infinity", "1" + 400 * "0"])
+def test_no_setting_of_a_json_manifest_takes_what_is_not_a_finite_number(
+    run: Command, sandbox: Control, write: Write, setting: str, value: str
+) -> None:
+    outcome = run(write("list.json", f'{{"{setting}": {value}, "rows": ["one"]}}'))
+
+    assert (outcome.code, sandbox.posts) == (65, 0)
 
 
 # The ledger

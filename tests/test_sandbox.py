@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import httpx
 import pytest
 from PIL import Image
 
+from batchgen.cli_sandbox import sandbox as sandbox_command
 from batchgen.errors import ServiceUnreachable
 from batchgen.sandbox import Address, read_address, spawn, started, stop
 from batchgen.sandbox.catalogue import standard
@@ -748,3 +750,18 @@ def test_the_dice_of_the_command_line_strike_over_http() -> None:
         Client(address.base_url) as client,
     ):
         assert client.ask().status_code == 500
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e999"])
+@pytest.mark.parametrize(
+    "option", ["--seconds", "--spread", "--rate", "--price", "--balance", "--idle-seconds"]
+)
+def test_no_option_takes_what_is_not_a_finite_number(option: str, value: str) -> None:
+    with pytest.raises(click.BadParameter):
+        sandbox_command.make_context("sandbox", [option, value])
+
+
+@pytest.mark.parametrize("dice", ["lost=nan", "lost=inf"])
+def test_a_probability_is_a_number_from_0_to_1(dice: str) -> None:
+    with pytest.raises(click.BadParameter):
+        sandbox_command.make_context("sandbox", ["--fault", dice])
