@@ -47,6 +47,7 @@ class Flags:
     new_list: bool = False
     model: str | None = None
     schema: Path | None = None
+    allow_path: tuple[Path, ...] = ()
     format: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     meta: tuple[str, ...] = ()

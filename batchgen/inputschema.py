@@ -17,8 +17,11 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError as BrokenSchema
 
+from batchgen.confined import Refused, open_regular
 from batchgen.errors import UsageError
 from batchgen.wording import cut
+
+LARGEST_SCHEMA = 16 * 2**20  # bytes; those of the catalogue have a few thousand
 
 _TYPES = {name: name for name in ("string", "integer", "number", "boolean", "array", "object")} | {
     **dict.fromkeys(("str", "text"), "string"),
@@ -63,16 +66,34 @@ def schemas_folder() -> Path:
 
 def load_schema(path: Path) -> InputSchema:
     """Read a model's schema from a file. Raises UsageError if it cannot be used."""
-    remedy = "Fetch it again with batchgen models, or name another file with --schema."
     try:
-        document = json.loads(path.read_text(encoding="utf-8-sig"))
-        return prepare(input_schema(document))
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror or error}", remedy) from None
+        return prepare(input_schema(read_schema(path)))
     except (ValueError, RecursionError) as error:
-        raise UsageError(
-            f"{path} is not a usable model schema: {cut(str(error), 160)}", remedy
-        ) from None
+        raise _unusable(path, error) from None
+
+
+def read_schema(path: Path) -> Any:
+    """Return the JSON in a schema's file. Raises UsageError, also for what is not a regular file,
+    and so may have no end."""
+    try:
+        with open_regular(path) as file:
+            content = file.read(LARGEST_SCHEMA + 1)
+        if len(content) > LARGEST_SCHEMA:
+            raise ValueError(f"it is larger than {LARGEST_SCHEMA // 2**20} MiB")
+        return json.loads(content.decode("utf-8-sig"))
+    except Refused as error:
+        raise UsageError(f"{path} {error.what}.", error.remedy) from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}", _OTHER) from None
+    except (ValueError, RecursionError) as error:
+        raise _unusable(path, error) from None
+
+
+def _unusable(path: Path, error: Exception) -> UsageError:
+    return UsageError(f"{path} is not a usable model schema: {cut(str(error), 160)}", _OTHER)
+
+
+_OTHER = "Fetch it again with batchgen models, or name another file with --schema."
 
 
 def input_schema(doc: Any) -> dict[str, Any]:

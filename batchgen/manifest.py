@@ -8,10 +8,12 @@ table's columns have names that the model knows: that is one mistake, not one in
 
 import json
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from batchgen.confined import Reach, Refused
 from batchgen.errors import UsageError
 from batchgen.readers import Header, Item, Record, Unreadable
 from batchgen.readers.document import Document
@@ -32,6 +34,9 @@ def open_manifest(
     columns: Mapping[str, str] | None = None,
     meta: Collection[str] = (),
     stdin: BinaryIO | None = None,
+    allowed: tuple[Path, ...] = (),
+    secret: Path | None = None,
+    use_schema: bool = True,
 ) -> "Manifest":
     """Open a manifest and read its settings; rows are read later, by `Manifest.entries`.
 
@@ -39,22 +44,39 @@ def open_manifest(
     format: one of FORMATS; without it the name tells.
     columns: the name in the file by the input's name; meta: names to carry along unsent, `*` for
         all that the model does not know. Both are added to those that the manifest sets.
+    allowed, secret: as in Reach, for what the manifest names.
+    use_schema: whether the schema that the manifest names will be read.
 
     Raises UsageError where there is no such file, it cannot be opened, or its form is not known.
     What is wrong inside the file is a Problem, never an exception.
     """
-    return Manifest(find(path, format=format, stream=stdin), dict(columns or {}), meta)
+    source = find(path, format=format, stream=stdin)
+    if source.format == "folder" and source.path is not None:
+        reach = Reach(source.path, allowed, secret)
+        source = replace(source, reach=reach)
+    else:
+        reach = Reach(source.path.parent if source.path else Path(), allowed, secret)
+    return Manifest(source, dict(columns or {}), meta, reach, use_schema)
 
 
 class Manifest:
     """file: its name in messages. settings: what it sets. problems: those of its settings."""
 
-    def __init__(self, source: Source, columns: dict[str, str], meta: Collection[str]) -> None:
+    def __init__(
+        self,
+        source: Source,
+        columns: dict[str, str],
+        meta: Collection[str],
+        reach: Reach,
+        use_schema: bool,
+    ) -> None:
         self.file = source.file
         self.settings = Settings(place=Place(self.file))
         self.problems: list[Problem] = []
         self.sources = [source]  # this file, and the one that it takes its rows from
         self._source = source
+        self._reach = reach
+        self._use_schema = use_schema
         self._document: Document | None = None
         self._settings_document: Document | None = None
         if source.is_document:
@@ -121,14 +143,19 @@ class Manifest:
         self.problems += problems
         if self.settings.from_ is not None and document.rows is None:
             self._follow(self.settings.from_, document)
+        if self.settings.schema is not None and self._use_schema:
+            self._check_schema(self.settings.schema, document)
 
     def _follow(self, name: str, document: Document) -> None:
         """Take the rows from another file, which has no settings of its own."""
         self._document = None
         place = document.place(("from",))
-        folder = self._source.path.parent if self._source.path else Path()
         try:
-            source = find(name, format=self.settings.format, folder=folder)
+            source = find(name, format=self.settings.format, folder=self._reach.folder)
+            source = replace(source, reach=self._reach)
+            if source.format == "folder":
+                self._reach.check_folder(self._reach.folder / name)
+            _try_to_open(source)
             if source.is_document:
                 self._document = source.document()
                 if self._document.settings:
@@ -136,10 +163,10 @@ class Manifest:
                     remedy = "Run that file, or take its settings out."
                     self.problems.append(Problem(place, what, remedy, field="from", whole=True))
                 self.problems += self._document.problems
-            else:
-                _try_to_open(source)
             self._source = source
             self.sources.append(source)
+        except Refused as error:
+            self._refuse("from", place, name, error)
         except UsageError as error:
             what = error.what.rstrip(".")
             remedy = error.remedy.replace("Add --format", "Add format:")
@@ -149,6 +176,24 @@ class Manifest:
         except Unreadable as error:
             self.problems.append(error.problem)
             self._document = _NO_ROWS
+
+    def _check_schema(self, name: str, document: Document) -> None:
+        """Refuse a schema out of reach, and read no rows then: they could not be checked.
+
+        That there is no such file is said when it is needed.
+        """
+        try:
+            self._reach.open(self._reach.folder / name).close()
+        except Refused as error:
+            self._refuse("schema", document.place(("schema",)), name, error)
+            self.settings.schema = None
+        except (OSError, ValueError):
+            pass
+
+    def _refuse(self, field: str, place: Place, name: str, error: Refused) -> None:
+        what = f"{self._reach.folder / name} {error.what}"
+        self.problems.append(Problem(place, what, error.remedy, field=field, whole=True))
+        self._document = _NO_ROWS
 
     def _items(self) -> Iterator[Item]:
         if self._document is None:
@@ -232,14 +277,18 @@ def _label_problem(parts: Parts, place: Place) -> Problem | None:
 
 
 def _try_to_open(source: Source) -> None:
-    """Raise UsageError now, not in mid-stream, if the file cannot be opened."""
+    """Raise UsageError or Refused now, not in mid-stream, if the file cannot be opened."""
     try:
         if source.path is None:
             return
         if source.format == "folder":
             next(source.path.iterdir(), None)
+        elif source.reach is not None:
+            source.reach.open(source.path).close()
         elif source.path.is_file():  # a pipe can be opened only once
             source.path.open("rb").close()
+    except Refused:
+        raise
     except OSError as error:
         raise _cannot_open(source.file, error) from None
 

@@ -68,6 +68,13 @@ reading = options(
     click.option("-o", "--out", type=FILE, help="Output folder.  [default: out/<manifest>/]"),
     click.option("--model", help="Model of rows that name none.  [default: Ideogram 2.0]"),
     click.option("--schema", type=FILE, help="That model's schema, if not RunComfy's."),
+    click.option(
+        "--allow-path",
+        type=click.Path(exists=True, path_type=Path),
+        multiple=True,
+        metavar="PATH",
+        help="Let the manifest read from this file or folder too; repeatable.",
+    ),
     click.option("--format", type=click.Choice(FORMATS), help="The manifest's, whatever its name."),
     click.option(
         "--column",

@@ -8,11 +8,14 @@ anything is in doubt there is no seal, and the manifest is read.
 import hashlib
 import json
 from collections.abc import Callable, Collection, Mapping
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 from batchgen import __version__
+from batchgen.confined import open_regular
 from batchgen.errors import StorageDamaged, UsageError
+from batchgen.inputschema import LARGEST_SCHEMA
 from batchgen.intake import LISTED
 from batchgen.journal import Journal
 from batchgen.listing import Listing
@@ -34,28 +37,31 @@ def seal_of_list(sources: Collection[Source], options: Mapping[str, Any]) -> str
         for source in sources:
             if source.path is None:
                 return None
+            open = source.reach.open if source.reach else open_regular
             is_folder = source.format == "folder"
             files = [source.path / name for name in texts(source.path)] if is_folder else []
             for path in files or [source.path]:
                 if not path.is_file():
                     return None
                 # The time is first: a file that is changed and changed back while it is read.
-                found += [source.file, source.format, source.seen, _changed(path), _digest(path)]
-                found.append(str(path.resolve()))
+                found += [source.file, source.format, source.seen, _changed(path)]
+                found += [_digest(path, open), str(path.resolve())]
     except OSError:
         return None
     return hashlib.sha256(json.dumps(found).encode()).hexdigest()
 
 
 def seals_of_schemas(given: Path | None, *folders: Path) -> Seal | None:
-    """Return the digest of each schema file that may be used; None if one cannot be read."""
+    """Return the digest of each schema file that may be used; None if one of them cannot be."""
     files = {} if given is None else {"--schema": given}
     for number, folder in enumerate(folders):
         for path in folder.rglob("*.json"):
             files[f"{number}/{path.relative_to(folder).as_posix()}"] = path
     try:
+        if any(path.stat().st_size > LARGEST_SCHEMA for path in files.values()):
+            return None
         return {name: _digest(path) for name, path in files.items()}
-    except OSError:
+    except (OSError, ValueError):
         return None
 
 
@@ -64,8 +70,8 @@ def _changed(path: Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
+def _digest(path: Path, open: Callable[[Path], BufferedReader] = open_regular) -> str:
+    with open(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -40,8 +41,18 @@ log = logging.getLogger("batchgen")
 def open_for(flags: Flags, path: str) -> tuple[Manifest, Config]:
     """Raises UsageError if there is no such file, or its form is not known."""
     stdin = sys.stdin.buffer if path == "-" else None
+    secret = None
+    with suppress(RuntimeError):  # no home, and so no token file there
+        secret = config.token_file(os.environ)
     manifest = open_manifest(
-        path, format=flags.format, columns=flags.columns, meta=flags.meta, stdin=stdin
+        path,
+        format=flags.format,
+        columns=flags.columns,
+        meta=flags.meta,
+        stdin=stdin,
+        allowed=flags.allow_path,
+        secret=secret,
+        use_schema=flags.schema is None,
     )
     file = None if path == "-" else Path(path)
     return manifest, config.merged(flags, manifest.settings, file, datetime.now())
@@ -189,8 +200,9 @@ def _reading(
         "model": settings.model,
         "schema": settings.schema and str(settings.schema),
     }
+    seal = None if manifest.problems else seal_of_list(manifest.sources, options)
     schemas = partial(seals_of_schemas, settings.schema, folder.schemas, models.schemas_folder())
-    return Reading(manifest.file, listing, seal_of_list(manifest.sources, options), schemas, read)
+    return Reading(manifest.file, listing, seal, schemas, read)
 
 
 def _claim(

@@ -4,9 +4,11 @@ Every character counts: a line that begins with `#` or a space is a prompt that 
 blank lines, and the line end itself, are no part of a prompt.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
+from batchgen.confined import Refused
 from batchgen.readers import Item, Record, Unreadable
 from batchgen.readers.lines import Lines, read_text
 from batchgen.rows import Place, Problem
@@ -35,18 +37,22 @@ def texts(folder: Path) -> list[str]:
     return sorted(path.name for path in paths if not path.name.startswith("."))
 
 
-def read_folder(folder: Path, file: str) -> Iterator[Item]:
+def read_folder(folder: Path, file: str, open: Callable[[Path], BinaryIO]) -> Iterator[Item]:
     """Read a folder's own `.txt` files in the order of their names; hidden ones are left out.
 
     The file's name without `.txt` is the id. One line end at the very end is not part of it.
+
+    open: opens one of them, and raises Refused for one that is not to be read.
     """
     for name in texts(folder):
         shown = f"{file.rstrip('/')}/{name}"
         try:
-            with (folder / name).open("rb") as stream:
+            with open(folder / name) as stream:
                 text = read_text(stream, shown)
         except Unreadable as error:
             yield error.problem
+        except Refused as error:
+            yield Problem(Place(shown), f"it {error.what}", error.remedy)
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             yield Problem(Place(shown), f"the file cannot be read: {reason}")

@@ -23,6 +23,7 @@ from batchgen.wording import nearest, sentence
 MAX_MATRIX = 100
 
 _ONLY_OPTIONS = {
+    "allow_path": "Use --allow-path. A list decides nothing about what else is read and sent.",
     "base_url": "Use --base-url. A list decides nothing about where your token is sent.",
     "media_host": "Use --media-host. A list decides nothing about what is fetched from where.",
     "on_unknown": "Use --on-unknown. A list does not spend your money twice.",

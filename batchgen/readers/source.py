@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from batchgen.confined import Reach
 from batchgen.errors import UsageError
 from batchgen.readers import Item, json_document, jsons, plain, table, yamls
 from batchgen.readers.document import Document
@@ -27,6 +28,7 @@ class Source:
     """A manifest to read. path: None for standard input. format: of FORMATS, or `folder`.
 
     seen: size and time of change, in ns, before anything was read of it.
+    reach: what may be read of it; None for a file that the person named, which may be a pipe.
     """
 
     file: str
@@ -34,6 +36,7 @@ class Source:
     path: Path | None
     stream: BinaryIO | None = None
     seen: tuple[int, int] = (0, 0)
+    reach: Reach | None = None
 
     @property
     def is_document(self) -> bool:
@@ -50,7 +53,8 @@ class Source:
     def items(self) -> Iterator[Item]:
         """Stream a form that is no document. Raises Unreadable and OSError."""
         if self.format == "folder" and self.path is not None:
-            yield from plain.read_folder(self.path, self.file)
+            reach = self.reach or Reach(self.path)
+            yield from plain.read_folder(self.path, self.file, reach.open)
             return
         read = {"csv": table.read_csv, "tsv": table.read_tsv, "jsonl": jsons.read_lines}
         with self._open() as stream:
@@ -58,7 +62,7 @@ class Source:
 
     def _open(self) -> "closing[BinaryIO] | nullcontext[BinaryIO]":
         if self.path is not None:
-            return closing(self.path.open("rb"))
+            return closing(self.reach.open(self.path) if self.reach else self.path.open("rb"))
         if self.stream is None:
             raise UsageError("There is no standard input to read the manifest from.")
         return nullcontext(self.stream)
@@ -71,7 +75,7 @@ def find(
     stream: BinaryIO | None = None,
     folder: Path | None = None,
 ) -> Source:
-    """Return the source that a person named. None and `-` are standard input.
+    """Return the source of this name. None and `-` are standard input, unless there is a `folder`.
 
     folder: what a relative name is relative to, if it is not the current folder.
     Raises UsageError where there is nothing of this name, or its form cannot be told.
@@ -79,7 +83,7 @@ def find(
     if format is not None and format not in _SUFFIXES:
         raise UsageError(f"{format!r} is not a format.", f"Formats are {', '.join(FORMATS)}.")
     given = None if format is None else _SUFFIXES[format]
-    if name is None or str(name) == "-":
+    if name is None or (folder is None and str(name) == "-"):
         if given is None:
             raise UsageError(
                 "Standard input has no name that would tell its form.",
