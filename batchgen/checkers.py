@@ -8,7 +8,10 @@ crashes takes its process along, and not the run.
 import asyncio
 import json
 import os
+import socket
+import subprocess
 import sys
+import time
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -54,7 +57,7 @@ class Checkers:
         async with self._places:
             try:
                 checker = self._idle.pop() if self._idle else await self._start()
-            except OSError:  # there is no process to be had
+            except (OSError, MemoryError):  # there is no process to be had
                 return await asyncio.to_thread(check, part, format, content, facts)
             answer = None
             try:
@@ -66,20 +69,32 @@ class Checkers:
                     self._idle.append(checker)
         return _fetched(part, format, answer)
 
-    async def close(self) -> None:
-        await asyncio.gather(*[checker.close() for checker in self._started])
+    def close(self) -> None:
+        for checker in self._started:
+            checker.leave()
+        end = time.monotonic() + GOODBYE
+        for checker in self._started:
+            checker.reap(max(end - time.monotonic(), 0.0))
 
     async def _start(self) -> "_Checker":
-        checker = _Checker(
-            await asyncio.create_subprocess_exec(
-                *(sys.executable, "-c", CHILD, *sys.path),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.DEVNULL,
-                env={name: value for name, value in os.environ.items() if name not in TOKEN_NAMES},
-                start_new_session=True,  # Ctrl-C is for us
-            )
-        )
+        # asyncio's own processes are each watched by another thread (in Python 3.11).
+        environment = [entry for entry in os.environ.items() if entry[0] not in TOKEN_NAMES]
+        ours, its = socket.socketpair()
+        with its:
+            answers, orders = await asyncio.open_connection(sock=ours)
+            try:
+                process = subprocess.Popen(
+                    (sys.executable, "-c", CHILD, *sys.path),
+                    stdin=its.fileno(),
+                    stdout=its.fileno(),
+                    stderr=subprocess.DEVNULL,
+                    env=dict(environment),
+                    start_new_session=True,  # Ctrl-C is for us
+                )
+            except BaseException:
+                orders.transport.abort()
+                raise
+        checker = _Checker(process, answers, orders)
         self._started.append(checker)
         return checker
 
@@ -87,35 +102,42 @@ class Checkers:
 class _Checker:
     """A process: it is sent a line of JSON and a download, and answers with a line of JSON."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        assert process.stdin is not None
-        assert process.stdout is not None
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        answers: asyncio.StreamReader,
+        orders: asyncio.StreamWriter,
+    ) -> None:
         self._process = process
-        self._orders, self._answers = process.stdin, process.stdout
+        self._answers, self._orders = answers, orders
 
     async def ask(self, part: Path, content: bytes | None, facts: Facts | None) -> Answer:
         """Raises MediaBroken where the process dies of it."""
         order = {"part": str(part), "facts": facts, "size": content and len(content)}
+        line = b""
         with suppress(ConnectionError):
             self._orders.write(json.dumps(order).encode() + b"\n" + (content or b""))
             await self._orders.drain()
-        line = await self._answers.readline()
+            line = await self._answers.readline()
         if not line.endswith(b"\n"):
             raise MediaBroken("the process that decoded it died of it")
         answer: Answer = json.loads(line)
         return answer
 
     def kill(self) -> None:
-        with suppress(ProcessLookupError):
-            self._process.kill()
+        self._process.kill()
 
-    async def close(self) -> None:
-        self._orders.close()
+    def leave(self) -> None:
+        """Let the process end when it has done what it was given."""
+        self._orders.transport.abort()  # `close` would first send the rest of an order
+
+    def reap(self, within: float) -> None:
+        """Wait for the end of the process so many seconds, then make it end."""
         try:
-            await asyncio.wait_for(self._process.wait(), GOODBYE)
-        except TimeoutError:
+            self._process.wait(within)
+        except subprocess.TimeoutExpired:
             self.kill()
-            await self._process.wait()
+            self._process.wait()
 
 
 def _fetched(part: Path, format: Format, answer: Answer) -> Fetched:

@@ -68,7 +68,7 @@ class Media:
         at: TracebackType | None,
     ) -> None:
         await self._session.close()
-        await self._checkers.close()
+        self._checkers.close()
 
     def clear_parts(self) -> None:
         """Remove what runs before this one left half-done; their URLs are in the journal."""

@@ -66,18 +66,26 @@ async def night(
                 ending = Ending.under_way(error) if ending.code in (0, 1) else ending
             try:
                 report.write_files(folder, thumbnails=keeping.thumbnails)
-            except (OSError, StorageDamaged) as error:
-                why = error.what if isinstance(error, StorageDamaged) else error.strerror or error
-                log.error("The reports could not be written: %s", why)
-                ending = _without_reports(ending, folder)
+            except (OSError, StorageDamaged, MemoryError) as error:
+                log.error("The reports could not be written: %s", _why(error))
+                ending = _without_reports(ending, folder, error)
     return ending
 
 
-def _without_reports(ending: Ending, folder: Folder) -> Ending:
+def _why(error: OSError | StorageDamaged | MemoryError) -> object:
+    if isinstance(error, StorageDamaged):
+        return error.what
+    if isinstance(error, MemoryError):
+        return "there is not enough memory"
+    return error.strerror or error
+
+
+def _without_reports(ending: Ending, folder: Folder, error: Exception) -> Ending:
     """Nothing that was paid for is lost, but it is no success either."""
     if ending.code not in (0, 1):
         return ending
-    remedy = f"Make room on the disk, then: batchgen report {folder.path}"
+    room = "" if isinstance(error, MemoryError) else "Make room on the disk, then: "
+    remedy = f"{room}batchgen report {folder.path}"
     return Ending(75, f"{ending.reason} Its reports could not be written.", remedy)
 
 

@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 
 import httpx
 
-from batchgen import hosted
+from batchgen import event_loop, hosted
 from batchgen.hosted import Answer, Flaw
 from batchgen.listing import Hosted, Listing
 from batchgen.models import Models
@@ -54,7 +54,7 @@ def check_urls(listing: Listing, known: Models, show: Callable[[Problem], None])
     show: called with each problem and warning, in the order of the manifest.
     """
     fields = {model: known.validator(model).hosted for model in listing.models()}
-    return asyncio.run(_check_all(listing.hosted(fields), show))
+    return event_loop.run(_check_all(listing.hosted(fields), show))
 
 
 async def _check_all(inputs: Iterator[Hosted], show: Callable[[Problem], None]) -> Probed:

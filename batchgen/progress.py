@@ -55,12 +55,15 @@ class Progress:
         if not quiet and sys.stderr is not None and sys.stderr.isatty():
             from tqdm import tqdm
 
+            tqdm.monitor_interval = 0  # else it starts a thread; see threads.py
+
             counts, _, _ = numbers()
             total = sum(counts.values())
             self._bar = tqdm(
                 total=total,
                 initial=counts.get(State.SAVED, 0),
                 unit="row",
+                miniters=0,  # what that thread would see to
                 dynamic_ncols=True,
                 bar_format="{percentage:3.0f}%|{bar:20}| {desc} [{elapsed}<{remaining}]",
             )

@@ -2,12 +2,11 @@
 send it again. Nothing is decided without a person; nothing is paid for without their word.
 """
 
-import asyncio
 import json
 from dataclasses import dataclass
 from typing import Any
 
-from batchgen import service
+from batchgen import event_loop, service
 from batchgen.answers import REQUEST_ID
 from batchgen.config import Flags
 from batchgen.errors import ServiceUnreachable, TokenRefused, UsageError
@@ -113,7 +112,7 @@ def _ask(journal: Journal, folder: Folder, request_id: str, flags: Flags) -> Rep
             return await api.result(request_id)
 
     with service.reached(journal, folder, flags) as where:
-        return asyncio.run(ask(where))
+        return event_loop.run(ask(where))
 
 
 def _refuse_mismatch(row: Request, request_id: str, reply: Reply, finding: Finding) -> None:

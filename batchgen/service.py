@@ -1,6 +1,5 @@
 """Where a batch's API is and how to get in: the real one, or the sandbox of a rehearsal."""
 
-import asyncio
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -9,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from batchgen import config
+from batchgen import config, event_loop
 from batchgen.answers import Stop, after_submit
 from batchgen.api import Api
 from batchgen.config import Flags
@@ -93,7 +92,7 @@ def catalogue(service: Service) -> Callable[[str], dict[str, Any] | None]:
             return await api.model(model)
 
     def fetch(model: str) -> dict[str, Any] | None:
-        reply = asyncio.run(ask(model))
+        reply = event_loop.run(ask(model))
         if reply.status is None:
             raise ServiceUnreachable(
                 f"RunComfy cannot be reached and asked about {model} ({describe(reply.error)})."
@@ -130,7 +129,7 @@ def warn_of_balance(where: Service, cost_of_all: Callable[[], float]) -> None:
         async with where.api() as api:
             return await api.balance(url)
 
-    balance = balance_of(asyncio.run(ask()))
+    balance = balance_of(event_loop.run(ask()))
     if balance is not None and balance < cost:
         log.warning(
             "The balance is $%.2f and the pending rows cost about $%.2f: the run stops when it is"

@@ -62,18 +62,18 @@ def _make_all(folder: Path, todo: Iterator[tuple[Path, Path]]) -> None:
     if not (some := list(islice(todo, AHEAD))):
         return
     # Here, as Pillow below: only who makes some needs to wait for it.
-    from concurrent.futures import ThreadPoolExecutor
+    from batchgen.threads import Threads
 
-    pool = ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1), "thumbnails")
-    try:
-        with suppress(OSError, RuntimeError):  # no room, no memory for a thread: another time
-            folder.mkdir(exist_ok=True, mode=0o700)
+    # No room on the disk, no memory for a thread: another time.
+    with suppress(OSError, MemoryError), Threads(min(THREADS, os.cpu_count() or 1)) as pool:
+        folder.mkdir(exist_ok=True, mode=0o700)
+        try:
             while some:
                 for _ in pool.map(_make, *zip(*some, strict=True)):
                     pass
                 some = list(islice(todo, AHEAD))
-    finally:
-        pool.shutdown(cancel_futures=True)  # after Ctrl-C, too, only what is begun is ended
+        finally:
+            pool.shutdown(cancel_futures=True)  # after Ctrl-C, too, only what is begun is ended
 
 
 def _make(picture: Path, thumbnail: Path) -> None:

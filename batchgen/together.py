@@ -7,12 +7,12 @@ its intent is, and an id is acted upon only when it is on disk (faults.md, W1 to
 
 import asyncio
 from collections.abc import Callable, Generator
-from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 
 from batchgen.errors import JournalLocked, StoppedEarly, StorageDamaged
 from batchgen.receipts import Receipt, Receipts
 from batchgen.storage import Storage
+from batchgen.threads import Threads
 
 Move = Callable[[], None]
 
@@ -74,6 +74,7 @@ class Moves:
 
     A move may refuse with StoppedEarly before it has written anything, which stops no other. After
     any other error none of its lot was made. While a run goes on nobody else writes to the journal.
+    Raises MemoryError where there is not enough for a thread.
 
     failure: what the journal's disk once answered; what was durable before may still be so, or not.
     unnoted: what receipts.log's did.
@@ -86,7 +87,7 @@ class Moves:
         self.unnoted: OSError | None = None
         self._due: list[Due] = []
         self._busy = False
-        self._thread = ThreadPoolExecutor(1)
+        self._thread = Threads(1)
         self._noting = Lock()
 
     def close(self) -> None:

@@ -1,12 +1,11 @@
 """What is done to a batch between runs: retry, cancel; and to model schemas: list, fetch."""
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from batchgen import models, service
+from batchgen import event_loop, models, service
 from batchgen.api import Api
 from batchgen.clock import Clock
 from batchgen.config import Flags
@@ -56,7 +55,7 @@ def cancel(folder: Folder, flags: Flags) -> Cancelled:
     """Ask for every request in flight to be cancelled; those in progress stay as they are."""
     done = Cancelled()
     with opened(folder) as journal, service.reached(journal, folder, flags) as where:
-        asyncio.run(_cancel_all(journal, where, done))
+        event_loop.run(_cancel_all(journal, where, done))
     return done
 
 
@@ -101,7 +100,7 @@ def list_models(search: str, online: Flags | None) -> list[str]:
                 if not page:
                     return found
 
-    return asyncio.run(ask())
+    return event_loop.run(ask())
 
 
 def _page(reply: Reply) -> list[object]:

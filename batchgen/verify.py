@@ -4,14 +4,13 @@ A damaged file is put aside, never thrown away, until a whole one is in its plac
 says of itself (provenance.py) is compared with the journal.
 """
 
-import asyncio
 import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from batchgen import provenance, service
+from batchgen import event_loop, provenance, service
 from batchgen.api import Api
 from batchgen.checking import MediaBroken, MediaError, decode
 from batchgen.config import Flags
@@ -92,7 +91,7 @@ def verify(folder: Folder, flags: Flags, show: Show) -> Found:
                 )
         if broken:
             with service.reached(journal, folder, flags) as where:
-                asyncio.run(_restore_all(journal, folder, where, broken, found, show))
+                event_loop.run(_restore_all(journal, folder, where, broken, found, show))
     return found
 
 

@@ -1,6 +1,5 @@
 """Putting a command together: manifest, folder, lock, journal, and the night."""
 
-import asyncio
 import logging
 import os
 import sys
@@ -11,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batchgen import __version__, config, logs, models, prices
+from batchgen import __version__, config, event_loop, logs, models, prices
 from batchgen.books import keep_apart, open_books, take_over
 from batchgen.clock import Clock
 from batchgen.collector import Keeping
@@ -151,7 +150,7 @@ def run(
         log.info("batchgen %s runs %s into %s", __version__, manifest.file, folder.path)
         policy = _policy(settings, known_prices)
         keeping = Keeping(not flags.no_provenance, flags.sidecars, not flags.no_thumbnails)
-        ending = asyncio.run(night(journal, receipts, folder, where, policy, keeping, quiet))
+        ending = event_loop.run(night(journal, receipts, folder, where, policy, keeping, quiet))
     return ending, folder
 
 

@@ -16,7 +16,7 @@ from crash import Batch, check_the_books, fault
 from helpers import many, media, query, states, table
 from PIL import Image
 
-from batchgen import checkers, config, provenance
+from batchgen import checkers, config, event_loop, provenance
 from batchgen.checkers import Checkers
 from batchgen.checking import Fetched, MediaBroken
 from batchgen.sandbox.control import Control
@@ -65,9 +65,9 @@ def by_checkers(ask: Callable[[Checkers], Awaitable[Result]]) -> Result:
         try:
             return await ask(found)
         finally:
-            await found.close()
+            found.close()
 
-    return asyncio.run(go())
+    return event_loop.run(go())
 
 
 def sha256(content: bytes) -> str:
@@ -188,7 +188,7 @@ def test_one_whose_picture_nobody_waits_for_any_more_is_ended(
         with pytest.raises(asyncio.CancelledError):
             await check
         (process,) = by._started
-        return await process._process.wait()
+        return process._process.wait()
 
     assert by_checkers(ask) == -signal.SIGKILL
 

@@ -6,15 +6,15 @@ import json
 import os
 import signal
 import socket
-import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import uvicorn
 
+from batchgen import event_loop
 from batchgen.errors import ServiceUnreachable, StoppedEarly
 from batchgen.sandbox.options import Options
 from batchgen.sandbox.origins import Api, Media
@@ -91,7 +91,7 @@ def serve(options: Options) -> None:
     site.base_url = f"http://{LOOPBACK}:{api.getsockname()[1]}/v1"
     site.media_host = f"{LOOPBACK}:{media.getsockname()[1]}"
     try:
-        asyncio.run(run(site, api, media))
+        event_loop.run(run(site, api, media))
     finally:
         site.store.close()
         if held is not None:
@@ -119,7 +119,7 @@ async def run(site: Site, api: socket.socket, media: socket.socket) -> None:
 
     loop.add_signal_handler(signal.SIGTERM, leave)
     if site.options.exit_with_stdin:
-        threading.Thread(target=watch_stdin, args=(loop, leave), daemon=True).start()
+        loop.add_reader(0, watch_stdin, leave)
     else:
         loop.add_signal_handler(signal.SIGINT, leave)
     # Both sockets listen already: whoever reads this may connect at once.
@@ -128,9 +128,8 @@ async def run(site: Site, api: socket.socket, media: socket.socket) -> None:
     await asyncio.gather(servers[0].serve([api]), servers[1].serve([media]))
 
 
-def watch_stdin(loop: asyncio.AbstractEventLoop, leave: Any) -> None:
-    """Call `leave` when nobody holds the other end of standard input any more."""
-    # os.read and not sys.stdin: a thread inside the latter's lock would spoil the shutdown.
-    while os.read(0, 4096):
-        pass
-    loop.call_soon_threadsafe(leave)
+def watch_stdin(leave: Callable[[], None]) -> None:
+    """Call `leave` when nobody holds the other end of the pipe on standard input any more."""
+    if not os.read(0, 4096):
+        asyncio.get_running_loop().remove_reader(0)
+        leave()
