@@ -129,10 +129,12 @@ class Api:
         return await self._exchange(method, self._base + path)
 
     async def _exchange(self, method: str, url: str) -> Reply:
-        """Ask once and keep whatever came of it, however it ended."""
+        """Ask once and keep whatever came of it, however it ended. Raises MemoryError."""
         answer = _Answer()
         try:
             await answer.receive(self._request(self._free, method, url))
+        except MemoryError:  # no later try would fare better, as it may where the network failed
+            raise
         except Exception as error:  # noqa: BLE001
             answer.error = error
         return answer.reply()

@@ -38,6 +38,7 @@ class Ending:
 
 
 GO_ON = "Run the same command again to go on."
+NO_MEMORY = Ending(75, "There is not enough memory.", GO_ON)
 ALL_SAVED = Ending(0, "Every row is saved.", calm=True)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from batchgen import expiry
 from batchgen.collector import Collector
-from batchgen.ending import GO_ON, Ending
+from batchgen.ending import GO_ON, NO_MEMORY, Ending
 from batchgen.errors import BatchgenError, out_of_memory
 from batchgen.journal import Journal, Request
 from batchgen.situation import Situation
@@ -120,7 +120,7 @@ class Engine:
             self._situation.stop(Ending(75, reason, f"{remedy}{GO_ON}"))
         except Exception as error:
             if out_of_memory(error):
-                self._situation.stop(Ending(75, "There is not enough memory.", GO_ON))
+                self._situation.stop(NO_MEMORY)
                 return
             log.exception("%s: row %r: a mistake in batchgen", row.source, row.id)
             reason = "A mistake in batchgen stopped the run; batchgen.log has the details."

@@ -8,8 +8,10 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from contextlib import closing
+from functools import partial
 from typing import Any, TypeVar, TypeVarTuple
 
+from batchgen.errors import out_of_memory
 from batchgen.threads import Threads
 
 THREADS = 8  # as many downloads are checked at one time
@@ -20,29 +22,28 @@ Ts = TypeVarTuple("Ts")
 
 def run(main: Coroutine[Any, Any, T]) -> T:
     """As `asyncio.run`. Raises MemoryError before anything is done if there is not enough."""
-    with closing(main), asyncio.Runner(loop_factory=Loop) as runner:
+    with (
+        closing(main),
+        Threads(THREADS) as threads,
+        asyncio.Runner(loop_factory=partial(Loop, threads)) as runner,
+    ):
         return runner.run(main)
 
 
 class Loop(asyncio.SelectorEventLoop):
-    """Its own threads are the default executor, of `asyncio.to_thread` and `getaddrinfo`."""
+    """threads: the default executor, of `asyncio.to_thread` and `getaddrinfo`; not ended here."""
 
-    def __init__(self) -> None:
-        self._threads = Threads(THREADS)
-        try:
-            super().__init__()
-        except BaseException:
-            self._threads.shutdown()
-            raise
+    def __init__(self, threads: Threads) -> None:
+        super().__init__()
+        self._threads = threads
 
     def run_in_executor(
         self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts
     ) -> "asyncio.Future[T]":
         return super().run_in_executor(executor or self._threads, func, *args)
 
-    async def shutdown_default_executor(self) -> None:
-        """Nothing: there is no other executor, and `close` ends the threads."""
-
-    def close(self) -> None:
-        self._threads.shutdown(cancel_futures=True)
-        super().close()
+    def default_exception_handler(self, context: dict[str, Any]) -> None:
+        """Of a lack of memory say nothing: whoever waits for the connection is told of it."""
+        error = context.get("exception")
+        if error is None or not out_of_memory(error):
+            super().default_exception_handler(context)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from batchgen import logs, report
 from batchgen.collector import Collector, Keeping
-from batchgen.ending import GO_ON, Ending, final
+from batchgen.ending import GO_ON, NO_MEMORY, Ending, final
 from batchgen.engine import Engine
 from batchgen.errors import StorageDamaged
 from batchgen.folder import Folder
@@ -64,27 +64,30 @@ async def night(
                 journal.end_run(ending.code, ending.reason, engine.memory())
             except StorageDamaged as error:
                 ending = Ending.under_way(error) if ending.code in (0, 1) else ending
+            except MemoryError:
+                ending = NO_MEMORY if ending.code in (0, 1) else ending
             try:
                 report.write_files(folder, thumbnails=keeping.thumbnails)
-            except (OSError, StorageDamaged, MemoryError) as error:
+            except (OSError, StorageDamaged, MemoryError, ImportError) as error:
                 log.error("The reports could not be written: %s", _why(error))
                 ending = _without_reports(ending, folder, error)
     return ending
 
 
-def _why(error: OSError | StorageDamaged | MemoryError) -> object:
+def _why(error: Exception) -> object:
     if isinstance(error, StorageDamaged):
         return error.what
     if isinstance(error, MemoryError):
         return "there is not enough memory"
-    return error.strerror or error
+    return getattr(error, "strerror", None) or error
 
 
 def _without_reports(ending: Ending, folder: Folder, error: Exception) -> Ending:
     """Nothing that was paid for is lost, but it is no success either."""
     if ending.code not in (0, 1):
         return ending
-    room = "" if isinstance(error, MemoryError) else "Make room on the disk, then: "
+    # Short of memory, a compiled module of a template's cannot be imported.
+    room = "" if isinstance(error, (MemoryError, ImportError)) else "Make room on the disk, then: "
     remedy = f"{room}batchgen report {folder.path}"
     return Ending(75, f"{ending.reason} Its reports could not be written.", remedy)
 

@@ -18,7 +18,7 @@ from batchgen.answers import Stop, Verdict, after_submit
 from batchgen.api import Api
 from batchgen.breaker import LOST, LOST_IN_A_ROW, SAME_CAUSE, Breaker
 from batchgen.clock import stamp
-from batchgen.ending import GO_ON, Ending
+from batchgen.ending import GO_ON, NO_MEMORY, Ending
 from batchgen.errors import BatchgenError, JournalLocked, StoppedEarly, StorageDamaged, TokenRefused
 from batchgen.folder import Folder
 from batchgen.journal import IdInUse, Journal, Request
@@ -217,6 +217,8 @@ class Submitter:
             await self._moves.do(partial(self._journal.answered, row, Event.RETURNED, None, ""))
         if isinstance(reply.error, BatchgenError):
             return  # no byte of the body left
+        if isinstance(reply.error, MemoryError):
+            self._situation.stop(NO_MEMORY)
         verdict = after_submit(reply, self._situation.clock.now())
         await self._record(row, verdict)
         await self._draw_conclusions(row, verdict, sent_at)

@@ -1,0 +1,157 @@
+"""Threads that are there from the beginning: a run, and its end, need no other."""
+
+import _thread
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import Write
+from helpers import many, table, tally
+
+from batchgen import event_loop, threads
+from batchgen.sandbox.control import Control
+from batchgen.threads import Threads
+
+
+@pytest.fixture
+def short_of_memory(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """From the n-th thread on (from 0), let each die as it does where there is no memory."""
+
+    def after(count: int, how: Callable[..., int]) -> None:
+        start, left = _thread.start_new_thread, iter(range(count))
+
+        def start_new_thread(call: Callable[..., object], values: tuple[object, ...]) -> int:
+            return how() if next(left, None) is None else start(call, values)
+
+        monkeypatch.setattr(_thread, "start_new_thread", start_new_thread)
+
+    return after
+
+
+def refused() -> int:
+    raise RuntimeError("can't start new thread")
+
+
+def dies_at_once(start: Callable[..., int] = _thread.start_new_thread) -> int:
+    def fail() -> None:
+        raise MemoryError
+
+    return start(fail, ())
+
+
+@pytest.mark.parametrize("how", [refused, dies_at_once])
+def test_threads_for_which_there_is_no_memory_are_told_as_that(
+    short_of_memory: Callable[..., None],
+    how: Callable[..., int],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    short_of_memory(2, how)
+    hook = sys.unraisablehook
+    with pytest.raises(MemoryError):
+        Threads(4)
+
+    assert sys.unraisablehook is hook
+    assert capfd.readouterr().err == ""
+
+
+def test_a_coroutine_that_has_no_threads_is_not_begun(
+    short_of_memory: Callable[..., None], recwarn: pytest.WarningsRecorder
+) -> None:
+    short_of_memory(0, refused)
+
+    async def main() -> None:
+        raise AssertionError
+
+    with pytest.raises(MemoryError):
+        event_loop.run(main())
+    assert not recwarn.list
+
+
+def test_calls_give_their_result_or_raise() -> None:
+    with Threads(2) as some:
+        assert list(some.map(divmod, [7, 8], [2, 3])) == [(3, 1), (2, 2)]
+        with pytest.raises(ZeroDivisionError):
+            some.submit(divmod, 1, 0).result()
+    with pytest.raises(RuntimeError):
+        some.submit(divmod, 1, 1)
+
+
+def test_a_call_that_never_comes_back_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "GOODBYE", 0.01)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        begun.set()
+        go_on.wait()
+
+    some = Threads(1)
+    under_way, waiting = some.submit(hang), some.submit(hang)
+    begun.wait()
+    some.shutdown(cancel_futures=True)
+
+    assert under_way.running()
+    assert waiting.cancelled()
+    go_on.set()
+    under_way.result()
+
+
+# In a run
+
+WATCHED = """
+import json, os, sys
+from pathlib import Path
+from batchgen import report, wiring
+from batchgen.api import Api
+from batchgen.cli import main
+
+told = {"started": [], "opened": []}
+since = set()
+STARTS = ("_thread.start_new_thread", "os.fork", "os.posix_spawn", "subprocess.Popen")
+OPENS = ("open", "socket.__new__", "sqlite3.connect")
+
+def watch(event, values):
+    if event in STARTS and "paid" in since:
+        told["started"].append(event)
+    if event in OPENS and "reported" in since:
+        told["opened"].append(f"{event} {values[0]}")
+
+def after(owner, name, step, before=False):
+    original = getattr(owner, name)
+    def wrapped(*values, **more):
+        if before:
+            step()
+        try:
+            return original(*values, **more)
+        finally:
+            if not before:
+                step()
+    setattr(owner, name, wrapped)
+
+after(Api, "submit", lambda: since.add("paid"), before=True)
+after(report, "write_files", lambda: since.add("reported"))
+after(wiring, "run", lambda: since.discard("reported"))  # the lock is given back
+after(report, "make_thumbnails", since.clear, before=True)
+sys.addaudithook(watch)
+note = Path(sys.argv.pop(1))
+try:
+    main()
+finally:
+    since.clear()
+    note.write_text(json.dumps(told))
+"""
+
+
+def test_from_the_first_paid_post_on_no_thread_is_started_and_the_end_opens_nothing(
+    here: Path, folder: Path, reach: list[str], sandbox: Control, write: Write
+) -> None:
+    words = ["run", write("list.csv", table(many(6))), "--out", str(folder), *reach]
+    command = [sys.executable, "-c", WATCHED, "note.json", *words, "--rate", "1000/s", "--sidecars"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert tally(folder) == {"saved": 6}
+    assert json.loads((here / "note.json").read_text()) == {"started": [], "opened": []}
