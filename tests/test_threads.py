@@ -102,7 +102,7 @@ def test_a_call_that_never_comes_back_holds_nothing_up(monkeypatch: pytest.Monke
 # In a run
 
 WATCHED = """
-import json, os, sys
+import _thread, json, sys, threading
 from pathlib import Path
 from batchgen import report, wiring
 from batchgen.api import Api
@@ -131,6 +131,12 @@ def after(owner, name, step, before=False):
                 step()
     setattr(owner, name, wrapped)
 
+def started(*values, start=_thread.start_new_thread):
+    watch("_thread.start_new_thread", values)
+    return start(*values)
+
+# Before Python 3.12 no audit hook is told of a thread.
+_thread.start_new_thread = threading._start_new_thread = started
 after(Api, "submit", lambda: since.add("paid"), before=True)
 after(report, "write_files", lambda: since.add("reported"))
 after(wiring, "run", lambda: since.discard("reported"))  # the lock is given back
