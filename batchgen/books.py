@@ -4,6 +4,7 @@ import logging
 from contextlib import ExitStack
 from pathlib import Path
 
+from batchgen import files
 from batchgen.clock import Clock
 from batchgen.config import Flags
 from batchgen.errors import StorageDamaged, UsageError
@@ -20,6 +21,7 @@ log = logging.getLogger("batchgen")
 
 def open_books(stack: ExitStack, folder: Folder, clock: Clock) -> tuple[Journal, Receipts]:
     """Open journal and receipts. A journal that is gone is rebuilt from them or refused."""
+    files.refuse_linked_database(folder.journal)
     fresh = not folder.journal.exists() or folder.journal.stat().st_size == 0
     try:
         receipts = stack.enter_context(Receipts(folder.receipts))

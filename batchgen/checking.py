@@ -18,8 +18,7 @@ from typing import Any, BinaryIO
 
 from PIL import Image
 
-from batchgen import provenance
-from batchgen.folder import sync_file
+from batchgen import files, provenance
 from batchgen.provenance import Facts
 from batchgen.reply import describe
 from batchgen.signatures import ENOUGH, MOST_PIXELS, Format, format_of
@@ -76,12 +75,13 @@ def check(part: Path, format: Format, content: bytes | None, facts: Facts | None
     told = provenance.embedded(delivered, format, facts) if facts else None
     whole = told or delivered
     width, height = decode(io.BytesIO(whole), format) if format.pillow else (None, None)
-    with part.open("wb" if content is not None else "r+b") as file:
+    own = files.new(part) if content is not None else open(files.open_own(part), "r+b")  # noqa: PTH123, SIM115
+    with own as file:
         if content is not None or told is not None:
             file.write(whole)
             file.truncate()
         file.flush()
-        sync_file(file.fileno())
+        files.sync_file(file.fileno())
     fetched = Fetched(part, format, len(whole), _sha256(whole), width, height)
     return replace(fetched, delivered_sha256=_sha256(delivered)) if told else fetched
 
@@ -89,7 +89,7 @@ def check(part: Path, format: Format, content: bytes | None, facts: Facts | None
 def _check_on_disk(part: Path, format: Format) -> Fetched:
     """What is too large for the memory, or no picture, has no room for facts either."""
     with part.open("rb") as file:
-        sync_file(file.fileno())
+        files.sync_file(file.fileno())
         width, height = decode(file, format) if format.pillow else (None, None)
         file.seek(0)
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,8 +9,9 @@ from pathlib import Path
 from batchgen import polling, provenance
 from batchgen.checking import MediaBroken, MediaError
 from batchgen.clock import stamp
+from batchgen.files import write_whole
 from batchgen.findings import Doing
-from batchgen.folder import Folder, replaced
+from batchgen.folder import Folder
 from batchgen.journal import Journal, Output, Request
 from batchgen.media import Media, MediaGone, MediaUntrusted
 from batchgen.situation import Situation
@@ -136,5 +137,5 @@ class Collector:
 
 
 def _write_sidecar(path: Path, facts: provenance.Facts) -> None:
-    with replaced(provenance.sidecar(path)) as file:
+    with write_whole(provenance.sidecar(path)) as file:
         file.write(provenance.sidecar_text(facts))

@@ -6,6 +6,7 @@
     ├── ServiceUnreachable   69   the API could not be reached, or not safely
     ├── StorageDamaged       74   journal or disk cannot be trusted; nothing was sent
     │   ├── JournalLocked    75   another program writes to it, and goes on doing so
+    │   ├── LeadsOutside     74   what somebody put there would have us write outside the batch
     │   └── NewerJournal     74   written by a later batchgen
     ├── StoppedEarly         75   run again to go on
     │   └── BatchBusy        75   another run holds the folder
@@ -56,6 +57,10 @@ class JournalLocked(StorageDamaged):
             f"{path} is kept locked by another program. Nothing was lost.",
             "Close what writes to it, then run the same command again to go on.",
         )
+
+
+class LeadsOutside(StorageDamaged):
+    """A link in the batch folder, or a value in its journal, that batchgen never made."""
 
 
 class NewerJournal(StorageDamaged):

@@ -1,4 +1,4 @@
-"""The output folder: its lock, its file system, and writing files that a power cut cannot halve."""
+"""The output folder: its places, its lock, and its file system."""
 
 import contextlib
 import fcntl
@@ -8,14 +8,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
+from batchgen import files
 from batchgen.errors import BatchBusy, StorageDamaged
 
 # File systems on which SQLite's WAL and flock cannot be trusted. Source: sqlite.org/wal.html.
 NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "9p", "fuse.sshfs", "fuse.rclone"}
 # Room given back when the disk is full and a request_id has to be written.
 BALLAST_BYTES = 1 << 20
+# A folder of these comes after those that it lies in.
+FOLDERS = (
+    *("images", "videos", "audio", "report", "report/data", "report/thumbs", "schemas", "sandbox"),
+)
 
 
 class Folder:
@@ -44,10 +48,12 @@ class Folder:
             for path in (self.path, *made):
                 # A power cut must not take the folder's own name, and all that is in it.
                 with contextlib.suppress(PermissionError):
-                    sync_folder(path.parent)
+                    files.sync_folder(path.parent)
+            files.refuse_linked_file(self.ballast)
             if not self.ballast.exists():
-                # Random, since a file system that compresses gives no room for zeros.
-                self.ballast.write_bytes(os.urandom(BALLAST_BYTES))
+                with files.new(self.ballast) as file:
+                    # Random, since a file system that compresses gives no room for zeros.
+                    file.write(os.urandom(BALLAST_BYTES))
         except OSError as error:
             raise StorageDamaged(
                 f"{self.path} cannot be written: {error.strerror}. Nothing was sent.",
@@ -61,16 +67,28 @@ class Folder:
         """The form that the journal keeps, so that the folder can be moved."""
         return path.relative_to(self.path).as_posix()
 
+    def refuse_links(self) -> None:
+        """Raise LeadsOutside where a folder in the batch is a link, before anything is written.
+
+        That the batch folder itself is reached through links is its owner's business.
+        """
+        for name in FOLDERS:
+            files.refuse_linked_folder(self.path / name)
+        for where, names, _ in os.walk(self.schemas):
+            for name in names:
+                files.refuse_linked_folder(Path(where, name))
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the folder against other runs; the kernel lets go when the process dies.
 
         The lock is a file of its own: closing any descriptor of the journal's would drop SQLite's.
-        Raises BatchBusy, naming the holder, or StorageDamaged if the folder cannot be locked.
+        Raises BatchBusy, naming the holder, or StorageDamaged if the folder cannot be locked, or
+        has links where we would write.
         """
         path = self.path / ".lock"
         try:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            handle = files.open_own(path)
         except OSError as error:
             raise StorageDamaged(
                 f"{path} cannot be opened: {error.strerror}. Nothing was sent.",
@@ -78,6 +96,7 @@ class Folder:
             ) from error
         try:
             _flock(handle, self.path)
+            self.refuse_links()
             _sign(handle)
             try:
                 yield
@@ -132,39 +151,3 @@ def network_file_system(path: Path, mounts: Path = Path("/proc/self/mounts")) ->
         if inside and len(where) >= len(best):
             best, kind = where, found
     return kind if kind in NETWORK else None
-
-
-def sync_file(handle: int) -> None:
-    """Make a file's content durable, down to the platter where the system offers that (macOS).
-
-    Its times may be lost: a line of receipts.log would wait for the file system's own journal.
-    """
-    full = getattr(fcntl, "F_FULLFSYNC", None)
-    if full is None:
-        os.fdatasync(handle)
-    else:
-        fcntl.fcntl(handle, full)
-
-
-def sync_folder(path: Path) -> None:
-    """Make the names in `path` durable: a rename is not, until its folder is."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-@contextmanager
-def replaced(path: Path) -> Iterator[IO[str]]:
-    """Write a text file beside `path` and put it in its place, whole, when the block ends well."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with part.open("w", encoding="utf-8", newline="") as file:
-            yield file
-            file.flush()
-            sync_file(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    sync_folder(path.parent)

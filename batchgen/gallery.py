@@ -5,16 +5,15 @@ JSON. What stands in the journal came from outside; in a script it is harmless a
 on the page the template escapes it, and the page forbids itself every request beyond the batch.
 """
 
-import filecmp
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import suppress
 from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from batchgen import nextsteps, thumbnails, timeline
-from batchgen.folder import sync_file, sync_folder
+from batchgen import nextsteps, stored, thumbnails, timeline
+from batchgen.files import is_file, reading, sync_folder, write_whole
 from batchgen.narrowing import Mark
 from batchgen.states import State
 
@@ -61,7 +60,7 @@ def write(gallery: Gallery, rows: Iterator[dict[str, Any]]) -> dict[str, Any]:
     while len(pieces) < MOST_PIECES and (first := next(entries, None)):
         piece = chain([first], islice(entries, ROWS_A_PIECE - 1))
         path = data / f"rows-{len(pieces) + 1}.js"
-        with rewritten(path) as file:
+        with write_whole(path, keep_if_same=True) as file:
             ours = _write_piece(file, len(pieces) + 1, piece)
         shown, named = shown + ours[0], named + ours[1]
         pieces.add(path.name)
@@ -75,11 +74,11 @@ def write(gallery: Gallery, rows: Iterator[dict[str, Any]]) -> dict[str, Any]:
         "thumbnails": named,
         "words": words,
     }
-    with rewritten(data / "batch.js") as file:
+    with write_whole(data / "batch.js", keep_if_same=True) as file:
         file.write(f"gallery.open({script(facts)});\n")
     _write_page(report, gallery, facts)
     for old in (*report.glob("page-*.html"), *report.glob("report.css"), *data.glob("rows-*.js")):
-        if old.name not in pieces:
+        if old.name not in pieces and is_file(old):
             old.unlink()
     for folder in (data, report):
         sync_folder(folder)
@@ -156,11 +155,11 @@ def _write_page(report: Path, gallery: Gallery, facts: Mapping[str, Any]) -> Non
         timeline=Markup(drawing),  # escaped where it was drawn
         words=facts["words"],
     )
-    with rewritten(report / "index.html") as file:
+    with write_whole(report / "index.html", keep_if_same=True) as file:
         while text := "".join(islice(page, CHUNKS)):
             file.write(text)
     for asset in (*TEMPLATES.glob("*.css"), *TEMPLATES.glob("*.js")):
-        with rewritten(report / asset.name) as file:
+        with write_whole(report / asset.name, keep_if_same=True) as file:
             file.write(asset.read_text(encoding="utf-8"))
 
 
@@ -169,41 +168,26 @@ def make_thumbnails(report: Path) -> None:
 
     Of a whole batch, thumbnails that no piece names are removed.
     """
-    facts = read(report / "data" / "batch.js")
-    if not facts["thumbnails"] and not (report / thumbnails.FOLDER).is_dir():
-        return
-    whole = facts["narrowed"] is None and not facts["left_out"]
-    thumbnails.make(report, _thumbnails_named(report), tidy=whole)
+    # Where the reports could not be written, there may be what is no gallery of ours.
+    with suppress(ValueError, LookupError, TypeError):
+        facts = read(report / "data" / "batch.js")
+        if not facts["thumbnails"] and not (report / thumbnails.FOLDER).is_dir():
+            return
+        whole = facts["narrowed"] is None and not facts["left_out"]
+        thumbnails.make(report, _thumbnails_named(report), tidy=whole)
 
 
 def _thumbnails_named(report: Path) -> Iterator[tuple[str, str]]:
     for piece in report.glob("data/rows-*.js"):
         for row in read(piece):
-            yield from ((path, thumb) for path, *_, thumb in row[FILES] if thumb)
+            for path, *_, thumb in row[FILES]:
+                if thumb and thumbnails.is_ours(thumb) and stored.is_path(path):
+                    yield path, thumb
 
 
 def read(path: Path) -> Any:
     """Return the JSON in one of the data files: the facts, or the rows of a piece."""
-    text = path.read_text(encoding="utf-8")
+    with reading(path) as file:
+        text = file.read().decode()
     begin = min(at for at in (text.find("["), text.find("{")) if at >= 0)
     return json.loads(text[begin : text.rindex(")")])
-
-
-@contextmanager
-def rewritten(path: Path) -> Iterator[IO[str]]:
-    """As `replaced`, but a file that would stay the same is left alone, and the folder unsynced.
-
-    For a hundred pieces of which one has changed, or none. Half a surrogate pair is written as
-    JSON spells it.
-    """
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with part.open("w", encoding="utf-8", newline="", errors="backslashreplace") as file:
-            yield file
-            file.flush()
-            if path.exists() and filecmp.cmp(part, path, shallow=False):
-                return
-            sync_file(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

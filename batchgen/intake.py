@@ -89,7 +89,7 @@ class Intake:
 
     def _insert_lost(self, receipt: Receipt) -> None:
         """A receipt for a row that the journal does not know: its manifest may bring the rest."""
-        name = Names(self._journal).free(f"recovered-{receipt.key[:12]}")
+        name = Names(self._journal).free(identity.safe_name(f"recovered-{receipt.key[:12]}"))
         self._journal.db.execute(
             "INSERT INTO requests (key, id, name, folded, position, listed, source, model, input,"
             " state, created_at) VALUES (?, ?, ?, ?, 0, 0, 'receipts.log', '', '{}', 'submitting',"

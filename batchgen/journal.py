@@ -8,12 +8,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from batchgen import stored
 from batchgen.clock import seconds
 from batchgen.errors import StoppedEarly, StorageDamaged
 from batchgen.money import Cap, cost_now, passed
 from batchgen.prices import Price
 from batchgen.states import Event, State, after
-from batchgen.storage import ALWAYS_COUNTED, Storage, storage_errors
+from batchgen.storage import ALWAYS_COUNTED, Storage, not_ours, storage_errors
 
 # Moves that leave a row's latest cost as it was, or, by a person's word, where it went.
 MONEY_STAYS = {Event.ACCEPTED, Event.LOST, Event.SAVED, Event.RETRY, Event.WRITTEN_OFF}
@@ -331,11 +332,22 @@ class Journal(Storage):
 
     def _requests(self, where: str, *values: Any) -> list[Request]:
         query = f"SELECT {_FIELDS} FROM requests WHERE {where}"
-        return [Request.read(row) for row in self.seen(query, *values)]
+        found = self.seen(query, *values)
+        for key, id, name, *_ in found:
+            self.refuse_odd(id, {"key": key, "name": name})
+        return [Request.read(row) for row in found]
+
+    def refuse_odd(self, id: object, values: Mapping[str, Any]) -> None:
+        """Raise LeadsOutside where a row has values that we would never have written."""
+        if column := stored.odd(values):
+            raise not_ours(self.path, id, column, values[column])
 
     def outputs(self, key: str) -> list[Output]:
         query = "SELECT key, n, url, path FROM outputs WHERE key = ? ORDER BY n"
-        return [Output(*row) for row in self.seen(query, key)]
+        found = [Output(*row) for row in self.seen(query, key)]
+        for output in found:
+            self.refuse_odd(key, {"n": output.n, "path": output.path})
+        return found
 
     def owner(self, path: str) -> str | None:
         """The key of the row whose file `path` is; None if it is no row's."""

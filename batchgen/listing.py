@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from batchgen import identity
+from batchgen.files import refuse_linked_database
 from batchgen.rows import Entry, Problem, Row
 from batchgen.storage import storage_errors
 
@@ -201,6 +202,7 @@ class Listing:
         No more rows are added after this.
         """
         self._number()
+        refuse_linked_database(journal, written=False)
         self._db.execute("COMMIT")
         try:
             with storage_errors(journal):

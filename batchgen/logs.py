@@ -1,9 +1,13 @@
 """Where messages go: batchgen.log gets all of them, stderr what a person should see now."""
 
 import logging
+import os
 import sys
 import time
+from io import TextIOWrapper
 from pathlib import Path
+
+from batchgen.files import open_own
 
 log = logging.getLogger("batchgen")
 
@@ -35,16 +39,30 @@ class _ToFile(logging.FileHandler):
         return visible(super().format(record))
 
 
+class _ToOwnFile(_ToFile):
+    """A log in the batch folder, whose names may be somebody else's."""
+
+    def _open(self) -> TextIOWrapper:
+        handle = open_own(Path(self.baseFilename), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        return open(handle, "a", encoding=self.encoding, errors=self.errors)  # noqa: PTH123
+
+
 class _ToPerson(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         say(record.getMessage())
 
 
-def set_up(path: Path, *, quiet: bool, verbose: bool) -> None:
-    """path: of the log file. quiet: only what needs a person; verbose: everything."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch(mode=0o600)
-    file = _ToFile(path, encoding="utf-8", errors="backslashreplace")
+def set_up(own: Path, named: Path | None, *, quiet: bool, verbose: bool) -> None:
+    """own: the log file of the batch, unless the person has `named` another, which may be a link.
+
+    quiet: only what needs a person; verbose: everything.
+    """
+    if named is None:
+        file: _ToFile = _ToOwnFile(own, encoding="utf-8", errors="backslashreplace")
+    else:
+        named.parent.mkdir(parents=True, exist_ok=True)
+        named.touch(mode=0o600)
+        file = _ToFile(named, encoding="utf-8", errors="backslashreplace")
     formatter = logging.Formatter("%(asctime)sZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
     formatter.converter = time.gmtime
     file.setFormatter(formatter)
@@ -55,6 +73,14 @@ def set_up(path: Path, *, quiet: bool, verbose: bool) -> None:
     log.setLevel(logging.DEBUG)
     log.propagate = False
     logging.raiseExceptions = False  # a full disk must not fill the terminal with tracebacks
+
+
+def warn(text: str) -> None:
+    """Log a warning; without a log, say it."""
+    if any(isinstance(handler, _ToPerson) for handler in log.handlers):
+        log.warning("%s", text)
+    else:
+        say(text)
 
 
 def close() -> None:

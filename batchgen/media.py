@@ -19,9 +19,10 @@ from typing import BinaryIO
 
 import aiohttp
 
+from batchgen import files
 from batchgen.checkers import Checkers
 from batchgen.checking import Fetched, MediaBroken, MediaError
-from batchgen.folder import sync_folder
+from batchgen.files import sync_folder
 from batchgen.hosts import MediaHost, why_not
 from batchgen.provenance import Facts
 from batchgen.reply import describe
@@ -73,8 +74,7 @@ class Media:
     def clear_parts(self) -> None:
         """Remove what runs before this one left half-done; their URLs are in the journal."""
         for folder in ("images", "videos", "audio"):
-            for part in (self._root / folder).glob(".*.part"):
-                part.unlink(missing_ok=True)
+            files.clear_parts(self._root / folder)
 
     async def fetch(self, url: str, stem: str, facts: Facts | None = None) -> Fetched:
         """Download `url` into a checked `.part` file.
@@ -133,14 +133,14 @@ class Media:
             folder.mkdir(exist_ok=True, mode=0o700)
             sync_folder(self._root)  # or a power cut takes the folder with its pictures
             self._made.add(folder)
-        # With our number, since a checker of a run that was killed may still write to its own.
-        part = folder / f".{os.getpid()}-{stem}.part"
+        # Another each time: a checker of a run that was killed may still write to its own.
+        part = files.part_of(folder / stem)
         try:
             # What is small goes to the disk in the one step off the loop that checks it as well.
             content = await _up_to(HELD, head, chunks)
             size, held = len(content), len(content) <= HELD
             if not held:
-                with part.open("wb") as file:
+                with files.new(part) as file:
                     size = await _write(file, content, chunks)
             if expected.isdecimal() and int(expected) != size:
                 raise MediaBroken(f"the download has {size} bytes of {expected}")
@@ -237,7 +237,7 @@ def _link(part: Path, target: Path) -> bool:
         if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK):
             raise
     # exFAT and the like have no links. The folder's lock keeps other runs out meanwhile.
-    if target.exists():
+    if os.path.lexists(target):
         return False
     part.rename(target)
     return True
@@ -245,6 +245,6 @@ def _link(part: Path, target: Path) -> bool:
 
 def _same(target: Path, fetched: Fetched) -> bool:
     """Whether the file there is this one: a run died between the name and the journal."""
-    with contextlib.suppress(OSError), target.open("rb") as file:
+    with contextlib.suppress(OSError), files.reading(target, follow=False) as file:
         return hashlib.file_digest(file, "sha256").hexdigest() == fetched.sha256
     return False

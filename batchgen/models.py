@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from batchgen.errors import UsageError
-from batchgen.folder import replaced
+from batchgen.files import clear_parts, write_whole
 from batchgen.inputschema import schemas_folder as schemas_folder
 from batchgen.prices import COUNTS, Price, count
 from batchgen.validation import SchemaUnusable, Validator, input_schema, load_schema, prepare
@@ -92,14 +92,16 @@ class Models:
     def keep(self, folder: Path) -> None:
         """Store what was fetched, so that the next run checks against the same."""
         for model, found in self.fetched.items():
-            write(stored(folder, model), model, found)
+            path = stored(folder, model)
+            clear_parts(path.parent)
+            write(path, model, found)
 
 
 def write(path: Path, model: str, found: Mapping[str, Any]) -> None:
     """Store a schema with the date it was fetched."""
     path.parent.mkdir(parents=True, exist_ok=True)
     document = {"model_id": model, "fetched_at": datetime.now(UTC).date().isoformat(), **found}
-    with replaced(path) as file:
+    with write_whole(path) as file:
         json.dump(document, file, indent=2, ensure_ascii=False)
         file.write("\n")
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import batchgen
 from batchgen.containers import ROOM, Odd, beginning, packet_in, text_in, whole, with_packet
+from batchgen.files import reading
 from batchgen.identity import PROMPT_NAMES
 from batchgen.signatures import ENOUGH, PNG, Format, format_of
 from batchgen.xmp import ILLEGAL, as_json, facts_in, prompt_of, with_facts
@@ -105,7 +106,7 @@ def embedded(content: bytes, format: Format, facts: Facts) -> bytes | None:
 def read(path: Path) -> Facts | None:
     """Return the facts that a picture holds; None if there are none, or none that can be read."""
     try:
-        with path.open("rb") as file:
+        with reading(path) as file:
             head = file.read(ENOUGH)
             format = format_of(head)
             if format not in ROOM:

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from batchgen import prices
+from batchgen import prices, stored
 from batchgen.errors import NewerJournal, StorageDamaged, UsageError
+from batchgen.files import refuse_linked_database
 from batchgen.prices import Price
 from batchgen.states import State
 from batchgen.storage import COUNTS, VERSION, counted, damaged, storage_errors
@@ -30,7 +31,10 @@ OF_OUTPUTS = (
 
 
 class Reader:
-    """Open batch.db for reading only. Raises UsageError if there is none, or StorageDamaged."""
+    """Open batch.db for reading only. Raises UsageError if there is none, or StorageDamaged.
+
+    left_out: what `rows` had to leave out, in words.
+    """
 
     def __init__(self, path: Path) -> None:
         if not path.is_file():
@@ -39,6 +43,8 @@ class Reader:
                 "Name an output folder, or a manifest that was run from this folder.",
             )
         self._path = path
+        self.left_out = ""
+        refuse_linked_database(path, written=False)
         with storage_errors(path):
             self._db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=10)
         try:
@@ -116,7 +122,10 @@ class Reader:
             yield row["id"], row["request_id"]
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Yield each row as the reports have it; `input`, `meta` and `outputs` decoded."""
+        """Yield each row as the reports have it; `input`, `meta` and `outputs` decoded.
+
+        A file that batchgen cannot have saved is no file here; `left_out` tells of the first.
+        """
         # Here, so that `status` answers without it.
         from sqlite_utils import Database
 
@@ -124,14 +133,25 @@ class Reader:
         columns = ", ".join((*(f"requests.{name}" for name in COLUMNS), *OF_OUTPUTS))
         try:
             for shown in SHOWN_IN_ORDER:
-                yield from _with_outputs(
+                for row in _with_outputs(
                     db.query(
                         f"SELECT {columns} FROM requests LEFT JOIN outputs USING (key)"
                         f" WHERE {shown} ORDER BY {ORDER}, n"
                     )
-                )
+                ):
+                    self._leave_out(row)
+                    yield row
         except sqlite3.Error as error:
             raise damaged(self._path, str(error)) from error
+
+    def _leave_out(self, row: dict[str, Any]) -> None:
+        for output in row["outputs"]:
+            if column := stored.odd(output):
+                self.left_out = self.left_out or (
+                    f"row {row['id']!r}: the {column} {str(output[column])[:200]!r} is none that"
+                    " batchgen writes. This file, and any other like it, is left out."
+                )
+                output.update(dict.fromkeys(output.keys() - {"n", "url"}))
 
     def names_in(self, column: str) -> list[str]:
         """All names that the JSON objects in `input` or `meta` use, in order of appearance."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from batchgen.folder import sync_file
+from batchgen.files import open_own, sync_file
 
 AHEAD = 64 * 1024
 LONGEST = 256  # bytes of a line
@@ -45,10 +45,10 @@ def parse(line: bytes) -> Receipt | None:
 
 
 class Receipts:
-    """Open receipts.log for appending. Raises OSError where that is impossible."""
+    """Open receipts.log for appending. Raises OSError or LeadsOutside where it cannot be."""
 
     def __init__(self, path: Path) -> None:
-        self._handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        self._handle = open_own(path)
         self._room = os.fstat(self._handle).st_size
         self.end = self._find_end()
         self._make_room()

@@ -12,9 +12,10 @@ from operator import itemgetter
 from pathlib import Path
 from typing import IO, Any
 
-from batchgen import figures, gallery
+from batchgen import figures, gallery, logs
 from batchgen.clock import Clock, stamp
-from batchgen.folder import Folder, replaced
+from batchgen.files import clear_parts, write_whole
+from batchgen.folder import Folder
 from batchgen.narrowing import WHOLE, View
 from batchgen.nextsteps import quoted
 from batchgen.reading import Reader, summary
@@ -63,10 +64,14 @@ def write_files(
     journal: read instead of the batch's own, which is `damaged` in these words.
     view: what the gallery shows; the tables always hold all.
     thumbnails: whether the gallery names some; `make_thumbnails` makes them.
-    Raises UsageError, with nothing written, where the batch has not what `view` names.
+    Raises UsageError, with nothing written, where the batch has not what `view` names, and
+    LeadsOutside where a folder in it is a link.
     """
+    folder.refuse_links()
     reader = Reader(journal or folder.journal)
     try:
+        for place in (folder.path, folder.path / "report", folder.path / "report" / "data"):
+            clear_parts(place)
         with reader.one_moment():
             names = reader.names_in("input"), reader.names_in("meta")
             shows = view.shows(*names)
@@ -77,23 +82,26 @@ def write_files(
                 numbers["damaged"] = damaged
             about = _about(folder, reader, numbers, view, thumbnails)
             with (
-                replaced(folder.path / "results.jsonl") as lines,
-                replaced(folder.path / "results.csv") as table,
+                write_whole(folder.path / "results.jsonl") as lines,
+                write_whole(folder.path / "results.csv") as table,
             ):
                 # Read once: on its way to the gallery a row passes through the two others.
                 rows = _through_table(_through_lines(reader.rows(), lines), names, table)
                 facts = gallery.write(about, filter(shows, rows))
-        with replaced(folder.path / "summary.json") as file:
+        with write_whole(folder.path / "summary.json") as file:
             json.dump(numbers, file, indent=2, ensure_ascii=False)
             file.write("\n")
     finally:
         reader.close()
+    if reader.left_out:
+        logs.warn(f"{folder.journal}: {reader.left_out}")
     shown: int = facts["rows"]
     return shown
 
 
 def make_thumbnails(folder: Folder) -> None:
     """Make what the gallery in `folder` names and lacks; neither journal nor lock is needed."""
+    folder.refuse_links()
     gallery.make_thumbnails(folder.path / "report")
 
 

@@ -15,7 +15,7 @@ from sqlite_utils import Database
 
 from batchgen import report, schema
 from batchgen.clock import Clock
-from batchgen.errors import JournalLocked, NewerJournal, StorageDamaged
+from batchgen.errors import JournalLocked, LeadsOutside, NewerJournal, StorageDamaged
 from batchgen.folder import Folder
 from batchgen.intake import Intake
 from batchgen.journal import Journal
@@ -38,7 +38,7 @@ def write_report(folder: Folder, view: View = WHOLE, *, thumbnails: bool = True)
         with closing(Reader(folder.journal)) as reader:
             reader.check()
         return report.write(folder, view=view, thumbnails=thumbnails)
-    except (JournalLocked, NewerJournal):
+    except (JournalLocked, LeadsOutside, NewerJournal):
         raise
     except StorageDamaged as error:
         with tempfile.TemporaryDirectory() as scratch:

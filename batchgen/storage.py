@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import batchgen
+from batchgen import files
 from batchgen.clock import Clock, stamp
-from batchgen.errors import JournalLocked, NewerJournal, StorageDamaged
+from batchgen.errors import JournalLocked, LeadsOutside, NewerJournal, StorageDamaged
 from batchgen.states import State
 
 # Of the tables, `schema.py`'s, that this program reads and writes. It stands here since `status`
@@ -29,7 +30,7 @@ COUNTS = "SELECT state, listed, COUNT(*) AS n FROM requests GROUP BY state, list
 
 
 class Storage:
-    """Open batch.db for writing, under the folder's lock. Raises StorageDamaged or NewerJournal.
+    """Open batch.db for writing, under the folder's lock. Raises StorageDamaged, whichever it is.
 
     db: writes. view: reads what is committed, and never waits for `db`.
     counts: the rows of the manifest and those that may cost money, by state.
@@ -41,6 +42,7 @@ class Storage:
         self.clock = clock
         self.run: int | None = None
         self._lent = False
+        files.refuse_linked_database(path)
         with storage_errors(path):
             self.db = _connected(path)
             path.chmod(0o600)  # before SQLite makes -wal and -shm, which take over the mode
@@ -236,4 +238,14 @@ def damaged(path: Path, why: str) -> StorageDamaged:
         f" still be read: batchgen report {path.parent}\n"
         "Then restore batch.db from a backup, or move it aside: the next run rebuilds it from"
         " receipts.log, and sends again what has no receipt there, such as unknown rows.",
+    )
+
+
+def not_ours(path: Path, id: object, column: str, value: object) -> LeadsOutside:
+    """A value, as `stored.odd` has found it, of the row with this id."""
+    return LeadsOutside(
+        f"{path}: row {id!r}: the {column} {str(value)[:200]!r} is none that batchgen writes, and"
+        " could lead outside the batch. The row is left alone.",
+        "Somebody else has made or changed this journal. Choose another folder with --out, or"
+        " restore batch.db from a backup.",
     )

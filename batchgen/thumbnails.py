@@ -5,13 +5,14 @@ itself. Each is whole or not there, whatever interrupts us.
 """
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from batchgen.folder import sync_file
+from batchgen.files import clear_parts, is_file, reading, write_whole_bytes
 from batchgen.signatures import MOST_PIXELS
 
 FOLDER = "thumbs"
@@ -20,6 +21,7 @@ LEAST_BYTES = 64 * 1024  # a smaller picture is its own thumbnail
 SCALABLE = ("RGB", "RGBA", "L", "CMYK")  # others would be scaled without regard to colours
 THREADS = 4
 AHEAD = 256  # pictures that wait for a thread
+_OURS = re.compile(rf"{FOLDER}/[0-9a-f]{{16}}\.webp")
 
 
 def name(output: dict[str, Any]) -> str | None:
@@ -35,11 +37,16 @@ def name(output: dict[str, Any]) -> str | None:
     return f"{FOLDER}/{output['sha256'][:16]}.webp"
 
 
+def is_ours(thumbnail: str) -> bool:
+    """Whether a path, as seen from report/, is one that `name` gives."""
+    return _OURS.fullmatch(thumbnail) is not None
+
+
 def make(report: Path, named: Iterable[tuple[str, str]], *, tidy: bool) -> None:
     """Make the thumbnails that are not there yet.
 
     named: (picture, thumbnail), as seen from the batch folder and from `report` in it.
-    tidy: remove all others.
+    tidy: remove all others of ours.
     """
     folder = report / FOLDER
     there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
@@ -54,8 +61,11 @@ def make(report: Path, named: Iterable[tuple[str, str]], *, tidy: bool) -> None:
                     yield report.parent / picture, path
 
     _make_all(folder, todo())
-    for old in there - wanted if tidy else ():
-        (folder / old).unlink(missing_ok=True)
+    if tidy:
+        clear_parts(folder)
+        for old in there - wanted:
+            if is_ours(f"{FOLDER}/{old}") and is_file(folder / old):
+                (folder / old).unlink(missing_ok=True)
 
 
 def _make_all(folder: Path, todo: Iterator[tuple[Path, Path]]) -> None:
@@ -80,24 +90,16 @@ def _make(picture: Path, thumbnail: Path) -> None:
     from PIL import Image, ImageOps
 
     Image.MAX_IMAGE_PIXELS = None  # we look at the size ourselves before anything is decoded
-    part = thumbnail.with_name(f".{thumbnail.name}.{os.getpid()}.part")
     # Pillow raises nearly anything on a file that is broken or odd.
-    with suppress(Exception):
-        try:
-            with Image.open(picture) as image:
-                if image.width * image.height > MOST_PIXELS:
-                    return
-                small: Image.Image = image
-                if image.mode not in SCALABLE:
-                    small = image.convert("RGBA" if image.has_transparency_data else "RGB")
-                # Decodes a JPEG at a fraction of its size, and takes a third of the time of a finer
-                # filter, for a difference that nobody sees in a tile.
-                small.thumbnail((LONGEST, LONGEST), Image.Resampling.HAMMING, reducing_gap=1.0)
-                ImageOps.exif_transpose(small, in_place=True)
-                with part.open("wb") as file:
-                    small.save(file, "WEBP", quality=80, method=1)
-                    file.flush()
-                    sync_file(file.fileno())
-            part.replace(thumbnail)
-        finally:
-            part.unlink(missing_ok=True)
+    with suppress(Exception), reading(picture) as source, Image.open(source) as image:
+        if image.width * image.height > MOST_PIXELS:
+            return
+        small: Image.Image = image
+        if image.mode not in SCALABLE:
+            small = image.convert("RGBA" if image.has_transparency_data else "RGB")
+        # Decodes a JPEG at a fraction of its size, and takes a third of the time of a finer filter,
+        # for a difference that nobody sees in a tile.
+        small.thumbnail((LONGEST, LONGEST), Image.Resampling.HAMMING, reducing_gap=1.0)
+        ImageOps.exif_transpose(small, in_place=True)
+        with write_whole_bytes(thumbnail) as file:
+            small.save(file, "WEBP", quality=80, method=1)

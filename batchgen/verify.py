@@ -6,6 +6,7 @@ says of itself (provenance.py) is compared with the journal.
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +16,9 @@ from batchgen.api import Api
 from batchgen.checking import MediaBroken, MediaError, decode
 from batchgen.config import Flags
 from batchgen.errors import BatchgenError, ServiceUnreachable, TokenRefused
+from batchgen.files import reading, sync_folder
 from batchgen.findings import Doing, Finding, after_result
-from batchgen.folder import Folder, sync_folder
+from batchgen.folder import Folder
 from batchgen.journal import Journal
 from batchgen.media import Media, MediaGone
 from batchgen.signatures import ENOUGH, format_of
@@ -96,19 +98,23 @@ def verify(folder: Folder, flags: Flags, show: Show) -> Found:
 
 
 def files(journal: Journal) -> Iterator[File]:
+    """Every file that is saved. Raises LeadsOutside for one whose path is none of ours."""
     rows = journal.rows(
         "SELECT o.key, o.n, r.id, r.model, r.input, r.request_id, r.submitted_at, o.url, o.path,"
         " o.sha256, o.delivered_sha256"
         " FROM outputs AS o JOIN requests AS r USING (key)"
         " WHERE o.path IS NOT NULL ORDER BY r.position, o.n"
     )
-    return (File(*row) for row in rows)
+    for row in rows:
+        file = File(*row)
+        journal.refuse_odd(file.id, {"key": file.key, "n": file.n, "path": file.path})
+        yield file
 
 
 def flaw(path: Path, sha256: str) -> str | None:
     """What is wrong with a saved file; None if it is whole."""
     try:
-        with path.open("rb") as file:
+        with reading(path) as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
                 return "it is not what was saved"
             file.seek(0)
@@ -199,8 +205,8 @@ async def _ask(api: Api, file: File) -> Finding:
 
 
 def _put_aside(target: Path) -> None:
-    if target.exists():
+    if os.path.lexists(target):
         n = 1
-        while (aside := target.with_name(f"{target.name}.damaged-{n}")).exists():
+        while os.path.lexists(aside := target.with_name(f"{target.name}.damaged-{n}")):
             n += 1
         target.rename(aside)

@@ -210,7 +210,7 @@ def _claim(
     """Make the folder, keep others out of it, and begin to log there."""
     folder.create()
     stack.enter_context(folder.locked())
-    logs.set_up(log_file or folder.log, quiet=quiet, verbose=verbose)
+    logs.set_up(folder.log, log_file, quiet=quiet, verbose=verbose)
     stack.callback(logs.close)
 
 

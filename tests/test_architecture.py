@@ -18,7 +18,7 @@ DECIDERS = (
     *("reply", "answers", "findings", "states", "limiter", "polling", "breaker", "hosts"),
     *("retry_after", "signatures", "money", "prices", "expiry"),
     *("ending", "identity", "rows", "units", "errors", "validation", "cells", "inputschema"),
-    *("wording", "hosted", "containers", "xmp", "timeline", "narrowing", "nextsteps"),
+    *("wording", "stored", "hosted", "containers", "xmp", "timeline", "narrowing", "nextsteps"),
 )
 # What a decider may take from the standard library and others. aiohttp and ssl name exceptions.
 HARMLESS = {

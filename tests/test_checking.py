@@ -150,7 +150,7 @@ def test_a_damaged_picture_is_refused(checked: Callable[..., Fetched], on_disk: 
 
 def test_a_disk_that_fails_is_told_as_that(checked: Callable[..., Fetched], tmp_path: Path) -> None:
     (tmp_path / ".heron-1.part").mkdir()
-    with pytest.raises(IsADirectoryError):
+    with pytest.raises(FileExistsError):
         checked(WHOLE)
 
 

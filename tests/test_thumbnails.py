@@ -30,13 +30,17 @@ def picture(report: Path, name: str, image: Image.Image, **form: object) -> str:
     return f"images/{name}"
 
 
+def called(n: int) -> str:
+    return f"{n:016x}.webp"
+
+
 def made(report: Path) -> list[str]:
     return sorted(path.name for path in (report / "thumbs").glob("*"))
 
 
 def make(report: Path, *pictures: str, tidy: bool = True) -> list[str]:
-    """Make a thumbnail of each picture, `0.webp` and so on; return what is there."""
-    thumbnails.make(report, [(p, f"thumbs/{n}.webp") for n, p in enumerate(pictures)], tidy=tidy)
+    """Make a thumbnail of each picture, `called(0)` and so on; return what is there."""
+    thumbnails.make(report, [(p, f"thumbs/{called(n)}") for n, p in enumerate(pictures)], tidy=tidy)
     return made(report)
 
 
@@ -80,8 +84,8 @@ def test_every_kind_of_picture_gets_one_of_its_proportions(
 ) -> None:
     path = picture(report, f"a.{form}", Image.new(mode, (1200, 600)))
 
-    assert make(report, path) == ["0.webp"]
-    with Image.open(report / "thumbs" / "0.webp") as small:
+    assert make(report, path) == [called(0)]
+    with Image.open(report / "thumbs" / called(0)) as small:
         assert small.format == "WEBP"
         assert small.size == (LONGEST, LONGEST // 2)
 
@@ -89,7 +93,7 @@ def test_every_kind_of_picture_gets_one_of_its_proportions(
 def test_what_can_be_seen_through_stays_so(report: Path) -> None:
     make(report, picture(report, "a.png", Image.new("RGBA", (600, 600), (255, 0, 0, 0))))
 
-    with Image.open(report / "thumbs" / "0.webp") as small:
+    with Image.open(report / "thumbs" / called(0)) as small:
         assert small.convert("RGBA").getpixel((9, 9))[3] == 0
 
 
@@ -98,7 +102,7 @@ def test_a_picture_that_lies_on_its_side_is_shown_upright(report: Path) -> None:
     exif[0x0112] = 6  # to be turned by a quarter
     make(report, picture(report, "a.jpg", Image.new("RGB", (1200, 600)), exif=exif))
 
-    with Image.open(report / "thumbs" / "0.webp") as small:
+    with Image.open(report / "thumbs" / called(0)) as small:
         assert small.size == (LONGEST // 2, LONGEST)
 
 
@@ -108,11 +112,11 @@ def test_a_picture_that_lies_on_its_side_is_shown_upright(report: Path) -> None:
 def test_each_is_made_once(report: Path) -> None:
     path = picture(report, "a.png", Image.new("RGB", (600, 600)))
     make(report, path)
-    before = (report / "thumbs" / "0.webp").stat()
+    before = (report / "thumbs" / called(0)).stat()
 
     make(report, path)
 
-    after = (report / "thumbs" / "0.webp").stat()
+    after = (report / "thumbs" / called(0)).stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
@@ -121,16 +125,27 @@ def test_one_that_no_picture_has_any_more_is_removed_and_so_is_what_a_kill_left(
 ) -> None:
     path = picture(report, "a.png", Image.new("RGB", (600, 600)))
     make(report, path, path)
-    (report / "thumbs" / ".7.webp.4711.part").touch()
+    (report / "thumbs" / f".{7:016x}-{called(7)}.part").touch()
 
-    assert make(report, path) == ["0.webp"]
+    assert make(report, path) == [called(0)]
+
+
+def test_what_is_none_of_ours_is_not_removed(report: Path) -> None:
+    path = picture(report, "a.png", Image.new("RGB", (600, 600)))
+    make(report, path)
+    for name in ("letter.odt", ".letter.part", f"x{called(1)}"):
+        (report / "thumbs" / name).touch()
+    (report / "thumbs" / called(2)).symlink_to(report.parent / path)
+
+    others = {"letter.odt", ".letter.part", f"x{called(1)}", called(2)}
+    assert {*make(report, path)} == {called(0), *others}
 
 
 def test_of_a_part_of_a_batch_the_other_thumbnails_stay(report: Path) -> None:
     path = picture(report, "a.png", Image.new("RGB", (600, 600)))
     make(report, path, path)
 
-    assert make(report, path, tidy=False) == ["0.webp", "1.webp"]
+    assert make(report, path, tidy=False) == [called(0), called(1)]
 
 
 def test_where_none_is_needed_there_is_no_folder(report: Path) -> None:
@@ -151,7 +166,7 @@ def test_a_picture_that_cannot_be_read_has_none_and_the_others_do(report: Path) 
 
     assert make(
         report, "images/half.png", "images/noise.png", "images/gone.png", "images", good
-    ) == ["4.webp"]
+    ) == [called(4)]
 
 
 def test_a_picture_that_would_fill_the_memory_is_not_decoded(
@@ -177,7 +192,7 @@ def test_an_interrupted_one_leaves_only_whole_thumbnails(
     path = picture(report, "a.png", Image.new("RGB", (600, 600)))
 
     def interrupted() -> object:
-        yield from ((path, f"thumbs/{n}.webp") for n in range(thumbnails.AHEAD + 3))
+        yield from ((path, f"thumbs/{called(n)}") for n in range(thumbnails.AHEAD + 3))
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -16,6 +16,7 @@ import uvicorn
 
 from batchgen import event_loop
 from batchgen.errors import ServiceUnreachable, StoppedEarly
+from batchgen.files import open_own
 from batchgen.sandbox.options import Options
 from batchgen.sandbox.origins import Api, Media
 from batchgen.sandbox.site import Site
@@ -62,7 +63,7 @@ def lock(folder: Path) -> int:
     Raises StoppedEarly if another sandbox keeps it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    held = os.open(folder / "sandbox.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    held = open_own(folder / "sandbox.lock")
     end = time.monotonic() + LOCK_WITHIN
     while True:
         try:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from batchgen.files import refuse_linked_database
 from batchgen.sandbox.queueing import Started
 
 SCHEMA = """
@@ -79,6 +80,7 @@ class Store:
     def __init__(self, folder: Path | None) -> None:
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
+            refuse_linked_database(folder / "sandbox.db")
         where = ":memory:" if folder is None else str(folder / "sandbox.db")
         self.db = sqlite3.connect(where, isolation_level=None)
         self.db.execute("PRAGMA journal_mode=WAL")

@@ -32,6 +32,7 @@ from batchgen import (  # noqa: F401
     checkers,
     cli,
     collector,
+    files,
     polling,
     report,
     submitter,
@@ -345,7 +346,7 @@ def sync_fails(name: str, number: int = errno.EIO, after: int = 0) -> None:
 
 def no_room_for_downloads(after: int) -> None:
     """Writing into a `.part` file of a picture fails with ENOSPC after so many bytes."""
-    opened = Path.open
+    new = files.new
 
     class Full:
         def __init__(self, file: Any) -> None:
@@ -367,11 +368,10 @@ def no_room_for_downloads(after: int) -> None:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             return int(self.file.write(content))
 
-    def open_it(self: Path, mode: str = "r", *values: Any, **more: Any) -> Any:
-        file = opened(self, mode, *values, **more)
-        return Full(file) if self.suffix == ".part" and mode == "wb" else file
+    def made(path: Path) -> Any:
+        return Full(new(path)) if path.suffix == ".part" else new(path)
 
-    Path.open = open_it
+    files.new = made
 
 
 def fill_disk_at_answer(filler: str, n: int, *, keeping: bool = True) -> None:

@@ -71,7 +71,8 @@ gallery.detail = (() => {
       picture.src = file.address;
       return picture;
     }
-    const player = make(file.kind, { controls: true, preload: "metadata", "aria-label": row.prompt || row.id });
+    // Never an element by a name that came with the data: "script" would be one.
+    const player = make(file.kind === "audio" ? "audio" : "video", { controls: true, preload: "metadata", "aria-label": row.prompt || row.id });
     player.src = file.address;
     return player;
   };
