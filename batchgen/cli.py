@@ -50,7 +50,7 @@ def cli() -> None:
     """
 
 
-@cli.command(short_help="Submit what is missing, wait, download, report.")
+@click.command(short_help="Submit what is missing, wait, download, report.")
 @click.argument("manifest")
 @reading
 @click.option("--rate", type=RATE, metavar="N/s|m|h|d", help="Submit so fast at most.  [60/m]")
@@ -150,7 +150,7 @@ def run(
     sys.exit(ending.code)
 
 
-@cli.command(short_help="Check every row; nothing is sent.")
+@click.command(short_help="Check every row; nothing is sent.")
 @click.argument("manifest")
 @reading
 @click.option("--check-urls", is_flag=True, help="Also ask the hosts of the rows' file inputs.")
@@ -184,7 +184,7 @@ def validate(manifest: str, check_urls: bool, **given: Any) -> None:
     click.echo(f"{rows} rows in {manifest}, all valid.{f' {probed}' if probed else ''}")
 
 
-@cli.command(short_help="Tell what a run would do; nothing is sent.")
+@click.command(short_help="Tell what a run would do; nothing is sent.")
 @click.argument("manifest")
 @reading
 @click.option("--rate", type=RATE, metavar="N/s|m|h|d", help="As `run` would have it.  [60/m]")
@@ -209,7 +209,7 @@ def plan(manifest: str, as_json: bool, **given: Any) -> None:
     _tell_plan(flags_of(given), manifest, as_json)
 
 
-@cli.command(short_help="Show how far a batch is, also while it runs.")
+@click.command(short_help="Show how far a batch is, also while it runs.")
 @click.argument("batch")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def status(batch: str, as_json: bool) -> None:
@@ -234,7 +234,7 @@ def status(batch: str, as_json: bool) -> None:
         words.status(folder)
 
 
-for command in (retry, resolve, verify, cancel, report, models, sandbox):
+for command in (run, validate, plan, status, retry, resolve, verify, cancel, report, models, sandbox):
     cli.add_command(command)
 
 

@@ -24,8 +24,6 @@ from batchgen.rows import Entry, Place, Problem
 from batchgen.validation import model_id_problem
 from batchgen.wording import show
 
-__all__ = ["FORMATS", "Manifest", "Properties", "Settings", "open_manifest"]
-
 
 def open_manifest(
     path: str | Path | None,

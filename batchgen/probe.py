@@ -25,7 +25,9 @@ from batchgen.reply import describe
 from batchgen.rows import Place, Problem
 from batchgen.web import USER_AGENT, certificates, environment_proxy, proxy_for
 
-AT_ONCE, AT_ONCE_PER_HOST, LOOKING_AHEAD = 8, 2, 64
+AT_ONCE = 8
+AT_ONCE_PER_HOST = 2
+LOOKING_AHEAD = 64
 HOPS = 5
 TIMEOUT = 10.0  # seconds for each step: connection, handshake, answer
 PATIENCE = 30.0  # seconds for all of them, against hosts that drip

@@ -24,17 +24,6 @@ from batchgen.readers.lines import is_text
 from batchgen.rows import Entry, Place, Problem, Row
 from batchgen.wording import sentence, show, unknown_name
 
-__all__ = [
-    "InputSchema",
-    "SchemaUnusable",
-    "Validator",
-    "duplicate_id_problem",
-    "input_schema",
-    "load_schema",
-    "model_id_problem",
-    "prepare",
-]
-
 _MODEL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*){1,5}")
 _NOTHING_FETCHED: Registry[Any] = Registry()
 _ANNOTATIONS = {"title", "description", "default", "examples", "format"}
