@@ -1,6 +1,6 @@
 """`python -m batchgen`, and the `batchgen` command."""
 
-from batchgen.cli import main
+from batchgen.cli.main import main
 
 if __name__ == "__main__":
     main()

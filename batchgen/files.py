@@ -219,3 +219,58 @@ def _refuse(path: Path, found: os.stat_result, *, written: bool = True) -> None:
             " change the others.",
             "Put a copy of it in its place, or choose another folder with --out.",
         )
+
+
+class FileRefused(OSError):
+    """A file that is not read. what: a sentence without its subject, e.g. "is the token file"."""
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(errno.EACCES, f"it {what}")
+        self.what = what
+        self.remedy = remedy
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """Open a regular file for reading, and never wait for anything else.
+
+    Raises Refused for a pipe, a device or a socket, OSError, and ValueError where `path` cannot be
+    the name of a file.
+    """
+    # Asked before, since opening alone can act on a device; and after, since it may be another.
+    _refuse_irregular(path.stat())
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        _refuse_irregular(os.fstat(handle))
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def _refuse_irregular(status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise FileRefused("is not a regular file", "Only files and folders on a disk can be read.")
+
+
+# File systems on which SQLite's WAL and flock cannot be trusted. Source: sqlite.org/wal.html.
+NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "9p", "fuse.sshfs", "fuse.rclone"}
+
+
+def network_file_system(path: Path, mounts: Path = Path("/proc/self/mounts")) -> str | None:
+    """Return the kind of network file system that `path` is on; None if local or unknown.
+
+    mounts: Linux's table of mounts (proc(5)); where there is none, nothing is known.
+    """
+    try:
+        lines = mounts.read_text(errors="replace").splitlines()
+    except OSError:
+        return None
+    resolved = str(path.resolve())
+    best, kind = "", ""
+    for line in lines:
+        _, where, found, *_ = [*line.split(" "), "", "", ""]
+        where = where.replace("\\040", " ")
+        inside = where == "/" or resolved == where or resolved.startswith(where + "/")
+        if inside and len(where) >= len(best):
+            best, kind = where, found
+    return kind if kind in NETWORK else None

@@ -14,9 +14,12 @@ from typing import Any
 import pytest
 from helpers import TOKEN, Outcome, PretendClock
 
-from batchgen import cli, config, polling, wiring
+from batchgen.api import credentials
+from batchgen.cli import main
+from batchgen.engine import poll_schedule
+from batchgen.operations import run as run_module
 from batchgen.sandbox import Address, started
-from batchgen.sandbox.control import Control
+from batchgen.sandbox.client import Control
 
 TEXT = {"type": "string"}
 COUNT = {"type": "integer", "minimum": 1, "maximum": 16}
@@ -73,7 +76,10 @@ def here(
 ) -> Path:
     """The current folder, with a token in the environment and nothing else of ours."""
     for name in [*os.environ]:
-        if name.lower().endswith("_proxy") or name in (*config.TOKEN_NAMES, config.BASE_NAME):
+        if name.lower().endswith("_proxy") or name in (
+            *credentials.TOKEN_NAMES,
+            credentials.BASE_NAME,
+        ):
             monkeypatch.delenv(name)
     monkeypatch.setenv("RUNCOMFY_CONFIG_DIR", str(tmp_path / "no-login"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
@@ -107,13 +113,13 @@ def clock() -> PretendClock:
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pretend hour can be shorter than the real fifth of a second of a rehearsal's request."""
-    monkeypatch.setattr(polling, "PATIENCE", 1e7)
+    monkeypatch.setattr(poll_schedule, "PATIENCE", 1e7)
 
 
 @pytest.fixture
 def batchgen(here: Path, clock: PretendClock, monkeypatch: pytest.MonkeyPatch) -> Command:
     """Run a command in this process, as the console script would; its waits are pretend."""
-    monkeypatch.setattr(wiring, "run", partial(wiring.run, clock=clock))
+    monkeypatch.setattr(run_module, "run", partial(run_module.run, clock=clock))
 
     def command(*words: object) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["batchgen", *map(str, words)])
@@ -123,7 +129,7 @@ def batchgen(here: Path, clock: PretendClock, monkeypatch: pytest.MonkeyPatch) -
             contextlib.redirect_stderr(stderr),
             pytest.raises(SystemExit) as left,
         ):
-            cli.main()
+            main.main()
         assert "Traceback" not in stderr.getvalue()
         return Outcome(int(left.value.code or 0), stdout.getvalue(), stderr.getvalue())
 

@@ -17,7 +17,7 @@ from conftest import Command, Write
 from helpers import Outcome, PretendClock, many, query, table, tally
 
 from batchgen.sandbox import Address
-from batchgen.sandbox.control import Control
+from batchgen.sandbox.client import Control
 
 BRUSH = "atelier/brush-2/text-to-image"
 ALL_SAVED = {"saved": 6}

@@ -15,12 +15,13 @@ import pytest
 from conftest import Command, Write
 from helpers import many, table, tally
 
-from batchgen import unchanged
-from batchgen.confined import Reach, Refused, open_regular
 from batchgen.errors import UsageError
-from batchgen.manifest import open_manifest
+from batchgen.files import FileRefused, open_regular
+from batchgen.manifest.allowed_paths import Reach
+from batchgen.manifest.manifest import open_manifest
+from batchgen.operations import unchanged
 from batchgen.sandbox import catalogue
-from batchgen.sandbox.control import Control
+from batchgen.sandbox.client import Control
 
 SECRET = "secret-FILE-TOKEN"
 SCHEMA = json.dumps({"properties": {"prompt": {"type": "string"}}})
@@ -411,7 +412,7 @@ def test_a_file_that_is_replaced_while_it_is_opened_is_refused(
 
     monkeypatch.setattr(os.path, "realpath", swapped)
 
-    with pytest.raises(Refused, match="was replaced while it was opened"):
+    with pytest.raises(FileRefused, match="was replaced while it was opened"):
         Reach(lists).open(lists / "a.txt")
 
 
@@ -425,5 +426,5 @@ def test_what_became_a_pipe_after_the_look_at_it_is_refused(
     pipe(path)
     monkeypatch.setattr(Path, "stat", lambda self: before)
 
-    with pytest.raises(Refused, match=IRREGULAR):
+    with pytest.raises(FileRefused, match=IRREGULAR):
         open_regular(path)

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchgen.answers import REQUEST_ID, Stop, after_submit
-from batchgen.findings import Doing, after_cancel, after_result, output_urls
-from batchgen.reply import LISTED_CODES, Reply
-from batchgen.states import Event
+from batchgen.api.poll_outcome import Doing, after_cancel, after_result, output_urls
+from batchgen.api.response import LISTED_CODES, Reply
+from batchgen.api.submit_outcome import REQUEST_ID, Stop, after_submit
+from batchgen.core.states import Event
 
 NOW = 1_800_000_000.0
 ID = "req_8f-42"

@@ -9,16 +9,17 @@ import pytest
 from conftest import Command, Write
 from helpers import PretendClock, error_of, many, media, query, states, table, tally
 
-from batchgen import api, polling
-from batchgen.sandbox.control import Control
+from batchgen.api import client
+from batchgen.engine import poll_schedule
+from batchgen.sandbox.client import Control
 from batchgen.sandbox.faults import ACCEPTED_FIRST, FAULTS, OUTCOME, POLL, SUBMIT
 
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Silence counts as silence after a quarter of a second."""
-    monkeypatch.setattr(api, "PAID_TIMEOUT", aiohttp.ClientTimeout(sock_read=0.25))
-    monkeypatch.setattr(api, "FREE_TIMEOUT", aiohttp.ClientTimeout(sock_read=0.25))
+    monkeypatch.setattr(client, "PAID_TIMEOUT", aiohttp.ClientTimeout(sock_read=0.25))
+    monkeypatch.setattr(client, "FREE_TIMEOUT", aiohttp.ClientTimeout(sock_read=0.25))
 
 
 @pytest.fixture
@@ -343,7 +344,7 @@ def test_a_question_that_meets_a_fault_is_asked_again(
     fault: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(polling, "PATIENCE", 1e7)  # the request takes a real moment
+    monkeypatch.setattr(poll_schedule, "PATIENCE", 1e7)  # the request takes a real moment
     sandbox.set(seconds=0.03)
     sandbox.fault(fault, times=3)
     outcome = run(manifest)
@@ -452,7 +453,7 @@ def test_an_outcome_is_recorded_and_the_row_is_not_sent_again(
 def test_a_result_that_is_a_server_error_says_nothing_about_the_request(
     run: Command, folder: Path, sandbox: Control, manifest: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(polling, "PATIENCE", 60.0)
+    monkeypatch.setattr(poll_schedule, "PATIENCE", 60.0)
     sandbox.fault("failed-in-200")
 
     assert run(manifest).code == 75

@@ -1,6 +1,7 @@
 """How the modules hang together: those that decide touch nothing outside."""
 
 import ast
+import re
 import subprocess
 import sys
 from contextlib import closing
@@ -10,33 +11,31 @@ import click
 import pytest
 
 import batchgen
-from batchgen import cli, manifest, options, storage
+from batchgen.cli import main, options
 from batchgen.clock import Clock
+from batchgen.journal import database
+from batchgen.manifest import source
 
 PACKAGE = Path(batchgen.__file__).parent
-DECIDERS = (
-    *("reply", "answers", "findings", "states", "limiter", "polling", "breaker", "hosts"),
-    *("retry_after", "signatures", "money", "prices", "expiry"),
-    *("ending", "identity", "rows", "units", "errors", "validation", "cells", "inputschema"),
-    *("wording", "stored", "hosted", "containers", "xmp", "timeline", "narrowing", "nextsteps"),
+ROOMS = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
+MODULES = sorted(
+    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+    for path in PACKAGE.rglob("*.py")
 )
-# What a decider may take from the standard library and others. aiohttp and ssl name exceptions.
+# What a pure module may take from the standard library and others.
 HARMLESS = {
     *("codecs", "collections", "collections.abc", "dataclasses", "datetime", "difflib", "enum"),
     *("email.utils", "functools", "hashlib", "http", "ipaddress", "itertools", "json", "math"),
     *("random", "re", "statistics", "types", "typing", "unicodedata", "urllib.parse"),
     *("jsonschema", "jsonschema.exceptions", "referencing"),
     *("contextlib", "csv", "html", "operator", "shlex", "struct", "xml.etree", "zlib"),
-}
-ALLOWED = {
-    "answers": HARMLESS | {"aiohttp", "ssl"},
-    "inputschema": HARMLESS | {"os", "pathlib"},
-    "confined": HARMLESS | {"errno", "io", "os", "pathlib", "stat"},  # opens the schema's file
+    *("aiohttp", "ssl"),  # whose exceptions are told apart
 }
 # These open, ask the clock or throw dice whatever module they come from.
 ACTS = {
     *("open", "print", "input", "exec", "eval", "now", "today", "utcnow", "sleep", "monotonic"),
     *("random", "randint", "choice", "uniform", "urandom", "Client", "AsyncClient", "urlopen"),
+    *("ClientSession", "TCPConnector"),
 }
 
 
@@ -68,58 +67,92 @@ def is_ours(module):
     return module.partition(".")[0] == "batchgen"
 
 
-def needed(module):
-    """`module` and every module of ours that it imports, directly or not."""
-    found, to_visit = {module}, [module]
-    while to_visit:
-        new = {name for name in imports(to_visit.pop()) if is_ours(name)} - found
-        found |= new
-        to_visit += new
-    return found
+def room_of(module):
+    """The folder that a module stands in; "" beside the folders."""
+    name = module.split(".")[1:2]
+    return name[0] if name and name[0] in ROOMS else ""
 
 
-def test_every_decider_is_a_module():
-    assert [name for name in DECIDERS if not (PACKAGE / f"{name}.py").is_file()] == []
+def docstring(module):
+    return ast.get_docstring(tree_of(module)) or ""
 
 
-@pytest.mark.parametrize("name", DECIDERS)
-def test_a_decider_needs_deciders_only(name):
-    deciders = {"batchgen", *(f"batchgen.{decider}" for decider in DECIDERS)}
-    # Cells share the strictness about JSON and text with the readers.
-    deciders |= {"batchgen.readers", "batchgen.readers.jsons", "batchgen.readers.lines"}
-    deciders |= {"batchgen.confined"}  # which a schema's file is opened by
-
-    assert needed(f"batchgen.{name}") <= deciders
+def may_import(room):
+    """The folders that the docstring of a folder lets it import."""
+    listed = docstring(f"batchgen.{room}").partition("May import:")[2].partition(".")[0]
+    return {name.strip() for name in listed.split(",")} & {*ROOMS}
 
 
-@pytest.mark.parametrize("name", DECIDERS)
-def test_a_decider_imports_nothing_that_acts(name):
-    foreign = {
-        f"{module}: {found}"
-        for module in needed(f"batchgen.{name}")
-        for found in imports(module)
-        if not is_ours(found) and found not in ALLOWED.get(module.rpartition(".")[2], HARMLESS)
-    }
-
-    assert foreign == set()
+def is_pure(module):
+    return room_of(module) == "core" or bool(re.search(r"\bPure[.:]", docstring(module)))
 
 
-@pytest.mark.parametrize("name", [name for name in DECIDERS if name != "inputschema"])
-def test_a_decider_takes_time_and_dice_as_arguments_and_opens_nothing(name):
+PURE = [module for module in MODULES if is_pure(module)]
+
+
+def test_a_newcomer_sees_the_architecture_in_one_look():
+    beside = [path for path in PACKAGE.iterdir() if path.is_file()]
+    large = {room: len([*(PACKAGE / room).glob("*.py")]) for room in ROOMS if room != "sandbox"}
+
+    assert len(beside) <= 12
+    assert {room: count for room, count in large.items() if count > 20} == {}
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_folder_says_what_it_promises_and_imports_no_more_than_it_says(room):
+    said = docstring(f"batchgen.{room}")
+    modules = [module for module in MODULES if room_of(module) == room]
+    found = {room_of(name) for module in modules for name in imports(module) if is_ours(name)}
+
+    assert "Promise:" in said
+    assert "May import:" in said
+    assert found - {room, ""} <= may_import(room)
+
+
+def test_imports_go_downwards_only():
+    left = {room: may_import(room) & {*ROOMS} for room in ROOMS}
+    while bottom := {room for room, above in left.items() if not above & left.keys()}:
+        left = {room: above for room, above in left.items() if room not in bottom}
+
+    assert left == {}, "these import each other"
+
+
+def test_what_stands_beside_the_folders_imports_the_core_alone():
+    # The settings of a manifest are a type to config, no more.
+    allowed = {"batchgen.__main__": {"cli"}, "batchgen.config": {"manifest"}}
+    for module in MODULES:
+        if room_of(module) == "":
+            found = {room_of(name) for name in imports(module) if is_ours(name)}
+            assert found - {"", "core"} <= allowed.get(module, set()), module
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_a_pure_module_needs_pure_modules_only(module):
+    ours = {name for name in imports(module) if is_ours(name) and name not in PURE}
+    # A folder's docstring, and the errors, which are values.
+    ours -= {"batchgen", "batchgen.errors", *(f"batchgen.{room}" for room in ROOMS)}
+    foreign = {name for name in imports(module) if not is_ours(name)}
+
+    assert ours == set()
+    assert foreign <= HARMLESS
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_a_pure_module_takes_time_and_randomness_as_arguments_and_opens_nothing(module):
     called = set()
-    for node in ast.walk(tree_of(f"batchgen.{name}")):
+    for node in ast.walk(tree_of(module)):
         if isinstance(node, ast.Call):
             target = node.func
-            dice = isinstance(target, ast.Attribute) and getattr(target.value, "id", "") == "dice"
-            if not dice:
+            handed = isinstance(target, ast.Attribute) and getattr(target.value, "id", "") == "rng"
+            if not handed:
                 called.add(getattr(target, "attr", None) or getattr(target, "id", ""))
 
     assert called & ACTS == set()
 
 
 def test_the_journal_is_written_by_the_standard_library_only():
-    for name in ("journal", "intake"):
-        assert "sqlite_utils" not in imports(f"batchgen.{name}")
+    for name in ("writer", "recovery", "reconcile", "group_commit"):
+        assert "sqlite_utils" not in imports(f"batchgen.journal.{name}")
 
 
 # -- the commands ----------------------------------------------------------------------------------
@@ -134,7 +167,7 @@ def commands(command, name=()):
         yield name, command
 
 
-COMMANDS = {" ".join(name): command for name, command in commands(cli.cli)}
+COMMANDS = {" ".join(name): command for name, command in commands(main.cli)}
 DOCUMENTED = sorted(COMMANDS.keys() - {"sandbox"})
 
 
@@ -168,7 +201,7 @@ def test_no_option_takes_a_token_of_the_real_api(name):
 
 
 def test_the_formats_of_the_option_are_those_that_manifests_have():
-    assert options.FORMATS == manifest.FORMATS
+    assert options.FORMATS == source.FORMATS
 
 
 # None of these is quick to import; each is for a run, or for a report.
@@ -179,7 +212,7 @@ def said_and_loaded(*words):
     """What a command says on stdout, and which of HEAVY it imports, in a process of its own."""
     code = (
         "import sys\n"
-        "from batchgen.cli import cli\n"
+        "from batchgen.cli.main import cli\n"
         f"cli.main({list(words)}, standalone_mode=False)\n"
         f"print('loaded:', sorted({HEAVY} & sys.modules.keys()))"
     )
@@ -198,7 +231,7 @@ def test_help_is_answered_without_loading_what_only_a_run_needs(words):
 
 @pytest.mark.parametrize("option", [[], ["--json"]], ids=" ".join)
 def test_status_is_answered_without_loading_what_only_a_run_needs(tmp_path, option):
-    storage.Storage(tmp_path / "batch.db", Clock()).close()
+    database.Storage(tmp_path / "batch.db", Clock()).close()
 
     said, loaded = said_and_loaded("status", str(tmp_path), *option)
 
@@ -207,6 +240,6 @@ def test_status_is_answered_without_loading_what_only_a_run_needs(tmp_path, opti
 
 
 def test_the_migrations_lead_to_the_version_that_is_read(tmp_path):
-    journal = storage.Storage(tmp_path / "batch.db", Clock())
+    journal = database.Storage(tmp_path / "batch.db", Clock())
     with closing(journal):
-        assert journal.one("PRAGMA user_version") == (storage.VERSION,)
+        assert journal.one("PRAGMA user_version") == (database.VERSION,)

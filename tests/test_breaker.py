@@ -2,7 +2,7 @@
 
 import pytest
 
-from batchgen.breaker import LOST_IN_A_ROW, SAME_CAUSE, Breaker
+from batchgen.engine.circuit_breaker import LOST_IN_A_ROW, SAME_CAUSE, Breaker
 
 A, B = "ideogram/ideogram-v2/generate", "openai/gpt-image-2/text-to-image"
 

@@ -13,7 +13,7 @@ import pytest
 from crash import GO_ON, KILLED, Batch, check_the_books, fault
 
 from batchgen.sandbox import Address, started
-from batchgen.sandbox.control import Control
+from batchgen.sandbox.client import Control
 
 SEEDS = int(os.environ.get("BATCHGEN_SEEDS", "3"))
 ROWS = int(os.environ.get("BATCHGEN_ROWS", "25"))

@@ -13,8 +13,15 @@ from conftest import Command, Write
 from helpers import TOKEN, Outcome
 from servers import Wire, certificate, listening, proxy, relay, self_signed, silence, trusted
 
-from batchgen import hosted, probe
-from batchgen.hosted import Answer, address_flaw, answer_flaw, is_doubtful, not_public, url_flaw
+from batchgen.network import url_probe, url_rules
+from batchgen.network.url_rules import (
+    Answer,
+    address_flaw,
+    answer_flaw,
+    is_doubtful,
+    not_public,
+    url_flaw,
+)
 
 MODEL = "atelier/edits/image-to-image"
 SCHEMA = {
@@ -241,9 +248,9 @@ class Site:
 @contextmanager
 def at_home(patch: pytest.MonkeyPatch, site: Site) -> Iterator[Site]:
     """Take 127.0.0.1 for a public address, and the site's word for what names stand for."""
-    judge = hosted.not_public
-    patch.setattr(hosted, "not_public", lambda a: None if a == "127.0.0.1" else judge(a))
-    patch.setattr(probe, "resolve", site.resolve)
+    judge = url_rules.not_public
+    patch.setattr(url_rules, "not_public", lambda a: None if a == "127.0.0.1" else judge(a))
+    patch.setattr(url_probe, "resolve", site.resolve)
     yield site
 
 
@@ -317,7 +324,7 @@ def test_a_file_that_is_not_there_is_a_problem_of_its_row(check: Check, site: Si
     assert (done.code, done.stdout) == (65, "")
     assert done.stderr == (
         f'edits.jsonl:2: row "row-2", image: {FILES} answers 404 Not Found\n'
-        f"  {hosted.LOGIN}\n"
+        f"  {url_rules.LOGIN}\n"
         "1 problem in edits.jsonl. Nothing was sent.\n"
         "  2 URLs probed.\n"
     )
@@ -424,7 +431,7 @@ def test_a_host_that_says_429_is_left_alone(check: Check, site: Site) -> None:
     done = check(*[site.says(f"/{n}.png", 429) for n in range(30)])
 
     assert done.code == 0
-    assert len(site.asked) <= probe.AT_ONCE_PER_HOST
+    assert len(site.asked) <= url_probe.AT_ONCE_PER_HOST
     assert done.stdout.endswith("30 URLs probed, 30 warnings.\n")
     assert f"and 20 more: image: warning: {FILES} answers 429 Too Many Requests" in done.stderr
 
@@ -432,7 +439,7 @@ def test_a_host_that_says_429_is_left_alone(check: Check, site: Site) -> None:
 def test_a_host_that_does_not_answer_is_left_alone_after_a_few(
     check: Check, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probe, "TIMEOUT", 0.1)
+    monkeypatch.setattr(url_probe, "TIMEOUT", 0.1)
     wire = Wire()
 
     async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -444,13 +451,13 @@ def test_a_host_that_does_not_answer_is_left_alone_after_a_few(
 
     assert done.code == 0
     assert f"warning: {FILES} did not answer in" in done.stderr
-    assert len(wire.heard) <= probe.SILENCES + probe.AT_ONCE_PER_HOST
+    assert len(wire.heard) <= url_probe.SILENCES + url_probe.AT_ONCE_PER_HOST
 
 
 def test_a_host_that_answers_a_byte_at_a_time_is_given_up(
     check: Check, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probe, "PATIENCE", 0.3)
+    monkeypatch.setattr(url_probe, "PATIENCE", 0.3)
     site.drips = True
 
     assert f"warning: {FILES} did not answer in" in check(site.says("/a.png")).stderr
@@ -460,11 +467,11 @@ def test_few_are_asked_at_once_and_fewer_of_one_host(check: Check, site: Site) -
     site.pause = 0.05
 
     assert check(*[site.says(f"/{n}.png") for n in range(12)]).code == 0
-    assert site.most_at_once <= probe.AT_ONCE_PER_HOST
+    assert site.most_at_once <= url_probe.AT_ONCE_PER_HOST
 
     site.names = {f"h{n}.pictures.example": ["127.0.0.1"] for n in range(20)}
     assert check(*[site.url("/1.png", host) for host in site.names]).code == 0
-    assert probe.AT_ONCE_PER_HOST < site.most_at_once <= probe.AT_ONCE
+    assert url_probe.AT_ONCE_PER_HOST < site.most_at_once <= url_probe.AT_ONCE
 
 
 # -- redirects -------------------------------------------------------------------------------------
@@ -565,8 +572,8 @@ def test_a_name_is_looked_up_once_and_what_was_judged_is_asked(check: Check, sit
 def test_the_next_address_of_a_host_is_asked_if_one_is_dead(
     check: Check, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    judge = hosted.not_public
-    monkeypatch.setattr(hosted, "not_public", lambda a: None if a == "::1" else judge(a))
+    judge = url_rules.not_public
+    monkeypatch.setattr(url_rules, "not_public", lambda a: None if a == "::1" else judge(a))
     site.names[FILES] = ["::1", "127.0.0.1"]  # the server listens at the second only
 
     assert check(site.says("/a.png")).code == 0
@@ -595,7 +602,7 @@ def test_a_name_server_that_is_out_of_reach_is_a_warning(
     async def offline(host: str, port: int) -> list[str]:
         raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
 
-    monkeypatch.setattr(probe, "resolve", offline)
+    monkeypatch.setattr(url_probe, "resolve", offline)
 
     done = check(site.says("/a.png"))
 

@@ -16,11 +16,13 @@ from crash import Batch, check_the_books, fault
 from helpers import many, media, query, states, table
 from PIL import Image
 
-from batchgen import checkers, config, event_loop, provenance
-from batchgen.checkers import Checkers
-from batchgen.checking import Fetched, MediaBroken
-from batchgen.sandbox.control import Control
-from batchgen.signatures import GIF, MP4, PNG, Format
+from batchgen import event_loop
+from batchgen.api import credentials
+from batchgen.media import check_pool, provenance
+from batchgen.media.check import Fetched, MediaBroken
+from batchgen.media.check_pool import Checkers
+from batchgen.media.formats import GIF, MP4, PNG, Format
+from batchgen.sandbox.client import Control
 
 Result = TypeVar("Result")
 FACTS = provenance.facts(
@@ -46,7 +48,7 @@ def checked(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Fetched]:
     """Check a download, which is in memory, or in its file already; return what is found."""
-    monkeypatch.setattr(checkers, "BY_THREAD", request.param)
+    monkeypatch.setattr(check_pool, "BY_THREAD", request.param)
 
     def check(
         content: bytes, format: Format = PNG, *, on_disk: bool = False, facts: Any = FACTS
@@ -134,7 +136,7 @@ def test_a_picture_too_large_for_the_memory_is_decoded_and_told_nothing(
     checked: Callable[..., Fetched], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(provenance, "LARGEST", len(WHOLE) - 1)
-    monkeypatch.setattr(checkers, "BY_THREAD", 1)  # whose limit this is
+    monkeypatch.setattr(check_pool, "BY_THREAD", 1)  # whose limit this is
     found = checked(WHOLE, on_disk=True)
 
     assert (found.width, found.height) == (37, 23)
@@ -160,8 +162,8 @@ def test_a_disk_that_fails_is_told_as_that(checked: Callable[..., Fetched], tmp_
 def test_a_process_that_dies_of_a_picture_takes_only_that_along(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkers, "BY_THREAD", 0)
-    monkeypatch.setattr(checkers, "MOST_PROCESSES", 1)
+    monkeypatch.setattr(check_pool, "BY_THREAD", 0)
+    monkeypatch.setattr(check_pool, "MOST_PROCESSES", 1)
 
     async def ask(by: Checkers) -> Fetched:
         await by.check(tmp_path / "1.part", PNG, WHOLE, None)
@@ -177,7 +179,7 @@ def test_a_process_that_dies_of_a_picture_takes_only_that_along(
 def test_one_whose_picture_nobody_waits_for_any_more_is_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkers, "BY_THREAD", 0)
+    monkeypatch.setattr(check_pool, "BY_THREAD", 0)
 
     async def ask(by: Checkers) -> int | None:
         check = asyncio.create_task(by.check(tmp_path / "1.part", PNG, WHOLE, None))
@@ -196,7 +198,7 @@ def test_one_whose_picture_nobody_waits_for_any_more_is_ended(
 def test_where_no_process_can_be_had_a_thread_does_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkers, "BY_THREAD", 0)
+    monkeypatch.setattr(check_pool, "BY_THREAD", 0)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "no-python"))
 
     found = by_checkers(lambda by: by.check(tmp_path / "1.part", PNG, WHOLE, None))
@@ -206,8 +208,8 @@ def test_where_no_process_can_be_had_a_thread_does_it(
 def test_they_have_no_token_and_ignore_what_is_meant_for_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkers, "BY_THREAD", 0)
-    for name in config.TOKEN_NAMES:
+    monkeypatch.setattr(check_pool, "BY_THREAD", 0)
+    for name in credentials.TOKEN_NAMES:
         monkeypatch.setenv(name, "a-token")
 
     async def ask(by: Checkers) -> tuple[bytes, Fetched]:
@@ -232,7 +234,7 @@ def test_a_run_of_many_rows_leaves_the_same_whoever_checks(
     run: Command, folder: Path, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest = write("list.csv", table(many(20)))
-    monkeypatch.setattr(checkers, "BY_THREAD", 5)
+    monkeypatch.setattr(check_pool, "BY_THREAD", 5)
     assert run(manifest).code == 0
 
     assert set(states(folder).values()) == {"saved"}

@@ -15,9 +15,9 @@ import pytest
 from conftest import Command, Write
 from helpers import PretendClock, many, query, table, tally
 
-from batchgen import polling
 from batchgen.clock import stamp
-from batchgen.sandbox.control import Control
+from batchgen.engine import poll_schedule
+from batchgen.sandbox.client import Control
 
 HOUR, DAY = 3600.0, 86400.0
 LONG = 1000.0  # seconds; a run that waits so long is either done or waits for a change
@@ -180,7 +180,7 @@ def test_no_clock_makes_a_result_expire_that_the_api_still_has(
 ) -> None:
     manifest = write("list.csv", table(many(3)))
     with monkeypatch.context() as impatient:
-        impatient.setattr(polling, "PATIENCE", 0.0)
+        impatient.setattr(poll_schedule, "PATIENCE", 0.0)
         run(manifest)
     assert tally(folder) == {"submitted": 3}
     clock.wrong = days * DAY
@@ -201,7 +201,7 @@ def test_a_request_that_waited_for_the_next_run_says_nothing_of_how_long_request
 ) -> None:
     manifest = write("list.csv", table(many(1)))
     with monkeypatch.context() as impatient:
-        impatient.setattr(polling, "PATIENCE", 0.0)
+        impatient.setattr(poll_schedule, "PATIENCE", 0.0)
         run(manifest)
     clock.ahead += days * DAY
     run(manifest)

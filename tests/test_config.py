@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from batchgen import config
-from batchgen.config import DEFAULT_BASE, TOKEN_NAMES, Config, Flags, merged, seconds_until
+from batchgen.api import credentials
+from batchgen.api.credentials import DEFAULT_BASE, TOKEN_NAMES
+from batchgen.config import Config, Flags, merged, seconds_until
+from batchgen.core.budget import Limits
 from batchgen.errors import TokenRefused, UsageError
-from batchgen.manifest import Settings
-from batchgen.money import Limits
+from batchgen.manifest.settings import Settings
 
 NOON = datetime(2026, 10, 18, 12, 0, tzinfo=timezone(timedelta(hours=2)))
 SECRET = "rc-4f6d9b1c"
@@ -156,7 +158,7 @@ def test_the_output_folder_is_named_after_the_manifest(manifest, out):
     ids=["default", "empty", "environment", "option first"],
 )
 def test_the_option_beats_the_environment_and_that_the_default(option, environment, base):
-    assert config.base_url(option, environment) == base
+    assert credentials.base_url(option, environment) == base
 
 
 @pytest.mark.parametrize(
@@ -173,7 +175,7 @@ def test_the_option_beats_the_environment_and_that_the_default(option, environme
     ],
 )
 def test_a_base_is_https_or_on_this_computer(text, base):
-    assert config.base_url(text, {}) == base
+    assert credentials.base_url(text, {}) == base
 
 
 @pytest.mark.parametrize(
@@ -207,7 +209,7 @@ def test_a_base_is_https_or_on_this_computer(text, base):
 )
 def test_any_other_base_is_refused(text):
     with pytest.raises(UsageError) as refused:
-        config.base_url(text, {})
+        credentials.base_url(text, {})
 
     assert refused.value.remedy
 
@@ -233,7 +235,7 @@ def logged_in(folder, content, mode=0o600):
 def refusal(environment):
     """The error that a token in `environment` is refused with, as a person or a log shows it."""
     with pytest.raises(TokenRefused) as refused:
-        config.token(environment)
+        credentials.token(environment)
     shown = "".join(traceback.format_exception(refused.value))
     return f"{refused.value!r} {refused.value.what} {refused.value.remedy} {shown}"
 
@@ -252,32 +254,32 @@ def test_the_first_name_that_is_set_wins(home, first):
     names = {name: f"token-{n}" for n, name in enumerate(TOKEN_NAMES) if n >= first}
     empty = dict.fromkeys(TOKEN_NAMES[:first], "")
 
-    assert config.token(home | empty | names) == f"token-{first}"
+    assert credentials.token(home | empty | names) == f"token-{first}"
 
 
 def test_the_environment_beats_the_file(tmp_path, home):
     logged_in(tmp_path / "runcomfy", {"access_token": "of-the-file"})
 
-    assert config.token(home | {"YOUR_API_TOKEN": "of-the-name"}) == "of-the-name"
+    assert credentials.token(home | {"YOUR_API_TOKEN": "of-the-name"}) == "of-the-name"
 
 
 def test_without_a_name_the_file_of_runcomfy_login_is_read(tmp_path, home):
     logged_in(tmp_path / "runcomfy", {"access_token": SECRET, "expires": 1})
 
-    assert config.token(home) == SECRET
+    assert credentials.token(home) == SECRET
 
 
 def test_runcomfys_own_folder_beats_that_of_all_programs(tmp_path, home):
     logged_in(tmp_path / "runcomfy", {"access_token": "of-all"})
     logged_in(tmp_path / "own", {"access_token": "its-own"})
 
-    assert config.token(home | {"RUNCOMFY_CONFIG_DIR": str(tmp_path / "own")}) == "its-own"
+    assert credentials.token(home | {"RUNCOMFY_CONFIG_DIR": str(tmp_path / "own")}) == "its-own"
 
 
 def test_without_any_variable_the_file_is_below_the_home(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
 
-    assert config.token_file({}) == tmp_path / ".config" / "runcomfy" / "token.json"
+    assert credentials.token_file({}) == tmp_path / ".config" / "runcomfy" / "token.json"
 
 
 def test_without_any_token_all_places_are_named(home, tmp_path):
@@ -358,10 +360,10 @@ def test_a_token_file_that_is_a_folder_is_refused(tmp_path, home):
 def test_a_token_file_that_others_can_read_is_noticed(tmp_path, home, mode, is_open):
     logged_in(tmp_path / "runcomfy", {"access_token": SECRET}, mode)
 
-    assert config.token_file_is_open(home) is is_open
+    assert credentials.token_file_is_open(home) is is_open
 
 
 def test_a_token_file_that_is_not_used_or_not_there_is_no_worry(tmp_path, home):
-    assert not config.token_file_is_open(home)
+    assert not credentials.token_file_is_open(home)
     logged_in(tmp_path / "runcomfy", {"access_token": SECRET}, 0o644)
-    assert not config.token_file_is_open(home | {"RUNCOMFY_TOKEN": SECRET})
+    assert not credentials.token_file_is_open(home | {"RUNCOMFY_TOKEN": SECRET})

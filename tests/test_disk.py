@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from crash import GO_ON, Batch, check_the_books, fault
 
-from batchgen.sandbox.control import Control
+from batchgen.sandbox.client import Control
 
 DAMAGED = 74
 

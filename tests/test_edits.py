@@ -8,7 +8,7 @@ import pytest
 from conftest import Command, Write
 from helpers import many, media, query, states, table, tally
 
-from batchgen.sandbox.control import Control
+from batchgen.sandbox.client import Control
 
 BRUSH = "atelier/brush-2/text-to-image"
 

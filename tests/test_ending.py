@@ -2,9 +2,9 @@
 
 import pytest
 
-from batchgen.ending import ALL_SAVED, GO_ON, Ending, final
+from batchgen.core.states import State
+from batchgen.engine.run_outcome import ALL_SAVED, GO_ON, Ending, final
 from batchgen.errors import BatchBusy, ManifestInvalid, NewerJournal, TokenRefused
-from batchgen.states import State
 
 LIMIT = Ending(75, "The limit of 3 submissions is reached.", GO_ON, calm=True)
 TOKEN = Ending(77, "token refused", "Set RUNCOMFY_TOKEN.")

@@ -8,8 +8,8 @@ import pytest
 from conftest import Command, Write
 from helpers import PretendClock, query, states, table
 
-from batchgen.expiry import DAY, pressing, warning
-from batchgen.sandbox.control import Control
+from batchgen.engine.expiry import DAY, pressing, warning
+from batchgen.sandbox.client import Control
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,9 @@ from helpers import Outcome, change, many, media, query, table
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchgen import gallery, nextsteps
 from batchgen.files import write_whole
-from batchgen.sandbox.control import Control
+from batchgen.report import gallery, next_steps
+from batchgen.sandbox.client import Control
 
 # Of a row, in the order that the script knows.
 POSITION, ID, STATE, MODEL, INPUT, META, FILES, REQUEST_ID, COST = range(9)
@@ -249,7 +249,7 @@ def test_the_commands_do_what_they_say(
 
     one = rows(folder)[0][COMMAND]
     error = rows(folder)[0][ERROR]
-    every = nextsteps.for_cause(str(folder), "failed", error)
+    every = next_steps.for_cause(str(folder), "failed", error)
     assert one.isprintable()
     assert every is not None
     assert batchgen(*said_by_shell(one)).stdout.startswith("1 rows are pending")
@@ -265,7 +265,7 @@ def said_by_shell(command: str) -> list[str]:
 
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
 def test_a_command_to_copy_holds_nothing_that_would_steer_a_terminal(id: str) -> None:
-    command = nextsteps.for_row("out/list", "failed", id, listed=True)
+    command = next_steps.for_row("out/list", "failed", id, listed=True)
 
     assert command is not None
     assert command.isprintable()
@@ -275,17 +275,17 @@ def test_a_command_to_copy_holds_nothing_that_would_steer_a_terminal(id: str) ->
 
 @pytest.mark.parametrize("state", ["pending", "submitted", "completed", "saved", "invalid"])
 def test_what_a_run_goes_on_with_by_itself_has_no_command(state: str) -> None:
-    assert nextsteps.for_row("out/list", state, "heron", listed=True) is None
-    assert nextsteps.for_cause("out/list", state, "asked again later") is None
+    assert next_steps.for_row("out/list", state, "heron", listed=True) is None
+    assert next_steps.for_cause("out/list", state, "asked again later") is None
 
 
 def test_a_failed_row_that_is_not_listed_cannot_be_retried_but_an_unknown_one_settled() -> None:
-    assert nextsteps.for_row("out/list", "failed", "heron", listed=False) is None
-    assert nextsteps.for_row("out/list", "unknown", "heron", listed=False) is not None
+    assert next_steps.for_row("out/list", "failed", "heron", listed=False) is None
+    assert next_steps.for_row("out/list", "unknown", "heron", listed=False) is not None
 
 
 def test_a_cancelled_row_is_named_by_its_state() -> None:
-    command = nextsteps.for_row("out/my list", "cancelled", "heron", listed=True)
+    command = next_steps.for_row("out/my list", "cancelled", "heron", listed=True)
     assert command == "batchgen retry 'out/my list' --state cancelled --id heron"
 
 

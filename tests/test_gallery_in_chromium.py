@@ -15,7 +15,7 @@ from chromium import focused, opened, press, shoot, shown, started, sync_api
 from helpers import TOKEN, query, tally
 from PIL import Image
 
-from batchgen.manifest import open_manifest
+from batchgen.manifest.manifest import open_manifest
 from batchgen.sandbox import Address
 
 expect = sync_api.expect

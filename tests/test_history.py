@@ -27,17 +27,17 @@ from hypothesis.stateful import (
     rule,
 )
 
-from batchgen.answers import after_submit
+from batchgen.api.poll_outcome import Doing, after_result
+from batchgen.api.response import Reply
+from batchgen.api.submit_outcome import after_submit
 from batchgen.clock import Clock, stamp
-from batchgen.findings import Doing, after_result
-from batchgen.intake import Intake
-from batchgen.journal import CapReached, IdInUse, Journal
-from batchgen.listing import Listing
-from batchgen.money import Limits, caps
-from batchgen.receipts import Receipt, Receipts
-from batchgen.reply import Reply
-from batchgen.rows import Entry, Place, Problem, Row
-from batchgen.states import Event, State
+from batchgen.core.budget import Limits, caps
+from batchgen.core.rows import Entry, Place, Problem, Row
+from batchgen.core.states import Event, State
+from batchgen.journal.receipts import Receipt, Receipts
+from batchgen.journal.recovery import Intake
+from batchgen.journal.staging import Listing
+from batchgen.journal.writer import CapReached, IdInUse, Journal
 
 EXAMPLES = int(os.environ.get("BATCHGEN_HISTORIES", "60"))
 MODEL = "ideogram/ideogram-v2/generate"

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchgen.hosts import is_loopback, media_host, why_not
+from batchgen.network.media_hosts import is_loopback, media_host, why_not
 
 FETCHED = [
     "https://media.runcomfy.net/a.png",

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchgen.identity import base, folded, key, readable_id, safe_name, slug, told
+from batchgen.core.identity import base, folded, key, readable_id, safe_name, slug, told
 
 MODEL = "ideogram/ideogram-v2/generate"
 ANY_TEXT = st.text(st.characters(codec=None))

@@ -17,8 +17,8 @@ from conftest import Command
 from crash import GO_ON, KILLED, Batch, check_the_books, fault
 from helpers import Outcome, query
 
-from batchgen.folder import network_file_system
-from batchgen.sandbox.control import Control
+from batchgen.files import network_file_system
+from batchgen.sandbox.client import Control
 
 DAMAGED = 74
 

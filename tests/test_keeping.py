@@ -8,8 +8,8 @@ import pytest
 from conftest import Command, Write
 from helpers import many, media, query, table
 
-from batchgen import media as downloads
-from batchgen import provenance, thumbnails
+from batchgen.media import download as downloads
+from batchgen.media import provenance, thumbnails
 
 HASHES = "SELECT path, sha256, delivered_sha256 FROM outputs ORDER BY path"
 

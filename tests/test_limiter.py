@@ -9,7 +9,7 @@ from benchmarks.limits import Api, answers, back_after, figures
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchgen.limiter import DEEP, DOUBT, LEAST, LOCKED, MOST, SLOWEST, Pace, resumed
+from batchgen.engine.rate_limiter import DEEP, DOUBT, LEAST, LOCKED, MOST, SLOWEST, Pace, resumed
 
 RATES = st.floats(0.01, 50)
 ANSWERS = st.sampled_from(["accepted", "429", "429 with a wait", "refused"])

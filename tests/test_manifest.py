@@ -11,12 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from batchgen.core.rows import Entry, Place, Problem
 from batchgen.errors import UsageError
-from batchgen.manifest import FORMATS, open_manifest
-from batchgen.readers.scalars import resolve
-from batchgen.readers.table import quotes_are_marks
-from batchgen.rows import Entry, Place, Problem
-from batchgen.validation import Validator, load_schema
+from batchgen.manifest.manifest import open_manifest
+from batchgen.manifest.read_csv import quotes_are_marks
+from batchgen.manifest.read_yaml import resolve
+from batchgen.manifest.source import FORMATS
+from batchgen.validation.model_schema import load_schema
+from batchgen.validation.validator import Validator
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "data" / "prompts"

@@ -9,11 +9,11 @@ from conftest import Command, Write
 from helpers import change, error_of, media, query, states, table
 from PIL import Image
 
-from batchgen import collector
-from batchgen import media as downloads
+from batchgen.engine import collector
+from batchgen.media import download as downloads
 from batchgen.sandbox import Address
-from batchgen.sandbox.control import Control
-from batchgen.sandbox.mediafaults import MISDELIVERIES
+from batchgen.sandbox.client import Control
+from batchgen.sandbox.media_faults import MISDELIVERIES
 
 PICTURE = "images/heron.png"
 SERIES = "atelier/series/text-to-image"

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchgen.errors import UsageError
-from batchgen.narrowing import OF_A_ROW, WHOLE, Mark, View, condition, picks, word
-from batchgen.report import cell
+from batchgen.report.filters import OF_A_ROW, WHOLE, Mark, View, condition, picks, word
+from batchgen.report.tables import cell
 
 ROW = {
     "id": "heron",

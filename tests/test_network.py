@@ -35,10 +35,12 @@ from servers import (
     trusted,
 )
 
-from batchgen import api, web
-from batchgen.reply import Reply
+from batchgen.api import client
+from batchgen.api.client import Api
+from batchgen.api.response import Reply
+from batchgen.network import session
 from batchgen.sandbox import Address
-from batchgen.sandbox.control import Control
+from batchgen.sandbox.client import Control
 
 # `BATCHGEN_POSTS=1000 python -m pytest tests/test_network.py` makes a whole night's list of it.
 POSTS = int(os.environ.get("BATCHGEN_POSTS", "60"))
@@ -62,7 +64,7 @@ def authority(here: Path) -> Iterator[trustme.CA]:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection that takes longer than half a second takes too long."""
     for name in ("PAID_TIMEOUT", "FREE_TIMEOUT"):
-        monkeypatch.setattr(api, name, aiohttp.ClientTimeout(connect=0.5, sock_connect=0.5))
+        monkeypatch.setattr(client, name, aiohttp.ClientTimeout(connect=0.5, sock_connect=0.5))
 
 
 def events(folder: Path) -> list[str]:
@@ -134,9 +136,9 @@ def test_certificates_that_cannot_be_read_are_said_and_nothing_is_sent(
 ) -> None:
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("SSL_CERT_FILE", named)
-        web.certificates.cache_clear()
+        session.certificates.cache_clear()
         outcome = run(manifest)
-    web.certificates.cache_clear()
+    session.certificates.cache_clear()
 
     assert outcome.code == 69
     assert "SSL_CERT_FILE" in outcome.stderr
@@ -338,7 +340,7 @@ def test_of_a_thousand_posts_to_a_server_that_ends_idle_connections_none_is_lost
         pass
 
     async def send(port: int) -> list[Reply]:
-        async with api.Api(f"http://{HOST}:{port}/v1", TOKEN, use_proxy=False) as client:
+        async with Api(f"http://{HOST}:{port}/v1", TOKEN, use_proxy=False) as client:
 
             async def one_by_one(count: int) -> list[Reply]:
                 return [await client.submit("a/model", b"{}", at_once) for _ in range(count)]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from crash import GO_ON, KILLED, Batch, Fault, Pipe, check_the_books, fault
 
-from batchgen.sandbox.control import Control
+from batchgen.sandbox.client import Control
 
 STARTS = 10
 

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from batchgen.inputschema import schemas_folder
-from batchgen.models import bundled
+from batchgen.resources import schemas_folder
+from batchgen.validation.schema_registry import bundled
 
 ROOT = Path(__file__).parents[1]
 DATA = (
     "batchgen/schemas/ideogram/ideogram-v2/generate.json",
     "batchgen/schemas/manifest.schema.json",
-    "batchgen/templates/gallery/index.html",
-    "batchgen/templates/gallery/gallery.css",
-    "batchgen/templates/gallery/gallery.js",
-    "batchgen/templates/gallery/words.json",
+    "batchgen/report/templates/index.html",
+    "batchgen/report/templates/gallery.css",
+    "batchgen/report/templates/gallery.js",
+    "batchgen/report/templates/words.json",
     "batchgen/py.typed",
 )
 
@@ -49,7 +49,7 @@ def test_the_wheel_holds_schemas_and_templates(wheel: Path) -> None:
 
 def test_the_wheel_finds_its_own_schemas(wheel: Path, tmp_path: Path) -> None:
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
-    program = "from batchgen import inputschema as i; print(i.schemas_folder())"
+    program = "from batchgen import resources as r; print(r.schemas_folder())"
     found = subprocess.run(
         [sys.executable, "-c", program],
         cwd=tmp_path / "site",
@@ -62,7 +62,7 @@ def test_the_wheel_finds_its_own_schemas(wheel: Path, tmp_path: Path) -> None:
 
 
 def test_an_editable_install_finds_the_schemas_at_the_root(tmp_path: Path) -> None:
-    program = "from batchgen import inputschema as i; print(i.schemas_folder())"
+    program = "from batchgen import resources as r; print(r.schemas_folder())"
     found = subprocess.run(
         [sys.executable, "-c", program],
         cwd=tmp_path,

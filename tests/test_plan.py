@@ -12,7 +12,7 @@ from helpers import Outcome, many, table, tally
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from batchgen.sandbox.control import Control
+from batchgen.sandbox.client import Control
 
 MODEL = "ideogram/ideogram-v2/generate"
 BRUSH = "atelier/brush-2/text-to-image"

@@ -12,7 +12,7 @@ import pytest
 from crash import KILLED, Batch, Driver, Fault, check_the_books, fault
 from crash.powercut import PoweredBatch, disk_after, shimmed
 
-from batchgen.sandbox.control import Control
+from batchgen.sandbox.client import Control
 
 
 @pytest.fixture(scope="module")

@@ -16,10 +16,11 @@ import pytest
 from conftest import Command, Write
 from helpers import TOKEN, change, many, media, query, states, table
 
-from batchgen import gallery, stored
+from batchgen.batch_folder import FOLDERS
 from batchgen.files import COMPANIONS
-from batchgen.folder import FOLDERS
-from batchgen.receipts import Receipt
+from batchgen.journal import stored_values
+from batchgen.journal.receipts import Receipt
+from batchgen.report import gallery
 
 SERIES = "atelier/series/text-to-image"
 DAMAGED = 74
@@ -339,7 +340,7 @@ def test_a_row_that_only_a_receipt_knows_gets_a_safe_name(do: Do, batch: Path) -
 
     names = [name for (name,) in query(batch, "SELECT name FROM requests")]
     assert "recovered-" in "".join(names)
-    assert all(stored.is_name(name) for name in names)
+    assert all(stored_values.is_name(name) for name in names)
 
 
 def test_what_a_gallery_that_is_not_ours_names_is_no_thumbnail(batch: Path, outside: Path) -> None:
@@ -382,7 +383,7 @@ def test_every_value_that_the_program_writes_passes(
     columns = "key, name, n, kind, path, bytes, sha256, delivered_sha256, width, height"
     names = columns.split(", ")
     for values in query(folder, f"SELECT {columns} FROM requests JOIN outputs USING (key)"):
-        assert stored.odd(dict(zip(names, values, strict=True))) is None, values
+        assert stored_values.odd(dict(zip(names, values, strict=True))) is None, values
     outcome = batchgen("verify", folder, *reach)
     assert (outcome.code, outcome.stderr) == (0, "")
     outcome = batchgen("report", folder)

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchgen.polling import LATEST, SHARE, SOONEST, UNSEEN, Times, backoff, delay, learned
+from batchgen.engine.backoff import backoff
+from batchgen.engine.poll_schedule import LATEST, SHARE, SOONEST, UNSEEN, Times, delay, learned
 
 AGES = st.floats(0, 10 * 86400)
 TIMES = st.builds(Times, st.floats(-3, 8), st.floats(0, 4), st.integers(0, 1000))

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageCms
 
-from batchgen import containers, provenance, xmp
-from batchgen.provenance import embedded, parameters, read, sidecar, sidecar_text
-from batchgen.signatures import GIF, JPEG, MP4, PNG, WEBP, Format, format_of
+from batchgen.media import containers, provenance, xmp
+from batchgen.media.formats import GIF, JPEG, MP4, PNG, WEBP, Format, format_of
+from batchgen.media.provenance import embedded, parameters, read, sidecar, sidecar_text
 
 REQUEST = "5e3c9a52-8f7d-4c52-a6a3-0d7c3a1f2b11"
 PROMPT = "A heron at dusk, “long” <exposure> & 鷺 🦢\nsecond line"

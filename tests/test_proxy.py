@@ -26,9 +26,9 @@ from servers import (
     trusted,
 )
 
-from batchgen import api
+from batchgen.api import client
 from batchgen.sandbox import Address
-from batchgen.sandbox.control import Control
+from batchgen.sandbox.client import Control
 
 API = "models.invalid"
 ALL_SAVED = {"saved": 6}
@@ -104,7 +104,7 @@ def test_a_proxy_that_does_not_get_through_is_an_outage_that_leaves_all_rows_pen
 ) -> None:
     with monkeypatch.context() as impatient:
         for name in ("PAID_TIMEOUT", "FREE_TIMEOUT"):
-            impatient.setattr(api, name, aiohttp.ClientTimeout(connect=0.25, sock_read=0.25))
+            impatient.setattr(client, name, aiohttp.ClientTimeout(connect=0.25, sock_read=0.25))
         with listening(NO_WAY[fault]) as port:
             outcome = by_proxy(port, "--max-time", "3s")
 

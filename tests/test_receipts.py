@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchgen.receipts import AHEAD, Receipt, Receipts, parse
+from batchgen.journal.receipts import AHEAD, Receipt, Receipts, parse
 
 AT = "2026-10-18T03:04:05.678Z"
 

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchgen import identity
 from batchgen.clock import Clock
-from batchgen.intake import Intake
-from batchgen.journal import Journal
-from batchgen.listing import Listing
-from batchgen.receipts import Receipt
-from batchgen.rows import Entry, Place, Problem, Row
+from batchgen.core import identity
+from batchgen.core.rows import Entry, Place, Problem, Row
+from batchgen.journal.receipts import Receipt
+from batchgen.journal.recovery import Intake
+from batchgen.journal.staging import Listing
+from batchgen.journal.writer import Journal
 
 MODEL = "ideogram/ideogram-v2/generate"
 # Equal by case or form, or by what is added where a name is taken.

@@ -11,8 +11,8 @@ import pytest
 from conftest import Command, Write
 from helpers import many, media, table
 
-from batchgen import gallery
-from batchgen.sandbox.control import Control
+from batchgen.report import gallery
+from batchgen.sandbox.client import Control
 
 REPORTS = (
     *("results.csv", "results.jsonl", "summary.json"),

@@ -12,8 +12,8 @@ import pytest
 from conftest import Command, Write
 from helpers import Outcome, error_of, media, query, states, table
 
-from batchgen.receipts import Receipts
-from batchgen.sandbox.control import Control
+from batchgen.journal.receipts import Receipts
+from batchgen.sandbox.client import Control
 
 BRUSH = "atelier/brush-2/text-to-image"
 NOBODYS = "00000000-0000-4000-8000-00000000dead"

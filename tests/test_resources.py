@@ -21,9 +21,9 @@ from conftest import Command, Write
 from helpers import error_of, many, media, query, states, table, tally
 from PIL import Image
 
-from batchgen import collector
-from batchgen import media as downloads
-from batchgen.sandbox.control import Control
+from batchgen.engine import collector
+from batchgen.media import download as downloads
+from batchgen.sandbox.client import Control
 
 resource = pytest.importorskip("resource", reason="limits of a process are Unix's")
 pytestmark = pytest.mark.skipif(

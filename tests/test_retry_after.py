@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchgen.retry_after import seconds_to_wait
+from batchgen.api.retry_after import seconds_to_wait
 
 NOW = 784_111_777.0  # Sun, 06 Nov 1994 08:49:37 GMT
 HEADERS = {

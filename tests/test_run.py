@@ -11,8 +11,8 @@ import pytest
 from conftest import Command, Write
 from helpers import TOKEN, PretendClock, change, many, media, query, states, table, tally
 
-from batchgen import polling
-from batchgen.sandbox.control import Control
+from batchgen.engine import poll_schedule
+from batchgen.sandbox.client import Control
 
 SHARED = Path(__file__).parents[2] / "shared"
 BRUSH = "atelier/brush-2/text-to-image"
@@ -145,7 +145,7 @@ def test_a_row_that_was_taken_out_after_it_was_sent_is_still_collected(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with monkeypatch.context() as impatient:
-        impatient.setattr(polling, "PATIENCE", 0.0)
+        impatient.setattr(poll_schedule, "PATIENCE", 0.0)
         first = run(write("list.csv", table({"heron": "a heron", "fox": "a fox"})))
     assert (first.code, tally(folder)) == (75, {"submitted": 2})
 

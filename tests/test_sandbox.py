@@ -15,18 +15,19 @@ import httpx
 import pytest
 from PIL import Image
 
-from batchgen.cli_sandbox import sandbox as sandbox_command
+from batchgen.cli.sandbox import sandbox as sandbox_command
 from batchgen.errors import ServiceUnreachable
 from batchgen.sandbox import Address, read_address, spawn, started, stop
+from batchgen.sandbox.api_faults import MISDEEDS
 from batchgen.sandbox.catalogue import standard
-from batchgen.sandbox.control import Control, canonical
+from batchgen.sandbox.client import Control
 from batchgen.sandbox.faults import ACCEPTED_FIRST, FAULTS, OUTCOME, POLL, Book, markers
+from batchgen.sandbox.ledger import canonical
 from batchgen.sandbox.media import padded, stamped
-from batchgen.sandbox.mediafaults import MISDELIVERIES
-from batchgen.sandbox.misdeeds import MISDEEDS
-from batchgen.sandbox.pictures import NOTICE, draw, encode, pixels
-from batchgen.sandbox.polls import OUTCOMES, REWORDINGS
-from batchgen.sandbox.queueing import Queue
+from batchgen.sandbox.media_faults import MISDELIVERIES
+from batchgen.sandbox.placeholder import NOTICE, draw, encode, pixels
+from batchgen.sandbox.queue import Queue
+from batchgen.sandbox.requests import OUTCOMES, REWORDINGS
 
 MODEL = "ideogram/ideogram-v2/generate"
 GENERATE = f"/models/{MODEL}"

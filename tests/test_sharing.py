@@ -7,8 +7,9 @@ import pytest
 from conftest import Command, Write
 from helpers import TOKEN, PretendClock, many, query, table
 
-from batchgen.sandbox.control import Control
-from batchgen.sharing import Turns, turn_file
+from batchgen.api.endpoint import turn_file
+from batchgen.engine.shared_rate import Turns
+from batchgen.sandbox.client import Control
 
 
 @pytest.fixture

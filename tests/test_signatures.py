@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from batchgen.signatures import ENOUGH, format_of
+from batchgen.media.formats import ENOUGH, format_of
 
 REST = bytes(range(100, 180))
 FILES = {

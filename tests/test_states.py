@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from batchgen.states import IN_FLIGHT, MOVES, UNFINISHED, Event, ImpossibleMove, State, after
+from batchgen.core.states import IN_FLIGHT, MOVES, UNFINISHED, Event, ImpossibleMove, State, after
 
 EVERY_MOVE = [(state, event, new) for state, moves in MOVES.items() for event, new in moves.items()]
 

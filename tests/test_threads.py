@@ -13,7 +13,7 @@ from conftest import Write
 from helpers import many, table, tally
 
 from batchgen import event_loop, threads
-from batchgen.sandbox.control import Control
+from batchgen.sandbox.client import Control
 from batchgen.threads import Threads
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from batchgen import thumbnails
-from batchgen.thumbnails import LEAST_BYTES, LONGEST, MOST_PIXELS
+from batchgen.media import thumbnails
+from batchgen.media.formats import MOST_PIXELS
+from batchgen.media.thumbnails import LEAST_BYTES, LONGEST
 
 NAME = "thumbs/0123456789abcdef.webp"
 OUTPUT = {

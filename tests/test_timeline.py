@@ -8,9 +8,9 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchgen import timeline
-from batchgen.gallery import TEMPLATES
-from batchgen.timeline import DAY, MOST_BARS, MOST_TICKS, PAUSE, Count, Scale, Stop, draw
+from batchgen.report import timeline
+from batchgen.report.gallery import TEMPLATES
+from batchgen.report.timeline import DAY, MOST_BARS, MOST_TICKS, PAUSE, Count, Scale, Stop, draw
 
 WORDS = json.loads((TEMPLATES / "words.json").read_text(encoding="utf-8"))["timeline"]
 SVG = "{http://www.w3.org/2000/svg}"

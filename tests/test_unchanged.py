@@ -14,8 +14,9 @@ from conftest import Command, Write
 from helpers import change, many, query, states, table, tally
 
 import batchgen as package
-from batchgen import unchanged, wiring
-from batchgen.sandbox.control import Control
+from batchgen.operations import open_manifest, unchanged
+from batchgen.operations import run as run_module
+from batchgen.sandbox.client import Control
 
 BRUSH = "atelier/brush-2/text-to-image"
 
@@ -24,13 +25,13 @@ BRUSH = "atelier/brush-2/text-to-image"
 def readings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The name of each list that was read, in order."""
     found: list[str] = []
-    real = wiring.check
+    real = open_manifest.check
 
     def check(manifest: Any, *others: Any) -> int:
         found.append(manifest.file)
         return real(manifest, *others)
 
-    monkeypatch.setattr(wiring, "check", check)
+    monkeypatch.setattr(open_manifest, "check", check)
     return found
 
 
@@ -85,7 +86,7 @@ def test_a_list_that_was_changed_while_it_was_read_and_changed_back_is_read_agai
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     manifest = write("list.csv", table(many(2)))
-    real = wiring.seal_of_list
+    real = unchanged.seal_of_list
 
     def seal_then_edit(*args: Any) -> str | None:
         found = real(*args)
@@ -93,7 +94,7 @@ def test_a_list_that_was_changed_while_it_was_read_and_changed_back_is_read_agai
         return found
 
     with monkeypatch.context() as meanwhile:
-        meanwhile.setattr(wiring, "seal_of_list", seal_then_edit)
+        meanwhile.setattr(run_module, "seal_of_list", seal_then_edit)
         run(manifest, "--limit", 1)
     write("list.csv", table(many(2)))
 

@@ -8,18 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from batchgen import units
+from batchgen.core import units
+from batchgen.core.messages import duplicate_id_problem, model_id_problem
+from batchgen.core.rows import Entry, Place, Problem, Row
 from batchgen.errors import UsageError
-from batchgen.rows import Entry, Place, Problem, Row
-from batchgen.validation import (
-    SchemaUnusable,
-    Validator,
-    duplicate_id_problem,
-    input_schema,
-    load_schema,
-    model_id_problem,
-    prepare,
-)
+from batchgen.validation.model_schema import SchemaUnusable, input_schema, load_schema, prepare
+from batchgen.validation.validator import Validator
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "data" / "models"

@@ -11,12 +11,12 @@ from conftest import Command, Write
 from helpers import Outcome, change, many, media, query, table, tally
 from PIL import Image
 
-from batchgen import provenance
 from batchgen.clock import Clock
-from batchgen.journal import Journal
-from batchgen.sandbox.control import Control
-from batchgen.signatures import PNG
-from batchgen.verify import files
+from batchgen.journal.writer import Journal
+from batchgen.media import provenance
+from batchgen.media.formats import PNG
+from batchgen.operations.verify import files
+from batchgen.sandbox.client import Control
 
 SERIES = "atelier/series/text-to-image"
 

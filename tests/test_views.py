@@ -11,8 +11,8 @@ from conftest import Command, Write
 from helpers import many, query, table
 from sqlite_utils import Database
 
-from batchgen import schema, storage
-from batchgen.sandbox.control import Control
+from batchgen.journal import database, schema
+from batchgen.sandbox.client import Control
 
 LATER = "m002_delivered_and_views"
 IDEOGRAM = "ideogram/ideogram-v2/generate"
@@ -187,7 +187,7 @@ def test_a_journal_of_before_is_migrated_by_the_next_run_and_pays_nothing(
     assert sandbox.posts == 4
     after = query(folder, "SELECT key, state, request_id, saved_at FROM requests ORDER BY key")
     assert after == before
-    assert query(folder, "PRAGMA user_version") == [(storage.VERSION,)]
+    assert query(folder, "PRAGMA user_version") == [(database.VERSION,)]
     assert query(folder, "SELECT DISTINCT delivered_sha256 FROM outputs") == [(None,)]
     assert [row["rows"] for row in view(folder, "by_model")] == [4]
 
@@ -216,4 +216,4 @@ def test_a_migration_that_is_killed_halfway_begins_again(tmp_path: Path) -> None
 
         schema.migrations.apply(Database(journal))
         assert set(Database(journal).view_names()) == set(schema.VIEWS)
-        assert journal.execute("PRAGMA user_version").fetchone() == (storage.VERSION,)
+        assert journal.execute("PRAGMA user_version").fetchone() == (database.VERSION,)

@@ -3,6 +3,9 @@
 It answers as the API does, bills pretend money into a ledger of its own, draws placeholder
 pictures, and can be asked to misbehave (`faults.py` lists how). This module only starts it in a
 child process; nothing heavy is imported here.
+
+Promise: it shares no code with the client that it judges. May import: nothing but errors and the
+modules beside the folders.
 """
 
 import importlib.util
@@ -42,7 +45,7 @@ def require_packages() -> None:
 
 def spawn(folder: Path | None, options: Sequence[str], stderr: IO[str]) -> subprocess.Popen[str]:
     """Start a sandbox that lives no longer than the pipe to its standard input, i.e. than us."""
-    command = [sys.executable, "-m", "batchgen.sandbox", "--exit-with-stdin", *options]
+    command = [sys.executable, "-m", "batchgen", "sandbox", "--exit-with-stdin", *options]
     if folder is not None:
         command += ["--folder", str(folder)]
     return subprocess.Popen(

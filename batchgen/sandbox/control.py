@@ -1,115 +1,97 @@
-"""A client of a running sandbox's control endpoints, for tests to read well."""
+"""The control endpoints, `/_sandbox/...`: what arrived, what was billed, and what is to go wrong.
 
-from collections import Counter
-from types import TracebackType
+They are outside /v1, need no token, and belong to tests; `control.py` is their client.
+"""
+
+import time
 from typing import Any
 
-import httpx
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
 
-from batchgen.sandbox.store import canonical
+from batchgen.sandbox.faults import hook
+from batchgen.sandbox.requests import state
+from batchgen.sandbox.state import Site
 
-__all__ = ["Control", "canonical"]
+COUNTED = ("polls", "media", "media_with_token", "throttled", "dropped")
 
 
-class Control:
-    """Sees what a sandbox saw, and tells it what shall go wrong.
+def ledger(site: Site) -> list[dict[str, Any]]:
+    """Every accepted request in order, with its state, whether it is billed, and when a poll saw
+    its end."""
+    now = time.time()
+    site.settle(now)
+    return [
+        row._asdict()
+        | {
+            "state": state(row, now),
+            "billed": row.cancelled_at is None,
+            "seen_at": site.seen.get(row.request_id),
+        }
+        for row in site.store.rows()
+    ]
 
-    base_url: the sandbox's, with `/v1`.
+
+def counts(site: Site) -> dict[str, Any]:
+    """posts, by_answer: POSTs that arrived whole; by_status: the accepted requests' states.
+
+    posts, accepted, billed_usd and the two tables are kept with the folder; the other numbers
+    are of this process.
     """
+    now = time.time()
+    site.settle(now)
+    return {
+        "posts": site.store.posts,
+        "accepted": site.store.accepted,
+        "billed_usd": round(site.store.billed, 6),
+        "by_status": site.store.states(now),
+        "by_answer": site.store.answers(),
+        **{name: site.counts[name] for name in COUNTED},
+    }
 
-    def __init__(self, base_url: str) -> None:
-        origin = base_url.removesuffix("/v1")
-        self._http = httpx.Client(base_url=f"{origin}/_sandbox", trust_env=False, timeout=30)
 
-    def __enter__(self) -> "Control":
-        return self
+def application(site: Site) -> Starlette:
+    async def get_ledger(request: Request) -> JSONResponse:
+        return JSONResponse(ledger(site))
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+    async def get_counts(request: Request) -> JSONResponse:
+        return JSONResponse(counts(site))
 
-    def close(self) -> None:
-        self._http.close()
+    async def get_log(request: Request) -> JSONResponse:
+        return JSONResponse(site.store.log())
 
-    def _get(self, what: str) -> Any:
-        return self._http.get(what).raise_for_status().json()
+    async def get_cpu(request: Request) -> JSONResponse:
+        return JSONResponse(time.process_time())
 
-    def _post(self, what: str, **content: Any) -> Any:
-        answer = self._http.post(what, json=content)
-        if answer.status_code == 400:
-            raise ValueError(answer.json()["error"])
-        return answer.raise_for_status().json()
+    async def reset(request: Request) -> JSONResponse:
+        site.reset()
+        return JSONResponse({})
 
-    @property
-    def posts(self) -> int:
-        """How many submissions arrived whole, accepted or not."""
-        return int(self.counts()["posts"])
+    async def add_fault(request: Request) -> JSONResponse:
+        asked = await request.json()
+        try:
+            site.book.hooks.append(hook(asked.pop("fault"), **asked))
+        except (KeyError, TypeError, ValueError) as wrong:
+            return JSONResponse({"error": str(wrong)}, 400)
+        return JSONResponse({})
 
-    @property
-    def accepted(self) -> int:
-        """How many submissions were accepted."""
-        return int(self.counts()["accepted"])
+    async def set_options(request: Request) -> JSONResponse:
+        try:
+            site.change(await request.json())
+        except ValueError as wrong:
+            return JSONResponse({"error": str(wrong)}, 400)
+        return JSONResponse(site.options.shown())
 
-    @property
-    def billed_usd(self) -> float:
-        return float(self.counts()["billed_usd"])
-
-    @property
-    def cpu_seconds(self) -> float:
-        """How much processor time the sandbox's process used so far."""
-        return float(self._get("/cpu"))
-
-    def counts(self) -> dict[str, Any]:
-        """posts, accepted, billed_usd, by_status, by_answer, polls, media, media_with_token,
-        throttled, dropped."""
-        found: dict[str, Any] = self._get("/counts")
-        return found
-
-    def ledger(self) -> list[dict[str, Any]]:
-        """Every accepted request in order: request_id, model, input (JSON text), input_sha256,
-        price, accepted_at, started_at, finish_at, cancelled_at (Unix seconds), state, billed,
-        seen_at (when a poll was first answered with its end; None before that)."""
-        found: list[dict[str, Any]] = self._get("/ledger")
-        return found
-
-    def log(self) -> list[dict[str, Any]]:
-        """Every submission that arrived whole, in order: arrived_at (Unix seconds), model,
-        input_sha256, answer (HTTP status, or the fault's name), request_id."""
-        found: list[dict[str, Any]] = self._get("/log")
-        return found
-
-    def billed_per_input(self) -> dict[str, int]:
-        """How often each input is billed, by its JSON as `canonical` spells it."""
-        return dict(Counter(row["input"] for row in self.ledger() if row["billed"]))
-
-    def fault(
-        self,
-        name: str,
-        times: int | None = 1,
-        on: str | None = None,
-        match: str | None = None,
-        value: Any = None,
-    ) -> None:
-        """Let a fault of `faults.FAULTS` strike.
-
-        times: how often; None is always. on: submit, status, result, cancel, media, model or
-            balance; None is where the fault belongs. match: only prompts that contain it.
-
-        Raises ValueError if there is no such fault, or it cannot strike there.
-        """
-        self._post("/faults", fault=name, times=times, on=on, match=match, value=value)
-
-    def set(self, **options: Any) -> None:
-        """Change options of `batchgen sandbox` under way, e.g. `seconds=0`, `balance=0.05`.
-
-        Raises ValueError for an option that does not exist or is fixed at the start.
-        """
-        self._post("/options", **options)
-
-    def reset(self) -> None:
-        """Forget everything: requests, ledger, counts, faults; options as at the start."""
-        self._post("/reset")
+    return Starlette(
+        routes=[
+            Route("/_sandbox/ledger", get_ledger),
+            Route("/_sandbox/counts", get_counts),
+            Route("/_sandbox/cpu", get_cpu),
+            Route("/_sandbox/log", get_log, methods=["GET", "POST"]),
+            Route("/_sandbox/reset", reset, methods=["POST"]),
+            Route("/_sandbox/faults", add_fault, methods=["POST"]),
+            Route("/_sandbox/options", set_options, methods=["POST"]),
+        ]
+    )

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from batchgen.sandbox.refusals import REFUSALS
+from batchgen.sandbox.errors import REFUSALS
 
 OPERATIONS = ("submit", "status", "result", "cancel", "media", "model", "balance")
 SUBMIT = ("submit",)

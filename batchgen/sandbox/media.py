@@ -10,7 +10,7 @@ from collections import OrderedDict
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from batchgen.sandbox.pictures import draw, encode
+from batchgen.sandbox.placeholder import draw, encode
 
 CACHE_BYTES = 64 * 2**20
 COUNTS = ("num_images", "number_of_images", "num_outputs", "max_images", "batch_size", "n")

@@ -17,10 +17,10 @@ import uvicorn
 from batchgen import event_loop
 from batchgen.errors import ServiceUnreachable, StoppedEarly
 from batchgen.files import open_own
+from batchgen.sandbox.apps import Api, Media
+from batchgen.sandbox.call import Connection
 from batchgen.sandbox.options import Options
-from batchgen.sandbox.origins import Api, Media
-from batchgen.sandbox.site import Site
-from batchgen.sandbox.wire import Connection
+from batchgen.sandbox.state import Site
 
 LOOPBACK = "127.0.0.1"
 LOCK_WITHIN = 10.0  # seconds a predecessor gets to die

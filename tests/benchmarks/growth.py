@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from batchgen.sandbox import Address, started
-from batchgen.sandbox.control import Control
+from batchgen.sandbox.client import Control
 
 from .contenders import CONTENDERS, OUT
 from .measure import Figures, launched, measure

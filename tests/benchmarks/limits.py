@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from math import ceil, inf
 from typing import NamedTuple
 
-from batchgen.limiter import Pace
+from batchgen.engine.rate_limiter import Pace
 
 from .table import table
 

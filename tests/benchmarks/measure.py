@@ -14,7 +14,7 @@ from statistics import mean
 from typing import Any
 
 from batchgen.sandbox import Address, started
-from batchgen.sandbox.control import Control
+from batchgen.sandbox.client import Control
 
 from .contenders import LIST, OUT, Contender
 from .pictures import look

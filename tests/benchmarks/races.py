@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from batchgen.sandbox import started
-from batchgen.sandbox.control import Control
+from batchgen.sandbox.client import Control
 
 from .contenders import Contender
 from .measure import Figures, measure

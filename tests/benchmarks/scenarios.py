@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from batchgen.sandbox.faults import roll
-from batchgen.sandbox.site import duration, sha256
-from batchgen.sandbox.store import canonical
+from batchgen.sandbox.ledger import canonical
+from batchgen.sandbox.state import duration, sha256
 
 DICE_SEED = 4
 # About 1 % of each. Those that hang for minutes (silent, media-stall, …) are left out, since they

@@ -10,7 +10,7 @@ from math import ceil, exp
 from statistics import NormalDist, mean
 from typing import NamedTuple
 
-from batchgen import polling
+from batchgen.engine import poll_schedule
 
 from .table import table
 
@@ -42,13 +42,13 @@ def adapter() -> tuple[Callable[[float], float], Callable[[Seen], None]]:
 
     The only place here that knows how batchgen.polling is called.
     """
-    times = [polling.UNSEEN]
+    times = [poll_schedule.UNSEEN]
 
     def wait(age: float) -> float:
-        return polling.delay(age, times[0])
+        return poll_schedule.delay(age, times[0])
 
     def learn(seen: Seen) -> None:
-        times[0] = polling.learned(times[0], seen.before, seen.at)
+        times[0] = poll_schedule.learned(times[0], seen.before, seen.at)
 
     return wait, learn
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from helpers import MEDIA_FOLDERS
 
-from batchgen.sandbox.control import Control
+from batchgen.sandbox.client import Control
 
 ROOT = Path(__file__).parents[2]
 DRIVER = Path(__file__).with_name("driver.py")

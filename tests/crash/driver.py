@@ -27,25 +27,18 @@ import PIL.PngImagePlugin  # noqa: F401
 import sqlite_utils  # noqa: F401
 import tqdm  # noqa: F401
 
-from batchgen import (  # noqa: F401
-    api,
-    checkers,
-    cli,
-    collector,
-    files,
-    polling,
-    report,
-    submitter,
-    web,
-    wiring,
-    words,
-)
-from batchgen.folder import Folder
-from batchgen.intake import Intake
-from batchgen.journal import Journal
-from batchgen.states import Event
-from batchgen.storage import Storage
-from batchgen.together import Moves
+from batchgen import files
+from batchgen.api import client, submit_outcome
+from batchgen.batch_folder import Folder
+from batchgen.cli import main as cli
+from batchgen.core.states import Event
+from batchgen.engine import backoff, poll_schedule
+from batchgen.journal.database import Storage
+from batchgen.journal.group_commit import Moves
+from batchgen.journal.recovery import Intake
+from batchgen.journal.writer import Journal
+from batchgen.media import check_pool
+from batchgen.network import session
 
 RUN_AT_MOST = 50  # seconds
 Patch = Callable[..., Any]
@@ -133,18 +126,18 @@ def on_statements(step: Callable[[str], None], ends: tuple[str, ...] = ("COMMIT"
 
 def on_answers(step: Callable[[bytes], None]) -> None:
     """Call `step` with the answer to each paid POST, once it is read and before it is used."""
-    original = api.Api.submit
+    original = client.Api.submit
 
     async def submit(self: Any, *values: Any) -> Any:
         reply = await original(self, *values)
         step(reply.body)
         return reply
 
-    api.Api.submit = submit
+    client.Api.submit = submit
 
 
 def _on_the_wire(step: Callable[[str], None]) -> None:
-    original = api.OneShot.__aiter__
+    original = client.OneShot.__aiter__
 
     async def parts(self: Any) -> Any:
         async for part in original(self):
@@ -152,7 +145,7 @@ def _on_the_wire(step: Callable[[str], None]) -> None:
             yield part
             step("the body is on the wire")
 
-    api.OneShot.__aiter__ = parts
+    client.OneShot.__aiter__ = parts
 
 
 # -- faults ---------------------------------------------------------------------------------------
@@ -396,7 +389,7 @@ def fill_disk_at_answer(filler: str, n: int, *, keeping: bool = True) -> None:
 
 def checked_by_processes() -> None:
     """Downloads go to processes from the first on."""
-    checkers.BY_THREAD = 0
+    check_pool.BY_THREAD = 0
 
 
 # -- mistakes that somebody might make in batchgen one day ---------------------------------------
@@ -416,13 +409,13 @@ def start_up_resets_submitting() -> None:
 
 
 def lost_answers_are_repeated() -> None:
-    original = submitter.after_submit
+    original = submit_outcome.after_submit
 
     def after_submit(*values: Any) -> Any:
         verdict = original(*values)
         return replace(verdict, event=Event.RETURNED) if verdict.event is Event.LOST else verdict
 
-    submitter.after_submit = after_submit
+    submit_outcome.after_submit = after_submit
 
 
 def nothing_before_the_post() -> None:
@@ -458,14 +451,14 @@ def synchronous_is_normal() -> None:
 
 def w2_can_be_cancelled() -> None:
     """An await stands between the id and the journal."""
-    original = api.Api.submit
+    original = client.Api.submit
 
     async def submit(self: Any, *values: Any) -> Any:
         reply = await original(self, *values)
         await asyncio.sleep(0.2)
         return reply
 
-    api.Api.submit = submit
+    client.Api.submit = submit
 
 
 FAULTS = (
@@ -494,8 +487,8 @@ def carry_out(order: dict[str, Any]) -> None:
         os.dup2(handle, target)
     signal.alarm(RUN_AT_MOST)
     # The sandbox is quick; so are we.
-    polling.FIRST_GUESS, polling.SOONEST = 0.05, 0.01
-    polling.backoff = lambda tries, dice: 0.02
+    poll_schedule.FIRST_GUESS, poll_schedule.SOONEST = 0.05, 0.01
+    backoff.backoff = lambda tries, dice: 0.02
     for name, details in order["faults"]:
         KNOWN[name](**details)
     sys.argv = ["batchgen", *order["words"]]
@@ -517,7 +510,7 @@ def fork(order: dict[str, Any]) -> int:
 
 
 def main() -> None:
-    web.certificates()  # reading them takes some 30 ms
+    session.certificates()  # reading them takes some 30 ms
     for line in sys.stdin:
         order = json.loads(line)
         if "start" in order:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from batchgen.sandbox.control import Control
+from batchgen.sandbox.client import Control
 from crash import KILLED, Batch, Driver, Fault
 
 SHIM = r"""

@@ -1,0 +1,115 @@
+"""Where the API is and the token that opens it, from options, environment and token file."""
+
+import json
+import re
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from batchgen.errors import TokenRefused, UsageError
+from batchgen.network.media_hosts import is_loopback
+
+DEFAULT_BASE = "https://model-api.runcomfy.net/v1"
+
+
+TOKEN_NAMES = ("RUNCOMFY_TOKEN", "RUNCOMFY_API_KEY", "RUNCOMFY_API_TOKEN", "YOUR_API_TOKEN")
+
+
+BALANCE_PATH = "/prod/v2/balance"
+
+
+BASE_NAME = "RUNCOMFY_MODEL_API_BASE"
+
+
+def base_url(option: str | None, environment: Mapping[str, str]) -> str:
+    """The API's base, without a slash at its end. Raises UsageError."""
+    base = (option or environment.get(BASE_NAME) or DEFAULT_BASE).strip().rstrip("/")
+    try:
+        parts = urlsplit(base)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:
+        raise UsageError(f"{base!r} is no URL.", "It looks like " + DEFAULT_BASE) from None
+    if not host or "@" in parts.netloc or parts.query or parts.fragment:
+        raise UsageError(f"{base!r} cannot be the API's base.", "It looks like " + DEFAULT_BASE)
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
+        raise UsageError(
+            f"{base!r} is not https, so your token would travel in the open.",
+            "Only a server on this computer may be http.",
+        )
+    if not parts.path.endswith("/v1"):
+        raise UsageError(f"{base!r} does not end in /v1.", f"Did you mean {base}/v1?")
+    return base
+
+
+def balance_url(base: str) -> str | None:
+    """Where the wallet of the API at `base` is; None where that cannot be known.
+
+    Source: api.md. Beside the sandbox's API stands its own.
+    """
+    if base == DEFAULT_BASE:
+        return "https://api.runcomfy.net/prod/v2/balance"
+    parts = urlsplit(base)
+    return (
+        f"{parts.scheme}://{parts.netloc}{BALANCE_PATH}"
+        if is_loopback(parts.hostname or "")
+        else None
+    )
+
+
+def token(environment: Mapping[str, str]) -> str:
+    """Return the first token found. Raises TokenRefused; never with the token in its text.
+
+    Source: api.md, the names that RunComfy's documents and programs use.
+    """
+    for name in TOKEN_NAMES:
+        if environment.get(name):
+            return _usable(environment[name], name)
+    path = token_file(environment)
+    try:
+        found = json.loads(path.read_text(encoding="utf-8")).get("access_token")
+    except FileNotFoundError:
+        found = None
+    except (OSError, ValueError, AttributeError):
+        raise TokenRefused(
+            f"{path} cannot be read as a token file.",
+            "Run `runcomfy login`, or set RUNCOMFY_TOKEN.",
+        ) from None
+    if isinstance(found, str) and found:
+        return _usable(found, str(path))
+    raise TokenRefused(
+        f"There is no token: {', '.join(TOKEN_NAMES)} are not set and {path} has none."
+        " Nothing was sent.",
+        "Get one from your RunComfy profile, then: export RUNCOMFY_TOKEN=…\n"
+        "To try batchgen without an account, add --sandbox.",
+    )
+
+
+def _usable(found: str, where: str) -> str:
+    # A header takes printable ASCII only, and httpx's complaint about anything else shows it.
+    if not re.fullmatch(r"[\x21\x23-\x26\x28-\x7e]+", found):
+        raise TokenRefused(
+            f"The token in {where} holds a space, a line break or a quotation mark that no token"
+            " has. Nothing was sent.",
+            "Copy it again, without anything around it.",
+        )
+    return found
+
+
+def token_file(environment: Mapping[str, str]) -> Path:
+    """Where `runcomfy login` keeps its token."""
+    if folder := environment.get("RUNCOMFY_CONFIG_DIR"):
+        return Path(folder) / "token.json"
+    home = environment.get("XDG_CONFIG_HOME")
+    folder_of_all = Path(home) if home else Path("~/.config").expanduser()
+    return folder_of_all / "runcomfy" / "token.json"
+
+
+def token_file_is_open(environment: Mapping[str, str]) -> bool:
+    """Whether others on this computer can read the token file that would be used."""
+    if any(environment.get(name) for name in TOKEN_NAMES):
+        return False
+    try:
+        return bool(token_file(environment).stat().st_mode & (stat.S_IRGRP | stat.S_IROTH))
+    except OSError:
+        return False

@@ -1,0 +1,7 @@
+"""The command line: words in, words and an exit code out.
+
+Promise: every error becomes a message and an exit code; stdout carries results, stderr everything
+else. Nothing is decided here. May import every other folder.
+
+May import: operations, engine, report, api, journal, manifest, validation, sandbox, core.
+"""

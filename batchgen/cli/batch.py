@@ -1,0 +1,275 @@
+"""The commands that look after a batch between its runs."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from batchgen.batch_folder import Folder
+from batchgen.cli.options import FILE, find_batch, flags_of, reaching
+from batchgen.errors import UsageError
+
+
+@click.command(short_help="Put failed rows back to pending.")
+@click.argument("batch")
+@click.option("--id", "ids", multiple=True, metavar="ID", help="Only this row; repeatable.")
+@click.option("--cause", metavar="TEXT", help="Only rows whose error contains this.")
+@click.option(
+    "--state",
+    type=click.Choice(["failed", "cancelled", "unknown", "saved"]),
+    default="failed",
+    help="The rows to reopen.  [failed]",
+)
+def retry(batch: str, ids: tuple[str, ...], cause: str | None, state: str) -> None:
+    """Put rows of BATCH that failed back to pending; the next run sends and pays for them again.
+
+    An unknown row may have been billed already: look for it in your account first (`batchgen
+    resolve`), and name it. A saved row is made anew; its old file stays.
+
+    \b
+    Examples:
+        batchgen retry out/list
+        batchgen retry out/list --cause "content policy"
+        batchgen retry out/list --state unknown --id heron
+    \b
+    Exit codes:
+        0    done, or nothing to do
+        2    there is no such batch or row
+        75   a run holds the batch
+    """
+    from batchgen.operations.retry import retry
+
+    if state in ("unknown", "saved") and not ids:
+        raise UsageError(
+            f"--state {state} needs --id: these rows were or may have been billed already.",
+            "Name each one.",
+        )
+    folder = find_batch(batch)
+    reopened = retry(folder, state, ids, cause)
+    click.echo(f"{reopened} rows are pending again. Run the manifest to send them.")
+
+
+@click.command(short_help="Settle rows that may have been billed.")
+@click.argument("batch")
+@click.option("--id", "ids", multiple=True, metavar="ID", help="Only this row; repeatable.")
+@click.option("--all", "every", is_flag=True, help="Every unknown row.")
+@click.option("--attach", metavar="REQUEST_ID", help="The request that you found for --id.")
+@click.option("--write-off", is_flag=True, help="Give the rows up.")
+@click.option("--send-again", is_flag=True, help="Send the rows again; they are paid again.")
+@click.option("--json", "as_json", is_flag=True, help="List the rows as JSON.")
+@reaching
+def resolve(
+    batch: str,
+    ids: tuple[str, ...],
+    every: bool,
+    attach: str | None,
+    write_off: bool,
+    send_again: bool,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """Settle the unknown rows of BATCH: requests that may or may not have been accepted.
+
+    Without an option they are listed with the time and the input to look for in your RunComfy
+    account; on a terminal each is then asked about. What they may have cost stays counted.
+
+    \b
+    Examples:
+        batchgen resolve out/list
+        batchgen resolve out/list --id heron --attach 5e3c9a52-8f7d-4c52-a6a3-0d7c3a1f2b11
+        batchgen resolve out/list --id heron --id fox --write-off
+        batchgen resolve out/list --all --send-again
+    \b
+    Exit codes:
+        0    done, or nothing to do
+        1    rows are still unknown
+        2    there is no such batch, row or request
+        69   RunComfy could not be reached
+        75   a run holds the batch
+        77   the token is missing or was refused
+    """
+    from batchgen.cli import output
+    from batchgen.operations.resolve import settle
+
+    chosen = [
+        name
+        for name, on in (("attach", attach), ("write-off", write_off), ("send-again", send_again))
+        if on
+    ]
+    if len(chosen) > 1:
+        raise UsageError("Choose one of --attach, --write-off and --send-again.")
+    if attach and len(ids) != 1:
+        raise UsageError("--attach needs one --id: the row that the request belongs to.")
+    if (write_off or send_again) and not ids and not every:
+        raise UsageError(f"--{chosen[0]} needs --id, once a row, or --all.")
+    folder = find_batch(batch)
+    flags = flags_of(given)
+    left = settle(folder, chosen[0] if chosen else "", ids, attach, flags)
+    if not chosen:
+        output.unknown_rows(left, folder, as_json)
+        if not as_json and sys.stdin.isatty() and sys.stdout.isatty():
+            for row in left:
+                action, found = output.ask_about(row)
+                if action:
+                    left = settle(folder, action, (row.id,), found, flags)
+    sys.exit(1 if left else 0)
+
+
+@click.command(short_help="Check every file; fetch again, unpaid, what is broken.")
+@click.argument("batch")
+@reaching
+def verify(batch: str, **given: Any) -> None:
+    """Hash and decode every file of BATCH again; fetch again, unpaid, what is missing or damaged.
+
+    A damaged file is put aside beside its successor. What RunComfy hosts no longer is named: it
+    would have to be paid for again.
+
+    \b
+    Examples:
+        batchgen verify out/list
+    \b
+    Exit codes:
+        0    every file is whole, or is again
+        1    files are lost: they would have to be paid for again
+        2    there is no such batch
+        69   files could not be fetched now: run it again later
+        75   a run holds the batch
+        77   something has to be fetched, and the token is missing or was refused
+    """
+    from batchgen.cli import output
+    from batchgen.operations.verify import verify as verify_files
+
+    folder = find_batch(batch)
+    found = verify_files(folder, flags_of(given), lambda line: click.echo(line))
+    click.echo(f"{found.whole} whole, {found.restored} restored, {len(found.lost)} lost.")
+    if found.lost:
+        output.lost_files(folder, found.lost)
+    if found.later:
+        click.echo(f"{len(found.later)} could not be fetched now: run it again later.")
+    if found.lost or found.later:
+        sys.exit(1 if found.lost else 69)
+
+
+@click.command(short_help="Cancel what is still in RunComfy's queue.")
+@click.argument("batch")
+@reaching
+def cancel(batch: str, base_url: str | None, media_hosts: tuple[str, ...]) -> None:
+    """Cancel what BATCH has in RunComfy's queue.
+
+    A request that is in progress cannot be cancelled; the next run collects it. A batch made with
+    --sandbox cancels there.
+
+    \b
+    Examples:
+        batchgen cancel out/list
+    \b
+    Exit codes:
+        0    asked for every request in flight
+        2    there is no such batch
+        69   RunComfy could not be reached
+        75   a run holds the batch: interrupt that first
+        77   the token is missing or was refused
+    """
+    from batchgen.operations.cancel import cancel
+
+    folder = find_batch(batch)
+    flags = flags_of({"base_url": base_url, "media_hosts": media_hosts})
+    done = cancel(folder, flags)
+    click.echo(
+        f"{done.cancelled} cancelled, {done.running} already in progress,"
+        f" {done.unclear} without a clear answer."
+    )
+    if done.unclear:
+        sys.exit(69)
+
+
+@click.command(short_help="Write the report again from the journal.")
+@click.argument("batch")
+@click.option(
+    "--where",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Narrow the gallery to rows like this; also NAME!=VALUE, and NAME~TEXT for a part of a"
+    " text; repeatable.",
+)
+@click.option("--picks", type=FILE, help="Show the rows of this file, exported from the gallery.")
+@click.option("--no-thumbnails", is_flag=True, help="Show the pictures themselves in the gallery.")
+def report(batch: str, where: tuple[str, ...], picks: Path | None, no_thumbnails: bool) -> None:
+    """Write results.csv, results.jsonl, summary.json and the gallery of BATCH again.
+
+    They are made from the journal alone; nothing is sent. Of a damaged journal they show what can
+    still be read. The gallery shows up to 100,000 rows: narrow it with --where or --picks, which
+    leave the tables as they are. A NAME is state, id, model, error, error_code, cost, source, an
+    input, or metadata.
+
+    \b
+    Examples:
+        batchgen report out/list
+        batchgen report out/list --where state=failed --where "error~policy"
+        batchgen report out/list --where style=anime --where cost!=0.03
+        batchgen report out/list --picks picks.csv
+    \b
+    Exit codes:
+        0    written, also where no row matches
+        2    there is no such batch, name or row
+        74   its journal is damaged, or the disk is full
+    """
+    from batchgen import log
+    from batchgen.operations.report import write_report
+    from batchgen.report import filters
+
+    folder = find_batch(batch)
+    found = None if picks is None else filters.picks(_lines_of(picks), str(picks))
+    view = filters.View(where, found)
+    shown = write_report(folder, view, thumbnails=not no_thumbnails)
+    if not shown and view.words:
+        log.say(f"No row matches {view.words}.")
+    click.echo(folder.path / "report" / "index.html")
+
+
+def _lines_of(path: Path) -> list[str]:
+    """The lines of a text file with their ends. Raises UsageError."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return list(file)
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise UsageError(f"{path} cannot be read: {why}.") from None
+
+
+@click.command(short_help="Show how far a batch is, also while it runs.")
+@click.argument("batch")
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+def status(batch: str, as_json: bool) -> None:
+    """Show how far BATCH is, also while it runs. BATCH is an output folder or its manifest.
+
+    \b
+    Examples:
+        batchgen status out/list
+        batchgen status list.csv --json | jq .counts.saved
+    \b
+    Exit codes:
+        0    shown
+        2    there is no such batch
+        74   its journal is damaged
+    """
+    from batchgen.cli import output
+
+    folder = find_batch(batch)
+    if as_json:
+        _print_summary(folder)
+    else:
+        output.status(folder)
+
+
+def _print_summary(folder: "Folder") -> None:
+    import json
+
+    from batchgen.journal.reader import Reader, summary
+
+    reader = Reader(folder.journal)
+    try:
+        click.echo(json.dumps(summary(reader), indent=2, ensure_ascii=False))
+    finally:
+        reader.close()

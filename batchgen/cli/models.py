@@ -1,0 +1,78 @@
+"""The commands about models' schemas."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from batchgen.cli.options import FILE, Commands, find_batch, flags_of, reaching
+
+
+@click.group(cls=Commands, short_help="List, show and fetch model schemas.")
+def models() -> None:
+    """List, show and fetch the schemas that rows are checked against."""
+
+
+@models.command("list")
+@click.option("--search", default="", help="Only models with this in their name.")
+@click.option("--online", is_flag=True, help="Ask RunComfy's catalogue; needs a token.")
+@reaching
+def models_list(search: str, online: bool, **given: Any) -> None:
+    """List the models that come with batchgen, or those of RunComfy's catalogue.
+
+    \b
+    Examples:
+        batchgen models list
+        batchgen models list --online --search seedream
+    \b
+    Exit codes:
+        0    listed
+        69   RunComfy could not be reached
+        77   the token is missing or was refused
+    """
+    from batchgen.operations.models import list_models
+
+    for line in list_models(search, flags_of(given) if online else None):
+        click.echo(line)
+
+
+@models.command("show")
+@click.argument("model")
+@click.option("--batch", help="Look among this batch's schemas first.")
+def models_show(model: str, batch: str | None) -> None:
+    """Show the inputs that MODEL takes.
+
+    \b
+    Examples:
+        batchgen models show ideogram/ideogram-v2/generate
+    \b
+    Exit codes:
+        0    shown
+        2    there is no schema of that model here
+    """
+    from batchgen.cli import output
+    from batchgen.validation.schema_registry import Models
+
+    kept = find_batch(batch).schemas if batch else None
+    output.model(model, Models(model, None, kept, None).validator(model))
+
+
+@models.command("fetch")
+@click.argument("model")
+@click.option("-o", "--out", type=FILE, help="The file to write.  [default: <model>.json]")
+@reaching
+def models_fetch(model: str, out: Path | None, **given: Any) -> None:
+    """Fetch MODEL's schema from RunComfy's catalogue into a file for --schema; needs a token.
+
+    \b
+    Examples:
+        batchgen models fetch openai/gpt-image-2/text-to-image -o gpt.json
+    \b
+    Exit codes:
+        0    written
+        69   RunComfy could not be reached, or has no such model
+        77   the token is missing or was refused
+    """
+    from batchgen.operations.models import fetch_model
+
+    click.echo(fetch_model(model, out, flags_of(given)))

@@ -1,0 +1,88 @@
+"""How far a run is: a bar on a terminal, a line a minute elsewhere, nothing with --quiet."""
+
+import contextlib
+import logging
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from batchgen.core.states import IN_FLIGHT, State
+
+log = logging.getLogger("batchgen")
+
+EVERY = 60.0  # seconds between lines where there is no terminal
+
+
+def line(counts: Mapping[State, int], committed: float, rate: float) -> str:
+    """Return the numbers of a run in a line. rate: POSTs per second; committed: USD."""
+    parts = [f"{counts.get(State.SAVED, 0)} saved"]
+    flying = sum(counts.get(state, 0) for state in IN_FLIGHT)
+    for name, number in (
+        ("failed", counts.get(State.FAILED, 0)),
+        ("in flight", flying),
+        ("to download", counts.get(State.COMPLETED, 0)),
+        ("unknown", counts.get(State.UNKNOWN, 0)),
+        ("pending", counts.get(State.PENDING, 0)),
+    ):
+        if number:
+            parts.append(f"{number} {name}")
+    return f"{', '.join(parts)} · {rate_words(rate)} · ${committed:.2f}"
+
+
+def rate_words(rate: float) -> str:
+    """`rate` POSTs per second in the unit that reads best: `60/m`, `50/s`."""
+    for unit, seconds, least in (("s", 1, 10), ("m", 60, 1), ("h", 3600, 1)):
+        if rate * seconds >= least:
+            return f"{rate * seconds:.3g}/{unit}"
+    return f"{rate * 86400:.3g}/d"
+
+
+class Progress:
+    """numbers: called for (counts, committed USD, POSTs per second) whenever they are shown."""
+
+    def __init__(
+        self,
+        numbers: Callable[[], tuple[Mapping[State, int], float, float]],
+        now: Callable[[], float],
+        *,
+        quiet: bool,
+    ) -> None:
+        self._numbers = numbers
+        self._now = now
+        self._next_line = now() + EVERY
+        self._quiet = quiet
+        self._bar: Any = None  # a tqdm, imported where there is a terminal
+        if not quiet and sys.stderr is not None and sys.stderr.isatty():
+            from tqdm import tqdm
+
+            tqdm.monitor_interval = 0  # else it starts a thread; see threads.py
+
+            counts, _, _ = numbers()
+            total = sum(counts.values())
+            self._bar = tqdm(
+                total=total,
+                initial=counts.get(State.SAVED, 0),
+                unit="row",
+                miniters=0,  # what that thread would see to
+                dynamic_ncols=True,
+                bar_format="{percentage:3.0f}%|{bar:20}| {desc} [{elapsed}<{remaining}]",
+            )
+            self.changed()
+
+    def changed(self) -> None:
+        """Called after each change of state; cheap when nothing is due to be shown."""
+        if self._bar is not None:
+            counts, committed, rate = self._numbers()
+            self._bar.set_description_str(line(counts, committed, rate), refresh=False)
+            with contextlib.suppress(OSError):  # the terminal may be gone
+                self._bar.update(counts.get(State.SAVED, 0) - self._bar.n)
+        elif self._now() >= self._next_line:
+            self._next_line = self._now() + EVERY
+            words = line(*self._numbers())
+            log.log(logging.INFO if self._quiet else logging.WARNING, "%s", words)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            with contextlib.suppress(OSError):
+                self._bar.refresh()
+                self._bar.close()

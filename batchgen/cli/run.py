@@ -1,0 +1,193 @@
+"""The commands that read a manifest: run, validate, plan."""
+
+import sys
+from contextlib import closing, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from batchgen.cli.batch import _print_summary
+from batchgen.cli.options import AMOUNT, CLOCK, DURATION, FILE, RATE, flags_of, reaching, reading
+from batchgen.config import Flags
+
+
+@click.command(short_help="Submit what is missing, wait, download, report.")
+@click.argument("manifest")
+@reading
+@click.option("--rate", type=RATE, metavar="N/s|m|h|d", help="Submit so fast at most.  [60/m]")
+@click.option(
+    "--concurrency", type=click.IntRange(1), metavar="N", help="Unfinished requests at most.  [16]"
+)
+@click.option("--limit", type=click.IntRange(0), metavar="N", help="Submit so many rows at most.")
+@click.option(
+    "--max-cost", type=AMOUNT, metavar="USD", help="Never let the whole batch cost more than this."
+)
+@click.option(
+    "--max-cost-per-day",
+    type=AMOUNT,
+    metavar="USD",
+    help="Most this list may cost per calendar day.",
+)
+@click.option(
+    "--max-cost-per-month",
+    type=AMOUNT,
+    metavar="USD",
+    help="Most this list may cost per calendar month.",
+)
+@click.option("--max-time", type=DURATION, metavar="6h", help="Then submit nothing more.")
+@click.option("--until", type=CLOCK, metavar="07:00", help="Then submit nothing more.")
+@click.option("--retry-failed", is_flag=True, help="Send failed rows again; they may be billed.")
+@click.option(
+    "--on-unknown",
+    type=click.Choice(["hold", "resubmit"]),
+    default="hold",
+    help="What to do with rows that may have been billed without an answer.  [hold]",
+)
+@click.option("--skip-invalid", is_flag=True, help="Run the rows that are valid.")
+@click.option("--new-list", is_flag=True, help="Let this list replace the folder's other one.")
+@click.option("--no-provenance", is_flag=True, help="Leave pictures as they were delivered.")
+@click.option("--sidecars", is_flag=True, help="Write each file's prompt and settings beside it.")
+@click.option("--no-thumbnails", is_flag=True, help="Let the gallery load the pictures themselves.")
+@click.option("--dry-run", is_flag=True, help="Tell what would be done, as `plan` does.")
+@reaching
+@click.option("--sandbox", is_flag=True, help="Rehearse: no account, no cost, placeholders.")
+@click.option("-q", "--quiet", is_flag=True, help="Say only what needs a person.")
+@click.option("-v", "--verbose", is_flag=True, help="Say everything.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON on stdout.")
+@click.option("--log-file", type=FILE, help="The log.  [default: batchgen.log in the folder]")
+def run(
+    manifest: str,
+    quiet: bool,
+    verbose: bool,
+    as_json: bool,
+    log_file: Path | None,
+    dry_run: bool,
+    **given: Any,
+) -> None:
+    """Submit every row of MANIFEST that is not saved yet, and collect the pictures.
+
+    Run it again to go on; a row that may have been billed is never sent again unasked. MANIFEST is
+    CSV, TSV, JSON, JSONL, YAML, text, a folder of .txt files, or - with --format.
+
+    \b
+    Examples:
+        batchgen run list.csv
+        batchgen run list.csv --rate 20/m --max-cost 15 --until 07:00
+        batchgen run prompts.tsv --column prompt=Prompt --meta Category
+    \b
+    Exit codes:
+        0    every row is saved
+        1    finished, but some rows failed, are invalid or unknown
+        2    the command's words are off
+        65   the manifest is invalid; nothing was sent
+        69   RunComfy could not be reached
+        74   the journal or the disk is damaged; nothing was sent
+        75   stopped early (limit, balance, another run): run it again to go on
+        77   the token is missing or was refused
+        129, 130, 143   interrupted by SIGHUP, SIGINT, SIGTERM: run it again to go on
+    """
+    from batchgen.cli import output
+    from batchgen.cli.progress import Progress
+    from batchgen.operations.run import run
+    from batchgen.report import tables
+
+    if dry_run:
+        _tell_plan(flags_of(given), manifest, as_json)
+        return
+    with closing(output.Problems()) as problems:
+        ending, folder = run(
+            flags_of(given),
+            manifest,
+            problems.show,
+            partial(Progress, quiet=quiet),
+            quiet=quiet,
+            verbose=verbose,
+            log_file=log_file,
+        )
+    if as_json:
+        _print_summary(folder)
+    if not (quiet and ending.calm):
+        output.after_run(folder, ending, quiet=quiet)
+    if ending.code < 128 and not given["no_thumbnails"]:
+        # Last, since the next start may have the folder again and the person knows the outcome.
+        with suppress(KeyboardInterrupt, OSError):
+            tables.make_thumbnails(folder)
+    sys.exit(ending.code)
+
+
+@click.command(short_help="Check every row; nothing is sent.")
+@click.argument("manifest")
+@reading
+@click.option("--check-urls", is_flag=True, help="Also ask the hosts of the rows' file inputs.")
+def validate(manifest: str, check_urls: bool, **given: Any) -> None:
+    """Check every row of MANIFEST against its model's schema; nothing is sent to RunComfy.
+
+    All problems are shown at once, each with its file and line.
+
+    With --check-urls, each URL that RunComfy would fetch is asked for once, for its headers or its
+    first byte, without your token. It is a problem if RunComfy surely could not fetch it: a private
+    address, no such name, no valid certificate, 404, a login, a web page in place of a file. What
+    may be otherwise tonight (no answer in time, 429, 5xx), or a file larger than RunComfy
+    recommends, is a warning and changes no exit code.
+
+    \b
+    Examples:
+        batchgen validate list.csv
+        batchgen validate clips.yaml --check-urls
+        batchgen validate list.csv --model openai/gpt-image-2/text-to-image --schema gpt.json
+    \b
+    Exit codes:
+        0    every row is valid
+        2    there is no such file, or no schema for its model
+        65   there are problems; nothing was sent
+    """
+    from batchgen.cli import output
+    from batchgen.operations.validate import validate
+
+    with closing(output.Problems()) as problems:
+        show = problems.show
+        rows, probed = validate(flags_of(given), manifest, show, check_urls=check_urls)
+    click.echo(f"{rows} rows in {manifest}, all valid.{f' {probed}' if probed else ''}")
+
+
+@click.command(short_help="Tell what a run would do; nothing is sent.")
+@click.argument("manifest")
+@reading
+@click.option("--rate", type=RATE, metavar="N/s|m|h|d", help="As `run` would have it.  [60/m]")
+@click.option("--skip-invalid", is_flag=True, help="As `run` would have it.")
+@click.option("--json", "as_json", is_flag=True, help="Print the sum as JSON.")
+def plan(manifest: str, as_json: bool, **given: Any) -> None:
+    """Tell what `run MANIFEST` would do: which rows it would send, why, and what that costs.
+
+    Each row that is not saved gets a line: new, changed (and which input), pending, failed,
+    unknown, or no longer listed. Nothing is sent.
+
+    \b
+    Examples:
+        batchgen plan list.csv
+        batchgen plan list.csv --json | jq .cost
+    \b
+    Exit codes:
+        0    told
+        2    there is no such file, or no schema for its model
+        65   there are problems
+    """
+    _tell_plan(flags_of(given), manifest, as_json)
+
+
+def _tell_plan(flags: "Flags", manifest: str, as_json: bool) -> None:
+    import json
+
+    from batchgen.cli import output
+    from batchgen.operations.plan import plan
+
+    with closing(output.Problems()) as problems:
+        tell = (lambda step: None) if as_json else output.step
+        whole, rate = plan(flags, manifest, problems.show, tell)
+    if as_json:
+        told = {**whole.as_json(), "seconds": round(whole.seconds(rate), 1)}
+        click.echo(json.dumps(told, indent=2, ensure_ascii=False))
+    else:
+        output.plan(whole, rate)

@@ -1,0 +1,93 @@
+"""Text for people: shortened, quoted, and safe on a terminal or in a shell. Pure."""
+
+import difflib
+import json
+import shlex
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+
+def visible(text: str) -> str:
+    """Return `text` with whatever could steer a terminal shown as an escape."""
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() or c in "\n" else c.encode("unicode_escape").decode() for c in text
+    )
+
+
+def quoted(text: str) -> str:
+    """Return `text` as one word of a POSIX shell, harmless to paste into a terminal.
+
+    A control character would act on the terminal itself before a shell saw its quotes.
+    """
+    if text.isprintable():
+        return shlex.quote(text)
+    letters = (
+        c if c.isprintable() and c not in "'\\" else "".join(f"\\{b:03o}" for b in c.encode())
+        for c in text.encode(errors="replace").decode()
+    )
+    return f"$'{''.join(letters)}'"
+
+
+def is_text(text: str) -> bool:
+    """Say whether a text can be sent: no NUL, and no half of a surrogate pair."""
+    if "\0" in text:
+        return False
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def describe(error: BaseException | None) -> str:
+    """Say what broke, for a log line: the class is often all that httpx tells."""
+    if error is None:
+        return "no answer"
+    text = storable(" ".join(str(error).split())[:200])
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def storable(text: str) -> str:
+    """Without halves of surrogate pairs, which JSON can spell and no database takes."""
+    return text.encode(errors="replace").decode()
+
+
+SHOWN_CHARS = 60
+
+
+SHOWN_CHOICES = 24
+
+
+def show(value: Any) -> str:
+    """Return a value in the form of a message: a text in quotes, everything else as JSON."""
+    if isinstance(value, str):
+        return repr(cut(value))
+    # Only the beginning is shown, and a list can be long.
+    shortened = value[:SHOWN_CHARS] if isinstance(value, list) else value
+    text = cut(json.dumps(shortened, ensure_ascii=False, default=str))
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def cut(text: str, longest: int = SHOWN_CHARS) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def nearest(text: str, known: Iterable[str]) -> str | None:
+    """Return the known word that was most likely meant, whatever its case; None if none is near."""
+    by_fold = {word.casefold(): word for word in known}
+    close = difflib.get_close_matches(text.casefold()[:SHOWN_CHARS], by_fold, n=1, cutoff=0.6)
+    return by_fold[close[0]] if close else None
+
+
+def choices(allowed: Sequence[Any]) -> str:
+    shown = [str(c) if isinstance(c, str) else json.dumps(c) for c in allowed[:SHOWN_CHOICES]]
+    more = ["…"] if len(allowed) > SHOWN_CHOICES else []
+    return ", ".join([*map(cut, shown), *more])
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -1,0 +1,26 @@
+"""What the person allowed a run. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from batchgen.core.budget import Limits
+from batchgen.core.prices import Price
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the person allowed this run.
+
+    rate: POSTs per second at most. concurrency: requests submitted and unfinished at most.
+    limit: POSTs in this run at most; None is no limit.
+    limits: what the batch may cost. prices: by model, None = unknown.
+    stop_after: seconds from the start of the run after which nothing is submitted; None is never.
+    """
+
+    rate: float = 1.0
+    concurrency: int = 16
+    limit: int | None = None
+    limits: Limits = field(default_factory=Limits)
+    prices: Mapping[str, Price | None] = field(default_factory=dict)
+    stop_after: float | None = None
+    until: float | None = None

@@ -1,0 +1,125 @@
+"""Asks about accepted requests until they have ended. Asking is free and may be repeated."""
+
+import logging
+from functools import partial
+
+from batchgen.api.client import Api
+from batchgen.api.poll_outcome import Doing, Finding, after_result
+from batchgen.clock import Clock
+from batchgen.core.states import Event
+from batchgen.engine import backoff, poll_schedule, rate_limiter
+from batchgen.engine.poll_schedule import Times
+from batchgen.engine.run_outcome import Ending
+from batchgen.engine.run_state import Situation
+from batchgen.errors import TokenRefused
+from batchgen.journal.group_commit import Moves
+from batchgen.journal.writer import Journal, Request
+
+log = logging.getLogger("batchgen")
+
+POLLS_AT_LEAST = 20.0
+POLLS_A_POST = 4.0
+
+
+class Watcher:
+    """times: what each model's requests take, learned here and kept for the next run."""
+
+    def __init__(
+        self, journal: Journal, moves: Moves, api: Api, situation: Situation, rate: float
+    ) -> None:
+        """rate: POSTs per second at most; the questions' own budget per second goes with it."""
+        self._journal = journal
+        self._moves = moves
+        self._api = api
+        self._situation = situation
+        polls = max(POLLS_AT_LEAST, POLLS_A_POST * rate)
+        self._pace = rate_limiter.Pace(polls, polls)
+        saved = journal.remembered("times") or {}
+        self.times = {model: Times(*values) for model, values in saved.items()}
+        self._scouted: set[str] = set()
+
+    @property
+    def _clock(self) -> Clock:
+        return self._situation.clock
+
+    async def watch(self, row: Request, *, at_once: bool) -> Request:
+        """Ask until the request has ended, and record how; return the row as it is then.
+
+        at_once: it may have ended long ago, while no run went on.
+        It is still `submitted` where patience has, or where asking makes no sense any more.
+        """
+        start = self._situation.time()
+        age_at_start = max(0.0, self._clock.now() - (row.submitted_at or 0.0))
+
+        def age() -> float:
+            return age_at_start + self._situation.time() - start
+
+        scout = row.model not in self._scouted
+        self._scouted.add(row.model)
+        patience = poll_schedule.PATIENCE
+        unanswered = 0
+        asked_to_wait: float | None = None
+        before = 0.0  # the age at which it still ran
+        while self._situation.asking and patience > 0:
+            if at_once:
+                wait, at_once = 0.0, False
+            elif unanswered:
+                wait = max(backoff.backoff(unanswered, self._situation.dice), asked_to_wait or 0.0)
+            else:
+                wait = poll_schedule.delay(age(), self._times_of(row), asked_to_wait, scout=scout)
+            await self._clock.sleep(wait)
+            finding, raw = await self.ask(row)
+            if finding.doing not in (Doing.RUNNING, Doing.ASK_AGAIN, Doing.TOKEN_REFUSED):
+                if finding.doing is Doing.DONE:
+                    self.times[row.model] = poll_schedule.learned(
+                        self._times_of(row), before, age()
+                    )
+                await self._moves.do(partial(self._settle, row, finding, raw))
+                return self._journal.request(row.key)
+            unanswered = unanswered + 1 if finding.doing is Doing.ASK_AGAIN else 0
+            asked_to_wait = finding.wait
+            if finding.doing is Doing.RUNNING:
+                before = age()
+            if not self._situation.offline_tries:
+                patience -= wait
+        if patience <= 0:
+            log.warning("%s: row %r has not ended in an hour of asking.", row.source, row.id)
+        return row
+
+    def _times_of(self, row: Request) -> Times:
+        return self.times.get(row.model, poll_schedule.UNSEEN)
+
+    async def ask(self, row: Request) -> tuple[Finding, str]:
+        """Ask once, within the budget of questions; return what it means and the raw result."""
+        now = self._situation.time()
+        turn = self._pace.wait(now)
+        self._pace = self._pace.sent(now)
+        if turn > 0:
+            await self._clock.sleep(turn)
+        assert row.request_id is not None
+        reply = await self._api.result(row.request_id)
+        if reply.status is None:
+            self._situation.offline(f"{type(reply.error).__name__} while asking")
+        else:
+            self._situation.online()
+        finding = after_result(reply, row.request_id, self._clock.now())
+        if finding.doing is Doing.TOKEN_REFUSED:
+            ending = Ending(77, f"token refused: {finding.reason}", TokenRefused.ANOTHER)
+            self._situation.stop(ending, asking=False)
+        return finding, reply.body.decode(errors="replace")
+
+    def _settle(self, row: Request, finding: Finding, raw: str) -> None:
+        if finding.doing is Doing.DONE:
+            self._journal.done(row, finding.api_status, finding.urls, finding.cost, raw)
+            return
+        event = Event.CANCELLED if finding.doing is Doing.CANCELLED else Event.FAILED
+        log.warning("%s: row %r: %s", row.source, row.id, finding.reason)
+        self._journal.ended(
+            row,
+            event,
+            finding.code,
+            finding.reason,
+            api_status=finding.api_status,
+            cost=finding.cost,
+            result=raw,
+        )

@@ -1,0 +1,68 @@
+"""How a run ends: its exit code and the words for it. Pure. Source: design.md, "Exit codes"."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from batchgen.core.states import State
+from batchgen.errors import BatchgenError, StoppedEarly, StorageDamaged
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """code: the exit code. reason: what happened. remedy: what to do next; "" for nothing.
+
+    calm: nothing that a person has to look at, so --quiet says nothing.
+    said: the reason was shown when it arose.
+    """
+
+    code: int
+    reason: str
+    remedy: str = ""
+    calm: bool = False
+    said: bool = False
+
+    @property
+    def is_limit(self) -> bool:
+        """Whether it is a limit that the person set: what was begun within it may go on."""
+        return self.code == StoppedEarly.exit_code and self.calm
+
+    @classmethod
+    def of(cls, error: BatchgenError) -> "Ending":
+        return cls(error.exit_code, error.what, error.remedy)
+
+    @classmethod
+    def under_way(cls, error: BatchgenError) -> "Ending":
+        """What stopped a run that may have sent something: 74 would say that nothing was sent."""
+        code = StoppedEarly.exit_code if isinstance(error, StorageDamaged) else error.exit_code
+        return cls(code, error.what, error.remedy)
+
+
+GO_ON = "Run the same command again to go on."
+NO_MEMORY = Ending(75, "There is not enough memory.", GO_ON)
+ALL_SAVED = Ending(0, "Every row is saved.", calm=True)
+
+
+def final(counts: Mapping[State, int], stopped: Ending | None) -> Ending:
+    """Say how a run ends.
+
+    counts: the rows of the manifest, and those in flight, by state.
+    stopped: why nothing more was submitted; None if everything was tried.
+    """
+    left = sum(counts.get(s, 0) for s in (State.PENDING, State.SUBMITTING, State.SUBMITTED))
+    if stopped is not None:
+        # A stop that came when all was done stopped nothing, unless it is a finding of its own.
+        harmless = stopped.code == 75 and not left and not counts.get(State.COMPLETED)
+        if not harmless:
+            return stopped
+    if left:
+        return Ending(75, f"{left} rows are not finished.", GO_ON)
+    amiss = [
+        f"{counts[state]} {state}"
+        for state in (
+            State.COMPLETED, State.FAILED, State.CANCELLED, State.INVALID, State.UNKNOWN
+        )
+        if counts.get(state)
+    ]  # fmt: skip
+    if amiss:
+        return Ending(1, f"Not every row is saved: {', '.join(amiss)}.")
+    return ALL_SAVED

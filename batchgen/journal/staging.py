@@ -1,0 +1,226 @@
+"""The rows of one reading of a manifest, on disk until the whole of it is known to be good.
+
+A run takes this snapshot at its start, so that editing the file meanwhile changes nothing, and a
+million rows need no memory.
+"""
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from batchgen.core import identity
+from batchgen.core.rows import Entry, Problem, Row
+from batchgen.files import refuse_linked_database
+from batchgen.journal.database import storage_errors
+
+PART_ROWS = 200  # that are written at once, at most
+PART_CHARS = 2**18
+IDS_KIB = 64 * 1024  # of memory, at most
+NO_REQUESTS = """CREATE TABLE journal.requests (key TEXT, id TEXT, position INTEGER, listed INTEGER,
+    source TEXT, model TEXT, input TEXT, state TEXT, attempts INTEGER)"""
+
+
+class Listed(NamedTuple):
+    """A row as the journal takes it: `input` and `meta` as JSON; `problem` is "" if it has none."""
+
+    key: str
+    position: int
+    source: str
+    id: str | None
+    model: str
+    input: str
+    meta: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hosted:
+    """A URL among the inputs: where it is met first, and in how many rows.
+
+    kind: of file, as `Validator.hosted` has it. field: `image` or `images[0]`, counted from 0.
+    """
+
+    url: str
+    kind: str
+    source: str
+    id: str | None
+    field: str
+    rows: int
+
+
+class Listing:
+    """A private temporary database: SQLite spills it to disk and deletes it when it is closed."""
+
+    def __init__(self) -> None:
+        self._db = sqlite3.connect("file:", uri=True, isolation_level=None)
+        self._db.create_function("row_key", 2, identity.key, deterministic=True)
+        # Rows are only added, in their order; ids are looked up in any order, so their pages have
+        # a cache of their own, which is large enough for a million.
+        self._db.executescript(
+            f"""
+            PRAGMA journal_mode = OFF;
+            PRAGMA synchronous = OFF;
+            CREATE TABLE rows (position INTEGER PRIMARY KEY, key TEXT, base TEXT, source TEXT,
+                id TEXT, model TEXT, input TEXT, meta TEXT, problem TEXT);
+            ATTACH '' AS apart;
+            PRAGMA apart.journal_mode = OFF;
+            PRAGMA apart.synchronous = OFF;
+            PRAGMA apart.cache_size = -{IDS_KIB};
+            CREATE TABLE apart.ids (id TEXT PRIMARY KEY, source TEXT) WITHOUT ROWID;
+            BEGIN;
+            """
+        )
+        self._numbered = True
+        self._waiting: list[tuple[int | str | None, ...]] = []
+        self._size = 0
+        self._claimed: list[tuple[str, str]] = []
+        self._last_id = (-1, "")
+
+    def close(self) -> None:
+        self._db.close()
+
+    def claim(self, id: str, source: str) -> str | None:
+        """Take `id` for the row at `source`; return the source of the row that has it already."""
+        # Ids mostly count up, as row-9 and row-10 do; what comes after all others is surely new.
+        place = len(id), id
+        if place > self._last_id:
+            self._last_id = place
+            self._claimed.append((id, source))
+            if len(self._claimed) >= PART_ROWS:
+                self._write_ids()
+            return None
+        self._write_ids()
+        took = self._db.execute("INSERT OR IGNORE INTO ids VALUES (?, ?)", (id, source))
+        if took.rowcount:
+            return None
+        (taken,) = self._db.execute("SELECT source FROM ids WHERE id = ?", (id,)).fetchone()
+        return str(taken)
+
+    def _write_ids(self) -> None:
+        if self._claimed:
+            self._db.executemany("INSERT INTO ids VALUES (?, ?)", self._claimed)
+            self._claimed.clear()
+
+    def add(self, row: Row) -> None:
+        base, input = identity.told(row.model, row.input, row.id)
+        meta = identity.as_json(row.meta) if row.meta else "{}"
+        self._add(row.position, base, row.source, row.id, row.model, input, meta, "")
+
+    def add_invalid(self, entry: Entry, model: str, problems: list[Problem]) -> None:
+        """List a row that will not be sent, with the reasons."""
+        reasons = "; ".join(f"{p.field}: {p.what}" if p.field else p.what for p in problems)
+        input, meta, id = _storable(entry.values), _storable(dict(entry.meta)), entry.id
+        id = id and id.encode(errors="backslashreplace").decode()
+        base = identity.base(model, {"invalid": input}, id)
+        self._add(entry.position, base, entry.place.source, id, model, input, meta, reasons)
+
+    def _add(self, position: int, base: str, *others: str | None) -> None:
+        """others: source, id, model, input, meta and problem."""
+        self._waiting.append((position, identity.key(base, 0), base, *others))
+        self._size += len(others[3] or "")
+        if len(self._waiting) >= PART_ROWS or self._size >= PART_CHARS:
+            self._write()
+
+    def _write(self) -> None:
+        if self._waiting:
+            self._numbered = False
+            self._db.executemany(
+                "INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", self._waiting
+            )
+            self._waiting.clear()
+            self._size = 0
+
+    def _number(self) -> None:
+        """Tell equal rows apart. Until all are there, each has the key of the first of its kind:
+        to sort them once is a tenth of the work of looking for each row among those before it.
+        """
+        self._write()
+        if self._numbered:
+            return
+        self._db.execute("CREATE INDEX IF NOT EXISTS rows_by_key ON rows (key)")
+        self._db.execute(
+            """UPDATE rows SET key = row_key(base, n) FROM (
+                SELECT position AS at, ROW_NUMBER() OVER (PARTITION BY key ORDER BY position) - 1
+                    AS n FROM rows
+                WHERE key IN (SELECT key FROM rows GROUP BY key HAVING COUNT(*) > 1))
+            WHERE position = at AND n > 0"""
+        )
+        self._numbered = True
+
+    def __len__(self) -> int:
+        self._write()
+        (count,) = self._db.execute("SELECT COUNT(*) FROM rows").fetchone()
+        return int(count)
+
+    def __iter__(self) -> Iterator[Listed]:
+        """Yield the rows in their order. No more are added after this."""
+        self._number()
+        rows = self._db.execute(
+            "SELECT key, position, source, id, model, input, meta, problem FROM rows"
+            " ORDER BY position"
+        )
+        return map(Listed._make, rows)
+
+    def models(self) -> list[str]:
+        """The models of the valid rows."""
+        self._write()
+        found = self._db.execute("SELECT DISTINCT model FROM rows WHERE problem = ''")
+        return [model for (model,) in found]
+
+    def hosted(self, fields: Mapping[str, Mapping[str, str]]) -> Iterator[Hosted]:
+        """Yield each URL among the inputs of valid rows once, in the order of the rows.
+
+        fields: by model, the kind of file behind each input that is a URL or a list of them.
+        """
+        self._write()
+        wanted = [(model, *one) for model, kinds in fields.items() for one in kinds.items()]
+        # Columns beside a MIN() are those of the row that has it.
+        found = self._db.execute(
+            """WITH hosted AS MATERIALIZED (SELECT json_extract(value, '$[0]') AS model,
+                json_extract(value, '$[1]') AS name, json_extract(value, '$[2]') AS kind
+                FROM json_each(?))
+            SELECT text.value, kind, source, rows.id, text.fullkey,
+                COUNT(DISTINCT position), MIN(position) AS first
+            FROM rows JOIN hosted USING (model)
+                JOIN json_tree(input, '$."' || name || '"') AS text ON text.type = 'text'
+            WHERE problem = '' GROUP BY text.value ORDER BY first""",
+            (json.dumps(wanted),),
+        )
+        for url, kind, source, id, key, count, _ in found:
+            yield Hosted(url, kind, source, id, key.removeprefix("$.").replace('"', ""), count)
+
+    @contextmanager
+    def beside(self, journal: Path) -> Iterator[sqlite3.Connection]:
+        """A connection that sees these `rows`, and the journal's tables as `journal.requests`.
+
+        An absent journal is an empty one. Raises StorageDamaged if it cannot be read.
+        No more rows are added after this.
+        """
+        self._number()
+        refuse_linked_database(journal, written=False)
+        self._db.execute("COMMIT")
+        try:
+            with storage_errors(journal):
+                where = f"{journal.resolve().as_uri()}?mode=ro" if journal.is_file() else ":memory:"
+                self._db.execute("ATTACH ? AS journal", (where,))
+                if where == ":memory:":
+                    self._db.executescript(NO_REQUESTS)
+                yield self._db
+        finally:
+            with contextlib.suppress(sqlite3.OperationalError):
+                self._db.execute("DETACH journal")
+            self._db.execute("BEGIN")
+
+
+def _storable(value: object) -> str:
+    """JSON of whatever a broken row held, with half a surrogate pair as an escape."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError):
+        text = json.dumps({"unreadable": repr(value)}, ensure_ascii=False)
+    return text.encode(errors="backslashreplace").decode()

@@ -1,0 +1,168 @@
+"""What a name in a manifest stands for: the row's id, its model, an input, or metadata.
+
+`--column TARGET=SOURCE` gives an input another name in the file. Metadata is carried along and
+never sent: what `--meta` names, what begins with `_`, and with `--meta '*'` every name that the
+model does not know. A name that `--meta` and the model both know is metadata: the person said so.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from batchgen.core.identity import PROMPT_NAMES
+from batchgen.core.messages import unknown_name
+from batchgen.core.rows import Place, Problem
+from batchgen.core.text import nearest, show
+from batchgen.manifest.records import Header, Record
+
+ALL = "*"
+RESERVED = ("id", "model")
+NO_NAMES: frozenset[str] = frozenset()
+MOST_NAMES = 1000  # to be remembered; a file can have a new one in every row
+
+# A model's id, None for the default one -> the names of its inputs; None where they are not known.
+Properties = Callable[[str | None], Collection[str] | None]
+
+
+@dataclass(slots=True)
+class Parts:
+    """A record, taken apart. The places are the inputs' own, as far as they are known."""
+
+    id: Any = None
+    model: Any = None
+    inputs: dict[str, Any] = field(default_factory=dict)
+    meta: dict[str, Any] = field(default_factory=dict)
+    places: dict[str, Place] = field(default_factory=dict)
+
+
+class Names:
+    """Takes records apart. columns: source by target; meta: names to carry along."""
+
+    def __init__(
+        self, columns: Mapping[str, str], meta: Collection[str], properties: Properties
+    ) -> None:
+        self._targets: dict[str, list[str]] = {}
+        for target, source in columns.items():
+            self._targets.setdefault(source, []).append(target)
+        self._meta = frozenset(meta)
+        self._properties = properties
+        self._dropped: set[str] = set()
+        self._known: dict[str | None, Collection[str] | None] = {}
+        self._uses: dict[str | None, dict[str, list[str] | None]] = {}
+        self._plain: dict[
+            str | None, set[str]
+        ] = {}  # of these, the names that stand for themselves
+        self._models = [n for n, targets in self._targets.items() if "model" in targets]
+
+    def properties(self, model: str | None) -> Collection[str] | None:
+        if model not in self._known:
+            self._known[model] = self._properties(model)
+        return self._known[model]
+
+    def prompt_name(self, model: str | None) -> str:
+        """Return the input that a prompt alone is meant for; some models call it text or tags."""
+        known = self.properties(model)
+        return next((n for n in PROMPT_NAMES if known is None or n in known), PROMPT_NAMES[0])
+
+    def targets(self, name: str, model: str | None) -> list[str] | None:
+        """Return the inputs (or `id`, `model`) that a name stands for; None if it is metadata."""
+        if name in self._targets:
+            return self._targets[name]
+        if name in RESERVED and name not in self._meta:
+            return [name]
+        if name.startswith("_") or name in self._meta:
+            return None
+        if ALL in self._meta:
+            known = self.properties(model)
+            if known is not None and name not in known:
+                return None
+        return [name]
+
+    def take(self, record: Record) -> Parts:
+        """Sort a record's values by what their names stand for."""
+        parts = Parts(id=record.id)
+        if isinstance(record.values, str):
+            parts.inputs[self.prompt_name(None)] = record.values
+            return parts
+        model = self._model_of(record.values)
+        uses = self._uses_for(model)
+        if record.values.keys() <= self._plain.get(model, NO_NAMES) and not record.places:
+            parts.inputs = dict(record.values)  # as most rows are, and in a fifth of the time
+            parts.id = parts.inputs.pop("id", record.id)
+            parts.model = parts.inputs.pop("model", None)
+            return parts
+        for name, value in record.values.items():
+            targets = uses[name] if name in uses else self._learn(name, model)
+            if targets is None:
+                parts.meta[name] = value
+                continue
+            for target in targets:
+                if target == "id":
+                    parts.id = value
+                elif target == "model":
+                    parts.model = value
+                else:
+                    parts.inputs[target] = value
+                if record.places and name in record.places:
+                    parts.places[target] = record.places[name]
+        return parts
+
+    def _model_of(self, values: Mapping[str, Any]) -> str | None:
+        model = values.get(self._models[0] if self._models else "model")
+        return model if isinstance(model, str) and model else None
+
+    def _uses_for(self, model: str | None) -> dict[str, list[str] | None]:
+        """What names were found to stand for: most rows have those of the row before."""
+        return self._uses.setdefault(model, {})
+
+    def _learn(self, name: str, model: str | None) -> list[str] | None:
+        targets = [] if name in self._dropped else self.targets(name, model)
+        if sum(map(len, self._uses.values())) >= MOST_NAMES:
+            self._uses.clear()
+            self._plain.clear()
+        self._uses_for(model)[name] = targets
+        if targets == [name]:
+            self._plain.setdefault(model, set()).add(name)
+        return targets
+
+    def header(self, header: Header) -> Iterator[Problem]:
+        """Yield what is wrong with a table's columns, and leave the unknown ones out from now on.
+
+        Where rows name their own models, a column may be known to one and not to another; then
+        each row answers for its cells.
+        """
+        names = [name for name in header.names if name is not None]
+        yield from self._absent(header, names)
+        uses: dict[str, str] = {}
+        for name in names:
+            for target in self.targets(name, None) or []:
+                if target in uses:
+                    what = (
+                        f"columns {show(uses[target])} and {show(name)} are both read as {target}"
+                    )
+                    remedy = f"Rename one of them, or carry it along with --meta {name}."
+                    yield Problem(header.column(name), what, remedy, field=name, whole=True)
+                uses[target] = name
+        known = None if "model" in uses else self.properties(None)
+        for target, name in uses.items():
+            if known is not None and target not in known and target not in RESERVED:
+                self._dropped.add(name)
+                yield unknown_name(target, known, header.column(name), whole=True)
+
+    def none_known(self, header: Header) -> bool:
+        """Say whether no column is read as an input; then the rows have nothing to tell."""
+        names = [n for n in header.names if n is not None and n not in self._dropped]
+        used = {target for name in names for target in self.targets(name, None) or []}
+        return used <= set(RESERVED)
+
+    def _absent(self, header: Header, names: list[str]) -> Iterator[Problem]:
+        wanted = [
+            (source, f"--column {'/'.join(t)}={source}") for source, t in self._targets.items()
+        ]
+        wanted += [(name, f"--meta {name}") for name in sorted(self._meta - {ALL})]
+        for source, option in wanted:
+            if source not in names:
+                near = nearest(source, names)
+                remedy = f"Did you mean {near}?" if near else f"The columns are {', '.join(names)}."
+                what = f"there is no column {show(source)}, which {option} names"
+                yield Problem(header.place, what, remedy, field=source, whole=True)

@@ -1,0 +1,140 @@
+"""Bytes to text: strict UTF-8, one line or one file at a time, and the first fault with its place.
+
+Nothing is ever replaced or guessed: a prompt is sent with exactly the characters of the file, or
+not at all.
+"""
+
+import codecs
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from batchgen.core.rows import Place, Problem
+from batchgen.core.text import is_text
+from batchgen.manifest.records import Unreadable
+
+LONGEST_LINE = 16 * 2**20  # bytes; a cell of 1 MB passes, a disk image named .csv does not
+LARGEST_TEXT = 256 * 2**20  # bytes of a file that has to be read as one piece
+PIECE = 2**20  # bytes
+SAVE_AS_UTF8 = "Save the file as UTF-8 (in a spreadsheet: “CSV UTF-8”), then run this again."
+
+
+class Lines:
+    """The lines of a UTF-8 stream, with their ends, decoded one by one.
+
+    number: of the line last handed out, from 1. faulty: whether one so far is not UTF-8.
+
+    Only the first fault is told, by `faults()`: a file in another encoding has one mistake, not
+    one in every line. Every faulty line is handed out with marks that no UTF-8 can hold, so that
+    `spoilt` knows it, and a reader leaves it out.
+    """
+
+    def __init__(self, stream: BinaryIO, file: str) -> None:
+        self.file = file
+        self.number = 0
+        self._stream = stream
+        self._offset = 0
+        self.faulty = False
+        self._untold: Problem | None = None
+
+    def __iter__(self) -> Iterator[str]:
+        while line := self._stream.readline(LONGEST_LINE + 1):
+            self.number += 1
+            if len(line) > LONGEST_LINE:
+                raise Unreadable(_too_long(self.file, self.number))
+            whole = len(line)
+            if self.number == 1:
+                line = _without_mark(line, self.file)
+                self._offset = whole - len(line)
+            yield self._decode(line)
+            self._offset += len(line)
+
+    def faults(self) -> Iterator[Problem]:
+        """Yield what was found since the last call."""
+        if self._untold:
+            problem, self._untold = self._untold, None
+            yield problem
+
+    def spoilt(self, *texts: str) -> bool:
+        """Say whether one of these pieces of the stream is not what the file holds."""
+        return self.faulty and not all(map(is_text, texts))
+
+    def _decode(self, line: bytes) -> str:
+        try:
+            text = line.decode()
+            if "\0" not in text:
+                return text
+        except UnicodeDecodeError:
+            text = line.decode(errors="surrogateescape")
+        if not self.faulty:
+            self._untold = _fault(line, self.file, self.number, self._offset)
+        self.faulty = True
+        return text
+
+
+def read_text(stream: BinaryIO, file: str) -> str:
+    """Return the whole stream as text. Raises Unreadable."""
+    # In pieces, since a read of so many bytes would set the memory for them aside at once.
+    parts = []
+    size = 0
+    while size <= LARGEST_TEXT and (part := stream.read(PIECE)):
+        parts.append(part)
+        size += len(part)
+    if size > LARGEST_TEXT:
+        raise Unreadable(
+            Problem(
+                Place(file),
+                f"the file is larger than {LARGEST_TEXT // 2**20} MiB, and has to be read at once",
+                "Write long lists as CSV, TSV or JSONL; those are read row by row.",
+                whole=True,
+            )
+        )
+    data = _without_mark(b"".join(parts), file)
+    try:
+        text = data.decode()
+        if "\0" not in text:
+            return text
+        at = data.index(0)
+    except UnicodeDecodeError as error:
+        at = error.start
+    start = data.rfind(b"\n", 0, at) + 1
+    end = data.find(b"\n", at) + 1 or len(data)
+    line = data.count(b"\n", 0, start) + 1
+    raise Unreadable(_fault(data[start:end], file, line, start + size - len(data)))
+
+
+def _without_mark(data: bytes, file: str) -> bytes:
+    """Take off UTF-8's byte order mark; UTF-16's and UTF-32's say that we cannot read on."""
+    for mark, encoding in (
+        (codecs.BOM_UTF32_LE, "UTF-32"),
+        (codecs.BOM_UTF32_BE, "UTF-32"),
+        (codecs.BOM_UTF16_LE, "UTF-16"),
+        (codecs.BOM_UTF16_BE, "UTF-16"),
+    ):
+        if data.startswith(mark):
+            what = f"the file is {encoding} (its first bytes are {mark.hex(' ').upper()})"
+            raise Unreadable(Problem(Place(file, 1), what, SAVE_AS_UTF8, whole=True))
+    return data.removeprefix(codecs.BOM_UTF8)
+
+
+def _fault(line: bytes, file: str, number: int, offset: int) -> Problem:
+    """Say which byte of a line is at fault. offset: of the line's first byte in the file."""
+    try:
+        line.decode()
+        at = line.index(0)
+        what = f"a NUL character, byte {offset + at + 1} of the file"
+        remedy = f"No model takes one. Take it out, or, if the file is UTF-16: {SAVE_AS_UTF8}"
+    except UnicodeDecodeError as error:
+        at = error.start
+        what = f"byte {offset + at + 1} of the file, 0x{line[at]:02X}, is not UTF-8"
+        remedy = SAVE_AS_UTF8
+    column = len(line[:at].decode(errors="replace")) + 1
+    return Problem(Place(file, number, column), what, remedy, whole=True)
+
+
+def _too_long(file: str, number: int) -> Problem:
+    return Problem(
+        Place(file, number),
+        f"the line is longer than {LONGEST_LINE // 2**20} MiB",
+        "Look at the line ends, and at --format: this does not look like a list of prompts.",
+        whole=True,
+    )

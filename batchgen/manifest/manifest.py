@@ -1,0 +1,297 @@
+"""A manifest, in any of its forms -> its settings, and its entries as a stream.
+
+CSV, TSV, JSONL, text and folders are read row by row, so that a million rows need no more memory
+than ten; JSON and YAML, which can carry settings, are held as a whole. Every entry knows the file
+and line where a person finds it. Nothing is checked against a model here, except whether a
+table's columns have names that the model knows: that is one mistake, not one in every row.
+"""
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from batchgen.core.messages import model_id_problem
+from batchgen.core.rows import Entry, Place, Problem
+from batchgen.core.text import show
+from batchgen.errors import UsageError
+from batchgen.files import FileRefused
+from batchgen.manifest.allowed_paths import Reach
+from batchgen.manifest.columns import Names, Parts, Properties
+from batchgen.manifest.document import Document
+from batchgen.manifest.records import Header, Item, Record, Unreadable
+from batchgen.manifest.settings import Settings, read_settings
+from batchgen.manifest.source import Source, find
+
+
+def open_manifest(
+    path: str | Path | None,
+    *,
+    format: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    meta: Collection[str] = (),
+    stdin: BinaryIO | None = None,
+    allowed: tuple[Path, ...] = (),
+    secret: Path | None = None,
+    use_schema: bool = True,
+) -> "Manifest":
+    """Open a manifest and read its settings; rows are read later, by `Manifest.entries`.
+
+    path: as the person typed it, which is how problems name the file; None or `-` is `stdin`.
+    format: one of FORMATS; without it the name tells.
+    columns: the name in the file by the input's name; meta: names to carry along unsent, `*` for
+        all that the model does not know. Both are added to those that the manifest sets.
+    allowed, secret: as in Reach, for what the manifest names.
+    use_schema: whether the schema that the manifest names will be read.
+
+    Raises UsageError where there is no such file, it cannot be opened, or its form is not known.
+    What is wrong inside the file is a Problem, never an exception.
+    """
+    source = find(path, format=format, stream=stdin)
+    if source.format == "folder" and source.path is not None:
+        reach = Reach(source.path, allowed, secret)
+        source = replace(source, reach=reach)
+    else:
+        reach = Reach(source.path.parent if source.path else Path(), allowed, secret)
+    return Manifest(source, dict(columns or {}), meta, reach, use_schema)
+
+
+class Manifest:
+    """file: its name in messages. settings: what it sets. problems: those of its settings."""
+
+    def __init__(
+        self,
+        source: Source,
+        columns: dict[str, str],
+        meta: Collection[str],
+        reach: Reach,
+        use_schema: bool,
+    ) -> None:
+        self.file = source.file
+        self.settings = Settings(place=Place(self.file))
+        self.problems: list[Problem] = []
+        self.sources = [source]  # this file, and the one that it takes its rows from
+        self._source = source
+        self._reach = reach
+        self._use_schema = use_schema
+        self._document: Document | None = None
+        self._settings_document: Document | None = None
+        if source.is_document:
+            self._read_document()
+        else:
+            _try_to_open(source)
+        self._columns = {**self.settings.columns, **columns}
+        self._meta = {*self.settings.meta, *meta}
+
+    def entries(self, properties: Properties | None = None) -> Iterator[Entry | Problem]:
+        """Yield the entries in the order of the manifest, with defaults and matrix applied.
+
+        properties: the input names of a model, by its id, None meaning the default model; returns
+            None where they are not known, and then every name passes as an input.
+
+        A Problem takes the place of an entry that could not be read, or of a whole table's column;
+        it is `whole` if the file cannot be trusted after it. `problems` are not repeated here.
+        The position counts what could not be read, too, so that mending a row moves no other.
+        """
+        names = Names(self._columns, self._meta, properties or (lambda _: None))
+        position = 0
+        told = any(problem.whole for problem in self.problems)
+        try:
+            for item in self._items():
+                if isinstance(item, Problem):
+                    position += not item.whole
+                    told |= item.whole
+                    yield item
+                elif isinstance(item, Header):
+                    for problem in names.header(item):
+                        told = True
+                        yield problem
+                    if told and names.none_known(item):
+                        return
+                else:
+                    for made in self._expand(item, names, position):
+                        position += 1
+                        yield made
+        except Unreadable as error:
+            yield error.problem
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            yield Problem(Place(self.file), f"it cannot be read on: {reason}", whole=True)
+        else:
+            if not position and not told:
+                yield self._no_rows()
+
+    def _read_document(self) -> None:
+        """Read the settings, and find where the rows are."""
+        try:
+            document = self._source.document()
+        except Unreadable as error:
+            self.problems.append(error.problem)
+            self._document = _NO_ROWS
+            return
+        except OSError as error:
+            raise _cannot_open(self.file, error) from None
+        self._document = document
+        if not document.settings and document.rows is not None:
+            self.problems += document.problems
+            return
+        self._settings_document = document
+        self.settings, problems = read_settings(document)
+        self.problems += problems
+        if self.settings.from_ is not None and document.rows is None:
+            self._follow(self.settings.from_, document)
+        if self.settings.schema is not None and self._use_schema:
+            self._check_schema(self.settings.schema, document)
+
+    def _follow(self, name: str, document: Document) -> None:
+        """Take the rows from another file, which has no settings of its own."""
+        self._document = None
+        place = document.place(("from",))
+        try:
+            source = find(name, format=self.settings.format, folder=self._reach.folder)
+            source = replace(source, reach=self._reach)
+            if source.format == "folder":
+                self._reach.check_folder(self._reach.folder / name)
+            _try_to_open(source)
+            if source.is_document:
+                self._document = source.document()
+                if self._document.settings:
+                    what = f"{source.file} has settings of its own, which are not read here"
+                    remedy = "Run that file, or take its settings out."
+                    self.problems.append(Problem(place, what, remedy, field="from", whole=True))
+                self.problems += self._document.problems
+            self._source = source
+            self.sources.append(source)
+        except FileRefused as error:
+            self._refuse("from", place, name, error)
+        except UsageError as error:
+            what = error.what.rstrip(".")
+            remedy = error.remedy.replace("Add --format", "Add format:")
+            what = what[:1].lower() + what[1:]
+            self.problems.append(Problem(place, what, remedy, field="from", whole=True))
+            self._document = _NO_ROWS
+        except Unreadable as error:
+            self.problems.append(error.problem)
+            self._document = _NO_ROWS
+
+    def _check_schema(self, name: str, document: Document) -> None:
+        """Refuse a schema out of reach, and read no rows then: they could not be checked.
+
+        That there is no such file is said when it is needed.
+        """
+        try:
+            self._reach.open(self._reach.folder / name).close()
+        except FileRefused as error:
+            self._refuse("schema", document.place(("schema",)), name, error)
+            self.settings.schema = None
+        except (OSError, ValueError):
+            pass
+
+    def _refuse(self, field: str, place: Place, name: str, error: FileRefused) -> None:
+        what = f"{self._reach.folder / name} {error.what}"
+        self.problems.append(Problem(place, what, error.remedy, field=field, whole=True))
+        self._document = _NO_ROWS
+
+    def _items(self) -> Iterator[Item]:
+        if self._document is None:
+            return self._source.items()
+        return iter(()) if self._document.rows is None else self._document.rows()
+
+    def _no_rows(self) -> Problem:
+        file = self._source.file
+        if self._source.format == "folder":
+            return Problem(Place(file), "the folder holds no .txt files", whole=True)
+        return Problem(Place(file), "there are no rows", "Write at least one prompt.", whole=True)
+
+    def _expand(self, record: Record, names: Names, position: int) -> Iterator[Entry | Problem]:
+        """Yield the entries that one record makes; `position` were made before it."""
+        parts = names.take(record)
+        if problem := _label_problem(parts, record.place):
+            yield problem
+            return
+        id = None if parts.id is None else str(parts.id)
+        cells = parts.inputs.keys() if record.cells else frozenset()
+        values, places = parts.inputs, parts.places
+        if defaults := self.settings.defaults:
+            values = {**defaults, **values}
+            places = {**self._places("defaults", defaults), **places}
+        # A row that gives an input of the matrix itself keeps its value: the more special wins,
+        # as it does over defaults, and it costs less than the other reading.
+        matrix = self.settings.matrix
+        axes = {n: v for n, v in matrix.items() if n not in parts.inputs} if matrix else {}
+        if not axes:
+            at = position + 1
+            yield Entry(at, record.place, id, parts.model, values, cells, parts.meta, places)
+            return
+        places = {**self._places("matrix", axes), **places}
+        for number, combination in enumerate(product(*axes.values()), start=1):
+            chosen = dict(zip(axes, combination, strict=True))
+            yield Entry(
+                position + number,
+                record.place,
+                None if id is None else id + "".join(map(_suffix, chosen, combination)),
+                parts.model,
+                values | chosen,
+                cells,
+                parts.meta,
+                places,
+            )
+
+    def _places(self, setting: str, names: Mapping[str, Any]) -> dict[str, Place]:
+        document = self._settings_document
+        if document is None:
+            return {}
+        return {name: document.place((setting, name)) for name in names}
+
+
+_NO_ROWS = Document({}, {}, None)
+
+
+def _suffix(name: str, value: Any) -> str:
+    """Return what a value of the matrix adds to an id: `-seed1`; the same when others are added."""
+    return f"-{name}{value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
+
+
+def _label_problem(parts: Parts, place: Place) -> Problem | None:
+    """Say what is wrong with a row's id or model, if anything is."""
+    id, model = parts.id, parts.model
+    if id is not None and (isinstance(id, bool) or not isinstance(id, str | int)):
+        remedy = "Write a text, or take it out: rows without an id get a readable one."
+        where = parts.places.get("id", place)
+        return Problem(where, f"{show(id)} is not an id", remedy, field="id")
+    if isinstance(id, str) and not id.strip():
+        where = parts.places.get("id", place)
+        return Problem(where, "the id is blank", "Write a text, or take it out.", field="id")
+    if model is not None:
+        row = None if id is None else str(id)
+        what = (
+            model_id_problem(model) if isinstance(model, str) else f"{show(model)} is no model id"
+        )
+        if what:
+            remedy = "Write it as the model's page does, like ideogram/ideogram-v2/generate."
+            return Problem(parts.places.get("model", place), what, remedy, row, "model")
+    return None
+
+
+def _try_to_open(source: Source) -> None:
+    """Raise UsageError or Refused now, not in mid-stream, if the file cannot be opened."""
+    try:
+        if source.path is None:
+            return
+        if source.format == "folder":
+            next(source.path.iterdir(), None)
+        elif source.reach is not None:
+            source.reach.open(source.path).close()
+        elif source.path.is_file():  # a pipe can be opened only once
+            source.path.open("rb").close()
+    except FileRefused:
+        raise
+    except OSError as error:
+        raise _cannot_open(source.file, error) from None
+
+
+def _cannot_open(file: str, error: OSError) -> UsageError:
+    reason = (error.strerror or str(error)).lower()
+    return UsageError(f"{file} cannot be read: {reason}.", "Look at its permissions.")

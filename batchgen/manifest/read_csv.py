@@ -1,0 +1,164 @@
+"""CSV and TSV: a header, then a row for each record, streamed.
+
+CSV is RFC 4180: a cell in quotes may hold commas, line breaks and doubled quotes. A row's line is
+the one where it starts. Rows of blank or missing cells only are skipped, as spreadsheets add them
+at the end; any other row must have a cell for each column, since half a row is most often a line
+break in a prompt that nobody quoted, and half a prompt costs as much as a whole one.
+
+A TSV may be quoted in the same way or not at all, and nothing in the file says which. See
+`quotes_are_marks`.
+"""
+
+import csv
+import re
+from collections.abc import Iterable, Iterator
+from itertools import chain
+
+from batchgen.core.rows import Place, Problem
+from batchgen.manifest.decoding import LONGEST_LINE, Lines
+from batchgen.manifest.records import Header, Item, Record, Unreadable
+
+HEAD = 2**20  # characters of a TSV that are looked at to tell whether it is quoted
+
+_QUOTED_CELL = re.compile(r'(?:^|(?<=\t))"((?:[^"]|"")*+)"(?=\t|\r?$)', re.MULTILINE)
+_CUT_OFF_CELL = re.compile(r'(?:^|\t)"(?:[^"]|"")*+\Z', re.MULTILINE)
+
+
+def read_csv(lines: Lines) -> Iterator[Item]:
+    return _read(lines, iter(lines), ",", quoted=True)
+
+
+def read_tsv(lines: Lines) -> Iterator[Item]:
+    source = iter(lines)
+    head: list[str] = []
+    size = 0
+    for line in source:
+        head.append(line)
+        size += len(line)
+        if size >= HEAD:
+            break
+    quoted = quotes_are_marks("".join(head), cut_off=size >= HEAD)
+    return _read(lines, chain(head, source), "\t", quoted=quoted)
+
+
+def quotes_are_marks(head: str, *, cut_off: bool = False) -> bool:
+    """Say whether quotes in this beginning of a TSV are marks around cells, or part of the text.
+
+    They are marks if the whole header is quoted; or if every quote is one that a program would
+    have written: around a cell that holds a tab, a line break or a doubled quote, or a comma while
+    no bare cell holds one (spreadsheets quote those). A prompt that merely begins with a quote, or
+    is all in quotes, keeps them.
+
+    cut_off: whether the file goes on, so that the last quoted cell may be cut short.
+    """
+    header = head.lstrip("\r\n").partition("\n")[0].rstrip("\r").split("\t")
+    if all(len(name) > 1 and name[0] == name[-1] == '"' for name in header):
+        return True
+    cells = _QUOTED_CELL.findall(head)
+    bare = _QUOTED_CELL.sub("", head)
+    if cut_off:
+        bare = _CUT_OFF_CELL.sub("", bare)
+    if not cells or '"' in bare:
+        return False
+    return any(
+        "\t" in cell or "\n" in cell or '""' in cell or ("," in cell and "," not in bare)
+        for cell in cells
+    )
+
+
+def _read(lines: Lines, source: Iterable[str], delimiter: str, *, quoted: bool) -> Iterator[Item]:
+    # A process-wide setting of the csv module; its own 128 KiB would refuse a long cell.
+    csv.field_size_limit(LONGEST_LINE)
+    reader = csv.reader(
+        source,
+        delimiter=delimiter,
+        quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
+        strict=True,
+    )
+    names: list[str | None] = []
+    while True:
+        place = Place(lines.file, reader.line_num + 1)
+        try:
+            cells = next(reader)
+        except StopIteration:
+            yield from lines.faults()
+            return
+        except csv.Error as error:
+            yield from lines.faults()
+            yield _malformed(place, str(error))
+            continue
+        if lines.faulty:
+            yield from lines.faults()
+        if lines.faulty and lines.spoilt(*cells):
+            if not names:
+                return  # without its header the rest means nothing
+            continue
+        if not any(cells):
+            continue
+        if not names:
+            names = [cell.strip() or None for cell in cells]
+            yield from _header(place, names)
+        else:
+            yield _row(place, names, cells)
+
+
+def _header(place: Place, names: list[str | None]) -> Iterator[Item]:
+    for number, name in enumerate(names, start=1):
+        if name is not None and name in names[: number - 1]:
+            first = names.index(name) + 1
+            raise Unreadable(
+                Problem(
+                    Place(place.file, place.line, number),
+                    f"columns {first} and {number} have the same name",
+                    "Rename one of them, or take it out.",
+                    field=name,
+                    whole=True,
+                )
+            )
+    yield Header(place, names)
+
+
+def _row(place: Place, names: list[str | None], cells: list[str]) -> Record | Problem:
+    if len(cells) != len(names):
+        found = f"{len(cells)} cell{'s' if len(cells) != 1 else ''}"
+        remedy = (
+            "Put quotes around a cell that holds a line break; write an empty cell for what is "
+            "left out."
+            if len(cells) < len(names)
+            else "Put quotes around a cell that holds a comma or a tab."
+        )
+        return Problem(place, f"the row has {found}, the header {len(names)}", remedy)
+    values = {name: cell for name, cell in zip(names, cells) if cell and name}  # noqa: B905
+    if None in names and any(c for n, c in zip(names, cells, strict=True) if n is None):
+        number = next(i for i, n in enumerate(names) if n is None and cells[i]) + 1
+        return Problem(
+            Place(place.file, place.line, number),
+            f"there is a cell in column {number}, which has no name",
+            "Name the column in the header, or empty the cell.",
+        )
+    return Record(place, values, cells=True)
+
+
+def _malformed(place: Place, error: str) -> Problem:
+    """Turn the csv module's words into ours; an unknown one is told as it is."""
+    if "field larger" in error or "unexpected end" in error:
+        problem = Problem(
+            place,
+            "a quote opens in this row and never closes",
+            'Close it, or double a quote that is part of the text: "".',
+            whole=True,
+        )
+        if "field larger" in error:
+            raise Unreadable(problem)
+        return problem
+    if "expected after" in error:
+        return Problem(
+            place,
+            "text follows a closing quote",
+            'Double a quote that is part of a quoted cell: "".',
+        )
+    if "new-line character" in error:
+        return Problem(
+            place, "a carriage return stands in a cell", "Save the file with LF or CRLF line ends."
+        )
+    return Problem(place, f"the row cannot be read: {error}")

@@ -1,0 +1,192 @@
+"""A JSON manifest: an array of rows, or an object with settings and `rows`.
+
+It is held as one text, and its rows are parsed one at a time, so that each knows its lines.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, TypeVar
+
+from batchgen.core.rows import Place, Problem
+from batchgen.core.strict_json import DECODER, LENIENT, Refused, lowered
+from batchgen.core.text import show
+from batchgen.manifest.document import Document
+from batchgen.manifest.read_jsonl import problem_of, record
+from batchgen.manifest.records import Item, Record, Unreadable
+
+T = TypeVar("T")
+
+_SPACE = re.compile(r"[ \t\r\n]*")
+
+
+def read_document(text: str, file: str) -> Document:
+    """Read an array of rows, or an object with settings and `rows`. Raises Unreadable."""
+    return _Scanner(text, file).document()
+
+
+class _Scanner:
+    """Steps over the outer two levels of a JSON text; Python's parser does what is inside."""
+
+    def __init__(self, text: str, file: str) -> None:
+        self.text = text
+        self.file = file
+        self.at = 0
+        self._line, self._counted, self._line_start = 1, 0, 0
+
+    def document(self) -> Document:
+        self._skip()
+        if self.text.startswith("[", self.at):
+            # Read while it is iterated, so that each row's objects live no longer than the row.
+            return Document({}, {(): self._place()}, lambda: _Scanner(self.text, self.file).array())
+        if not self.text.startswith("{", self.at):
+            raise Unreadable(
+                Problem(
+                    self._place(),
+                    "this is neither an array of rows nor an object with rows",
+                    'Begin with [ for rows alone, or with {"rows": [ for rows with settings.',
+                    whole=True,
+                )
+            )
+        places: dict[tuple[str | int, ...], Place] = {(): self._place()}
+        settings: dict[str, Any] = {}
+        rows: Callable[[], Iterator[Item]] | None = None
+        for name, place in self._members():
+            places[(name,)] = place
+            if name == "rows" and self.text.startswith("[", self.at):
+                items = list(self._rows())
+                rows = partial(iter, items)
+            else:
+                settings[name] = self._value()
+        self._end()
+        return Document(settings, places, rows)
+
+    def array(self) -> Iterator[Item]:
+        """Read a document that is an array of rows."""
+        self._skip()
+        yield from self._rows()
+        self._end()
+
+    def _rows(self) -> Iterator[Item]:
+        for place in self._elements():
+            flaws: list[Problem] = []
+            if not self.text.startswith("{", self.at):
+                value = self._value(flaws)
+                yield from flaws
+                if not flaws:
+                    yield record(value, place)
+                continue
+            values: dict[str, Any] = {}
+            places: dict[str, Place] = {}
+            for name, where in self._members(flaws):
+                values[name] = self._value(flaws)
+                places[name] = where
+            yield from flaws
+            if not flaws:
+                yield Record(place, values, places=places)
+
+    def _elements(self) -> Iterator[Place]:
+        """Step through an array; the caller takes the value at each place."""
+        yield from self._items("]", lambda: self._place())
+
+    def _members(self, flaws: list[Problem] | None = None) -> Iterator[tuple[str, Place]]:
+        """Step through an object; the caller takes the value after each name.
+
+        flaws: collects the names that are written again; without it, such a name ends reading.
+        """
+        seen: dict[str, Place] = {}
+        for name, place in self._items("}", self._name):
+            if name in seen:
+                problem = Problem(
+                    place,
+                    f"the name is written twice, the first time on line {seen[name].line}",
+                    "Take one of the two out.",
+                    field=name,
+                    whole=flaws is None,
+                )
+                if flaws is None:
+                    raise Unreadable(problem)
+                flaws.append(problem)
+            seen.setdefault(name, place)
+            yield name, place
+
+    def _items(self, closing: str, head: Callable[[], T]) -> Iterator[T]:
+        self.at += 1
+        self._skip()
+        if self.text.startswith(closing, self.at):
+            self.at += 1
+            return
+        while True:
+            yield head()
+            self._skip()
+            mark = self.text[self.at : self.at + 1]
+            self._expect(closing if mark == closing else ",")
+            if mark == closing:
+                return
+            self._skip()
+
+    def _name(self) -> tuple[str, Place]:
+        place = self._place()
+        if not self.text.startswith('"', self.at):
+            raise self._unreadable("expecting a name in double quotes")
+        name = self._value()
+        self._skip()
+        self._expect(":")
+        self._skip()
+        return name, place
+
+    def _value(self, flaws: list[Problem] | None = None) -> Any:
+        """Take the value that begins here. flaws: collects what is wrong with it, as above."""
+        try:
+            return self._decode(DECODER)
+        except Refused as error:
+            problem = problem_of(error, self._place(), whole=flaws is None)
+            if flaws is None:
+                raise Unreadable(problem) from None
+            flaws.append(problem)
+            return self._decode(LENIENT)
+
+    def _decode(self, decoder: json.JSONDecoder) -> Any:
+        try:
+            value, self.at = decoder.raw_decode(self.text, self.at)
+        except Refused:
+            raise
+        except json.JSONDecodeError as error:
+            self.at = error.pos
+            raise self._unreadable(lowered(error.msg)) from None
+        except (ValueError, RecursionError) as error:
+            raise Unreadable(problem_of(error, self._place(), whole=True)) from None
+        return value
+
+    def _expect(self, mark: str) -> None:
+        if not self.text.startswith(mark, self.at):
+            raise self._unreadable(f"expecting {show(mark)}")
+        self.at += 1
+
+    def _end(self) -> None:
+        self._skip()
+        if self.at < len(self.text):
+            raise self._unreadable("there is more after the end")
+
+    def _skip(self) -> None:
+        if space := _SPACE.match(self.text, self.at):
+            self.at = space.end()
+
+    def _place(self) -> Place:
+        # Only what is new is counted: a list may be one line of many megabytes.
+        if breaks := self.text.count("\n", self._counted, self.at):
+            self._line += breaks
+            self._line_start = self.text.rfind("\n", self._counted, self.at) + 1
+        self._counted = max(self._counted, self.at)
+        return Place(self.file, self._line, self.at - self._line_start + 1)
+
+    def _unreadable(self, reason: str) -> Unreadable:
+        return Unreadable(
+            Problem(
+                self._place(),
+                f"this is not JSON: {reason}",
+                "Look at the place just before, too.",
+                whole=True,
+            )
+        )

@@ -1,0 +1,51 @@
+"""JSON values and JSONL, strictly: what a lenient parser would choose or change is a problem.
+
+A name written twice, NaN, Infinity and a number too large for any reader are refused, not settled
+silently. JSONL is streamed.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from batchgen.core.rows import NOTHING, Place, Problem
+from batchgen.core.strict_json import DECODER, Refused, lowered
+from batchgen.core.text import show
+from batchgen.manifest.decoding import Lines
+from batchgen.manifest.records import Item, Record
+
+
+def read_lines(lines: Lines) -> Iterator[Item]:
+    for line in lines:
+        if lines.faulty:
+            yield from lines.faults()
+        if lines.spoilt(line) or line.isspace():
+            continue
+        place = Place(lines.file, lines.number)
+        try:
+            yield record(DECODER.decode(line), place)
+        except (ValueError, RecursionError) as error:
+            yield problem_of(error, place)
+
+
+def record(value: Any, place: Place, places: dict[str, Place] | None = None) -> Record | Problem:
+    """Make an entry of a value: an object of inputs, or a text that is the prompt."""
+    if isinstance(value, dict | str):
+        return Record(place, value, places=places or NOTHING)
+    return Problem(
+        place,
+        f"the entry is {show(value)}",
+        'Write an object, {"prompt": "…"}, or the prompt alone, in quotes.',
+    )
+
+
+def problem_of(error: Exception, place: Place, *, whole: bool = False) -> Problem:
+    """Turn what the parser raised about a text that begins at `place` into a problem."""
+    if isinstance(error, Refused):
+        return Problem(place, error.what, error.remedy, field=error.field, whole=whole)
+    if isinstance(error, json.JSONDecodeError):
+        what = f"this is not JSON: {lowered(error.msg)}"
+        return Problem(Place(place.file, place.line, error.colno), what, whole=whole)
+    if isinstance(error, RecursionError):
+        return Problem(place, "the value is nested too deeply to be read", whole=whole)
+    return Problem(place, "a number has more digits than can be read", whole=whole)

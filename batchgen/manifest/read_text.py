@@ -1,0 +1,61 @@
+"""Plain text: a prompt a line, or a folder with a prompt in each `.txt` file.
+
+Every character counts: a line that begins with `#` or a space is a prompt that begins so. Only
+blank lines, and the line end itself, are no part of a prompt.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from batchgen.core.rows import Place, Problem
+from batchgen.files import FileRefused
+from batchgen.manifest.decoding import Lines, read_text
+from batchgen.manifest.records import Item, Record, Unreadable
+
+
+def read_lines(lines: Lines) -> Iterator[Item]:
+    for line in lines:
+        place = Place(lines.file, lines.number)
+        yield from lines.faults()
+        prompt = line.removesuffix("\n").removesuffix("\r")
+        if lines.spoilt(prompt) or not prompt.strip():
+            continue
+        if "\r" in prompt:
+            yield Problem(
+                place,
+                "a carriage return stands inside the line",
+                "Save the file with LF or CRLF line ends.",
+            )
+        else:
+            yield Record(place, prompt)
+
+
+def texts(folder: Path) -> list[str]:
+    """The names of a folder's own `.txt` files, sorted."""
+    paths = (path for path in folder.iterdir() if path.suffix.lower() == ".txt")
+    return sorted(path.name for path in paths if not path.name.startswith("."))
+
+
+def read_folder(folder: Path, file: str, open: Callable[[Path], BinaryIO]) -> Iterator[Item]:
+    """Read a folder's own `.txt` files in the order of their names; hidden ones are left out.
+
+    The file's name without `.txt` is the id. One line end at the very end is not part of it.
+
+    open: opens one of them, and raises Refused for one that is not to be read.
+    """
+    for name in texts(folder):
+        shown = f"{file.rstrip('/')}/{name}"
+        try:
+            with open(folder / name) as stream:
+                text = read_text(stream, shown)
+        except Unreadable as error:
+            yield error.problem
+        except FileRefused as error:
+            yield Problem(Place(shown), f"it {error.what}", error.remedy)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            yield Problem(Place(shown), f"the file cannot be read: {reason}")
+        else:
+            prompt = text.removesuffix("\n").removesuffix("\r")
+            yield Record(Place(shown, 1), prompt, id=name[: -len(".txt")])

@@ -1,0 +1,269 @@
+"""YAML by the 1.2 core rules, with the place of every value, and no way to explode.
+
+Only null, true, false and decimal numbers are more than text. `no`, `007`, `12:30`, a date and
+`0x1f` stay what was written: YAML 1.1, which most parsers speak, makes False, 7 and 750 of the
+first three. We build from the parser's events: the depth is capped, and what aliases stand for is
+counted before anything is copied, so that a few lines cannot become billions of values.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import yaml
+
+from batchgen.core.rows import Place, Problem
+from batchgen.core.text import show
+from batchgen.manifest.document import Document, Path
+from batchgen.manifest.read_jsonl import record
+from batchgen.manifest.records import Item, Record, Unreadable
+
+DEEPEST = 64
+MOST_ALIASED = 100_000  # size, as Node has it, that all aliases of a file may stand for together
+SIZE_CHARS = 64  # a text this long counts as one more value
+
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A value with its place. value: a scalar, a list of Nodes, or a dict of Nodes by name.
+
+    size: the values in it, aliases written out; a long text counts for more.
+    flaws: problems found in it that did not stop the reading.
+    """
+
+    place: Place
+    value: Any
+    size: int = 1
+    flaws: tuple[Problem, ...] = ()
+
+    def plain(self) -> Any:
+        if isinstance(self.value, dict):
+            return {name: node.plain() for name, node in self.value.items()}
+        if isinstance(self.value, list):
+            return [node.plain() for node in self.value]
+        return self.value
+
+
+def read_document(text: str, file: str) -> Document:
+    """Read a list of rows, or settings with `rows` or `from`. Raises Unreadable."""
+    node = _Composer(text, file).compose()
+    if isinstance(node.value, list):
+        return Document({}, {(): node.place}, partial(_rows, node.value))
+    if not isinstance(node.value, dict):
+        what = "this is neither a list of rows nor settings with rows"
+        remedy = "Write rows: and under it a line beginning with “- ” for each prompt."
+        raise Unreadable(Problem(node.place, what, remedy, whole=True))
+    inside: dict[str, Node] = node.value
+    rows = inside.get("rows")
+    listed = rows.value if rows and isinstance(rows.value, list) else None
+    settings = {k: v for k, v in inside.items() if k != "rows" or listed is None}
+    # A row's own flaws are told with the row.
+    told = {id(flaw) for flaw in rows.flaws} if rows and listed is not None else set()
+    flaws = [flaw for flaw in node.flaws if id(flaw) not in told]
+    return Document(
+        {name: value.plain() for name, value in settings.items()},
+        dict(_places(node, settings)),
+        None if listed is None else partial(_rows, listed),
+        [replace(flaw, whole=True) for flaw in flaws],
+    )
+
+
+def _places(node: Node, settings: dict[str, Node]) -> Iterator[tuple[Path, Place]]:
+    yield (), node.place
+    for name, value in settings.items():
+        yield from _places_in((name,), value)
+    if isinstance(node.value, dict) and "rows" in node.value:
+        yield ("rows",), node.value["rows"].place
+
+
+def _places_in(path: Path, node: Node) -> Iterator[tuple[Path, Place]]:
+    yield path, node.place
+    if isinstance(node.value, dict):
+        for name, child in node.value.items():
+            yield from _places_in((*path, name), child)
+    elif isinstance(node.value, list):
+        for index, child in enumerate(node.value):
+            yield from _places_in((*path, index), child)
+
+
+def _rows(nodes: list[Node]) -> Iterator[Item]:
+    for node in nodes:
+        inside = node.value if isinstance(node.value, dict) else {}
+        if node.flaws:
+            id = inside["id"].value if "id" in inside else None
+            yield from (replace(f, row=id if isinstance(id, str) else None) for f in node.flaws)
+        elif isinstance(node.value, dict):
+            places = {name: child.place for name, child in inside.items()}
+            yield Record(node.place, node.plain(), places=places)
+        else:
+            yield record(node.plain(), node.place)
+
+
+class _Composer:
+    """Builds Nodes from the parser's events, one document."""
+
+    def __init__(self, text: str, file: str) -> None:
+        self.file = file
+        self.anchors: dict[str, Node | None] = {}
+        self.aliased = 0
+        self.events: Iterator[Any] = yaml.parse(text, Loader=_LOADER)
+
+    def compose(self) -> Node:
+        try:
+            node = Node(Place(self.file, 1), None)
+            for number, event in enumerate(self._documents()):
+                if number:
+                    raise self._refused(
+                        event, "a second document begins here", "Keep each list in its own file."
+                    )
+                node = self._node(next(self.events), 1)
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            place = Place(self.file, mark.line + 1, mark.column + 1) if mark else Place(self.file)
+            what = f"this is not YAML: {error.problem or error.context}"
+            remedy = "Put quotes around a text with “: ” or “ #” in it, or that begins with a mark."
+            raise Unreadable(Problem(place, what, remedy, whole=True)) from None
+        except yaml.YAMLError as error:
+            # The reader's: a character that YAML does not allow, with no mark but in words.
+            what = f"this is not YAML: {str(error).splitlines()[0]}"
+            raise Unreadable(Problem(Place(self.file), what, whole=True)) from None
+        return node
+
+    def _documents(self) -> Iterator[Any]:
+        for event in self.events:
+            if isinstance(event, yaml.DocumentStartEvent):
+                yield event
+
+    def _node(self, event: Any, depth: int) -> Node:
+        if isinstance(event, yaml.AliasEvent):
+            return self._alias(event)
+        anchor = event.anchor
+        if anchor is not None:
+            self.anchors[anchor] = None  # known, but not to itself
+        if depth > DEEPEST:
+            raise self._refused(
+                event, f"values are nested deeper than {DEEPEST}", "No model's input is so deep."
+            )
+        if isinstance(event, yaml.ScalarEvent):
+            node = Node(self._place(event), self._scalar(event), 1 + len(event.value) // SIZE_CHARS)
+        elif isinstance(event, yaml.SequenceStartEvent):
+            node = self._sequence(event, depth)
+        else:
+            node = self._mapping(event, depth)
+        if anchor is not None:
+            self.anchors[anchor] = node
+        return node
+
+    def _alias(self, event: Any) -> Node:
+        node = self.anchors.get(event.anchor)
+        if node is None:
+            known = event.anchor in self.anchors
+            what = (
+                f"*{event.anchor} stands inside itself"
+                if known
+                else (f"nothing before this is called &{event.anchor}")
+            )
+            remedy = "Quote a text that begins with *." if not known else ""
+            raise self._refused(event, what, remedy)
+        self.aliased += node.size
+        if self.aliased > MOST_ALIASED:
+            raise self._refused(
+                event,
+                f"the file's aliases stand for more than {MOST_ALIASED} values",
+                "Write the rows out, or use defaults: and matrix:.",
+            )
+        return replace(node, place=self._place(event))
+
+    def _sequence(self, start: Any, depth: int) -> Node:
+        children: list[Node] = []
+        for event in iter(partial(next, self.events), None):
+            if isinstance(event, yaml.SequenceEndEvent):
+                break
+            children.append(self._node(event, depth + 1))
+        self._check_tag(start, "tag:yaml.org,2002:seq")
+        flaws = tuple(flaw for child in children for flaw in child.flaws)
+        return Node(self._place(start), children, 1 + sum(c.size for c in children), flaws)
+
+    def _mapping(self, start: Any, depth: int) -> Node:
+        children: dict[str, Node] = {}
+        lines: dict[str, int] = {}
+        flaws: list[Problem] = []
+        size = 1
+        for event in iter(partial(next, self.events), None):
+            if isinstance(event, yaml.MappingEndEvent):
+                break
+            name = self._name(event)
+            place = self._place(event)
+            child = self._node(next(self.events), depth + 1)
+            size += child.size
+            flaws.extend(child.flaws)
+            if name in children:
+                what = f"the name is written twice, the first time on line {lines[name]}"
+                flaws.append(Problem(place, what, "Take one of the two out.", field=name))
+            else:
+                children[name] = child
+                lines[name] = place.line
+        self._check_tag(start, "tag:yaml.org,2002:map")
+        return Node(self._place(start), children, size, tuple(flaws))
+
+    def _name(self, event: Any) -> str:
+        if not isinstance(event, yaml.ScalarEvent):
+            raise self._refused(
+                event, "a name has to be a plain text", "Put quotes around a text with [, { or *."
+            )
+        name: str = event.value
+        if name == "<<" and event.implicit[0]:
+            raise self._refused(
+                event,
+                "<< is no part of YAML 1.2 and is not supported",
+                "Put what all rows share under defaults:.",
+            )
+        return name
+
+    def _scalar(self, event: Any) -> Any:
+        text: str = event.value
+        if event.tag in ("!", "tag:yaml.org,2002:str"):
+            return text
+        self._check_tag(event, None)
+        return resolve(text) if event.implicit[0] else text
+
+    def _check_tag(self, event: Any, allowed: str | None) -> None:
+        if event.tag not in (None, allowed):
+            raise self._refused(
+                event, f"the tag {show(event.tag)} is not supported", "Take it out."
+            )
+
+    def _place(self, event: Any) -> Place:
+        mark = event.start_mark
+        return Place(self.file, mark.line + 1, mark.column + 1)
+
+    def _refused(self, event: Any, what: str, remedy: str) -> Unreadable:
+        return Unreadable(Problem(self._place(event), what, remedy, whole=True))
+
+
+_INT = re.compile(r"[-+]?(0|[1-9][0-9]{0,400})")
+
+
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]{1,3})?")
+
+
+_WORDS: dict[str, bool | None] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+
+
+def resolve(text: str) -> bool | int | float | str | None:
+    """Return what an unquoted scalar means by YAML 1.2's core rules, less octal, hex and .inf."""
+    if text in _WORDS:
+        return _WORDS[text]
+    if _INT.fullmatch(text):
+        return int(text)
+    if _FLOAT.fullmatch(text) and abs(number := float(text)) != float("inf"):
+        return number
+    return text

@@ -1,0 +1,1 @@
+"""What an unquoted YAML scalar means: text, unless there is no doubt."""

@@ -1,0 +1,165 @@
+"""The settings that a YAML or JSON manifest carries beside its rows.
+
+They are checked by `schemas/manifest.schema.json`, the file that editors use too, and by the
+parsers that the options of the same names use. What decides where the token goes or whether a row
+may be paid for again is not among them: a list that came from somewhere else must not be able to.
+"""
+
+import json
+from dataclasses import dataclass, field
+from datetime import time
+from functools import cache
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from referencing import Registry
+
+from batchgen.core import units
+from batchgen.core.messages import sentence
+from batchgen.core.rows import Place, Problem
+from batchgen.core.text import nearest
+from batchgen.manifest.document import Document
+from batchgen.resources import schemas_folder
+
+MAX_MATRIX = 100
+
+_ONLY_OPTIONS = {
+    "allow_path": "Use --allow-path. A list decides nothing about what else is read and sent.",
+    "base_url": "Use --base-url. A list decides nothing about where your token is sent.",
+    "media_host": "Use --media-host. A list decides nothing about what is fetched from where.",
+    "on_unknown": "Use --on-unknown. A list does not spend your money twice.",
+    "out": "Use --out. A list decides nothing about where files are written.",
+}
+_NEVER = "Set RUNCOMFY_TOKEN in the environment. A list is shared and copied; a token is not."
+_TOKENS = ("token", "api_key", "access_token")
+
+
+@dataclass
+class Settings:
+    """What a manifest sets; None or empty where it says nothing.
+
+    rate: requests per second. max_time: seconds. until: a local time of day.
+    price, max_cost: USD; prices: a request's price by model id, where `price` is not for all.
+    defaults, matrix: inputs by name. columns: the name in the file by the input's name.
+    from_: the file with the rows, and schema: the model's schema; as written, relative to the
+        manifest.
+    place: where the settings stand; places: of each that is written.
+    """
+
+    model: str | None = None
+    schema: str | None = None
+    rate: float | None = None
+    concurrency: int | None = None
+    max_cost: float | None = None
+    max_cost_per_day: float | None = None
+    max_cost_per_month: float | None = None
+    price: float | None = None
+    prices: dict[str, float] = field(default_factory=dict)
+    max_time: float | None = None
+    until: time | None = None
+    limit: int | None = None
+    defaults: dict[str, Any] = field(default_factory=dict)
+    matrix: dict[str, list[Any]] = field(default_factory=dict)
+    max_matrix: int = MAX_MATRIX
+    columns: dict[str, str] = field(default_factory=dict)
+    meta: list[str] = field(default_factory=list)
+    from_: str | None = None
+    format: str | None = None
+    place: Place = field(default_factory=lambda: Place(""))
+    places: dict[str, Place] = field(default_factory=dict)
+
+
+def read_settings(document: Document) -> tuple[Settings, list[Problem]]:
+    """Return the settings that are right, and the problems with the others."""
+    problems = list(document.problems)
+    told: set[str] = set()
+    shape = {**document.settings, **({} if document.rows is None else {"rows": []})}
+    for error in _judge().iter_errors(shape):
+        name = str(error.absolute_path[0]) if error.absolute_path else ""
+        problems += [p for p in _problems(error, document) if p not in problems]
+        told.add(name)
+    settings = Settings(place=document.place())
+    settings.places = {str(p[0]): place for p, place in document.places.items() if len(p) == 1}
+    for name, value in document.settings.items():
+        if name in told:
+            continue
+        try:
+            _set(settings, name, value)
+        except ValueError as error:
+            place = document.place((name,))
+            problems.append(
+                Problem(place, "this cannot be read", str(error), field=name, whole=True)
+            )
+    problems += _contradictions(settings, document)
+    return settings, sorted(problems, key=lambda problem: problem.place)
+
+
+def _set(settings: Settings, name: str, value: Any) -> None:
+    """Take one setting over. Raises ValueError with a sentence."""
+    match name:
+        case "rate":
+            settings.rate = units.rate(value)
+        case "max_time":
+            settings.max_time = units.duration(value)
+        case "until":
+            settings.until = units.clock_time(value)
+        case "price" if isinstance(value, dict):
+            settings.prices = value
+        case "from":
+            settings.from_ = value
+        case _ if name in Settings.__dataclass_fields__ and name not in ("place", "places"):
+            setattr(settings, name, value)
+
+
+def _problems(error: Any, document: Document) -> list[Problem]:
+    path = tuple(error.absolute_path)
+    if error.validator == "additionalProperties" and not path:
+        known = error.schema["properties"]
+        return [
+            _unknown(name, list(known), document) for name in error.instance if name not in known
+        ]
+    if error.validator == "oneOf" and not path:
+        what = "there are no rows" if "rows" not in error.instance else "rows stand beside from:"
+        remedy = "Write either rows: with a list, or from: with the name of a file."
+        return [Problem(document.place(), what, remedy, whole=True)]
+    what, remedy = sentence(error)
+    if error.validator in ("anyOf", "oneOf"):
+        remedy = str(error.schema.get("description", ""))
+    field = ".".join(str(p + 1 if isinstance(p, int) else p) for p in path)
+    return [Problem(document.place(path), what, remedy, field=field, whole=True)]
+
+
+def _unknown(name: str, known: list[str], document: Document) -> Problem:
+    place = document.place((name,))
+    if name in _TOKENS:
+        return Problem(place, "a token does not belong here", _NEVER, field=name, whole=True)
+    option = name.replace("-", "_")
+    if option in _ONLY_OPTIONS:
+        what = "a manifest cannot set this"
+        return Problem(place, what, _ONLY_OPTIONS[option], field=name, whole=True)
+    near = nearest(name, known)
+    remedy = f"Did you mean {near}?" if near else f"Settings are {', '.join(known)}."
+    return Problem(place, "there is no setting of this name", remedy, field=name, whole=True)
+
+
+def _contradictions(settings: Settings, document: Document) -> list[Problem]:
+    problems = []
+    size = 1
+    for values in settings.matrix.values():
+        size *= len(values)
+    if size > settings.max_matrix:
+        what = f"the matrix makes {size} requests of every row, more than {settings.max_matrix}"
+        remedy = f"If all of them are meant and to be paid for, write max_matrix: {size}."
+        place = document.place(("matrix",))
+        problems.append(Problem(place, what, remedy, field="matrix", whole=True))
+        settings.matrix = {}
+    return problems
+
+
+@cache
+def _judge() -> Any:
+    path = schemas_folder() / "manifest.schema.json"
+    schema = json.loads(path.read_text(encoding="utf-8"))
+    settings = {"$ref": "#/$defs/settings", "$defs": schema["$defs"]}
+    nothing_fetched: Registry[Any] = Registry()
+    return Draft202012Validator(settings, registry=nothing_fetched)

@@ -1,0 +1,102 @@
+"""What every HTTP client of ours has in common: whom it trusts, its proxy, its name.
+
+Requests use aiohttp. Measured on loopback with 40 at once, a GET took 0.2 ms of CPU with it, 0.6 ms
+with httpcore's connections alone, and 4.4 ms with httpx, whose pool looks through all of its
+connections on each request; a POST with a connection of its own 0.7, 1.4 and 2.0 ms.
+"""
+
+import os
+import ssl
+import urllib.request
+from functools import cache
+from urllib.parse import quote, urlsplit
+
+import aiohttp
+import certifi
+from yarl import URL
+
+import batchgen
+from batchgen.core.text import describe
+from batchgen.errors import ServiceUnreachable
+
+USER_AGENT = f"batchgen/{batchgen.__version__}"
+_AS_IT_IS = "%/:=&?~#+!$,;'@()*[]"
+
+
+@cache
+def certificates() -> ssl.SSLContext:
+    """Whom all clients trust; read once, since each reading takes some 30 ms.
+
+    Raises ServiceUnreachable where the environment names certificates that cannot be read.
+    """
+    file, folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+    try:
+        if folder and not file:
+            context = ssl.create_default_context(capath=folder)
+        else:
+            context = ssl.create_default_context(cafile=file or certifi.where())
+    except OSError as error:  # ssl.SSLError is one
+        raise ServiceUnreachable(
+            f"The certificates to trust cannot be read ({describe(error)}). Nothing was sent.",
+            "Check SSL_CERT_FILE and SSL_CERT_DIR, then run the same command again.",
+        ) from error
+    context.set_alpn_protocols(["http/1.1"])  # a server must not choose another
+    return context
+
+
+def session(
+    timeout: aiohttp.ClientTimeout, *, use_proxy: bool, at_once: int = 0, reuse: bool = True
+) -> aiohttp.ClientSession:
+    """A client without cookies that decodes nothing and takes nothing from the environment.
+
+    It has no headers of its own: aiohttp would send them, and so the token, to a proxy as well.
+
+    use_proxy: whether its requests are to go through the environment's proxy. at_once: connections
+        at most; 0 is no limit. reuse: whether one serves several requests.
+    Raises ServiceUnreachable where the environment's certificates or proxy cannot be used.
+    """
+    if use_proxy:
+        check_proxy()
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=at_once, force_close=not reuse, ssl=certificates()),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=timeout,
+        auto_decompress=False,
+        trust_env=False,
+    )
+
+
+def exact(url: str) -> URL:
+    """The URL as it was given: a signature may cover each of its characters. Raises ValueError."""
+    return URL(quote(url, safe=_AS_IT_IS), encoded=True)
+
+
+def proxy_for(url: str) -> str | None:
+    """The environment's proxy for an https URL; None for any other, and where it has none."""
+    parts = urlsplit(url)
+    proxy = environment_proxy()
+    if parts.scheme != "https" or not proxy or urllib.request.proxy_bypass(parts.netloc):
+        return None
+    return proxy
+
+
+def check_proxy() -> None:
+    """Raise ServiceUnreachable where the environment names a proxy that we cannot use."""
+    proxy = environment_proxy()
+    try:
+        known = not proxy or bool(URL(proxy).scheme in ("http", "https") and URL(proxy).host)
+    except ValueError:
+        known = False
+    if not known:
+        raise ServiceUnreachable(
+            "The environment's proxy cannot be used: it has no http:// or https:// address."
+            " Nothing was sent.",
+            "Check HTTPS_PROXY and ALL_PROXY.",
+        )
+
+
+def environment_proxy() -> str | None:
+    """The proxy for https that the environment names, usable or not; None where it has none."""
+    proxies = urllib.request.getproxies()
+    proxy = proxies.get("https") or proxies.get("all")
+    return proxy if not proxy or "://" in proxy else f"http://{proxy}"

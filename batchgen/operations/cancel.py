@@ -1,0 +1,52 @@
+"""What is done to a batch between runs: retry, cancel; and to model schemas: list, fetch."""
+
+from dataclasses import dataclass
+
+from batchgen import event_loop
+from batchgen.api import endpoint
+from batchgen.api.client import Api
+from batchgen.api.poll_outcome import Doing, after_cancel, after_result
+from batchgen.batch_folder import Folder
+from batchgen.config import Flags
+from batchgen.core.states import Event, State
+from batchgen.journal.writer import Journal, Request
+from batchgen.operations import batch
+from batchgen.operations.batch import opened
+
+
+@dataclass
+class Cancelled:
+    cancelled: int = 0
+    running: int = 0
+    unclear: int = 0
+
+
+def cancel(folder: Folder, flags: Flags) -> Cancelled:
+    """Ask for every request in flight to be cancelled; those in progress stay as they are."""
+    done = Cancelled()
+    with opened(folder) as journal, batch.reached(journal, folder, flags) as where:
+        event_loop.run(_cancel_all(journal, where, done))
+    return done
+
+
+async def _cancel_all(journal: Journal, where: endpoint.Service, done: Cancelled) -> None:
+    async with where.api() as api:
+        for row in journal.in_state(State.SUBMITTED):
+            await _cancel(journal, api, row, done)
+
+
+async def _cancel(journal: Journal, api: Api, row: Request, done: Cancelled) -> None:
+    assert row.request_id is not None
+    answer = after_cancel(await api.cancel(row.request_id))
+    if answer is None:
+        # No clear word: the request's own status may have one.
+        asked = after_result(await api.status(row.request_id), row.request_id, 0.0)
+        answer = True if asked.doing is Doing.CANCELLED else None
+    if answer:
+        reason = "cancelled by batchgen cancel"
+        journal.ended(row, Event.CANCELLED, None, reason, api_status="cancelled")
+        done.cancelled += 1
+    elif answer is False:
+        done.running += 1
+    else:
+        done.unclear += 1

@@ -1,0 +1,77 @@
+"""Probe the hosted file inputs of a manifest's rows before anything is paid for."""
+
+import asyncio
+import re
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from batchgen import event_loop
+from batchgen.core.rows import Place, Problem
+from batchgen.journal.staging import Hosted, Listing
+from batchgen.network.url_probe import Probe
+from batchgen.network.url_rules import Flaw
+from batchgen.validation.schema_registry import Models
+
+LOOKING_AHEAD = 64
+
+
+@dataclass(slots=True)
+class Probed:
+    """urls: how many were probed, each once. problems, warnings: of how many of them."""
+
+    urls: int = 0
+    problems: int = 0
+    warnings: int = 0
+
+    def __str__(self) -> str:
+        if not self.urls:
+            return "There are no URLs to probe."
+        warnings = f", {_count(self.warnings, 'warning')}" if self.warnings else ""
+        return f"{_count(self.urls, 'URL')} probed{warnings}."
+
+
+def probe_file_inputs(listing: Listing, known: Models, show: Callable[[Problem], None]) -> Probed:
+    """Probe every hosted file input of the valid rows in `listing`, each URL once.
+
+    show: called with each problem and warning, in the order of the manifest.
+    """
+    fields = {model: known.validator(model).hosted for model in listing.models()}
+    return event_loop.run(_check_all(listing.hosted(fields), show))
+
+
+async def _check_all(inputs: Iterator[Hosted], show: Callable[[Problem], None]) -> Probed:
+    found = Probed()
+    waiting: deque[tuple[Hosted, asyncio.Task[Flaw | None]]] = deque()
+
+    async def tell_first() -> None:
+        one, task = waiting.popleft()
+        flaw = await task
+        found.urls += 1
+        if flaw is not None:
+            found.problems += flaw.sure
+            found.warnings += not flaw.sure
+            show(_problem(one, flaw))
+
+    async with aclosing(Probe()) as probe:
+        for one in inputs:
+            waiting.append((one, asyncio.create_task(probe.flaw(one.url, one.kind))))
+            if len(waiting) >= LOOKING_AHEAD:
+                await tell_first()
+        while waiting:
+            await tell_first()
+    return found
+
+
+def _problem(one: Hosted, flaw: Flaw) -> Problem:
+    what = flaw.what if flaw.sure else f"warning: {flaw.what}"
+    if one.rows > 1:
+        what += f" (and in {_count(one.rows - 1, 'more row')})"
+    # `image_urls[0]` is the first of them; people count from one.
+    field = re.sub(r"\[(\d+)\]", lambda n: f"[{int(n[1]) + 1}]", one.field)
+    return Problem(Place(one.source), what, flaw.remedy, one.id, field)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

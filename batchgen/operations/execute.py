@@ -1,0 +1,138 @@
+"""One night: clients, engine, signals and progress over open books, and the reports at its end."""
+
+import asyncio
+import logging
+import random
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Protocol
+
+from batchgen.api.endpoint import Service
+from batchgen.batch_folder import Folder
+from batchgen.core.states import State
+from batchgen.engine.collector import Collector, Keeping
+from batchgen.engine.engine import Engine
+from batchgen.engine.policy import Policy
+from batchgen.engine.poller import Watcher
+from batchgen.engine.run_outcome import GO_ON, NO_MEMORY, Ending, final
+from batchgen.engine.run_state import Situation
+from batchgen.engine.shared_rate import Turns
+from batchgen.engine.submitter import Submitter
+from batchgen.errors import StorageDamaged
+from batchgen.journal.group_commit import Moves
+from batchgen.journal.receipts import Receipts
+from batchgen.journal.writer import Journal
+from batchgen.log import say
+from batchgen.media.download import Media
+from batchgen.report import tables
+
+log = logging.getLogger("batchgen")
+
+
+class Progress(Protocol):
+    """What shows how far a run is."""
+
+    def changed(self) -> None:
+        """Called after each change of state."""
+
+    def close(self) -> None:
+        """Called once, when no more will change."""
+
+
+# For (rows by state, committed USD, requests per second), whenever they are shown.
+Numbers = Callable[[], tuple[Mapping[State, int], float, float]]
+# From the numbers, and from a clock in seconds.
+ShowProgress = Callable[[Numbers, Callable[[], float]], Progress]
+
+
+async def night(
+    journal: Journal,
+    receipts: Receipts,
+    folder: Folder,
+    where: Service,
+    policy: Policy,
+    keeping: Keeping,
+    show_progress: ShowProgress,
+) -> Ending:
+    clock = journal.clock
+    situation = Situation(clock, random.Random())
+    async with where.api() as api, Media(folder.path, where.media_hosts, where.use_proxy) as media:
+        media.clear_parts()
+        turns = Turns(where.turn_file)
+        moves = Moves(journal, receipts)
+        submitter = Submitter(journal, folder, api, situation, policy, turns, moves)
+        watcher = Watcher(journal, moves, api, situation, policy.rate)
+        collector = Collector(journal, moves, folder, media, watcher, situation, keeping)
+        progress = show_progress(
+            lambda: (journal.counts, journal.committed(), submitter.pace.rate), clock.monotonic
+        )
+        engine = Engine(journal, submitter, watcher, collector, situation, progress.changed)
+        with _signals(engine):
+            try:
+                await engine.run()
+            finally:
+                progress.close()
+                turns.close()
+                moves.close()
+            ending = final(journal.counts, situation.ending)
+            log.info("ended with exit code %d: %s", ending.code, ending.reason)
+            try:
+                journal.end_run(ending.code, ending.reason, engine.memory())
+            except StorageDamaged as error:
+                ending = Ending.under_way(error) if ending.code in (0, 1) else ending
+            except MemoryError:
+                ending = NO_MEMORY if ending.code in (0, 1) else ending
+            try:
+                tables.write_files(folder, thumbnails=keeping.thumbnails)
+            except (OSError, StorageDamaged, MemoryError, ImportError) as error:
+                log.error("The reports could not be written: %s", _why(error))
+                ending = _without_reports(ending, folder, error)
+    return ending
+
+
+def _why(error: Exception) -> object:
+    if isinstance(error, StorageDamaged):
+        return error.what
+    if isinstance(error, MemoryError):
+        return "there is not enough memory"
+    return getattr(error, "strerror", None) or error
+
+
+def _without_reports(ending: Ending, folder: Folder, error: Exception) -> Ending:
+    """Nothing that was paid for is lost, but it is no success either."""
+    if ending.code not in (0, 1):
+        return ending
+    # Short of memory, a compiled module of a template's cannot be imported.
+    room = "" if isinstance(error, (MemoryError, ImportError)) else "Make room on the disk, then: "
+    remedy = f"{room}batchgen report {folder.path}"
+    return Ending(75, f"{ending.reason} Its reports could not be written.", remedy)
+
+
+@contextmanager
+def _signals(engine: Engine) -> Iterator[None]:
+    """Once: submit nothing more. Ctrl-C collects what is in flight first; SIGTERM and SIGHUP, whose
+    senders do not wait long, only wait for open POSTs. Twice: leave now.
+    """
+    loop = asyncio.get_running_loop()
+    seen: list[int] = []
+
+    def on(number: signal.Signals) -> None:
+        seen.append(number)
+        ending = Ending(128 + number, f"Interrupted by {number.name}.", GO_ON, calm=True)
+        if len(seen) > 1:
+            engine.leave(ending)
+        elif number is signal.SIGINT:
+            say("Stopping: collecting what is in flight. Ctrl-C again leaves at once.")
+            engine.stop(ending)
+        else:
+            engine.hurry(ending)
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    for number in numbers:
+        loop.add_signal_handler(number, on, number)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)

@@ -1,0 +1,57 @@
+"""List the models of the catalogue, and fetch their schemas."""
+
+from pathlib import Path
+
+from batchgen import event_loop, resources
+from batchgen.api import catalogue, endpoint
+from batchgen.api.response import Reply
+from batchgen.config import Flags
+from batchgen.errors import ServiceUnreachable
+from batchgen.validation import schema_registry
+
+
+def list_models(search: str, online: Flags | None) -> list[str]:
+    """Model ids; those that come with batchgen, or with `online` those of the catalogue."""
+    if online is None:
+        here = resources.schemas_folder()
+        ids = [
+            path.relative_to(here).with_suffix("").as_posix() for path in schema_registry.bundled()
+        ]
+        return [id for id in ids if search.lower() in id.lower()]
+    where = endpoint.service(online)
+
+    async def ask() -> list[str]:
+        found: list[str] = []
+        async with where.api() as api:
+            while True:
+                reply = await api.models(search, offset=len(found))
+                page = _page(reply)
+                found += [str(entry.get("model_id")) for entry in page if isinstance(entry, dict)]
+                if not page:
+                    return found
+
+    return event_loop.run(ask())
+
+
+def _page(reply: Reply) -> list[object]:
+    body = reply.json()
+    if reply.status == 200 and isinstance(body, dict) and isinstance(body.get("models"), list):
+        return list(body["models"])
+    catalogue.refuse_token(reply)
+    raise ServiceUnreachable(
+        "RunComfy's catalogue gave no list of models.",
+        "Name the model as its page does, and its schema with --schema.",
+    )
+
+
+def fetch_model(model: str, out: Path | None, flags: Flags) -> Path:
+    """Write the catalogue's schema of `model` into a file; return its path."""
+    found = catalogue.catalogue(endpoint.service(flags))(model)
+    if found is None:
+        raise ServiceUnreachable(
+            f"RunComfy's catalogue has no answer about {model}.",
+            "Check the model's name; its page has the schema, which --schema takes from a file.",
+        )
+    path = out or Path(model.replace("/", "-") + ".json")
+    schema_registry.write(path, model, found)
+    return path

@@ -1,0 +1,98 @@
+"""A manifest and the models' schemas -> the rows to run, or every problem at once."""
+
+import os
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+
+from batchgen import config
+from batchgen.api import credentials
+from batchgen.config import Config, Flags
+from batchgen.core.messages import duplicate_id_problem
+from batchgen.core.rows import Entry, Place, Problem, Row
+from batchgen.errors import ManifestInvalid
+from batchgen.journal.staging import Listing
+from batchgen.manifest.manifest import Manifest, open_manifest
+from batchgen.validation.schema_registry import Models
+
+Report = Callable[[Problem], None]
+
+
+def check(manifest: Manifest, models: Models, listing: Listing, report: Report) -> int:
+    """Read the whole manifest into `listing`; return how many problems there are.
+
+    report: called with each problem, in the order of the file.
+    Raises NoSchema or UsageError where a model's rows cannot be checked at all; ManifestInvalid if
+    the file as a whole cannot be trusted, after reporting why.
+    """
+    found = 0
+    broken = False
+    for problem in manifest.problems:
+        report(problem)
+        found, broken = found + 1, True
+    position = 0
+    for item in manifest.entries(models.properties):
+        if isinstance(item, Problem):
+            problems = [item]
+            broken = broken or item.whole
+            if not item.whole:
+                position += 1
+                lost = Entry(position, item.place, item.row, models.default, {})
+                listing.add_invalid(lost, models.default, problems)
+        else:
+            position = item.position
+            problems = _check_entry(item, models, listing)
+        for problem in problems:
+            report(problem)
+        found += len(problems)
+    if broken:
+        raise ManifestInvalid(manifest.file, found)
+    return found
+
+
+def _check_entry(entry: Entry, models: Models, listing: Listing) -> list[Problem]:
+    checked = models.validator(entry.model).check(entry, default_model=models.default)
+    problems = [] if isinstance(checked, Row) else checked
+    if entry.id is not None:
+        first = listing.claim(entry.id, entry.place.source)
+        if first is not None:
+            place: Place = entry.places.get("id", entry.place)
+            problems = [*problems, duplicate_id_problem(place, entry.id, first)]
+    if problems or not isinstance(checked, Row):
+        listing.add_invalid(entry, entry.model or models.default, problems)
+    else:
+        listing.add(checked)
+    return problems
+
+
+def open_for(flags: Flags, path: str) -> tuple[Manifest, Config]:
+    """Raises UsageError if there is no such file, or its form is not known."""
+    stdin = sys.stdin.buffer if path == "-" else None
+    secret = None
+    with suppress(RuntimeError):  # no home, and so no token file there
+        secret = credentials.token_file(os.environ)
+    manifest = open_manifest(
+        path,
+        format=flags.format,
+        columns=flags.columns,
+        meta=flags.meta,
+        stdin=stdin,
+        allowed=flags.allow_path,
+        secret=secret,
+        use_schema=flags.schema is None,
+    )
+    file = None if path == "-" else Path(path)
+    return manifest, config.merged(flags, manifest.settings, file, datetime.now())
+
+
+def _check_all(
+    manifest: Manifest, known: Models, listing: Listing, show: Report, flags: Flags
+) -> int:
+    """Return how many problems were shown. Raises ManifestInvalid if there may be none."""
+    problems = check(manifest, known, listing, show)
+    if problems and not flags.skip_invalid:
+        remedy = "Mend them, or run the other rows with --skip-invalid."
+        raise ManifestInvalid(manifest.file, problems, remedy)
+    return problems

@@ -1,0 +1,38 @@
+"""Write the reports of a batch; of a damaged journal, what can still be read."""
+
+import tempfile
+from contextlib import closing
+from pathlib import Path
+
+from batchgen.batch_folder import Folder
+from batchgen.errors import JournalLocked, LeadsOutside, NewerJournal, StorageDamaged
+from batchgen.journal.reader import Reader
+from batchgen.journal.salvage import _add_receipts, salvage
+from batchgen.report import tables
+from batchgen.report.filters import WHOLE, View
+
+
+def write_report(folder: Folder, view: View = WHOLE, *, thumbnails: bool = True) -> int:
+    """Write the reports of a batch; of a damaged journal, what can still be read.
+
+    Returns how many rows the gallery shows; `view` and `thumbnails` as `report.write_files` has
+    them. Raises StorageDamaged in the second case, too, and says how much it was.
+    """
+    try:
+        with closing(Reader(folder.journal)) as reader:
+            reader.check()
+        return tables.write(folder, view=view, thumbnails=thumbnails)
+    except (JournalLocked, LeadsOutside, NewerJournal):
+        raise
+    except StorageDamaged as error:
+        with tempfile.TemporaryDirectory() as scratch:
+            copy = Path(scratch) / "batch.db"
+            found = salvage(folder.journal, copy)
+            added = _add_receipts(copy, folder)
+            what = (
+                f"{error.what} {found} rows could still be read"
+                + (f" and {added} more requests found in receipts.log" if added else "")
+                + "; the reports show these."
+            )
+            tables.write(folder, copy, what, view=view, thumbnails=thumbnails)
+        raise StorageDamaged(what, error.remedy) from error

@@ -1,0 +1,144 @@
+"""Settling `unknown` rows: attach the request that was found in the account, write the row off, or
+send it again. Nothing is decided without a person; nothing is paid for without their word.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from batchgen import event_loop
+from batchgen.api import endpoint
+from batchgen.api.poll_outcome import Doing, Finding, after_result
+from batchgen.api.response import Reply
+from batchgen.api.submit_outcome import REQUEST_ID
+from batchgen.batch_folder import Folder
+from batchgen.config import Flags
+from batchgen.core.states import State
+from batchgen.errors import ServiceUnreachable, TokenRefused, UsageError
+from batchgen.journal.receipts import Receipt, Receipts
+from batchgen.journal.writer import IdInUse, Journal, Request
+from batchgen.operations import batch
+from batchgen.operations.batch import opened
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """An unknown row as a person needs to see it: what to look for in the account, and when."""
+
+    id: str
+    source: str
+    model: str
+    sent_at: str
+    price: float | None
+    input: dict[str, Any]
+    reason: str
+
+
+def settle(
+    folder: Folder, action: str, ids: tuple[str, ...], request_id: str | None, flags: Flags
+) -> list[Unknown]:
+    """Do `action` to the unknown rows with these ids, all without any; return what is left unknown.
+
+    action: "attach", with one id and the request_id; "write-off"; "send-again"; "" does nothing.
+    Raises as `attach` does, and UsageError for an id that no unknown row has.
+    """
+    with opened(folder) as journal:
+        if action == "attach":
+            row, *others = choose(journal, ids)
+            if others:
+                raise UsageError(
+                    f"{len(others) + 1} unknown rows have the id {row.id}: its row was changed"
+                    " after it was sent. Nothing was changed."
+                )
+            attach(journal, folder, row, request_id or "", flags)
+        elif action:
+            for row in choose(journal, ids, listed=action == "send-again"):
+                if action == "write-off":
+                    journal.write_off(row)
+                else:
+                    journal.retry(row.key, "batchgen resolve --send-again")
+        else:
+            choose(journal, ids)
+            return [row for row in unknown_rows(journal) if not ids or row.id in ids]
+        return unknown_rows(journal)
+
+
+def unknown_rows(journal: Journal) -> list[Unknown]:
+    """Every unknown row, the oldest first."""
+    rows = journal.rows(
+        "SELECT id, source, model, submitted_at, price, input, COALESCE(error, '')"
+        " FROM requests WHERE state = 'unknown' ORDER BY submitted_at"
+    )
+    return [
+        Unknown(id, source, model, sent_at, price, json.loads(input), reason)
+        for id, source, model, sent_at, price, input, reason in rows
+    ]
+
+
+def choose(journal: Journal, ids: tuple[str, ...], *, listed: bool = False) -> list[Request]:
+    """The unknown rows with these ids, or all where none is given. Raises UsageError.
+
+    listed: only rows that the manifest still has; no other is ever sent.
+    """
+    rows = journal.in_state(State.UNKNOWN, listed=listed)
+    if missing := set(ids) - {row.id for row in rows}:
+        what = "unknown row of the manifest" if listed else "unknown row"
+        raise UsageError(f"No {what} has the id {', '.join(sorted(missing))}.")
+    return [row for row in rows if not ids or row.id in ids]
+
+
+def attach(journal: Journal, folder: Folder, row: Request, request_id: str, flags: Flags) -> None:
+    """Give an unknown row the request that a person found; the next run collects it.
+
+    Raises UsageError if there is no such request, if it is another row's, or if the API says that
+    another model made it; ServiceUnreachable if the API says nothing clear.
+    """
+    if not REQUEST_ID.fullmatch(request_id):
+        raise UsageError(f"{request_id!r} is no request_id.", "Copy it from your account.")
+    reply = _ask(journal, folder, request_id, flags)
+    _refuse_mismatch(row, request_id, reply, after_result(reply, request_id, 0.0))
+    with Receipts(folder.receipts) as receipts:
+        try:
+            journal.attach(row, request_id)
+        except IdInUse:
+            raise UsageError(
+                f"{request_id} is another row's request already. Nothing was changed.",
+                f"Look for the request with the input of row {row.id!r}.",
+            ) from None
+        receipts.append(Receipt(row.key, row.attempts, request_id, journal.now()))
+
+
+def _ask(journal: Journal, folder: Folder, request_id: str, flags: Flags) -> Reply:
+    async def ask(where: endpoint.Service) -> Reply:
+        async with where.api() as api:
+            return await api.result(request_id)
+
+    with batch.reached(journal, folder, flags) as where:
+        return event_loop.run(ask(where))
+
+
+def _refuse_mismatch(row: Request, request_id: str, reply: Reply, finding: Finding) -> None:
+    if finding.doing is Doing.TOKEN_REFUSED:
+        raise TokenRefused(
+            f"RunComfy refused the token ({finding.reason}). Nothing was changed.",
+            "Set RUNCOMFY_TOKEN to a token that works.",
+        )
+    if finding.doing is Doing.ASK_AGAIN:
+        raise ServiceUnreachable(
+            f"RunComfy gave no clear answer about {request_id} ({finding.reason})."
+            " Nothing was changed.",
+            "Try again later.",
+        )
+    if finding.doing is Doing.FAILED and not finding.api_status:
+        raise UsageError(
+            f"RunComfy does not give you {request_id}: {finding.reason}. Nothing was changed.",
+            "Copy the request_id from the account that this token belongs to.",
+        )
+    body = reply.json()
+    model = body.get("model_id") if isinstance(body, dict) else None
+    if isinstance(model, str) and model != row.model:
+        raise UsageError(
+            f"{request_id} was made by {model}, and row {row.id!r} is for {row.model}."
+            " Nothing was changed.",
+            "Look for the request with this row's input.",
+        )

@@ -1,0 +1,22 @@
+"""Queue rows again: the next run sends them, and pays for them again."""
+
+from batchgen.batch_folder import Folder
+from batchgen.core.states import State
+from batchgen.errors import UsageError
+from batchgen.operations.batch import opened
+
+
+def retry(folder: Folder, state: str, ids: tuple[str, ...], cause: str | None) -> int:
+    """Reopen rows; return how many. Raises UsageError for an id that no row in `state` has."""
+    with opened(folder) as journal:
+        rows = journal.in_state(State(state), listed=True)
+        if missing := set(ids) - {row.id for row in rows}:
+            raise UsageError(f"No {state} row has the id {', '.join(sorted(missing))}.")
+        chosen = [
+            row
+            for row in rows
+            if (not ids or row.id in ids) and (cause is None or cause in (row.error or ""))
+        ]
+        for row in chosen:
+            journal.retry(row.key, f"batchgen retry --state {state}")
+        return len(chosen)

@@ -1,0 +1,138 @@
+"""Putting a command together: manifest, folder, lock, journal, and the night."""
+
+import logging
+from collections.abc import Mapping
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from batchgen import __version__, config, event_loop, resources
+from batchgen.api.catalogue import catalogue, warn_of_balance
+from batchgen.api.endpoint import service
+from batchgen.batch_folder import Folder
+from batchgen.clock import Clock
+from batchgen.config import Config, Flags
+from batchgen.core import prices
+from batchgen.core.prices import Price
+from batchgen.engine.collector import Keeping
+from batchgen.engine.policy import Policy
+from batchgen.engine.run_outcome import Ending
+from batchgen.journal.recovery import open_books
+from batchgen.journal.staging import Listing
+from batchgen.log import close, set_up
+from batchgen.manifest.manifest import Manifest
+from batchgen.operations.batch import rehearsal
+from batchgen.operations.execute import ShowProgress, night
+from batchgen.operations.open_manifest import Report, _check_all, open_for
+from batchgen.operations.prices import _prices, _refuse_unpriced
+from batchgen.operations.take_over import keep_apart, take_over
+from batchgen.operations.unchanged import Reading, seal_of_list, seals_of_schemas
+from batchgen.validation.schema_registry import Models
+
+if TYPE_CHECKING:
+    pass
+
+log = logging.getLogger("batchgen")
+
+
+def run(
+    flags: Flags,
+    path: str,
+    show: Report,
+    show_progress: ShowProgress,
+    *,
+    quiet: bool,
+    verbose: bool,
+    log_file: Path | None = None,
+    clock: Clock | None = None,
+) -> tuple[Ending, Folder]:
+    """Run a manifest. Raises every BatchgenError; nothing was sent by then unless it says so.
+
+    clock: None is the machine's own.
+    """
+    manifest, settings = open_for(flags, path)
+    folder = Folder(flags.out or config.default_out(path))
+    with ExitStack() as stack:
+        claim = partial(_claim, stack, folder, log_file, quiet=quiet, verbose=verbose)
+        if existed := folder.path.is_dir():
+            claim()  # before anything that takes time: cron may have started a second run
+        where = None if flags.sandbox else service(flags)
+        listing = Listing()
+        stack.callback(listing.close)
+        fetch = None if where is None else catalogue(where)
+        known = Models(settings.model, settings.schema, folder.schemas, fetch)
+        reading = _reading(manifest, known, listing, show, flags, settings, folder)
+        reading.unless_listed_in(folder.journal)
+        if not existed:
+            claim()
+            known.keep(folder.schemas)
+        if where is None:
+            where = stack.enter_context(rehearsal(folder, settings.schema))
+        journal, receipts = open_books(stack, folder, clock or Clock())
+        keep_apart(journal, folder, rehearsing=flags.sandbox)
+        take_over(journal, receipts, reading, flags)
+        seen = prices.remembered(journal.remembered("prices"))
+        known_prices = _prices(journal.pending_models(), settings, catalogue(where), seen)
+        _refuse_unpriced(settings, known_prices)
+        warn_of_balance(where, partial(journal.pending_cost, known_prices))
+        memory = {model: price and price.memory() for model, price in known_prices.items()}
+        journal.start_run(manifest.file, {"prices": memory})
+        log.info("batchgen %s runs %s into %s", __version__, manifest.file, folder.path)
+        policy = _policy(settings, known_prices)
+        keeping = Keeping(not flags.no_provenance, flags.sidecars, not flags.no_thumbnails)
+        ending = event_loop.run(
+            night(journal, receipts, folder, where, policy, keeping, show_progress)
+        )
+    return ending, folder
+
+
+def _reading(
+    manifest: Manifest,
+    known: Models,
+    listing: Listing,
+    show: Report,
+    flags: Flags,
+    settings: Config,
+    folder: Folder,
+) -> Reading:
+    """What reads the manifest where that is needed, and keeps the schemas that it fetched."""
+
+    def read() -> int:
+        problems = _check_all(manifest, known, listing, show, flags)
+        if folder.path.is_dir():  # a new one is made when the list is known to be good
+            known.keep(folder.schemas)
+        return problems
+
+    options = {
+        "format": flags.format,
+        "columns": dict(flags.columns),
+        "meta": flags.meta,
+        "model": settings.model,
+        "schema": settings.schema and str(settings.schema),
+    }
+    seal = None if manifest.problems else seal_of_list(manifest.sources, options)
+    schemas = partial(seals_of_schemas, settings.schema, folder.schemas, resources.schemas_folder())
+    return Reading(manifest.file, listing, seal, schemas, read)
+
+
+def _claim(
+    stack: ExitStack, folder: Folder, log_file: Path | None, *, quiet: bool, verbose: bool
+) -> None:
+    """Make the folder, keep others out of it, and begin to log there."""
+    folder.create()
+    stack.enter_context(folder.locked())
+    set_up(folder.log, log_file, quiet=quiet, verbose=verbose)
+    stack.callback(close)
+
+
+def _policy(settings: Config, known: Mapping[str, Price | None]) -> Policy:
+    return Policy(
+        rate=settings.rate,
+        concurrency=settings.concurrency,
+        limit=settings.limit,
+        limits=settings.limits,
+        prices=known,
+        stop_after=settings.stop_after,
+        until=settings.until,
+    )

@@ -1,0 +1,173 @@
+"""What of a batch its gallery shows: the conditions of --where and the file of --picks. Pure.
+
+A value is compared as a person reads it in the gallery: a text as it is, numbers, true and false
+as JSON has them, and what a row does not have as an empty text.
+"""
+
+import csv
+import json
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+from batchgen.core.text import choices, nearest, show
+from batchgen.errors import UsageError
+
+Row = Mapping[str, Any]
+OF_A_ROW = ("state", "id", "model", "error", "error_code", "cost", "source")
+VERDICTS = ("pick", "reject", "")
+MOST_STARS = 5
+SHOWN_IDS = 10
+
+_CONDITION = re.compile(r"(.+?)(!=|=|~)(.*)", re.DOTALL)
+# What a spreadsheet would run; our tables put an apostrophe before it.
+_KEPT_FROM_RUNNING = re.compile(r"'[=+\-@\t\r]")
+
+
+def word(value: Any) -> str:
+    """Return a value of a row as conditions compare it."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def condition(text: str, inputs: Collection[str], metas: Collection[str]) -> Callable[[Row], bool]:
+    """Return what says whether a row fulfils `NAME=VALUE`, `NAME!=VALUE` or `NAME~TEXT`.
+
+    inputs, metas: the names that the rows of the batch have. Raises UsageError for any other.
+    """
+    found = _CONDITION.fullmatch(text)
+    if not found:
+        raise UsageError(
+            f"--where {show(text)} is not a condition.",
+            "Write NAME=VALUE, NAME!=VALUE or, for a part of a text, NAME~TEXT.",
+        )
+    name, sign, wanted = found.groups()
+    value = _value_of(name, inputs, metas)
+    if sign == "~":
+        folded = wanted.casefold()
+        return lambda row: folded in word(value(row)).casefold()
+    return lambda row: (word(value(row)) == wanted) is (sign == "=")
+
+
+def _value_of(name: str, inputs: Collection[str], metas: Collection[str]) -> Callable[[Row], Any]:
+    if name in OF_A_ROW:
+        return itemgetter(name)
+    places = {"input": inputs, "meta": metas}
+    having = [place for place, names in places.items() if name in names]
+    if len(having) > 1:
+        raise UsageError(
+            f"--where: {show(name)} is the name of an input and of metadata.",
+            f"Write input.{name} or meta.{name}.",
+        )
+    place, inner = (having[0], name) if having else _split(name)
+    if inner not in places.get(place, ()):
+        known = dict.fromkeys((*OF_A_ROW, *inputs, *metas))
+        near = nearest(name, known)
+        meant = f"Did you mean {near}? " if near else ""
+        remedy = f"{meant}The names of this batch: {choices([*known])}."
+        raise UsageError(f"--where: no row has anything named {show(name)}.", remedy)
+    return lambda row: row[place].get(inner)
+
+
+def _split(name: str) -> tuple[str, str]:
+    place, _, inner = name.partition(".")
+    return place, inner
+
+
+class Mark(NamedTuple):
+    """What a person said about a row. rating: 1 to 5; 0 is none."""
+
+    verdict: str
+    rating: int
+
+
+class Picks(NamedTuple):
+    """The rows of a file of picks: by request where the file says it, else by id."""
+
+    file: str
+    by_request: dict[str, Mark]
+    by_id: dict[str, Mark]
+
+    def mark(self, row: Row) -> Mark | None:
+        """Return the mark of a row; None if the file does not name it."""
+        found = self.by_request.get(row["request_id"])
+        return found or self.by_id.get(row["id"])
+
+    def all_in(self, known: Iterable[tuple[str, str | None]]) -> None:
+        """Raise UsageError unless every row of the file is among `known`: (id, request_id)."""
+        ids, requests = set(self.by_id), set(self.by_request)
+        for id, request_id in known:
+            ids.discard(id)
+            requests.discard(request_id or "")
+        if missing := sorted(ids) + sorted(requests):
+            shown = ", ".join(show(name) for name in missing[:SHOWN_IDS])
+            more = f" and {len(missing) - SHOWN_IDS} more" if len(missing) > SHOWN_IDS else ""
+            raise UsageError(
+                f"{self.file}: this batch has no row {shown}{more}.",
+                "Take them out of the file, or name the batch that the picks were exported from.",
+            )
+
+
+def picks(lines: Sequence[str], file: str) -> Picks:
+    """Read a CSV file of picks, with at least a column `id` or `request_id`. Raises UsageError."""
+    found = Picks(file, {}, {})
+    header = lines[0] if lines else ""
+    delimiter = max(",;\t", key=header.count)  # a spreadsheet writes its country's
+    table = csv.DictReader(lines, delimiter=delimiter, strict=True)
+    try:
+        if not {"id", "request_id"} & {*(table.fieldnames or ())}:
+            raise _refused(f"{file}:1", "it has neither a column id nor a column request_id")
+        for row in table:
+            _add(found, row, f"{file}:{table.line_num}")
+    except csv.Error as error:
+        raise _refused(f"{file}:{table.line_num}", f"it is no CSV: {error}") from None
+    return found
+
+
+def _add(found: Picks, row: Mapping[str, str | None], place: str) -> None:
+    id, request_id = (_plain(row.get(name) or "") for name in ("id", "request_id"))
+    verdict, rating = ((row.get(name) or "").strip() for name in ("verdict", "rating"))
+    if verdict not in VERDICTS:
+        raise _refused(place, f"the verdict {show(verdict)} is neither pick nor reject")
+    if rating not in ("", *map(str, range(MOST_STARS + 1))):
+        raise _refused(place, f"the rating {show(rating)} is none of 0 to {MOST_STARS}")
+    if not id and not request_id:
+        raise _refused(place, "it names no row: id and request_id are empty")
+    names, name = (found.by_request, request_id) if request_id else (found.by_id, id)
+    names[name] = Mark(verdict, int(rating or 0))
+
+
+def _plain(cell: str) -> str:
+    return cell[1:] if _KEPT_FROM_RUNNING.match(cell) else cell
+
+
+def _refused(place: str, what: str) -> UsageError:
+    return UsageError(f"{place}: {what}.", "Export the picks from the gallery again.")
+
+
+class View(NamedTuple):
+    """What the gallery shows. where: conditions that all have to hold."""
+
+    where: tuple[str, ...] = ()
+    picks: Picks | None = None
+
+    @property
+    def words(self) -> str | None:
+        """What was narrowed by, for people; None where the whole batch is shown."""
+        return ", ".join((*self.where, *([self.picks.file] if self.picks else []))) or None
+
+    def mark(self, row: Row) -> Mark | None:
+        """Return what the file of picks says about a row; None if nothing."""
+        return self.picks.mark(row) if self.picks is not None else None
+
+    def shows(self, inputs: Collection[str], metas: Collection[str]) -> Callable[[Row], bool]:
+        """Return what says whether a row is shown. Raises UsageError as `condition` does."""
+        conditions = [condition(text, inputs, metas) for text in self.where]
+        if self.picks is not None:
+            conditions.append(lambda row: self.mark(row) is not None)
+        return lambda row: all(holds(row) for holds in conditions)
+
+
+WHOLE = View()

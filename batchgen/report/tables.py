@@ -1,0 +1,172 @@
+"""Journal rows, streamed -> the files that people open, each replaced atomically.
+
+What stands in the journal came from outside, and a spreadsheet must not run it: cells that begin
+like a formula get an apostrophe. `gallery.py` sees to the browser.
+"""
+
+import csv
+import json
+import math
+from collections.abc import Iterable, Iterator
+from operator import itemgetter
+from pathlib import Path
+from typing import IO, Any
+
+from batchgen import log
+from batchgen.batch_folder import Folder
+from batchgen.clock import Clock, stamp
+from batchgen.core.text import quoted
+from batchgen.files import clear_parts, write_whole
+from batchgen.journal.reader import Reader, summary
+from batchgen.report import gallery, statistics
+from batchgen.report.filters import WHOLE, View
+
+FORMULA = {"=", "+", "-", "@", "\t", "\r"}
+COLUMNS = (
+    "position", "id", "state", "files", "model", "request_id", "attempts", "price", "cost",
+    "error_code", "error", "submitted_at", "completed_at", "saved_at", "source", "listed",
+    "width", "height", "bytes", "sha256",
+)  # fmt: skip
+NO_FILE = dict.fromkeys(("width", "height", "bytes", "sha256"))
+# What the csv module writes just as JSON would; nearly every cell is one of these, or text.
+AS_IT_IS = {type(None), int}
+# json.dumps would make an encoder for each row.
+dumped = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def write(
+    folder: Folder,
+    journal: Path | None = None,
+    damaged: str = "",
+    *,
+    view: View = WHOLE,
+    thumbnails: bool = True,
+) -> int:
+    """Write every report of a batch, then its thumbnails; return how many rows the gallery shows.
+
+    Parameters and errors as for `write_files`.
+    """
+    shown = write_files(folder, journal, damaged, view=view, thumbnails=thumbnails)
+    if thumbnails:
+        make_thumbnails(folder)
+    return shown
+
+
+def write_files(
+    folder: Folder,
+    journal: Path | None = None,
+    damaged: str = "",
+    *,
+    view: View = WHOLE,
+    thumbnails: bool = True,
+) -> int:
+    """Write every report of a batch from its journal alone; return how many rows the gallery shows.
+
+    journal: read instead of the batch's own, which is `damaged` in these words.
+    view: what the gallery shows; the tables always hold all.
+    thumbnails: whether the gallery names some; `make_thumbnails` makes them.
+    Raises UsageError, with nothing written, where the batch has not what `view` names, and
+    LeadsOutside where a folder in it is a link.
+    """
+    folder.refuse_links()
+    reader = Reader(journal or folder.journal)
+    try:
+        for place in (folder.path, folder.path / "report", folder.path / "report" / "data"):
+            clear_parts(place)
+        with reader.one_moment():
+            names = reader.names_in("input"), reader.names_in("meta")
+            shows = view.shows(*names)
+            if view.picks is not None:
+                view.picks.all_in(reader.ids())
+            numbers = {**summary(reader), "totals": statistics.totals(reader)}
+            if damaged:
+                numbers["damaged"] = damaged
+            about = _about(folder, reader, numbers, view, thumbnails)
+            with (
+                write_whole(folder.path / "results.jsonl") as lines,
+                write_whole(folder.path / "results.csv") as table,
+            ):
+                # Read once: on its way to the gallery a row passes through the two others.
+                rows = _through_table(_through_lines(reader.rows(), lines), names, table)
+                facts = gallery.write(about, filter(shows, rows))
+        with write_whole(folder.path / "summary.json") as file:
+            json.dump(numbers, file, indent=2, ensure_ascii=False)
+            file.write("\n")
+    finally:
+        reader.close()
+    if reader.left_out:
+        log.warn(f"{folder.journal}: {reader.left_out}")
+    shown: int = facts["rows"]
+    return shown
+
+
+def make_thumbnails(folder: Folder) -> None:
+    """Make what the gallery in `folder` names and lacks; neither journal nor lock is needed."""
+    folder.refuse_links()
+    gallery.make_thumbnails(folder.path / "report")
+
+
+def _about(
+    folder: Folder, reader: Reader, numbers: dict[str, Any], view: View, thumbnails: bool
+) -> gallery.Gallery:
+    facts = {
+        "batch": folder.path.resolve().name,
+        "batch_id": statistics.batch_id(reader),
+        "manifest": numbers["run"]["manifest"],
+        # When the journal last changed, so that the same journal gives the same files.
+        "written_at": statistics.changed_at(reader) or stamp(Clock().now()),
+        "rehearsal": numbers["rehearsal"],
+        "narrowed": view.words,
+        "command": f"batchgen report {quoted(str(folder.path))}",
+    }
+    return gallery.Gallery(
+        folder.path,
+        facts,
+        numbers,
+        statistics.activity(reader),
+        statistics.stops(reader),
+        view.mark,
+        thumbnails,
+    )
+
+
+def _through_lines(rows: Iterable[dict[str, Any]], file: IO[str]) -> Iterator[dict[str, Any]]:
+    """Yield the rows again, each when it is a line of results.jsonl."""
+    for row in rows:
+        file.write(dumped(row) + "\n")
+        yield row
+
+
+def _through_table(
+    rows: Iterable[dict[str, Any]], names: tuple[list[str], list[str]], file: IO[str]
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows again, each when it is a line of results.csv, below the header.
+
+    names: of the inputs and the metadata that any row has.
+    """
+    inputs, metas = names
+    add = csv.writer(file).writerow
+    fixed = itemgetter(*COLUMNS)
+    add([*COLUMNS, *(f"input.{name}" for name in inputs), *(f"meta.{name}" for name in metas)])
+    for row in rows:
+        files = [output for output in row["outputs"] if output["path"]]
+        flat = {**row, **(files[0] if files else NO_FILE)}
+        flat["files"] = " ".join([output["path"] for output in files])
+        cells = [
+            *fixed(flat),
+            *map(row["input"].get, inputs),
+            *map(row["meta"].get, metas),
+        ]
+        add([value if type(value) in AS_IT_IS else cell(value) for value in cells])
+        yield row
+
+
+def cell(value: Any) -> str:
+    """Return a CSV cell, other than AS_IT_IS, that a spreadsheet shows and does not run."""
+    if isinstance(value, str):
+        return "'" + value if value[:1] in FORMULA else value
+    if isinstance(value, bool):  # this and the next as below, and much faster
+        return "true" if value else "false"
+    if isinstance(value, float) and math.isfinite(value):
+        return repr(value)
+    return dumped(value)

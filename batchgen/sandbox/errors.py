@@ -1,0 +1,45 @@
+"""The error answers of the Model API, as the sandbox words them. Pure. Source: its error codes."""
+
+from typing import Any
+
+
+def error(code: int, message: str) -> dict[str, Any]:
+    """The documented body of an error."""
+    return {"error_code": code, "error_message": message}
+
+
+UNKNOWN_MODEL = 400, error(400001, "InvalidResourceIdentifier: there is no such model_id")
+BAD_REQUEST_ID = 400, error(400001, "InvalidResourceIdentifier: malformed request_id")
+NO_BALANCE = 400, error(400002, "InsufficientResources: insufficient balance")
+BAD_TOKEN = 401, error(400004, "UserAccountError: invalid or expired token")
+NO_REQUEST = 404, error(404001, "ResourceNotFound: the request does not exist or has expired")
+NO_ROUTE = 404, {"detail": "Not Found"}
+WRONG_METHOD = 405, {"detail": "Method Not Allowed"}
+TOO_LARGE = 413, {"detail": "Request Entity Too Large"}
+TOO_FAST = 429, error(429001, "TooManyRequests: rate limit exceeded, slow down")
+
+# The fault of this name answers with this status and body; nothing is accepted or billed.
+REFUSALS: dict[str, tuple[int, Any]] = {
+    "balance": NO_BALANCE,
+    "balance-402": (402, {"message": "Payment Required: top up your balance"}),
+    "balance-429": (429, {"message": "Insufficient balance. Please top up and try again."}),
+    "401": (401, {"message": "Unauthorized"}),
+    "403": (403, {"message": "Forbidden"}),
+    "400004": (400, error(400004, "UserAccountError: the account is inactive")),
+    "403001": (403, error(403001, "PermissionDenied: this request belongs to someone else")),
+    "400001": UNKNOWN_MODEL,
+    "404": NO_ROUTE,
+    "404001": NO_REQUEST,
+    "408": (408, {"message": "Request Timeout"}),
+    "409": (409, {"message": "Conflict"}),
+    "413": TOO_LARGE,
+    "422": (
+        422,
+        {
+            "detail": [
+                {"loc": ["body", "prompt"], "msg": "the sandbox was told so", "type": "fault"}
+            ]
+        },
+    ),
+    "499": (499, {"message": "Client Closed Request"}),
+}

@@ -1,0 +1,201 @@
+"""What the sandbox remembers: every POST that arrived whole, and every request it accepted.
+
+An acceptance is stored before its answer leaves: this ledger is the judge of who was billed for
+what. With a folder it survives kill -9 of the sandbox (WAL, synchronous=OFF: the page cache is
+enough); a power cut is not its business.
+"""
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from batchgen.files import refuse_linked_database
+from batchgen.sandbox.queue import Started
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS accepted (
+    seq INTEGER PRIMARY KEY,
+    request_id TEXT NOT NULL UNIQUE,
+    model TEXT NOT NULL,
+    input TEXT NOT NULL,
+    input_sha256 TEXT NOT NULL,
+    price REAL NOT NULL,
+    accepted_at REAL NOT NULL,
+    seconds REAL NOT NULL,
+    started_at REAL,
+    finish_at REAL,
+    cancelled_at REAL,
+    outcome TEXT
+);
+CREATE TABLE IF NOT EXISTS posts (
+    n INTEGER PRIMARY KEY,
+    arrived_at REAL NOT NULL,
+    model TEXT NOT NULL,
+    input_sha256 TEXT NOT NULL,
+    answer TEXT NOT NULL,
+    request_id TEXT
+);
+CREATE INDEX IF NOT EXISTS posts_by_input ON posts (input_sha256);
+"""
+
+
+def canonical(given: Any) -> str:
+    """The one JSON text of an input: sorted names, no spaces, letters as they are."""
+    return json.dumps(given, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+class Row(NamedTuple):
+    """A row of `accepted`. Times are Unix seconds; started_at and finish_at are None in the queue,
+    and finish_at may lie ahead. outcome: the fault decided for its result, as JSON, or None."""
+
+    seq: int
+    request_id: str
+    model: str
+    input: str
+    input_sha256: str
+    price: float
+    accepted_at: float
+    seconds: float
+    started_at: float | None
+    finish_at: float | None
+    cancelled_at: float | None
+    outcome: str | None
+
+
+class Post(NamedTuple):
+    """A POST that arrived whole. answer: the HTTP status, or the fault that struck."""
+
+    arrived_at: float
+    model: str
+    input_sha256: str
+    answer: str
+    request_id: str | None = None
+
+
+class Store:
+    """folder: where `sandbox.db` lies; None keeps everything in memory."""
+
+    def __init__(self, folder: Path | None) -> None:
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            refuse_linked_database(folder / "sandbox.db")
+        where = ":memory:" if folder is None else str(folder / "sandbox.db")
+        self.db = sqlite3.connect(where, isolation_level=None)
+        self.db.execute("PRAGMA journal_mode=WAL")
+        self.db.execute("PRAGMA synchronous=OFF")
+        self.db.executescript(SCHEMA)
+        self._remember()
+
+    def _remember(self) -> None:
+        self.posts: int = self.db.execute("SELECT count(*) FROM posts").fetchone()[0]
+        one = "SELECT count(*), coalesce(sum(price), 0), max(seq) FROM accepted"
+        self.accepted, billed, self.last = self.db.execute(one).fetchone()
+        back = "SELECT coalesce(sum(price), 0) FROM accepted WHERE cancelled_at IS NOT NULL"
+        self.billed: float = billed - self.db.execute(back).fetchone()[0]
+
+    def refuse(self, post: Post) -> None:
+        """Note a POST that was not accepted."""
+        self.db.execute("INSERT INTO posts VALUES (NULL,?,?,?,?,?)", post)
+        self.posts += 1
+
+    def accept(self, row: Row, post: Post, started: Sequence[Started]) -> None:
+        """Note an accepted request, its POST, and what began at the same moment, at once."""
+        self.db.execute("BEGIN IMMEDIATE")
+        self.db.execute("INSERT INTO posts VALUES (NULL,?,?,?,?,?)", post)
+        self.db.execute("INSERT INTO accepted VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", row)
+        self._begin(started)
+        self.db.execute("COMMIT")
+        self.posts += 1
+        self.accepted += 1
+        self.billed += row.price
+        self.last = row.seq
+
+    def begin(self, started: Sequence[Started]) -> None:
+        """Note that these requests have their places."""
+        if started:
+            self.db.execute("BEGIN IMMEDIATE")
+            self._begin(started)
+            self.db.execute("COMMIT")
+
+    def _begin(self, started: Sequence[Started]) -> None:
+        if started:
+            self.db.executemany(
+                "UPDATE accepted SET started_at=?, finish_at=? WHERE request_id=?",
+                [(s.started_at, s.finish_at, s.request_id) for s in started],
+            )
+
+    def cancel(self, row: Row, now: float) -> None:
+        """Note a cancelled request; it is refunded."""
+        update = "UPDATE accepted SET cancelled_at=? WHERE request_id=?"
+        self.db.execute(update, (now, row.request_id))
+        self.billed -= row.price
+
+    def decide(self, request_id: str, outcome: str) -> None:
+        """Fix what comes of a request, so that it is the same at every question."""
+        update = "UPDATE accepted SET outcome=? WHERE request_id=?"
+        self.db.execute(update, (outcome, request_id))
+
+    def row(self, request_id: str) -> Row | None:
+        found = self.db.execute(
+            "SELECT * FROM accepted WHERE request_id=?", (request_id,)
+        ).fetchone()
+        return None if found is None else Row(*found)
+
+    def next_seq(self) -> int:
+        return (self.last or 0) + 1
+
+    def previous_id(self, seq: int) -> str | None:
+        """The request_id that was given out before the one with this `seq`."""
+        before = "SELECT request_id FROM accepted WHERE seq<? ORDER BY seq DESC LIMIT 1"
+        found = self.db.execute(before, (seq,)).fetchone()
+        return found[0] if found else None
+
+    def posts_of(self, input_sha256: str) -> int:
+        """How often this input arrived so far."""
+        count = "SELECT count(*) FROM posts WHERE input_sha256=?"
+        found: int = self.db.execute(count, (input_sha256,)).fetchone()[0]
+        return found
+
+    def posts_before(self, row: Row) -> int:
+        """How often this row's input had arrived when the row was accepted."""
+        own = "SELECT n FROM posts WHERE input_sha256=?1 AND request_id=?2"
+        count = f"SELECT count(*) FROM posts WHERE input_sha256=?1 AND n < ({own})"
+        found: int = self.db.execute(count, (row.input_sha256, row.request_id)).fetchone()[0]
+        return found
+
+    def unfinished(self, slots: int) -> tuple[list[float], list[Row]]:
+        """The latest `slots` ends, and the requests that were still in the queue, in order."""
+        latest = "SELECT finish_at FROM accepted WHERE finish_at>0 ORDER BY 1 DESC LIMIT ?"
+        ends = [end for (end,) in self.db.execute(latest, (slots,))]
+        queued = (
+            "SELECT * FROM accepted WHERE finish_at IS NULL AND cancelled_at IS NULL ORDER BY seq"
+        )
+        return ends, [Row(*found) for found in self.db.execute(queued)]
+
+    def rows(self) -> list[Row]:
+        return [Row(*found) for found in self.db.execute("SELECT * FROM accepted ORDER BY seq")]
+
+    def log(self) -> list[dict[str, Any]]:
+        """Every POST in the order of arrival, with its input's hash and how it was answered."""
+        found = self.db.execute("SELECT * FROM posts ORDER BY n")
+        return [dict(zip(("n", *Post._fields), entry, strict=True)) for entry in found]
+
+    def answers(self) -> dict[str, int]:
+        return dict(self.db.execute("SELECT answer, count(*) FROM posts GROUP BY 1 ORDER BY 1"))
+
+    def states(self, now: float) -> dict[str, int]:
+        """How many requests are in each state at `now`."""
+        state = (
+            "CASE WHEN cancelled_at IS NOT NULL THEN 'cancelled' WHEN finish_at IS NULL THEN"
+            " 'in_queue' WHEN finish_at > ? THEN 'in_progress' ELSE 'completed' END"
+        )
+        return dict(self.db.execute(f"SELECT {state}, count(*) FROM accepted GROUP BY 1", (now,)))
+
+    def wipe(self) -> None:
+        self.db.executescript("DELETE FROM accepted; DELETE FROM posts;")
+        self._remember()
+
+    def close(self) -> None:
+        self.db.close()

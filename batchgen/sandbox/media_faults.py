@@ -1,0 +1,187 @@
+"""How a fault on the media origin is committed: a table of small functions, and their bytes."""
+
+import io
+import struct
+import zlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from PIL import Image
+
+from batchgen.sandbox.api_faults import PAGE
+from batchgen.sandbox.call import HTML, JSON, Call
+from batchgen.sandbox.media import JPEG
+from batchgen.sandbox.placeholder import encode
+
+PNG_START = b"\x89PNG\r\n\x1a\n"
+BOMB_BYTES = 256 * 2**20
+HUGE_SIDE = 40_000
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A file on its way: what it is, and the fault's value if it has one."""
+
+    call: Call
+    content: bytes
+    kind: bytes
+    value: Any = None
+
+
+Misdelivery = Callable[[Delivery], Awaitable[None]]
+
+
+def instead(status: int, body: bytes, kind: bytes) -> Misdelivery:
+    async def other(to: Delivery) -> None:
+        await to.call.answer(status, body, kind=kind)
+
+    return other
+
+
+def altered(change: Callable[[bytes], bytes]) -> Misdelivery:
+    """A whole answer with a right length, and wrong bytes."""
+
+    async def damaged(to: Delivery) -> None:
+        await to.call.answer(200, change(to.content), kind=to.kind)
+
+    return damaged
+
+
+async def half(to: Delivery) -> None:
+    """The length of the whole, and half of the bytes."""
+    await to.call.begin(200, length=len(to.content), kind=to.kind)
+    await to.call.write(to.content[: len(to.content) // 2])
+
+
+async def short(to: Delivery) -> None:
+    await half(to)
+    await to.call.close()
+
+
+async def stall(to: Delivery) -> None:
+    await half(to)
+    await to.call.gone()
+
+
+async def slow(to: Delivery) -> None:
+    """A byte per second."""
+    await to.call.begin(200, length=len(to.content), kind=to.kind)
+    for at in range(len(to.content)):
+        last = at == len(to.content) - 1
+        await to.call.write(to.content[at : at + 1], more=not last)
+        if last or await to.call.gone_within(1.0):
+            return
+
+
+async def endless(to: Delivery) -> None:
+    await to.call.begin(200, kind=to.kind)
+    await to.call.write(to.content[:-12])
+    while not to.call.closed:
+        await to.call.write(bytes(2**16))
+
+
+async def drop(to: Delivery) -> None:
+    await to.call.close()
+
+
+async def redirect(to: Delivery) -> None:
+    """value: the URL to go to; None is this file once more, and then it is delivered."""
+    if to.call.query == "hop=1":
+        await to.call.answer(200, to.content, kind=to.kind)
+        return
+    there = str(to.value or f"{to.call.path}?hop=1").encode()
+    await to.call.answer(302, b"", (b"location", there))
+
+
+async def redirect_loop(to: Delivery) -> None:
+    hop = int(to.call.query.removeprefix("hop=") or 0) + 1
+    await to.call.answer(302, b"", (b"location", f"{to.call.path}?hop={hop}".encode()))
+
+
+def repeated_zeros(piece: int, times: int, bits: int) -> bytes:
+    """Compressed zeros, `piece * times` of them, for the price of compressing one piece.
+
+    A full flush leaves a stream at a byte's edge with nothing remembered, so that what follows
+    may be repeated. bits: zlib's window bits, negative for a raw stream.
+    """
+    packer = zlib.compressobj(9, zlib.DEFLATED, bits)
+    start = packer.flush(zlib.Z_FULL_FLUSH)
+    one = packer.compress(bytes(piece)) + packer.flush(zlib.Z_FULL_FLUSH)
+    return start + one * times + b"\x03\x00"  # an empty last block
+
+
+@lru_cache(maxsize=1)
+def gzip_bomb() -> bytes:
+    """256 MiB of zeros as gzip, about 256 KiB."""
+    piece = bytes(2**20)
+    check = 0
+    for _ in range(BOMB_BYTES // len(piece)):
+        check = zlib.crc32(piece, check)
+    head = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\xff"
+    stream = repeated_zeros(len(piece), BOMB_BYTES // len(piece), -15)
+    return head + stream + struct.pack("<II", check, BOMB_BYTES)
+
+
+async def bomb(to: Delivery) -> None:
+    await to.call.answer(200, gzip_bomb(), (b"content-encoding", b"gzip"), kind=to.kind)
+
+
+def chunk(name: bytes, content: bytes) -> bytes:
+    body = name + content
+    return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
+
+
+@lru_cache(maxsize=1)
+def huge_picture() -> bytes:
+    """A PNG of 40,000 x 40,000 black pixels, one bit each, in about 200 KiB."""
+    row, rows = 1 + HUGE_SIDE // 8, 100
+    total = row * HUGE_SIDE
+    # Adler-32 of zeros alone has a closed form: the low half stays 1, the high half counts.
+    check = struct.pack(">HH", total % 65521, 1)
+    stream = repeated_zeros(row * rows, HUGE_SIDE // rows, 15) + check
+    head = struct.pack(">IIBBBBB", HUGE_SIDE, HUGE_SIDE, 1, 0, 0, 0, 0)
+    return PNG_START + chunk(b"IHDR", head) + chunk(b"IDAT", stream) + chunk(b"IEND", b"")
+
+
+def corrupt(content: bytes) -> bytes:
+    """Flip bytes in the middle, which in a PNG is pixel data."""
+    middle = max(content.find(b"IDAT"), 0) + (len(content) - max(content.find(b"IDAT"), 0)) // 2
+    return (
+        content[:middle]
+        + bytes(b ^ 0x5A for b in content[middle : middle + 16])
+        + content[middle + 16 :]
+    )
+
+
+def as_jpeg(content: bytes) -> bytes:
+    try:
+        with Image.open(io.BytesIO(content)) as picture:
+            return encode(picture.convert("RGB"), JPEG.pillow)
+    except OSError:
+        return encode(Image.new("RGB", (64, 64)), JPEG.pillow)
+
+
+GONE = b"<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"
+
+MISDELIVERIES: dict[str, Misdelivery] = {
+    "media-404": instead(404, b"not found", b"text/plain"),
+    "media-500": instead(500, b"internal error", b"text/plain"),
+    "media-expired": instead(410, GONE, b"application/xml"),
+    "media-html": instead(200, PAGE, HTML),
+    "media-json": instead(200, b'{"error":"not ready"}', JSON),
+    "media-empty": instead(200, b"", b"image/png"),
+    "media-truncated": altered(lambda content: content[: len(content) // 2]),
+    "media-corrupt": altered(corrupt),
+    "media-wrong-type": altered(as_jpeg),
+    "media-huge-pixels": altered(lambda content: huge_picture()),
+    "media-short": short,
+    "media-stall": stall,
+    "media-slow": slow,
+    "media-drop": drop,
+    "media-endless": endless,
+    "media-gzip-bomb": bomb,
+    "media-redirect": redirect,
+    "media-redirect-loop": redirect_loop,
+}

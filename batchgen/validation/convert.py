@@ -1,0 +1,149 @@
+"""Text cells -> values, as a property's schema wants them.
+
+A cell is text until the schema says otherwise: `42` is "42" where a text is wanted. Nothing is
+read generously: `yes` is no boolean and `5.0` no whole number, since a value that was guessed
+wrong is paid for all the same.
+"""
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from batchgen.core.strict_json import parse
+from batchgen.core.text import cut, show
+
+_WHOLE = re.compile(r"[-+]?[0-9]{1,400}")
+_NUMBER = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]{1,4})?")
+_LEAVE_EMPTY = ", or leave the cell empty to let the model choose."
+
+
+class NotConverted(ValueError):
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(what)
+        self.what = what
+        self.remedy = remedy
+
+
+Converter = Callable[[str], Any]
+
+
+def converter(schema: Mapping[str, Any], fits: Callable[[Any], bool]) -> Converter | None:
+    """Return what turns a cell of this property into its value; None where it stays as it is.
+
+    fits: says whether a value is valid; asked where the schema allows several types, the first
+        valid of text, whole number, number, boolean, list and object wins, else the first.
+    The converter raises NotConverted.
+    """
+    types = _types(schema)
+    candidates = [_CONVERTERS[name] for name in _CONVERTERS if name in types]
+    if "array" in types:
+        items = schema.get("items")
+        inner = converter(items, fits=lambda _: True) if isinstance(items, Mapping) else None
+        candidates = [c if c is not _list else lambda text: _list(text, inner) for c in candidates]
+    if not candidates or types == {"string"}:
+        return None
+    if len(candidates) == 1:
+        return candidates[0]
+
+    def first_that_fits(text: str) -> Any:
+        failures: list[NotConverted] = []
+        values = []
+        for candidate in candidates:
+            try:
+                value = candidate(text)
+            except NotConverted as error:
+                failures.append(error)
+                continue
+            if fits(value):
+                return value
+            values.append(value)
+        if values:
+            return values[0]
+        raise failures[0]
+
+    return first_that_fits
+
+
+def _types(schema: Mapping[str, Any]) -> set[str]:
+    """The types a property may have: those it names, or those of its values or alternatives."""
+    written = schema.get("type")
+    if written is not None:
+        return {written} if isinstance(written, str) else set(written)
+    values = [schema["const"]] if "const" in schema else schema.get("enum", [])
+    types = {_NAMES[type(value)] for value in values if type(value) in _NAMES}
+    for alternatives in ("anyOf", "oneOf"):
+        for one in schema.get(alternatives, []):
+            types |= _types(one) if isinstance(one, Mapping) else set()
+    return types
+
+
+def _whole(text: str) -> int:
+    if not _WHOLE.fullmatch(text.strip()):
+        remedy = f"Write digits only{_LEAVE_EMPTY}"
+        raise NotConverted(f"{show(text)} is not a whole number", remedy)
+    return int(text)
+
+
+def _number(text: str) -> int | float:
+    written = text.strip()
+    if _WHOLE.fullmatch(written):
+        return int(written)
+    number = float(written) if _NUMBER.fullmatch(written) else math.inf
+    if not math.isfinite(number):
+        remedy = f"Write digits, with a point for the decimals, like 0.5{_LEAVE_EMPTY}"
+        raise NotConverted(f"{show(text)} is not a number", remedy)
+    return number
+
+
+def _boolean(text: str) -> bool:
+    word = text.strip().lower()
+    if word not in ("true", "false"):
+        raise NotConverted(
+            f"{show(text)} is not true or false", f"Write true or false{_LEAVE_EMPTY}"
+        )
+    return word == "true"
+
+
+def _list(text: str, inner: Converter | None = None) -> list[Any]:
+    """A JSON array, or the one value of the list: `https://…` is `["https://…"]`."""
+    if not text.lstrip().startswith("["):
+        return [inner(text) if inner else text]
+    value = _json(text, "list", '["one", "two"]')
+    assert isinstance(value, list)
+    return value
+
+
+def _object(text: str) -> dict[str, Any]:
+    value = _json(text, "object", '{"name": "value"}')
+    if not isinstance(value, dict):
+        raise NotConverted(f"{show(text)} is not an object", 'Write it as JSON: {"name": "value"}.')
+    return value
+
+
+def _json(text: str, kind: str, example: str) -> Any:
+    try:
+        return parse(text)
+    except ValueError as error:
+        what = f"{show(text)} is not a {kind} in JSON: {cut(str(error))}"
+        raise NotConverted(
+            what.replace("a object", "an object"), f"Write it like {example}."
+        ) from None
+
+
+_CONVERTERS: dict[str, Converter] = {
+    "string": str,
+    "integer": _whole,
+    "number": _number,
+    "boolean": _boolean,
+    "array": _list,
+    "object": _object,
+}
+_NAMES = {
+    str: "string",
+    int: "integer",
+    float: "number",
+    bool: "boolean",
+    list: "array",
+    dict: "object",
+}

@@ -1,0 +1,253 @@
+"""A model's input schema as it is found in the wild -> one that a validator takes.
+
+The catalogue's schemas are written by many hands: `type: "float"`, a keyword named `validations`,
+formats of their own, arrays without `items`, `required: true` on a property. What has an evident
+meaning is put in its standard form; what has none is dropped, since the API is the judge in the
+end and a row must not be refused for a word that we do not know. A schema that cannot be read at
+all is an error. Nothing is ever fetched: a `$ref` has to point into the schema itself.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError as BrokenSchema
+
+from batchgen.core.text import cut
+from batchgen.errors import UsageError
+from batchgen.files import FileRefused, open_regular
+
+LARGEST_SCHEMA = 16 * 2**20  # bytes; those of the catalogue have a few thousand
+
+_TYPES = {name: name for name in ("string", "integer", "number", "boolean", "array", "object")} | {
+    **dict.fromkeys(("str", "text"), "string"),
+    **dict.fromkeys(("int", "long"), "integer"),
+    **dict.fromkeys(("float", "double", "decimal"), "number"),
+    "bool": "boolean",
+    "list": "array",
+    "dict": "object",
+    "null": "null",
+}
+_ONE = ("items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames")
+_SEVERAL = ("anyOf", "oneOf", "allOf", "prefixItems")
+_NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
+_COUNTS = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
+_BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
+_KEPT = ("$ref", "title", "description", "default", "examples", "format", "const", "uniqueItems")
+
+
+class SchemaUnusable(ValueError):
+    """A model schema that rows cannot be checked against; its text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class InputSchema:
+    """document: a valid Draft 2020-12 schema of an object.
+
+    properties: the schema of each input by its name, also those behind a `$ref` or `allOf`.
+    required: names that every row needs.
+    """
+
+    document: dict[str, Any]
+    properties: dict[str, dict[str, Any]]
+    required: tuple[str, ...]
+
+
+def load_schema(path: Path) -> InputSchema:
+    """Read a model's schema from a file. Raises UsageError if it cannot be used."""
+    try:
+        return prepare(input_schema(read_schema(path)))
+    except (ValueError, RecursionError) as error:
+        raise _unusable(path, error) from None
+
+
+def read_schema(path: Path) -> Any:
+    """Return the JSON in a schema's file. Raises UsageError, also for what is not a regular file,
+    and so may have no end."""
+    try:
+        with open_regular(path) as file:
+            content = file.read(LARGEST_SCHEMA + 1)
+        if len(content) > LARGEST_SCHEMA:
+            raise ValueError(f"it is larger than {LARGEST_SCHEMA // 2**20} MiB")
+        return json.loads(content.decode("utf-8-sig"))
+    except FileRefused as error:
+        raise UsageError(f"{path} {error.what}.", error.remedy) from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}", _OTHER) from None
+    except (ValueError, RecursionError) as error:
+        raise _unusable(path, error) from None
+
+
+def _unusable(path: Path, error: Exception) -> UsageError:
+    return UsageError(f"{path} is not a usable model schema: {cut(str(error), 160)}", _OTHER)
+
+
+_OTHER = "Fetch it again with batchgen models, or name another file with --schema."
+
+
+def input_schema(doc: Any) -> dict[str, Any]:
+    """Find the schema of the input in a document: a stored schema, or an answer of the catalogue.
+
+    It is the document itself if that describes an object, or stands under `input`,
+    `input_schema`, or either of them inside `schema`. Raises SchemaUnusable.
+    """
+    found = doc
+    for _ in range(4):
+        if not isinstance(found, Mapping):
+            break
+        for name in ("input", "input_schema", "schema"):
+            inner = found.get(name)
+            # An input can itself be named "input"; then it stands among the properties.
+            if isinstance(inner, Mapping) and "properties" not in found:
+                found = inner
+                break
+        else:
+            if {"properties", "$ref", "allOf"} & found.keys() or found.get("type") == "object":
+                return dict(found)
+            break
+    raise SchemaUnusable("it holds no input schema: no “input” and no “properties”")
+
+
+def prepare(doc: Mapping[str, Any]) -> InputSchema:
+    """Normalise a model's input schema. Raises SchemaUnusable."""
+    try:
+        document = _normal(doc)
+        if not isinstance(document, dict):
+            raise SchemaUnusable("it is not an object")
+        document.setdefault("type", "object")
+        if document["type"] != "object":
+            raise SchemaUnusable(f"it describes {document['type']}, not an object")
+        for reference in _references(document):
+            _resolve(document, reference)
+        Draft202012Validator.check_schema(document)
+        properties: dict[str, dict[str, Any]] = {}
+        required: dict[str, None] = {}
+        _collect(document, document, properties, required, depth=0)
+    except BrokenSchema as error:
+        place = "/".join(map(str, error.absolute_path)) or "the top"
+        raise SchemaUnusable(f"at {place}: {cut(error.message, 120)}") from None
+    except RecursionError:
+        raise SchemaUnusable("it is nested too deeply") from None
+    if not properties:
+        raise SchemaUnusable("it names no properties")
+    return InputSchema(document, properties, tuple(required))
+
+
+def _normal(schema: Any) -> dict[str, Any] | bool:
+    """Return the standard form of a schema and of those in it; True (anything) if it is none."""
+    if isinstance(schema, bool) or not isinstance(schema, Mapping):
+        return schema if isinstance(schema, bool) else True
+    result: dict[str, Any] = {name: schema[name] for name in _KEPT if name in schema}
+    if (types := _types(schema.get("type"))) is not None:
+        result["type"] = types
+    if isinstance(schema.get("enum"), list) and schema["enum"]:
+        result["enum"] = schema["enum"]
+    for name in _ONE:
+        if isinstance(schema.get(name), Mapping | bool):
+            result[name] = _normal(schema[name])
+    for name in _SEVERAL:
+        if isinstance(schema.get(name), list) and schema[name]:
+            result[name] = [_normal(one) for one in schema[name]]
+    if isinstance(schema.get("items"), list):  # a tuple, as drafts before 2020-12 wrote it
+        result["prefixItems"] = [_normal(one) for one in schema["items"]]
+    for name in _NAMED:
+        if isinstance(schema.get(name), Mapping):
+            result[name] = {str(key): _normal(one) for key, one in schema[name].items()}
+    result.update(_limits(schema))
+    if required := _required(schema):
+        result["required"] = required
+    for name, allowed in (("uniqueItems", bool), ("format", str), ("$ref", str)):
+        if not isinstance(result.get(name, allowed()), allowed):
+            del result[name]
+    return result
+
+
+def _types(written: Any) -> str | list[str] | None:
+    """Return the standard types, or None where one is unknown and anything may be meant."""
+    if isinstance(written, str):
+        return _TYPES.get(written.lower())
+    if isinstance(written, list) and written:
+        types = [_TYPES.get(str(one).lower()) for one in written]
+        known = list(dict.fromkeys(one for one in types if one))
+        return known if None not in types else None
+    return None
+
+
+def _limits(schema: Mapping[str, Any]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for name in (*_COUNTS, *_BOUNDS):
+        limit = schema.get(name)
+        counted = isinstance(limit, int) and not isinstance(limit, bool) and limit >= 0
+        measured = isinstance(limit, int | float) and not isinstance(limit, bool)
+        if counted if name in _COUNTS else measured:
+            result[name] = limit
+    # Draft 4 wrote the exclusive limits as a word about the others.
+    for exclusive, plain in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
+        if schema.get(exclusive) is True and plain in result:
+            result[exclusive] = result.pop(plain)
+    if result.get("multipleOf", 1) <= 0:
+        del result["multipleOf"]
+    if isinstance(schema.get("pattern"), str):
+        try:
+            re.compile(schema["pattern"])
+            result["pattern"] = schema["pattern"]
+        except re.error:
+            pass  # JavaScript's regular expressions know more than Python's; the API will judge.
+    return result
+
+
+def _required(schema: Mapping[str, Any]) -> list[str]:
+    listed = schema.get("required")
+    names = [n for n in listed if isinstance(n, str)] if isinstance(listed, list) else []
+    properties = schema.get("properties")
+    if isinstance(properties, Mapping):
+        marked = (n for n, one in properties.items() if isinstance(one, Mapping))
+        names += [n for n in marked if properties[n].get("required") is True]
+    return list(dict.fromkeys(names))
+
+
+def _references(schema: Any) -> list[str]:
+    if isinstance(schema, list):
+        return [reference for one in schema for reference in _references(one)]
+    if not isinstance(schema, dict):
+        return []
+    own = [schema["$ref"]] if isinstance(schema.get("$ref"), str) else []
+    return own + [reference for one in schema.values() for reference in _references(one)]
+
+
+def _resolve(document: Mapping[str, Any], reference: str) -> Any:
+    """Return what a local reference points to. Raises SchemaUnusable for any other."""
+    found: Any = document
+    path = reference.removeprefix("#").removeprefix("/")
+    if not reference.startswith("#"):
+        raise SchemaUnusable(f"it refers to {cut(reference)}, and nothing is fetched")
+    for part in path.split("/") if path else []:
+        name = part.replace("~1", "/").replace("~0", "~")
+        if not isinstance(found, Mapping) or name not in found:
+            raise SchemaUnusable(f"it refers to {cut(reference)}, which it does not hold")
+        found = found[name]
+    return found
+
+
+def _collect(
+    document: Mapping[str, Any],
+    schema: Any,
+    properties: dict[str, dict[str, Any]],
+    required: dict[str, None],
+    depth: int,
+) -> None:
+    if not isinstance(schema, Mapping) or depth > 8:
+        return
+    resolve: Callable[[str], Any] = lambda reference: _resolve(document, reference)  # noqa: E731
+    for name, one in schema.get("properties", {}).items():
+        inner = resolve(one["$ref"]) | one if isinstance(one, dict) and "$ref" in one else one
+        properties.setdefault(name, inner if isinstance(inner, dict) else {})
+    required.update(dict.fromkeys(schema.get("required", [])))
+    if "$ref" in schema:
+        _collect(document, resolve(schema["$ref"]), properties, required, depth + 1)
+    for one in schema.get("allOf", []):
+        _collect(document, one, properties, required, depth + 1)
