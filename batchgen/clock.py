@@ -4,7 +4,7 @@ import time
 from datetime import UTC, datetime
 from functools import lru_cache
 
-LATE = 0.0015  # seconds that a sleep may last too long
+WAKE_UP_MARGIN_S = 0.0015  # seconds that a sleep may last too long
 
 
 class Clock:
@@ -27,22 +27,22 @@ class Clock:
         never gets that back.
         """
         until = self.monotonic() + seconds
-        await self.sleep(max(seconds - LATE, 0.0))
+        await self.sleep(max(seconds - WAKE_UP_MARGIN_S, 0.0))
         while self.monotonic() < until:
             await self.sleep(0)
 
 
-def stamp(now: float) -> str:
+def to_iso(now: float) -> str:
     """Return `now`, seconds since the epoch, as the journal writes it: ISO 8601, UTC."""
     second, micro = divmod(round(now * 1_000_000), 1_000_000)
-    return f"{_second(second)}.{micro // 1000:03d}Z"
+    return f"{_iso_second(second)}.{micro // 1000:03d}Z"
 
 
 @lru_cache(maxsize=8)  # a row has nine stamps, and a second may have hundreds of rows
-def _second(second: int) -> str:
+def _iso_second(second: int) -> str:
     return datetime.fromtimestamp(second, UTC).replace(tzinfo=None).isoformat()
 
 
-def seconds(text: str) -> float:
+def from_iso(text: str) -> float:
     """Return a stamp as seconds since the epoch."""
     return datetime.fromisoformat(text).timestamp()

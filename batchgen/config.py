@@ -6,7 +6,7 @@ from datetime import datetime, time, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from batchgen.core.budget import Limits
+from batchgen.core.budget import CostLimits
 
 if TYPE_CHECKING:  # the readers of manifests are not needed to find a batch
     from batchgen.manifest.settings import Settings
@@ -58,7 +58,7 @@ class Config:
     rate: float
     concurrency: int
     limit: int | None
-    limits: Limits
+    limits: CostLimits
     price: float | None
     prices: Mapping[str, float]
     stop_after: float | None
@@ -83,7 +83,7 @@ def merged(flags: Flags, settings: "Settings", manifest: Path | None, now: datet
         rate=flags.rate or settings.rate or DEFAULT_RATE,
         concurrency=flags.concurrency or settings.concurrency or DEFAULT_CONCURRENCY,
         limit=_first(flags.limit, settings.limit),
-        limits=Limits(
+        limits=CostLimits(
             _first(flags.max_cost, settings.max_cost),
             _first(flags.max_cost_per_day, settings.max_cost_per_day),
             _first(flags.max_cost_per_month, settings.max_cost_per_month),

@@ -7,31 +7,31 @@ import time
 from io import TextIOWrapper
 from pathlib import Path
 
-from batchgen.core.text import visible
+from batchgen.core.text import terminal_safe
 from batchgen.files import open_own
 
 log = logging.getLogger("batchgen")
 
 
-def say(text: str = "") -> None:
+def write_stderr(text: str = "") -> None:
     """Write a line to stderr, above a progress bar if any; a lost terminal is no matter."""
     if sys.stderr is None:  # started with it closed
         return
     from tqdm import tqdm  # here, since most commands have nothing to say to stderr
 
     try:
-        tqdm.write(visible(text), file=sys.stderr)
+        tqdm.write(terminal_safe(text), file=sys.stderr)
         sys.stderr.flush()
     except (OSError, ValueError, UnicodeError):
         pass
 
 
-class _ToFile(logging.FileHandler):
+class _FileHandler(logging.FileHandler):
     def format(self, record: logging.LogRecord) -> str:
-        return visible(super().format(record))
+        return terminal_safe(super().format(record))
 
 
-class _ToOwnFile(_ToFile):
+class _ToOwnFile(_FileHandler):
     """A log in the batch folder, whose names may be somebody else's."""
 
     def _open(self) -> TextIOWrapper:
@@ -39,9 +39,9 @@ class _ToOwnFile(_ToFile):
         return open(handle, "a", encoding=self.encoding, errors=self.errors)  # noqa: PTH123
 
 
-class _ToPerson(logging.Handler):
+class _StderrHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        say(record.getMessage())
+        write_stderr(record.getMessage())
 
 
 def set_up(own: Path, named: Path | None, *, quiet: bool, verbose: bool) -> None:
@@ -50,16 +50,16 @@ def set_up(own: Path, named: Path | None, *, quiet: bool, verbose: bool) -> None
     quiet: only what needs a person; verbose: everything.
     """
     if named is None:
-        file: _ToFile = _ToOwnFile(own, encoding="utf-8", errors="backslashreplace")
+        file: _FileHandler = _ToOwnFile(own, encoding="utf-8", errors="backslashreplace")
     else:
         named.parent.mkdir(parents=True, exist_ok=True)
         named.touch(mode=0o600)
-        file = _ToFile(named, encoding="utf-8", errors="backslashreplace")
+        file = _FileHandler(named, encoding="utf-8", errors="backslashreplace")
     formatter = logging.Formatter("%(asctime)sZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
     formatter.converter = time.gmtime
     file.setFormatter(formatter)
     file.setLevel(logging.DEBUG if verbose else logging.INFO)
-    person = _ToPerson()
+    person = _StderrHandler()
     person.setLevel(logging.CRITICAL if quiet else logging.DEBUG if verbose else logging.WARNING)
     log.handlers[:] = [file, person]
     log.setLevel(logging.DEBUG)
@@ -69,10 +69,10 @@ def set_up(own: Path, named: Path | None, *, quiet: bool, verbose: bool) -> None
 
 def warn(text: str) -> None:
     """Log a warning; without a log, say it."""
-    if any(isinstance(handler, _ToPerson) for handler in log.handlers):
+    if any(isinstance(handler, _StderrHandler) for handler in log.handlers):
         log.warning("%s", text)
     else:
-        say(text)
+        write_stderr(text)
 
 
 def close() -> None:

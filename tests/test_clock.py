@@ -15,7 +15,7 @@ import pytest
 from conftest import Command, Write
 from helpers import PretendClock, many, query, table, tally
 
-from batchgen.clock import stamp
+from batchgen.clock import to_iso
 from batchgen.engine import poll_schedule
 from batchgen.sandbox.client import Control
 
@@ -41,7 +41,7 @@ class JumpyClock(PretendClock):
 
     def now(self) -> float:
         now = super().now() + self.wrong
-        self._read.setdefault(stamp(now), self.monotonic())
+        self._read.setdefault(to_iso(now), self.monotonic())
         return now
 
     async def sleep(self, seconds: float) -> None:
@@ -234,7 +234,7 @@ def test_every_stored_time_is_utc_wherever_the_computer_is(
     in_zone: None,
 ) -> None:
     run(write("list.csv", table(many(1))))
-    earliest, latest = stamp(clock.now() - clock.ahead - 600), stamp(clock.now() + 1)
+    earliest, latest = to_iso(clock.now() - clock.ahead - 600), to_iso(clock.now() + 1)
 
     for name, columns in TIMES.items():
         for column in columns:

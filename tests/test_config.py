@@ -12,7 +12,7 @@ from batchgen import config
 from batchgen.api import credentials
 from batchgen.api.credentials import DEFAULT_BASE, TOKEN_NAMES
 from batchgen.config import Config, Flags, merged, seconds_until
-from batchgen.core.budget import Limits
+from batchgen.core.budget import CostLimits
 from batchgen.errors import TokenRefused, UsageError
 from batchgen.manifest.settings import Settings
 
@@ -34,7 +34,7 @@ def test_where_nobody_says_anything_the_defaults_hold():
         rate=1.0,
         concurrency=16,
         limit=None,
-        limits=Limits(),
+        limits=CostLimits(),
         price=None,
         prices={},
         stop_after=None,
@@ -62,8 +62,8 @@ def test_a_cost_limit_in_a_flag_beats_the_manifest_also_with_zero(name):
     option = {"batch": "max_cost", "day": "max_cost_per_day", "month": "max_cost_per_month"}[name]
     settings = Settings(**{option: 9.0})
 
-    assert merge(settings=settings).limits == Limits(**{name: 9.0})
-    assert merge(Flags(**{option: 0.0}), settings).limits == Limits(**{name: 0.0})
+    assert merge(settings=settings).limits == CostLimits(**{name: 9.0})
+    assert merge(Flags(**{option: 0.0}), settings).limits == CostLimits(**{name: 0.0})
 
 
 def test_a_limit_of_zero_rows_is_a_limit():

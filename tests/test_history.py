@@ -30,8 +30,8 @@ from hypothesis.stateful import (
 from batchgen.api.poll_outcome import Doing, after_result
 from batchgen.api.response import Reply
 from batchgen.api.submit_outcome import after_submit
-from batchgen.clock import Clock, stamp
-from batchgen.core.budget import Limits, caps
+from batchgen.clock import Clock, to_iso
+from batchgen.core.budget import CostLimits, active_limits
 from batchgen.core.rows import Entry, Place, Problem, Row
 from batchgen.core.states import Event, State
 from batchgen.journal.receipts import Receipt, Receipts
@@ -348,7 +348,9 @@ class AnyHistory(RuleBasedStateMachine):
             assert after_submit(answer.reply, self.clock.now()).event is None
             return
         try:
-            limits = caps(Limits(batch=self.cap), datetime.fromtimestamp(self.clock.now(), UTC))
+            limits = active_limits(
+                CostLimits(batch=self.cap), datetime.fromtimestamp(self.clock.now(), UTC)
+            )
             self.journal.intend(row, PRICE, limits, {"pace": {"next_at": self.clock.now()}})
         except CapReached:
             assert self.journal.committed() + PRICE > self.cap
@@ -387,7 +389,7 @@ class AnyHistory(RuleBasedStateMachine):
                 return
             self.is_known(row, request_id)
             self.die_if(dies, "after W2")
-        at = stamp(self.clock.now())
+        at = to_iso(self.clock.now())
         self.receipts.append(Receipt(row.key, row.attempts + 1, request_id, at))
         self.ledger.receipted.add(row.key)
         self.is_known(row, request_id)

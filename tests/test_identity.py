@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchgen.core.identity import base, folded, key, readable_id, safe_name, slug, told
+from batchgen.core.identity import (
+    canonical_json,
+    fold_name,
+    readable_id,
+    row_digest,
+    row_key,
+    safe_name,
+    slug,
+)
 
 MODEL = "ideogram/ideogram-v2/generate"
 ANY_TEXT = st.text(st.characters(codec=None))
@@ -20,10 +28,10 @@ JSON_VALUES = st.recursive(
 
 def test_a_base_is_the_same_in_every_version():
     # Were this to change, every row of every batch would be a new one, to be paid for again.
-    assert base(MODEL, {"prompt": "Bär", "seed": 1}, "bear") == (
+    assert row_digest(MODEL, {"prompt": "Bär", "seed": 1}, "bear") == (
         "7cb453cbae0d923dcfef4f63179d7c9b3d8c7ecd900bd6f872f249fa3366aec3"
     )
-    assert key("0" * 64, 0) == "8cd0be019c911c9ab4c19eb087d08208"
+    assert row_key("0" * 64, 0) == "8cd0be019c911c9ab4c19eb087d08208"
 
 
 @settings(deadline=None)
@@ -31,7 +39,7 @@ def test_a_base_is_the_same_in_every_version():
 def test_the_order_of_the_inputs_makes_no_difference(values):
     turned = dict(reversed(values.items()))
 
-    assert base(MODEL, values, None) == base(MODEL, turned, None)
+    assert row_digest(MODEL, values, None) == row_digest(MODEL, turned, None)
 
 
 @pytest.mark.parametrize(
@@ -46,19 +54,19 @@ def test_the_order_of_the_inputs_makes_no_difference(values):
     ],
 )
 def test_another_model_input_or_id_is_another_row(model, values, id):
-    assert base(model, values, id) != base(MODEL, {"prompt": "a"}, None)
+    assert row_digest(model, values, id) != row_digest(MODEL, {"prompt": "a"}, None)
 
 
 def test_a_text_and_a_number_are_not_the_same_input():
-    texts = [base(MODEL, {"duration": d}, None) for d in ("5", 5, 5.0, True)]
+    texts = [row_digest(MODEL, {"duration": d}, None) for d in ("5", 5, 5.0, True)]
 
     assert len(set(texts)) == 4
 
 
 def test_equal_rows_are_told_apart_by_counting():
-    same = base(MODEL, {"prompt": "a"}, None)
+    same = row_digest(MODEL, {"prompt": "a"}, None)
 
-    keys = [key(same, n) for n in range(100)]
+    keys = [row_key(same, n) for n in range(100)]
 
     assert len(set(keys)) == 100
     assert all(len(k) == 32 and int(k, 16) >= 0 for k in keys)
@@ -67,7 +75,7 @@ def test_equal_rows_are_told_apart_by_counting():
 @pytest.mark.parametrize("value", ["\ud800", float("nan"), float("inf")])
 def test_what_cannot_be_sent_has_no_base(value):
     with pytest.raises(ValueError):
-        base(MODEL, {"prompt": value}, None)
+        row_digest(MODEL, {"prompt": value}, None)
 
 
 @pytest.mark.parametrize(
@@ -133,11 +141,11 @@ def test_any_text_has_a_safe_name(text):
     ],
 )
 def test_names_that_a_disk_may_take_for_one_fold_to_one(one, other):
-    assert folded(one) == folded(other)
+    assert fold_name(one) == fold_name(other)
 
 
 def test_different_names_fold_to_different_ones():
-    assert len({folded(name) for name in ("a", "b", "a-1", "ä", "a ")}) == 5
+    assert len({fold_name(name) for name in ("a", "b", "a-1", "ä", "a ")}) == 5
 
 
 @pytest.mark.parametrize(
@@ -189,15 +197,15 @@ def test_a_readable_id_is_a_safe_name(position, values):
     st.none() | st.text(),
 )
 def test_the_base_and_the_text_of_a_row_are_those_of_the_plain_way(model, values, id):
-    assert told(model, values, id) == (
-        base(model, values, id),
+    assert canonical_json(model, values, id) == (
+        row_digest(model, values, id),
         json.dumps(values, ensure_ascii=False),
     )
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), "\ud800", ["\ud800"]])
 def test_what_cannot_be_sent_has_no_base_in_either_way(value):
-    for of in (base, told):
+    for of in (row_digest, canonical_json):
         with pytest.raises(ValueError):
             of(MODEL, {"prompt": value}, None)
 
@@ -208,6 +216,6 @@ def test_the_short_cuts_for_plain_names_change_none(text):
     safe = safe_name(text)
     if len(text) < 80 and "~" not in text:
         assert safe_name(f"{text}\u200b") == safe
-    assert folded(safe) == unicodedata.normalize(
+    assert fold_name(safe) == unicodedata.normalize(
         "NFC", unicodedata.normalize("NFKC", safe).casefold()
     )

@@ -13,7 +13,7 @@ from conftest import Command, Write
 from helpers import PretendClock, many, query, table, tally
 
 from batchgen.api.catalogue import catalogue_price
-from batchgen.core.budget import Cap, Limits, caps, passed
+from batchgen.core.budget import ActiveLimit, CostLimits, active_limits, first_exceeded
 from batchgen.core.prices import COUNTS, Price, remembered
 from batchgen.core.units import usd
 from batchgen.sandbox.client import Control
@@ -26,26 +26,28 @@ NEW_YORK = ZoneInfo("America/New_York")
 # Limits, pure
 
 
-def since(limits: Limits, now: datetime) -> list[str]:
-    return [cap.since for cap in caps(limits, now)]
+def since(limits: CostLimits, now: datetime) -> list[str]:
+    return [cap.since for cap in active_limits(limits, now)]
 
 
 def test_without_a_limit_there_is_no_cap() -> None:
-    assert caps(Limits(), datetime.now(UTC)) == []
-    assert not Limits().any()
+    assert active_limits(CostLimits(), datetime.now(UTC)) == []
+    assert not CostLimits().any()
 
 
-@pytest.mark.parametrize("limits", [Limits(batch=0.0), Limits(day=0.0), Limits(month=0.0)])
-def test_a_limit_of_zero_is_a_limit(limits: Limits) -> None:
+@pytest.mark.parametrize(
+    "limits", [CostLimits(batch=0.0), CostLimits(day=0.0), CostLimits(month=0.0)]
+)
+def test_a_limit_of_zero_is_a_limit(limits: CostLimits) -> None:
     assert limits.any()
-    (cap,) = caps(limits, datetime.now(UTC))
-    assert passed(lambda since: 0.0, 0.03, [cap]) == cap
+    (cap,) = active_limits(limits, datetime.now(UTC))
+    assert first_exceeded(lambda since: 0.0, 0.03, [cap]) == cap
 
 
 def test_a_batchs_limit_counts_from_the_beginning_and_names_its_option() -> None:
-    (cap,) = caps(Limits(batch=2.5), datetime(2026, 7, 1, tzinfo=UTC))
+    (cap,) = active_limits(CostLimits(batch=2.5), datetime(2026, 7, 1, tzinfo=UTC))
 
-    assert cap == Cap(2.5, "", "--max-cost", "the batch")
+    assert cap == ActiveLimit(2.5, "", "--max-cost", "the batch")
 
 
 @pytest.mark.parametrize(
@@ -102,17 +104,19 @@ def test_a_batchs_limit_counts_from_the_beginning_and_names_its_option() -> None
     ],
 )
 def test_days_and_months_begin_at_the_local_midnight(now: datetime, day: str, month: str) -> None:
-    assert since(Limits(day=1.0), now) == [day]
-    assert since(Limits(month=1.0), now) == [month]
+    assert since(CostLimits(day=1.0), now) == [day]
+    assert since(CostLimits(month=1.0), now) == [month]
 
 
 def test_the_limit_that_is_passed_is_the_one_that_is_named() -> None:
-    limits = caps(Limits(batch=9.0, day=1.0, month=5.0), datetime(2026, 7, 14, tzinfo=UTC))
+    limits = active_limits(
+        CostLimits(batch=9.0, day=1.0, month=5.0), datetime(2026, 7, 14, tzinfo=UTC)
+    )
     batch, month, day = limits
 
-    def over(of_all: float, of_month: float, of_day: float) -> Cap | None:
+    def over(of_all: float, of_month: float, of_day: float) -> ActiveLimit | None:
         sums = {batch.since: of_all, month.since: of_month, day.since: of_day}
-        return passed(sums.__getitem__, 0.5, limits)
+        return first_exceeded(sums.__getitem__, 0.5, limits)
 
     assert over(2.0, 2.0, 0.2) is None
     assert over(2.0, 2.0, 0.6) == day
@@ -121,11 +125,11 @@ def test_the_limit_that_is_passed_is_the_one_that_is_named() -> None:
 
 
 def test_cents_that_add_up_to_the_limit_do_not_pass_it() -> None:
-    limits = [Cap(0.3, "", "--max-cost", "the batch")]
+    limits = [ActiveLimit(0.3, "", "--max-cost", "the batch")]
 
     assert 0.1 + 0.1 + 0.1 > 0.3  # as binary has it
-    assert passed(lambda since: 0.1 + 0.1, 0.1, limits) is None
-    assert passed(lambda since: 0.1 + 0.1, 0.101, limits) == limits[0]
+    assert first_exceeded(lambda since: 0.1 + 0.1, 0.1, limits) is None
+    assert first_exceeded(lambda since: 0.1 + 0.1, 0.101, limits) == limits[0]
 
 
 NAN = float("nan")
@@ -135,9 +139,9 @@ NAN = float("nan")
 def test_what_is_not_a_number_stops_what_it_would_let_through(
     spent: float, price: float, limit: float
 ) -> None:
-    cap = Cap(limit, "", "--max-cost", "the batch")
+    cap = ActiveLimit(limit, "", "--max-cost", "the batch")
 
-    assert passed(lambda since: spent, price, [cap]) is cap
+    assert first_exceeded(lambda since: spent, price, [cap]) is cap
 
 
 # Amounts as they are written

@@ -77,10 +77,10 @@ def one_by_one(journal: Journal, listing: Listing) -> None:
             id = row.id or identity.readable_id(row.position, json.loads(row.input))
             stem = name = identity.safe_name(id)
             n = 1
-            while journal.one("SELECT 1 FROM requests WHERE folded = ?", identity.folded(name)):
+            while journal.one("SELECT 1 FROM requests WHERE folded = ?", identity.fold_name(name)):
                 n += 1
                 name = f"{stem}.{n}"
-            found = (row.id or name, name, identity.folded(name), row.model, row.input)
+            found = (row.id or name, name, identity.fold_name(name), row.model, row.input)
             if known is not None:
                 db.execute(
                     "UPDATE requests SET id = ?, name = ?, folded = ?, model = ?, input = ?"
@@ -145,13 +145,13 @@ def test_whatever_the_lists_they_are_listed_as_one_by_one(
 
 def test_equal_rows_are_numbered_in_their_order_however_many(tmp_path: Path) -> None:
     listing = listing_of([(None, "a heron", True)] * 3 + [(None, "a fox", n > 0) for n in range(3)])
-    heron = identity.base(MODEL, {"prompt": "a heron"}, None)
-    fox = identity.base(MODEL, {"prompt": "a fox"}, None)
+    heron = identity.row_digest(MODEL, {"prompt": "a heron"}, None)
+    fox = identity.row_digest(MODEL, {"prompt": "a fox"}, None)
 
     keys = [row.key for row in listing]
 
-    assert keys[:3] == [identity.key(heron, n) for n in range(3)]
-    assert keys[4:] == [identity.key(fox, n) for n in range(2)]
+    assert keys[:3] == [identity.row_key(heron, n) for n in range(3)]
+    assert keys[4:] == [identity.row_key(fox, n) for n in range(2)]
     assert len({*keys}) == 6
     listing.close()
 

@@ -4,16 +4,26 @@ from itertools import pairwise
 
 import pytest
 
-from batchgen.core.states import IN_FLIGHT, MOVES, UNFINISHED, Event, ImpossibleMove, State, after
+from batchgen.core.states import (
+    IN_FLIGHT,
+    TRANSITIONS,
+    UNFINISHED,
+    Event,
+    ImpossibleTransition,
+    State,
+    next_state,
+)
 
-EVERY_MOVE = [(state, event, new) for state, moves in MOVES.items() for event, new in moves.items()]
+EVERY_MOVE = [
+    (state, event, new) for state, moves in TRANSITIONS.items() for event, new in moves.items()
+]
 
 
 def reachable(start, *, without=()):
     """The states that rows can come to from `start`, some events never happening."""
     found, to_visit = {start}, [start]
     while to_visit:
-        for event, new in MOVES[to_visit.pop()].items():
+        for event, new in TRANSITIONS[to_visit.pop()].items():
             if event not in without and new not in found:
                 found.add(new)
                 to_visit.append(new)
@@ -21,7 +31,7 @@ def reachable(start, *, without=()):
 
 
 def test_every_state_is_in_the_table():
-    assert set(MOVES) == set(State)
+    assert set(TRANSITIONS) == set(State)
 
 
 def test_every_event_happens_somewhere():
@@ -49,7 +59,7 @@ def test_only_a_pending_row_is_sent():
 def test_only_a_person_or_a_receipt_leads_out_of_unknown():
     a_person = {Event.RETRY, Event.ATTACHED, Event.WRITTEN_OFF}
 
-    assert set(MOVES[State.UNKNOWN]) == {*a_person, Event.RECEIPT}
+    assert set(TRANSITIONS[State.UNKNOWN]) == {*a_person, Event.RECEIPT}
 
 
 def test_only_a_row_whose_answer_was_lost_is_unknown():
@@ -59,16 +69,16 @@ def test_only_a_row_whose_answer_was_lost_is_unknown():
 
 
 def test_what_was_never_valid_stays_so_but_for_a_receipt():
-    assert set(MOVES[State.INVALID]) == {Event.RECEIPT}
+    assert set(TRANSITIONS[State.INVALID]) == {Event.RECEIPT}
 
 
 def test_what_is_saved_stays_so_unless_a_person_wants_it_again():
-    assert set(MOVES[State.SAVED]) == {Event.RETRY, Event.RECEIPT}
+    assert set(TRANSITIONS[State.SAVED]) == {Event.RETRY, Event.RECEIPT}
 
 
 @pytest.mark.parametrize("state", State)
 def test_a_receipt_makes_any_row_submitted(state):
-    assert after(state, Event.RECEIPT) is State.SUBMITTED
+    assert next_state(state, Event.RECEIPT) is State.SUBMITTED
 
 
 @pytest.mark.parametrize("state", [State.SUBMITTED, State.COMPLETED, State.SAVED])
@@ -78,7 +88,7 @@ def test_what_was_accepted_is_never_sent_again_unless_it_fails_and_a_person_says
 
 @pytest.mark.parametrize("state", [State.FAILED, State.CANCELLED, State.UNKNOWN])
 def test_a_person_can_reopen_what_ended_without_a_picture(state):
-    assert after(state, Event.RETRY) is State.PENDING
+    assert next_state(state, Event.RETRY) is State.PENDING
 
 
 @pytest.mark.parametrize("state", UNFINISHED)
@@ -89,7 +99,7 @@ def test_whatever_is_unfinished_can_still_be_saved(state):
 def test_a_row_that_meets_no_trouble_goes_straight_to_saved():
     state, story = State.PENDING, [State.PENDING]
     for event in (Event.SEND, Event.ACCEPTED, Event.DONE, Event.SAVED):
-        state = after(state, event)
+        state = next_state(state, event)
         story.append(state)
 
     assert story == [*UNFINISHED, State.SAVED]
@@ -100,8 +110,8 @@ def test_a_row_that_meets_no_trouble_goes_straight_to_saved():
 @pytest.mark.parametrize("state", State)
 @pytest.mark.parametrize("event", Event)
 def test_what_is_not_in_the_table_cannot_happen(state, event):
-    if event in MOVES[state]:
-        assert after(state, event) is MOVES[state][event]
+    if event in TRANSITIONS[state]:
+        assert next_state(state, event) is TRANSITIONS[state][event]
     else:
-        with pytest.raises(ImpossibleMove, match=f"^{event} cannot happen .* {state}$"):
-            after(state, event)
+        with pytest.raises(ImpossibleTransition, match=f"^{event} cannot happen .* {state}$"):
+            next_state(state, event)

@@ -590,7 +590,7 @@ def test_a_duplicate_id_names_both_lines():
     ],
 )
 def test_a_rate_is_a_number_and_a_unit(text, per_second):
-    assert units.rate(text) == pytest.approx(per_second)
+    assert units.parse_rate(text) == pytest.approx(per_second)
 
 
 @pytest.mark.parametrize(
@@ -606,15 +606,18 @@ def test_a_rate_is_a_number_and_a_unit(text, per_second):
     ],
 )
 def test_a_duration_is_numbers_and_units(text, seconds):
-    assert units.duration(text) == seconds
+    assert units.parse_duration(text) == seconds
 
 
 @pytest.mark.parametrize(
     ("parse", "text"),
     [
-        *[(units.rate, t) for t in ("", "0", "-1/m", "60/w", "60/", "fast", "1e3", True, "0/m")],
-        *[(units.duration, t) for t in ("", "0", "0h", "-6h", "6x", "h", "m90", True)],
-        *[(units.clock_time, t) for t in ("", "7", "24:00", "07:60", "7am", "07:00:00")],
+        *[
+            (units.parse_rate, t)
+            for t in ("", "0", "-1/m", "60/w", "60/", "fast", "1e3", True, "0/m")
+        ],
+        *[(units.parse_duration, t) for t in ("", "0", "0h", "-6h", "6x", "h", "m90", True)],
+        *[(units.parse_clock_time, t) for t in ("", "7", "24:00", "07:60", "7am", "07:00:00")],
     ],
 )
 def test_what_is_no_rate_duration_or_time_is_refused_in_a_sentence(parse, text):
@@ -623,5 +626,5 @@ def test_what_is_no_rate_duration_or_time_is_refused_in_a_sentence(parse, text):
 
 
 def test_a_time_of_day_has_hours_and_minutes():
-    assert units.clock_time("07:05").isoformat() == "07:05:00"
-    assert units.clock_time(" 7:05 ").isoformat() == "07:05:00"
+    assert units.parse_clock_time("07:05").isoformat() == "07:05:00"
+    assert units.parse_clock_time(" 7:05 ").isoformat() == "07:05:00"

@@ -12,7 +12,7 @@ from batchgen.api.poll_outcome import balance_of
 from batchgen.api.response import Reply
 from batchgen.api.submit_outcome import Stop, after_submit
 from batchgen.core.prices import COUNTS, Price, count
-from batchgen.core.text import describe
+from batchgen.core.text import describe_error
 from batchgen.errors import ServiceUnreachable, TokenRefused
 from batchgen.validation.model_schema import SchemaUnusable, input_schema, prepare
 
@@ -68,7 +68,7 @@ def catalogue(service: Service) -> Callable[[str], dict[str, Any] | None]:
         reply = event_loop.run(ask(model))
         if reply.status is None:
             raise ServiceUnreachable(
-                f"RunComfy cannot be reached and asked about {model} ({describe(reply.error)})."
+                f"RunComfy cannot be reached and asked about {model} ({describe_error(reply.error)})."
                 " Nothing was sent.",
                 "Run the same command again to go on.",
             )

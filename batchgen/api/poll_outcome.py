@@ -24,7 +24,7 @@ from batchgen.api.response import (
     text_of,
 )
 from batchgen.api.retry_after import seconds_to_wait
-from batchgen.core.text import describe, storable
+from batchgen.core.text import describe_error, replace_surrogates
 
 
 class Doing(Enum):
@@ -68,7 +68,7 @@ def after_result(reply: Reply, request_id: str, now: float) -> Finding:
     Whatever is unclear means "ask again": an answer we cannot read never fails a paid request.
     """
     if reply.status is None or reply.error is not None:
-        return Finding(Doing.ASK_AGAIN, describe(reply.error))
+        return Finding(Doing.ASK_AGAIN, describe_error(reply.error))
     body = reply.json()
     if _ended(reply.status, body, request_id):
         return _by_word(body)
@@ -134,7 +134,7 @@ def output_urls(output: Any) -> list[str]:
 
     def collect(value: Any, depth: int) -> None:
         if isinstance(value, str) and re.match(r"https?:", value, re.IGNORECASE):
-            found.setdefault(storable(value))
+            found.setdefault(replace_surrogates(value))
         elif isinstance(value, list | dict) and depth < 4:
             for inner in value.values() if isinstance(value, dict) else value:
                 collect(inner, depth + 1)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from batchgen.core.text import storable
+from batchgen.core.text import replace_surrogates
 
 BAD_IDENTIFIER = 400001
 NO_BALANCE = 400002
@@ -59,7 +59,7 @@ def text_of(body: Mapping[str, Any], depth: int = 0) -> str:
         elif isinstance(value, list):
             value = "; ".join(_detail(item) for item in value[:10])
         if value and isinstance(value, str):
-            return storable(" ".join(value.split())[:500])
+            return replace_surrogates(" ".join(value.split())[:500])
     return ""
 
 

@@ -26,7 +26,7 @@ from batchgen.api.response import (
 )
 from batchgen.api.retry_after import seconds_to_wait
 from batchgen.core.states import Event
-from batchgen.core.text import describe
+from batchgen.core.text import describe_error
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _ID_IN_BYTES = re.compile(rb'"request_id"\s*:\s*"([A-Za-z0-9_-]{1,128})"')
@@ -95,10 +95,10 @@ def after_submit(reply: Reply, now: float) -> Verdict:
 
 def _never_opened(error: BaseException | None) -> Verdict:
     if error is None or (isinstance(error, TEMPORARY) and not _needs_a_person(error)):
-        return Verdict(None, f"not sent: {describe(error)}", offline=True)
+        return Verdict(None, f"not sent: {describe_error(error)}", offline=True)
     if not isinstance(error, Exception):  # cancelled before it was sent
         return Verdict(None, "not sent: interrupted")
-    return Verdict(None, f"not sent: {describe(error)}", stop=Stop.SERVICE)
+    return Verdict(None, f"not sent: {describe_error(error)}", stop=Stop.SERVICE)
 
 
 # Errors before the body that another try may cure; a bad certificate hides among the first.
@@ -184,7 +184,7 @@ def _request_id(body: Any, raw: bytes) -> str | None:
 def _how_it_broke(error: BaseException | None) -> str:
     if isinstance(error, TimeoutError):
         return "never answered"
-    return f"its answer was lost ({describe(error)})"
+    return f"its answer was lost ({describe_error(error)})"
 
 
 def _with_text(what: str, reply: Reply) -> str:

@@ -224,7 +224,7 @@ def report(batch: str, where: tuple[str, ...], picks: Path | None, no_thumbnails
     view = filters.View(where, found)
     shown = write_report(folder, view, thumbnails=not no_thumbnails)
     if not shown and view.words:
-        log.say(f"No row matches {view.words}.")
+        log.write_stderr(f"No row matches {view.words}.")
     click.echo(folder.path / "report" / "index.html")
 
 

@@ -37,9 +37,9 @@ class Notation(click.ParamType[Any]):
 
 
 AMOUNT = Notation("amount", units.usd)
-RATE = Notation("rate", units.rate)
-DURATION = Notation("duration", units.duration)
-CLOCK = Notation("HH:MM", units.clock_time)
+RATE = Notation("rate", units.parse_rate)
+DURATION = Notation("duration", units.parse_duration)
+CLOCK = Notation("HH:MM", units.parse_clock_time)
 
 
 def read_columns(

@@ -11,13 +11,13 @@ import click
 
 from batchgen.batch_folder import Folder
 from batchgen.cli.progress import rate_words
-from batchgen.clock import Clock, seconds
+from batchgen.clock import Clock, from_iso
 from batchgen.core.states import State
-from batchgen.core.text import visible
+from batchgen.core.text import terminal_safe
 from batchgen.engine.expiry import EXPIRES_AFTER
 from batchgen.errors import BatchgenError
 from batchgen.journal.reader import Reader, summary
-from batchgen.log import say
+from batchgen.log import write_stderr
 
 if TYPE_CHECKING:  # what these modules import would make `status` and an error slow to come
     from batchgen.core.rows import Problem
@@ -44,25 +44,27 @@ class Problems:
     def close(self) -> None:
         for (field, what), times in self._alike.items():
             if times > MOST_ALIKE:
-                say(f"and {times - MOST_ALIKE} more: {field + ': ' if field else ''}{what}")
+                write_stderr(
+                    f"and {times - MOST_ALIKE} more: {field + ': ' if field else ''}{what}"
+                )
 
 
 def problem(found: "Problem") -> None:
     """`list.csv:14: row "fox", seed: '12a' is not a whole number`, and what would be right."""
     where = f'row "{found.row}"' if found.row else ""
     who = ", ".join(part for part in (where, found.field) if part)
-    say(f"{found.place}: {who + ': ' if who else ''}{found.what}")
+    write_stderr(f"{found.place}: {who + ': ' if who else ''}{found.what}")
     _indented(found.remedy)
 
 
 def error(found: BatchgenError) -> None:
-    say(found.what)
+    write_stderr(found.what)
     _indented(found.remedy)
 
 
 def _indented(text: str) -> None:
     for line in text.splitlines():
-        say(f"  {line}")
+        write_stderr(f"  {line}")
 
 
 def after_run(folder: Folder, ending: "Ending", *, quiet: bool) -> None:
@@ -73,17 +75,17 @@ def after_run(folder: Folder, ending: "Ending", *, quiet: bool) -> None:
     finally:
         reader.close()
     if quiet or not ending.said:
-        say(ending.reason)
+        write_stderr(ending.reason)
     _indented(ending.remedy)
     _counts(numbers)
     _causes(numbers["causes"])
     _next_steps(folder, numbers["counts"])
-    say(f"Pictures and report: {folder.path / 'report' / 'index.html'}")
+    write_stderr(f"Pictures and report: {folder.path / 'report' / 'index.html'}")
 
 
 def _counts(numbers: Mapping[str, Any]) -> None:
-    say("  " + ", ".join(f"{n} {state}" for state, n in numbers["counts"].items() if n))
-    say(f"  {_money(numbers)}")
+    write_stderr("  " + ", ".join(f"{n} {state}" for state, n in numbers["counts"].items() if n))
+    write_stderr(f"  {_money(numbers)}")
 
 
 def _money(numbers: Mapping[str, Any]) -> str:
@@ -99,29 +101,33 @@ def _money(numbers: Mapping[str, Any]) -> str:
 def _causes(causes: list[dict[str, Any]]) -> None:
     for cause in causes[:10]:
         reason = cause["cause"] or "no reason given"
-        say(f"  {cause['rows']} {cause['state']}: {reason}  (e.g. {cause['example']})")
+        write_stderr(f"  {cause['rows']} {cause['state']}: {reason}  (e.g. {cause['example']})")
     if len(causes) > 10:
-        say(f"  and {len(causes) - 10} more causes in summary.json")
+        write_stderr(f"  and {len(causes) - 10} more causes in summary.json")
 
 
 def _next_steps(folder: Folder, counts: Mapping[str, int]) -> None:
     where = shlex.quote(str(folder.path))
     if counts[State.FAILED]:
-        say("Send the failed rows again (paid again) with the next run:")
-        say(f"  batchgen retry {where}")
+        write_stderr("Send the failed rows again (paid again) with the next run:")
+        write_stderr(f"  batchgen retry {where}")
     if counts[State.UNKNOWN]:
-        say("Unknown rows may have been billed, so they are not sent again unasked. Look for them")
-        say("in your RunComfy account, and settle them with:")
-        say(f"  batchgen resolve {where}")
+        write_stderr(
+            "Unknown rows may have been billed, so they are not sent again unasked. Look for them"
+        )
+        write_stderr("in your RunComfy account, and settle them with:")
+        write_stderr(f"  batchgen resolve {where}")
     if counts[State.COMPLETED]:
-        say("Completed rows are paid for and not on disk yet; the next run fetches them, unpaid.")
+        write_stderr(
+            "Completed rows are paid for and not on disk yet; the next run fetches them, unpaid."
+        )
 
 
 def step(found: "Step") -> None:
     """A row's line of a plan, on stdout; a saved row needs none."""
     if found.what != State.SAVED:
         changes = f": {', '.join(found.changes)}" if found.changes else ""
-        click.echo(visible(f"{found.what:<17} {found.id} ({found.source}){changes}"))
+        click.echo(terminal_safe(f"{found.what:<17} {found.id} ({found.source}){changes}"))
 
 
 def plan(whole: "Plan", rate: float) -> None:
@@ -147,9 +153,11 @@ def unknown_rows(rows: "list[Unknown]", folder: Folder, as_json: bool) -> None:
         return
     for row in rows:
         price = "an unknown price" if row.price is None else f"${row.price:.2f}"
-        click.echo(visible(f"{row.id} ({row.source}), sent {row.sent_at}, {price}, {row.model}"))
-        click.echo(visible(f"  {json.dumps(row.input, ensure_ascii=False)}"))
-        click.echo(visible(f"  {row.reason}"))
+        click.echo(
+            terminal_safe(f"{row.id} ({row.source}), sent {row.sent_at}, {price}, {row.model}")
+        )
+        click.echo(terminal_safe(f"  {json.dumps(row.input, ensure_ascii=False)}"))
+        click.echo(terminal_safe(f"  {row.reason}"))
     where = shlex.quote(str(folder.path))
     click.echo(f"{len(rows)} unknown. Look for each in your RunComfy account, at that time. Then")
     click.echo(f"  batchgen resolve {where} --id ID --attach REQUEST_ID   it is there: collect it")
@@ -161,7 +169,7 @@ def ask_about(row: "Unknown") -> tuple[str, str | None]:
     """Ask a person at a terminal about one row; return the action, "" for none, and the request."""
     answers = {"a": "attach", "s": "send-again", "w": "write-off", "k": ""}
     given = click.prompt(
-        f"{visible(row.id)}: [a]ttach, [s]end again, [w]rite off or [k]eep",
+        f"{terminal_safe(row.id)}: [a]ttach, [s]end again, [w]rite off or [k]eep",
         type=click.Choice(list(answers)),
         default="k",
         show_choices=False,
@@ -174,7 +182,9 @@ def lost_files(folder: Folder, ids: list[str]) -> None:
     """How to pay again for what RunComfy hosts no longer, on stdout."""
     chosen = " ".join(f"--id {shlex.quote(id)}" for id in dict.fromkeys(ids))
     click.echo("RunComfy hosts the lost ones no longer. To make and pay for them again:")
-    click.echo(visible(f"  batchgen retry {shlex.quote(str(folder.path))} --state saved {chosen}"))
+    click.echo(
+        terminal_safe(f"  batchgen retry {shlex.quote(str(folder.path))} --state saved {chosen}")
+    )
 
 
 def status(folder: Folder) -> None:
@@ -193,9 +203,9 @@ def status(folder: Folder) -> None:
     lines += [f"  {n:>7} {state}" for state, n in numbers["counts"].items() if n]
     lines.append(f"  {_money(numbers)}")
     if oldest:
-        lines.append(f"  oldest request in flight: {_span(now - seconds(oldest))}")
+        lines.append(f"  oldest request in flight: {_span(now - from_iso(oldest))}")
     if first:
-        left = EXPIRES_AFTER - (now - seconds(first))
+        left = EXPIRES_AFTER - (now - from_iso(first))
         lines.append(f"  results not fetched yet may expire from {_span(left)} on")
     pending = numbers["counts"][State.PENDING]
     if rate:
@@ -205,7 +215,7 @@ def status(folder: Folder) -> None:
     if run["started_at"]:
         ending = run["ending"] or "running, or killed"
         lines.append(f"  last run: {run['started_at']}, {ending}")
-    click.echo(visible("\n".join(lines)))
+    click.echo(terminal_safe("\n".join(lines)))
 
 
 def _span(span: float) -> str:
@@ -220,7 +230,7 @@ def model(name: str, validator: "Validator") -> None:
     click.echo(name)
     for field, schema in validator.properties.items():
         needed = " (required)" if field in validator.required else ""
-        click.echo(visible(f"  {field}: {_kind(schema)}{needed}"))
+        click.echo(terminal_safe(f"  {field}: {_kind(schema)}{needed}"))
 
 
 def _kind(schema: Mapping[str, Any]) -> str:

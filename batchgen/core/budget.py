@@ -8,7 +8,7 @@ from batchgen.core.states import State
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class CostLimits:
     """USD that spent + reserved + unknown may not pass; None is no limit.
 
     Days and months are the calendar's where the computer is: a crontab has the same midnight.
@@ -23,7 +23,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Cap:
+class ActiveLimit:
     """A limit as it stands now. since: an ISO 8601 stamp, UTC; "" counts from the beginning."""
 
     usd: float
@@ -32,7 +32,7 @@ class Cap:
     words: str
 
 
-def caps(limits: Limits, now: datetime) -> list[Cap]:
+def active_limits(limits: CostLimits, now: datetime) -> list[ActiveLimit]:
     """Return the limits that hold at `now`, the narrowest last.
 
     now: a local time, naive or with a zone that knows its changes of clocks: with a mere offset
@@ -45,13 +45,13 @@ def caps(limits: Limits, now: datetime) -> list[Cap]:
         (limits.day, midnight, "--max-cost-per-day", "today"),
     )
     return [
-        Cap(usd, "" if start is None else _utc(start), option, words)
+        ActiveLimit(usd, "" if start is None else _utc(start), option, words)
         for usd, start, option, words in every
         if usd is not None
     ]
 
 
-def cost_now(
+def committed_cost(
     state: State, price: float | None, cost: float | None, request_id: str | None
 ) -> float:
     """Return what a row's latest POST has cost or may yet cost, in USD.
@@ -73,7 +73,9 @@ def _utc(local: datetime) -> str:
     return local.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
 
-def passed(committed: Callable[[str], float], price: float, limits: list[Cap]) -> Cap | None:
+def first_exceeded(
+    committed: Callable[[str], float], price: float, limits: list[ActiveLimit]
+) -> ActiveLimit | None:
     """Return the first limit that a request of `price` USD could pass; None if there is none.
 
     committed: USD spent, reserved or possibly spent since a stamp.

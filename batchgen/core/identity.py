@@ -13,10 +13,12 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
-ROW_TAG = "batchgen row v1"
-KEY_TAG = "batchgen key v1"
-NAME_BYTES = 150  # of UTF-8; leaves room for "-12.png.part" under the 255 of common file systems
-SLUG_CHARS = 40
+ROW_DOMAIN = "batchgen row v1"
+KEY_DOMAIN = "batchgen key v1"
+MAX_NAME_BYTES = (
+    150  # of UTF-8; leaves room for "-12.png.part" under the 255 of common file systems
+)
+MAX_SLUG_CHARS = 40
 PROMPT_NAMES = ("prompt", "text", "tags")  # what models call the prompt, most usual first
 
 # Windows gives these names to devices, with any extension and in any folder.
@@ -26,40 +28,40 @@ _FORBIDDEN = frozenset('/\\<>:"|?*')
 _SAFE = re.compile(r"[A-Za-z0-9_]+(?:[-. ][A-Za-z0-9_]+)*")
 
 
-_content = json.JSONEncoder(
+_canonical = json.JSONEncoder(
     sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
 ).encode
 
 
-def base(model: str, input: Mapping[str, Any], id: str | None) -> str:
+def row_digest(model: str, input: Mapping[str, Any], id: str | None) -> str:
     """Return the 64 hex digits that stand for a row's model, input and id.
 
     The order of the input's names makes no difference; 5 and 5.0 do, since they are sent so.
     Raises ValueError where a text holds a lone surrogate or a number is not finite.
     """
-    content = _content({"id": id, "input": input, "model": model})
-    return hashlib.sha256(f"{ROW_TAG}\n{content}".encode()).hexdigest()
+    content = _canonical({"id": id, "input": input, "model": model})
+    return hashlib.sha256(f"{ROW_DOMAIN}\n{content}".encode()).hexdigest()
 
 
-def told(model: str, input: Mapping[str, Any], id: str | None) -> tuple[str, str]:
+def canonical_json(model: str, input: Mapping[str, Any], id: str | None) -> tuple[str, str]:
     """Return a row's base, and its input as JSON text, the names in their own order.
 
     Both at once, since a million rows need both and their values are the same in them: a short
     cut for plain values, held to `base` and `json.dumps` by a test. Raises as `base` does.
     """
     try:
-        written = [_WRITTEN[type(value)](value) for value in input.values()]
+        written = [_SERIALIZERS[type(value)](value) for value in input.values()]
     except KeyError:
-        return base(model, input, id), as_json(input)
-    text, ordered, pick = _form(tuple(input))
+        return row_digest(model, input, id), to_json(input)
+    text, ordered, pick = _object_templates(tuple(input))
     label = "null" if id is None else _text(id)
     sorted_ = ordered % tuple([written[at] for at in pick])
-    content = f'{ROW_TAG}\n{{"id":{label},"input":{sorted_},"model":{_text(model)}}}'
+    content = f'{ROW_DOMAIN}\n{{"id":{label},"input":{sorted_},"model":{_text(model)}}}'
     return hashlib.sha256(content.encode()).hexdigest(), text % tuple(written)
 
 
 @lru_cache(maxsize=1000)
-def _form(names: tuple[str, ...]) -> tuple[str, str, list[int]]:
+def _object_templates(names: tuple[str, ...]) -> tuple[str, str, list[int]]:
     """Return an object's text with room for the values, once as it is and once sorted by name, and
     which value comes where in the second."""
     pick = sorted(range(len(names)), key=names.__getitem__)
@@ -75,9 +77,9 @@ def _number(value: float) -> str:
     return float.__repr__(value)
 
 
-as_json = json.JSONEncoder(ensure_ascii=False).encode
+to_json = json.JSONEncoder(ensure_ascii=False).encode
 _text = json.encoder.encode_basestring
-_WRITTEN: dict[type, Callable[[Any], str]] = {
+_SERIALIZERS: dict[type, Callable[[Any], str]] = {
     str: _text,
     int: int.__repr__,
     float: _number,
@@ -85,9 +87,9 @@ _WRITTEN: dict[type, Callable[[Any], str]] = {
 }
 
 
-def key(base: str, n: int) -> str:
+def row_key(base: str, n: int) -> str:
     """Return the journal's key, 32 hex digits, of the n-th row (from 0) that has this base."""
-    return hashlib.sha256(f"{KEY_TAG}\n{base}\n{n}".encode()).hexdigest()[:32]
+    return hashlib.sha256(f"{KEY_DOMAIN}\n{base}\n{n}".encode()).hexdigest()[:32]
 
 
 def safe_name(text: str, max: int = 80) -> str:
@@ -97,12 +99,12 @@ def safe_name(text: str, max: int = 80) -> str:
     nothing in it that separates, controls or is invisible. Different texts can give equal names:
     compare them by `folded` before use.
     """
-    if len(text) <= min(max, NAME_BYTES) and _SAFE.fullmatch(text):
+    if len(text) <= min(max, MAX_NAME_BYTES) and _SAFE.fullmatch(text):
         name = text
     else:
         name = unicodedata.normalize("NFC", "".join(map(_safe_character, text)))
         name = re.sub(r"-{2,}", "-", name).lstrip("-. ~")[:max]
-        name = name.encode()[:NAME_BYTES].decode(errors="ignore").rstrip(". -")
+        name = name.encode()[:MAX_NAME_BYTES].decode(errors="ignore").rstrip(". -")
     if _DEVICE.fullmatch(name.partition(".")[0].rstrip()):
         name = f"_{name}"[:max].rstrip(". ")
     return name or "row"
@@ -123,7 +125,7 @@ def slug(prompt: str) -> str:
 
     Letters of every script stay, with their marks. Empty where the prompt has no letter or digit.
     """
-    text = unicodedata.normalize("NFC", prompt[: SLUG_CHARS * 8]).lower()
+    text = unicodedata.normalize("NFC", prompt[: MAX_SLUG_CHARS * 8]).lower()
     text = text.replace("'", "").replace("’", "")
     if text.isascii():
         words = re.findall("[a-z0-9]+", text)
@@ -132,10 +134,10 @@ def slug(prompt: str) -> str:
     result = ""
     for word in words:
         longer = f"{result}-{word}" if result else word
-        if len(longer) > SLUG_CHARS:
+        if len(longer) > MAX_SLUG_CHARS:
             break
         result = longer
-    return result or "".join(words[:1])[:SLUG_CHARS]
+    return result or "".join(words[:1])[:MAX_SLUG_CHARS]
 
 
 def readable_id(position: int, input: Mapping[str, Any]) -> str:
@@ -149,7 +151,7 @@ def _prompt_of(input: Mapping[str, Any]) -> str:
     return next((text for text in texts if isinstance(text, str) and text.strip()), "")
 
 
-def folded(name: str) -> str:
+def fold_name(name: str) -> str:
     """Return the form in which two names are equal if any file system may take them for one.
 
     macOS and Windows ignore case, macOS also how an accented letter is composed.

@@ -10,23 +10,29 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from batchgen.core.rows import Place, Problem
-from batchgen.core.text import _printable, choices, cut, nearest, show
+from batchgen.core.text import (
+    closest_match,
+    escape_unprintable,
+    list_choices,
+    quote_value,
+    truncate,
+)
 
 
-def unknown_name(
+def unknown_name_problem(
     name: str, known: Collection[str], place: Place, row: str | None = None, *, whole: bool = False
 ) -> Problem:
     """Say that the model has no input of this name, and the ways out."""
-    near = nearest(name, known)
+    near = closest_match(name, known)
     # A column is named once for all rows, so another name for it is the likelier wish.
     renamed = f" If so, add --column {near}={name}." if near and whole else ""
     meant = f"Did you mean {near}?{renamed} " if near else ""
     remedy = f"{meant}To carry it along unsent, add --meta {name}, or begin the name with _."
     what = "the model has no input of this name"
-    return Problem(place, what, _printable(remedy), row, name, whole)
+    return Problem(place, what, escape_unprintable(remedy), row, name, whole)
 
 
-TYPES = {
+TYPE_NAMES = {
     "string": "a text",
     "integer": "a whole number",
     "number": "a number",
@@ -45,52 +51,58 @@ _TYPE_REMEDIES = {
 }
 
 
-def sentence(error: Any) -> tuple[str, str]:
+def explain_schema_error(error: Any) -> tuple[str, str]:
     """Return what is wrong and the remedy for a jsonschema ValidationError."""
-    put = _SENTENCES.get(error.validator)
+    put = _EXPLANATIONS.get(error.validator)
     if put is None:
-        return cut(_printable(error.message), 160), ""
+        return truncate(escape_unprintable(error.message), 160), ""
     return put(error.instance, error.validator_value)
 
 
-def wrong_type(value: Any, wanted: Any) -> tuple[str, str]:
+def explain_type(value: Any, wanted: Any) -> tuple[str, str]:
     names = [wanted] if isinstance(wanted, str) else list(wanted)
-    kinds = " or ".join(TYPES.get(name, name) for name in names)
+    kinds = " or ".join(TYPE_NAMES.get(name, name) for name in names)
     if value is None:
         return "nothing is written here (null)", f"Write {kinds}, or take the name out."
-    remedy = _TYPE_REMEDIES.get(names[0], "").replace("{shown}", show(value).strip("'"))
+    remedy = _TYPE_REMEDIES.get(names[0], "").replace("{shown}", quote_value(value).strip("'"))
     if names[0] == "string" and isinstance(value, list | dict):
         remedy = "Write a text."
-    return f"{show(value)} is not {kinds}", remedy
+    return f"{quote_value(value)} is not {kinds}", remedy
 
 
-def not_allowed(value: Any, allowed: Sequence[Any]) -> tuple[str, str]:
+def explain_enum(value: Any, allowed: Sequence[Any]) -> tuple[str, str]:
     """Put an enum's refusal, with the nearest value first."""
     texts = {c if isinstance(c, str) else json.dumps(c): c for c in allowed}
     text = value if isinstance(value, str) else json.dumps(value, default=str)
     same = text in texts
-    near = text if same else nearest(text, texts)
+    near = text if same else closest_match(text, texts)
     if same:
         form = "in quotes" if isinstance(texts[text], str) else "without quotes"
-        return f"{show(value)} is not allowed as written", f"Write it {form}."
+        return f"{quote_value(value)} is not allowed as written", f"Write it {form}."
     meant = f"Did you mean {near}? " if near else ""
-    return f"{show(value)} is not allowed", f"{meant}Allowed: {choices(allowed)}."
+    return f"{quote_value(value)} is not allowed", f"{meant}Allowed: {list_choices(allowed)}."
 
 
 def _plural(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
-_SENTENCES: dict[str, Callable[[Any, Any], tuple[str, str]]] = {
-    "type": wrong_type,
-    "enum": not_allowed,
-    "const": lambda v, only: (f"{show(v)} is not allowed", f"Write {show(only)}."),
-    "minimum": lambda v, low: (f"{show(v)} is too small", f"The least allowed is {low}."),
-    "maximum": lambda v, high: (f"{show(v)} is too large", f"The most allowed is {high}."),
-    "exclusiveMinimum": lambda v, low: (f"{show(v)} is too small", f"Write more than {low}."),
-    "exclusiveMaximum": lambda v, high: (f"{show(v)} is too large", f"Write less than {high}."),
+_EXPLANATIONS: dict[str, Callable[[Any, Any], tuple[str, str]]] = {
+    "type": explain_type,
+    "enum": explain_enum,
+    "const": lambda v, only: (f"{quote_value(v)} is not allowed", f"Write {quote_value(only)}."),
+    "minimum": lambda v, low: (f"{quote_value(v)} is too small", f"The least allowed is {low}."),
+    "maximum": lambda v, high: (f"{quote_value(v)} is too large", f"The most allowed is {high}."),
+    "exclusiveMinimum": lambda v, low: (
+        f"{quote_value(v)} is too small",
+        f"Write more than {low}.",
+    ),
+    "exclusiveMaximum": lambda v, high: (
+        f"{quote_value(v)} is too large",
+        f"Write less than {high}.",
+    ),
     "multipleOf": lambda v, step: (
-        f"{show(v)} does not fit the steps of {step}",
+        f"{quote_value(v)} does not fit the steps of {step}",
         f"Write a multiple of {step}.",
     ),
     "minLength": lambda v, least: (
@@ -114,15 +126,15 @@ _SENTENCES: dict[str, Callable[[Any, Any], tuple[str, str]]] = {
         "Take the repetition out.",
     ),
     "required": lambda v, names: (
-        f"{choices([n for n in names if n not in v])} is missing",
+        f"{list_choices([n for n in names if n not in v])} is missing",
         "Write it, or leave out what needs it.",
     ),
     "pattern": lambda v, form: (
-        f"{show(v)} does not have the form the model wants",
-        f"It has to match {cut(show(form), 80)}.",
+        f"{quote_value(v)} does not have the form the model wants",
+        f"It has to match {truncate(quote_value(form), 80)}.",
     ),
-    "anyOf": lambda v, _: (f"{show(v)} is none of the forms the model takes", ""),
-    "oneOf": lambda v, _: (f"{show(v)} is not exactly one of the forms the model takes", ""),
+    "anyOf": lambda v, _: (f"{quote_value(v)} is none of the forms the model takes", ""),
+    "oneOf": lambda v, _: (f"{quote_value(v)} is not exactly one of the forms the model takes", ""),
     "false schema": lambda v, _: ("the model takes nothing here", "Take it out."),
 }
 
@@ -137,7 +149,7 @@ def model_id_problem(text: str) -> str | None:
     """
     if _MODEL_ID.fullmatch(text) and len(text) <= 200 and ".." not in text:
         return None
-    return f"{show(text)} is not a model id"
+    return f"{quote_value(text)} is not a model id"
 
 
 def duplicate_id_problem(place: Place, id: str, first_source: str) -> Problem:

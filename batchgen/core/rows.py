@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-NOTHING: Mapping[str, Any] = MappingProxyType({})
+EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
 class Place(NamedTuple):
@@ -61,8 +61,8 @@ class Entry(NamedTuple):
     model: str | None
     values: dict[str, Any]
     cells: Set[str] = frozenset()
-    meta: Mapping[str, Any] = NOTHING
-    places: Mapping[str, Place] = NOTHING
+    meta: Mapping[str, Any] = EMPTY
+    places: Mapping[str, Place] = EMPTY
 
 
 class Row(NamedTuple):

@@ -36,7 +36,7 @@ class Event(StrEnum):
 
 
 S = State
-MOVES: dict[State, dict[Event, State]] = {
+TRANSITIONS: dict[State, dict[Event, State]] = {
     S.PENDING: {Event.SEND: S.SUBMITTING},
     # From SUBMITTING on, money may be gone. Only an answer that says "not accepted" leads back to
     # PENDING; anything less clear leads to UNKNOWN, and only a person leads out of that.
@@ -63,23 +63,23 @@ MOVES: dict[State, dict[Event, State]] = {
     },
 }
 # A receipt proves that a request was accepted, whatever an older journal believed.
-for _moves in MOVES.values():
+for _moves in TRANSITIONS.values():
     _moves[Event.RECEIPT] = S.SUBMITTED
 
 UNFINISHED = (S.PENDING, S.SUBMITTING, S.SUBMITTED, S.COMPLETED)
 IN_FLIGHT = (S.SUBMITTING, S.SUBMITTED)
 
 
-class ImpossibleMove(Exception):
+class ImpossibleTransition(Exception):
     """A bug of ours, or a journal that somebody else wrote to."""
 
 
-def after(state: State, event: Event) -> State:
+def next_state(state: State, event: Event) -> State:
     """Return the state that `event` leads to from `state`.
 
     Raises ImpossibleMove if the table has no such move.
     """
     try:
-        return MOVES[state][event]
+        return TRANSITIONS[state][event]
     except KeyError:
-        raise ImpossibleMove(f"{event} cannot happen to a row that is {state}") from None
+        raise ImpossibleTransition(f"{event} cannot happen to a row that is {state}") from None

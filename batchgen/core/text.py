@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 
-def visible(text: str) -> str:
+def terminal_safe(text: str) -> str:
     """Return `text` with whatever could steer a terminal shown as an escape."""
     if text.isprintable():
         return text
@@ -16,7 +16,7 @@ def visible(text: str) -> str:
     )
 
 
-def quoted(text: str) -> str:
+def shell_quote(text: str) -> str:
     """Return `text` as one word of a POSIX shell, harmless to paste into a terminal.
 
     A control character would act on the terminal itself before a shell saw its quotes.
@@ -43,51 +43,51 @@ def is_text(text: str) -> bool:
     return True
 
 
-def describe(error: BaseException | None) -> str:
+def describe_error(error: BaseException | None) -> str:
     """Say what broke, for a log line: the class is often all that httpx tells."""
     if error is None:
         return "no answer"
-    text = storable(" ".join(str(error).split())[:200])
+    text = replace_surrogates(" ".join(str(error).split())[:200])
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def storable(text: str) -> str:
+def replace_surrogates(text: str) -> str:
     """Without halves of surrogate pairs, which JSON can spell and no database takes."""
     return text.encode(errors="replace").decode()
 
 
-SHOWN_CHARS = 60
+MAX_SHOWN_CHARS = 60
 
 
-SHOWN_CHOICES = 24
+MAX_SHOWN_CHOICES = 24
 
 
-def show(value: Any) -> str:
+def quote_value(value: Any) -> str:
     """Return a value in the form of a message: a text in quotes, everything else as JSON."""
     if isinstance(value, str):
-        return repr(cut(value))
+        return repr(truncate(value))
     # Only the beginning is shown, and a list can be long.
-    shortened = value[:SHOWN_CHARS] if isinstance(value, list) else value
-    text = cut(json.dumps(shortened, ensure_ascii=False, default=str))
+    shortened = value[:MAX_SHOWN_CHARS] if isinstance(value, list) else value
+    text = truncate(json.dumps(shortened, ensure_ascii=False, default=str))
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
-def cut(text: str, longest: int = SHOWN_CHARS) -> str:
+def truncate(text: str, longest: int = MAX_SHOWN_CHARS) -> str:
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
-def nearest(text: str, known: Iterable[str]) -> str | None:
+def closest_match(text: str, known: Iterable[str]) -> str | None:
     """Return the known word that was most likely meant, whatever its case; None if none is near."""
     by_fold = {word.casefold(): word for word in known}
-    close = difflib.get_close_matches(text.casefold()[:SHOWN_CHARS], by_fold, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(text.casefold()[:MAX_SHOWN_CHARS], by_fold, n=1, cutoff=0.6)
     return by_fold[close[0]] if close else None
 
 
-def choices(allowed: Sequence[Any]) -> str:
-    shown = [str(c) if isinstance(c, str) else json.dumps(c) for c in allowed[:SHOWN_CHOICES]]
-    more = ["…"] if len(allowed) > SHOWN_CHOICES else []
-    return ", ".join([*map(cut, shown), *more])
+def list_choices(allowed: Sequence[Any]) -> str:
+    shown = [str(c) if isinstance(c, str) else json.dumps(c) for c in allowed[:MAX_SHOWN_CHOICES]]
+    more = ["…"] if len(allowed) > MAX_SHOWN_CHOICES else []
+    return ", ".join([*map(truncate, shown), *more])
 
 
-def _printable(text: str) -> str:
+def escape_unprintable(text: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -4,7 +4,7 @@ import math
 import re
 from datetime import time
 
-SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 _RATE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(?:/\s*([smhd]))?\s*")
 _DURATION = re.compile(r"(?:([0-9]+)d)?(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+(?:\.[0-9]+)?)s)?")
@@ -14,7 +14,7 @@ _NEARLY_USD = re.compile(r"(?:USD|\$)?\s*([0-9]{1,9})(?:[.,]([0-9]{1,2}))?\s*(?:
 MOST_USD = 1e9  # as in the schema of manifests
 
 
-def rate(text: str | int | float) -> float:
+def parse_rate(text: str | int | float) -> float:
     """Return requests per second from `60/m`, `1/s`, `500/h` or `2000/d`; bare is per minute.
 
     Raises ValueError with a sentence for the person who wrote it.
@@ -22,13 +22,13 @@ def rate(text: str | int | float) -> float:
     match = _RATE.fullmatch(str(text))
     if isinstance(text, bool) or not match:
         raise ValueError("A rate is written like 60/m: a number, a slash and s, m, h or d.")
-    per_second = float(match[1]) / SECONDS[match[2] or "m"]
+    per_second = float(match[1]) / UNIT_SECONDS[match[2] or "m"]
     if not 0 < per_second < math.inf:
         raise ValueError("A rate is more than zero; 60/m is sixty requests a minute.")
     return per_second
 
 
-def duration(text: str | int | float) -> float:
+def parse_duration(text: str | int | float) -> float:
     """Return seconds from `6h`, `90m`, `1h30m`, `45s`, `2d`; a bare number is seconds.
 
     Raises ValueError with a sentence for the person who wrote it.
@@ -42,7 +42,8 @@ def duration(text: str | int | float) -> float:
     if not match or not written:
         raise ValueError("A duration is written like 6h, 90m, 1h30m or 45s.")
     seconds = sum(
-        float(part or 0) * SECONDS[unit] for part, unit in zip(match.groups(), "dhms", strict=True)
+        float(part or 0) * UNIT_SECONDS[unit]
+        for part, unit in zip(match.groups(), "dhms", strict=True)
     )
     if not 0 < seconds < math.inf:
         raise ValueError("A duration is more than zero; 90m is an hour and a half.")
@@ -62,7 +63,7 @@ def usd(text: str) -> float:
     raise ValueError(f"{text!r} is not an amount; write {meant:.2f}.")
 
 
-def clock_time(text: str) -> time:
+def parse_clock_time(text: str) -> time:
     """Return the local time of day that `07:00` names.
 
     Raises ValueError with a sentence for the person who wrote it.

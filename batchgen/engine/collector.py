@@ -8,7 +8,7 @@ from pathlib import Path
 
 from batchgen.api.poll_outcome import Doing
 from batchgen.batch_folder import Folder
-from batchgen.clock import stamp
+from batchgen.clock import to_iso
 from batchgen.core.states import Event
 from batchgen.engine import backoff
 from batchgen.engine.poller import Watcher
@@ -116,7 +116,7 @@ class Collector:
             model=row.model,
             input=json.loads(row.input),
             request_id=row.request_id,
-            submitted_at=None if row.submitted_at is None else stamp(row.submitted_at),
+            submitted_at=None if row.submitted_at is None else to_iso(row.submitted_at),
             output=output.n,
         )
         told = facts if self._keeping.provenance else None

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from batchgen.core.budget import Limits
+from batchgen.core.budget import CostLimits
 from batchgen.core.prices import Price
 
 
@@ -20,7 +20,7 @@ class Policy:
     rate: float = 1.0
     concurrency: int = 16
     limit: int | None = None
-    limits: Limits = field(default_factory=Limits)
+    limits: CostLimits = field(default_factory=CostLimits)
     prices: Mapping[str, Price | None] = field(default_factory=dict)
     stop_after: float | None = None
     until: float | None = None

@@ -15,8 +15,8 @@ from typing import Any
 from batchgen.api.client import Api
 from batchgen.api.submit_outcome import Stop, Verdict, after_submit
 from batchgen.batch_folder import Folder
-from batchgen.clock import stamp
-from batchgen.core.budget import caps
+from batchgen.clock import to_iso
+from batchgen.core.budget import active_limits
 from batchgen.core.states import Event
 from batchgen.engine import rate_limiter
 from batchgen.engine.circuit_breaker import LOST, LOST_IN_A_ROW, SAME_CAUSE, Breaker
@@ -208,7 +208,9 @@ class Submitter:
     def _intend(self, row: Request) -> None:
         if not self._situation.may_send:
             raise StoppedEarly("The run stopped before this request left.")
-        limits = caps(self._policy.limits, datetime.fromtimestamp(self._situation.clock.now()))
+        limits = active_limits(
+            self._policy.limits, datetime.fromtimestamp(self._situation.clock.now())
+        )
         price = self._policy.prices.get(row.model)
         usd = None if price is None else price.of(row.input)
         self._journal.intend(row, usd, limits, self._news())
@@ -225,7 +227,7 @@ class Submitter:
     async def _keep_id(self, row: Request, request_id: str, note: str) -> None:
         """W2, and a receipt."""
         accepted = partial(self._journal.accepted, row, request_id, note)
-        at = stamp(self._situation.clock.now())
+        at = to_iso(self._situation.clock.now())
         due = self._moves.do(accepted, Receipt(row.key, row.attempts + 1, request_id, at))
         error: StorageDamaged | None = None
         try:
@@ -303,7 +305,7 @@ class Submitter:
         ahead = self.pace.wait(now)
         self._turns.hold(self._situation.clock.monotonic(), ahead)
         if ahead > max(waiting, 10.0):
-            until = stamp(self._situation.clock.now() + ahead)
+            until = to_iso(self._situation.clock.now() + ahead)
             log.warning("Rate limit: waiting until %s.", until)
         if ahead > waiting + 1.0:  # whoever starts after a kill has to wait as well
             await self._moves.do(lambda: self._journal.remember(self.memory()))

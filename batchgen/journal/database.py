@@ -15,7 +15,7 @@ from typing import Any
 
 import batchgen
 from batchgen import files
-from batchgen.clock import Clock, stamp
+from batchgen.clock import Clock, to_iso
 from batchgen.core.states import State
 from batchgen.errors import JournalLocked, LeadsOutside, NewerJournal, StorageDamaged
 
@@ -203,7 +203,7 @@ class Storage:
             return self.view.execute(query, values).fetchall()
 
     def now(self) -> str:
-        return stamp(self.clock.now())
+        return to_iso(self.clock.now())
 
 
 def _connected(path: Path) -> sqlite3.Connection:

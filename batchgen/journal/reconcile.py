@@ -45,10 +45,10 @@ class Names:
         self.given: set[str] = set()
 
     def free(self, name: str) -> str:
-        same = identity.folded(name)
+        same = identity.fold_name(name)
         n = self._last.get(same, 1)
         candidate = name if n == 1 else f"{name}.{n}"
-        while self._is_taken(identity.folded(candidate)):
+        while self._is_taken(identity.fold_name(candidate)):
             n += 1
             candidate = f"{name}.{n}"
             self._last[same] = n
@@ -60,7 +60,7 @@ class Names:
 
     def among(self, names: Iterable[str]) -> set[str]:
         """Which of these names, folded, are a row's."""
-        wanted = json.dumps([identity.folded(name) for name in names])
+        wanted = json.dumps([identity.fold_name(name) for name in names])
         query = "SELECT folded FROM requests WHERE folded IN (SELECT value FROM json_each(?))"
         return {folded for (folded,) in self._journal.rows(query, wanted)}
 
@@ -124,10 +124,10 @@ def _take(journal: Journal, names: Names, part: list[Listed], *, lost: bool) -> 
     now = journal.now()
     added = []
     for row, stem in zip(part, stems, strict=True):
-        folded = identity.folded(stem)
+        folded = identity.fold_name(stem)
         if folded in taken or folded in names.given:
             stem = names.free(stem)
-            folded = identity.folded(stem)
+            folded = identity.fold_name(stem)
         names.given.add(folded)
         id = row.id or stem
         if lost and _complete(journal, row, id, stem, folded):

@@ -103,7 +103,7 @@ class Intake:
             "INSERT INTO requests (key, id, name, folded, position, listed, source, model, input,"
             " state, created_at) VALUES (?, ?, ?, ?, 0, 0, 'receipts.log', '', '{}', 'submitting',"
             " ?)",
-            (receipt.key, name, name, identity.folded(name), self._journal.now()),
+            (receipt.key, name, name, identity.fold_name(name), self._journal.now()),
         )
         self._journal.counts[State.SUBMITTING] += 1
         self._journal.remember({LISTED: None})

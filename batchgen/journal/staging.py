@@ -58,7 +58,7 @@ class Listing:
 
     def __init__(self) -> None:
         self._db = sqlite3.connect("file:", uri=True, isolation_level=None)
-        self._db.create_function("row_key", 2, identity.key, deterministic=True)
+        self._db.create_function("row_key", 2, identity.row_key, deterministic=True)
         # Rows are only added, in their order; ids are looked up in any order, so their pages have
         # a cache of their own, which is large enough for a million.
         self._db.executescript(
@@ -107,8 +107,8 @@ class Listing:
             self._claimed.clear()
 
     def add(self, row: Row) -> None:
-        base, input = identity.told(row.model, row.input, row.id)
-        meta = identity.as_json(row.meta) if row.meta else "{}"
+        base, input = identity.canonical_json(row.model, row.input, row.id)
+        meta = identity.to_json(row.meta) if row.meta else "{}"
         self._add(row.position, base, row.source, row.id, row.model, input, meta, "")
 
     def add_invalid(self, entry: Entry, model: str, problems: list[Problem]) -> None:
@@ -116,12 +116,12 @@ class Listing:
         reasons = "; ".join(f"{p.field}: {p.what}" if p.field else p.what for p in problems)
         input, meta, id = _storable(entry.values), _storable(dict(entry.meta)), entry.id
         id = id and id.encode(errors="backslashreplace").decode()
-        base = identity.base(model, {"invalid": input}, id)
+        base = identity.row_digest(model, {"invalid": input}, id)
         self._add(entry.position, base, entry.place.source, id, model, input, meta, reasons)
 
     def _add(self, position: int, base: str, *others: str | None) -> None:
         """others: source, id, model, input, meta and problem."""
-        self._waiting.append((position, identity.key(base, 0), base, *others))
+        self._waiting.append((position, identity.row_key(base, 0), base, *others))
         self._size += len(others[3] or "")
         if len(self._waiting) >= PART_ROWS or self._size >= PART_CHARS:
             self._write()

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from batchgen.clock import seconds
-from batchgen.core.budget import Cap, cost_now, passed
+from batchgen.clock import from_iso
+from batchgen.core.budget import ActiveLimit, committed_cost, first_exceeded
 from batchgen.core.prices import Price
-from batchgen.core.states import Event, State, after
+from batchgen.core.states import Event, State, next_state
 from batchgen.errors import StoppedEarly, StorageDamaged
 from batchgen.journal import stored_values
 from batchgen.journal.database import ALWAYS_COUNTED, Storage, not_ours, storage_errors
@@ -51,7 +51,7 @@ class Request:
         """row: the columns of the journal in the order of the fields."""
         values = [*row]
         values[_STATE] = State(row[_STATE])
-        values[_AT] = row[_AT] and seconds(row[_AT])
+        values[_AT] = row[_AT] and from_iso(row[_AT])
         return cls(*values)
 
 
@@ -78,7 +78,7 @@ class Journal(Storage):
         self, key: str, old: State, event: Event, detail: str = "", **columns: str | float | None
     ) -> None:
         """Move one row inside a transaction of the caller's; `columns` are set along with it."""
-        new = after(old, event)
+        new = next_state(old, event)
         names = "".join(f", {name} = :{name}" for name in columns)
         moved = self.db.execute(
             f"UPDATE requests SET state = :new{names} WHERE key = :key AND state = :old"
@@ -94,7 +94,7 @@ class Journal(Storage):
         if event is Event.RETURNED:
             self.spend(key, attempts + 1, at or "", 0.0)
         elif event not in MONEY_STAYS:
-            usd = cost_now(new, price, cost, request_id)
+            usd = committed_cost(new, price, cost, request_id)
             self.spend(key, attempts, at or self.now(), usd)
         self.db.execute(
             'INSERT INTO events (at, run, key, event, "from", "to", attempt, request_id, detail)'
@@ -105,14 +105,14 @@ class Journal(Storage):
         self.counts[new] += listed or new in ALWAYS_COUNTED
 
     def intend(
-        self, row: Request, price: float | None, limits: list[Cap], memory: dict[str, Any]
+        self, row: Request, price: float | None, limits: list[ActiveLimit], memory: dict[str, Any]
     ) -> None:
         """W1: the next thing that happens is the paid POST. Raises CapReached.
 
         price: USD reserved for it; None where it is unknown.
         memory: what must be as durable as the intent, such as a new rate.
         """
-        if cap := passed(self.committed, price or 0.0, limits):
+        if cap := first_exceeded(self.committed, price or 0.0, limits):
             raise CapReached(
                 f"The next request costs ${price or 0:.2f} and would pass the limit of"
                 f" ${cap.usd:.2f} for {cap.words} (${self.committed(cap.since):.2f} is spent or"
@@ -293,7 +293,7 @@ class Journal(Storage):
     def last_sent(self) -> float | None:
         """When the last paid POST went out, in seconds since the epoch; None before the first."""
         found = self.one("SELECT at FROM events WHERE event = ? ORDER BY seq DESC", Event.SEND)
-        return seconds(found[0]) if found else None
+        return from_iso(found[0]) if found else None
 
     def pending_models(self) -> dict[str, int]:
         """How many rows each model is still to be sent."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
 
-from batchgen.core.text import quoted
+from batchgen.core.text import shell_quote
 from batchgen.files import FileRefused, open_regular
 
 # Beside the token file that is in use there may be another, of another configuration folder.
@@ -59,7 +59,7 @@ class Reach:
         raise FileRefused(
             "does not lie below the manifest's folder",
             "Move it beside the manifest, or name it on the command line:"
-            f" --allow-path {quoted(real)}",
+            f" --allow-path {shell_quote(real)}",
         )
 
     def _refuse_secret(self, real: str, status: os.stat_result) -> None:

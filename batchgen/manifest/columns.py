@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from batchgen.core.identity import PROMPT_NAMES
-from batchgen.core.messages import unknown_name
+from batchgen.core.messages import unknown_name_problem
 from batchgen.core.rows import Place, Problem
-from batchgen.core.text import nearest, show
+from batchgen.core.text import closest_match, quote_value
 from batchgen.manifest.records import Header, Record
 
 ALL = "*"
@@ -137,9 +137,7 @@ class Names:
         for name in names:
             for target in self.targets(name, None) or []:
                 if target in uses:
-                    what = (
-                        f"columns {show(uses[target])} and {show(name)} are both read as {target}"
-                    )
+                    what = f"columns {quote_value(uses[target])} and {quote_value(name)} are both read as {target}"
                     remedy = f"Rename one of them, or carry it along with --meta {name}."
                     yield Problem(header.column(name), what, remedy, field=name, whole=True)
                 uses[target] = name
@@ -147,7 +145,7 @@ class Names:
         for target, name in uses.items():
             if known is not None and target not in known and target not in RESERVED:
                 self._dropped.add(name)
-                yield unknown_name(target, known, header.column(name), whole=True)
+                yield unknown_name_problem(target, known, header.column(name), whole=True)
 
     def none_known(self, header: Header) -> bool:
         """Say whether no column is read as an input; then the rows have nothing to tell."""
@@ -162,7 +160,7 @@ class Names:
         wanted += [(name, f"--meta {name}") for name in sorted(self._meta - {ALL})]
         for source, option in wanted:
             if source not in names:
-                near = nearest(source, names)
+                near = closest_match(source, names)
                 remedy = f"Did you mean {near}?" if near else f"The columns are {', '.join(names)}."
-                what = f"there is no column {show(source)}, which {option} names"
+                what = f"there is no column {quote_value(source)}, which {option} names"
                 yield Problem(header.place, what, remedy, field=source, whole=True)

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 from batchgen.core.messages import model_id_problem
 from batchgen.core.rows import Entry, Place, Problem
-from batchgen.core.text import show
+from batchgen.core.text import quote_value
 from batchgen.errors import UsageError
 from batchgen.files import FileRefused
 from batchgen.manifest.allowed_paths import Reach
@@ -260,14 +260,16 @@ def _label_problem(parts: Parts, place: Place) -> Problem | None:
     if id is not None and (isinstance(id, bool) or not isinstance(id, str | int)):
         remedy = "Write a text, or take it out: rows without an id get a readable one."
         where = parts.places.get("id", place)
-        return Problem(where, f"{show(id)} is not an id", remedy, field="id")
+        return Problem(where, f"{quote_value(id)} is not an id", remedy, field="id")
     if isinstance(id, str) and not id.strip():
         where = parts.places.get("id", place)
         return Problem(where, "the id is blank", "Write a text, or take it out.", field="id")
     if model is not None:
         row = None if id is None else str(id)
         what = (
-            model_id_problem(model) if isinstance(model, str) else f"{show(model)} is no model id"
+            model_id_problem(model)
+            if isinstance(model, str)
+            else f"{quote_value(model)} is no model id"
         )
         if what:
             remedy = "Write it as the model's page does, like ideogram/ideogram-v2/generate."

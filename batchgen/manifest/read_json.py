@@ -10,8 +10,8 @@ from functools import partial
 from typing import Any, TypeVar
 
 from batchgen.core.rows import Place, Problem
-from batchgen.core.strict_json import DECODER, LENIENT, Refused, lowered
-from batchgen.core.text import show
+from batchgen.core.strict_json import LENIENT_DECODER, STRICT_DECODER, JsonRefused, lower_first
+from batchgen.core.text import quote_value
 from batchgen.manifest.document import Document
 from batchgen.manifest.read_jsonl import problem_of, record
 from batchgen.manifest.records import Item, Record, Unreadable
@@ -139,29 +139,29 @@ class _Scanner:
     def _value(self, flaws: list[Problem] | None = None) -> Any:
         """Take the value that begins here. flaws: collects what is wrong with it, as above."""
         try:
-            return self._decode(DECODER)
-        except Refused as error:
+            return self._decode(STRICT_DECODER)
+        except JsonRefused as error:
             problem = problem_of(error, self._place(), whole=flaws is None)
             if flaws is None:
                 raise Unreadable(problem) from None
             flaws.append(problem)
-            return self._decode(LENIENT)
+            return self._decode(LENIENT_DECODER)
 
     def _decode(self, decoder: json.JSONDecoder) -> Any:
         try:
             value, self.at = decoder.raw_decode(self.text, self.at)
-        except Refused:
+        except JsonRefused:
             raise
         except json.JSONDecodeError as error:
             self.at = error.pos
-            raise self._unreadable(lowered(error.msg)) from None
+            raise self._unreadable(lower_first(error.msg)) from None
         except (ValueError, RecursionError) as error:
             raise Unreadable(problem_of(error, self._place(), whole=True)) from None
         return value
 
     def _expect(self, mark: str) -> None:
         if not self.text.startswith(mark, self.at):
-            raise self._unreadable(f"expecting {show(mark)}")
+            raise self._unreadable(f"expecting {quote_value(mark)}")
         self.at += 1
 
     def _end(self) -> None:

@@ -8,9 +8,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from batchgen.core.rows import NOTHING, Place, Problem
-from batchgen.core.strict_json import DECODER, Refused, lowered
-from batchgen.core.text import show
+from batchgen.core.rows import EMPTY, Place, Problem
+from batchgen.core.strict_json import STRICT_DECODER, JsonRefused, lower_first
+from batchgen.core.text import quote_value
 from batchgen.manifest.decoding import Lines
 from batchgen.manifest.records import Item, Record
 
@@ -23,7 +23,7 @@ def read_lines(lines: Lines) -> Iterator[Item]:
             continue
         place = Place(lines.file, lines.number)
         try:
-            yield record(DECODER.decode(line), place)
+            yield record(STRICT_DECODER.decode(line), place)
         except (ValueError, RecursionError) as error:
             yield problem_of(error, place)
 
@@ -31,20 +31,20 @@ def read_lines(lines: Lines) -> Iterator[Item]:
 def record(value: Any, place: Place, places: dict[str, Place] | None = None) -> Record | Problem:
     """Make an entry of a value: an object of inputs, or a text that is the prompt."""
     if isinstance(value, dict | str):
-        return Record(place, value, places=places or NOTHING)
+        return Record(place, value, places=places or EMPTY)
     return Problem(
         place,
-        f"the entry is {show(value)}",
+        f"the entry is {quote_value(value)}",
         'Write an object, {"prompt": "…"}, or the prompt alone, in quotes.',
     )
 
 
 def problem_of(error: Exception, place: Place, *, whole: bool = False) -> Problem:
     """Turn what the parser raised about a text that begins at `place` into a problem."""
-    if isinstance(error, Refused):
+    if isinstance(error, JsonRefused):
         return Problem(place, error.what, error.remedy, field=error.field, whole=whole)
     if isinstance(error, json.JSONDecodeError):
-        what = f"this is not JSON: {lowered(error.msg)}"
+        what = f"this is not JSON: {lower_first(error.msg)}"
         return Problem(Place(place.file, place.line, error.colno), what, whole=whole)
     if isinstance(error, RecursionError):
         return Problem(place, "the value is nested too deeply to be read", whole=whole)

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from batchgen.core.rows import Place, Problem
-from batchgen.core.text import show
+from batchgen.core.text import quote_value
 from batchgen.manifest.document import Document, Path
 from batchgen.manifest.read_jsonl import record
 from batchgen.manifest.records import Item, Record, Unreadable
@@ -234,7 +234,7 @@ class _Composer:
     def _check_tag(self, event: Any, allowed: str | None) -> None:
         if event.tag not in (None, allowed):
             raise self._refused(
-                event, f"the tag {show(event.tag)} is not supported", "Take it out."
+                event, f"the tag {quote_value(event.tag)} is not supported", "Take it out."
             )
 
     def _place(self, event: Any) -> Place:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from batchgen.core.rows import NOTHING, Place, Problem
+from batchgen.core.rows import EMPTY, Place, Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Record(NamedTuple):
     values: Mapping[str, Any] | str
     cells: bool = False
     id: str | None = None
-    places: Mapping[str, Place] = NOTHING
+    places: Mapping[str, Place] = EMPTY
 
 
 Item = Header | Record | Problem

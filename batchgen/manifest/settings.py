@@ -15,9 +15,9 @@ from jsonschema import Draft202012Validator
 from referencing import Registry
 
 from batchgen.core import units
-from batchgen.core.messages import sentence
+from batchgen.core.messages import explain_schema_error
 from batchgen.core.rows import Place, Problem
-from batchgen.core.text import nearest
+from batchgen.core.text import closest_match
 from batchgen.manifest.document import Document
 from batchgen.resources import schemas_folder
 
@@ -98,11 +98,11 @@ def _set(settings: Settings, name: str, value: Any) -> None:
     """Take one setting over. Raises ValueError with a sentence."""
     match name:
         case "rate":
-            settings.rate = units.rate(value)
+            settings.rate = units.parse_rate(value)
         case "max_time":
-            settings.max_time = units.duration(value)
+            settings.max_time = units.parse_duration(value)
         case "until":
-            settings.until = units.clock_time(value)
+            settings.until = units.parse_clock_time(value)
         case "price" if isinstance(value, dict):
             settings.prices = value
         case "from":
@@ -122,7 +122,7 @@ def _problems(error: Any, document: Document) -> list[Problem]:
         what = "there are no rows" if "rows" not in error.instance else "rows stand beside from:"
         remedy = "Write either rows: with a list, or from: with the name of a file."
         return [Problem(document.place(), what, remedy, whole=True)]
-    what, remedy = sentence(error)
+    what, remedy = explain_schema_error(error)
     if error.validator in ("anyOf", "oneOf"):
         remedy = str(error.schema.get("description", ""))
     field = ".".join(str(p + 1 if isinstance(p, int) else p) for p in path)
@@ -137,7 +137,7 @@ def _unknown(name: str, known: list[str], document: Document) -> Problem:
     if option in _ONLY_OPTIONS:
         what = "a manifest cannot set this"
         return Problem(place, what, _ONLY_OPTIONS[option], field=name, whole=True)
-    near = nearest(name, known)
+    near = closest_match(name, known)
     remedy = f"Did you mean {near}?" if near else f"Settings are {', '.join(known)}."
     return Problem(place, "there is no setting of this name", remedy, field=name, whole=True)
 

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 from PIL import Image
 
 from batchgen import files
-from batchgen.core.text import describe
+from batchgen.core.text import describe_error
 from batchgen.media import provenance
 from batchgen.media.formats import ENOUGH, MOST_PIXELS, Format, format_of
 from batchgen.media.xmp import Facts
@@ -110,7 +110,7 @@ def decode(source: Path | BinaryIO, format: Format) -> tuple[int, int]:
     except MemoryError as error:
         raise MediaBroken("there is not enough memory to decode the picture") from error
     except Exception as error:  # Pillow's decoders raise whatever they like about broken files
-        raise MediaBroken(f"the picture is damaged ({describe(error)})") from error
+        raise MediaBroken(f"the picture is damaged ({describe_error(error)})") from error
     return width, height
 
 

@@ -20,7 +20,7 @@ from typing import BinaryIO
 import aiohttp
 
 from batchgen import files
-from batchgen.core.text import describe
+from batchgen.core.text import describe_error
 from batchgen.files import sync_folder
 from batchgen.media.check import Fetched, MediaBroken, MediaError
 from batchgen.media.check_pool import Checkers
@@ -89,7 +89,7 @@ class Media:
             try:
                 outcome = await self._try(url, stem, facts)
             except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-                raise MediaBroken(f"the download broke off ({describe(error)})") from error
+                raise MediaBroken(f"the download broke off ({describe_error(error)})") from error
             if isinstance(outcome, Fetched):
                 return outcome
             url = outcome

@@ -16,7 +16,7 @@ import certifi
 from yarl import URL
 
 import batchgen
-from batchgen.core.text import describe
+from batchgen.core.text import describe_error
 from batchgen.errors import ServiceUnreachable
 
 USER_AGENT = f"batchgen/{batchgen.__version__}"
@@ -37,7 +37,7 @@ def certificates() -> ssl.SSLContext:
             context = ssl.create_default_context(cafile=file or certifi.where())
     except OSError as error:  # ssl.SSLError is one
         raise ServiceUnreachable(
-            f"The certificates to trust cannot be read ({describe(error)}). Nothing was sent.",
+            f"The certificates to trust cannot be read ({describe_error(error)}). Nothing was sent.",
             "Check SSL_CERT_FILE and SSL_CERT_DIR, then run the same command again.",
         ) from error
     context.set_alpn_protocols(["http/1.1"])  # a server must not choose another

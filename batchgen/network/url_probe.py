@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 
 import httpx
 
-from batchgen.core.text import describe
+from batchgen.core.text import describe_error
 from batchgen.network import url_rules
 from batchgen.network.session import USER_AGENT, certificates, environment_proxy, proxy_for
 from batchgen.network.url_rules import Answer, Flaw
@@ -167,7 +167,7 @@ def _broken(error: BaseException, *, direct: bool) -> Flaw:
         if isinstance(cause, socket.gaierror) and cause.errno != socket.EAI_AGAIN:
             return Flaw("has no address; the name may be misspelt", url_rules.PUBLIC)
         cause = cause.__cause__ or cause.__context__
-    return Flaw(f"could not be reached ({describe(error)})", url_rules.LATER, sure=False)
+    return Flaw(f"could not be reached ({describe_error(error)})", url_rules.LATER, sure=False)
 
 
 def _host(url: str) -> str:

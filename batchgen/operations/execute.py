@@ -23,7 +23,7 @@ from batchgen.errors import StorageDamaged
 from batchgen.journal.group_commit import Moves
 from batchgen.journal.receipts import Receipts
 from batchgen.journal.writer import Journal
-from batchgen.log import say
+from batchgen.log import write_stderr
 from batchgen.media.download import Media
 from batchgen.report import tables
 
@@ -123,7 +123,7 @@ def _signals(engine: Engine) -> Iterator[None]:
         if len(seen) > 1:
             engine.leave(ending)
         elif number is signal.SIGINT:
-            say("Stopping: collecting what is in flight. Ctrl-C again leaves at once.")
+            write_stderr("Stopping: collecting what is in flight. Ctrl-C again leaves at once.")
             engine.stop(ending)
         else:
             engine.hurry(ending)

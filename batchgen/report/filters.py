@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from batchgen.core.text import choices, nearest, show
+from batchgen.core.text import closest_match, list_choices, quote_value
 from batchgen.errors import UsageError
 
 Row = Mapping[str, Any]
@@ -40,7 +40,7 @@ def condition(text: str, inputs: Collection[str], metas: Collection[str]) -> Cal
     found = _CONDITION.fullmatch(text)
     if not found:
         raise UsageError(
-            f"--where {show(text)} is not a condition.",
+            f"--where {quote_value(text)} is not a condition.",
             "Write NAME=VALUE, NAME!=VALUE or, for a part of a text, NAME~TEXT.",
         )
     name, sign, wanted = found.groups()
@@ -58,16 +58,16 @@ def _value_of(name: str, inputs: Collection[str], metas: Collection[str]) -> Cal
     having = [place for place, names in places.items() if name in names]
     if len(having) > 1:
         raise UsageError(
-            f"--where: {show(name)} is the name of an input and of metadata.",
+            f"--where: {quote_value(name)} is the name of an input and of metadata.",
             f"Write input.{name} or meta.{name}.",
         )
     place, inner = (having[0], name) if having else _split(name)
     if inner not in places.get(place, ()):
         known = dict.fromkeys((*OF_A_ROW, *inputs, *metas))
-        near = nearest(name, known)
+        near = closest_match(name, known)
         meant = f"Did you mean {near}? " if near else ""
-        remedy = f"{meant}The names of this batch: {choices([*known])}."
-        raise UsageError(f"--where: no row has anything named {show(name)}.", remedy)
+        remedy = f"{meant}The names of this batch: {list_choices([*known])}."
+        raise UsageError(f"--where: no row has anything named {quote_value(name)}.", remedy)
     return lambda row: row[place].get(inner)
 
 
@@ -102,7 +102,7 @@ class Picks(NamedTuple):
             ids.discard(id)
             requests.discard(request_id or "")
         if missing := sorted(ids) + sorted(requests):
-            shown = ", ".join(show(name) for name in missing[:SHOWN_IDS])
+            shown = ", ".join(quote_value(name) for name in missing[:SHOWN_IDS])
             more = f" and {len(missing) - SHOWN_IDS} more" if len(missing) > SHOWN_IDS else ""
             raise UsageError(
                 f"{self.file}: this batch has no row {shown}{more}.",
@@ -130,9 +130,9 @@ def _add(found: Picks, row: Mapping[str, str | None], place: str) -> None:
     id, request_id = (_plain(row.get(name) or "") for name in ("id", "request_id"))
     verdict, rating = ((row.get(name) or "").strip() for name in ("verdict", "rating"))
     if verdict not in VERDICTS:
-        raise _refused(place, f"the verdict {show(verdict)} is neither pick nor reject")
+        raise _refused(place, f"the verdict {quote_value(verdict)} is neither pick nor reject")
     if rating not in ("", *map(str, range(MOST_STARS + 1))):
-        raise _refused(place, f"the rating {show(rating)} is none of 0 to {MOST_STARS}")
+        raise _refused(place, f"the rating {quote_value(rating)} is none of 0 to {MOST_STARS}")
     if not id and not request_id:
         raise _refused(place, "it names no row: id and request_id are empty")
     names, name = (found.by_request, request_id) if request_id else (found.by_id, id)

@@ -6,7 +6,7 @@
 import hashlib
 from typing import Any
 
-from batchgen.clock import seconds
+from batchgen.clock import from_iso
 from batchgen.journal.reader import SHOWN, Reader
 from batchgen.report.timeline import Count, Stop
 
@@ -60,7 +60,7 @@ def seconds_run(reader: Reader) -> float:
     for run in runs:
         ended_at = run["ended_at"] or last.get(run["id"])
         if ended_at:  # and a clock may have been set back
-            total += max(seconds(ended_at) - seconds(run["started_at"]), 0.0)
+            total += max(from_iso(ended_at) - from_iso(run["started_at"]), 0.0)
     return total
 
 
@@ -74,7 +74,7 @@ def activity(reader: Reader) -> list[Count]:
     )
     if not ends:
         return []
-    span = seconds(ends[-1]["at"]) - seconds(ends[0]["at"])
+    span = from_iso(ends[-1]["at"]) - from_iso(ends[0]["at"])
     length, rest = (16, ":00Z") if span > 7200 else (19, "Z")  # of 2026-11-22T21:30:05
     found = reader.query(
         f"SELECT SUBSTR(at, 1, {length}) AS at, event, COUNT(*) AS n FROM events"
@@ -82,7 +82,7 @@ def activity(reader: Reader) -> list[Count]:
         " GROUP BY 1, 2",
         THROTTLED,
     )
-    return [Count(seconds(row["at"] + rest), KINDS[row["event"]], row["n"]) for row in found]
+    return [Count(from_iso(row["at"] + rest), KINDS[row["event"]], row["n"]) for row in found]
 
 
 def stops(reader: Reader) -> list[Stop]:
@@ -91,7 +91,7 @@ def stops(reader: Reader) -> list[Stop]:
         "SELECT ended_at, ending FROM runs WHERE ended_at IS NOT NULL"
         " AND exit_code NOT IN (0, 1) ORDER BY id"
     )
-    return [Stop(seconds(row["ended_at"]), row["ending"] or "") for row in found]
+    return [Stop(from_iso(row["ended_at"]), row["ending"] or "") for row in found]
 
 
 def changed_at(reader: Reader) -> str | None:

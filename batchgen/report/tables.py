@@ -14,8 +14,8 @@ from typing import IO, Any
 
 from batchgen import log
 from batchgen.batch_folder import Folder
-from batchgen.clock import Clock, stamp
-from batchgen.core.text import quoted
+from batchgen.clock import Clock, to_iso
+from batchgen.core.text import shell_quote
 from batchgen.files import clear_parts, write_whole
 from batchgen.journal.reader import Reader, summary
 from batchgen.report import gallery, statistics
@@ -114,10 +114,10 @@ def _about(
         "batch_id": statistics.batch_id(reader),
         "manifest": numbers["run"]["manifest"],
         # When the journal last changed, so that the same journal gives the same files.
-        "written_at": statistics.changed_at(reader) or stamp(Clock().now()),
+        "written_at": statistics.changed_at(reader) or to_iso(Clock().now()),
         "rehearsal": numbers["rehearsal"],
         "narrowed": view.words,
-        "command": f"batchgen report {quoted(str(folder.path))}",
+        "command": f"batchgen report {shell_quote(str(folder.path))}",
     }
     return gallery.Gallery(
         folder.path,

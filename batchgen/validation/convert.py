@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from batchgen.core.strict_json import parse
-from batchgen.core.text import cut, show
+from batchgen.core.strict_json import parse_json
+from batchgen.core.text import quote_value, truncate
 
 _WHOLE = re.compile(r"[-+]?[0-9]{1,400}")
 _NUMBER = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]{1,4})?")
@@ -81,7 +81,7 @@ def _types(schema: Mapping[str, Any]) -> set[str]:
 def _whole(text: str) -> int:
     if not _WHOLE.fullmatch(text.strip()):
         remedy = f"Write digits only{_LEAVE_EMPTY}"
-        raise NotConverted(f"{show(text)} is not a whole number", remedy)
+        raise NotConverted(f"{quote_value(text)} is not a whole number", remedy)
     return int(text)
 
 
@@ -92,7 +92,7 @@ def _number(text: str) -> int | float:
     number = float(written) if _NUMBER.fullmatch(written) else math.inf
     if not math.isfinite(number):
         remedy = f"Write digits, with a point for the decimals, like 0.5{_LEAVE_EMPTY}"
-        raise NotConverted(f"{show(text)} is not a number", remedy)
+        raise NotConverted(f"{quote_value(text)} is not a number", remedy)
     return number
 
 
@@ -100,7 +100,7 @@ def _boolean(text: str) -> bool:
     word = text.strip().lower()
     if word not in ("true", "false"):
         raise NotConverted(
-            f"{show(text)} is not true or false", f"Write true or false{_LEAVE_EMPTY}"
+            f"{quote_value(text)} is not true or false", f"Write true or false{_LEAVE_EMPTY}"
         )
     return word == "true"
 
@@ -117,15 +117,17 @@ def _list(text: str, inner: Converter | None = None) -> list[Any]:
 def _object(text: str) -> dict[str, Any]:
     value = _json(text, "object", '{"name": "value"}')
     if not isinstance(value, dict):
-        raise NotConverted(f"{show(text)} is not an object", 'Write it as JSON: {"name": "value"}.')
+        raise NotConverted(
+            f"{quote_value(text)} is not an object", 'Write it as JSON: {"name": "value"}.'
+        )
     return value
 
 
 def _json(text: str, kind: str, example: str) -> Any:
     try:
-        return parse(text)
+        return parse_json(text)
     except ValueError as error:
-        what = f"{show(text)} is not a {kind} in JSON: {cut(str(error))}"
+        what = f"{quote_value(text)} is not a {kind} in JSON: {truncate(str(error))}"
         raise NotConverted(
             what.replace("a object", "an object"), f"Write it like {example}."
         ) from None

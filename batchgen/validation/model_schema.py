@@ -17,7 +17,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError as BrokenSchema
 
-from batchgen.core.text import cut
+from batchgen.core.text import truncate
 from batchgen.errors import UsageError
 from batchgen.files import FileRefused, open_regular
 
@@ -83,7 +83,7 @@ def read_schema(path: Path) -> Any:
 
 
 def _unusable(path: Path, error: Exception) -> UsageError:
-    return UsageError(f"{path} is not a usable model schema: {cut(str(error), 160)}", _OTHER)
+    return UsageError(f"{path} is not a usable model schema: {truncate(str(error), 160)}", _OTHER)
 
 
 _OTHER = "Fetch it again with batchgen models, or name another file with --schema."
@@ -129,7 +129,7 @@ def prepare(doc: Mapping[str, Any]) -> InputSchema:
         _collect(document, document, properties, required, depth=0)
     except BrokenSchema as error:
         place = "/".join(map(str, error.absolute_path)) or "the top"
-        raise SchemaUnusable(f"at {place}: {cut(error.message, 120)}") from None
+        raise SchemaUnusable(f"at {place}: {truncate(error.message, 120)}") from None
     except RecursionError:
         raise SchemaUnusable("it is nested too deeply") from None
     if not properties:
@@ -224,11 +224,11 @@ def _resolve(document: Mapping[str, Any], reference: str) -> Any:
     found: Any = document
     path = reference.removeprefix("#").removeprefix("/")
     if not reference.startswith("#"):
-        raise SchemaUnusable(f"it refers to {cut(reference)}, and nothing is fetched")
+        raise SchemaUnusable(f"it refers to {truncate(reference)}, and nothing is fetched")
     for part in path.split("/") if path else []:
         name = part.replace("~1", "/").replace("~0", "~")
         if not isinstance(found, Mapping) or name not in found:
-            raise SchemaUnusable(f"it refers to {cut(reference)}, which it does not hold")
+            raise SchemaUnusable(f"it refers to {truncate(reference)}, which it does not hold")
         found = found[name]
     return found
 

@@ -17,9 +17,9 @@ from urllib.parse import urlsplit
 from jsonschema import Draft202012Validator
 from referencing import Registry
 
-from batchgen.core.messages import sentence, unknown_name
+from batchgen.core.messages import explain_schema_error, unknown_name_problem
 from batchgen.core.rows import Entry, Problem, Row
-from batchgen.core.text import is_text, show
+from batchgen.core.text import is_text, quote_value
 from batchgen.validation.convert import Converter, NotConverted, converter
 from batchgen.validation.model_schema import (
     InputSchema,
@@ -112,7 +112,7 @@ class Validator:
         for name in values:
             if name not in self.properties:
                 place = entry.places.get(name, entry.place)
-                yield unknown_name(name, self.properties, place, entry.id)
+                yield unknown_name_problem(name, self.properties, place, entry.id)
         for name in self.required:
             if name not in values:
                 remedy = f"Write {name} in this row, or under defaults: for every row."
@@ -136,7 +136,7 @@ class Validator:
                 yield field, *_unsendable(part)
             elif isinstance(part, str) and hosted and (wrong := _url_flaw(part)):
                 remedy = "Give a public https:// address; the service fetches it without a login."
-                yield field, f"{show(part)} {wrong}", remedy
+                yield field, f"{quote_value(part)} {wrong}", remedy
             elif isinstance(part, float) and not math.isfinite(part):
                 yield field, f"{part} is not a number that can be sent", "Write a number."
 
@@ -149,7 +149,7 @@ class Validator:
                 if top and told.issuperset(error.validator_value):
                     continue
                 name, *inside = error.absolute_path or [""]
-                yield _problem(entry, _path(str(name), inside), *sentence(error))
+                yield _problem(entry, _path(str(name), inside), *explain_schema_error(error))
         except RecursionError:
             yield _problem(entry, "", "the values are nested too deeply to be checked", "")
 
@@ -239,7 +239,10 @@ def _texts_of_entry(entry: Entry) -> Iterator[tuple[str, str]]:
 
 def _unsendable(text: str) -> tuple[str, str]:
     kind = "a NUL character" if "\0" in text else "half of a surrogate pair"
-    return f"{show(text)} holds {kind}, which cannot be sent", "Take it out, or write it whole."
+    return (
+        f"{quote_value(text)} holds {kind}, which cannot be sent",
+        "Take it out, or write it whole.",
+    )
 
 
 def _url_flaw(text: str) -> str | None:
