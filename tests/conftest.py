@@ -77,8 +77,8 @@ def here(
     """The current folder, with a token in the environment and nothing else of ours."""
     for name in [*os.environ]:
         if name.lower().endswith("_proxy") or name in (
-            *credentials.TOKEN_NAMES,
-            credentials.BASE_NAME,
+            *credentials.TOKEN_VARIABLES,
+            credentials.BASE_VARIABLE,
         ):
             monkeypatch.delenv(name)
     monkeypatch.setenv("RUNCOMFY_CONFIG_DIR", str(tmp_path / "no-login"))

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import pytest
 import trustme
 
-from batchgen.network.session import certificates
+from batchgen.network.session import trusted_certificates
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -213,12 +213,12 @@ def trusted(folder: Path) -> Iterator[trustme.CA]:
     authority.cert_pem.write_to_path(str(folder / "authority.pem"))
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         patch.setenv("SSL_CERT_FILE", str(folder / "authority.pem"))
-        certificates.cache_clear()
+        trusted_certificates.cache_clear()
         # A client that leaves does not wait until a broken server has closed its TLS as well.
         warnings.simplefilter("ignore", ResourceWarning)
         yield authority
         gc.collect()
-    certificates.cache_clear()
+    trusted_certificates.cache_clear()
 
 
 def certificate(

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchgen.api.poll_outcome import Doing, after_cancel, after_result, output_urls
-from batchgen.api.response import LISTED_CODES, Reply
-from batchgen.api.submit_outcome import REQUEST_ID, Stop, after_submit
+from batchgen.api.poll_outcome import RequestStatus, classify_cancel, classify_result, output_urls
+from batchgen.api.response import LISTED_CODES, Response
+from batchgen.api.submit_outcome import REQUEST_ID_PATTERN, HaltReason, classify_submit
 from batchgen.core.states import Event
 
 NOW = 1_800_000_000.0
@@ -33,11 +33,11 @@ def answer(status, body=b"", *, error=None, **headers):
     """A reply whose body was opened; `retry_after=…` gives that header."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     names = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Reply(True, status, names, raw, error)
+    return Response(True, status, names, raw, error)
 
 
 def submitted(status, body=b"", **how):
-    return after_submit(answer(status, body, **how), NOW)
+    return classify_submit(answer(status, body, **how), NOW)
 
 
 def outcome(verdict):
@@ -53,9 +53,27 @@ NO_MONEY = "Insufficient balance, please top up"
 # status, body, what happened to the row, why all others stop, whether to slow down
 TABLE = {
     "2xx, listed code: bad model": (200, {"error_code": 400001}, REFUSED, None, False),
-    "2xx, listed code: no balance": (200, {"error_code": 400002}, RETURNED, Stop.BALANCE, False),
-    "2xx, listed code: bad account": (200, {"error_code": 400004}, RETURNED, Stop.TOKEN, False),
-    "2xx, listed code: not allowed": (200, {"error_code": 403001}, RETURNED, Stop.TOKEN, False),
+    "2xx, listed code: no balance": (
+        200,
+        {"error_code": 400002},
+        RETURNED,
+        HaltReason.BALANCE,
+        False,
+    ),
+    "2xx, listed code: bad account": (
+        200,
+        {"error_code": 400004},
+        RETURNED,
+        HaltReason.TOKEN,
+        False,
+    ),
+    "2xx, listed code: not allowed": (
+        200,
+        {"error_code": 403001},
+        RETURNED,
+        HaltReason.TOKEN,
+        False,
+    ),
     "2xx, listed code: not found": (200, {"error_code": 404001}, REFUSED, None, False),
     "2xx, listed code: bad input": (200, {"error_code": 422001}, REFUSED, None, False),
     "2xx, listed code: 422": (200, {"error_code": 422}, REFUSED, None, False),
@@ -75,26 +93,38 @@ TABLE = {
     "2xx, an id that is a number": (200, {"request_id": 7}, LOST, None, False),
     "2xx, balance words and no code": (200, {"message": NO_MONEY}, LOST, None, False),
     "204": (204, b"", LOST, None, False),
-    "400002": (400, {"error_code": 400002, "message": "x"}, RETURNED, Stop.BALANCE, False),
-    "402": (402, b"", RETURNED, Stop.BALANCE, False),
-    "402, a page": (402, PAGE, RETURNED, Stop.BALANCE, False),
-    "400, balance words": (400, {"message": NO_MONEY}, RETURNED, Stop.BALANCE, False),
-    "403, balance words": (403, {"detail": "Payment required."}, RETURNED, Stop.BALANCE, False),
-    "409, balance words": (409, {"error": "out of credits"}, RETURNED, Stop.BALANCE, False),
-    "422, balance words": (422, {"detail": "Not enough credits"}, RETURNED, Stop.BALANCE, False),
-    "429, balance words": (429, {"message": NO_MONEY}, RETURNED, Stop.BALANCE, False),
-    "429, 400002": (429, {"error_code": 400002}, RETURNED, Stop.BALANCE, False),
+    "400002": (400, {"error_code": 400002, "message": "x"}, RETURNED, HaltReason.BALANCE, False),
+    "402": (402, b"", RETURNED, HaltReason.BALANCE, False),
+    "402, a page": (402, PAGE, RETURNED, HaltReason.BALANCE, False),
+    "400, balance words": (400, {"message": NO_MONEY}, RETURNED, HaltReason.BALANCE, False),
+    "403, balance words": (
+        403,
+        {"detail": "Payment required."},
+        RETURNED,
+        HaltReason.BALANCE,
+        False,
+    ),
+    "409, balance words": (409, {"error": "out of credits"}, RETURNED, HaltReason.BALANCE, False),
+    "422, balance words": (
+        422,
+        {"detail": "Not enough credits"},
+        RETURNED,
+        HaltReason.BALANCE,
+        False,
+    ),
+    "429, balance words": (429, {"message": NO_MONEY}, RETURNED, HaltReason.BALANCE, False),
+    "429, 400002": (429, {"error_code": 400002}, RETURNED, HaltReason.BALANCE, False),
     "400, balance words inside error": (
         *(400, {"error": {"message": NO_MONEY}}),
-        *(RETURNED, Stop.BALANCE, False),
+        *(RETURNED, HaltReason.BALANCE, False),
     ),
     "429": (429, {"error_code": 429}, RETURNED, None, True),
     "429, its own code": (429, {"error_code": 429001, "message": "slow"}, RETURNED, None, True),
     "429, a page": (429, PAGE, RETURNED, None, True),
-    "401": (401, b"", RETURNED, Stop.TOKEN, False),
-    "403": (403, b"", RETURNED, Stop.TOKEN, False),
-    "400, 400004": (400, {"error_code": 400004}, RETURNED, Stop.TOKEN, False),
-    "403, 403001": (403, {"error_code": 403001}, RETURNED, Stop.TOKEN, False),
+    "401": (401, b"", RETURNED, HaltReason.TOKEN, False),
+    "403": (403, b"", RETURNED, HaltReason.TOKEN, False),
+    "400, 400004": (400, {"error_code": 400004}, RETURNED, HaltReason.TOKEN, False),
+    "403, 403001": (403, {"error_code": 403001}, RETURNED, HaltReason.TOKEN, False),
     "408": (408, b"", LOST, None, False),
     "409": (409, {"message": "conflict"}, LOST, None, False),
     "499": (499, b"", LOST, None, False),
@@ -108,13 +138,13 @@ TABLE = {
     "422": (422, {"detail": [{"loc": ["body", "seed"], "msg": "x"}]}, REFUSED, None, False),
     "422, 422001": (422, {"error_code": 422001}, REFUSED, None, False),
     "451": (451, b"", REFUSED, None, False),
-    "307": (307, b"", RETURNED, Stop.SERVICE, False),
-    "308": (308, b"", RETURNED, Stop.SERVICE, False),
-    "300": (300, b"", LOST, Stop.SERVICE, False),
-    "301": (301, b"", LOST, Stop.SERVICE, False),
-    "302": (302, b"", LOST, Stop.SERVICE, False),
-    "303": (303, b"", LOST, Stop.SERVICE, False),
-    "304": (304, b"", LOST, Stop.SERVICE, False),
+    "307": (307, b"", RETURNED, HaltReason.SERVICE, False),
+    "308": (308, b"", RETURNED, HaltReason.SERVICE, False),
+    "300": (300, b"", LOST, HaltReason.SERVICE, False),
+    "301": (301, b"", LOST, HaltReason.SERVICE, False),
+    "302": (302, b"", LOST, HaltReason.SERVICE, False),
+    "303": (303, b"", LOST, HaltReason.SERVICE, False),
+    "304": (304, b"", LOST, HaltReason.SERVICE, False),
     "101": (101, b"", LOST, None, False),
     "500": (500, b"", LOST, None, False),
     "500, listed code": (500, {"error_code": 400001}, LOST, None, False),
@@ -315,17 +345,17 @@ def test_every_error_of_the_http_library_is_sorted():
 
 @pytest.mark.parametrize("name", ERRORS)
 def test_whatever_breaks_before_the_body_is_opened_leaves_the_row_pending(name):
-    verdict = after_submit(Reply(opened=False, error=ERRORS[name]), NOW)
+    verdict = classify_submit(Response(opened=False, error=ERRORS[name]), NOW)
 
     assert verdict.event is None
     assert verdict.request_id is None
     assert verdict.offline == (name in PASSES)
-    assert verdict.stop == (Stop.SERVICE if name in STAYS else None)
+    assert verdict.stop == (HaltReason.SERVICE if name in STAYS else None)
 
 
 @pytest.mark.parametrize("name", ERRORS)
 def test_whatever_breaks_after_the_body_is_opened_loses_the_answer(name):
-    verdict = after_submit(Reply(opened=True, error=ERRORS[name]), NOW)
+    verdict = classify_submit(Response(opened=True, error=ERRORS[name]), NOW)
 
     assert outcome(verdict) == (Event.LOST, None, False)
     assert not verdict.offline
@@ -342,7 +372,7 @@ def test_whatever_breaks_an_accepting_answer_before_its_id_loses_it(name):
 
 
 def result(body, status=200, **how):
-    return after_result(answer(status, body, **how), ID, NOW)
+    return classify_result(answer(status, body, **how), ID, NOW)
 
 
 def said(word, **more):
@@ -353,11 +383,11 @@ def said(word, **more):
 @pytest.mark.parametrize(
     ("words", "doing"),
     [
-        ("completed succeeded success", Doing.DONE),
-        ("failed error", Doing.FAILED),
-        ("cancelled canceled", Doing.CANCELLED),
-        ("in_queue in_progress pending waiting starting processing", Doing.RUNNING),
-        ("paused_for_review 42", Doing.RUNNING),
+        ("completed succeeded success", RequestStatus.DONE),
+        ("failed error", RequestStatus.FAILED),
+        ("cancelled canceled", RequestStatus.CANCELLED),
+        ("in_queue in_progress pending waiting starting processing", RequestStatus.RUNNING),
+        ("paused_for_review 42", RequestStatus.RUNNING),
     ],
     ids=lambda value: getattr(value, "value", ""),
 )
@@ -372,11 +402,11 @@ def test_the_word_of_a_result_says_what_the_request_does(words, doing, form):
     ids=str,
 )
 def test_a_result_without_a_word_that_we_know_is_still_running(body):
-    assert result(body | {"output": PICTURE}).doing is Doing.RUNNING
+    assert result(body | {"output": PICTURE}).doing is RequestStatus.RUNNING
 
 
 ASK_AGAIN = {
-    "no answer": Reply(error=aiohttp.SocketTimeoutError()),
+    "no answer": Response(error=aiohttp.SocketTimeoutError()),
     "cut": answer(200, said("completed", output=PICTURE), error=CUT),
     "a page": answer(200, PAGE),
     "empty": answer(200),
@@ -397,22 +427,22 @@ ASK_AGAIN = {
 
 @pytest.mark.parametrize("reply", ASK_AGAIN.values(), ids=ASK_AGAIN.keys())
 def test_an_answer_that_says_nothing_of_the_request_is_asked_for_again(reply):
-    assert after_result(reply, ID, NOW).doing is Doing.ASK_AGAIN
+    assert classify_result(reply, ID, NOW).doing is RequestStatus.ASK_AGAIN
 
 
 @pytest.mark.parametrize(
     ("status", "body", "doing"),
     [
-        (404, {"error_code": 404001}, Doing.FAILED),
-        (200, {"error_code": 404001}, Doing.FAILED),
-        (403, {"error_code": 403001}, Doing.FAILED),
-        (400, {"error_code": 400001}, Doing.FAILED),
-        (401, {}, Doing.TOKEN_REFUSED),
-        (403, {}, Doing.TOKEN_REFUSED),
-        (400, {"error_code": 400004}, Doing.TOKEN_REFUSED),
-        (200, {"error_code": 400004}, Doing.TOKEN_REFUSED),
-        (200, said("error", error_code=400004), Doing.TOKEN_REFUSED),
-        (200, said("failed", error={"code": 422, "message": "no"}), Doing.FAILED),
+        (404, {"error_code": 404001}, RequestStatus.FAILED),
+        (200, {"error_code": 404001}, RequestStatus.FAILED),
+        (403, {"error_code": 403001}, RequestStatus.FAILED),
+        (400, {"error_code": 400001}, RequestStatus.FAILED),
+        (401, {}, RequestStatus.TOKEN_REFUSED),
+        (403, {}, RequestStatus.TOKEN_REFUSED),
+        (400, {"error_code": 400004}, RequestStatus.TOKEN_REFUSED),
+        (200, {"error_code": 400004}, RequestStatus.TOKEN_REFUSED),
+        (200, said("error", error_code=400004), RequestStatus.TOKEN_REFUSED),
+        (200, said("failed", error={"code": 422, "message": "no"}), RequestStatus.FAILED),
     ],
 )
 def test_a_refused_question_says_what_is_wrong(status, body, doing):
@@ -483,7 +513,7 @@ def test_the_outputs_are_every_url_once_and_in_order(output, urls):
 def test_a_request_that_completed_without_output_failed_with_its_reason():
     finding = result(said("completed", output={}, error="filtered"))
 
-    assert (finding.doing, finding.reason) == (Doing.FAILED, "filtered")
+    assert (finding.doing, finding.reason) == (RequestStatus.FAILED, "filtered")
 
 
 @pytest.mark.parametrize(
@@ -501,7 +531,7 @@ def test_a_request_that_completed_without_output_failed_with_its_reason():
     ids=str,
 )
 def test_a_cancellation_is_sure_only_when_the_api_says_so(status, body, cancelled):
-    assert after_cancel(answer(status, body)) is cancelled
+    assert classify_cancel(answer(status, body)) is cancelled
 
 
 # -- whatever comes ------------------------------------------------------------------------------
@@ -533,7 +563,7 @@ DEEP = st.builds(
     st.sampled_from([b"error", b"detail", b"status", b"request_id"]),
 )
 ANSWERS = st.builds(
-    Reply,
+    Response,
     opened=st.just(True),
     status=st.none() | st.integers(100, 599) | st.sampled_from([200, 400, 422, 429]),
     headers=st.dictionaries(st.just("retry-after"), st.text()),
@@ -545,14 +575,14 @@ ANSWERS = st.builds(
 @settings(deadline=None, max_examples=400)
 @given(ANSWERS)
 def test_no_answer_to_a_post_can_surprise_the_judge(reply):
-    verdict = after_submit(reply, NOW)
+    verdict = classify_submit(reply, NOW)
 
     told = reply.json()
     status = reply.status or 0
     assert verdict.event is not None
     assert (verdict.event is Event.ACCEPTED) == (verdict.request_id is not None)
     if verdict.request_id is not None:
-        assert REQUEST_ID.fullmatch(verdict.request_id)
+        assert REQUEST_ID_PATTERN.fullmatch(verdict.request_id)
         assert verdict.request_id.encode() in reply.body
         assert 200 <= status < 300
     if verdict.event in (Event.RETURNED, Event.REFUSED) and 200 <= status < 300:
@@ -567,11 +597,11 @@ def test_no_answer_to_a_post_can_surprise_the_judge(reply):
 @settings(deadline=None, max_examples=400)
 @given(ANSWERS)
 def test_no_answer_to_a_question_can_surprise_the_judge(reply):
-    finding = after_result(reply, ID, NOW)
+    finding = classify_result(reply, ID, NOW)
 
-    assert (finding.doing is Doing.DONE) == bool(finding.urls)
+    assert (finding.doing is RequestStatus.DONE) == bool(finding.urls)
     assert finding.code is None or abs(finding.code) < 2**63
-    if finding.doing is Doing.FAILED:
+    if finding.doing is RequestStatus.FAILED:
         assert (reply.status or 0) < 500
         assert reply.error is None
     for text in (finding.reason, *finding.urls):

@@ -18,8 +18,8 @@ from batchgen.sandbox.faults import ACCEPTED_FIRST, FAULTS, OUTCOME, POLL, SUBMI
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Silence counts as silence after a quarter of a second."""
-    monkeypatch.setattr(client, "PAID_TIMEOUT", aiohttp.ClientTimeout(sock_read=0.25))
-    monkeypatch.setattr(client, "FREE_TIMEOUT", aiohttp.ClientTimeout(sock_read=0.25))
+    monkeypatch.setattr(client, "SUBMIT_TIMEOUT", aiohttp.ClientTimeout(sock_read=0.25))
+    monkeypatch.setattr(client, "QUERY_TIMEOUT", aiohttp.ClientTimeout(sock_read=0.25))
 
 
 @pytest.fixture

@@ -15,12 +15,12 @@ from servers import Wire, certificate, listening, proxy, relay, self_signed, sil
 
 from batchgen.network import url_probe, url_rules
 from batchgen.network.url_rules import (
-    Answer,
-    address_flaw,
-    answer_flaw,
-    is_doubtful,
-    not_public,
-    url_flaw,
+    ProbeResponse,
+    address_problem,
+    needs_get,
+    non_public_kind,
+    response_problem,
+    url_problem,
 )
 
 MODEL = "atelier/edits/image-to-image"
@@ -77,21 +77,21 @@ PUBLIC = ["93.184.215.14", "8.8.8.8", "100.63.255.255", "100.128.0.1", "172.32.0
 
 @pytest.mark.parametrize("address", INSIDE)
 def test_an_address_inside_is_not_asked(address: str) -> None:
-    assert not_public(address) == INSIDE[address]
+    assert non_public_kind(address) == INSIDE[address]
 
 
 @pytest.mark.parametrize("address", NOT_GLOBAL)
 def test_an_address_that_nobody_has_is_not_asked(address: str) -> None:
-    assert not_public(address)
+    assert non_public_kind(address)
 
 
 @pytest.mark.parametrize("address", PUBLIC)
 def test_a_public_address_may_be_asked(address: str) -> None:
-    assert not_public(address) is None
+    assert non_public_kind(address) is None
 
 
 def test_one_address_inside_is_one_too_many() -> None:
-    flaw = address_flaw("nas.example", ["93.184.215.14", "10.0.0.5"])
+    flaw = address_problem("nas.example", ["93.184.215.14", "10.0.0.5"])
 
     assert flaw
     assert flaw.what == "is at 10.0.0.5, a private address, which RunComfy cannot reach"
@@ -108,7 +108,7 @@ def test_one_address_inside_is_one_too_many() -> None:
     ],
 )
 def test_an_https_url_of_any_host_and_port_may_be_asked(url: str) -> None:
-    assert url_flaw(url) is None
+    assert url_problem(url) is None
 
 
 @pytest.mark.parametrize(
@@ -128,18 +128,18 @@ def test_an_https_url_of_any_host_and_port_may_be_asked(url: str) -> None:
     ],
 )
 def test_no_other_url_is_asked(url: str) -> None:
-    assert url_flaw(url)
+    assert url_problem(url)
 
 
 def test_only_an_answer_to_head_that_says_everything_is_believed() -> None:
-    assert not is_doubtful(Answer(200, PNG))
-    assert not is_doubtful(Answer(302, {"location": "/b.png"}))
-    assert not is_doubtful(Answer(429, {}))  # not asked twice for that
+    assert not needs_get(ProbeResponse(200, PNG))
+    assert not needs_get(ProbeResponse(302, {"location": "/b.png"}))
+    assert not needs_get(ProbeResponse(429, {}))  # not asked twice for that
     for status in (400, 401, 403, 404, 405, 500, 501):
-        assert is_doubtful(Answer(status, PNG))
+        assert needs_get(ProbeResponse(status, PNG))
     for more in ({"content-type": "text/html"}, {"content-length": "0"}):
-        assert is_doubtful(Answer(200, PNG | more))
-    assert is_doubtful(Answer(200, {"content-type": "image/png"}))
+        assert needs_get(ProbeResponse(200, PNG | more))
+    assert needs_get(ProbeResponse(200, {"content-type": "image/png"}))
 
 
 @pytest.mark.parametrize(
@@ -156,18 +156,18 @@ def test_only_an_answer_to_head_that_says_everything_is_believed() -> None:
 def test_a_file_over_the_recommended_size_is_a_warning(
     kind: str, size: int, said: str | None
 ) -> None:
-    whole = Answer(200, {"content-length": str(size)})
-    piece = Answer(206, {"content-length": "1", "content-range": f"bytes 0-0/{size}"})
+    whole = ProbeResponse(200, {"content-length": str(size)})
+    piece = ProbeResponse(206, {"content-length": "1", "content-range": f"bytes 0-0/{size}"})
 
     for answer in (whole, piece):
-        flaw = answer_flaw(answer, kind)
+        flaw = response_problem(answer, kind)
         assert (flaw.what if flaw else None) == said
         assert flaw is None or not flaw.sure
 
 
 @pytest.mark.parametrize("text", ["", "*", "bytes 0-0/*", "bytes 0-0/-3", "x/" + "9" * 5000])
 def test_a_size_that_the_host_does_not_say_is_no_problem(text: str) -> None:
-    assert answer_flaw(Answer(206, {"content-range": text}), "image") is None
+    assert response_problem(ProbeResponse(206, {"content-range": text}), "image") is None
 
 
 # -- asking ----------------------------------------------------------------------------------------
@@ -248,8 +248,8 @@ class Site:
 @contextmanager
 def at_home(patch: pytest.MonkeyPatch, site: Site) -> Iterator[Site]:
     """Take 127.0.0.1 for a public address, and the site's word for what names stand for."""
-    judge = url_rules.not_public
-    patch.setattr(url_rules, "not_public", lambda a: None if a == "127.0.0.1" else judge(a))
+    judge = url_rules.non_public_kind
+    patch.setattr(url_rules, "non_public_kind", lambda a: None if a == "127.0.0.1" else judge(a))
     patch.setattr(url_probe, "resolve", site.resolve)
     yield site
 
@@ -324,7 +324,7 @@ def test_a_file_that_is_not_there_is_a_problem_of_its_row(check: Check, site: Si
     assert (done.code, done.stdout) == (65, "")
     assert done.stderr == (
         f'edits.jsonl:2: row "row-2", image: {FILES} answers 404 Not Found\n'
-        f"  {url_rules.LOGIN}\n"
+        f"  {url_rules.REMEDY_LOGIN}\n"
         "1 problem in edits.jsonl. Nothing was sent.\n"
         "  2 URLs probed.\n"
     )
@@ -431,7 +431,7 @@ def test_a_host_that_says_429_is_left_alone(check: Check, site: Site) -> None:
     done = check(*[site.says(f"/{n}.png", 429) for n in range(30)])
 
     assert done.code == 0
-    assert len(site.asked) <= url_probe.AT_ONCE_PER_HOST
+    assert len(site.asked) <= url_probe.MAX_PROBES_PER_HOST
     assert done.stdout.endswith("30 URLs probed, 30 warnings.\n")
     assert f"and 20 more: image: warning: {FILES} answers 429 Too Many Requests" in done.stderr
 
@@ -439,7 +439,7 @@ def test_a_host_that_says_429_is_left_alone(check: Check, site: Site) -> None:
 def test_a_host_that_does_not_answer_is_left_alone_after_a_few(
     check: Check, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(url_probe, "TIMEOUT", 0.1)
+    monkeypatch.setattr(url_probe, "STEP_TIMEOUT_S", 0.1)
     wire = Wire()
 
     async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -451,13 +451,13 @@ def test_a_host_that_does_not_answer_is_left_alone_after_a_few(
 
     assert done.code == 0
     assert f"warning: {FILES} did not answer in" in done.stderr
-    assert len(wire.heard) <= url_probe.SILENCES + url_probe.AT_ONCE_PER_HOST
+    assert len(wire.heard) <= url_probe.MAX_TIMEOUTS_PER_HOST + url_probe.MAX_PROBES_PER_HOST
 
 
 def test_a_host_that_answers_a_byte_at_a_time_is_given_up(
     check: Check, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(url_probe, "PATIENCE", 0.3)
+    monkeypatch.setattr(url_probe, "TOTAL_TIMEOUT_S", 0.3)
     site.drips = True
 
     assert f"warning: {FILES} did not answer in" in check(site.says("/a.png")).stderr
@@ -467,11 +467,11 @@ def test_few_are_asked_at_once_and_fewer_of_one_host(check: Check, site: Site) -
     site.pause = 0.05
 
     assert check(*[site.says(f"/{n}.png") for n in range(12)]).code == 0
-    assert site.most_at_once <= url_probe.AT_ONCE_PER_HOST
+    assert site.most_at_once <= url_probe.MAX_PROBES_PER_HOST
 
     site.names = {f"h{n}.pictures.example": ["127.0.0.1"] for n in range(20)}
     assert check(*[site.url("/1.png", host) for host in site.names]).code == 0
-    assert url_probe.AT_ONCE_PER_HOST < site.most_at_once <= url_probe.AT_ONCE
+    assert url_probe.MAX_PROBES_PER_HOST < site.most_at_once <= url_probe.MAX_PROBES
 
 
 # -- redirects -------------------------------------------------------------------------------------
@@ -572,8 +572,8 @@ def test_a_name_is_looked_up_once_and_what_was_judged_is_asked(check: Check, sit
 def test_the_next_address_of_a_host_is_asked_if_one_is_dead(
     check: Check, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    judge = url_rules.not_public
-    monkeypatch.setattr(url_rules, "not_public", lambda a: None if a == "::1" else judge(a))
+    judge = url_rules.non_public_kind
+    monkeypatch.setattr(url_rules, "non_public_kind", lambda a: None if a == "::1" else judge(a))
     site.names[FILES] = ["::1", "127.0.0.1"]  # the server listens at the second only
 
     assert check(site.says("/a.png")).code == 0

@@ -209,7 +209,7 @@ def test_they_have_no_token_and_ignore_what_is_meant_for_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(check_pool, "BY_THREAD", 0)
-    for name in credentials.TOKEN_NAMES:
+    for name in credentials.TOKEN_VARIABLES:
         monkeypatch.setenv(name, "a-token")
 
     async def ask(by: Checkers) -> tuple[bytes, Fetched]:

@@ -10,7 +10,7 @@ import pytest
 
 from batchgen import config
 from batchgen.api import credentials
-from batchgen.api.credentials import DEFAULT_BASE, TOKEN_NAMES
+from batchgen.api.credentials import DEFAULT_BASE, TOKEN_VARIABLES
 from batchgen.config import Config, Flags, merged, seconds_until
 from batchgen.core.budget import CostLimits
 from batchgen.errors import TokenRefused, UsageError
@@ -235,13 +235,13 @@ def logged_in(folder, content, mode=0o600):
 def refusal(environment):
     """The error that a token in `environment` is refused with, as a person or a log shows it."""
     with pytest.raises(TokenRefused) as refused:
-        credentials.token(environment)
+        credentials.find_token(environment)
     shown = "".join(traceback.format_exception(refused.value))
     return f"{refused.value!r} {refused.value.what} {refused.value.remedy} {shown}"
 
 
 def test_the_names_are_those_of_runcomfys_programs_and_documents():
-    assert TOKEN_NAMES == (
+    assert TOKEN_VARIABLES == (
         "RUNCOMFY_TOKEN",
         "RUNCOMFY_API_KEY",
         "RUNCOMFY_API_TOKEN",
@@ -249,31 +249,33 @@ def test_the_names_are_those_of_runcomfys_programs_and_documents():
     )
 
 
-@pytest.mark.parametrize("first", range(len(TOKEN_NAMES)))
+@pytest.mark.parametrize("first", range(len(TOKEN_VARIABLES)))
 def test_the_first_name_that_is_set_wins(home, first):
-    names = {name: f"token-{n}" for n, name in enumerate(TOKEN_NAMES) if n >= first}
-    empty = dict.fromkeys(TOKEN_NAMES[:first], "")
+    names = {name: f"token-{n}" for n, name in enumerate(TOKEN_VARIABLES) if n >= first}
+    empty = dict.fromkeys(TOKEN_VARIABLES[:first], "")
 
-    assert credentials.token(home | empty | names) == f"token-{first}"
+    assert credentials.find_token(home | empty | names) == f"token-{first}"
 
 
 def test_the_environment_beats_the_file(tmp_path, home):
     logged_in(tmp_path / "runcomfy", {"access_token": "of-the-file"})
 
-    assert credentials.token(home | {"YOUR_API_TOKEN": "of-the-name"}) == "of-the-name"
+    assert credentials.find_token(home | {"YOUR_API_TOKEN": "of-the-name"}) == "of-the-name"
 
 
 def test_without_a_name_the_file_of_runcomfy_login_is_read(tmp_path, home):
     logged_in(tmp_path / "runcomfy", {"access_token": SECRET, "expires": 1})
 
-    assert credentials.token(home) == SECRET
+    assert credentials.find_token(home) == SECRET
 
 
 def test_runcomfys_own_folder_beats_that_of_all_programs(tmp_path, home):
     logged_in(tmp_path / "runcomfy", {"access_token": "of-all"})
     logged_in(tmp_path / "own", {"access_token": "its-own"})
 
-    assert credentials.token(home | {"RUNCOMFY_CONFIG_DIR": str(tmp_path / "own")}) == "its-own"
+    assert (
+        credentials.find_token(home | {"RUNCOMFY_CONFIG_DIR": str(tmp_path / "own")}) == "its-own"
+    )
 
 
 def test_without_any_variable_the_file_is_below_the_home(monkeypatch, tmp_path):
@@ -285,7 +287,7 @@ def test_without_any_variable_the_file_is_below_the_home(monkeypatch, tmp_path):
 def test_without_any_token_all_places_are_named(home, tmp_path):
     text = refusal(home)
 
-    assert all(name in text for name in (*TOKEN_NAMES, str(tmp_path), "--sandbox"))
+    assert all(name in text for name in (*TOKEN_VARIABLES, str(tmp_path), "--sandbox"))
     assert "Nothing was sent" in text
 
 
@@ -305,7 +307,7 @@ BAD_TOKENS = {
 
 
 @pytest.mark.parametrize("token", BAD_TOKENS.values(), ids=BAD_TOKENS.keys())
-@pytest.mark.parametrize("name", TOKEN_NAMES)
+@pytest.mark.parametrize("name", TOKEN_VARIABLES)
 def test_a_token_that_no_header_takes_is_refused_without_being_shown(home, name, token):
     text = refusal(home | {name: token})
 
@@ -360,10 +362,10 @@ def test_a_token_file_that_is_a_folder_is_refused(tmp_path, home):
 def test_a_token_file_that_others_can_read_is_noticed(tmp_path, home, mode, is_open):
     logged_in(tmp_path / "runcomfy", {"access_token": SECRET}, mode)
 
-    assert credentials.token_file_is_open(home) is is_open
+    assert credentials.token_file_is_readable_by_others(home) is is_open
 
 
 def test_a_token_file_that_is_not_used_or_not_there_is_no_worry(tmp_path, home):
-    assert not credentials.token_file_is_open(home)
+    assert not credentials.token_file_is_readable_by_others(home)
     logged_in(tmp_path / "runcomfy", {"access_token": SECRET}, 0o644)
-    assert not credentials.token_file_is_open(home | {"RUNCOMFY_TOKEN": SECRET})
+    assert not credentials.token_file_is_readable_by_others(home | {"RUNCOMFY_TOKEN": SECRET})

@@ -27,9 +27,9 @@ from hypothesis.stateful import (
     rule,
 )
 
-from batchgen.api.poll_outcome import Doing, after_result
-from batchgen.api.response import Reply
-from batchgen.api.submit_outcome import after_submit
+from batchgen.api.poll_outcome import RequestStatus, classify_result
+from batchgen.api.response import Response
+from batchgen.api.submit_outcome import classify_submit
 from batchgen.clock import Clock, to_iso
 from batchgen.core.budget import CostLimits, active_limits
 from batchgen.core.rows import Entry, Place, Problem, Row
@@ -53,7 +53,7 @@ class Answer:
     """
 
     name: str
-    reply: Reply
+    reply: Response
     taken: bool = False
 
     def __repr__(self):
@@ -62,7 +62,7 @@ class Answer:
 
 def says(name, status, body, *, taken=False, error=None):
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return Answer(name, Reply(True, status, {}, raw, error), taken)
+    return Answer(name, Response(True, status, {}, raw, error), taken)
 
 
 URL = "https://model-api.runcomfy.net/v1/requests/ID/status"
@@ -81,10 +81,10 @@ ANSWERS = [
     says("no balance", 400, {"error_code": 400002}),
     says("token refused", 401, b""),
     says("307", 307, b""),
-    Answer("lost, and accepted", Reply(True, error=aiohttp.SocketTimeoutError()), taken=True),
-    Answer("lost, not accepted", Reply(True, error=GONE)),
-    Answer("cancelled by us, and accepted", Reply(True, error=asyncio.CancelledError()), True),
-    Answer("never opened", Reply(False, error=aiohttp.ClientConnectionError("no route"))),
+    Answer("lost, and accepted", Response(True, error=aiohttp.SocketTimeoutError()), taken=True),
+    Answer("lost, not accepted", Response(True, error=GONE)),
+    Answer("cancelled by us, and accepted", Response(True, error=asyncio.CancelledError()), True),
+    Answer("never opened", Response(False, error=aiohttp.ClientConnectionError("no route"))),
 ]
 DEATHS = ["before W1", "after W1", "W2 failed", "after W2", "after the receipt"]
 ANSWER = st.sampled_from(ANSWERS) | st.sampled_from(ANSWERS[:5])
@@ -345,7 +345,7 @@ class AnyHistory(RuleBasedStateMachine):
         row = due[which % len(due)]
         self.die_if(dies, "before W1")
         if not answer.reply.opened:
-            assert after_submit(answer.reply, self.clock.now()).event is None
+            assert classify_submit(answer.reply, self.clock.now()).event is None
             return
         try:
             limits = active_limits(
@@ -360,7 +360,7 @@ class AnyHistory(RuleBasedStateMachine):
         self.ledger.for_nothing += not answer.taken
         reply = self.replied(row, answer)
         self.die_if(dies, "after W1")
-        verdict = after_submit(reply, self.clock.now())
+        verdict = classify_submit(reply, self.clock.now())
         if verdict.request_id is not None:
             self.keep_id(row, verdict.request_id, dies)
             return
@@ -408,21 +408,23 @@ class AnyHistory(RuleBasedStateMachine):
     def settle(self, row, says):
         """What Watcher does with an answer."""
         reply = result(row.request_id, says)
-        finding = after_result(reply, row.request_id, self.clock.now())
-        assert (finding.doing in (Doing.RUNNING, Doing.ASK_AGAIN)) == (says in NO_ENDS)
+        finding = classify_result(reply, row.request_id, self.clock.now())
+        assert (finding.doing in (RequestStatus.RUNNING, RequestStatus.ASK_AGAIN)) == (
+            says in NO_ENDS
+        )
         if says in NO_ENDS:
             return
         self.bill(row, finding)
-        if finding.doing is Doing.DONE:
+        if finding.doing is RequestStatus.DONE:
             self.journal.done(row, finding.api_status, finding.urls, finding.cost, "{}")
             return
-        event = Event.CANCELLED if finding.doing is Doing.CANCELLED else Event.FAILED
+        event = Event.CANCELLED if finding.doing is RequestStatus.CANCELLED else Event.FAILED
         self.journal.ended(row, event, finding.code, finding.reason, cost=finding.cost)
 
     def bill(self, row, finding):
         if finding.cost is not None:
             self.ledger.billed[row.request_id] = finding.cost
-        elif finding.doing is Doing.CANCELLED:
+        elif finding.doing is RequestStatus.CANCELLED:
             self.ledger.billed[row.request_id] = 0.0
 
     def fetch(self, is_gone, which, dies):
@@ -554,7 +556,7 @@ def result(request_id, says):
     if says == "another id":
         body |= {"request_id": "another", "status": "failed"}
     raw = b"<html>" if says == "garbage" else json.dumps(body).encode()
-    return Reply(True, 500 if says == "500" else 200, {}, raw)
+    return Response(True, 500 if says == "500" else 200, {}, raw)
 
 
 TestAnyHistory = AnyHistory.TestCase

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchgen.network.media_hosts import is_loopback, media_host, why_not
+from batchgen.network.media_hosts import is_loopback, parse_media_host, rejection_reason
 
 FETCHED = [
     "https://media.runcomfy.net/a.png",
@@ -82,19 +82,21 @@ REFUSED = {
 
 @pytest.mark.parametrize("url", FETCHED)
 def test_what_runcomfy_hosts_is_fetched(url):
-    assert why_not(url) is None
+    assert rejection_reason(url) is None
 
 
 @pytest.mark.parametrize("url", REFUSED.values(), ids=REFUSED.keys())
 def test_nothing_else_is_fetched(url):
-    assert why_not(url)
+    assert rejection_reason(url)
 
 
 @pytest.mark.parametrize("url", REFUSED.values(), ids=REFUSED.keys())
 def test_a_host_that_the_person_named_opens_no_other(url):
-    named = [media_host(text) for text in ("cdn.example.org", ".example.net", "127.0.0.1:8000")]
+    named = [
+        parse_media_host(text) for text in ("cdn.example.org", ".example.net", "127.0.0.1:8000")
+    ]
 
-    assert why_not(url, named)
+    assert rejection_reason(url, named)
 
 
 @pytest.mark.parametrize(
@@ -115,8 +117,8 @@ def test_a_host_that_the_person_named_opens_no_other(url):
     ],
 )
 def test_a_host_that_the_person_named_is_fetched_from(named, url):
-    assert why_not(url) is not None
-    assert why_not(url, [media_host(named)]) is None
+    assert rejection_reason(url) is not None
+    assert rejection_reason(url, [parse_media_host(named)]) is None
 
 
 @pytest.mark.parametrize(
@@ -146,11 +148,14 @@ def test_a_host_that_the_person_named_is_fetched_from(named, url):
     ],
 )
 def test_naming_a_host_opens_that_host_and_port_only_and_addresses_only_for_loopback(named, url):
-    assert why_not(url, [media_host(named)])
+    assert rejection_reason(url, [parse_media_host(named)])
 
 
 def test_naming_a_host_does_not_close_runcomfys():
-    assert why_not("https://media.runcomfy.net/a.png", [media_host("cdn.example.org")]) is None
+    assert (
+        rejection_reason("https://media.runcomfy.net/a.png", [parse_media_host("cdn.example.org")])
+        is None
+    )
 
 
 @pytest.mark.parametrize(
@@ -163,7 +168,7 @@ def test_naming_a_host_does_not_close_runcomfys():
 )
 def test_what_is_no_host_cannot_be_named(text):
     with pytest.raises(ValueError, match="is not HOST or HOST:PORT"):
-        media_host(text)
+        parse_media_host(text)
 
 
 @pytest.mark.parametrize(
@@ -196,7 +201,7 @@ URL_LETTERS = "htps:/.@\\\u2100\u212arucomfynet[]:0123456789?#%"
 def test_what_is_fetched_is_runcomfys_for_the_client_too(before, name, after):
     url = f"https://{before}{name}{after}"
 
-    if why_not(url) is None:
+    if rejection_reason(url) is None:
         assert httpx.URL(url).host.endswith((".runcomfy.net", ".runcomfy.com"))
         assert httpx.URL(url).port in (None, 443)
         assert not httpx.URL(url).userinfo

@@ -36,8 +36,8 @@ from servers import (
 )
 
 from batchgen.api import client
-from batchgen.api.client import Api
-from batchgen.api.response import Reply
+from batchgen.api.client import ApiClient
+from batchgen.api.response import Response
 from batchgen.network import session
 from batchgen.sandbox import Address
 from batchgen.sandbox.client import Control
@@ -136,9 +136,9 @@ def test_certificates_that_cannot_be_read_are_said_and_nothing_is_sent(
 ) -> None:
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("SSL_CERT_FILE", named)
-        session.certificates.cache_clear()
+        session.trusted_certificates.cache_clear()
         outcome = run(manifest)
-    session.certificates.cache_clear()
+    session.trusted_certificates.cache_clear()
 
     assert outcome.code == 69
     assert "SSL_CERT_FILE" in outcome.stderr
@@ -339,10 +339,10 @@ def test_of_a_thousand_posts_to_a_server_that_ends_idle_connections_none_is_lost
     async def at_once() -> None:
         pass
 
-    async def send(port: int) -> list[Reply]:
-        async with Api(f"http://{HOST}:{port}/v1", TOKEN, use_proxy=False) as client:
+    async def send(port: int) -> list[Response]:
+        async with ApiClient(f"http://{HOST}:{port}/v1", TOKEN, use_proxy=False) as client:
 
-            async def one_by_one(count: int) -> list[Reply]:
+            async def one_by_one(count: int) -> list[Response]:
                 return [await client.submit("a/model", b"{}", at_once) for _ in range(count)]
 
             workers = await asyncio.gather(*[one_by_one(100) for _ in range(10)])

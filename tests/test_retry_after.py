@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchgen.api.retry_after import seconds_to_wait
+from batchgen.api.retry_after import parse_retry_after
 
 NOW = 784_111_777.0  # Sun, 06 Nov 1994 08:49:37 GMT
 HEADERS = {
@@ -48,11 +48,11 @@ def zone(request, monkeypatch):
 @pytest.mark.usefixtures("zone")
 @pytest.mark.parametrize(("header", "wait"), HEADERS.values(), ids=HEADERS.keys())
 def test_a_header_is_seconds_from_now_within_a_second_and_an_hour_or_nothing(header, wait):
-    assert seconds_to_wait(header, NOW) == wait
+    assert parse_retry_after(header, NOW) == wait
 
 
 @given(st.text() | st.text("SunMoOctGMT0123456789:,+- ") | st.floats().map(str))
 def test_whatever_the_header_the_wait_is_bounded(header):
-    wait = seconds_to_wait(header, NOW)
+    wait = parse_retry_after(header, NOW)
 
     assert wait is None or 1.0 <= wait <= 3600.0

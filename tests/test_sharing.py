@@ -7,7 +7,7 @@ import pytest
 from conftest import Command, Write
 from helpers import TOKEN, PretendClock, many, query, table
 
-from batchgen.api.endpoint import turn_file
+from batchgen.api.endpoint import shared_rate_file
 from batchgen.engine.shared_rate import Turns
 from batchgen.sandbox.client import Control
 
@@ -57,7 +57,7 @@ def test_without_a_folder_for_it_a_batch_goes_its_own_way(tmp_path: Path) -> Non
 
 def test_the_files_name_tells_accounts_apart_and_no_token() -> None:
     names = {
-        turn_file({"XDG_STATE_HOME": "/s"}, base, token).name
+        shared_rate_file({"XDG_STATE_HOME": "/s"}, base, token).name
         for base in ("https://a.example/v1", "https://b.example/v1")
         for token in ("one", "other")
     }

@@ -7,10 +7,10 @@ from typing import Any
 
 from batchgen import event_loop
 from batchgen.api import credentials
-from batchgen.api.endpoint import Service
-from batchgen.api.poll_outcome import balance_of
-from batchgen.api.response import Reply
-from batchgen.api.submit_outcome import Stop, after_submit
+from batchgen.api.endpoint import Endpoint
+from batchgen.api.poll_outcome import parse_balance
+from batchgen.api.response import Response
+from batchgen.api.submit_outcome import HaltReason, classify_submit
 from batchgen.core.prices import COUNTS, Price, count
 from batchgen.core.text import describe_error
 from batchgen.errors import ServiceUnreachable, TokenRefused
@@ -54,13 +54,13 @@ def _outputs(found: Mapping[str, Any]) -> dict[str, int]:
     return {name: most for name, most in unasked.items() if most > 1}
 
 
-def catalogue(service: Service) -> Callable[[str], dict[str, Any] | None]:
+def schema_lookup(service: Endpoint) -> Callable[[str], dict[str, Any] | None]:
     """Return what asks the API about a model, once, and gives None where it knows no such model.
 
     It raises ServiceUnreachable where no answer came, and TokenRefused.
     """
 
-    async def ask(model: str) -> Reply:
+    async def ask(model: str) -> Response:
         async with service.api() as api:
             return await api.model(model)
 
@@ -72,23 +72,23 @@ def catalogue(service: Service) -> Callable[[str], dict[str, Any] | None]:
                 " Nothing was sent.",
                 "Run the same command again to go on.",
             )
-        refuse_token(reply)
+        raise_if_token_refused(reply)
         found = reply.json()
         return found if reply.status == 200 and isinstance(found, dict) else None
 
     return fetch
 
 
-def refuse_token(reply: Reply) -> None:
+def raise_if_token_refused(reply: Response) -> None:
     """Raise TokenRefused if that is what an answer to a free question says."""
-    if reply.status is not None and after_submit(reply, 0.0).stop is Stop.TOKEN:
+    if reply.status is not None and classify_submit(reply, 0.0).stop is HaltReason.TOKEN:
         raise TokenRefused(
             "RunComfy refused the token. Nothing was sent.",
             TokenRefused.ANOTHER,
         )
 
 
-def warn_of_balance(where: Service, cost_of_all: Callable[[], float]) -> None:
+def warn_of_low_balance(where: Endpoint, cost_of_all: Callable[[], float]) -> None:
     """Say now that the money will not last; where nobody knows the balance, say nothing.
 
     cost_of_all: USD of the pending rows.
@@ -98,11 +98,11 @@ def warn_of_balance(where: Service, cost_of_all: Callable[[], float]) -> None:
     if not cost or url is None:
         return
 
-    async def ask() -> Reply:
+    async def ask() -> Response:
         async with where.api() as api:
             return await api.balance(url)
 
-    balance = balance_of(event_loop.run(ask()))
+    balance = parse_balance(event_loop.run(ask()))
     if balance is not None and balance < cost:
         log.warning(
             "The balance is $%.2f and the pending rows cost about $%.2f: the run stops when it is"

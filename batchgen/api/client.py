@@ -12,18 +12,18 @@ from urllib.parse import quote, urlencode
 
 import aiohttp
 
-from batchgen.api.response import Reply
-from batchgen.network.session import USER_AGENT, exact, proxy_for, session
+from batchgen.api.response import Response
+from batchgen.network.session import USER_AGENT, exact_url, open_session, proxy_for
 
-ANSWER_LIMIT = 1 << 20
+MAX_RESPONSE_BYTES = 1 << 20
 # connect: through a proxy as well; sock_read: also of a body that nobody takes.
-PAID_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=10, sock_connect=10, sock_read=75)
-FREE_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=60, sock_connect=10, sock_read=30)
-ASKING_AT_ONCE = 32
+SUBMIT_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=10, sock_connect=10, sock_read=75)
+QUERY_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=60, sock_connect=10, sock_read=30)
+MAX_QUERY_CONNECTIONS = 32
 Commit = Callable[[], Awaitable[None]]
 
 
-class OneShot:
+class SingleUseBody:
     """The body of a paid POST. It can be asked for once, and `commit` ends before its first byte.
 
     opened: the body was handed over; from then on the POST may have been accepted.
@@ -57,7 +57,7 @@ class OneShot:
         yield self._body
 
 
-class Api:
+class ApiClient:
     """base: ends in `/v1`, without a slash. The token goes there and to its wallet only.
 
     Raises ServiceUnreachable where the environment's certificates or proxy cannot be used.
@@ -73,9 +73,11 @@ class Api:
             "User-Agent": USER_AGENT,
         }
 
-    async def __aenter__(self) -> "Api":
-        self._paid = session(PAID_TIMEOUT, use_proxy=self._use_proxy, reuse=False)
-        self._free = session(FREE_TIMEOUT, use_proxy=self._use_proxy, at_once=ASKING_AT_ONCE)
+    async def __aenter__(self) -> "ApiClient":
+        self._paid = open_session(SUBMIT_TIMEOUT, use_proxy=self._use_proxy, reuse=False)
+        self._free = open_session(
+            QUERY_TIMEOUT, use_proxy=self._use_proxy, at_once=MAX_QUERY_CONNECTIONS
+        )
         return self
 
     async def __aexit__(
@@ -87,15 +89,15 @@ class Api:
         await self._paid.close()
         await self._free.close()
 
-    async def submit(self, model: str, body: bytes, commit: Commit) -> Reply:
+    async def submit(self, model: str, body: bytes, commit: Commit) -> Response:
         """Send the paid POST once. Raises nothing: whatever ended it is in `Reply.error`.
 
         That holds for what `commit` raises, and for a cancellation too.
         """
-        shot = OneShot(body, commit)
+        shot = SingleUseBody(body, commit)
         url = f"{self._base}/models/{quote(model, safe='/')}"
         about = {"Content-Type": "application/json", "Content-Length": str(len(body))}
-        answer = _Answer()
+        answer = _ResponseReader()
         try:
             await answer.receive(self._request(self._paid, "POST", url, about, data=shot))
         except BaseException as error:  # noqa: BLE001
@@ -105,32 +107,32 @@ class Api:
             shot.close()
         return answer.reply(shot.opened)
 
-    async def result(self, request_id: str) -> Reply:
+    async def result(self, request_id: str) -> Response:
         return await self._ask(f"/requests/{request_id}/result?include_cost=true")
 
-    async def status(self, request_id: str) -> Reply:
+    async def status(self, request_id: str) -> Response:
         return await self._ask(f"/requests/{request_id}/status")
 
-    async def cancel(self, request_id: str) -> Reply:
+    async def cancel(self, request_id: str) -> Response:
         return await self._ask(f"/requests/{request_id}/cancel", "POST")
 
-    async def model(self, model: str) -> Reply:
+    async def model(self, model: str) -> Response:
         return await self._ask(f"/models/{quote(model, safe='/')}")
 
-    async def models(self, search: str = "", limit: int = 100, offset: int = 0) -> Reply:
+    async def models(self, search: str = "", limit: int = 100, offset: int = 0) -> Response:
         query = {"search": search, "limit": limit, "offset": offset}
         return await self._ask(f"/models?{urlencode(query)}")
 
-    async def balance(self, url: str) -> Reply:
+    async def balance(self, url: str) -> Response:
         """The wallet at `url`, which is not below the base. Source: api.md, the official CLI's."""
         return await self._exchange("GET", url)
 
-    async def _ask(self, path: str, method: str = "GET") -> Reply:
+    async def _ask(self, path: str, method: str = "GET") -> Response:
         return await self._exchange(method, self._base + path)
 
-    async def _exchange(self, method: str, url: str) -> Reply:
+    async def _exchange(self, method: str, url: str) -> Response:
         """Ask once and keep whatever came of it, however it ended. Raises MemoryError."""
-        answer = _Answer()
+        answer = _ResponseReader()
         try:
             await answer.receive(self._request(self._free, method, url))
         except MemoryError:  # no later try would fare better, as it may where the network failed
@@ -145,11 +147,11 @@ class Api:
         method: str,
         url: str,
         headers: Mapping[str, str] | None = None,
-        data: OneShot | None = None,
+        data: SingleUseBody | None = None,
     ) -> Any:
         return client.request(
             method,
-            exact(url),
+            exact_url(url),
             headers={**self._headers, **(headers or {})},
             data=data,
             allow_redirects=False,
@@ -157,7 +159,7 @@ class Api:
         )
 
 
-class _Answer:
+class _ResponseReader:
     """What has come so far, at most 1 MiB of it."""
 
     def __init__(self) -> None:
@@ -172,11 +174,11 @@ class _Answer:
             self._status = response.status
             self._headers = {name.lower(): value for name, value in response.headers.items()}
             async for chunk in response.content.iter_any():
-                self._body += chunk[: ANSWER_LIMIT - len(self._body)]
-                if len(self._body) == ANSWER_LIMIT:
-                    self.error = ValueError(f"the answer is larger than {ANSWER_LIMIT} bytes")
+                self._body += chunk[: MAX_RESPONSE_BYTES - len(self._body)]
+                if len(self._body) == MAX_RESPONSE_BYTES:
+                    self.error = ValueError(f"the answer is larger than {MAX_RESPONSE_BYTES} bytes")
                     response.close()
                     break
 
-    def reply(self, opened: bool = True) -> Reply:
-        return Reply(opened, self._status, self._headers, bytes(self._body), self.error)
+    def reply(self, opened: bool = True) -> Response:
+        return Response(opened, self._status, self._headers, bytes(self._body), self.error)

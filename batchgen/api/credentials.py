@@ -13,18 +13,18 @@ from batchgen.network.media_hosts import is_loopback
 DEFAULT_BASE = "https://model-api.runcomfy.net/v1"
 
 
-TOKEN_NAMES = ("RUNCOMFY_TOKEN", "RUNCOMFY_API_KEY", "RUNCOMFY_API_TOKEN", "YOUR_API_TOKEN")
+TOKEN_VARIABLES = ("RUNCOMFY_TOKEN", "RUNCOMFY_API_KEY", "RUNCOMFY_API_TOKEN", "YOUR_API_TOKEN")
 
 
 BALANCE_PATH = "/prod/v2/balance"
 
 
-BASE_NAME = "RUNCOMFY_MODEL_API_BASE"
+BASE_VARIABLE = "RUNCOMFY_MODEL_API_BASE"
 
 
 def base_url(option: str | None, environment: Mapping[str, str]) -> str:
     """The API's base, without a slash at its end. Raises UsageError."""
-    base = (option or environment.get(BASE_NAME) or DEFAULT_BASE).strip().rstrip("/")
+    base = (option or environment.get(BASE_VARIABLE) or DEFAULT_BASE).strip().rstrip("/")
     try:
         parts = urlsplit(base)
         host, _ = parts.hostname or "", parts.port
@@ -57,14 +57,14 @@ def balance_url(base: str) -> str | None:
     )
 
 
-def token(environment: Mapping[str, str]) -> str:
+def find_token(environment: Mapping[str, str]) -> str:
     """Return the first token found. Raises TokenRefused; never with the token in its text.
 
     Source: api.md, the names that RunComfy's documents and programs use.
     """
-    for name in TOKEN_NAMES:
+    for name in TOKEN_VARIABLES:
         if environment.get(name):
-            return _usable(environment[name], name)
+            return _checked_token(environment[name], name)
     path = token_file(environment)
     try:
         found = json.loads(path.read_text(encoding="utf-8")).get("access_token")
@@ -76,16 +76,16 @@ def token(environment: Mapping[str, str]) -> str:
             "Run `runcomfy login`, or set RUNCOMFY_TOKEN.",
         ) from None
     if isinstance(found, str) and found:
-        return _usable(found, str(path))
+        return _checked_token(found, str(path))
     raise TokenRefused(
-        f"There is no token: {', '.join(TOKEN_NAMES)} are not set and {path} has none."
+        f"There is no token: {', '.join(TOKEN_VARIABLES)} are not set and {path} has none."
         " Nothing was sent.",
         "Get one from your RunComfy profile, then: export RUNCOMFY_TOKEN=…\n"
         "To try batchgen without an account, add --sandbox.",
     )
 
 
-def _usable(found: str, where: str) -> str:
+def _checked_token(found: str, where: str) -> str:
     # A header takes printable ASCII only, and httpx's complaint about anything else shows it.
     if not re.fullmatch(r"[\x21\x23-\x26\x28-\x7e]+", found):
         raise TokenRefused(
@@ -105,9 +105,9 @@ def token_file(environment: Mapping[str, str]) -> Path:
     return folder_of_all / "runcomfy" / "token.json"
 
 
-def token_file_is_open(environment: Mapping[str, str]) -> bool:
+def token_file_is_readable_by_others(environment: Mapping[str, str]) -> bool:
     """Whether others on this computer can read the token file that would be used."""
-    if any(environment.get(name) for name in TOKEN_NAMES):
+    if any(environment.get(name) for name in TOKEN_VARIABLES):
         return False
     try:
         return bool(token_file(environment).stat().st_mode & (stat.S_IRGRP | stat.S_IROTH))

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batchgen.api import credentials
-from batchgen.api.client import Api
+from batchgen.api.client import ApiClient
 from batchgen.config import Flags
 from batchgen.errors import UsageError
-from batchgen.network.media_hosts import MediaHost, media_host
+from batchgen.network.media_hosts import MediaHost, parse_media_host
 
 log = logging.getLogger("batchgen")
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
+class Endpoint:
     """Where the API is and how to get in. use_proxy: whether the environment's proxies apply.
 
     turn_file: where all batches of the account on this computer keep their next turn; None if the
@@ -30,27 +30,27 @@ class Service:
     use_proxy: bool = True
     turn_file: Path | None = None
 
-    def api(self) -> Api:
-        return Api(self.base, self.token, self.use_proxy)
+    def api(self) -> ApiClient:
+        return ApiClient(self.base, self.token, self.use_proxy)
 
 
-def service(flags: Flags) -> Service:
+def find_endpoint(flags: Flags) -> Endpoint:
     """Raises UsageError or TokenRefused."""
     try:
-        hosts = tuple(media_host(text) for text in flags.media_hosts)
+        hosts = tuple(parse_media_host(text) for text in flags.media_hosts)
     except ValueError as error:
         raise UsageError(f"--media-host: {error}.") from None
     base = credentials.base_url(flags.base_url, os.environ)
-    token = credentials.token(os.environ)
-    if credentials.token_file_is_open(os.environ):
+    token = credentials.find_token(os.environ)
+    if credentials.token_file_is_readable_by_others(os.environ):
         path = credentials.token_file(os.environ)
         log.warning("%s can be read by others on this computer: chmod 600 %s", path, path)
     # What is not https stays on this computer: a proxy would read the token.
-    turns = turn_file(os.environ, base, token)
-    return Service(base, token, hosts, use_proxy=base.startswith("https:"), turn_file=turns)
+    turns = shared_rate_file(os.environ, base, token)
+    return Endpoint(base, token, hosts, use_proxy=base.startswith("https:"), turn_file=turns)
 
 
-def turn_file(environment: Mapping[str, str], base: str, token: str) -> Path:
+def shared_rate_file(environment: Mapping[str, str], base: str, token: str) -> Path:
     """Where the account's next time is kept: below $XDG_STATE_HOME or ~/.local/state."""
     state = environment.get("XDG_STATE_HOME")
     folder = Path(state) if state else Path.home() / ".local" / "state"

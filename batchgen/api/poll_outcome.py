@@ -17,17 +17,17 @@ from batchgen.api.response import (
     LISTED_CODES,
     NOT_ALLOWED,
     NOT_FOUND,
-    Reply,
-    code_of,
-    error_text,
-    shown,
+    Response,
+    error_code_of,
+    error_text_of,
     text_of,
+    to_text,
 )
-from batchgen.api.retry_after import seconds_to_wait
+from batchgen.api.retry_after import parse_retry_after
 from batchgen.core.text import describe_error, replace_surrogates
 
 
-class Doing(Enum):
+class RequestStatus(Enum):
     """What an answer about an accepted request says of it."""
 
     RUNNING = "running"
@@ -39,7 +39,7 @@ class Doing(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class PollOutcome:
     """What an answer to a question about an accepted request means. Asking is free.
 
     api_status: the API's own word, lower-cased; "" when it gave none.
@@ -48,7 +48,7 @@ class Finding:
     wait: seconds that the API asked to wait before the next question.
     """
 
-    doing: Doing
+    doing: RequestStatus
     reason: str = ""
     code: int | None = None
     api_status: str = ""
@@ -62,24 +62,24 @@ FAILED_WORDS = {"failed", "error"}
 CANCELLED_WORDS = {"cancelled", "canceled"}
 
 
-def after_result(reply: Reply, request_id: str, now: float) -> Finding:
+def classify_result(reply: Response, request_id: str, now: float) -> PollOutcome:
     """Say what the answer of the `result` endpoint means for the request `request_id`.
 
     Whatever is unclear means "ask again": an answer we cannot read never fails a paid request.
     """
     if reply.status is None or reply.error is not None:
-        return Finding(Doing.ASK_AGAIN, describe_error(reply.error))
+        return PollOutcome(RequestStatus.ASK_AGAIN, describe_error(reply.error))
     body = reply.json()
     if _ended(reply.status, body, request_id):
         return _by_word(body)
-    listed = reply.status < 500 and code_of(body) in LISTED_CODES
+    listed = reply.status < 500 and error_code_of(body) in LISTED_CODES
     if listed or reply.status in (400, 401, 403, 404, 422):
-        return _result_refused(reply, code_of(body))
+        return _result_refused(reply, error_code_of(body))
     if reply.status != HTTPStatus.OK or not isinstance(body, dict):
-        wait = seconds_to_wait(reply.headers.get("retry-after"), now)
-        return Finding(Doing.ASK_AGAIN, f"the API answered {reply.status}", wait=wait)
-    if shown(body.get("request_id") or request_id) != request_id:
-        return Finding(Doing.ASK_AGAIN, "the API answered about another request")
+        wait = parse_retry_after(reply.headers.get("retry-after"), now)
+        return PollOutcome(RequestStatus.ASK_AGAIN, f"the API answered {reply.status}", wait=wait)
+    if to_text(body.get("request_id") or request_id) != request_id:
+        return PollOutcome(RequestStatus.ASK_AGAIN, "the API answered about another request")
     return _by_word(body)
 
 
@@ -88,40 +88,42 @@ def _ended(status: int, body: Any, request_id: str) -> bool:
 
     But the token's: such an answer says nothing about the request, whatever its words.
     """
-    if status != HTTPStatus.OK or not isinstance(body, dict) or code_of(body) == BAD_ACCOUNT:
+    if status != HTTPStatus.OK or not isinstance(body, dict) or error_code_of(body) == BAD_ACCOUNT:
         return False
     ended = DONE_WORDS | FAILED_WORDS | CANCELLED_WORDS
     return body.get("request_id") == request_id and _word(body) in ended
 
 
 def _word(body: Mapping[str, Any]) -> str:
-    return shown(body.get("status") or "").strip().lower()[:40]
+    return to_text(body.get("status") or "").strip().lower()[:40]
 
 
-def _result_refused(reply: Reply, code: int | None) -> Finding:
-    text = error_text(reply) or f"error {code or reply.status}"
+def _result_refused(reply: Response, code: int | None) -> PollOutcome:
+    text = error_text_of(reply) or f"error {code or reply.status}"
     if code in (NOT_FOUND, NOT_ALLOWED, BAD_IDENTIFIER, BAD_INPUT):
-        return Finding(Doing.FAILED, text, code)
+        return PollOutcome(RequestStatus.FAILED, text, code)
     if code == BAD_ACCOUNT or reply.status in (401, 403):
-        return Finding(Doing.TOKEN_REFUSED, text, code or reply.status)
-    return Finding(Doing.ASK_AGAIN, text, code or reply.status)
+        return PollOutcome(RequestStatus.TOKEN_REFUSED, text, code or reply.status)
+    return PollOutcome(RequestStatus.ASK_AGAIN, text, code or reply.status)
 
 
-def _by_word(body: dict[str, Any]) -> Finding:
+def _by_word(body: dict[str, Any]) -> PollOutcome:
     word = _word(body)
     cost = _cost(body.get("cost"))
     if word in CANCELLED_WORDS:
-        return Finding(Doing.CANCELLED, "cancelled at RunComfy", api_status=word, cost=cost)
+        return PollOutcome(
+            RequestStatus.CANCELLED, "cancelled at RunComfy", api_status=word, cost=cost
+        )
     if word in FAILED_WORDS:
         reason = text_of(body) or "the model failed without saying why"
-        return Finding(Doing.FAILED, reason, code_of(body), word, cost=cost)
+        return PollOutcome(RequestStatus.FAILED, reason, error_code_of(body), word, cost=cost)
     if word in DONE_WORDS:
         urls = tuple(output_urls(body.get("output")))
         if not urls:
             reason = text_of(body) or "completed without any output"
-            return Finding(Doing.FAILED, reason, code_of(body), word, cost=cost)
-        return Finding(Doing.DONE, api_status=word, urls=urls, cost=cost)
-    return Finding(Doing.RUNNING, api_status=word)
+            return PollOutcome(RequestStatus.FAILED, reason, error_code_of(body), word, cost=cost)
+        return PollOutcome(RequestStatus.DONE, api_status=word, urls=urls, cost=cost)
+    return PollOutcome(RequestStatus.RUNNING, api_status=word)
 
 
 def output_urls(output: Any) -> list[str]:
@@ -153,18 +155,18 @@ def _cost(value: Any) -> float | None:
     return cost if cost is not None and 0 <= cost < 1e6 else None
 
 
-def after_cancel(reply: Reply) -> bool | None:
+def classify_cancel(reply: Response) -> bool | None:
     """True: cancelled. False: it cannot be, and is still collected. None: no clear answer."""
     body = reply.json()
     if reply.status not in (200, 202) or not isinstance(body, dict):
         return None
-    outcome = shown(body.get("outcome") or body.get("status") or "").lower()
+    outcome = to_text(body.get("outcome") or body.get("status") or "").lower()
     if outcome in CANCELLED_WORDS:
         return True
     return False if outcome == "not_cancellable" else None
 
 
-def balance_of(reply: Reply) -> float | None:
+def parse_balance(reply: Response) -> float | None:
     """USD in the wallet; None where the answer does not say."""
     body = reply.json()
     value = (

@@ -18,7 +18,7 @@ LISTED_CODES = {BAD_IDENTIFIER, NO_BALANCE, BAD_ACCOUNT, NOT_ALLOWED, NOT_FOUND,
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class Response:
     """What came back, unjudged.
 
     opened: the transport asked for the body of a paid POST, so it may have been accepted.
@@ -42,7 +42,7 @@ class Reply:
             return None
 
 
-def error_text(reply: Reply) -> str:
+def error_text_of(reply: Response) -> str:
     """The API's own words about an error, on one line; "" when it has none."""
     body = reply.json()
     return text_of(body) if isinstance(body, dict) else ""
@@ -66,14 +66,14 @@ def text_of(body: Mapping[str, Any], depth: int = 0) -> str:
 def _detail(item: Any) -> str:
     """One item of a 422's `detail`: `{"loc": ["body", "seed"], "msg": "…"}` as `seed: …`."""
     if not isinstance(item, Mapping):
-        return shown(item)
+        return to_text(item)
     loc = item.get("loc")
     parts = loc if isinstance(loc, list) else [] if loc is None else [loc]
-    where = ".".join(shown(part) for part in parts if part != "body")
-    return f"{where}: {shown(item.get('msg', ''))}" if where else shown(item.get("msg", item))
+    where = ".".join(to_text(part) for part in parts if part != "body")
+    return f"{where}: {to_text(item.get('msg', ''))}" if where else to_text(item.get("msg", item))
 
 
-def shown(value: Any) -> str:
+def to_text(value: Any) -> str:
     """A value of whatever shape as text; an answer can be nested too deeply even for that."""
     try:
         return str(value)
@@ -81,7 +81,7 @@ def shown(value: Any) -> str:
         return ""
 
 
-def code_of(body: Any) -> int | None:
+def error_code_of(body: Any) -> int | None:
     """The error_code of a body, also where it stands inside `error`."""
     if not isinstance(body, dict):
         return None

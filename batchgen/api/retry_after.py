@@ -3,10 +3,10 @@
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
-SHORTEST, LONGEST = 1.0, 3600.0
+MIN_WAIT_S, MAX_WAIT_S = 1.0, 3600.0
 
 
-def seconds_to_wait(header: str | None, now: float) -> float | None:
+def parse_retry_after(header: str | None, now: float) -> float | None:
     """Return the seconds that a Retry-After header asks for, clamped to 1 s … 1 h.
 
     header: `"120"` or an HTTP date (RFC 9110, 10.2.3); None when there was none.
@@ -27,4 +27,4 @@ def seconds_to_wait(header: str | None, now: float) -> float | None:
             return None
     if seconds != seconds:  # "nan" is a float to Python
         return None
-    return min(max(seconds, SHORTEST), LONGEST)
+    return min(max(seconds, MIN_WAIT_S), MAX_WAIT_S)

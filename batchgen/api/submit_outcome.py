@@ -20,15 +20,15 @@ from batchgen.api.response import (
     NO_BALANCE,
     NOT_ALLOWED,
     TEXTS,
-    Reply,
-    code_of,
-    error_text,
+    Response,
+    error_code_of,
+    error_text_of,
 )
-from batchgen.api.retry_after import seconds_to_wait
+from batchgen.api.retry_after import parse_retry_after
 from batchgen.core.states import Event
 from batchgen.core.text import describe_error
 
-REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _ID_IN_BYTES = re.compile(rb'"request_id"\s*:\s*"([A-Za-z0-9_-]{1,128})"')
 _ID_IN_URL = re.compile(r"/requests/([A-Za-z0-9_-]{1,128})(?:/|$)")
 _NO_BALANCE = re.compile(
@@ -40,7 +40,7 @@ _NO_BALANCE = re.compile(
 )
 
 
-class Stop(Enum):
+class HaltReason(Enum):
     """Why no other row would fare better, with the exit code of a run that stops for it."""
 
     BALANCE = 75
@@ -50,7 +50,7 @@ class Stop(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class SubmitOutcome:
     """What an answer to a submission means.
 
     event: what happened to the row; None when nothing did (the body was never opened).
@@ -69,10 +69,10 @@ class Verdict:
     throttled: bool = False
     wait: float | None = None
     offline: bool = False
-    stop: Stop | None = None
+    stop: HaltReason | None = None
 
 
-def after_submit(reply: Reply, now: float) -> Verdict:
+def classify_submit(reply: Response, now: float) -> SubmitOutcome:
     """Say what the answer to a paid POST means for its row.
 
     now: the wall clock in seconds since the epoch, for a Retry-After that is a date.
@@ -81,24 +81,26 @@ def after_submit(reply: Reply, now: float) -> Verdict:
         return _never_opened(reply.error)
     status = reply.status
     if status is None:
-        return Verdict(Event.LOST, f"the API took the request and {_how_it_broke(reply.error)}")
+        return SubmitOutcome(
+            Event.LOST, f"the API took the request and {_how_it_broke(reply.error)}"
+        )
     if 200 <= status < 300:
         return _after_2xx(reply, now)
     if 300 <= status < 400:
         event = Event.RETURNED if status in (307, 308) else Event.LOST
         reason = f"the API answered with a redirect ({status}), which is not followed"
-        return Verdict(event, reason, status, stop=Stop.SERVICE)
+        return SubmitOutcome(event, reason, status, stop=HaltReason.SERVICE)
     if 400 <= status < 500:
         return _after_4xx(reply, status, now)
-    return Verdict(Event.LOST, _with_text(f"the API answered {status}", reply), status)
+    return SubmitOutcome(Event.LOST, _with_text(f"the API answered {status}", reply), status)
 
 
-def _never_opened(error: BaseException | None) -> Verdict:
+def _never_opened(error: BaseException | None) -> SubmitOutcome:
     if error is None or (isinstance(error, TEMPORARY) and not _needs_a_person(error)):
-        return Verdict(None, f"not sent: {describe_error(error)}", offline=True)
+        return SubmitOutcome(None, f"not sent: {describe_error(error)}", offline=True)
     if not isinstance(error, Exception):  # cancelled before it was sent
-        return Verdict(None, "not sent: interrupted")
-    return Verdict(None, f"not sent: {describe_error(error)}", stop=Stop.SERVICE)
+        return SubmitOutcome(None, "not sent: interrupted")
+    return SubmitOutcome(None, f"not sent: {describe_error(error)}", stop=HaltReason.SERVICE)
 
 
 # Errors before the body that another try may cure; a bad certificate hides among the first.
@@ -124,40 +126,48 @@ def _needs_a_person(error: BaseException | None) -> bool:
     return False
 
 
-def _after_2xx(reply: Reply, now: float) -> Verdict:
+def _after_2xx(reply: Response, now: float) -> SubmitOutcome:
     body = reply.json()
     if found := _request_id(body, reply.body):
         whole = reply.error is None and isinstance(body, dict)
-        return Verdict(Event.ACCEPTED, "" if whole else "its answer broke off", request_id=found)
-    code = code_of(body)
+        return SubmitOutcome(
+            Event.ACCEPTED, "" if whole else "its answer broke off", request_id=found
+        )
+    code = error_code_of(body)
     if code in LISTED_CODES or code == HTTPStatus.TOO_MANY_REQUESTS:
         return _by_code(code, reply, now)
     if reply.error is not None:
-        return Verdict(Event.LOST, f"the API took the request and {_how_it_broke(reply.error)}")
-    return Verdict(Event.LOST, f"the API answered {reply.status} without a request_id", code)
+        return SubmitOutcome(
+            Event.LOST, f"the API took the request and {_how_it_broke(reply.error)}"
+        )
+    return SubmitOutcome(Event.LOST, f"the API answered {reply.status} without a request_id", code)
 
 
-def _after_4xx(reply: Reply, status: int, now: float) -> Verdict:
-    code = code_of(reply.json())
+def _after_4xx(reply: Response, status: int, now: float) -> SubmitOutcome:
+    code = error_code_of(reply.json())
     if status == HTTPStatus.PAYMENT_REQUIRED or _speaks_of_balance(reply.json()):
         return _by_code(NO_BALANCE, reply, now)
     if code in LISTED_CODES:
         return _by_code(code, reply, now)
     if status in (408, 409, 499):
-        return Verdict(Event.LOST, _with_text(f"the API answered {status}", reply), code or status)
+        return SubmitOutcome(
+            Event.LOST, _with_text(f"the API answered {status}", reply), code or status
+        )
     return _by_code(status, reply, now)
 
 
-def _by_code(code: int, reply: Reply, now: float) -> Verdict:
-    text = error_text(reply) or f"error {code}"
+def _by_code(code: int, reply: Response, now: float) -> SubmitOutcome:
+    text = error_text_of(reply) or f"error {code}"
     if code == NO_BALANCE:
-        return Verdict(Event.RETURNED, f"balance used up: {text}", code, stop=Stop.BALANCE)
+        return SubmitOutcome(
+            Event.RETURNED, f"balance used up: {text}", code, stop=HaltReason.BALANCE
+        )
     if code in (BAD_ACCOUNT, NOT_ALLOWED, 401, 403):
-        return Verdict(Event.RETURNED, f"token refused: {text}", code, stop=Stop.TOKEN)
+        return SubmitOutcome(Event.RETURNED, f"token refused: {text}", code, stop=HaltReason.TOKEN)
     if code == HTTPStatus.TOO_MANY_REQUESTS:
-        wait = seconds_to_wait(reply.headers.get("retry-after"), now)
-        return Verdict(Event.RETURNED, "rate limit", code, throttled=True, wait=wait)
-    return Verdict(Event.REFUSED, text, code)
+        wait = parse_retry_after(reply.headers.get("retry-after"), now)
+        return SubmitOutcome(Event.RETURNED, "rate limit", code, throttled=True, wait=wait)
+    return SubmitOutcome(Event.REFUSED, text, code)
 
 
 def _speaks_of_balance(body: Any, depth: int = 0) -> bool:
@@ -170,7 +180,7 @@ def _speaks_of_balance(body: Any, depth: int = 0) -> bool:
 def _request_id(body: Any, raw: bytes) -> str | None:
     if isinstance(body, dict):
         named = body.get("request_id")
-        if isinstance(named, str) and REQUEST_ID.fullmatch(named):
+        if isinstance(named, str) and REQUEST_ID_PATTERN.fullmatch(named):
             return named
         for name in ("status_url", "result_url"):
             url = body.get(name)
@@ -187,6 +197,6 @@ def _how_it_broke(error: BaseException | None) -> str:
     return f"its answer was lost ({describe_error(error)})"
 
 
-def _with_text(what: str, reply: Reply) -> str:
-    text = error_text(reply)
+def _with_text(what: str, reply: Response) -> str:
+    text = error_text_of(reply)
     return f"{what}: {text}" if text else what

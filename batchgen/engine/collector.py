@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from batchgen.api.poll_outcome import Doing
+from batchgen.api.poll_outcome import RequestStatus
 from batchgen.batch_folder import Folder
 from batchgen.clock import to_iso
 from batchgen.core.states import Event
@@ -102,10 +102,10 @@ class Collector:
 
     async def _with_fresh_url(self, row: Request, output: Output) -> Output:
         finding, raw = await self._watcher.ask(row)
-        if finding.doing is Doing.DONE and len(finding.urls) >= output.n:
+        if finding.doing is RequestStatus.DONE and len(finding.urls) >= output.n:
             await self._moves.do(lambda: self._journal.fresh_urls(row, finding.urls, raw))
             return Output(output.key, output.n, finding.urls[output.n - 1], None)
-        if finding.doing is Doing.FAILED:
+        if finding.doing is RequestStatus.FAILED:
             raise MediaGone(finding.reason)
         return output
 

@@ -3,8 +3,8 @@
 import logging
 from functools import partial
 
-from batchgen.api.client import Api
-from batchgen.api.poll_outcome import Doing, Finding, after_result
+from batchgen.api.client import ApiClient
+from batchgen.api.poll_outcome import PollOutcome, RequestStatus, classify_result
 from batchgen.clock import Clock
 from batchgen.core.states import Event
 from batchgen.engine import backoff, poll_schedule, rate_limiter
@@ -25,7 +25,7 @@ class Watcher:
     """times: what each model's requests take, learned here and kept for the next run."""
 
     def __init__(
-        self, journal: Journal, moves: Moves, api: Api, situation: Situation, rate: float
+        self, journal: Journal, moves: Moves, api: ApiClient, situation: Situation, rate: float
     ) -> None:
         """rate: POSTs per second at most; the questions' own budget per second goes with it."""
         self._journal = journal
@@ -69,16 +69,20 @@ class Watcher:
                 wait = poll_schedule.delay(age(), self._times_of(row), asked_to_wait, scout=scout)
             await self._clock.sleep(wait)
             finding, raw = await self.ask(row)
-            if finding.doing not in (Doing.RUNNING, Doing.ASK_AGAIN, Doing.TOKEN_REFUSED):
-                if finding.doing is Doing.DONE:
+            if finding.doing not in (
+                RequestStatus.RUNNING,
+                RequestStatus.ASK_AGAIN,
+                RequestStatus.TOKEN_REFUSED,
+            ):
+                if finding.doing is RequestStatus.DONE:
                     self.times[row.model] = poll_schedule.learned(
                         self._times_of(row), before, age()
                     )
                 await self._moves.do(partial(self._settle, row, finding, raw))
                 return self._journal.request(row.key)
-            unanswered = unanswered + 1 if finding.doing is Doing.ASK_AGAIN else 0
+            unanswered = unanswered + 1 if finding.doing is RequestStatus.ASK_AGAIN else 0
             asked_to_wait = finding.wait
-            if finding.doing is Doing.RUNNING:
+            if finding.doing is RequestStatus.RUNNING:
                 before = age()
             if not self._situation.offline_tries:
                 patience -= wait
@@ -89,7 +93,7 @@ class Watcher:
     def _times_of(self, row: Request) -> Times:
         return self.times.get(row.model, poll_schedule.UNSEEN)
 
-    async def ask(self, row: Request) -> tuple[Finding, str]:
+    async def ask(self, row: Request) -> tuple[PollOutcome, str]:
         """Ask once, within the budget of questions; return what it means and the raw result."""
         now = self._situation.time()
         turn = self._pace.wait(now)
@@ -102,17 +106,17 @@ class Watcher:
             self._situation.offline(f"{type(reply.error).__name__} while asking")
         else:
             self._situation.online()
-        finding = after_result(reply, row.request_id, self._clock.now())
-        if finding.doing is Doing.TOKEN_REFUSED:
+        finding = classify_result(reply, row.request_id, self._clock.now())
+        if finding.doing is RequestStatus.TOKEN_REFUSED:
             ending = Ending(77, f"token refused: {finding.reason}", TokenRefused.ANOTHER)
             self._situation.stop(ending, asking=False)
         return finding, reply.body.decode(errors="replace")
 
-    def _settle(self, row: Request, finding: Finding, raw: str) -> None:
-        if finding.doing is Doing.DONE:
+    def _settle(self, row: Request, finding: PollOutcome, raw: str) -> None:
+        if finding.doing is RequestStatus.DONE:
             self._journal.done(row, finding.api_status, finding.urls, finding.cost, raw)
             return
-        event = Event.CANCELLED if finding.doing is Doing.CANCELLED else Event.FAILED
+        event = Event.CANCELLED if finding.doing is RequestStatus.CANCELLED else Event.FAILED
         log.warning("%s: row %r: %s", row.source, row.id, finding.reason)
         self._journal.ended(
             row,

@@ -12,8 +12,8 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from batchgen.api.client import Api
-from batchgen.api.submit_outcome import Stop, Verdict, after_submit
+from batchgen.api.client import ApiClient
+from batchgen.api.submit_outcome import HaltReason, SubmitOutcome, classify_submit
 from batchgen.batch_folder import Folder
 from batchgen.clock import to_iso
 from batchgen.core.budget import active_limits
@@ -34,9 +34,9 @@ log = logging.getLogger("batchgen")
 WRITE_TRIES = 7  # of ten seconds each, while somebody else keeps the journal locked
 
 REMEDIES = {
-    Stop.BALANCE: "Top up the account and run the same command again to go on.",
-    Stop.TOKEN: TokenRefused.ANOTHER,
-    Stop.SERVICE: "Check --base-url, the proxy and the certificate, then run the command again.",
+    HaltReason.BALANCE: "Top up the account and run the same command again to go on.",
+    HaltReason.TOKEN: TokenRefused.ANOTHER,
+    HaltReason.SERVICE: "Check --base-url, the proxy and the certificate, then run the command again.",
 }
 
 
@@ -47,7 +47,7 @@ class Submitter:
         self,
         journal: Journal,
         folder: Folder,
-        api: Api,
+        api: ApiClient,
         situation: Situation,
         policy: Policy,
         turns: Turns,
@@ -199,7 +199,7 @@ class Submitter:
             return  # no byte of the body left
         if isinstance(reply.error, MemoryError):
             self._situation.stop(NO_MEMORY)
-        verdict = after_submit(reply, self._situation.clock.now())
+        verdict = classify_submit(reply, self._situation.clock.now())
         await self._record(row, verdict)
         await self._draw_conclusions(row, verdict, sent_at)
         if isinstance(reply.error, asyncio.CancelledError):
@@ -215,7 +215,7 @@ class Submitter:
         usd = None if price is None else price.of(row.input)
         self._journal.intend(row, usd, limits, self._news())
 
-    async def _record(self, row: Request, verdict: Verdict) -> None:
+    async def _record(self, row: Request, verdict: SubmitOutcome) -> None:
         if verdict.request_id is not None:
             await self._keep_id(row, verdict.request_id, verdict.reason)
         elif verdict.event is not None:
@@ -264,7 +264,7 @@ class Submitter:
                 self._folder.drop_ballast()
         return error
 
-    async def _draw_conclusions(self, row: Request, verdict: Verdict, sent_at: float) -> None:
+    async def _draw_conclusions(self, row: Request, verdict: SubmitOutcome, sent_at: float) -> None:
         if verdict.event in (None, Event.RETURNED):
             self._sent -= 1
             self._returned = sorted([*self._returned, row], key=lambda back: -back.position)

@@ -16,7 +16,7 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
-from batchgen.api.credentials import TOKEN_NAMES
+from batchgen.api.credentials import TOKEN_VARIABLES
 from batchgen.media.check import Fetched, MediaBroken, check
 from batchgen.media.formats import Format
 from batchgen.media.xmp import Facts
@@ -78,7 +78,7 @@ class Checkers:
 
     async def _start(self) -> "_Checker":
         # asyncio's own processes are each watched by another thread (in Python 3.11).
-        environment = [entry for entry in os.environ.items() if entry[0] not in TOKEN_NAMES]
+        environment = [entry for entry in os.environ.items() if entry[0] not in TOKEN_VARIABLES]
         ours, its = socket.socketpair()
         with its:
             answers, orders = await asyncio.open_connection(sock=ours)

@@ -26,8 +26,8 @@ from batchgen.media.check import Fetched, MediaBroken, MediaError
 from batchgen.media.check_pool import Checkers
 from batchgen.media.formats import ENOUGH, format_of
 from batchgen.media.xmp import Facts
-from batchgen.network.media_hosts import MediaHost, why_not
-from batchgen.network.session import USER_AGENT, exact, proxy_for, session
+from batchgen.network.media_hosts import MediaHost, rejection_reason
+from batchgen.network.session import USER_AGENT, exact_url, open_session, proxy_for
 
 FILE_LIMIT = 2 << 30  # the official CLI's
 HOPS = 3
@@ -59,7 +59,7 @@ class Media:
         self._waiting: dict[Path, asyncio.Task[None]] = {}
 
     async def __aenter__(self) -> "Media":
-        self._session = session(TIMEOUT, use_proxy=self._use_proxy, at_once=32)
+        self._session = open_session(TIMEOUT, use_proxy=self._use_proxy, at_once=32)
         return self
 
     async def __aexit__(
@@ -84,7 +84,7 @@ class Media:
         Raises MediaUntrusted, MediaGone, MediaBroken; OSError where the disk fails.
         """
         for _ in range(HOPS + 1):
-            if reason := why_not(url, self._hosts):
+            if reason := rejection_reason(url, self._hosts):
                 raise MediaUntrusted(f"the output's URL is not fetched: {reason}")
             try:
                 outcome = await self._try(url, stem, facts)
@@ -99,11 +99,11 @@ class Media:
         """Return the file, or the URL that the host redirects to."""
         proxy = proxy_for(url) if self._use_proxy else None
         async with self._session.get(
-            exact(url), headers=HEADERS, allow_redirects=False, proxy=proxy
+            exact_url(url), headers=HEADERS, allow_redirects=False, proxy=proxy
         ) as response:
             status = response.status
             if status in (301, 302, 303, 307, 308):
-                return str(response.url.join(exact(response.headers.get("location", ""))))
+                return str(response.url.join(exact_url(response.headers.get("location", ""))))
             if status in GONE:
                 raise MediaGone(f"the host of the output answered {status}")
             if status != HTTPStatus.OK:

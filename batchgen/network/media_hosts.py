@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-RUNCOMFY = (".runcomfy.net", ".runcomfy.com")
+TRUSTED_SUFFIXES = (".runcomfy.net", ".runcomfy.com")
 _HOST = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)*")
 _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\x9f\\]")
 
@@ -27,7 +27,7 @@ class MediaHost:
         return is_loopback(self.host)
 
 
-def media_host(text: str) -> MediaHost:
+def parse_media_host(text: str) -> MediaHost:
     """Raises ValueError if `text` is not `HOST[:PORT]`, with a leading dot for subdomains."""
     host, _, port = text.lower().partition(":")
     if not _HOST.fullmatch(host.removeprefix(".")) or (
@@ -51,7 +51,7 @@ def _is_ip(host: str) -> bool:
     return host.rpartition(".")[2].isdecimal() or bool(re.fullmatch(r"0x[0-9a-f]+", host))
 
 
-def why_not(url: str, named: Iterable[MediaHost] = ()) -> str | None:
+def rejection_reason(url: str, named: Iterable[MediaHost] = ()) -> str | None:
     """Return why `url` is not fetched, or None if it may be."""
     if _UNPRINTABLE.search(url):
         return "it holds characters that no URL holds"
@@ -75,7 +75,7 @@ def why_not(url: str, named: Iterable[MediaHost] = ()) -> str | None:
         return "it names an address, not a host"
     if port not in (None, 443):
         return f"it names port {port}"
-    if host.endswith(RUNCOMFY):
+    if host.endswith(TRUSTED_SUFFIXES):
         return None
     return f"{host} is not a host of RunComfy's"
 

@@ -24,7 +24,7 @@ _AS_IT_IS = "%/:=&?~#+!$,;'@()*[]"
 
 
 @cache
-def certificates() -> ssl.SSLContext:
+def trusted_certificates() -> ssl.SSLContext:
     """Whom all clients trust; read once, since each reading takes some 30 ms.
 
     Raises ServiceUnreachable where the environment names certificates that cannot be read.
@@ -44,7 +44,7 @@ def certificates() -> ssl.SSLContext:
     return context
 
 
-def session(
+def open_session(
     timeout: aiohttp.ClientTimeout, *, use_proxy: bool, at_once: int = 0, reuse: bool = True
 ) -> aiohttp.ClientSession:
     """A client without cookies that decodes nothing and takes nothing from the environment.
@@ -56,9 +56,11 @@ def session(
     Raises ServiceUnreachable where the environment's certificates or proxy cannot be used.
     """
     if use_proxy:
-        check_proxy()
+        require_usable_proxy()
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=at_once, force_close=not reuse, ssl=certificates()),
+        connector=aiohttp.TCPConnector(
+            limit=at_once, force_close=not reuse, ssl=trusted_certificates()
+        ),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=timeout,
         auto_decompress=False,
@@ -66,7 +68,7 @@ def session(
     )
 
 
-def exact(url: str) -> URL:
+def exact_url(url: str) -> URL:
     """The URL as it was given: a signature may cover each of its characters. Raises ValueError."""
     return URL(quote(url, safe=_AS_IT_IS), encoded=True)
 
@@ -80,7 +82,7 @@ def proxy_for(url: str) -> str | None:
     return proxy
 
 
-def check_proxy() -> None:
+def require_usable_proxy() -> None:
     """Raise ServiceUnreachable where the environment names a proxy that we cannot use."""
     proxy = environment_proxy()
     try:

@@ -15,78 +15,80 @@ import httpx
 
 from batchgen.core.text import describe_error
 from batchgen.network import url_rules
-from batchgen.network.session import USER_AGENT, certificates, environment_proxy, proxy_for
-from batchgen.network.url_rules import Answer, Flaw
+from batchgen.network.session import USER_AGENT, environment_proxy, proxy_for, trusted_certificates
+from batchgen.network.url_rules import ProbeResponse, UrlProblem
 
-AT_ONCE = 8
-AT_ONCE_PER_HOST = 2
-HOPS = 5
-TIMEOUT = 10.0  # seconds for each step: connection, handshake, answer
-PATIENCE = 30.0  # seconds for all of them, against hosts that drip
+MAX_PROBES = 8
+MAX_PROBES_PER_HOST = 2
+MAX_REDIRECTS = 5
+STEP_TIMEOUT_S = 10.0  # seconds for each step: connection, handshake, answer
+TOTAL_TIMEOUT_S = 30.0  # seconds for all of them, against hosts that drip
 HEADERS = {"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity"}
-SILENCES = 3  # then a host is not asked any more
+MAX_TIMEOUTS_PER_HOST = 3  # then a host is not asked any more
 
 
-class Probe:
+class UrlProbe:
     """Asks about URLs, a few at once and fewer of the same host."""
 
     def __init__(self) -> None:
         # No connection is used twice: two hosts can share an address, but not a certificate.
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-        self._direct = httpx.AsyncHTTPTransport(verify=certificates(), limits=limits)
+        self._direct = httpx.AsyncHTTPTransport(verify=trusted_certificates(), limits=limits)
         self._proxied = None
         if proxy := environment_proxy():
             self._proxied = httpx.AsyncHTTPTransport(
-                verify=certificates(), limits=limits, proxy=proxy
+                verify=trusted_certificates(), limits=limits, proxy=proxy
             )
-        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._slots = asyncio.Semaphore(MAX_PROBES)
         self._hosts: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._silences: Counter[str] = Counter()
-        self._left_alone: dict[str, Flaw] = {}
+        self._left_alone: dict[str, UrlProblem] = {}
 
     async def aclose(self) -> None:
         await self._direct.aclose()
         if self._proxied is not None:
             await self._proxied.aclose()
 
-    async def flaw(self, url: str, kind: str) -> Flaw | None:
+    async def flaw(self, url: str, kind: str) -> UrlProblem | None:
         """Return what is wrong with `url`, its host and redirects said; None if it can be fetched.
 
         kind: `image`, `video`, `audio`, or "" for any file.
         """
         first = host = _host(url)
-        for _ in range(HOPS + 1):
-            outcome = url_rules.url_flaw(url) or await self._ask(url, kind)
+        for _ in range(MAX_REDIRECTS + 1):
+            outcome = url_rules.url_problem(url) or await self._ask(url, kind)
             if outcome is None:
                 return None
-            if isinstance(outcome, Flaw):
+            if isinstance(outcome, UrlProblem):
                 who = host if host == first else f"{first} redirects to {host}, which"
-                return Flaw(f"{who} {outcome.what}", outcome.remedy, outcome.sure)
+                return UrlProblem(f"{who} {outcome.what}", outcome.remedy, outcome.sure)
             url, host = outcome, _host(outcome)
-        return Flaw(f"{first} redirects more than {HOPS} times", url_rules.DIRECT)
+        return UrlProblem(
+            f"{first} redirects more than {MAX_REDIRECTS} times", url_rules.REMEDY_DIRECT
+        )
 
-    async def _ask(self, url: str, kind: str) -> Flaw | str | None:
+    async def _ask(self, url: str, kind: str) -> UrlProblem | str | None:
         """Return what is wrong, or where the host redirects to, or None if all is well."""
         host = _host(url)
-        per_host = self._hosts.setdefault(host, asyncio.Semaphore(AT_ONCE_PER_HOST))
+        per_host = self._hosts.setdefault(host, asyncio.Semaphore(MAX_PROBES_PER_HOST))
         async with per_host, self._slots:
             if flaw := self._left_alone.get(host):
                 return flaw
             try:
-                async with asyncio.timeout(PATIENCE):
+                async with asyncio.timeout(TOTAL_TIMEOUT_S):
                     answer = await self._answer(httpx.URL(url))
-                if isinstance(answer, Flaw):
+                if isinstance(answer, UrlProblem):
                     return answer
                 if answer.leads_to is not None:
                     return str(httpx.URL(url).join(answer.leads_to))
-                flaw = url_rules.answer_flaw(answer, kind)
+                flaw = url_rules.response_problem(answer, kind)
                 enough = answer.status == 429
             except (httpx.InvalidURL, UnicodeError):
-                return Flaw("leads to an address that is no URL", url_rules.DIRECT)
+                return UrlProblem("leads to an address that is no URL", url_rules.REMEDY_DIRECT)
             except (OSError, httpx.HTTPError) as error:
                 flaw = _broken(error, direct=self._proxy_for(host) is None)
                 self._silences[host] += isinstance(error, TimeoutError | httpx.TimeoutException)
-                enough = self._silences[host] >= SILENCES
+                enough = self._silences[host] >= MAX_TIMEOUTS_PER_HOST
             if flaw and enough:
                 self._left_alone[host] = flaw
             return flaw
@@ -94,24 +96,24 @@ class Probe:
     def _proxy_for(self, host: str) -> httpx.AsyncHTTPTransport | None:
         return self._proxied if proxy_for(f"https://{host}") else None
 
-    async def _answer(self, url: httpx.URL) -> Answer | Flaw:
+    async def _answer(self, url: httpx.URL) -> ProbeResponse | UrlProblem:
         """Ask with HEAD, and where that settles nothing, for the first byte.
 
         Nobody is asked if the host is not a public one: that is a Flaw.
         """
         host = url.raw_host.decode("ascii")
         addresses = await resolve(host, url.port or 443)
-        if flaw := url_rules.address_flaw(host, addresses):
+        if flaw := url_rules.address_problem(host, addresses):
             return flaw
         try:
             head = await self._exchange("HEAD", url, addresses)
         except (httpx.ReadError, httpx.RemoteProtocolError):
             head = None  # some hosts hang up on it
-        if head is not None and not url_rules.is_doubtful(head):
+        if head is not None and not url_rules.needs_get(head):
             return head
         return await self._exchange("GET", url, addresses)
 
-    async def _exchange(self, method: str, url: httpx.URL, addresses: list[str]) -> Answer:
+    async def _exchange(self, method: str, url: httpx.URL, addresses: list[str]) -> ProbeResponse:
         host = url.raw_host.decode("ascii")
         headers = HEADERS | {"Host": url.netloc.decode("ascii")}
         headers |= {"Range": "bytes=0-0"} if method == "GET" else {}
@@ -139,19 +141,19 @@ def _pinned(method: str, url: httpx.URL, headers: dict[str, str], address: str) 
     return httpx.Request(method, url.copy_with(host=address), headers=headers, extensions=host)
 
 
-async def _receive(transport: httpx.AsyncHTTPTransport, request: httpx.Request) -> Answer:
-    request.extensions["timeout"] = httpx.Timeout(TIMEOUT).as_dict()
+async def _receive(transport: httpx.AsyncHTTPTransport, request: httpx.Request) -> ProbeResponse:
+    request.extensions["timeout"] = httpx.Timeout(STEP_TIMEOUT_S).as_dict()
     response = await transport.handle_async_request(request)
     try:
-        brings = request.method == "GET" and response.status_code in url_rules.DELIVERED
+        brings = request.method == "GET" and response.status_code in url_rules.DELIVERED_STATUSES
         empty = brings and not await anext(response.aiter_raw(), b"")
     finally:
         await response.aclose()
     headers = {name.lower(): value for name, value in response.headers.items()}
-    return Answer(response.status_code, headers, empty)
+    return ProbeResponse(response.status_code, headers, empty)
 
 
-def _broken(error: BaseException, *, direct: bool) -> Flaw:
+def _broken(error: BaseException, *, direct: bool) -> UrlProblem:
     """What it means that there is no answer.
 
     direct: False behind a proxy, which may itself be out of reach, or alone in knowing names.
@@ -159,15 +161,21 @@ def _broken(error: BaseException, *, direct: bool) -> Flaw:
     cause: BaseException | None = error
     while cause is not None and direct:
         if isinstance(cause, TimeoutError):
-            return Flaw(f"did not answer in {TIMEOUT:.0f} s", url_rules.LATER, sure=False)
+            return UrlProblem(
+                f"did not answer in {STEP_TIMEOUT_S:.0f} s", url_rules.REMEDY_LATER, sure=False
+            )
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return Flaw(f"has no valid certificate ({cause.verify_message})", url_rules.PUBLIC)
+            return UrlProblem(
+                f"has no valid certificate ({cause.verify_message})", url_rules.REMEDY_PUBLIC
+            )
         if isinstance(cause, ConnectionRefusedError):
-            return Flaw("refuses connections", url_rules.PUBLIC)
+            return UrlProblem("refuses connections", url_rules.REMEDY_PUBLIC)
         if isinstance(cause, socket.gaierror) and cause.errno != socket.EAI_AGAIN:
-            return Flaw("has no address; the name may be misspelt", url_rules.PUBLIC)
+            return UrlProblem("has no address; the name may be misspelt", url_rules.REMEDY_PUBLIC)
         cause = cause.__cause__ or cause.__context__
-    return Flaw(f"could not be reached ({describe_error(error)})", url_rules.LATER, sure=False)
+    return UrlProblem(
+        f"could not be reached ({describe_error(error)})", url_rules.REMEDY_LATER, sure=False
+    )
 
 
 def _host(url: str) -> str:

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
-REDIRECTS = (301, 302, 303, 307, 308)
-DELIVERED = (200, 206)
+REDIRECT_STATUSES = (301, 302, 303, 307, 308)
+DELIVERED_STATUSES = (200, 206)
 # What the same request may well get another answer to tonight.
-PASSING = (408, 425, 429)
-MEGABYTES = {"image": 50, "video": 100}
+TRANSIENT_STATUSES = (408, 425, 429)
+MAX_MEGABYTES = {"image": 50, "video": 100}
 # The first that fits names an address; whatever is not global is refused in any case.
 _KINDS = {
     "is_unspecified": "the unspecified address",
@@ -28,19 +28,21 @@ _KINDS = {
 }
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
-PUBLIC = "Put the file where anybody can fetch it over https, without a login."
-LOGIN = (
+REMEDY_PUBLIC = "Put the file where anybody can fetch it over https, without a login."
+REMEDY_LOGIN = (
     "RunComfy fetches it without login or cookies, and as a program. A signed address may have"
     " expired."
 )
-FILE = "Give the address of the file itself (“copy image address”), not of a page that shows it."
-DIRECT = "Give the address that it leads to in the end."
-LATER = "It may be better tonight: look at it in a browser, or check again later."
-SMALLER = "Make it smaller, or try it with one row first."
+REMEDY_FILE = (
+    "Give the address of the file itself (“copy image address”), not of a page that shows it."
+)
+REMEDY_DIRECT = "Give the address that it leads to in the end."
+REMEDY_LATER = "It may be better tonight: look at it in a browser, or check again later."
+REMEDY_SMALLER = "Make it smaller, or try it with one row first."
 
 
 @dataclass(frozen=True, slots=True)
-class Flaw:
+class UrlProblem:
     """What is wrong with a URL: said after the name of its host, such as `answers 404`.
 
     sure: False where it may be otherwise tonight or for RunComfy, so that it is only a warning.
@@ -52,7 +54,7 @@ class Flaw:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ProbeResponse:
     """What a host said to HEAD or to GET.
 
     headers: lower-cased names. empty: whether a GET brought no byte; False for HEAD.
@@ -64,33 +66,35 @@ class Answer:
 
     @property
     def leads_to(self) -> str | None:
-        return self.headers.get("location") if self.status in REDIRECTS else None
+        return self.headers.get("location") if self.status in REDIRECT_STATUSES else None
 
 
-def url_flaw(url: str) -> Flaw | None:
+def url_problem(url: str) -> UrlProblem | None:
     """Judge a URL, or what a redirect leads to, before anybody is asked."""
     try:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError:
-        return Flaw("cannot be asked: the address is no URL", PUBLIC)
+        return UrlProblem("cannot be asked: the address is no URL", REMEDY_PUBLIC)
     if parts.scheme != "https" or not parts.hostname:
-        return Flaw("is named without https://, and RunComfy fetches https:// only", PUBLIC)
+        return UrlProblem(
+            "is named without https://, and RunComfy fetches https:// only", REMEDY_PUBLIC
+        )
     if "@" in parts.netloc:
-        return Flaw("is asked with a user name, and RunComfy has no login", PUBLIC)
+        return UrlProblem("is asked with a user name, and RunComfy has no login", REMEDY_PUBLIC)
     return None
 
 
-def address_flaw(host: str, addresses: Iterable[str]) -> Flaw | None:
+def address_problem(host: str, addresses: Iterable[str]) -> UrlProblem | None:
     """Judge a host by all that its name resolves to: one address inside is one too many."""
     for address in addresses:
-        if kind := not_public(address):
+        if kind := non_public_kind(address):
             be = f"is {kind}" if address == host else f"is at {address}, {kind}"
-            return Flaw(f"{be}, which RunComfy cannot reach", PUBLIC)
+            return UrlProblem(f"{be}, which RunComfy cannot reach", REMEDY_PUBLIC)
     return None
 
 
-def not_public(address: str) -> str | None:
+def non_public_kind(address: str) -> str | None:
     """Say what an IP address is that only this computer or network can reach; None for others."""
     found = ipaddress.ip_address(address)
     if isinstance(found, ipaddress.IPv6Address):
@@ -100,46 +104,46 @@ def not_public(address: str) -> str | None:
         if found in _NAT64:  # how a network without IPv4 reaches hosts that have nothing else
             inside = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
         if inside:
-            return not_public(str(inside))
+            return non_public_kind(str(inside))
     for attribute, kind in _KINDS.items():
         if getattr(found, attribute, False):
             return kind
     return None if found.is_global else "a reserved address"
 
 
-def is_doubtful(head: Answer) -> bool:
+def needs_get(head: ProbeResponse) -> bool:
     """Whether an answer to HEAD has to be confirmed by GET, which is what RunComfy will send.
 
     Many hosts refuse HEAD, sign their links for GET alone, or describe something else.
     """
-    if head.status in REDIRECTS or head.status == HTTPStatus.TOO_MANY_REQUESTS:
+    if head.status in REDIRECT_STATUSES or head.status == HTTPStatus.TOO_MANY_REQUESTS:
         return False
     return (
-        head.status not in DELIVERED
+        head.status not in DELIVERED_STATUSES
         or _is_page(head)
         or head.headers.get("content-length") in (None, "0")
     )
 
 
-def answer_flaw(answer: Answer, kind: str) -> Flaw | None:
+def response_problem(answer: ProbeResponse, kind: str) -> UrlProblem | None:
     """Judge an answer that is no redirect. kind: `image`, `video`, `audio`, or "" for any."""
     status = answer.status
-    if status in PASSING or status >= 500:
-        return Flaw(f"answers {_named(status)}", LATER, sure=False)
+    if status in TRANSIENT_STATUSES or status >= 500:
+        return UrlProblem(f"answers {_named(status)}", REMEDY_LATER, sure=False)
     if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or answer.empty:
-        return Flaw("sends an empty file", PUBLIC)
-    if status not in DELIVERED:
-        return Flaw(f"answers {_named(status)}", LOGIN)
+        return UrlProblem("sends an empty file", REMEDY_PUBLIC)
+    if status not in DELIVERED_STATUSES:
+        return UrlProblem(f"answers {_named(status)}", REMEDY_LOGIN)
     if _is_page(answer):
-        return Flaw("sends a web page, not a file", FILE)
-    size, most = size_of(answer), MEGABYTES.get(kind)
+        return UrlProblem("sends a web page, not a file", REMEDY_FILE)
+    size, most = size_of(answer), MAX_MEGABYTES.get(kind)
     if size is not None and most is not None and size > most * 1_000_000:
         what = f"sends {size / 1_000_000:.0f} MB, and RunComfy recommends {most} MB at most"
-        return Flaw(what, SMALLER, sure=False)
+        return UrlProblem(what, REMEDY_SMALLER, sure=False)
     return None
 
 
-def size_of(answer: Answer) -> int | None:
+def size_of(answer: ProbeResponse) -> int | None:
     """The bytes of the whole file; None where the host does not say."""
     if answer.status == HTTPStatus.PARTIAL_CONTENT:
         text = answer.headers.get("content-range", "").rpartition("/")[2]
@@ -148,7 +152,7 @@ def size_of(answer: Answer) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
 
 
-def _is_page(answer: Answer) -> bool:
+def _is_page(answer: ProbeResponse) -> bool:
     kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
     return kind in ("text/html", "application/xhtml+xml")
 

@@ -4,27 +4,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from batchgen.api.endpoint import Service, service
+from batchgen.api.endpoint import Endpoint, find_endpoint
 from batchgen.batch_folder import Folder
 from batchgen.clock import Clock
 from batchgen.config import Flags
 from batchgen.journal.writer import Journal
-from batchgen.network.media_hosts import media_host
+from batchgen.network.media_hosts import parse_media_host
 
 
 @contextmanager
-def rehearsal(folder: Folder, schema: Path | None) -> Iterator[Service]:
+def rehearsal(folder: Folder, schema: Path | None) -> Iterator[Endpoint]:
     """Start the sandbox for the length of the block; its requests stay in the batch folder."""
     from batchgen import sandbox
 
     options = ["--schema", str(schema)] if schema is not None else []
     with sandbox.started(folder.sandbox, options=options) as address:
-        hosts = (media_host(address.media_host),)
-        yield Service(address.base_url, "sandbox", hosts, use_proxy=False)
+        hosts = (parse_media_host(address.media_host),)
+        yield Endpoint(address.base_url, "sandbox", hosts, use_proxy=False)
 
 
 @contextmanager
-def reached(journal: Journal, folder: Folder, flags: Flags) -> Iterator[Service]:
+def reached(journal: Journal, folder: Folder, flags: Flags) -> Iterator[Endpoint]:
     """The API that a batch's requests went to: its own sandbox, or the real one.
 
     Raises as `service` does.
@@ -33,7 +33,7 @@ def reached(journal: Journal, folder: Folder, flags: Flags) -> Iterator[Service]
         with rehearsal(folder, None) as where:
             yield where
     else:
-        yield service(flags)
+        yield find_endpoint(flags)
 
 
 @contextmanager

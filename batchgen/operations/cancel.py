@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from batchgen import event_loop
 from batchgen.api import endpoint
-from batchgen.api.client import Api
-from batchgen.api.poll_outcome import Doing, after_cancel, after_result
+from batchgen.api.client import ApiClient
+from batchgen.api.poll_outcome import RequestStatus, classify_cancel, classify_result
 from batchgen.batch_folder import Folder
 from batchgen.config import Flags
 from batchgen.core.states import Event, State
@@ -29,19 +29,19 @@ def cancel(folder: Folder, flags: Flags) -> Cancelled:
     return done
 
 
-async def _cancel_all(journal: Journal, where: endpoint.Service, done: Cancelled) -> None:
+async def _cancel_all(journal: Journal, where: endpoint.Endpoint, done: Cancelled) -> None:
     async with where.api() as api:
         for row in journal.in_state(State.SUBMITTED):
             await _cancel(journal, api, row, done)
 
 
-async def _cancel(journal: Journal, api: Api, row: Request, done: Cancelled) -> None:
+async def _cancel(journal: Journal, api: ApiClient, row: Request, done: Cancelled) -> None:
     assert row.request_id is not None
-    answer = after_cancel(await api.cancel(row.request_id))
+    answer = classify_cancel(await api.cancel(row.request_id))
     if answer is None:
         # No clear word: the request's own status may have one.
-        asked = after_result(await api.status(row.request_id), row.request_id, 0.0)
-        answer = True if asked.doing is Doing.CANCELLED else None
+        asked = classify_result(await api.status(row.request_id), row.request_id, 0.0)
+        answer = True if asked.doing is RequestStatus.CANCELLED else None
     if answer:
         reason = "cancelled by batchgen cancel"
         journal.ended(row, Event.CANCELLED, None, reason, api_status="cancelled")

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from batchgen import event_loop
 from batchgen.core.rows import Place, Problem
 from batchgen.journal.staging import Hosted, Listing
-from batchgen.network.url_probe import Probe
-from batchgen.network.url_rules import Flaw
+from batchgen.network.url_probe import UrlProbe
+from batchgen.network.url_rules import UrlProblem
 from batchgen.validation.schema_registry import Models
 
 LOOKING_AHEAD = 64
@@ -43,7 +43,7 @@ def probe_file_inputs(listing: Listing, known: Models, show: Callable[[Problem],
 
 async def _check_all(inputs: Iterator[Hosted], show: Callable[[Problem], None]) -> Probed:
     found = Probed()
-    waiting: deque[tuple[Hosted, asyncio.Task[Flaw | None]]] = deque()
+    waiting: deque[tuple[Hosted, asyncio.Task[UrlProblem | None]]] = deque()
 
     async def tell_first() -> None:
         one, task = waiting.popleft()
@@ -54,7 +54,7 @@ async def _check_all(inputs: Iterator[Hosted], show: Callable[[Problem], None]) 
             found.warnings += not flaw.sure
             show(_problem(one, flaw))
 
-    async with aclosing(Probe()) as probe:
+    async with aclosing(UrlProbe()) as probe:
         for one in inputs:
             waiting.append((one, asyncio.create_task(probe.flaw(one.url, one.kind))))
             if len(waiting) >= LOOKING_AHEAD:
@@ -64,7 +64,7 @@ async def _check_all(inputs: Iterator[Hosted], show: Callable[[Problem], None]) 
     return found
 
 
-def _problem(one: Hosted, flaw: Flaw) -> Problem:
+def _problem(one: Hosted, flaw: UrlProblem) -> Problem:
     what = flaw.what if flaw.sure else f"warning: {flaw.what}"
     if one.rows > 1:
         what += f" (and in {_count(one.rows - 1, 'more row')})"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol
 
-from batchgen.api.endpoint import Service
+from batchgen.api.endpoint import Endpoint
 from batchgen.batch_folder import Folder
 from batchgen.core.states import State
 from batchgen.engine.collector import Collector, Keeping
@@ -50,7 +50,7 @@ async def night(
     journal: Journal,
     receipts: Receipts,
     folder: Folder,
-    where: Service,
+    where: Endpoint,
     policy: Policy,
     keeping: Keeping,
     show_progress: ShowProgress,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from batchgen import event_loop, resources
 from batchgen.api import catalogue, endpoint
-from batchgen.api.response import Reply
+from batchgen.api.response import Response
 from batchgen.config import Flags
 from batchgen.errors import ServiceUnreachable
 from batchgen.validation import schema_registry
@@ -18,7 +18,7 @@ def list_models(search: str, online: Flags | None) -> list[str]:
             path.relative_to(here).with_suffix("").as_posix() for path in schema_registry.bundled()
         ]
         return [id for id in ids if search.lower() in id.lower()]
-    where = endpoint.service(online)
+    where = endpoint.find_endpoint(online)
 
     async def ask() -> list[str]:
         found: list[str] = []
@@ -33,11 +33,11 @@ def list_models(search: str, online: Flags | None) -> list[str]:
     return event_loop.run(ask())
 
 
-def _page(reply: Reply) -> list[object]:
+def _page(reply: Response) -> list[object]:
     body = reply.json()
     if reply.status == 200 and isinstance(body, dict) and isinstance(body.get("models"), list):
         return list(body["models"])
-    catalogue.refuse_token(reply)
+    catalogue.raise_if_token_refused(reply)
     raise ServiceUnreachable(
         "RunComfy's catalogue gave no list of models.",
         "Name the model as its page does, and its schema with --schema.",
@@ -46,7 +46,7 @@ def _page(reply: Reply) -> list[object]:
 
 def fetch_model(model: str, out: Path | None, flags: Flags) -> Path:
     """Write the catalogue's schema of `model` into a file; return its path."""
-    found = catalogue.catalogue(endpoint.service(flags))(model)
+    found = catalogue.schema_lookup(endpoint.find_endpoint(flags))(model)
     if found is None:
         raise ServiceUnreachable(
             f"RunComfy's catalogue has no answer about {model}.",

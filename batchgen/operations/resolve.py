@@ -8,9 +8,9 @@ from typing import Any
 
 from batchgen import event_loop
 from batchgen.api import endpoint
-from batchgen.api.poll_outcome import Doing, Finding, after_result
-from batchgen.api.response import Reply
-from batchgen.api.submit_outcome import REQUEST_ID
+from batchgen.api.poll_outcome import PollOutcome, RequestStatus, classify_result
+from batchgen.api.response import Response
+from batchgen.api.submit_outcome import REQUEST_ID_PATTERN
 from batchgen.batch_folder import Folder
 from batchgen.config import Flags
 from batchgen.core.states import State
@@ -93,10 +93,10 @@ def attach(journal: Journal, folder: Folder, row: Request, request_id: str, flag
     Raises UsageError if there is no such request, if it is another row's, or if the API says that
     another model made it; ServiceUnreachable if the API says nothing clear.
     """
-    if not REQUEST_ID.fullmatch(request_id):
+    if not REQUEST_ID_PATTERN.fullmatch(request_id):
         raise UsageError(f"{request_id!r} is no request_id.", "Copy it from your account.")
     reply = _ask(journal, folder, request_id, flags)
-    _refuse_mismatch(row, request_id, reply, after_result(reply, request_id, 0.0))
+    _refuse_mismatch(row, request_id, reply, classify_result(reply, request_id, 0.0))
     with Receipts(folder.receipts) as receipts:
         try:
             journal.attach(row, request_id)
@@ -108,8 +108,8 @@ def attach(journal: Journal, folder: Folder, row: Request, request_id: str, flag
         receipts.append(Receipt(row.key, row.attempts, request_id, journal.now()))
 
 
-def _ask(journal: Journal, folder: Folder, request_id: str, flags: Flags) -> Reply:
-    async def ask(where: endpoint.Service) -> Reply:
+def _ask(journal: Journal, folder: Folder, request_id: str, flags: Flags) -> Response:
+    async def ask(where: endpoint.Endpoint) -> Response:
         async with where.api() as api:
             return await api.result(request_id)
 
@@ -117,19 +117,19 @@ def _ask(journal: Journal, folder: Folder, request_id: str, flags: Flags) -> Rep
         return event_loop.run(ask(where))
 
 
-def _refuse_mismatch(row: Request, request_id: str, reply: Reply, finding: Finding) -> None:
-    if finding.doing is Doing.TOKEN_REFUSED:
+def _refuse_mismatch(row: Request, request_id: str, reply: Response, finding: PollOutcome) -> None:
+    if finding.doing is RequestStatus.TOKEN_REFUSED:
         raise TokenRefused(
             f"RunComfy refused the token ({finding.reason}). Nothing was changed.",
             "Set RUNCOMFY_TOKEN to a token that works.",
         )
-    if finding.doing is Doing.ASK_AGAIN:
+    if finding.doing is RequestStatus.ASK_AGAIN:
         raise ServiceUnreachable(
             f"RunComfy gave no clear answer about {request_id} ({finding.reason})."
             " Nothing was changed.",
             "Try again later.",
         )
-    if finding.doing is Doing.FAILED and not finding.api_status:
+    if finding.doing is RequestStatus.FAILED and not finding.api_status:
         raise UsageError(
             f"RunComfy does not give you {request_id}: {finding.reason}. Nothing was changed.",
             "Copy the request_id from the account that this token belongs to.",

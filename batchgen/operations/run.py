@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchgen import __version__, config, event_loop, resources
-from batchgen.api.catalogue import catalogue, warn_of_balance
-from batchgen.api.endpoint import service
+from batchgen.api.catalogue import schema_lookup, warn_of_low_balance
+from batchgen.api.endpoint import find_endpoint
 from batchgen.batch_folder import Folder
 from batchgen.clock import Clock
 from batchgen.config import Config, Flags
@@ -57,10 +57,10 @@ def run(
         claim = partial(_claim, stack, folder, log_file, quiet=quiet, verbose=verbose)
         if existed := folder.path.is_dir():
             claim()  # before anything that takes time: cron may have started a second run
-        where = None if flags.sandbox else service(flags)
+        where = None if flags.sandbox else find_endpoint(flags)
         listing = Listing()
         stack.callback(listing.close)
-        fetch = None if where is None else catalogue(where)
+        fetch = None if where is None else schema_lookup(where)
         known = Models(settings.model, settings.schema, folder.schemas, fetch)
         reading = _reading(manifest, known, listing, show, flags, settings, folder)
         reading.unless_listed_in(folder.journal)
@@ -73,9 +73,9 @@ def run(
         keep_apart(journal, folder, rehearsing=flags.sandbox)
         take_over(journal, receipts, reading, flags)
         seen = prices.remembered(journal.remembered("prices"))
-        known_prices = _prices(journal.pending_models(), settings, catalogue(where), seen)
+        known_prices = _prices(journal.pending_models(), settings, schema_lookup(where), seen)
         _refuse_unpriced(settings, known_prices)
-        warn_of_balance(where, partial(journal.pending_cost, known_prices))
+        warn_of_low_balance(where, partial(journal.pending_cost, known_prices))
         memory = {model: price and price.memory() for model, price in known_prices.items()}
         journal.start_run(manifest.file, {"prices": memory})
         log.info("batchgen %s runs %s into %s", __version__, manifest.file, folder.path)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from batchgen import event_loop
 from batchgen.api import endpoint
-from batchgen.api.client import Api
-from batchgen.api.poll_outcome import Doing, Finding, after_result
+from batchgen.api.client import ApiClient
+from batchgen.api.poll_outcome import PollOutcome, RequestStatus, classify_result
 from batchgen.batch_folder import Folder
 from batchgen.config import Flags
 from batchgen.errors import BatchgenError, ServiceUnreachable, TokenRefused
@@ -150,7 +150,7 @@ def _whose(journal: Journal, path: Path, file: File) -> str:
 async def _restore_all(
     journal: Journal,
     folder: Folder,
-    where: endpoint.Service,
+    where: endpoint.Endpoint,
     broken: list[File],
     found: Found,
     show: Show,
@@ -172,16 +172,18 @@ async def _restore_all(
                 found.restored += 1
 
 
-async def _restore(journal: Journal, folder: Folder, api: Api, media: Media, file: File) -> bool:
+async def _restore(
+    journal: Journal, folder: Folder, api: ApiClient, media: Media, file: File
+) -> bool:
     """Put a whole file in its place. Return whether the host delivered the same as before."""
     finding = await _ask(api, file)
-    fresh = finding.doing is Doing.DONE and len(finding.urls) >= file.n
+    fresh = finding.doing is RequestStatus.DONE and len(finding.urls) >= file.n
     url = finding.urls[file.n - 1] if fresh else file.url
     facts = None if file.delivered_sha256 is None else file.facts()
     try:
         fetched = await media.fetch(url, f"{file.key}-{file.n}", facts)
     except MediaGone as error:
-        if finding.doing is Doing.ASK_AGAIN:  # only the stored URL is known to be gone
+        if finding.doing is RequestStatus.ASK_AGAIN:  # only the stored URL is known to be gone
             raise ServiceUnreachable(f"RunComfy gave no clear answer ({finding.reason})") from error
         raise
     target = folder.path / file.path
@@ -195,11 +197,11 @@ async def _restore(journal: Journal, folder: Folder, api: Api, media: Media, fil
     return known == (fetched.delivered_sha256 or fetched.sha256)
 
 
-async def _ask(api: Api, file: File) -> Finding:
+async def _ask(api: ApiClient, file: File) -> PollOutcome:
     """Ask for the result, whose URLs are fresh. Raises TokenRefused."""
     reply = await api.result(file.request_id or "")
-    finding = after_result(reply, file.request_id or "", 0.0)
-    if finding.doing is Doing.TOKEN_REFUSED:
+    finding = classify_result(reply, file.request_id or "", 0.0)
+    if finding.doing is RequestStatus.TOKEN_REFUSED:
         raise TokenRefused(
             f"RunComfy refused the token ({finding.reason}). What is broken stays as it is.",
             TokenRefused.ANOTHER,

@@ -126,18 +126,18 @@ def on_statements(step: Callable[[str], None], ends: tuple[str, ...] = ("COMMIT"
 
 def on_answers(step: Callable[[bytes], None]) -> None:
     """Call `step` with the answer to each paid POST, once it is read and before it is used."""
-    original = client.Api.submit
+    original = client.ApiClient.submit
 
     async def submit(self: Any, *values: Any) -> Any:
         reply = await original(self, *values)
         step(reply.body)
         return reply
 
-    client.Api.submit = submit
+    client.ApiClient.submit = submit
 
 
 def _on_the_wire(step: Callable[[str], None]) -> None:
-    original = client.OneShot.__aiter__
+    original = client.SingleUseBody.__aiter__
 
     async def parts(self: Any) -> Any:
         async for part in original(self):
@@ -145,7 +145,7 @@ def _on_the_wire(step: Callable[[str], None]) -> None:
             yield part
             step("the body is on the wire")
 
-    client.OneShot.__aiter__ = parts
+    client.SingleUseBody.__aiter__ = parts
 
 
 # -- faults ---------------------------------------------------------------------------------------
@@ -409,13 +409,13 @@ def start_up_resets_submitting() -> None:
 
 
 def lost_answers_are_repeated() -> None:
-    original = submit_outcome.after_submit
+    original = submit_outcome.classify_submit
 
     def after_submit(*values: Any) -> Any:
         verdict = original(*values)
         return replace(verdict, event=Event.RETURNED) if verdict.event is Event.LOST else verdict
 
-    submit_outcome.after_submit = after_submit
+    submit_outcome.classify_submit = after_submit
 
 
 def nothing_before_the_post() -> None:
@@ -451,14 +451,14 @@ def synchronous_is_normal() -> None:
 
 def w2_can_be_cancelled() -> None:
     """An await stands between the id and the journal."""
-    original = client.Api.submit
+    original = client.ApiClient.submit
 
     async def submit(self: Any, *values: Any) -> Any:
         reply = await original(self, *values)
         await asyncio.sleep(0.2)
         return reply
 
-    client.Api.submit = submit
+    client.ApiClient.submit = submit
 
 
 FAULTS = (
@@ -510,7 +510,7 @@ def fork(order: dict[str, Any]) -> int:
 
 
 def main() -> None:
-    session.certificates()  # reading them takes some 30 ms
+    session.trusted_certificates()  # reading them takes some 30 ms
     for line in sys.stdin:
         order = json.loads(line)
         if "start" in order:
