@@ -231,7 +231,7 @@ def test_help_is_answered_without_loading_what_only_a_run_needs(words):
 
 @pytest.mark.parametrize("option", [[], ["--json"]], ids=" ".join)
 def test_status_is_answered_without_loading_what_only_a_run_needs(tmp_path, option):
-    database.Storage(tmp_path / "batch.db", Clock()).close()
+    database.Database(tmp_path / "batch.db", Clock()).close()
 
     said, loaded = said_and_loaded("status", str(tmp_path), *option)
 
@@ -240,6 +240,6 @@ def test_status_is_answered_without_loading_what_only_a_run_needs(tmp_path, opti
 
 
 def test_the_migrations_lead_to_the_version_that_is_read(tmp_path):
-    journal = database.Storage(tmp_path / "batch.db", Clock())
+    journal = database.Database(tmp_path / "batch.db", Clock())
     with closing(journal):
         assert journal.one("PRAGMA user_version") == (database.VERSION,)

@@ -34,10 +34,10 @@ from batchgen.clock import Clock, to_iso
 from batchgen.core.budget import CostLimits, active_limits
 from batchgen.core.rows import Entry, Place, Problem, Row
 from batchgen.core.states import Event, State
-from batchgen.journal.receipts import Receipt, Receipts
-from batchgen.journal.recovery import Intake
-from batchgen.journal.staging import Listing
-from batchgen.journal.writer import CapReached, IdInUse, Journal
+from batchgen.journal.receipts import Receipt, ReceiptLog
+from batchgen.journal.recovery import Recovery
+from batchgen.journal.staging import StagedRows
+from batchgen.journal.writer import CostLimitReached, Journal, RequestIdInUse
 
 EXAMPLES = int(os.environ.get("BATCHGEN_HISTORIES", "60"))
 MODEL = "ideogram/ideogram-v2/generate"
@@ -241,7 +241,7 @@ class AnyHistory(RuleBasedStateMachine):
             id for (id,) in self.query("SELECT request_id FROM requests WHERE request_id > ''")
         ]
         if known:
-            with pytest.raises(IdInUse):
+            with pytest.raises(RequestIdInUse):
                 self.journal.attach(row, known[0])
         own = [id for id, key in self.ledger.owner.items() if key == row.key and id not in known]
         if own:
@@ -249,7 +249,7 @@ class AnyHistory(RuleBasedStateMachine):
             self.is_known(row, own[-1])
             if not dies:
                 receipt = Receipt(row.key, row.attempts, own[-1], self.journal.now())
-                with Receipts(self.folder / "receipts.log") as receipts:
+                with ReceiptLog(self.folder / "receipts.log") as receipts:
                     receipts.append(receipt)
                 self.ledger.receipted.add(row.key)
 
@@ -303,9 +303,9 @@ class AnyHistory(RuleBasedStateMachine):
 
     def start(self, run):
         """What wiring does before anything is sent."""
-        self.receipts = Receipts(self.folder / "receipts.log")
+        self.receipts = ReceiptLog(self.folder / "receipts.log")
         self.journal = Journal(self.folder / "batch.db", self.clock)
-        intake = Intake(self.journal)
+        intake = Recovery(self.journal)
         read_to = self.journal.remembered("receipts_read") or 0
         intake.recover(self.receipts.since(read_to), self.receipts.end)
         self.die_if(run.dies, 1)
@@ -320,7 +320,7 @@ class AnyHistory(RuleBasedStateMachine):
         self.journal.start_run("list.csv", {})
 
     def list_rows(self, intake):
-        listing = Listing()
+        listing = StagedRows()
         for position, (id, prompt, is_valid) in enumerate(self.manifest, 1):
             values, place = {"prompt": prompt}, Place("list.csv", position)
             if is_valid:
@@ -352,7 +352,7 @@ class AnyHistory(RuleBasedStateMachine):
                 CostLimits(batch=self.cap), datetime.fromtimestamp(self.clock.now(), UTC)
             )
             self.journal.intend(row, PRICE, limits, {"pace": {"next_at": self.clock.now()}})
-        except CapReached:
+        except CostLimitReached:
             assert self.journal.committed() + PRICE > self.cap
             return
         self.ledger.leaves(row.key)
@@ -384,7 +384,7 @@ class AnyHistory(RuleBasedStateMachine):
         if dies != "W2 failed" or not is_its_own:
             try:
                 self.journal.accepted(row, request_id)
-            except IdInUse as twice:
+            except RequestIdInUse as twice:
                 self.journal.answered(row, Event.LOST, None, twice.what)
                 return
             self.is_known(row, request_id)
@@ -541,7 +541,7 @@ class AnyHistory(RuleBasedStateMachine):
         return bool(listed)
 
     def written(self):
-        with Receipts(self.folder / "receipts.log") as log:
+        with ReceiptLog(self.folder / "receipts.log") as log:
             return list(log.since(0))
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchgen.journal.receipts import AHEAD, Receipt, Receipts, parse
+from batchgen.journal.receipts import PREALLOCATED_BYTES, Receipt, ReceiptLog, parse_receipt
 
 AT = "2026-10-18T03:04:05.678Z"
 
@@ -22,14 +22,14 @@ def path(tmp_path):
 
 def wrote(path, *found):
     """What a run leaves that gave these receipts; the file's end is where the next one starts."""
-    with Receipts(path) as log:
+    with ReceiptLog(path) as log:
         for one in found:
             log.append(one)
         return log.end
 
 
 def read(path, offset=0):
-    with Receipts(path) as log:
+    with ReceiptLog(path) as log:
         return list(log.since(offset))
 
 
@@ -40,7 +40,7 @@ def lines(path):
 
 def test_a_new_log_is_empty_private_and_has_room_taken_ahead(path):
     assert read(path) == []
-    assert path.stat().st_size == AHEAD
+    assert path.stat().st_size == PREALLOCATED_BYTES
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
@@ -60,7 +60,7 @@ def test_a_receipt_is_a_line_that_people_can_read(path):
 
 
 def test_a_receipt_is_read_by_the_log_that_wrote_it(path):
-    with Receipts(path) as log:
+    with ReceiptLog(path) as log:
         log.append(receipt(1))
         assert list(log.since(0)) == [receipt(1)]
         log.append(receipt(2))
@@ -98,7 +98,9 @@ def test_a_torn_line_is_skipped_and_does_not_swallow_the_next(path, length):
     assert read(path) == [receipt(1), *torn, receipt(3)]
 
 
-@pytest.mark.parametrize("zeros", [0, 1, AHEAD - 1, AHEAD, 3 * AHEAD])
+@pytest.mark.parametrize(
+    "zeros", [0, 1, PREALLOCATED_BYTES - 1, PREALLOCATED_BYTES, 3 * PREALLOCATED_BYTES]
+)
 def test_zeros_that_a_power_cut_left_are_room_not_lines(path, zeros):
     path.write_bytes(receipt(1).line() + bytes(zeros))
 
@@ -123,11 +125,11 @@ def test_a_line_with_a_wrong_byte_is_not_believed(path, place):
 
 
 def test_room_is_always_taken_ahead(path):
-    with Receipts(path) as log:
-        for n in range(2 * AHEAD // len(receipt().line())):
+    with ReceiptLog(path) as log:
+        for n in range(2 * PREALLOCATED_BYTES // len(receipt().line())):
             log.append(receipt(n))
-            assert path.stat().st_size - log.end >= AHEAD // 2 - len(receipt().line())
-    assert len(read(path)) == 2 * AHEAD // len(receipt().line())
+            assert path.stat().st_size - log.end >= PREALLOCATED_BYTES // 2 - len(receipt().line())
+    assert len(read(path)) == 2 * PREALLOCATED_BYTES // len(receipt().line())
 
 
 def test_a_line_is_written_into_the_room_without_growing_the_file(path):
@@ -143,7 +145,7 @@ def test_a_log_that_cannot_be_opened_is_an_error_at_once(path):
     path.mkdir()
 
     with pytest.raises(OSError):
-        Receipts(path)
+        ReceiptLog(path)
 
 
 KEYS = st.text("0123456789abcdef", min_size=32, max_size=32)
@@ -153,7 +155,7 @@ RECEIPTS = st.builds(Receipt, KEYS, st.integers(1, 10**6), IDS, st.just(AT))
 
 @given(RECEIPTS)
 def test_every_receipt_survives_its_line(one):
-    assert parse(one.line().strip(b"\n")) == one
+    assert parse_receipt(one.line().strip(b"\n")) == one
 
 
 @given(RECEIPTS, st.data())
@@ -162,10 +164,10 @@ def test_no_part_of_a_line_is_taken_for_a_receipt(one, data):
     start = data.draw(st.integers(0, len(line)))
     end = data.draw(st.integers(start, len(line)))
 
-    assert parse(line[start:end]) == (one if line[start:end] == line else None)
+    assert parse_receipt(line[start:end]) == (one if line[start:end] == line else None)
 
 
 @settings(max_examples=300)
 @given(st.binary())
 def test_any_bytes_are_no_receipt(line):
-    assert parse(line) is None
+    assert parse_receipt(line) is None

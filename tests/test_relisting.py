@@ -12,8 +12,8 @@ from batchgen.clock import Clock
 from batchgen.core import identity
 from batchgen.core.rows import Entry, Place, Problem, Row
 from batchgen.journal.receipts import Receipt
-from batchgen.journal.recovery import Intake
-from batchgen.journal.staging import Listing
+from batchgen.journal.recovery import Recovery
+from batchgen.journal.staging import StagedRows
 from batchgen.journal.writer import Journal
 
 MODEL = "ideogram/ideogram-v2/generate"
@@ -42,8 +42,8 @@ LISTS = st.lists(
 Rows = list[tuple[str | None, str, bool]]
 
 
-def listing_of(rows: Rows) -> Listing:
-    listing = Listing()
+def listing_of(rows: Rows) -> StagedRows:
+    listing = StagedRows()
     for position, (id, prompt, is_valid) in enumerate(rows, 1):
         place = Place("list.csv", position)
         if is_valid:
@@ -56,7 +56,7 @@ def listing_of(rows: Rows) -> Listing:
     return listing
 
 
-def one_by_one(journal: Journal, listing: Listing) -> None:
+def one_by_one(journal: Journal, listing: StagedRows) -> None:
     """What listing means: the plainest way to say it, and twenty times as slow."""
     db = journal.db
     with journal.transaction():
@@ -126,8 +126,8 @@ def test_whatever_the_lists_they_are_listed_as_one_by_one(
                     if n in lost and rows[n][2]
                 ]
                 for journal in (fast, plain):
-                    Intake(journal).recover(receipts, 0)
-            Intake(fast).list_rows(listing)
+                    Recovery(journal).recover(receipts, 0)
+            Recovery(fast).list_rows(listing)
             one_by_one(plain, listing)
             assert rows_of(fast) == rows_of(plain)
             assert fast.counts == plain.count()
@@ -158,7 +158,7 @@ def test_equal_rows_are_numbered_in_their_order_however_many(tmp_path: Path) -> 
 
 @given(st.lists(st.sampled_from(["", "a", "b", "Z", "é", "row-9", "row-10", "row-1", "row-010"])))
 def test_an_id_is_claimed_once_in_whatever_order_they_come(ids: list[str]) -> None:
-    listing = Listing()
+    listing = StagedRows()
     first: dict[str, str] = {}
 
     for line, id in enumerate(ids, 2):
@@ -172,7 +172,7 @@ def test_an_id_is_claimed_once_in_whatever_order_they_come(ids: list[str]) -> No
 def test_rows_are_all_there_whatever_is_written_at_once(tmp_path: Path, count: int) -> None:
     listing = listing_of([(f"row-{n}", "a heron", True) for n in range(count)])
     journal = Journal(tmp_path / "batch.db", Clock())
-    Intake(journal).list_rows(listing)
+    Recovery(journal).list_rows(listing)
 
     found = journal.rows("SELECT id FROM requests ORDER BY position")
     assert [id for (id,) in found] == [f"row-{n}" for n in range(count)]

@@ -12,7 +12,7 @@ import pytest
 from conftest import Command, Write
 from helpers import Outcome, error_of, media, query, states, table
 
-from batchgen.journal.receipts import Receipts
+from batchgen.journal.receipts import ReceiptLog
 from batchgen.sandbox.client import Control
 
 BRUSH = "atelier/brush-2/text-to-image"
@@ -49,7 +49,7 @@ def request_of(sandbox: Control, prompt: str) -> str:
 
 def receipts(folder: Path) -> dict[str, int]:
     """The attempt of each request_id in receipts.log."""
-    with Receipts(folder / "receipts.log") as found:
+    with ReceiptLog(folder / "receipts.log") as found:
         return {receipt.request_id: receipt.attempt for receipt in found.since(0)}
 
 

@@ -14,7 +14,7 @@ from batchgen.engine import backoff
 from batchgen.engine.poller import Watcher
 from batchgen.engine.run_state import Situation
 from batchgen.files import write_whole
-from batchgen.journal.group_commit import Moves
+from batchgen.journal.group_commit import WriteQueue
 from batchgen.journal.writer import Journal, Output, Request
 from batchgen.media import provenance, xmp
 from batchgen.media.check import MediaBroken, MediaError
@@ -42,7 +42,7 @@ class Collector:
     def __init__(
         self,
         journal: Journal,
-        moves: Moves,
+        moves: WriteQueue,
         folder: Folder,
         media: Media,
         watcher: Watcher,

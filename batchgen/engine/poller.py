@@ -12,7 +12,7 @@ from batchgen.engine.poll_schedule import Times
 from batchgen.engine.run_outcome import Ending
 from batchgen.engine.run_state import Situation
 from batchgen.errors import TokenRefused
-from batchgen.journal.group_commit import Moves
+from batchgen.journal.group_commit import WriteQueue
 from batchgen.journal.writer import Journal, Request
 
 log = logging.getLogger("batchgen")
@@ -25,7 +25,7 @@ class Watcher:
     """times: what each model's requests take, learned here and kept for the next run."""
 
     def __init__(
-        self, journal: Journal, moves: Moves, api: ApiClient, situation: Situation, rate: float
+        self, journal: Journal, moves: WriteQueue, api: ApiClient, situation: Situation, rate: float
     ) -> None:
         """rate: POSTs per second at most; the questions' own budget per second goes with it."""
         self._journal = journal

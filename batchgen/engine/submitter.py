@@ -25,9 +25,9 @@ from batchgen.engine.run_outcome import GO_ON, NO_MEMORY, Ending
 from batchgen.engine.run_state import Situation
 from batchgen.engine.shared_rate import Turns
 from batchgen.errors import BatchgenError, JournalLocked, StoppedEarly, StorageDamaged, TokenRefused
-from batchgen.journal.group_commit import Move, Moves
+from batchgen.journal.group_commit import Write, WriteQueue
 from batchgen.journal.receipts import Receipt
-from batchgen.journal.writer import IdInUse, Journal, Request
+from batchgen.journal.writer import Journal, Request, RequestIdInUse
 
 log = logging.getLogger("batchgen")
 
@@ -51,7 +51,7 @@ class Submitter:
         situation: Situation,
         policy: Policy,
         turns: Turns,
-        moves: Moves,
+        moves: WriteQueue,
     ) -> None:
         self._journal = journal
         self._moves = moves
@@ -235,7 +235,7 @@ class Submitter:
         except BatchgenError:  # it may be another row's
             try:
                 error = await self._insist(accepted)
-            except IdInUse as twice:
+            except RequestIdInUse as twice:
                 self._situation.stop(Ending.of(twice))
                 lost = partial(self._journal.answered, row, Event.LOST, None, twice.what)
                 await self._moves.do(lost)
@@ -249,7 +249,7 @@ class Submitter:
             log.critical("Accepted as %s: row %r (%s).", request_id, row.id, row.source)
             self._situation.stop(Ending.under_way(error))
 
-    async def _insist(self, accepted: Move) -> StorageDamaged | None:
+    async def _insist(self, accepted: Write) -> StorageDamaged | None:
         """Try again and again, alone; return what is wrong with the disk. Raises IdInUse."""
         error: StorageDamaged | None = None
         for _ in range(WRITE_TRIES):

@@ -26,10 +26,10 @@ VERSION = 2
 # Rows that the manifest no longer has count while they may cost money or bring a picture.
 ALWAYS_COUNTED = (State.SUBMITTING, State.SUBMITTED, State.COMPLETED, State.UNKNOWN)
 # (state, listed, rows), read off an index in its order: a fifth of a second for a million rows.
-COUNTS = "SELECT state, listed, COUNT(*) AS n FROM requests GROUP BY state, listed"
+COUNTS_QUERY = "SELECT state, listed, COUNT(*) AS n FROM requests GROUP BY state, listed"
 
 
-class Storage:
+class Database:
     """Open batch.db for writing, under the folder's lock. Raises StorageDamaged, whichever it is.
 
     db: writes. view: reads what is committed, and never waits for `db`.
@@ -64,7 +64,7 @@ class Storage:
             raise NewerJournal(str(self.path), version, VERSION)
         (found,) = self.db.execute("PRAGMA quick_check(1)").fetchone()
         if found != "ok":
-            raise damaged(self.path, found)
+            raise damaged_journal(self.path, found)
 
     def _set_up(self) -> None:
         wanted: dict[str, Any] = {
@@ -77,7 +77,7 @@ class Storage:
             self.db.execute(f"PRAGMA {name} = {value}")
             (found,) = self.db.execute(f"PRAGMA {name}").fetchone()
             if found != value:
-                raise damaged(self.path, f"SQLite keeps {name} at {found}, not {value}")
+                raise damaged_journal(self.path, f"SQLite keeps {name} at {found}, not {value}")
         from sqlite_utils import Database
 
         from batchgen.journal import schema
@@ -85,7 +85,7 @@ class Storage:
         schema.migrations.apply(Database(self.db))
 
     def count(self) -> Counter[State]:
-        return counted(self.db.execute(COUNTS))
+        return count_states(self.db.execute(COUNTS_QUERY))
 
     def committed(self, since: str = "") -> float:
         """USD spent, reserved or possibly spent by POSTs since a stamp, all of them without one.
@@ -211,7 +211,7 @@ def _connected(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(path, isolation_level=None, timeout=10, check_same_thread=False)
 
 
-def counted(found: Iterable[tuple[str, int, int]]) -> Counter[State]:
+def count_states(found: Iterable[tuple[str, int, int]]) -> Counter[State]:
     """Rows by state, from what COUNTS finds."""
     counts: Counter[State] = Counter()
     for state, listed, n in found:
@@ -228,10 +228,10 @@ def storage_errors(path: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
             raise JournalLocked(str(path)) from error
-        raise damaged(path, str(error)) from error
+        raise damaged_journal(path, str(error)) from error
 
 
-def damaged(path: Path, why: str) -> StorageDamaged:
+def damaged_journal(path: Path, why: str) -> StorageDamaged:
     return StorageDamaged(
         f"{path}: the journal cannot be used: {why}.",
         "It was left as it is. Make room if the disk is full. If the file is damaged, see what can"

@@ -10,14 +10,14 @@ from collections.abc import Callable, Generator
 from threading import Lock
 
 from batchgen.errors import JournalLocked, StoppedEarly, StorageDamaged
-from batchgen.journal.database import Storage
-from batchgen.journal.receipts import Receipt, Receipts
+from batchgen.journal.database import Database
+from batchgen.journal.receipts import Receipt, ReceiptLog
 from batchgen.threads import Threads
 
-Move = Callable[[], None]
+Write = Callable[[], None]
 
 
-class Due:
+class PendingWrite:
     """To await it asks for `move` and raises what went wrong; a cancellation waits for that first.
 
     alone: it is a lot of its own. begun: it is on its way to the disk. made: it is durable.
@@ -25,7 +25,11 @@ class Due:
     """
 
     def __init__(
-        self, move: Move, receipt: Receipt | None, alone: bool, ask: Callable[["Due"], None]
+        self,
+        move: Write,
+        receipt: Receipt | None,
+        alone: bool,
+        ask: Callable[["PendingWrite"], None],
     ) -> None:
         self.move = move
         self.receipt = receipt
@@ -69,7 +73,7 @@ class Due:
         return cancelled
 
 
-class Moves:
+class WriteQueue:
     """Moves of rows: each opens a transaction of its own, which joins that of the others.
 
     A move may refuse with StoppedEarly before it has written anything, which stops no other. After
@@ -80,12 +84,12 @@ class Moves:
     unnoted: what receipts.log's did.
     """
 
-    def __init__(self, storage: Storage, receipts: Receipts) -> None:
+    def __init__(self, storage: Database, receipts: ReceiptLog) -> None:
         self._storage = storage
         self._receipts = receipts
         self.failure: StorageDamaged | None = None
         self.unnoted: OSError | None = None
-        self._due: list[Due] = []
+        self._due: list[PendingWrite] = []
         self._busy = False
         self._thread = Threads(1)
         self._noting = Lock()
@@ -93,11 +97,13 @@ class Moves:
     def close(self) -> None:
         self._thread.shutdown()
 
-    def do(self, move: Move, receipt: Receipt | None = None, *, alone: bool = False) -> Due:
+    def do(
+        self, move: Write, receipt: Receipt | None = None, *, alone: bool = False
+    ) -> PendingWrite:
         """Await what this returns, once. receipt: written when the move was tried."""
-        return Due(move, receipt, alone, self._ask)
+        return PendingWrite(move, receipt, alone, self._ask)
 
-    def note(self, *lot: Due) -> None:
+    def note(self, *lot: PendingWrite) -> None:
         """Write the receipts of these. A disk that failed once is not asked again."""
         with self._noting:
             if self.unnoted is not None or not lot:
@@ -110,7 +116,7 @@ class Moves:
                 for due in lot:
                     due.noted = True
 
-    def _ask(self, due: Due) -> None:
+    def _ask(self, due: PendingWrite) -> None:
         self._due.append(due)
         self._go_on()
 
@@ -133,7 +139,7 @@ class Moves:
         else:
             on_its_way.add_done_callback(lambda done: self._end(lot, done.exception()))
 
-    def _make(self, lot: list[Due]) -> None:
+    def _make(self, lot: list[PendingWrite]) -> None:
         self._storage.begin()
         for due in lot:
             try:
@@ -144,14 +150,14 @@ class Moves:
                 due.error = refusal
         self._storage.lend()
 
-    def _finish(self, lot: list[Due]) -> None:
+    def _finish(self, lot: list[PendingWrite]) -> None:
         """In a thread: the journal first, but its failure must not lose a paid request."""
         try:
             self._storage.commit()
         finally:
             self.note(*[due for due in lot if due.receipt is not None and due.error is None])
 
-    def _end(self, lot: list[Due], error: BaseException | None) -> None:
+    def _end(self, lot: list[PendingWrite], error: BaseException | None) -> None:
         if error is not None:
             try:
                 self._storage.undo()

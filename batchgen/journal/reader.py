@@ -13,7 +13,13 @@ from batchgen.core.states import State
 from batchgen.errors import NewerJournal, StorageDamaged, UsageError
 from batchgen.files import refuse_linked_database
 from batchgen.journal import stored_values
-from batchgen.journal.database import COUNTS, VERSION, counted, damaged, storage_errors
+from batchgen.journal.database import (
+    COUNTS_QUERY,
+    VERSION,
+    count_states,
+    damaged_journal,
+    storage_errors,
+)
 
 # The rows of the manifest in its order, then those that it no longer has but that were sent. Two
 # queries are in order by their index; one that asks for both sorts a million rows first.
@@ -53,7 +59,7 @@ class Reader:
             if version > VERSION:
                 raise NewerJournal(str(path), version, VERSION)
             if version == 0:
-                raise damaged(path, "it holds no tables")
+                raise damaged_journal(path, "it holds no tables")
         except StorageDamaged:
             self.close()
             raise
@@ -69,7 +75,7 @@ class Reader:
             for row in cursor:
                 yield dict(zip(names, row, strict=True))
         except sqlite3.Error as error:
-            raise damaged(self._path, str(error)) from error
+            raise damaged_journal(self._path, str(error)) from error
 
     @contextmanager
     def one_moment(self) -> Iterator[None]:
@@ -85,10 +91,12 @@ class Reader:
         """Read the whole file. Raises StorageDamaged."""
         (found,) = next(iter(self.query("PRAGMA quick_check(1)"))).values()
         if found != "ok":
-            raise damaged(self._path, found)
+            raise damaged_journal(self._path, found)
 
     def counts(self) -> Counter[State]:
-        return counted((row["state"], row["listed"], row["n"]) for row in self.query(COUNTS))
+        return count_states(
+            (row["state"], row["listed"], row["n"]) for row in self.query(COUNTS_QUERY)
+        )
 
     def money(self) -> dict[str, float | int]:
         """USD over all rows: what may have been spent, how much of it is unknown, and unpriced."""
@@ -142,7 +150,7 @@ class Reader:
                     self._leave_out(row)
                     yield row
         except sqlite3.Error as error:
-            raise damaged(self._path, str(error)) from error
+            raise damaged_journal(self._path, str(error)) from error
 
     def _leave_out(self, row: dict[str, Any]) -> None:
         for output in row["outputs"]:

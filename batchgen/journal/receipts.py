@@ -15,8 +15,8 @@ from types import TracebackType
 
 from batchgen.files import open_own, sync_file
 
-AHEAD = 64 * 1024
-LONGEST = 256  # bytes of a line
+PREALLOCATED_BYTES = 64 * 1024
+MAX_LINE_BYTES = 256  # bytes of a line
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Receipt:
         return f"{words} {zlib.crc32(words.encode()):08x}\n".encode()
 
 
-def parse(line: bytes) -> Receipt | None:
+def parse_receipt(line: bytes) -> Receipt | None:
     """Return the receipt on `line`; None if it is torn: a power cut may halve the last one."""
     try:
         words, _, checksum = line.decode("ascii").rpartition(" ")
@@ -44,7 +44,7 @@ def parse(line: bytes) -> Receipt | None:
         return None
 
 
-class Receipts:
+class ReceiptLog:
     """Open receipts.log for appending. Raises OSError or LeadsOutside where it cannot be."""
 
     def __init__(self, path: Path) -> None:
@@ -53,7 +53,7 @@ class Receipts:
         self.end = self._find_end()
         self._make_room()
 
-    def __enter__(self) -> "Receipts":
+    def __enter__(self) -> "ReceiptLog":
         return self
 
     def __exit__(
@@ -68,7 +68,7 @@ class Receipts:
         """The room taken ahead is zero bytes; the last other byte ends the last line."""
         end = self._room
         while end > 0:
-            start = max(0, end - AHEAD)
+            start = max(0, end - PREALLOCATED_BYTES)
             block = os.pread(self._handle, end - start, start).rstrip(b"\0")
             if block:
                 return start + len(block)
@@ -76,8 +76,8 @@ class Receipts:
         return 0
 
     def _make_room(self) -> None:
-        if self._room - self.end < AHEAD // 2:
-            self._room += os.pwrite(self._handle, bytes(AHEAD), self._room)
+        if self._room - self.end < PREALLOCATED_BYTES // 2:
+            self._room += os.pwrite(self._handle, bytes(PREALLOCATED_BYTES), self._room)
             sync_file(self._handle)
 
     def append(self, *receipts: Receipt) -> None:
@@ -102,5 +102,5 @@ class Receipts:
         with open(self._handle, "rb", closefd=False) as file:
             file.seek(min(max(offset, 0), self.end))
             for line in file:
-                if found := parse(line.strip(b"\n\0")):
+                if found := parse_receipt(line.strip(b"\n\0")):
                     yield found

@@ -11,28 +11,30 @@ from sqlite3 import Connection
 
 from batchgen.core import identity
 from batchgen.core.states import State
-from batchgen.journal.staging import Listed, Listing
+from batchgen.journal.staging import StagedRow, StagedRows
 from batchgen.journal.writer import Journal
 
-PART_ROWS = 500  # that are named at once, at most
-PART_CHARS = 2**20
+CHUNK_ROWS = 500  # that are named at once, at most
+CHUNK_CHARS = 2**20
 # An index in the order of keys is written everywhere at once, so its pages have to be in memory:
 # two of them, with as much again for what SQLite leaves free in a page.
 CACHE_BYTES_PER_ROW = 120
 
 # `rows` are the manifest's, `journal.requests` what the journal held before.
-GONE = "SELECT key FROM journal.requests WHERE listed = 1 AND key NOT IN (SELECT key FROM rows)"
-MOVED = """SELECT n.position, n.source, n.meta, n.key
+UNLISTED_QUERY = (
+    "SELECT key FROM journal.requests WHERE listed = 1 AND key NOT IN (SELECT key FROM rows)"
+)
+MOVED_QUERY = """SELECT n.position, n.source, n.meta, n.key
     FROM rows AS n JOIN journal.requests AS o USING (key)
     WHERE o.listed = 0 OR o.position <> n.position OR o.source IS NOT n.source
         OR o.meta IS NOT n.meta"""
 # A row without a model is known by its receipt only: the manifest brings the rest.
-NEW = """SELECT n.key, n.position, n.source, n.id, n.model, n.input, n.meta, n.problem
+NEW_QUERY = """SELECT n.key, n.position, n.source, n.id, n.model, n.input, n.meta, n.problem
     FROM rows AS n LEFT JOIN journal.requests AS o USING (key)
     WHERE o.key IS NULL OR o.model = '' ORDER BY n.position"""
 
 
-class Names:
+class NameAllocator:
     """Stems of files that no row has, nor ever had: `hero`, else `hero.2`, …
 
     A changed row never gets the name of a picture already paid. given: names, folded, that were
@@ -65,25 +67,25 @@ class Names:
         return {folded for (folded,) in self._journal.rows(query, wanted)}
 
 
-def relist(journal: Journal, listing: Listing) -> None:
+def reconcile(journal: Journal, listing: StagedRows) -> None:
     """List the manifest's rows, and no others, inside a transaction of the caller's.
 
     Rows that never left are dropped first, so that their names are free; none that did ever goes.
     """
     db = journal.db
     with _room_for(db, len(listing)), listing.beside(journal.path) as both:
-        db.executemany("UPDATE requests SET listed = 0 WHERE key = ?", both.execute(GONE))
+        db.executemany("UPDATE requests SET listed = 0 WHERE key = ?", both.execute(UNLISTED_QUERY))
         db.executemany(
             "UPDATE requests SET position = ?, source = ?, meta = ?, listed = 1 WHERE key = ?",
-            both.execute(MOVED),
+            both.execute(MOVED_QUERY),
         )
         db.execute(
             "DELETE FROM requests WHERE listed = 0 AND attempts = 0"
             " AND state IN ('pending', 'invalid')"
         )
-        names = Names(journal)
+        names = NameAllocator(journal)
         (lost,) = journal.one("SELECT EXISTS (SELECT 1 FROM requests WHERE model = '')")
-        for part in _parts(map(Listed._make, both.execute(NEW))):
+        for part in _parts(map(StagedRow._make, both.execute(NEW_QUERY))):
             _take(journal, names, part, lost=bool(lost))
     journal.counts = journal.count()
 
@@ -100,21 +102,21 @@ def _room_for(db: Connection, rows: int) -> Iterator[None]:
         db.execute("PRAGMA shrink_memory")
 
 
-def _parts(rows: Iterable[Listed]) -> Iterator[list[Listed]]:
+def _parts(rows: Iterable[StagedRow]) -> Iterator[list[StagedRow]]:
     """Cut the stream into parts that are worth a statement and small in memory."""
-    part: list[Listed] = []
+    part: list[StagedRow] = []
     size = 0
     for row in rows:
         part.append(row)
         size += len(row.input)
-        if len(part) >= PART_ROWS or size >= PART_CHARS:
+        if len(part) >= CHUNK_ROWS or size >= CHUNK_CHARS:
             yield part
             part, size = [], 0
     if part:
         yield part
 
 
-def _take(journal: Journal, names: Names, part: list[Listed], *, lost: bool) -> None:
+def _take(journal: Journal, names: NameAllocator, part: list[StagedRow], *, lost: bool) -> None:
     """Add new rows, each by the first name that is free when its turn comes.
 
     lost: whether rows are known by their receipts only; some of these may be among them.
@@ -147,13 +149,13 @@ def _take(journal: Journal, names: Names, part: list[Listed], *, lost: bool) -> 
     names.given.clear()
 
 
-def _stem(row: Listed) -> str:
+def _stem(row: StagedRow) -> str:
     """The stem of its files, if no row had it yet; a row without an id is called by its prompt."""
     id = row.id or identity.readable_id(row.position, json.loads(row.input))
     return identity.safe_name(id)
 
 
-def _complete(journal: Journal, row: Listed, id: str, stem: str, folded: str) -> bool:
+def _complete(journal: Journal, row: StagedRow, id: str, stem: str, folded: str) -> bool:
     """Bring a row of which only a receipt was left what the manifest knows; False if it is none."""
     done = journal.db.execute(
         "UPDATE requests SET id = ?, name = ?, folded = ?, model = ?, input = ? WHERE key = ?",

@@ -13,19 +13,21 @@ from batchgen.clock import Clock
 from batchgen.core import identity
 from batchgen.core.states import Event, State
 from batchgen.errors import StorageDamaged
-from batchgen.journal.receipts import LONGEST, Receipt, Receipts
-from batchgen.journal.reconcile import Names, relist
-from batchgen.journal.staging import Listing
+from batchgen.journal.receipts import MAX_LINE_BYTES, Receipt, ReceiptLog
+from batchgen.journal.reconcile import NameAllocator, reconcile
+from batchgen.journal.staging import StagedRows
 from batchgen.journal.writer import Journal
 
 log = logging.getLogger("batchgen")
 
-LAST = 500  # accepted requests of which some may lack a receipt; more than are ever under way
-TAIL = (LAST + 1) * LONGEST
-LISTED = "listed"  # the name of what is remembered of the list, as `unchanged.py` has it
+MAX_REPLAYED_EVENTS = (
+    500  # accepted requests of which some may lack a receipt; more than are ever under way
+)
+RECEIPTS_TAIL_BYTES = (MAX_REPLAYED_EVENTS + 1) * MAX_LINE_BYTES
+IMPORT_META = "listed"  # the name of what is remembered of the list, as `unchanged.py` has it
 
 
-class Intake:
+class Recovery:
     """One for each start of a run."""
 
     def __init__(self, journal: Journal) -> None:
@@ -49,15 +51,17 @@ class Intake:
             self._journal.remember({"receipts_read": read_to})
         return found
 
-    def complete(self, receipts: Receipts) -> None:
+    def complete(self, receipts: ReceiptLog) -> None:
         """Write the receipts that a run before this one was killed, or failed, before writing.
 
         Its last requests are the only ones that can lack theirs.
         """
-        written = {receipt.request_id for receipt in receipts.since(receipts.end - TAIL)}
+        written = {
+            receipt.request_id for receipt in receipts.since(receipts.end - RECEIPTS_TAIL_BYTES)
+        }
         found = self._journal.rows(
             "SELECT key, attempt, request_id, at FROM events WHERE event IN (?, ?)"
-            f" ORDER BY seq DESC LIMIT {LAST}",
+            f" ORDER BY seq DESC LIMIT {MAX_REPLAYED_EVENTS}",
             Event.ACCEPTED,
             Event.ATTACHED,
         )
@@ -98,7 +102,9 @@ class Intake:
 
     def _insert_lost(self, receipt: Receipt) -> None:
         """A receipt for a row that the journal does not know: its manifest may bring the rest."""
-        name = Names(self._journal).free(identity.safe_name(f"recovered-{receipt.key[:12]}"))
+        name = NameAllocator(self._journal).free(
+            identity.safe_name(f"recovered-{receipt.key[:12]}")
+        )
         self._journal.db.execute(
             "INSERT INTO requests (key, id, name, folded, position, listed, source, model, input,"
             " state, created_at) VALUES (?, ?, ?, ?, 0, 0, 'receipts.log', '', '{}', 'submitting',"
@@ -106,24 +112,24 @@ class Intake:
             (receipt.key, name, name, identity.fold_name(name), self._journal.now()),
         )
         self._journal.counts[State.SUBMITTING] += 1
-        self._journal.remember({LISTED: None})
+        self._journal.remember({IMPORT_META: None})
 
-    def list_rows(self, listing: Listing, memory: dict[str, Any] | None = None) -> None:
+    def list_rows(self, listing: StagedRows, memory: dict[str, Any] | None = None) -> None:
         """Take over a reading of the manifest: rows are added, and none that was ever sent goes.
 
         memory: what to remember of the list.
         """
         with self._journal.transaction():
-            relist(self._journal, listing)
+            reconcile(self._journal, listing)
             self._journal.remember(memory or {})
 
 
-def open_books(stack: ExitStack, folder: Folder, clock: Clock) -> tuple[Journal, Receipts]:
+def open_journal(stack: ExitStack, folder: Folder, clock: Clock) -> tuple[Journal, ReceiptLog]:
     """Open journal and receipts. A journal that is gone is rebuilt from them or refused."""
     files.refuse_linked_database(folder.journal)
     fresh = not folder.journal.exists() or folder.journal.stat().st_size == 0
     try:
-        receipts = stack.enter_context(Receipts(folder.receipts))
+        receipts = stack.enter_context(ReceiptLog(folder.receipts))
     except OSError as error:
         raise _cannot_write(folder.receipts, error) from error
     if fresh and receipts.end:

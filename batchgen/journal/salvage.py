@@ -16,12 +16,12 @@ from batchgen.batch_folder import Folder
 from batchgen.clock import Clock
 from batchgen.core.states import State
 from batchgen.journal import schema
-from batchgen.journal.receipts import Receipts
-from batchgen.journal.recovery import Intake
+from batchgen.journal.receipts import ReceiptLog
+from batchgen.journal.recovery import Recovery
 from batchgen.journal.writer import Journal
 
 TABLES = ("requests", "outputs", "spending", "runs", "memory")
-GAP = 10_000  # rows after which a table is taken to end; a damaged page hides far fewer
+MAX_ROWID_GAP = 10_000  # rows after which a table is taken to end; a damaged page hides far fewer
 
 
 def salvage(damaged: Path, into: Path) -> int:
@@ -61,7 +61,7 @@ def _readable(db: sqlite3.Connection, table: str, names: list[str]) -> Iterator[
     columns = ", ".join(f'"{name}"' for name in names)
     query = f"SELECT rowid, {columns} FROM {table} WHERE rowid > ? ORDER BY rowid"
     at = last = 0
-    while at - last < GAP:
+    while at - last < MAX_ROWID_GAP:
         try:
             for rowid, *values in db.execute(query, (at,)):
                 at = last = rowid
@@ -90,7 +90,7 @@ def _add_receipts(copy: Path, folder: Folder) -> int:
         return 0
     journal = Journal(copy, Clock())
     try:
-        with Receipts(folder.receipts) as receipts:
-            return Intake(journal).recover(receipts.since(0), receipts.end)["receipts"]
+        with ReceiptLog(folder.receipts) as receipts:
+            return Recovery(journal).recover(receipts.since(0), receipts.end)["receipts"]
     finally:
         journal.close()

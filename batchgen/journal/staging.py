@@ -18,14 +18,14 @@ from batchgen.core.rows import Entry, Problem, Row
 from batchgen.files import refuse_linked_database
 from batchgen.journal.database import storage_errors
 
-PART_ROWS = 200  # that are written at once, at most
-PART_CHARS = 2**18
-IDS_KIB = 64 * 1024  # of memory, at most
-NO_REQUESTS = """CREATE TABLE journal.requests (key TEXT, id TEXT, position INTEGER, listed INTEGER,
+CHUNK_ROWS = 200  # that are written at once, at most
+CHUNK_CHARS = 2**18
+ID_CACHE_KIB = 64 * 1024  # of memory, at most
+EMPTY_REQUESTS_TABLE = """CREATE TABLE journal.requests (key TEXT, id TEXT, position INTEGER, listed INTEGER,
     source TEXT, model TEXT, input TEXT, state TEXT, attempts INTEGER)"""
 
 
-class Listed(NamedTuple):
+class StagedRow(NamedTuple):
     """A row as the journal takes it: `input` and `meta` as JSON; `problem` is "" if it has none."""
 
     key: str
@@ -39,7 +39,7 @@ class Listed(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Hosted:
+class FileInput:
     """A URL among the inputs: where it is met first, and in how many rows.
 
     kind: of file, as `Validator.hosted` has it. field: `image` or `images[0]`, counted from 0.
@@ -53,7 +53,7 @@ class Hosted:
     rows: int
 
 
-class Listing:
+class StagedRows:
     """A private temporary database: SQLite spills it to disk and deletes it when it is closed."""
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ class Listing:
             ATTACH '' AS apart;
             PRAGMA apart.journal_mode = OFF;
             PRAGMA apart.synchronous = OFF;
-            PRAGMA apart.cache_size = -{IDS_KIB};
+            PRAGMA apart.cache_size = -{ID_CACHE_KIB};
             CREATE TABLE apart.ids (id TEXT PRIMARY KEY, source TEXT) WITHOUT ROWID;
             BEGIN;
             """
@@ -91,7 +91,7 @@ class Listing:
         if place > self._last_id:
             self._last_id = place
             self._claimed.append((id, source))
-            if len(self._claimed) >= PART_ROWS:
+            if len(self._claimed) >= CHUNK_ROWS:
                 self._write_ids()
             return None
         self._write_ids()
@@ -123,7 +123,7 @@ class Listing:
         """others: source, id, model, input, meta and problem."""
         self._waiting.append((position, identity.row_key(base, 0), base, *others))
         self._size += len(others[3] or "")
-        if len(self._waiting) >= PART_ROWS or self._size >= PART_CHARS:
+        if len(self._waiting) >= CHUNK_ROWS or self._size >= CHUNK_CHARS:
             self._write()
 
     def _write(self) -> None:
@@ -157,14 +157,14 @@ class Listing:
         (count,) = self._db.execute("SELECT COUNT(*) FROM rows").fetchone()
         return int(count)
 
-    def __iter__(self) -> Iterator[Listed]:
+    def __iter__(self) -> Iterator[StagedRow]:
         """Yield the rows in their order. No more are added after this."""
         self._number()
         rows = self._db.execute(
             "SELECT key, position, source, id, model, input, meta, problem FROM rows"
             " ORDER BY position"
         )
-        return map(Listed._make, rows)
+        return map(StagedRow._make, rows)
 
     def models(self) -> list[str]:
         """The models of the valid rows."""
@@ -172,7 +172,7 @@ class Listing:
         found = self._db.execute("SELECT DISTINCT model FROM rows WHERE problem = ''")
         return [model for (model,) in found]
 
-    def hosted(self, fields: Mapping[str, Mapping[str, str]]) -> Iterator[Hosted]:
+    def hosted(self, fields: Mapping[str, Mapping[str, str]]) -> Iterator[FileInput]:
         """Yield each URL among the inputs of valid rows once, in the order of the rows.
 
         fields: by model, the kind of file behind each input that is a URL or a list of them.
@@ -192,7 +192,7 @@ class Listing:
             (json.dumps(wanted),),
         )
         for url, kind, source, id, key, count, _ in found:
-            yield Hosted(url, kind, source, id, key.removeprefix("$.").replace('"', ""), count)
+            yield FileInput(url, kind, source, id, key.removeprefix("$.").replace('"', ""), count)
 
     @contextmanager
     def beside(self, journal: Path) -> Iterator[sqlite3.Connection]:
@@ -209,7 +209,7 @@ class Listing:
                 where = f"{journal.resolve().as_uri()}?mode=ro" if journal.is_file() else ":memory:"
                 self._db.execute("ATTACH ? AS journal", (where,))
                 if where == ":memory:":
-                    self._db.executescript(NO_REQUESTS)
+                    self._db.executescript(EMPTY_REQUESTS_TABLE)
                 yield self._db
         finally:
             with contextlib.suppress(sqlite3.OperationalError):

@@ -14,17 +14,23 @@ from batchgen.core.prices import Price
 from batchgen.core.states import Event, State, next_state
 from batchgen.errors import StoppedEarly, StorageDamaged
 from batchgen.journal import stored_values
-from batchgen.journal.database import ALWAYS_COUNTED, Storage, not_ours, storage_errors
+from batchgen.journal.database import ALWAYS_COUNTED, Database, not_ours, storage_errors
 
 # Moves that leave a row's latest cost as it was, or, by a person's word, where it went.
-MONEY_STAYS = {Event.ACCEPTED, Event.LOST, Event.SAVED, Event.RETRY, Event.WRITTEN_OFF}
+EVENTS_WITHOUT_COST_CHANGE = {
+    Event.ACCEPTED,
+    Event.LOST,
+    Event.SAVED,
+    Event.RETRY,
+    Event.WRITTEN_OFF,
+}
 
 
-class CapReached(StoppedEarly):
+class CostLimitReached(StoppedEarly):
     """The next POST could pass --max-cost, so it was not sent."""
 
 
-class IdInUse(StoppedEarly):
+class RequestIdInUse(StoppedEarly):
     """The API handed out a request_id that belongs to another row."""
 
 
@@ -69,7 +75,7 @@ class Output:
     path: str | None
 
 
-class Journal(Storage):
+class Journal(Database):
     """The moves of rows, one method for each, and what the engine asks."""
 
     # -- moves ------------------------------------------------------------------------------
@@ -93,7 +99,7 @@ class Journal(Storage):
         ((price, cost, attempts, request_id, at, listed),) = moved
         if event is Event.RETURNED:
             self.spend(key, attempts + 1, at or "", 0.0)
-        elif event not in MONEY_STAYS:
+        elif event not in EVENTS_WITHOUT_COST_CHANGE:
             usd = committed_cost(new, price, cost, request_id)
             self.spend(key, attempts, at or self.now(), usd)
         self.db.execute(
@@ -113,7 +119,7 @@ class Journal(Storage):
         memory: what must be as durable as the intent, such as a new rate.
         """
         if cap := first_exceeded(self.committed, price or 0.0, limits):
-            raise CapReached(
+            raise CostLimitReached(
                 f"The next request costs ${price or 0:.2f} and would pass the limit of"
                 f" ${cap.usd:.2f} for {cap.words} (${self.committed(cap.since):.2f} is spent or"
                 " reserved). It was not sent.",
@@ -142,7 +148,7 @@ class Journal(Storage):
 
     def _refuse_twice(self, row: Request, request_id: str) -> None:
         if self.one("SELECT 1 FROM requests WHERE request_id = ?", request_id):
-            raise IdInUse(
+            raise RequestIdInUse(
                 f"{row.source}: row {row.id!r}: {request_id} is another row's request already."
                 " It may have been billed; nothing more is submitted.",
                 "Look for it in your account before you send it again.",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from batchgen import event_loop
 from batchgen.core.rows import Place, Problem
-from batchgen.journal.staging import Hosted, Listing
+from batchgen.journal.staging import FileInput, StagedRows
 from batchgen.network.url_probe import UrlProbe
 from batchgen.network.url_rules import UrlProblem
 from batchgen.validation.schema_registry import Models
@@ -32,7 +32,9 @@ class Probed:
         return f"{_count(self.urls, 'URL')} probed{warnings}."
 
 
-def probe_file_inputs(listing: Listing, known: Models, show: Callable[[Problem], None]) -> Probed:
+def probe_file_inputs(
+    listing: StagedRows, known: Models, show: Callable[[Problem], None]
+) -> Probed:
     """Probe every hosted file input of the valid rows in `listing`, each URL once.
 
     show: called with each problem and warning, in the order of the manifest.
@@ -41,9 +43,9 @@ def probe_file_inputs(listing: Listing, known: Models, show: Callable[[Problem],
     return event_loop.run(_check_all(listing.hosted(fields), show))
 
 
-async def _check_all(inputs: Iterator[Hosted], show: Callable[[Problem], None]) -> Probed:
+async def _check_all(inputs: Iterator[FileInput], show: Callable[[Problem], None]) -> Probed:
     found = Probed()
-    waiting: deque[tuple[Hosted, asyncio.Task[UrlProblem | None]]] = deque()
+    waiting: deque[tuple[FileInput, asyncio.Task[UrlProblem | None]]] = deque()
 
     async def tell_first() -> None:
         one, task = waiting.popleft()
@@ -64,7 +66,7 @@ async def _check_all(inputs: Iterator[Hosted], show: Callable[[Problem], None]) 
     return found
 
 
-def _problem(one: Hosted, flaw: UrlProblem) -> Problem:
+def _problem(one: FileInput, flaw: UrlProblem) -> Problem:
     what = flaw.what if flaw.sure else f"warning: {flaw.what}"
     if one.rows > 1:
         what += f" (and in {_count(one.rows - 1, 'more row')})"

@@ -20,8 +20,8 @@ from batchgen.engine.run_state import Situation
 from batchgen.engine.shared_rate import Turns
 from batchgen.engine.submitter import Submitter
 from batchgen.errors import StorageDamaged
-from batchgen.journal.group_commit import Moves
-from batchgen.journal.receipts import Receipts
+from batchgen.journal.group_commit import WriteQueue
+from batchgen.journal.receipts import ReceiptLog
 from batchgen.journal.writer import Journal
 from batchgen.log import write_stderr
 from batchgen.media.download import Media
@@ -48,7 +48,7 @@ ShowProgress = Callable[[Numbers, Callable[[], float]], Progress]
 
 async def night(
     journal: Journal,
-    receipts: Receipts,
+    receipts: ReceiptLog,
     folder: Folder,
     where: Endpoint,
     policy: Policy,
@@ -60,7 +60,7 @@ async def night(
     async with where.api() as api, Media(folder.path, where.media_hosts, where.use_proxy) as media:
         media.clear_parts()
         turns = Turns(where.turn_file)
-        moves = Moves(journal, receipts)
+        moves = WriteQueue(journal, receipts)
         submitter = Submitter(journal, folder, api, situation, policy, turns, moves)
         watcher = Watcher(journal, moves, api, situation, policy.rate)
         collector = Collector(journal, moves, folder, media, watcher, situation, keeping)

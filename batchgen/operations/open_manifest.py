@@ -13,14 +13,14 @@ from batchgen.config import Config, Flags
 from batchgen.core.messages import duplicate_id_problem
 from batchgen.core.rows import Entry, Place, Problem, Row
 from batchgen.errors import ManifestInvalid
-from batchgen.journal.staging import Listing
+from batchgen.journal.staging import StagedRows
 from batchgen.manifest.manifest import Manifest, open_manifest
 from batchgen.validation.schema_registry import Models
 
 Report = Callable[[Problem], None]
 
 
-def check(manifest: Manifest, models: Models, listing: Listing, report: Report) -> int:
+def check(manifest: Manifest, models: Models, listing: StagedRows, report: Report) -> int:
     """Read the whole manifest into `listing`; return how many problems there are.
 
     report: called with each problem, in the order of the file.
@@ -52,7 +52,7 @@ def check(manifest: Manifest, models: Models, listing: Listing, report: Report) 
     return found
 
 
-def _check_entry(entry: Entry, models: Models, listing: Listing) -> list[Problem]:
+def _check_entry(entry: Entry, models: Models, listing: StagedRows) -> list[Problem]:
     checked = models.validator(entry.model).check(entry, default_model=models.default)
     problems = [] if isinstance(checked, Row) else checked
     if entry.id is not None:
@@ -88,7 +88,7 @@ def open_for(flags: Flags, path: str) -> tuple[Manifest, Config]:
 
 
 def _check_all(
-    manifest: Manifest, known: Models, listing: Listing, show: Report, flags: Flags
+    manifest: Manifest, known: Models, listing: StagedRows, show: Report, flags: Flags
 ) -> int:
     """Return how many problems were shown. Raises ManifestInvalid if there may be none."""
     problems = check(manifest, known, listing, show)

@@ -17,7 +17,7 @@ from batchgen.config import Flags
 from batchgen.core.prices import Price
 from batchgen.core.states import State
 from batchgen.journal.reader import Reader
-from batchgen.journal.staging import Listing
+from batchgen.journal.staging import StagedRows
 from batchgen.operations.open_manifest import Report, _check_all, open_for
 from batchgen.operations.prices import _price
 from batchgen.validation.schema_registry import Models
@@ -71,7 +71,7 @@ class Plan:
 
 
 def steps(
-    listing: Listing,
+    listing: StagedRows,
     folder: Folder,
     price_of: Callable[[str], Price | None],
     reopened: Collection[str] = (),
@@ -160,7 +160,7 @@ def plan(flags: Flags, path: str, show: Report, step: Callable[[Step], None]) ->
     manifest, settings = open_for(flags, path)
     folder = Folder(flags.out or config.default_out(path))
     known = Models(settings.model, settings.schema, folder.schemas, None)
-    listing = Listing()
+    listing = StagedRows()
     try:
         _check_all(manifest, known, listing, show, flags)
         whole = Plan()

@@ -15,8 +15,8 @@ from batchgen.batch_folder import Folder
 from batchgen.config import Flags
 from batchgen.core.states import State
 from batchgen.errors import ServiceUnreachable, TokenRefused, UsageError
-from batchgen.journal.receipts import Receipt, Receipts
-from batchgen.journal.writer import IdInUse, Journal, Request
+from batchgen.journal.receipts import Receipt, ReceiptLog
+from batchgen.journal.writer import Journal, Request, RequestIdInUse
 from batchgen.operations import batch
 from batchgen.operations.batch import opened
 
@@ -97,10 +97,10 @@ def attach(journal: Journal, folder: Folder, row: Request, request_id: str, flag
         raise UsageError(f"{request_id!r} is no request_id.", "Copy it from your account.")
     reply = _ask(journal, folder, request_id, flags)
     _refuse_mismatch(row, request_id, reply, classify_result(reply, request_id, 0.0))
-    with Receipts(folder.receipts) as receipts:
+    with ReceiptLog(folder.receipts) as receipts:
         try:
             journal.attach(row, request_id)
-        except IdInUse:
+        except RequestIdInUse:
             raise UsageError(
                 f"{request_id} is another row's request already. Nothing was changed.",
                 f"Look for the request with the input of row {row.id!r}.",

@@ -18,8 +18,8 @@ from batchgen.core.prices import Price
 from batchgen.engine.collector import Keeping
 from batchgen.engine.policy import Policy
 from batchgen.engine.run_outcome import Ending
-from batchgen.journal.recovery import open_books
-from batchgen.journal.staging import Listing
+from batchgen.journal.recovery import open_journal
+from batchgen.journal.staging import StagedRows
 from batchgen.log import close, set_up
 from batchgen.manifest.manifest import Manifest
 from batchgen.operations.batch import rehearsal
@@ -58,7 +58,7 @@ def run(
         if existed := folder.path.is_dir():
             claim()  # before anything that takes time: cron may have started a second run
         where = None if flags.sandbox else find_endpoint(flags)
-        listing = Listing()
+        listing = StagedRows()
         stack.callback(listing.close)
         fetch = None if where is None else schema_lookup(where)
         known = Models(settings.model, settings.schema, folder.schemas, fetch)
@@ -69,7 +69,7 @@ def run(
             known.keep(folder.schemas)
         if where is None:
             where = stack.enter_context(rehearsal(folder, settings.schema))
-        journal, receipts = open_books(stack, folder, clock or Clock())
+        journal, receipts = open_journal(stack, folder, clock or Clock())
         keep_apart(journal, folder, rehearsing=flags.sandbox)
         take_over(journal, receipts, reading, flags)
         seen = prices.remembered(journal.remembered("prices"))
@@ -90,7 +90,7 @@ def run(
 def _reading(
     manifest: Manifest,
     known: Models,
-    listing: Listing,
+    listing: StagedRows,
     show: Report,
     flags: Flags,
     settings: Config,

@@ -7,9 +7,9 @@ from batchgen.batch_folder import Folder
 from batchgen.config import Flags
 from batchgen.core.states import State
 from batchgen.errors import UsageError
-from batchgen.journal.receipts import Receipts
-from batchgen.journal.recovery import Intake, _cannot_write
-from batchgen.journal.staging import Listing
+from batchgen.journal.receipts import ReceiptLog
+from batchgen.journal.recovery import Recovery, _cannot_write
+from batchgen.journal.staging import StagedRows
 from batchgen.journal.writer import Journal
 from batchgen.operations.unchanged import Reading
 
@@ -29,7 +29,7 @@ def keep_apart(journal: Journal, folder: Folder, *, rehearsing: bool) -> None:
         journal.remember({"sandbox": rehearsing})
 
 
-def _refuse_other_list(journal: Journal, listing: Listing, manifest: str, flags: Flags) -> None:
+def _refuse_other_list(journal: Journal, listing: StagedRows, manifest: str, flags: Flags) -> None:
     """A list that shares no row with the one before it was hardly meant for the same folder."""
     before = journal.remembered("manifest")
     path = manifest if manifest.startswith("<") else str(Path(manifest).resolve())
@@ -53,9 +53,9 @@ def _refuse_other_list(journal: Journal, listing: Listing, manifest: str, flags:
         journal.remember({"manifest": path})
 
 
-def take_over(journal: Journal, receipts: Receipts, reading: Reading, flags: Flags) -> None:
+def take_over(journal: Journal, receipts: ReceiptLog, reading: Reading, flags: Flags) -> None:
     """Recover, list the manifest's rows, and reopen what the person asked to."""
-    intake = Intake(journal)
+    intake = Recovery(journal)
     read_to = journal.remembered("receipts_read") or 0
     found = intake.recover(receipts.since(read_to), receipts.end)
     try:

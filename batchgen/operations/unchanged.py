@@ -16,8 +16,8 @@ from batchgen import __version__
 from batchgen.errors import StorageDamaged, UsageError
 from batchgen.files import open_regular
 from batchgen.journal.reader import Reader
-from batchgen.journal.recovery import LISTED
-from batchgen.journal.staging import Listing
+from batchgen.journal.recovery import IMPORT_META
+from batchgen.journal.staging import StagedRows
 from batchgen.journal.writer import Journal
 from batchgen.manifest.read_text import texts
 from batchgen.manifest.source import Source
@@ -85,7 +85,7 @@ class Reading:
     def __init__(
         self,
         file: str,
-        listing: Listing,
+        listing: StagedRows,
         list_seal: str | None,
         schemas: Callable[[], Seal | None],
         read: Callable[[], int],
@@ -110,7 +110,7 @@ class Reading:
         """
         if self._problems is not None:
             return False
-        before = journal.remembered(LISTED)
+        before = journal.remembered(IMPORT_META)
         (rows,) = journal.one("SELECT COUNT(*) FROM requests WHERE listed = 1")
         if before is not None and before == self._memory(rows):
             return True
@@ -127,8 +127,8 @@ class Reading:
         # A fetched schema is kept, and holds from then on; no other may have changed meanwhile.
         held = before is not None and after is not None and before.items() <= after.items()
         if self._problems or not held or self._list_seal is None:
-            return {LISTED: None}
-        return {LISTED: self._memory(len(self.listing))}
+            return {IMPORT_META: None}
+        return {IMPORT_META: self._memory(len(self.listing))}
 
     def _memory(self, rows: int) -> dict[str, Any]:
         return {"seal": self._seal(), "rows": rows}
@@ -147,7 +147,7 @@ def _remembered(journal: Path) -> Any:
     except (UsageError, StorageDamaged):
         return None
     try:
-        return reader.remembered(LISTED)
+        return reader.remembered(IMPORT_META)
     except StorageDamaged:
         return None
     finally:

@@ -4,7 +4,7 @@ from batchgen import config
 from batchgen.batch_folder import Folder
 from batchgen.config import Flags
 from batchgen.errors import ManifestInvalid
-from batchgen.journal.staging import Listing
+from batchgen.journal.staging import StagedRows
 from batchgen.operations.check_urls import Probed
 from batchgen.operations.open_manifest import Report, check, open_for
 from batchgen.validation.schema_registry import Models
@@ -20,7 +20,7 @@ def validate(
     manifest, settings = open_for(flags, path)
     kept = Folder(flags.out or config.default_out(path)).schemas
     known = Models(settings.model, settings.schema, kept, None)
-    listing = Listing()
+    listing = StagedRows()
     try:
         problems = check(manifest, known, listing, show)
         probed = None

@@ -33,9 +33,9 @@ from batchgen.batch_folder import Folder
 from batchgen.cli import main as cli
 from batchgen.core.states import Event
 from batchgen.engine import backoff, poll_schedule
-from batchgen.journal.database import Storage
-from batchgen.journal.group_commit import Moves
-from batchgen.journal.recovery import Intake
+from batchgen.journal.database import Database
+from batchgen.journal.group_commit import WriteQueue
+from batchgen.journal.recovery import Recovery
 from batchgen.journal.writer import Journal
 from batchgen.media import check_pool
 from batchgen.network import session
@@ -224,7 +224,7 @@ def _tell(note: str) -> None:
 
 def tell_try(n: int, note: str) -> None:
     """Tell the pipe `note` when W2 is tried for the n-th time; a try waits a tenth of a second."""
-    do, begin = Moves.do, Storage.begin
+    do, begin = WriteQueue.do, Database.begin
     tell = _nth(n, lambda: _tell(note))
 
     def doing(self: Any, move: Any, *values: Any, **more: Any) -> Any:
@@ -236,7 +236,7 @@ def tell_try(n: int, note: str) -> None:
         self.db.execute("PRAGMA busy_timeout = 100")
         begin(self)
 
-    Moves.do, Storage.begin = doing, hasty
+    WriteQueue.do, Database.begin = doing, hasty
 
 
 def kill_before(name: str) -> None:
@@ -308,14 +308,14 @@ def note_bodies_after_failure(note: str) -> None:
             Path(note).touch()
 
     _on_the_wire(step)
-    undo = Storage.undo
+    undo = Database.undo
 
     def undone(self: Any) -> None:
         nonlocal failed
         failed = True
         undo(self)
 
-    Storage.undo = undone
+    Database.undo = undone
 
 
 def sync_fails(name: str, number: int = errno.EIO, after: int = 0) -> None:
@@ -396,7 +396,7 @@ def checked_by_processes() -> None:
 
 
 def start_up_resets_submitting() -> None:
-    original = Intake.recover
+    original = Recovery.recover
 
     def recover(self: Any, *values: Any) -> Any:
         with self._journal.transaction():
@@ -405,7 +405,7 @@ def start_up_resets_submitting() -> None:
             )
         return original(self, *values)
 
-    Intake.recover = recover
+    Recovery.recover = recover
 
 
 def lost_answers_are_repeated() -> None:
@@ -440,13 +440,13 @@ def nothing_before_the_post() -> None:
 
 
 def synchronous_is_normal() -> None:
-    original = Storage._set_up
+    original = Database._set_up
 
     def set_up(self: Any) -> None:
         original(self)
         self.db.execute("PRAGMA synchronous = NORMAL")
 
-    Storage._set_up = set_up
+    Database._set_up = set_up
 
 
 def w2_can_be_cancelled() -> None:
