@@ -19,7 +19,7 @@ DEFAULT_CONCURRENCY = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Flags:
+class RunOptions:
     """The options of `run` as they were given; None and empty where they were not."""
 
     out: Path | None = None
@@ -50,7 +50,7 @@ class Flags:
 
 
 @dataclass(frozen=True, slots=True)
-class Config:
+class RunSettings:
     """What holds for a run after the merge. rate: POSTs per second; stop_after: seconds."""
 
     model: str
@@ -65,7 +65,9 @@ class Config:
     until: float | None = None  # the same as seconds since the epoch: a computer may sleep
 
 
-def merged(flags: Flags, settings: "Settings", manifest: Path | None, now: datetime) -> Config:
+def merge_settings(
+    flags: RunOptions, settings: "Settings", manifest: Path | None, now: datetime
+) -> RunSettings:
     """now: local time without a zone, for --until, the next time that clocks here show that."""
     ends = [_first(flags.max_time, settings.max_time)]
     until = flags.until or settings.until
@@ -77,7 +79,7 @@ def merged(flags: Flags, settings: "Settings", manifest: Path | None, now: datet
     if schema is None and settings.schema is not None:
         folder = manifest.parent if manifest is not None else Path()
         schema = folder / settings.schema
-    return Config(
+    return RunSettings(
         model=flags.model or settings.model or DEFAULT_MODEL,
         schema=schema,
         rate=flags.rate or settings.rate or DEFAULT_RATE,

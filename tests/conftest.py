@@ -113,7 +113,7 @@ def clock() -> PretendClock:
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pretend hour can be shorter than the real fifth of a second of a rehearsal's request."""
-    monkeypatch.setattr(poll_schedule, "PATIENCE", 1e7)
+    monkeypatch.setattr(poll_schedule, "MAX_POLLING_S", 1e7)
 
 
 @pytest.fixture

@@ -293,8 +293,8 @@ def test_what_is_no_regular_file_is_a_problem_of_a_folder(
 def test_what_is_no_regular_file_cannot_be_hashed(here: Path, make: Callable[[Path], None]) -> None:
     make(here / "schema.json")
 
-    assert unchanged.seals_of_schemas(here / "schema.json") is None
-    assert unchanged.seals_of_schemas(None, here) is None
+    assert unchanged.schema_fingerprints(here / "schema.json") is None
+    assert unchanged.schema_fingerprints(None, here) is None
 
 
 def test_a_pipe_that_the_person_names_is_read(batchgen: Command, here: Path) -> None:

@@ -344,7 +344,7 @@ def test_a_question_that_meets_a_fault_is_asked_again(
     fault: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(poll_schedule, "PATIENCE", 1e7)  # the request takes a real moment
+    monkeypatch.setattr(poll_schedule, "MAX_POLLING_S", 1e7)  # the request takes a real moment
     sandbox.set(seconds=0.03)
     sandbox.fault(fault, times=3)
     outcome = run(manifest)
@@ -453,7 +453,7 @@ def test_an_outcome_is_recorded_and_the_row_is_not_sent_again(
 def test_a_result_that_is_a_server_error_says_nothing_about_the_request(
     run: Command, folder: Path, sandbox: Control, manifest: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(poll_schedule, "PATIENCE", 60.0)
+    monkeypatch.setattr(poll_schedule, "MAX_POLLING_S", 60.0)
     sandbox.fault("failed-in-200")
 
     assert run(manifest).code == 75

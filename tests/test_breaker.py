@@ -2,7 +2,7 @@
 
 import pytest
 
-from batchgen.engine.circuit_breaker import LOST_IN_A_ROW, SAME_CAUSE, Breaker
+from batchgen.engine.circuit_breaker import LOST_IN_A_ROW, SAME_CAUSE, CircuitBreaker
 
 A, B = "ideogram/ideogram-v2/generate", "openai/gpt-image-2/text-to-image"
 
@@ -27,21 +27,21 @@ def refused(breaker, model, cause, times=1):
 
 
 def test_the_first_row_of_a_model_goes_alone():
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     breaker.sending(A)
 
     assert not breaker.may_send(A)
 
 
 def test_the_canary_of_one_model_holds_up_no_other():
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     breaker.sending(A)
 
     assert breaker.may_send(B)
 
 
 def test_the_others_follow_when_the_first_was_accepted():
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     accepted(breaker, A)
 
     for _ in range(5):
@@ -51,7 +51,7 @@ def test_the_others_follow_when_the_first_was_accepted():
 
 
 def test_the_others_follow_one_by_one_while_none_was_accepted():
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     refused(breaker, A, "seed: not an integer")
 
     assert breaker.may_send(A)
@@ -60,7 +60,7 @@ def test_the_others_follow_one_by_one_while_none_was_accepted():
 
 
 def test_a_canary_that_was_never_sent_makes_room_for_the_next():
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     breaker.sending(A)
     breaker.answered(A)
 
@@ -68,7 +68,7 @@ def test_a_canary_that_was_never_sent_makes_room_for_the_next():
 
 
 def test_the_same_cause_ten_times_in_a_row_stops_that_model_only():
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     accepted(breaker, A)
     refused(breaker, A, "bad model", SAME_CAUSE)
     refused(breaker, B, "bad model", SAME_CAUSE - 1)
@@ -78,14 +78,14 @@ def test_the_same_cause_ten_times_in_a_row_stops_that_model_only():
 
 
 def test_nine_times_stop_nothing():
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     refused(breaker, A, "bad model", SAME_CAUSE - 1)
 
     assert breaker.stopped_models == {}
 
 
 def test_another_cause_begins_a_new_count():
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     refused(breaker, A, "bad seed", SAME_CAUSE - 1)
     refused(breaker, A, "content policy")
     refused(breaker, A, "bad seed", SAME_CAUSE - 1)
@@ -94,7 +94,7 @@ def test_another_cause_begins_a_new_count():
 
 
 def test_a_picture_begins_a_new_count():
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     refused(breaker, A, "content policy", SAME_CAUSE - 1)
     breaker.succeeded(A)
     refused(breaker, A, "content policy", SAME_CAUSE - 1)
@@ -103,7 +103,7 @@ def test_a_picture_begins_a_new_count():
 
 
 def test_being_accepted_alone_does_not_save_a_model_whose_requests_all_fail():
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     for _ in range(SAME_CAUSE):
         accepted(breaker, A)
         breaker.failed(A, "the model crashed")
@@ -113,7 +113,7 @@ def test_being_accepted_alone_does_not_save_a_model_whose_requests_all_fail():
 
 @pytest.mark.parametrize("answers", range(LOST_IN_A_ROW + 3))
 def test_three_lost_answers_in_a_row_stop_every_post(answers):
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     for _ in range(answers):
         breaker.lost(A)
 
@@ -127,7 +127,7 @@ def test_three_lost_answers_in_a_row_stop_every_post(answers):
     ids=["accepted", "refused"],
 )
 def test_an_answer_between_two_lost_ones_begins_a_new_count(answer):
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     breaker.lost(A)
     breaker.lost(A)
     answer(breaker)
@@ -138,7 +138,7 @@ def test_an_answer_between_two_lost_ones_begins_a_new_count(answer):
 
 
 def test_a_model_whose_answers_get_lost_is_stopped_while_another_works():
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     for _ in range(LOST_IN_A_ROW):
         breaker.lost(A)
         accepted(breaker, B)
@@ -148,7 +148,7 @@ def test_a_model_whose_answers_get_lost_is_stopped_while_another_works():
 
 
 def test_a_failure_that_was_found_by_asking_says_nothing_about_lost_answers():
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     breaker.lost(A)
     breaker.lost(A)
     breaker.failed(A, "the model crashed")

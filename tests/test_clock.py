@@ -180,7 +180,7 @@ def test_no_clock_makes_a_result_expire_that_the_api_still_has(
 ) -> None:
     manifest = write("list.csv", table(many(3)))
     with monkeypatch.context() as impatient:
-        impatient.setattr(poll_schedule, "PATIENCE", 0.0)
+        impatient.setattr(poll_schedule, "MAX_POLLING_S", 0.0)
         run(manifest)
     assert tally(folder) == {"submitted": 3}
     clock.wrong = days * DAY
@@ -201,7 +201,7 @@ def test_a_request_that_waited_for_the_next_run_says_nothing_of_how_long_request
 ) -> None:
     manifest = write("list.csv", table(many(1)))
     with monkeypatch.context() as impatient:
-        impatient.setattr(poll_schedule, "PATIENCE", 0.0)
+        impatient.setattr(poll_schedule, "MAX_POLLING_S", 0.0)
         run(manifest)
     clock.ahead += days * DAY
     run(manifest)

@@ -216,7 +216,7 @@ def test_cancel_takes_back_what_is_queued_and_leaves_what_is_in_progress(
     reach: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(poll_schedule, "PATIENCE", 0.0)
+    monkeypatch.setattr(poll_schedule, "MAX_POLLING_S", 0.0)
     sandbox.set(seconds=1000, slots=1)
     manifest = write("list.csv", table(many(3)))
     run(manifest)
@@ -246,7 +246,7 @@ def test_a_cancelled_row_can_be_retried(
     manifest = write("list.csv", table(many(2)))
     sandbox.set(seconds=1000, slots=1)
     with monkeypatch.context() as impatient:
-        impatient.setattr(poll_schedule, "PATIENCE", 0.0)
+        impatient.setattr(poll_schedule, "MAX_POLLING_S", 0.0)
         run(manifest)
     batchgen("cancel", folder, *reach)
     sandbox.set(seconds=0, slots=40)
@@ -268,7 +268,7 @@ def test_a_cancellation_without_a_clear_answer_changes_no_row(
     fault: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(poll_schedule, "PATIENCE", 0.0)
+    monkeypatch.setattr(poll_schedule, "MAX_POLLING_S", 0.0)
     sandbox.set(seconds=1000, slots=1)
     run(manifest)
     sandbox.fault(fault, times=None, on="cancel")
@@ -288,7 +288,7 @@ def test_a_rehearsal_is_cancelled_in_its_own_sandbox(
 ) -> None:
     monkeypatch.delenv("RUNCOMFY_TOKEN")
     with monkeypatch.context() as impatient:
-        impatient.setattr(poll_schedule, "PATIENCE", 0.0)
+        impatient.setattr(poll_schedule, "MAX_POLLING_S", 0.0)
         batchgen("run", manifest, "--out", folder, "--sandbox")
     assert states(folder) == {"heron": "submitted"}
 

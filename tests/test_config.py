@@ -11,7 +11,7 @@ import pytest
 from batchgen import config
 from batchgen.api import credentials
 from batchgen.api.credentials import DEFAULT_BASE, TOKEN_VARIABLES
-from batchgen.config import Config, Flags, merged, seconds_until
+from batchgen.config import RunOptions, RunSettings, merge_settings, seconds_until
 from batchgen.core.budget import CostLimits
 from batchgen.errors import TokenRefused, UsageError
 from batchgen.manifest.settings import Settings
@@ -21,14 +21,14 @@ SECRET = "rc-4f6d9b1c"
 
 
 def merge(flags=None, settings=None, manifest=Path("lists/spring.yaml")):
-    return merged(flags or Flags(), settings or Settings(), manifest, NOON)
+    return merge_settings(flags or RunOptions(), settings or Settings(), manifest, NOON)
 
 
 # -- settings --------------------------------------------------------------------------------------
 
 
 def test_where_nobody_says_anything_the_defaults_hold():
-    assert merge() == Config(
+    assert merge() == RunSettings(
         model="ideogram/ideogram-v2/generate",
         schema=None,
         rate=1.0,
@@ -54,7 +54,7 @@ def test_a_flag_beats_the_manifest_and_the_manifest_the_default(name, flag, mani
     settings = Settings(**{name: manifest})
 
     assert getattr(merge(settings=settings), name) == manifest
-    assert getattr(merge(Flags(**{name: flag}), settings), name) == flag
+    assert getattr(merge(RunOptions(**{name: flag}), settings), name) == flag
 
 
 @pytest.mark.parametrize("name", ["batch", "day", "month"])
@@ -63,11 +63,11 @@ def test_a_cost_limit_in_a_flag_beats_the_manifest_also_with_zero(name):
     settings = Settings(**{option: 9.0})
 
     assert merge(settings=settings).limits == CostLimits(**{name: 9.0})
-    assert merge(Flags(**{option: 0.0}), settings).limits == CostLimits(**{name: 0.0})
+    assert merge(RunOptions(**{option: 0.0}), settings).limits == CostLimits(**{name: 0.0})
 
 
 def test_a_limit_of_zero_rows_is_a_limit():
-    assert merge(Flags(limit=0), Settings(limit=9)).limit == 0
+    assert merge(RunOptions(limit=0), Settings(limit=9)).limit == 0
 
 
 def test_prices_come_from_the_manifest():
@@ -81,21 +81,21 @@ def test_a_schema_in_a_manifest_stands_beside_it_and_one_in_a_flag_where_it_says
 
     assert merge(settings=settings).schema == Path("lists/gpt.json")
     assert merge(settings=settings, manifest=None).schema == Path("gpt.json")
-    assert merge(Flags(schema=Path("other.json")), settings).schema == Path("other.json")
+    assert merge(RunOptions(schema=Path("other.json")), settings).schema == Path("other.json")
 
 
 @pytest.mark.parametrize(
     ("flags", "settings", "seconds"),
     [
-        (Flags(max_time=60.0), Settings(), 60.0),
-        (Flags(), Settings(max_time=60.0), 60.0),
-        (Flags(max_time=60.0), Settings(max_time=5.0), 60.0),
-        (Flags(until=time(13)), Settings(), 3600.0),
-        (Flags(), Settings(until=time(13)), 3600.0),
-        (Flags(until=time(14)), Settings(until=time(13)), 7200.0),
-        (Flags(until=time(13), max_time=60.0), Settings(), 60.0),
-        (Flags(until=time(13), max_time=86400.0), Settings(), 3600.0),
-        (Flags(until=time(13)), Settings(max_time=60.0), 60.0),
+        (RunOptions(max_time=60.0), Settings(), 60.0),
+        (RunOptions(), Settings(max_time=60.0), 60.0),
+        (RunOptions(max_time=60.0), Settings(max_time=5.0), 60.0),
+        (RunOptions(until=time(13)), Settings(), 3600.0),
+        (RunOptions(), Settings(until=time(13)), 3600.0),
+        (RunOptions(until=time(14)), Settings(until=time(13)), 7200.0),
+        (RunOptions(until=time(13), max_time=60.0), Settings(), 60.0),
+        (RunOptions(until=time(13), max_time=86400.0), Settings(), 3600.0),
+        (RunOptions(until=time(13)), Settings(max_time=60.0), 60.0),
     ],
 )
 def test_a_run_stops_at_the_earlier_of_its_time_limits(flags, settings, seconds):

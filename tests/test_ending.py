@@ -3,30 +3,30 @@
 import pytest
 
 from batchgen.core.states import State
-from batchgen.engine.run_outcome import ALL_SAVED, GO_ON, Ending, final
+from batchgen.engine.run_outcome import ALL_SAVED, RUN_AGAIN, RunOutcome, final_outcome
 from batchgen.errors import BatchBusy, ManifestInvalid, NewerJournal, TokenRefused
 
-LIMIT = Ending(75, "The limit of 3 submissions is reached.", GO_ON, calm=True)
-TOKEN = Ending(77, "token refused", "Set RUNCOMFY_TOKEN.")
-SIGNAL = Ending(130, "Interrupted by SIGINT.", GO_ON, calm=True)
-DAMAGE = Ending(74, "batch.db cannot be used")
+LIMIT = RunOutcome(75, "The limit of 3 submissions is reached.", RUN_AGAIN, calm=True)
+TOKEN = RunOutcome(77, "token refused", "Set RUNCOMFY_TOKEN.")
+SIGNAL = RunOutcome(130, "Interrupted by SIGINT.", RUN_AGAIN, calm=True)
+DAMAGE = RunOutcome(74, "batch.db cannot be used")
 
 
 def test_a_run_that_saved_every_row_ends_with_0_and_says_nothing_under_quiet():
-    ending = final({State.SAVED: 12}, None)
+    ending = final_outcome({State.SAVED: 12}, None)
 
     assert (ending.code, ending.calm) == (0, True)
 
 
 def test_a_run_without_rows_has_saved_them_all():
-    assert final({}, None) == ALL_SAVED
+    assert final_outcome({}, None) == ALL_SAVED
 
 
 @pytest.mark.parametrize(
     "state", [State.FAILED, State.CANCELLED, State.INVALID, State.UNKNOWN, State.COMPLETED]
 )
 def test_a_run_that_tried_everything_ends_with_1_if_a_row_needs_a_person(state):
-    ending = final({State.SAVED: 5, state: 2}, None)
+    ending = final_outcome({State.SAVED: 5, state: 2}, None)
 
     assert ending.code == 1
     assert f"2 {state}" in ending.reason
@@ -35,34 +35,34 @@ def test_a_run_that_tried_everything_ends_with_1_if_a_row_needs_a_person(state):
 
 @pytest.mark.parametrize("state", [State.PENDING, State.SUBMITTING, State.SUBMITTED])
 def test_a_run_that_left_rows_unfinished_ends_with_75(state):
-    ending = final({State.SAVED: 5, State.FAILED: 1, state: 2}, None)
+    ending = final_outcome({State.SAVED: 5, State.FAILED: 1, state: 2}, None)
 
-    assert (ending.code, ending.remedy) == (75, GO_ON)
+    assert (ending.code, ending.remedy) == (75, RUN_AGAIN)
     assert "2 rows" in ending.reason
 
 
 @pytest.mark.parametrize("stopped", [LIMIT, TOKEN, SIGNAL, DAMAGE], ids=lambda e: str(e.code))
 def test_what_stopped_a_run_is_how_it_ends(stopped):
-    assert final({State.SAVED: 1, State.PENDING: 1}, stopped) is stopped
+    assert final_outcome({State.SAVED: 1, State.PENDING: 1}, stopped) is stopped
 
 
 @pytest.mark.parametrize("state", [State.SUBMITTING, State.SUBMITTED, State.COMPLETED])
 def test_a_limit_that_leaves_something_to_collect_is_how_a_run_ends(state):
-    assert final({state: 1}, LIMIT) is LIMIT
+    assert final_outcome({state: 1}, LIMIT) is LIMIT
 
 
 def test_a_limit_that_was_reached_when_all_was_done_stopped_nothing():
-    assert final({State.SAVED: 3}, LIMIT) == ALL_SAVED
-    assert final({State.SAVED: 3, State.FAILED: 1}, LIMIT).code == 1
+    assert final_outcome({State.SAVED: 3}, LIMIT) == ALL_SAVED
+    assert final_outcome({State.SAVED: 3, State.FAILED: 1}, LIMIT).code == 1
 
 
 @pytest.mark.parametrize("stopped", [TOKEN, SIGNAL, DAMAGE], ids=lambda e: str(e.code))
 def test_a_refused_token_an_interruption_and_damage_are_told_even_when_all_is_saved(stopped):
-    assert final({State.SAVED: 3}, stopped) is stopped
+    assert final_outcome({State.SAVED: 3}, stopped) is stopped
 
 
 def test_states_that_no_row_is_in_are_not_mentioned():
-    ending = final({State.SAVED: 3, State.FAILED: 1, State.UNKNOWN: 0}, None)
+    ending = final_outcome({State.SAVED: 3, State.FAILED: 1, State.UNKNOWN: 0}, None)
 
     assert "unknown" not in ending.reason
 
@@ -78,4 +78,4 @@ def test_states_that_no_row_is_in_are_not_mentioned():
     ids=lambda value: type(value).__name__,
 )
 def test_an_error_ends_a_run_with_its_own_code_words_and_remedy(error, code):
-    assert Ending.of(error) == Ending(code, str(error), error.remedy)
+    assert RunOutcome.of(error) == RunOutcome(code, str(error), error.remedy)

@@ -8,7 +8,7 @@ import pytest
 from conftest import Command, Write
 from helpers import PretendClock, query, states, table
 
-from batchgen.engine.expiry import DAY, pressing, warning
+from batchgen.engine.expiry import DAY_S, expiry_warning, is_urgent
 from batchgen.sandbox.client import Control
 
 
@@ -16,17 +16,19 @@ from batchgen.sandbox.client import Control
     ("days", "is_pressing"), [(0, False), (4.9, False), (5, True), (6.5, True), (30, True)]
 )
 def test_a_result_is_pressing_two_days_before_it_expires(days: float, is_pressing: bool) -> None:
-    assert pressing(days * DAY) is is_pressing
+    assert is_urgent(days * DAY_S) is is_pressing
 
 
 def test_nothing_is_said_of_young_results() -> None:
-    assert warning([]) == ""
-    assert warning([0.0, 4 * DAY]) == ""
+    assert expiry_warning([]) == ""
+    assert expiry_warning([0.0, 4 * DAY_S]) == ""
 
 
 def test_the_warning_counts_the_old_ones_and_names_the_oldest() -> None:
-    assert warning([DAY, 5.5 * DAY, 6 * DAY]).startswith("2 rows submitted up to 6 days ago")
-    assert warning([6 * DAY]).startswith("1 row submitted up to 6 days ago")
+    assert expiry_warning([DAY_S, 5.5 * DAY_S, 6 * DAY_S]).startswith(
+        "2 rows submitted up to 6 days ago"
+    )
+    assert expiry_warning([6 * DAY_S]).startswith("1 row submitted up to 6 days ago")
 
 
 def test_an_old_result_is_fetched_before_anything_new_is_submitted(
@@ -36,7 +38,7 @@ def test_an_old_result_is_fetched_before_anything_new_is_submitted(
     run(write("list.csv", table({"old": "an old heron"})))
     assert states(folder) == {"old": "completed"}
 
-    clock.ahead += 6 * DAY
+    clock.ahead += 6 * DAY_S
     sandbox.fault("media-500", times=1)
     outcome = run(write("list.csv", table({"new": "a new heron", "old": "an old heron"})))
 

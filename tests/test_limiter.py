@@ -9,7 +9,16 @@ from benchmarks.limits import Api, answers, back_after, figures
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchgen.engine.rate_limiter import DEEP, DOUBT, LEAST, LOCKED, MOST, SLOWEST, Pace, resumed
+from batchgen.engine.rate_limiter import (
+    DEEP,
+    DOUBT,
+    LEAST,
+    LOCKED,
+    MOST,
+    SLOWEST,
+    RateLimiter,
+    resume_rate_limiter,
+)
 
 RATES = st.floats(0.01, 50)
 ANSWERS = st.sampled_from(["accepted", "429", "429 with a wait", "refused"])
@@ -37,7 +46,7 @@ def answered(pace, how, now, sent_at, wait):
     st.floats(0.1, 100),
 )
 def test_no_window_holds_more_posts_than_the_rate_times_its_length_and_one(ceiling, story, window):
-    pace, now, times = Pace(ceiling, ceiling), 0.0, []
+    pace, now, times = RateLimiter(ceiling, ceiling), 0.0, []
     for how, idle, wait, latency in story:
         now += pace.wait(now) + idle
         times.append(now)
@@ -50,7 +59,7 @@ def test_no_window_holds_more_posts_than_the_rate_times_its_length_and_one(ceili
 
 
 def test_nothing_is_saved_up_while_idle():
-    pace = Pace(1.0, 1.0).sent(0.0)
+    pace = RateLimiter(1.0, 1.0).sent(0.0)
 
     pace = pace.sent(1000.0)
 
@@ -58,18 +67,18 @@ def test_nothing_is_saved_up_while_idle():
 
 
 def test_the_first_post_goes_at_once():
-    assert Pace(0.001, 0.001).wait(0.0) == 0.0
+    assert RateLimiter(0.001, 0.001).wait(0.0) == 0.0
 
 
 def test_one_429_slows_down():
-    pace = Pace(1.0, 1.0).sent(0.0).throttled(0.5, sent_at=0.0, wait=None)
+    pace = RateLimiter(1.0, 1.0).sent(0.0).throttled(0.5, sent_at=0.0, wait=None)
 
     assert pace.rate == 1.0 - MOST
     assert pace.wait(0.5) >= 1.0
 
 
 def test_many_429s_of_one_episode_slow_down_once():
-    pace = Pace(10.0, 10.0)
+    pace = RateLimiter(10.0, 10.0)
     for sent_at in (0.0, 0.1, 0.2, 0.3):
         pace = pace.sent(sent_at)
 
@@ -80,7 +89,7 @@ def test_many_429s_of_one_episode_slow_down_once():
 
 
 def test_a_429_to_a_post_sent_after_the_slow_down_is_a_new_episode():
-    pace = Pace(10.0, 10.0).throttled(1.0, sent_at=0.5, wait=None)
+    pace = RateLimiter(10.0, 10.0).throttled(1.0, sent_at=0.5, wait=None)
 
     pace = pace.throttled(1.5, sent_at=1.5, wait=None)
 
@@ -88,7 +97,7 @@ def test_a_429_to_a_post_sent_after_the_slow_down_is_a_new_episode():
 
 
 def test_no_number_of_429s_makes_it_stand_still():
-    pace = Pace(1.0, 1.0)
+    pace = RateLimiter(1.0, 1.0)
     for time in range(1, 1000):
         pace = pace.throttled(float(time), sent_at=time - 0.5, wait=None)
 
@@ -97,20 +106,20 @@ def test_no_number_of_429s_makes_it_stand_still():
 
 @pytest.mark.parametrize("wait", [1.0, 30.0, 3600.0])
 def test_a_retry_after_holds_every_post(wait):
-    pace = Pace(100.0, 100.0).sent(0.0).throttled(5.0, sent_at=0.0, wait=wait)
+    pace = RateLimiter(100.0, 100.0).sent(0.0).throttled(5.0, sent_at=0.0, wait=wait)
 
     assert pace.wait(5.0) == wait
 
 
 def test_a_later_429_of_the_same_episode_can_only_hold_longer():
-    pace = Pace(1.0, 1.0).throttled(0.0, sent_at=-1.0, wait=100.0)
+    pace = RateLimiter(1.0, 1.0).throttled(0.0, sent_at=-1.0, wait=100.0)
 
     assert pace.throttled(1.0, sent_at=-0.5, wait=10.0).wait(1.0) == 99.0
     assert pace.throttled(1.0, sent_at=-0.5, wait=200.0).wait(1.0) == 200.0
 
 
 def test_an_acceptance_from_before_the_slow_down_says_nothing_new():
-    pace = Pace(1.0, 1.0).throttled(10.0, sent_at=9.0, wait=None)
+    pace = RateLimiter(1.0, 1.0).throttled(10.0, sent_at=9.0, wait=None)
 
     assert pace.accepted(sent_at=9.5) == pace
 
@@ -118,7 +127,7 @@ def test_an_acceptance_from_before_the_slow_down_says_nothing_new():
 @pytest.mark.parametrize("ceiling", [0.01, 1.0, 50.0])
 @pytest.mark.parametrize("episodes", [1, 2, 5])
 def test_it_climbs_back_to_the_ceiling_and_no_further(ceiling, episodes):
-    pace = Pace(ceiling, ceiling)
+    pace = RateLimiter(ceiling, ceiling)
     for time in range(1, episodes + 1):
         pace = pace.throttled(float(time), sent_at=time - 0.5, wait=None)
     for n in range(10_000):
@@ -137,21 +146,21 @@ def accepting(pace, count, since=0.0):
 
 
 def test_a_429_that_comes_soon_slows_down_far_and_one_that_comes_late_hardly():
-    soon, now = accepting(Pace(1.0, 1.0), 2)
-    late, later = accepting(Pace(1.0, 1.0), 2000)
+    soon, now = accepting(RateLimiter(1.0, 1.0), 2)
+    late, later = accepting(RateLimiter(1.0, 1.0), 2000)
 
     assert soon.throttled(now, now, wait=None).rate == 1.0 - MOST
     assert late.throttled(later, later, wait=None).rate == 1.0 - LEAST
 
 
 def test_it_slows_down_farther_where_the_pause_of_another_429_costs_more():
-    soon, now = accepting(Pace(60.0, 60.0), 2)
+    soon, now = accepting(RateLimiter(60.0, 60.0), 2)
 
     assert soon.throttled(now, now, wait=1.0).rate == 60.0 * (1 - DEEP)
 
 
 def test_a_lone_429_at_an_allowed_rate_costs_little_and_not_for_long():
-    pace, now = accepting(Pace(20.0, 20.0), 2000)
+    pace, now = accepting(RateLimiter(20.0, 20.0), 2000)
 
     pace, then = accepting(pace.throttled(now, now, wait=1.0), 2900, now + 1.0)
 
@@ -160,14 +169,17 @@ def test_a_lone_429_at_an_allowed_rate_costs_little_and_not_for_long():
 
 
 def test_what_was_let_in_between_two_429s_is_not_given_up():
-    pace = Pace(60.0, 10.0, slowed_at=0.0, taken=8, too_fast=54.0)
+    pace = RateLimiter(60.0, 10.0, slowed_at=0.0, taken=8, too_fast=54.0)
 
     assert pace.throttled(1.0, 1.0, wait=None).rate == 8.0 > 10.0 * (1 - MOST)
 
 
 def test_the_nearer_to_the_last_bad_rate_the_less_it_gains():
     def gained(rate):
-        return Pace(60.0, rate, slowed_at=0.0, too_fast=30.0).accepted(sent_at=1.0).rate / rate - 1
+        return (
+            RateLimiter(60.0, rate, slowed_at=0.0, too_fast=30.0).accepted(sent_at=1.0).rate / rate
+            - 1
+        )
 
     assert gained(15.0) > gained(29.0) > gained(30.0) > 0
     assert gained(30.0) < gained(31.0) < gained(45.0)
@@ -175,7 +187,7 @@ def test_the_nearer_to_the_last_bad_rate_the_less_it_gains():
 
 def test_while_little_is_known_it_does_not_hold_on_to_the_last_bad_rate():
     def seconds_to_pass(rate, share):
-        pace = Pace(60.0, rate).throttled(0.0, sent_at=-1.0, wait=None)
+        pace = RateLimiter(60.0, rate).throttled(0.0, sent_at=-1.0, wait=None)
         pace = replace(pace, rate=0.9 * rate, too_fast=rate, doubt=DOUBT * share * share)
         now = 0.0
         while pace.rate < 1.1 * rate:
@@ -186,7 +198,7 @@ def test_while_little_is_known_it_does_not_hold_on_to_the_last_bad_rate():
 
 
 def test_where_the_limit_is_a_count_by_the_minute_it_waits_for_the_next_minute_and_is_no_slower():
-    pace, now = accepting(Pace(1.2, 1.2), 60)
+    pace, now = accepting(RateLimiter(1.2, 1.2), 60)
     pace = pace.throttled(now, now, wait=None)
     rate, waits = pace.rate, []
 
@@ -260,30 +272,30 @@ def test_whatever_the_api_allows_most_of_it_is_used(api, times):
 
 
 def test_the_first_run_of_all_begins_at_the_rate_that_the_person_allows():
-    assert resumed(2.0, None) == Pace(2.0, 2.0)
+    assert resume_rate_limiter(2.0, None) == RateLimiter(2.0, 2.0)
 
 
 def test_a_run_goes_on_at_the_rate_that_the_one_before_learned():
-    assert resumed(2.0, (0.5, -60.0)).rate == 0.5
+    assert resume_rate_limiter(2.0, (0.5, -60.0)).rate == 0.5
 
 
 def test_a_run_that_learned_nothing_leaves_the_person_free_to_allow_more():
-    assert resumed(2.0, (None, 0.0)).rate == 2.0
+    assert resume_rate_limiter(2.0, (None, 0.0)).rate == 2.0
 
 
 def test_a_learned_rate_never_beats_what_the_person_allows_now():
-    assert resumed(2.0, (10.0, 0.0)).rate == 2.0
+    assert resume_rate_limiter(2.0, (10.0, 0.0)).rate == 2.0
 
 
 def test_at_the_rate_that_the_run_before_learned_there_are_few_429s():
-    found = list(answers(Api(20.0), resumed(60.0, (19.6, 0.0)), 60.0))
+    found = list(answers(Api(20.0), resume_rate_limiter(60.0, (19.6, 0.0)), 60.0))
 
     assert sum(one.refused for one in found) <= 1
     assert len(found) > 0.95 * 60 * 20
 
 
 def test_a_learned_rate_climbs_back():
-    pace = resumed(2.0, (0.5, 0.0))
+    pace = resume_rate_limiter(2.0, (0.5, 0.0))
     for n in range(10_000):
         pace = pace.accepted(sent_at=float(n))
 
@@ -291,7 +303,7 @@ def test_a_learned_rate_climbs_back():
 
 
 def test_a_restart_waits_for_the_turn_that_the_run_before_had():
-    assert resumed(1 / 60, (None, 45.0)).wait(0.0) == 45.0
+    assert resume_rate_limiter(1 / 60, (None, 45.0)).wait(0.0) == 45.0
 
 
 @given(RATES, st.lists(st.floats(0, 30), min_size=1, max_size=40))
@@ -299,7 +311,7 @@ def test_restarting_after_every_post_does_not_burst(ceiling, pauses):
     now, saved, times = 0.0, None, []
     for pause in pauses:
         ahead = None if saved is None else (None, saved - now)
-        pace = resumed(ceiling, ahead)  # its clock begins at 0, which is `now`
+        pace = resume_rate_limiter(ceiling, ahead)  # its clock begins at 0, which is `now`
         wait = pace.wait(0.0)
         times.append(now + wait)
         saved = now + wait + pace.sent(wait).wait(wait)
@@ -315,4 +327,4 @@ def test_restarting_after_every_post_does_not_burst(ceiling, pauses):
     ids=["set forward", "set back", "for ever", "since ever"],
 )
 def test_a_clock_that_jumped_holds_nothing_for_longer_than_an_hour(ahead, wait):
-    assert resumed(1.0, (None, ahead)).wait(0.0) == wait
+    assert resume_rate_limiter(1.0, (None, ahead)).wait(0.0) == wait

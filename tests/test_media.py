@@ -22,7 +22,7 @@ SERIES = "atelier/series/text-to-image"
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two tries for a file, little patience with a slow host, and small files only."""
-    monkeypatch.setattr(collector, "TRIES", 2)
+    monkeypatch.setattr(collector, "MAX_TRIES", 2)
     monkeypatch.setattr(downloads, "TIMEOUT", aiohttp.ClientTimeout(sock_read=0.25))
     monkeypatch.setattr(downloads, "FILE_LIMIT", 4 << 20)
 
@@ -109,7 +109,7 @@ def test_a_host_that_sends_a_byte_per_second_is_given_up(
 ) -> None:
     monkeypatch.setattr(downloads, "TIMEOUT", aiohttp.ClientTimeout(sock_read=10))
     monkeypatch.setattr(downloads, "GRACE", 0.0)
-    monkeypatch.setattr(collector, "TRIES", 1)
+    monkeypatch.setattr(collector, "MAX_TRIES", 1)
     sandbox.fault("media-slow")
 
     assert run(manifest).code == 1

@@ -9,14 +9,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchgen.engine.backoff import backoff
-from batchgen.engine.poll_schedule import LATEST, SHARE, SOONEST, UNSEEN, Times, delay, learned
+from batchgen.engine.poll_schedule import (
+    MAX_DELAY_S,
+    MIN_DELAY_S,
+    POLL_SHARE,
+    PRIOR_DURATIONS,
+    DurationModel,
+    next_poll_delay,
+    update_durations,
+)
 
 AGES = st.floats(0, 10 * 86400)
-TIMES = st.builds(Times, st.floats(-3, 8), st.floats(0, 4), st.integers(0, 1000))
+TIMES = st.builds(DurationModel, st.floats(-3, 8), st.floats(0, 4), st.integers(0, 1000))
 
 
 def lognormal(mean, sigma):
-    return Times(math.log(mean) - sigma**2 / 2, sigma**2, 1000)
+    return DurationModel(math.log(mean) - sigma**2 / 2, sigma**2, 1000)
 
 
 def drawn(mean, sigma, count, seed=1):
@@ -27,28 +35,28 @@ def drawn(mean, sigma, count, seed=1):
 
 def questions(lasts, times):
     """The ages at which a request that lasts so long is asked about, the last one included."""
-    ages = [delay(0.0, times)]
+    ages = [next_poll_delay(0.0, times)]
     while ages[-1] < lasts:
-        ages.append(ages[-1] + delay(ages[-1], times))
+        ages.append(ages[-1] + next_poll_delay(ages[-1], times))
     return ages
 
 
-def taught(lengths, times=UNSEEN):
+def taught(lengths, times=PRIOR_DURATIONS):
     """What is known after requests of these lengths, each asked about as was known by then."""
     for lasts in lengths:
         before, by = ([0.0, *questions(lasts, times)])[-2:]
-        times = learned(times, before, by)
+        times = update_durations(times, before, by)
     return times
 
 
 @given(AGES, TIMES)
 def test_no_question_comes_too_soon_or_too_late(age, times):
-    assert SOONEST <= delay(age, times) <= LATEST
+    assert MIN_DELAY_S <= next_poll_delay(age, times) <= MAX_DELAY_S
 
 
 @given(AGES, TIMES, st.floats(0, 3600))
 def test_a_retry_after_is_waited_for(age, times, wait):
-    assert delay(age, times, wait) == max(delay(age, times), wait)
+    assert next_poll_delay(age, times, wait) == max(next_poll_delay(age, times), wait)
 
 
 @pytest.mark.parametrize("sigma", [0.1, 0.3, 0.5, 1.0])
@@ -59,7 +67,7 @@ def test_each_question_finds_the_same_share_of_those_that_still_run_ended(sigma)
     for before, by in pairwise([0.0, *ages]):
         running = [lasts for lasts in lengths if lasts > before]
         ended = sum(lasts <= by for lasts in running)
-        assert ended / len(running) == pytest.approx(SHARE, abs=0.05)
+        assert ended / len(running) == pytest.approx(POLL_SHARE, abs=0.05)
 
 
 @pytest.mark.parametrize(("sigma", "most_lag", "most_polls"), [(0.3, 0.10, 4), (0.5, 0.12, 5)])
@@ -73,7 +81,7 @@ def test_a_warm_model_is_seen_soon_after_it_ended_with_few_questions(
         ages = questions(lasts, times)
         lags.append(ages[-1] - lasts)
         polls.append(len(ages))
-        times = learned(times, *([0.0, *ages])[-2:])
+        times = update_durations(times, *([0.0, *ages])[-2:])
 
     assert sum(lags) / len(lags) <= most_lag * mean
     assert sum(polls) / len(polls) <= most_polls
@@ -81,7 +89,7 @@ def test_a_warm_model_is_seen_soon_after_it_ended_with_few_questions(
 
 @pytest.mark.parametrize("lasts", [0.5, 5.0, 60.0, 600.0, 3600.0])
 def test_a_request_of_which_nothing_is_known_is_seen_soon_after_it_ended(lasts):
-    ages = questions(lasts, UNSEEN)
+    ages = questions(lasts, PRIOR_DURATIONS)
 
     assert ages[-1] - lasts <= max(1.0, 0.5 * lasts)
     assert len(ages) <= 80
@@ -101,15 +109,15 @@ def test_two_that_failed_together_do_not_come_back_together():
 
 
 def test_the_first_request_of_a_model_nobody_knows_is_asked_about_as_its_age_doubles():
-    ages = [delay(0.0, scout=True)]
+    ages = [next_poll_delay(0.0, scout=True)]
     while ages[-1] < 1000:
-        ages.append(ages[-1] + delay(ages[-1], scout=True))
+        ages.append(ages[-1] + next_poll_delay(ages[-1], scout=True))
 
-    assert ages[0] == SOONEST
-    assert all(later == min(2 * age, age + LATEST) for age, later in pairwise(ages))
-    assert delay(5.0, scout=True, asked_to_wait=60.0) == 60.0
+    assert ages[0] == MIN_DELAY_S
+    assert all(later == min(2 * age, age + MAX_DELAY_S) for age, later in pairwise(ages))
+    assert next_poll_delay(5.0, scout=True, asked_to_wait=60.0) == 60.0
     known = lognormal(20.0, 0.3)
-    assert delay(5.0, known, scout=True) == delay(5.0, known)
+    assert next_poll_delay(5.0, known, scout=True) == next_poll_delay(5.0, known)
 
 
 @pytest.mark.parametrize(("mean", "sigma"), [(0.5, 0.2), (10.0, 0.3), (200.0, 0.6)])
@@ -128,14 +136,14 @@ def test_a_model_that_has_become_slower_is_learned_anew():
 
 def test_one_odd_request_does_not_change_what_is_known_much():
     usual = lognormal(10.0, 0.3)
-    odd = learned(usual, 55.0, 60.0)
+    odd = update_durations(usual, 55.0, 60.0)
 
     assert abs(odd.log_mean - usual.log_mean) < 0.1
 
 
 def test_a_request_that_had_ended_long_before_anybody_asked_teaches_nothing():
     usual = lognormal(10.0, 0.3)
-    late = learned(usual, 0.0, 86400.0)
+    late = update_durations(usual, 0.0, 86400.0)
 
     assert late.log_mean == pytest.approx(usual.log_mean)
     assert late.sigma == pytest.approx(usual.sigma)

@@ -355,7 +355,7 @@ def test_a_file_that_claims_to_be_larger_than_any_is_refused_before_it_is_fetche
     host: Callable[..., str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(collector, "TRIES", 1)
+    monkeypatch.setattr(collector, "MAX_TRIES", 1)
     monkeypatch.setattr(downloads, "TIMEOUT", aiohttp.ClientTimeout(sock_read=1.0))
     url = host(b"\x89PNG\r\n\x1a\n" + bytes(200), length=downloads.FILE_LIMIT + 1)
     sandbox.fault("media-other-host", value=url)

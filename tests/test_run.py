@@ -145,7 +145,7 @@ def test_a_row_that_was_taken_out_after_it_was_sent_is_still_collected(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with monkeypatch.context() as impatient:
-        impatient.setattr(poll_schedule, "PATIENCE", 0.0)
+        impatient.setattr(poll_schedule, "MAX_POLLING_S", 0.0)
         first = run(write("list.csv", table({"heron": "a heron", "fox": "a fox"})))
     assert (first.code, tally(folder)) == (75, {"submitted": 2})
 

@@ -8,7 +8,7 @@ from conftest import Command, Write
 from helpers import TOKEN, PretendClock, many, query, table
 
 from batchgen.api.endpoint import shared_rate_file
-from batchgen.engine.shared_rate import Turns
+from batchgen.engine.shared_rate import SharedRateLimit
 from batchgen.sandbox.client import Control
 
 
@@ -18,7 +18,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_whoever_comes_within_an_interval_of_the_others_turn_waits(file: Path) -> None:
-    one, other = Turns(file), Turns(file)
+    one, other = SharedRateLimit(file), SharedRateLimit(file)
 
     assert one.take(100.0, 1.0) == 0.0
     assert other.take(100.4, 5.0) == pytest.approx(0.6)
@@ -27,7 +27,7 @@ def test_whoever_comes_within_an_interval_of_the_others_turn_waits(file: Path) -
 
 
 def test_a_pause_that_the_api_asked_one_for_holds_the_other(file: Path) -> None:
-    one, other = Turns(file), Turns(file)
+    one, other = SharedRateLimit(file), SharedRateLimit(file)
     one.hold(100.0, 30.0)
 
     assert other.take(110.0, 1.0) == pytest.approx(20.0)
@@ -36,21 +36,21 @@ def test_a_pause_that_the_api_asked_one_for_holds_the_other(file: Path) -> None:
 
 
 def test_after_the_computer_was_started_anew_nobody_waits(file: Path) -> None:
-    Turns(file).hold(1_000_000.0, 3600.0)
+    SharedRateLimit(file).hold(1_000_000.0, 3600.0)
 
-    assert Turns(file).take(60.0, 1.0) == 0.0
+    assert SharedRateLimit(file).take(60.0, 1.0) == 0.0
 
 
 def test_a_file_of_another_form_holds_nobody(file: Path) -> None:
     file.parent.mkdir()
     file.write_bytes(b"odd")
 
-    assert Turns(file).take(100.0, 1.0) == 0.0
+    assert SharedRateLimit(file).take(100.0, 1.0) == 0.0
 
 
 def test_without_a_folder_for_it_a_batch_goes_its_own_way(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("a file in the way")
-    turns = Turns(tmp_path / "state" / "account")
+    turns = SharedRateLimit(tmp_path / "state" / "account")
 
     assert [turns.take(100.0, 1.0), turns.take(100.0, 1.0)] == [0.0, 0.0]
 

@@ -25,13 +25,13 @@ BRUSH = "atelier/brush-2/text-to-image"
 def readings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The name of each list that was read, in order."""
     found: list[str] = []
-    real = open_manifest.check
+    real = open_manifest.check_rows
 
     def check(manifest: Any, *others: Any) -> int:
         found.append(manifest.file)
         return real(manifest, *others)
 
-    monkeypatch.setattr(open_manifest, "check", check)
+    monkeypatch.setattr(open_manifest, "check_rows", check)
     return found
 
 
@@ -86,7 +86,7 @@ def test_a_list_that_was_changed_while_it_was_read_and_changed_back_is_read_agai
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     manifest = write("list.csv", table(many(2)))
-    real = unchanged.seal_of_list
+    real = unchanged.manifest_fingerprint
 
     def seal_then_edit(*args: Any) -> str | None:
         found = real(*args)

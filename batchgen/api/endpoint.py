@@ -9,7 +9,7 @@ from pathlib import Path
 
 from batchgen.api import credentials
 from batchgen.api.client import ApiClient
-from batchgen.config import Flags
+from batchgen.config import RunOptions
 from batchgen.errors import UsageError
 from batchgen.network.media_hosts import MediaHost, parse_media_host
 
@@ -34,7 +34,7 @@ class Endpoint:
         return ApiClient(self.base, self.token, self.use_proxy)
 
 
-def find_endpoint(flags: Flags) -> Endpoint:
+def find_endpoint(flags: RunOptions) -> Endpoint:
     """Raises UsageError or TokenRefused."""
     try:
         hosts = tuple(parse_media_host(text) for text in flags.media_hosts)

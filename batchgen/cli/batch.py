@@ -90,7 +90,7 @@ def resolve(
         77   the token is missing or was refused
     """
     from batchgen.cli import output
-    from batchgen.operations.resolve import settle
+    from batchgen.operations.resolve import resolve
 
     chosen = [
         name
@@ -105,14 +105,14 @@ def resolve(
         raise UsageError(f"--{chosen[0]} needs --id, once a row, or --all.")
     folder = find_batch(batch)
     flags = flags_of(given)
-    left = settle(folder, chosen[0] if chosen else "", ids, attach, flags)
+    left = resolve(folder, chosen[0] if chosen else "", ids, attach, flags)
     if not chosen:
         output.unknown_rows(left, folder, as_json)
         if not as_json and sys.stdin.isatty() and sys.stdout.isatty():
             for row in left:
                 action, found = output.ask_about(row)
                 if action:
-                    left = settle(folder, action, (row.id,), found, flags)
+                    left = resolve(folder, action, (row.id,), found, flags)
     sys.exit(1 if left else 0)
 
 

@@ -16,7 +16,7 @@ from batchgen.cli.options import (
 )
 from batchgen.cli.run import plan, run, validate
 from batchgen.cli.sandbox import sandbox
-from batchgen.engine.run_outcome import GO_ON
+from batchgen.engine.run_outcome import RUN_AGAIN
 from batchgen.errors import BatchgenError, StoppedEarly, out_of_memory
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def main() -> None:
         if not out_of_memory(error):
             raise
         click.echo("There is not enough memory. Nothing that was sent is lost.", err=True)
-        click.echo(f"  {GO_ON}", err=True)
+        click.echo(f"  {RUN_AGAIN}", err=True)
         code = StoppedEarly.exit_code
     except OSError as error:
         click.echo(f"{error.filename or 'the disk'}: {error.strerror or error}.", err=True)

@@ -12,7 +12,7 @@ from batchgen.errors import UsageError
 
 if TYPE_CHECKING:
     from batchgen.batch_folder import Folder
-    from batchgen.config import Flags
+    from batchgen.config import RunOptions
 
 FORMATS = ("csv", "tsv", "json", "jsonl", "yaml", "text")
 FILE = click.Path(path_type=Path)
@@ -126,7 +126,7 @@ def find_batch(text: str) -> "Folder":
     )
 
 
-def flags_of(given: dict[str, Any]) -> "Flags":
-    from batchgen.config import Flags
+def flags_of(given: dict[str, Any]) -> "RunOptions":
+    from batchgen.config import RunOptions
 
-    return Flags(**given)
+    return RunOptions(**given)

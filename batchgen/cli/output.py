@@ -14,16 +14,16 @@ from batchgen.cli.progress import rate_words
 from batchgen.clock import Clock, from_iso
 from batchgen.core.states import State
 from batchgen.core.text import terminal_safe
-from batchgen.engine.expiry import EXPIRES_AFTER
+from batchgen.engine.expiry import EXPIRES_AFTER_S
 from batchgen.errors import BatchgenError
 from batchgen.journal.reader import Reader, summary
 from batchgen.log import write_stderr
 
 if TYPE_CHECKING:  # what these modules import would make `status` and an error slow to come
     from batchgen.core.rows import Problem
-    from batchgen.engine.run_outcome import Ending
-    from batchgen.operations.plan import Plan, Step
-    from batchgen.operations.resolve import Unknown
+    from batchgen.engine.run_outcome import RunOutcome
+    from batchgen.operations.plan import Plan, PlannedRow
+    from batchgen.operations.resolve import UnknownRow
     from batchgen.validation.validator import Validator
 
 MOST_ALIKE = 10
@@ -67,7 +67,7 @@ def _indented(text: str) -> None:
         write_stderr(f"  {line}")
 
 
-def after_run(folder: Folder, ending: "Ending", *, quiet: bool) -> None:
+def after_run(folder: Folder, ending: "RunOutcome", *, quiet: bool) -> None:
     """The end of a run: states, causes, money, where to look, what to do next."""
     reader = Reader(folder.journal)
     try:
@@ -123,7 +123,7 @@ def _next_steps(folder: Folder, counts: Mapping[str, int]) -> None:
         )
 
 
-def step(found: "Step") -> None:
+def step(found: "PlannedRow") -> None:
     """A row's line of a plan, on stdout; a saved row needs none."""
     if found.what != State.SAVED:
         changes = f": {', '.join(found.changes)}" if found.changes else ""
@@ -143,7 +143,7 @@ def plan(whole: "Plan", rate: float) -> None:
     )
 
 
-def unknown_rows(rows: "list[Unknown]", folder: Folder, as_json: bool) -> None:
+def unknown_rows(rows: "list[UnknownRow]", folder: Folder, as_json: bool) -> None:
     """The unknown rows, on stdout, with all that helps to find them in the account."""
     if as_json:
         click.echo(json.dumps([asdict(row) for row in rows], indent=2, ensure_ascii=False))
@@ -165,7 +165,7 @@ def unknown_rows(rows: "list[Unknown]", folder: Folder, as_json: bool) -> None:
     click.echo(f"  batchgen resolve {where} --id ID --write-off           give it up")
 
 
-def ask_about(row: "Unknown") -> tuple[str, str | None]:
+def ask_about(row: "UnknownRow") -> tuple[str, str | None]:
     """Ask a person at a terminal about one row; return the action, "" for none, and the request."""
     answers = {"a": "attach", "s": "send-again", "w": "write-off", "k": ""}
     given = click.prompt(
@@ -205,7 +205,7 @@ def status(folder: Folder) -> None:
     if oldest:
         lines.append(f"  oldest request in flight: {_span(now - from_iso(oldest))}")
     if first:
-        left = EXPIRES_AFTER - (now - from_iso(first))
+        left = EXPIRES_AFTER_S - (now - from_iso(first))
         lines.append(f"  results not fetched yet may expire from {_span(left)} on")
     pending = numbers["counts"][State.PENDING]
     if rate:

@@ -10,7 +10,7 @@ import click
 
 from batchgen.cli.batch import _print_summary
 from batchgen.cli.options import AMOUNT, CLOCK, DURATION, FILE, RATE, flags_of, reaching, reading
-from batchgen.config import Flags
+from batchgen.config import RunOptions
 
 
 @click.command(short_help="Submit what is missing, wait, download, report.")
@@ -177,7 +177,7 @@ def plan(manifest: str, as_json: bool, **given: Any) -> None:
     _tell_plan(flags_of(given), manifest, as_json)
 
 
-def _tell_plan(flags: "Flags", manifest: str, as_json: bool) -> None:
+def _tell_plan(flags: "RunOptions", manifest: str, as_json: bool) -> None:
     import json
 
     from batchgen.cli import output

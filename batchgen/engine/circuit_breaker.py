@@ -22,7 +22,7 @@ class _Model:
 
 
 @dataclass
-class Breaker:
+class CircuitBreaker:
     models: dict[str, _Model] = field(default_factory=dict)
     lost_in_a_row: int = 0
 

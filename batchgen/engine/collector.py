@@ -11,8 +11,8 @@ from batchgen.batch_folder import Folder
 from batchgen.clock import to_iso
 from batchgen.core.states import Event
 from batchgen.engine import backoff
-from batchgen.engine.poller import Watcher
-from batchgen.engine.run_state import Situation
+from batchgen.engine.poller import Poller
+from batchgen.engine.run_state import RunState
 from batchgen.files import write_whole
 from batchgen.journal.group_commit import WriteQueue
 from batchgen.journal.writer import Journal, Output, Request
@@ -22,12 +22,12 @@ from batchgen.media.download import Media, MediaGone, MediaUntrusted
 
 log = logging.getLogger("batchgen")
 
-AT_ONCE = 8  # downloads
-TRIES = 5
+MAX_DOWNLOADS = 8  # downloads
+MAX_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Keeping:
+class OutputOptions:
     """What is kept of each file besides it.
 
     provenance: its facts in it. sidecars: the same beside it, as JSON. thumbnails: for the gallery.
@@ -45,9 +45,9 @@ class Collector:
         moves: WriteQueue,
         folder: Folder,
         media: Media,
-        watcher: Watcher,
-        situation: Situation,
-        keeping: Keeping,
+        watcher: Poller,
+        situation: RunState,
+        keeping: OutputOptions,
     ) -> None:
         self._keeping = keeping
         self._journal = journal
@@ -56,7 +56,7 @@ class Collector:
         self._media = media
         self._watcher = watcher
         self._situation = situation
-        self._places = asyncio.Semaphore(AT_ONCE)
+        self._places = asyncio.Semaphore(MAX_DOWNLOADS)
 
     async def collect(self, row: Request) -> None:
         """Download what is not on disk yet. A row whose output cannot be had stays as it is."""
@@ -95,7 +95,7 @@ class Collector:
                 output = await self._with_fresh_url(row, output)
             except MediaBroken:
                 tries += 1
-                if tries == TRIES:
+                if tries == MAX_TRIES:
                     raise
                 wait = backoff.backoff(tries, self._situation.dice)
                 await self._situation.clock.sleep(wait)

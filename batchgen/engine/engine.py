@@ -16,9 +16,9 @@ from typing import Any
 from batchgen.core.states import State
 from batchgen.engine import expiry
 from batchgen.engine.collector import Collector
-from batchgen.engine.poller import Watcher
-from batchgen.engine.run_outcome import GO_ON, NO_MEMORY, Ending
-from batchgen.engine.run_state import Situation
+from batchgen.engine.poller import Poller
+from batchgen.engine.run_outcome import NO_MEMORY, RUN_AGAIN, RunOutcome
+from batchgen.engine.run_state import RunState
 from batchgen.engine.submitter import Submitter
 from batchgen.errors import BatchgenError, out_of_memory
 from batchgen.journal.writer import Journal, Request
@@ -35,9 +35,9 @@ class Engine:
         self,
         journal: Journal,
         submitter: Submitter,
-        watcher: Watcher,
+        watcher: Poller,
         collector: Collector,
-        situation: Situation,
+        situation: RunState,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
         self._journal = journal
@@ -67,17 +67,17 @@ class Engine:
         """Let old results be collected before anything new is paid for."""
         now = self._situation.clock.now()
         ages = {row.key: now - row.submitted_at for row in left if row.submitted_at is not None}
-        if words := expiry.warning(list(ages.values())):
+        if words := expiry.expiry_warning(list(ages.values())):
             log.warning("%s", words)
-        tasks = [self._tasks[key] for key, age in ages.items() if expiry.pressing(age)]
+        tasks = [self._tasks[key] for key, age in ages.items() if expiry.is_urgent(age)]
         while self._situation.ending is None and not all(task.done() for task in tasks):
             await self._situation.pause(math.inf)
 
-    def stop(self, ending: Ending) -> None:
+    def stop(self, ending: RunOutcome) -> None:
         """Submit nothing more, and collect what is in flight."""
         self._situation.stop(ending)
 
-    def hurry(self, ending: Ending) -> None:
+    def hurry(self, ending: RunOutcome) -> None:
         """Wait for the answers of open POSTs only; the next run collects what is in flight."""
         self._situation.stop(ending)
         self._hurrying = True
@@ -85,7 +85,7 @@ class Engine:
             if key not in self._submitter.open:
                 task.cancel()
 
-    def leave(self, ending: Ending) -> None:
+    def leave(self, ending: RunOutcome) -> None:
         """Go now. An open POST is recorded by what has come of it so far."""
         self._situation.stop(ending)
         self._hurrying = True
@@ -113,18 +113,18 @@ class Engine:
         except asyncio.CancelledError:
             pass  # the journal has the row where it was; the next run goes on from there
         except BatchgenError as error:
-            self._situation.stop(Ending.under_way(error))
+            self._situation.stop(RunOutcome.under_way(error))
         except OSError as error:
             reason = f"{row.source}: row {row.id!r}: {error.strerror or error}."
             remedy = "Make room on the disk. " if error.errno in FULL else ""
-            self._situation.stop(Ending(75, reason, f"{remedy}{GO_ON}"))
+            self._situation.stop(RunOutcome(75, reason, f"{remedy}{RUN_AGAIN}"))
         except Exception as error:
             if out_of_memory(error):
                 self._situation.stop(NO_MEMORY)
                 return
             log.exception("%s: row %r: a mistake in batchgen", row.source, row.id)
             reason = "A mistake in batchgen stopped the run; batchgen.log has the details."
-            self._situation.stop(Ending(75, reason, GO_ON))
+            self._situation.stop(RunOutcome(75, reason, RUN_AGAIN))
         finally:
             self._situation.changed()
             self._changed()

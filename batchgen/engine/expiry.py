@@ -3,23 +3,23 @@
 Source: api.md: serverless results are deleted after 7 days; treated as true for every model.
 """
 
-DAY = 86400.0
-EXPIRES_AFTER = 7 * DAY
-PRESSING_AFTER = 5 * DAY
+DAY_S = 86400.0
+EXPIRES_AFTER_S = 7 * DAY_S
+URGENT_AFTER_S = 5 * DAY_S
 
 
-def pressing(age: float) -> bool:
+def is_urgent(age: float) -> bool:
     """Whether a request submitted `age` seconds ago is fetched before anything new is submitted."""
-    return age >= PRESSING_AFTER
+    return age >= URGENT_AFTER_S
 
 
-def warning(ages: list[float]) -> str:
+def expiry_warning(ages: list[float]) -> str:
     """What to say about requests of these ages in seconds, not fetched yet; "" for nothing."""
-    old = [age for age in ages if pressing(age)]
+    old = [age for age in ages if is_urgent(age)]
     if not old:
         return ""
     rows = "1 row" if len(old) == 1 else f"{len(old)} rows"
     return (
-        f"{rows} submitted up to {max(old) / DAY:.0f} days ago: RunComfy deletes results after"
-        f" {EXPIRES_AFTER / DAY:.0f}, so they are fetched before anything is submitted."
+        f"{rows} submitted up to {max(old) / DAY_S:.0f} days ago: RunComfy deletes results after"
+        f" {EXPIRES_AFTER_S / DAY_S:.0f}, so they are fetched before anything is submitted."
     )

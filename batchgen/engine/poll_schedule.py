@@ -10,16 +10,16 @@ import math
 from dataclasses import dataclass
 from statistics import NormalDist
 
-SHARE = 0.26
-SOONEST, LATEST = 0.02, 120.0
-PATIENCE = 3600.0
-MEMORY = 100  # requests; older ones fade
-NARROWEST = 0.05  # sigma; nothing is that regular, whatever the last requests did
+POLL_SHARE = 0.26
+MIN_DELAY_S, MAX_DELAY_S = 0.02, 120.0
+MAX_POLLING_S = 3600.0
+MAX_OBSERVATIONS = 100  # requests; older ones fade
+MIN_SIGMA = 0.05  # sigma; nothing is that regular, whatever the last requests did
 _BELL = NormalDist()
 
 
 @dataclass(frozen=True, slots=True)
-class Times:
+class DurationModel:
     """What a model's requests took: mean and variance of the seconds' natural logarithm.
 
     seen: how many taught it.
@@ -31,7 +31,7 @@ class Times:
 
     @property
     def sigma(self) -> float:
-        return max(math.sqrt(self.log_variance), NARROWEST)
+        return max(math.sqrt(self.log_variance), MIN_SIGMA)
 
     def score(self, seconds: float) -> float:
         """How many sigmas above the mean the logarithm of `seconds` is."""
@@ -42,12 +42,14 @@ class Times:
         return _BELL.cdf(score) if math.isfinite(score) else 0.0
 
 
-UNSEEN = Times()  # between a tenth of a second and a minute; the first ends tell more
+PRIOR_DURATIONS = (
+    DurationModel()
+)  # between a tenth of a second and a minute; the first ends tell more
 
 
-def delay(
+def next_poll_delay(
     age: float,
-    times: Times = UNSEEN,
+    times: DurationModel = PRIOR_DURATIONS,
     asked_to_wait: float | None = None,
     *,
     scout: bool = False,
@@ -59,16 +61,16 @@ def delay(
         doubled, so that its end teaches the others as soon as possible.
     """
     if scout and not times.seen:
-        return max(min(max(age, SOONEST), LATEST), asked_to_wait or 0.0)
+        return max(min(max(age, MIN_DELAY_S), MAX_DELAY_S), asked_to_wait or 0.0)
     running = 1.0 - times.ended(times.score(age))
     ours = age / 8  # far later than any other, nobody knows what became of it
     if running > 0.001:
-        score = _BELL.inv_cdf(1.0 - (1.0 - SHARE) * running)
+        score = _BELL.inv_cdf(1.0 - (1.0 - POLL_SHARE) * running)
         ours = math.exp(times.log_mean + times.sigma * score) - age
-    return max(min(max(ours, SOONEST), LATEST), asked_to_wait or 0.0)
+    return max(min(max(ours, MIN_DELAY_S), MAX_DELAY_S), asked_to_wait or 0.0)
 
 
-def learned(times: Times, before: float, by: float) -> Times:
+def update_durations(times: DurationModel, before: float, by: float) -> DurationModel:
     """Return what a request teaches that ended after the age `before` and by the age `by`, seconds.
 
     Of that interval only the part counts that is likely by what was known: the step of an
@@ -83,9 +85,9 @@ def learned(times: Times, before: float, by: float) -> Times:
         mean = times.log_mean + times.sigma * shift
         edges = (low * at_low if at_low else 0.0) - high * at_high
         variance = times.sigma**2 * max(1.0 + edges / share - shift**2, 0.0)
-    weight = max(1.0 / (times.seen + 2), 1.0 / MEMORY)
+    weight = max(1.0 / (times.seen + 2), 1.0 / MAX_OBSERVATIONS)
     step = mean - times.log_mean
-    return Times(
+    return DurationModel(
         times.log_mean + weight * step,
         (1 - weight) * (times.log_variance + weight * step**2) + weight * variance,
         times.seen + 1,

@@ -8,34 +8,34 @@ from batchgen.api.poll_outcome import PollOutcome, RequestStatus, classify_resul
 from batchgen.clock import Clock
 from batchgen.core.states import Event
 from batchgen.engine import backoff, poll_schedule, rate_limiter
-from batchgen.engine.poll_schedule import Times
-from batchgen.engine.run_outcome import Ending
-from batchgen.engine.run_state import Situation
+from batchgen.engine.poll_schedule import DurationModel
+from batchgen.engine.run_outcome import RunOutcome
+from batchgen.engine.run_state import RunState
 from batchgen.errors import TokenRefused
 from batchgen.journal.group_commit import WriteQueue
 from batchgen.journal.writer import Journal, Request
 
 log = logging.getLogger("batchgen")
 
-POLLS_AT_LEAST = 20.0
-POLLS_A_POST = 4.0
+MIN_POLLS_PER_S = 20.0
+POLLS_PER_SUBMISSION = 4.0
 
 
-class Watcher:
+class Poller:
     """times: what each model's requests take, learned here and kept for the next run."""
 
     def __init__(
-        self, journal: Journal, moves: WriteQueue, api: ApiClient, situation: Situation, rate: float
+        self, journal: Journal, moves: WriteQueue, api: ApiClient, situation: RunState, rate: float
     ) -> None:
         """rate: POSTs per second at most; the questions' own budget per second goes with it."""
         self._journal = journal
         self._moves = moves
         self._api = api
         self._situation = situation
-        polls = max(POLLS_AT_LEAST, POLLS_A_POST * rate)
-        self._pace = rate_limiter.Pace(polls, polls)
+        polls = max(MIN_POLLS_PER_S, POLLS_PER_SUBMISSION * rate)
+        self._pace = rate_limiter.RateLimiter(polls, polls)
         saved = journal.remembered("times") or {}
-        self.times = {model: Times(*values) for model, values in saved.items()}
+        self.times = {model: DurationModel(*values) for model, values in saved.items()}
         self._scouted: set[str] = set()
 
     @property
@@ -56,7 +56,7 @@ class Watcher:
 
         scout = row.model not in self._scouted
         self._scouted.add(row.model)
-        patience = poll_schedule.PATIENCE
+        patience = poll_schedule.MAX_POLLING_S
         unanswered = 0
         asked_to_wait: float | None = None
         before = 0.0  # the age at which it still ran
@@ -66,7 +66,9 @@ class Watcher:
             elif unanswered:
                 wait = max(backoff.backoff(unanswered, self._situation.dice), asked_to_wait or 0.0)
             else:
-                wait = poll_schedule.delay(age(), self._times_of(row), asked_to_wait, scout=scout)
+                wait = poll_schedule.next_poll_delay(
+                    age(), self._times_of(row), asked_to_wait, scout=scout
+                )
             await self._clock.sleep(wait)
             finding, raw = await self.ask(row)
             if finding.doing not in (
@@ -75,7 +77,7 @@ class Watcher:
                 RequestStatus.TOKEN_REFUSED,
             ):
                 if finding.doing is RequestStatus.DONE:
-                    self.times[row.model] = poll_schedule.learned(
+                    self.times[row.model] = poll_schedule.update_durations(
                         self._times_of(row), before, age()
                     )
                 await self._moves.do(partial(self._settle, row, finding, raw))
@@ -90,8 +92,8 @@ class Watcher:
             log.warning("%s: row %r has not ended in an hour of asking.", row.source, row.id)
         return row
 
-    def _times_of(self, row: Request) -> Times:
-        return self.times.get(row.model, poll_schedule.UNSEEN)
+    def _times_of(self, row: Request) -> DurationModel:
+        return self.times.get(row.model, poll_schedule.PRIOR_DURATIONS)
 
     async def ask(self, row: Request) -> tuple[PollOutcome, str]:
         """Ask once, within the budget of questions; return what it means and the raw result."""
@@ -108,7 +110,7 @@ class Watcher:
             self._situation.online()
         finding = classify_result(reply, row.request_id, self._clock.now())
         if finding.doing is RequestStatus.TOKEN_REFUSED:
-            ending = Ending(77, f"token refused: {finding.reason}", TokenRefused.ANOTHER)
+            ending = RunOutcome(77, f"token refused: {finding.reason}", TokenRefused.ANOTHER)
             self._situation.stop(ending, asking=False)
         return finding, reply.body.decode(errors="replace")
 

@@ -27,7 +27,7 @@ SLOWEST = 1 / 3600
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class RateLimiter:
     """ceiling, rate: POSTs per second, as allowed by the person and as learned.
 
     next_at: the earliest time of the next POST.
@@ -55,10 +55,10 @@ class Pace:
         """Return the seconds until the next POST may go."""
         return max(0.0, self.next_at - now)
 
-    def sent(self, now: float) -> "Pace":
+    def sent(self, now: float) -> "RateLimiter":
         return replace(self, next_at=max(self.next_at, now) + 1 / self.rate)
 
-    def throttled(self, now: float, sent_at: float, wait: float | None) -> "Pace":
+    def throttled(self, now: float, sent_at: float, wait: float | None) -> "RateLimiter":
         """A POST sent at `sent_at` was answered 429, with a Retry-After of `wait` seconds."""
         pause = wait if wait is not None else 1 / self.rate
         since = sent_at - self.slowed_at
@@ -76,7 +76,7 @@ class Pace:
         most = DEEP if self.too_fast is None and self.rate * pause > DEAR else MOST
         return replace(held, slowed_at=now, rate=self.rate / (1 + grown))._slower(since, most)
 
-    def _slower(self, since: float, most: float) -> "Pace":
+    def _slower(self, since: float, most: float) -> "RateLimiter":
         """since: seconds from the last 429 to this one; most: share of the rate that it takes."""
         rate = self.rate
         # A rate too high by a share s empties the bucket in burst / s POSTs; one that has grown by
@@ -98,7 +98,7 @@ class Pace:
             burst=max(1.0, min(self.burst / 2 if late else self.burst, self.taken + 1)),
         )
 
-    def accepted(self, sent_at: float) -> "Pace":
+    def accepted(self, sent_at: float) -> "RateLimiter":
         """A POST sent at `sent_at` was accepted: climb back."""
         if sent_at <= self.slowed_at:
             return self
@@ -114,9 +114,9 @@ class Pace:
         return min(1 / self.rate, WEIGHT) * distance / self.patience
 
 
-def resumed(
+def resume_rate_limiter(
     ceiling: float, saved: tuple[float | None, float] | None, longest: float = 3600.0
-) -> Pace:
+) -> RateLimiter:
     """Return the pace of a new run, at time 0 on its own clock.
 
     saved: (rate that 429s taught, in POSTs/s, None if there were none; seconds from now until the
@@ -124,10 +124,10 @@ def resumed(
         them huge, so they are capped.
     """
     if saved is None:
-        return Pace(ceiling, ceiling)
+        return RateLimiter(ceiling, ceiling)
     learned, ahead = saved
     rate = ceiling if learned is None else min(ceiling, max(learned, SLOWEST))
-    return Pace(
+    return RateLimiter(
         ceiling,
         rate,
         next_at=min(max(ahead, 0.0), longest),

@@ -8,7 +8,7 @@ from batchgen.errors import BatchgenError, StoppedEarly, StorageDamaged
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class RunOutcome:
     """code: the exit code. reason: what happened. remedy: what to do next; "" for nothing.
 
     calm: nothing that a person has to look at, so --quiet says nothing.
@@ -27,22 +27,22 @@ class Ending:
         return self.code == StoppedEarly.exit_code and self.calm
 
     @classmethod
-    def of(cls, error: BatchgenError) -> "Ending":
+    def of(cls, error: BatchgenError) -> "RunOutcome":
         return cls(error.exit_code, error.what, error.remedy)
 
     @classmethod
-    def under_way(cls, error: BatchgenError) -> "Ending":
+    def under_way(cls, error: BatchgenError) -> "RunOutcome":
         """What stopped a run that may have sent something: 74 would say that nothing was sent."""
         code = StoppedEarly.exit_code if isinstance(error, StorageDamaged) else error.exit_code
         return cls(code, error.what, error.remedy)
 
 
-GO_ON = "Run the same command again to go on."
-NO_MEMORY = Ending(75, "There is not enough memory.", GO_ON)
-ALL_SAVED = Ending(0, "Every row is saved.", calm=True)
+RUN_AGAIN = "Run the same command again to go on."
+NO_MEMORY = RunOutcome(75, "There is not enough memory.", RUN_AGAIN)
+ALL_SAVED = RunOutcome(0, "Every row is saved.", calm=True)
 
 
-def final(counts: Mapping[State, int], stopped: Ending | None) -> Ending:
+def final_outcome(counts: Mapping[State, int], stopped: RunOutcome | None) -> RunOutcome:
     """Say how a run ends.
 
     counts: the rows of the manifest, and those in flight, by state.
@@ -55,7 +55,7 @@ def final(counts: Mapping[State, int], stopped: Ending | None) -> Ending:
         if not harmless:
             return stopped
     if left:
-        return Ending(75, f"{left} rows are not finished.", GO_ON)
+        return RunOutcome(75, f"{left} rows are not finished.", RUN_AGAIN)
     amiss = [
         f"{counts[state]} {state}"
         for state in (
@@ -64,5 +64,5 @@ def final(counts: Mapping[State, int], stopped: Ending | None) -> Ending:
         if counts.get(state)
     ]  # fmt: skip
     if amiss:
-        return Ending(1, f"Not every row is saved: {', '.join(amiss)}.")
+        return RunOutcome(1, f"Not every row is saved: {', '.join(amiss)}.")
     return ALL_SAVED

@@ -9,14 +9,14 @@ from typing import Any
 
 from batchgen.clock import Clock
 from batchgen.engine import backoff
-from batchgen.engine.run_outcome import GO_ON, Ending
+from batchgen.engine.run_outcome import RUN_AGAIN, RunOutcome
 
 log = logging.getLogger("batchgen")
 
-OFFLINE_PATIENCE = 6 * 3600.0
+OFFLINE_LIMIT_S = 6 * 3600.0
 
 
-class Situation:
+class RunState:
     """One for a run. Times are seconds since its start, on a clock that never jumps.
 
     ending: why nothing more is submitted; None while the run goes on.
@@ -27,7 +27,7 @@ class Situation:
     def __init__(self, clock: Clock, dice: random.Random) -> None:
         self.clock = clock
         self.dice = dice
-        self.ending: Ending | None = None
+        self.ending: RunOutcome | None = None
         self.asking = True
         self.offline_tries = 0
         self.offline_until = 0.0
@@ -38,7 +38,7 @@ class Situation:
     def time(self) -> float:
         return self.clock.monotonic() - self._start
 
-    def stop(self, ending: Ending, *, asking: bool = True) -> None:
+    def stop(self, ending: RunOutcome, *, asking: bool = True) -> None:
         """Submit nothing more; the first reason stays, unless it was a mere limit."""
         if self.ending is None or (self.ending.is_limit and not ending.calm):
             self.ending = replace(ending, said=True)
@@ -79,10 +79,10 @@ class Situation:
             self.offline_tries += 1
             pause = backoff.backoff(self.offline_tries, self.dice)
             self.offline_until = self.time() + pause
-        if self.time() - self._last_answer > OFFLINE_PATIENCE:
-            hours = OFFLINE_PATIENCE / 3600
+        if self.time() - self._last_answer > OFFLINE_LIMIT_S:
+            hours = OFFLINE_LIMIT_S / 3600
             reason = f"RunComfy stayed unreachable for {hours:.0f} hours."
-            self.stop(Ending(69, reason, GO_ON), asking=False)
+            self.stop(RunOutcome(69, reason, RUN_AGAIN), asking=False)
 
     def online(self) -> None:
         """Some answer came."""

@@ -15,11 +15,11 @@ from pathlib import Path
 
 log = logging.getLogger("batchgen")
 
-EARLY = 0.001  # seconds: two clocks of one computer do not agree any better
+CLOCK_TOLERANCE_S = 0.001  # seconds: two clocks of one computer do not agree any better
 _TIMES = struct.Struct("<dd")  # when the next POST may go, and when that was written
 
 
-class Turns:
+class SharedRateLimit:
     """The turns of one account. Times are seconds of the clock that all processes of a computer
     share and nobody sets; it begins anew when the computer does.
 
@@ -47,7 +47,7 @@ class Turns:
         Otherwise return the seconds until it may be tried again; nothing is taken then.
         """
         with self._next(now) as turn:
-            if turn[0] - now > EARLY:
+            if turn[0] - now > CLOCK_TOLERANCE_S:
                 return turn[0] - now
             turn[0] = now + interval
         return 0.0

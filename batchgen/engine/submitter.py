@@ -19,11 +19,11 @@ from batchgen.clock import to_iso
 from batchgen.core.budget import active_limits
 from batchgen.core.states import Event
 from batchgen.engine import rate_limiter
-from batchgen.engine.circuit_breaker import LOST, LOST_IN_A_ROW, SAME_CAUSE, Breaker
+from batchgen.engine.circuit_breaker import LOST, LOST_IN_A_ROW, SAME_CAUSE, CircuitBreaker
 from batchgen.engine.policy import Policy
-from batchgen.engine.run_outcome import GO_ON, NO_MEMORY, Ending
-from batchgen.engine.run_state import Situation
-from batchgen.engine.shared_rate import Turns
+from batchgen.engine.run_outcome import NO_MEMORY, RUN_AGAIN, RunOutcome
+from batchgen.engine.run_state import RunState
+from batchgen.engine.shared_rate import SharedRateLimit
 from batchgen.errors import BatchgenError, JournalLocked, StoppedEarly, StorageDamaged, TokenRefused
 from batchgen.journal.group_commit import Write, WriteQueue
 from batchgen.journal.receipts import Receipt
@@ -31,7 +31,7 @@ from batchgen.journal.writer import Journal, Request, RequestIdInUse
 
 log = logging.getLogger("batchgen")
 
-WRITE_TRIES = 7  # of ten seconds each, while somebody else keeps the journal locked
+MAX_COMMIT_TRIES = 7  # of ten seconds each, while somebody else keeps the journal locked
 
 REMEDIES = {
     HaltReason.BALANCE: "Top up the account and run the same command again to go on.",
@@ -48,9 +48,9 @@ class Submitter:
         journal: Journal,
         folder: Folder,
         api: ApiClient,
-        situation: Situation,
+        situation: RunState,
         policy: Policy,
-        turns: Turns,
+        turns: SharedRateLimit,
         moves: WriteQueue,
     ) -> None:
         self._journal = journal
@@ -60,9 +60,9 @@ class Submitter:
         self._situation = situation
         self._policy = policy
         self._turns = turns
-        self.pace = rate_limiter.resumed(policy.rate, self._saved_pace())
+        self.pace = rate_limiter.resume_rate_limiter(policy.rate, self._saved_pace())
         self._remembered_rate = math.inf  # POSTs per second; none yet
-        self.breaker = Breaker()
+        self.breaker = CircuitBreaker()
         self.in_flight: set[str] = set()
         self.open: set[str] = set()  # keys of rows whose POST has no outcome yet
         self._sent = 0
@@ -148,10 +148,10 @@ class Submitter:
         limit = self._policy.limit
         if self._time_left() <= 0:
             reason = "The time limit is reached: nothing more is submitted."
-            self._situation.stop(Ending(75, reason, GO_ON, calm=True))
+            self._situation.stop(RunOutcome(75, reason, RUN_AGAIN, calm=True))
         elif limit is not None and self._sent >= limit:
             reason = f"The limit of {limit} submissions is reached."
-            self._situation.stop(Ending(75, reason, GO_ON, calm=True))
+            self._situation.stop(RunOutcome(75, reason, RUN_AGAIN, calm=True))
         return self._situation.ending is not None
 
     def _take(self, row: Request) -> None:
@@ -189,7 +189,7 @@ class Submitter:
             except BatchgenError as error:
                 # At once: other rows are about to send theirs.
                 if self._situation.may_send:
-                    self._situation.stop(Ending.under_way(error))
+                    self._situation.stop(RunOutcome.under_way(error))
                 raise
 
         reply = await self._api.submit(row.model, row.input.encode(), commit)
@@ -236,7 +236,7 @@ class Submitter:
             try:
                 error = await self._insist(accepted)
             except RequestIdInUse as twice:
-                self._situation.stop(Ending.of(twice))
+                self._situation.stop(RunOutcome.of(twice))
                 lost = partial(self._journal.answered, row, Event.LOST, None, twice.what)
                 await self._moves.do(lost)
                 return
@@ -247,12 +247,12 @@ class Submitter:
             error = error or StorageDamaged(f"{self._folder.receipts}: {self._moves.unnoted}")
         if error is not None:
             log.critical("Accepted as %s: row %r (%s).", request_id, row.id, row.source)
-            self._situation.stop(Ending.under_way(error))
+            self._situation.stop(RunOutcome.under_way(error))
 
     async def _insist(self, accepted: Write) -> StorageDamaged | None:
         """Try again and again, alone; return what is wrong with the disk. Raises IdInUse."""
         error: StorageDamaged | None = None
-        for _ in range(WRITE_TRIES):
+        for _ in range(MAX_COMMIT_TRIES):
             try:
                 await self._moves.do(accepted, alone=True)
                 # To have waited is no harm; a disk that failed once is not believed again.
@@ -273,7 +273,7 @@ class Submitter:
         elif verdict.code is not None or verdict.request_id is not None:
             self._situation.online()
         if verdict.stop is not None:
-            ending = Ending(verdict.stop.value, verdict.reason, REMEDIES[verdict.stop])
+            ending = RunOutcome(verdict.stop.value, verdict.reason, REMEDIES[verdict.stop])
             self._situation.stop(ending)
         elif verdict.throttled:
             await self._slow_down(sent_at, verdict.wait)
@@ -294,7 +294,7 @@ class Submitter:
                 f"{self.breaker.lost_in_a_row} answers in a row were lost, and each of those"
                 " requests may have been billed: nothing more is submitted."
             )
-            self._situation.stop(Ending(75, reason, GO_ON))
+            self._situation.stop(RunOutcome(75, reason, RUN_AGAIN))
         else:
             self._say_stopped(row.model, known)
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from batchgen.api.endpoint import Endpoint, find_endpoint
 from batchgen.batch_folder import Folder
 from batchgen.clock import Clock
-from batchgen.config import Flags
+from batchgen.config import RunOptions
 from batchgen.journal.writer import Journal
 from batchgen.network.media_hosts import parse_media_host
 
 
 @contextmanager
-def rehearsal(folder: Folder, schema: Path | None) -> Iterator[Endpoint]:
+def start_rehearsal(folder: Folder, schema: Path | None) -> Iterator[Endpoint]:
     """Start the sandbox for the length of the block; its requests stay in the batch folder."""
     from batchgen import sandbox
 
@@ -24,20 +24,20 @@ def rehearsal(folder: Folder, schema: Path | None) -> Iterator[Endpoint]:
 
 
 @contextmanager
-def reached(journal: Journal, folder: Folder, flags: Flags) -> Iterator[Endpoint]:
+def reach_endpoint(journal: Journal, folder: Folder, flags: RunOptions) -> Iterator[Endpoint]:
     """The API that a batch's requests went to: its own sandbox, or the real one.
 
     Raises as `service` does.
     """
     if journal.remembered("sandbox"):
-        with rehearsal(folder, None) as where:
+        with start_rehearsal(folder, None) as where:
             yield where
     else:
         yield find_endpoint(flags)
 
 
 @contextmanager
-def opened(folder: Folder) -> Iterator[Journal]:
+def open_batch(folder: Folder) -> Iterator[Journal]:
     """The journal of an existing batch, held against runs."""
     with folder.locked():
         journal = Journal(folder.journal, Clock())

@@ -7,35 +7,35 @@ from batchgen.api import endpoint
 from batchgen.api.client import ApiClient
 from batchgen.api.poll_outcome import RequestStatus, classify_cancel, classify_result
 from batchgen.batch_folder import Folder
-from batchgen.config import Flags
+from batchgen.config import RunOptions
 from batchgen.core.states import Event, State
 from batchgen.journal.writer import Journal, Request
 from batchgen.operations import batch
-from batchgen.operations.batch import opened
+from batchgen.operations.batch import open_batch
 
 
 @dataclass
-class Cancelled:
+class CancelResult:
     cancelled: int = 0
     running: int = 0
     unclear: int = 0
 
 
-def cancel(folder: Folder, flags: Flags) -> Cancelled:
+def cancel(folder: Folder, flags: RunOptions) -> CancelResult:
     """Ask for every request in flight to be cancelled; those in progress stay as they are."""
-    done = Cancelled()
-    with opened(folder) as journal, batch.reached(journal, folder, flags) as where:
+    done = CancelResult()
+    with open_batch(folder) as journal, batch.reach_endpoint(journal, folder, flags) as where:
         event_loop.run(_cancel_all(journal, where, done))
     return done
 
 
-async def _cancel_all(journal: Journal, where: endpoint.Endpoint, done: Cancelled) -> None:
+async def _cancel_all(journal: Journal, where: endpoint.Endpoint, done: CancelResult) -> None:
     async with where.api() as api:
         for row in journal.in_state(State.SUBMITTED):
             await _cancel(journal, api, row, done)
 
 
-async def _cancel(journal: Journal, api: ApiClient, row: Request, done: Cancelled) -> None:
+async def _cancel(journal: Journal, api: ApiClient, row: Request, done: CancelResult) -> None:
     assert row.request_id is not None
     answer = classify_cancel(await api.cancel(row.request_id))
     if answer is None:

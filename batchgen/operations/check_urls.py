@@ -18,7 +18,7 @@ LOOKING_AHEAD = 64
 
 
 @dataclass(slots=True)
-class Probed:
+class ProbeResult:
     """urls: how many were probed, each once. problems, warnings: of how many of them."""
 
     urls: int = 0
@@ -34,7 +34,7 @@ class Probed:
 
 def probe_file_inputs(
     listing: StagedRows, known: Models, show: Callable[[Problem], None]
-) -> Probed:
+) -> ProbeResult:
     """Probe every hosted file input of the valid rows in `listing`, each URL once.
 
     show: called with each problem and warning, in the order of the manifest.
@@ -43,8 +43,8 @@ def probe_file_inputs(
     return event_loop.run(_check_all(listing.hosted(fields), show))
 
 
-async def _check_all(inputs: Iterator[FileInput], show: Callable[[Problem], None]) -> Probed:
-    found = Probed()
+async def _check_all(inputs: Iterator[FileInput], show: Callable[[Problem], None]) -> ProbeResult:
+    found = ProbeResult()
     waiting: deque[tuple[FileInput, asyncio.Task[UrlProblem | None]]] = deque()
 
     async def tell_first() -> None:

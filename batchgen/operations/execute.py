@@ -11,13 +11,13 @@ from typing import Protocol
 from batchgen.api.endpoint import Endpoint
 from batchgen.batch_folder import Folder
 from batchgen.core.states import State
-from batchgen.engine.collector import Collector, Keeping
+from batchgen.engine.collector import Collector, OutputOptions
 from batchgen.engine.engine import Engine
 from batchgen.engine.policy import Policy
-from batchgen.engine.poller import Watcher
-from batchgen.engine.run_outcome import GO_ON, NO_MEMORY, Ending, final
-from batchgen.engine.run_state import Situation
-from batchgen.engine.shared_rate import Turns
+from batchgen.engine.poller import Poller
+from batchgen.engine.run_outcome import NO_MEMORY, RUN_AGAIN, RunOutcome, final_outcome
+from batchgen.engine.run_state import RunState
+from batchgen.engine.shared_rate import SharedRateLimit
 from batchgen.engine.submitter import Submitter
 from batchgen.errors import StorageDamaged
 from batchgen.journal.group_commit import WriteQueue
@@ -46,23 +46,23 @@ Numbers = Callable[[], tuple[Mapping[State, int], float, float]]
 ShowProgress = Callable[[Numbers, Callable[[], float]], Progress]
 
 
-async def night(
+async def execute(
     journal: Journal,
     receipts: ReceiptLog,
     folder: Folder,
     where: Endpoint,
     policy: Policy,
-    keeping: Keeping,
+    keeping: OutputOptions,
     show_progress: ShowProgress,
-) -> Ending:
+) -> RunOutcome:
     clock = journal.clock
-    situation = Situation(clock, random.Random())
+    situation = RunState(clock, random.Random())
     async with where.api() as api, Media(folder.path, where.media_hosts, where.use_proxy) as media:
         media.clear_parts()
-        turns = Turns(where.turn_file)
+        turns = SharedRateLimit(where.turn_file)
         moves = WriteQueue(journal, receipts)
         submitter = Submitter(journal, folder, api, situation, policy, turns, moves)
-        watcher = Watcher(journal, moves, api, situation, policy.rate)
+        watcher = Poller(journal, moves, api, situation, policy.rate)
         collector = Collector(journal, moves, folder, media, watcher, situation, keeping)
         progress = show_progress(
             lambda: (journal.counts, journal.committed(), submitter.pace.rate), clock.monotonic
@@ -75,12 +75,12 @@ async def night(
                 progress.close()
                 turns.close()
                 moves.close()
-            ending = final(journal.counts, situation.ending)
+            ending = final_outcome(journal.counts, situation.ending)
             log.info("ended with exit code %d: %s", ending.code, ending.reason)
             try:
                 journal.end_run(ending.code, ending.reason, engine.memory())
             except StorageDamaged as error:
-                ending = Ending.under_way(error) if ending.code in (0, 1) else ending
+                ending = RunOutcome.under_way(error) if ending.code in (0, 1) else ending
             except MemoryError:
                 ending = NO_MEMORY if ending.code in (0, 1) else ending
             try:
@@ -99,14 +99,14 @@ def _why(error: Exception) -> object:
     return getattr(error, "strerror", None) or error
 
 
-def _without_reports(ending: Ending, folder: Folder, error: Exception) -> Ending:
+def _without_reports(ending: RunOutcome, folder: Folder, error: Exception) -> RunOutcome:
     """Nothing that was paid for is lost, but it is no success either."""
     if ending.code not in (0, 1):
         return ending
     # Short of memory, a compiled module of a template's cannot be imported.
     room = "" if isinstance(error, (MemoryError, ImportError)) else "Make room on the disk, then: "
     remedy = f"{room}batchgen report {folder.path}"
-    return Ending(75, f"{ending.reason} Its reports could not be written.", remedy)
+    return RunOutcome(75, f"{ending.reason} Its reports could not be written.", remedy)
 
 
 @contextmanager
@@ -119,7 +119,7 @@ def _signals(engine: Engine) -> Iterator[None]:
 
     def on(number: signal.Signals) -> None:
         seen.append(number)
-        ending = Ending(128 + number, f"Interrupted by {number.name}.", GO_ON, calm=True)
+        ending = RunOutcome(128 + number, f"Interrupted by {number.name}.", RUN_AGAIN, calm=True)
         if len(seen) > 1:
             engine.leave(ending)
         elif number is signal.SIGINT:

@@ -5,12 +5,12 @@ from pathlib import Path
 from batchgen import event_loop, resources
 from batchgen.api import catalogue, endpoint
 from batchgen.api.response import Response
-from batchgen.config import Flags
+from batchgen.config import RunOptions
 from batchgen.errors import ServiceUnreachable
 from batchgen.validation import schema_registry
 
 
-def list_models(search: str, online: Flags | None) -> list[str]:
+def list_models(search: str, online: RunOptions | None) -> list[str]:
     """Model ids; those that come with batchgen, or with `online` those of the catalogue."""
     if online is None:
         here = resources.schemas_folder()
@@ -44,7 +44,7 @@ def _page(reply: Response) -> list[object]:
     )
 
 
-def fetch_model(model: str, out: Path | None, flags: Flags) -> Path:
+def fetch_model(model: str, out: Path | None, flags: RunOptions) -> Path:
     """Write the catalogue's schema of `model` into a file; return its path."""
     found = catalogue.schema_lookup(endpoint.find_endpoint(flags))(model)
     if found is None:

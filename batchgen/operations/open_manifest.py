@@ -9,7 +9,7 @@ from pathlib import Path
 
 from batchgen import config
 from batchgen.api import credentials
-from batchgen.config import Config, Flags
+from batchgen.config import RunOptions, RunSettings
 from batchgen.core.messages import duplicate_id_problem
 from batchgen.core.rows import Entry, Place, Problem, Row
 from batchgen.errors import ManifestInvalid
@@ -17,10 +17,10 @@ from batchgen.journal.staging import StagedRows
 from batchgen.manifest.manifest import Manifest, open_manifest
 from batchgen.validation.schema_registry import Models
 
-Report = Callable[[Problem], None]
+ProblemSink = Callable[[Problem], None]
 
 
-def check(manifest: Manifest, models: Models, listing: StagedRows, report: Report) -> int:
+def check_rows(manifest: Manifest, models: Models, listing: StagedRows, report: ProblemSink) -> int:
     """Read the whole manifest into `listing`; return how many problems there are.
 
     report: called with each problem, in the order of the file.
@@ -67,7 +67,7 @@ def _check_entry(entry: Entry, models: Models, listing: StagedRows) -> list[Prob
     return problems
 
 
-def open_for(flags: Flags, path: str) -> tuple[Manifest, Config]:
+def open_manifest_for(flags: RunOptions, path: str) -> tuple[Manifest, RunSettings]:
     """Raises UsageError if there is no such file, or its form is not known."""
     stdin = sys.stdin.buffer if path == "-" else None
     secret = None
@@ -84,14 +84,14 @@ def open_for(flags: Flags, path: str) -> tuple[Manifest, Config]:
         use_schema=flags.schema is None,
     )
     file = None if path == "-" else Path(path)
-    return manifest, config.merged(flags, manifest.settings, file, datetime.now())
+    return manifest, config.merge_settings(flags, manifest.settings, file, datetime.now())
 
 
-def _check_all(
-    manifest: Manifest, known: Models, listing: StagedRows, show: Report, flags: Flags
+def require_valid_rows(
+    manifest: Manifest, known: Models, listing: StagedRows, show: ProblemSink, flags: RunOptions
 ) -> int:
     """Return how many problems were shown. Raises ManifestInvalid if there may be none."""
-    problems = check(manifest, known, listing, show)
+    problems = check_rows(manifest, known, listing, show)
     if problems and not flags.skip_invalid:
         remedy = "Mend them, or run the other rows with --skip-invalid."
         raise ManifestInvalid(manifest.file, problems, remedy)

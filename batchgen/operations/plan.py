@@ -13,20 +13,20 @@ from typing import Any
 
 from batchgen import config
 from batchgen.batch_folder import Folder
-from batchgen.config import Flags
+from batchgen.config import RunOptions
 from batchgen.core.prices import Price
 from batchgen.core.states import State
 from batchgen.journal.reader import Reader
 from batchgen.journal.staging import StagedRows
-from batchgen.operations.open_manifest import Report, _check_all, open_for
-from batchgen.operations.prices import _price
+from batchgen.operations.open_manifest import ProblemSink, open_manifest_for, require_valid_rows
+from batchgen.operations.prices import price_of
 from batchgen.validation.schema_registry import Models
 
-NEW, CHANGED, GONE = "new", "changed", "no longer listed"
+NEW, CHANGED, UNLISTED = "new", "changed", "no longer listed"
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class PlannedRow:
     """What becomes of one row. what: `new`, `changed`, `no longer listed`, or the row's state.
 
     sends: whether the run would pay for it. price: USD; None where unknown or nothing is sent.
@@ -51,7 +51,7 @@ class Plan:
     cost: float = 0.0
     unpriced: int = 0
 
-    def add(self, step: Step) -> None:
+    def add(self, step: PlannedRow) -> None:
         self.counts[step.what] += 1
         self.sends += step.sends
         self.cost += step.price or 0.0
@@ -70,12 +70,12 @@ class Plan:
         }
 
 
-def steps(
+def planned_rows(
     listing: StagedRows,
     folder: Folder,
     price_of: Callable[[str], Price | None],
     reopened: Collection[str] = (),
-) -> Iterator[Step]:
+) -> Iterator[PlannedRow]:
     """Yield a step for each row of the manifest, in its order, then for those it no longer has.
 
     price_of: a model -> its price.
@@ -97,21 +97,21 @@ def steps(
             for position, id, source, model, input, problem, state, known_as in rows:
                 name = id or known_as or f"row {position}"
                 if problem:
-                    yield Step("invalid", name, source, model, False, None)
+                    yield PlannedRow("invalid", name, source, model, False, None)
                 elif state is not None:
                     sends = state == "pending" or state in reopened
                     usd = _usd(price_of(model), input) if sends else None
-                    yield Step(state, name, source, model, sends, usd)
+                    yield PlannedRow(state, name, source, model, sends, usd)
                 else:
                     old = _replaced(db, id, position)
                     changes = _changes(old, model, json.loads(input)) if old else ()
                     what = CHANGED if old else NEW
                     usd = _usd(price_of(model), input)
-                    yield Step(what, name, source, model, True, usd, changes)
+                    yield PlannedRow(what, name, source, model, True, usd, changes)
             for id, source, model in db.execute(
                 "SELECT id, source, model FROM gone ORDER BY position"
             ):
-                yield Step(GONE, id, source, model, False, None)
+                yield PlannedRow(UNLISTED, id, source, model, False, None)
         finally:
             db.execute("DROP TABLE temp.gone")
 
@@ -152,23 +152,25 @@ def _shown(values: dict[str, Any], name: str) -> str:
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
-def plan(flags: Flags, path: str, show: Report, step: Callable[[Step], None]) -> tuple[Plan, float]:
+def plan(
+    flags: RunOptions, path: str, show: ProblemSink, step: Callable[[PlannedRow], None]
+) -> tuple[Plan, float]:
     """Tell what a run would do, calling `step` for each row; return the sum and POSTs per second.
 
     Nothing is sent. Raises as `run` does before its first POST.
     """
-    manifest, settings = open_for(flags, path)
+    manifest, settings = open_manifest_for(flags, path)
     folder = Folder(flags.out or config.default_out(path))
     known = Models(settings.model, settings.schema, folder.schemas, None)
     listing = StagedRows()
     try:
-        _check_all(manifest, known, listing, show, flags)
+        require_valid_rows(manifest, known, listing, show, flags)
         whole = Plan()
         seen = _prices_seen(folder)
         reopened = [State.FAILED] * flags.retry_failed
         reopened += [State.UNKNOWN] * (flags.on_unknown == "resubmit")
-        price_of = partial(_price, settings, otherwise=seen.get)
-        for found in steps(listing, folder, price_of, reopened):
+        price_of = partial(price_of, settings, otherwise=seen.get)
+        for found in planned_rows(listing, folder, price_of, reopened):
             whole.add(found)
             step(found)
         return whole, settings.rate

@@ -5,14 +5,14 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from batchgen.api.catalogue import catalogue_price
-from batchgen.config import Config
+from batchgen.config import RunSettings
 from batchgen.core.prices import Price
 from batchgen.errors import ServiceUnreachable, UsageError
 
 log = logging.getLogger("batchgen")
 
 
-def _refuse_unpriced(settings: Config, known: Mapping[str, Price | None]) -> None:
+def require_prices(settings: RunSettings, known: Mapping[str, Price | None]) -> None:
     if settings.limits.any() and None in known.values():
         unpriced = ", ".join(model for model, price in known.items() if price is None)
         raise UsageError(
@@ -22,9 +22,9 @@ def _refuse_unpriced(settings: Config, known: Mapping[str, Price | None]) -> Non
         )
 
 
-def _prices(
+def find_prices(
     sending: Iterable[str],
-    settings: Config,
+    settings: RunSettings,
     fetch: Callable[[str], dict[str, Any] | None],
     seen: Mapping[str, Price | None],
 ) -> dict[str, Price | None]:
@@ -36,7 +36,7 @@ def _prices(
     for model in sending:
         why = "RunComfy gives no price for a request"
         try:
-            price = _price(settings, model, lambda model: catalogue_price(fetch(model) or {}))
+            price = price_of(settings, model, lambda model: catalogue_price(fetch(model) or {}))
         except ServiceUnreachable:
             # An outage, which the run itself waits out; but not without the price of its limit.
             why = "RunComfy cannot be asked what a request costs"
@@ -49,7 +49,9 @@ def _prices(
     return known
 
 
-def _price(settings: Config, model: str, otherwise: Callable[[str], Price | None]) -> Price | None:
+def price_of(
+    settings: RunSettings, model: str, otherwise: Callable[[str], Price | None]
+) -> Price | None:
     """The manifest's word on a model's price, USD a request; else another's."""
     usd = settings.prices.get(model, settings.price)
     return otherwise(model) if usd is None else Price(usd)

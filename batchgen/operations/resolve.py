@@ -12,17 +12,17 @@ from batchgen.api.poll_outcome import PollOutcome, RequestStatus, classify_resul
 from batchgen.api.response import Response
 from batchgen.api.submit_outcome import REQUEST_ID_PATTERN
 from batchgen.batch_folder import Folder
-from batchgen.config import Flags
+from batchgen.config import RunOptions
 from batchgen.core.states import State
 from batchgen.errors import ServiceUnreachable, TokenRefused, UsageError
 from batchgen.journal.receipts import Receipt, ReceiptLog
 from batchgen.journal.writer import Journal, Request, RequestIdInUse
 from batchgen.operations import batch
-from batchgen.operations.batch import opened
+from batchgen.operations.batch import open_batch
 
 
 @dataclass(frozen=True, slots=True)
-class Unknown:
+class UnknownRow:
     """An unknown row as a person needs to see it: what to look for in the account, and when."""
 
     id: str
@@ -34,17 +34,17 @@ class Unknown:
     reason: str
 
 
-def settle(
-    folder: Folder, action: str, ids: tuple[str, ...], request_id: str | None, flags: Flags
-) -> list[Unknown]:
+def resolve(
+    folder: Folder, action: str, ids: tuple[str, ...], request_id: str | None, flags: RunOptions
+) -> list[UnknownRow]:
     """Do `action` to the unknown rows with these ids, all without any; return what is left unknown.
 
     action: "attach", with one id and the request_id; "write-off"; "send-again"; "" does nothing.
     Raises as `attach` does, and UsageError for an id that no unknown row has.
     """
-    with opened(folder) as journal:
+    with open_batch(folder) as journal:
         if action == "attach":
-            row, *others = choose(journal, ids)
+            row, *others = select_unknown(journal, ids)
             if others:
                 raise UsageError(
                     f"{len(others) + 1} unknown rows have the id {row.id}: its row was changed"
@@ -52,30 +52,32 @@ def settle(
                 )
             attach(journal, folder, row, request_id or "", flags)
         elif action:
-            for row in choose(journal, ids, listed=action == "send-again"):
+            for row in select_unknown(journal, ids, listed=action == "send-again"):
                 if action == "write-off":
                     journal.write_off(row)
                 else:
                     journal.retry(row.key, "batchgen resolve --send-again")
         else:
-            choose(journal, ids)
+            select_unknown(journal, ids)
             return [row for row in unknown_rows(journal) if not ids or row.id in ids]
         return unknown_rows(journal)
 
 
-def unknown_rows(journal: Journal) -> list[Unknown]:
+def unknown_rows(journal: Journal) -> list[UnknownRow]:
     """Every unknown row, the oldest first."""
     rows = journal.rows(
         "SELECT id, source, model, submitted_at, price, input, COALESCE(error, '')"
         " FROM requests WHERE state = 'unknown' ORDER BY submitted_at"
     )
     return [
-        Unknown(id, source, model, sent_at, price, json.loads(input), reason)
+        UnknownRow(id, source, model, sent_at, price, json.loads(input), reason)
         for id, source, model, sent_at, price, input, reason in rows
     ]
 
 
-def choose(journal: Journal, ids: tuple[str, ...], *, listed: bool = False) -> list[Request]:
+def select_unknown(
+    journal: Journal, ids: tuple[str, ...], *, listed: bool = False
+) -> list[Request]:
     """The unknown rows with these ids, or all where none is given. Raises UsageError.
 
     listed: only rows that the manifest still has; no other is ever sent.
@@ -87,7 +89,9 @@ def choose(journal: Journal, ids: tuple[str, ...], *, listed: bool = False) -> l
     return [row for row in rows if not ids or row.id in ids]
 
 
-def attach(journal: Journal, folder: Folder, row: Request, request_id: str, flags: Flags) -> None:
+def attach(
+    journal: Journal, folder: Folder, row: Request, request_id: str, flags: RunOptions
+) -> None:
     """Give an unknown row the request that a person found; the next run collects it.
 
     Raises UsageError if there is no such request, if it is another row's, or if the API says that
@@ -108,12 +112,12 @@ def attach(journal: Journal, folder: Folder, row: Request, request_id: str, flag
         receipts.append(Receipt(row.key, row.attempts, request_id, journal.now()))
 
 
-def _ask(journal: Journal, folder: Folder, request_id: str, flags: Flags) -> Response:
+def _ask(journal: Journal, folder: Folder, request_id: str, flags: RunOptions) -> Response:
     async def ask(where: endpoint.Endpoint) -> Response:
         async with where.api() as api:
             return await api.result(request_id)
 
-    with batch.reached(journal, folder, flags) as where:
+    with batch.reach_endpoint(journal, folder, flags) as where:
         return event_loop.run(ask(where))
 
 

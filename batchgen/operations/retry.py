@@ -3,12 +3,12 @@
 from batchgen.batch_folder import Folder
 from batchgen.core.states import State
 from batchgen.errors import UsageError
-from batchgen.operations.batch import opened
+from batchgen.operations.batch import open_batch
 
 
 def retry(folder: Folder, state: str, ids: tuple[str, ...], cause: str | None) -> int:
     """Reopen rows; return how many. Raises UsageError for an id that no row in `state` has."""
-    with opened(folder) as journal:
+    with open_batch(folder) as journal:
         rows = journal.in_state(State(state), listed=True)
         if missing := set(ids) - {row.id for row in rows}:
             raise UsageError(f"No {state} row has the id {', '.join(sorted(missing))}.")

@@ -12,22 +12,22 @@ from batchgen.api.catalogue import schema_lookup, warn_of_low_balance
 from batchgen.api.endpoint import find_endpoint
 from batchgen.batch_folder import Folder
 from batchgen.clock import Clock
-from batchgen.config import Config, Flags
+from batchgen.config import RunOptions, RunSettings
 from batchgen.core import prices
 from batchgen.core.prices import Price
-from batchgen.engine.collector import Keeping
+from batchgen.engine.collector import OutputOptions
 from batchgen.engine.policy import Policy
-from batchgen.engine.run_outcome import Ending
+from batchgen.engine.run_outcome import RunOutcome
 from batchgen.journal.recovery import open_journal
 from batchgen.journal.staging import StagedRows
 from batchgen.log import close, set_up
 from batchgen.manifest.manifest import Manifest
-from batchgen.operations.batch import rehearsal
-from batchgen.operations.execute import ShowProgress, night
-from batchgen.operations.open_manifest import Report, _check_all, open_for
-from batchgen.operations.prices import _prices, _refuse_unpriced
-from batchgen.operations.take_over import keep_apart, take_over
-from batchgen.operations.unchanged import Reading, seal_of_list, seals_of_schemas
+from batchgen.operations.batch import start_rehearsal
+from batchgen.operations.execute import ShowProgress, execute
+from batchgen.operations.open_manifest import ProblemSink, open_manifest_for, require_valid_rows
+from batchgen.operations.prices import find_prices, require_prices
+from batchgen.operations.take_over import refuse_mixed_batch, take_over
+from batchgen.operations.unchanged import ManifestImport, manifest_fingerprint, schema_fingerprints
 from batchgen.validation.schema_registry import Models
 
 if TYPE_CHECKING:
@@ -37,21 +37,21 @@ log = logging.getLogger("batchgen")
 
 
 def run(
-    flags: Flags,
+    flags: RunOptions,
     path: str,
-    show: Report,
+    show: ProblemSink,
     show_progress: ShowProgress,
     *,
     quiet: bool,
     verbose: bool,
     log_file: Path | None = None,
     clock: Clock | None = None,
-) -> tuple[Ending, Folder]:
+) -> tuple[RunOutcome, Folder]:
     """Run a manifest. Raises every BatchgenError; nothing was sent by then unless it says so.
 
     clock: None is the machine's own.
     """
-    manifest, settings = open_for(flags, path)
+    manifest, settings = open_manifest_for(flags, path)
     folder = Folder(flags.out or config.default_out(path))
     with ExitStack() as stack:
         claim = partial(_claim, stack, folder, log_file, quiet=quiet, verbose=verbose)
@@ -68,21 +68,21 @@ def run(
             claim()
             known.keep(folder.schemas)
         if where is None:
-            where = stack.enter_context(rehearsal(folder, settings.schema))
+            where = stack.enter_context(start_rehearsal(folder, settings.schema))
         journal, receipts = open_journal(stack, folder, clock or Clock())
-        keep_apart(journal, folder, rehearsing=flags.sandbox)
+        refuse_mixed_batch(journal, folder, rehearsing=flags.sandbox)
         take_over(journal, receipts, reading, flags)
         seen = prices.remembered(journal.remembered("prices"))
-        known_prices = _prices(journal.pending_models(), settings, schema_lookup(where), seen)
-        _refuse_unpriced(settings, known_prices)
+        known_prices = find_prices(journal.pending_models(), settings, schema_lookup(where), seen)
+        require_prices(settings, known_prices)
         warn_of_low_balance(where, partial(journal.pending_cost, known_prices))
         memory = {model: price and price.memory() for model, price in known_prices.items()}
         journal.start_run(manifest.file, {"prices": memory})
         log.info("batchgen %s runs %s into %s", __version__, manifest.file, folder.path)
         policy = _policy(settings, known_prices)
-        keeping = Keeping(not flags.no_provenance, flags.sidecars, not flags.no_thumbnails)
+        keeping = OutputOptions(not flags.no_provenance, flags.sidecars, not flags.no_thumbnails)
         ending = event_loop.run(
-            night(journal, receipts, folder, where, policy, keeping, show_progress)
+            execute(journal, receipts, folder, where, policy, keeping, show_progress)
         )
     return ending, folder
 
@@ -91,15 +91,15 @@ def _reading(
     manifest: Manifest,
     known: Models,
     listing: StagedRows,
-    show: Report,
-    flags: Flags,
-    settings: Config,
+    show: ProblemSink,
+    flags: RunOptions,
+    settings: RunSettings,
     folder: Folder,
-) -> Reading:
+) -> ManifestImport:
     """What reads the manifest where that is needed, and keeps the schemas that it fetched."""
 
     def read() -> int:
-        problems = _check_all(manifest, known, listing, show, flags)
+        problems = require_valid_rows(manifest, known, listing, show, flags)
         if folder.path.is_dir():  # a new one is made when the list is known to be good
             known.keep(folder.schemas)
         return problems
@@ -111,9 +111,11 @@ def _reading(
         "model": settings.model,
         "schema": settings.schema and str(settings.schema),
     }
-    seal = None if manifest.problems else seal_of_list(manifest.sources, options)
-    schemas = partial(seals_of_schemas, settings.schema, folder.schemas, resources.schemas_folder())
-    return Reading(manifest.file, listing, seal, schemas, read)
+    seal = None if manifest.problems else manifest_fingerprint(manifest.sources, options)
+    schemas = partial(
+        schema_fingerprints, settings.schema, folder.schemas, resources.schemas_folder()
+    )
+    return ManifestImport(manifest.file, listing, seal, schemas, read)
 
 
 def _claim(
@@ -126,7 +128,7 @@ def _claim(
     stack.callback(close)
 
 
-def _policy(settings: Config, known: Mapping[str, Price | None]) -> Policy:
+def _policy(settings: RunSettings, known: Mapping[str, Price | None]) -> Policy:
     return Policy(
         rate=settings.rate,
         concurrency=settings.concurrency,

@@ -4,19 +4,19 @@ import logging
 from pathlib import Path
 
 from batchgen.batch_folder import Folder
-from batchgen.config import Flags
+from batchgen.config import RunOptions
 from batchgen.core.states import State
 from batchgen.errors import UsageError
 from batchgen.journal.receipts import ReceiptLog
 from batchgen.journal.recovery import Recovery, _cannot_write
 from batchgen.journal.staging import StagedRows
 from batchgen.journal.writer import Journal
-from batchgen.operations.unchanged import Reading
+from batchgen.operations.unchanged import ManifestImport
 
 log = logging.getLogger("batchgen")
 
 
-def keep_apart(journal: Journal, folder: Folder, *, rehearsing: bool) -> None:
+def refuse_mixed_batch(journal: Journal, folder: Folder, *, rehearsing: bool) -> None:
     """A rehearsal's placeholders must never pass for pictures, nor its ids be asked about."""
     before = journal.remembered("sandbox")
     if before is not None and before != rehearsing:
@@ -29,7 +29,9 @@ def keep_apart(journal: Journal, folder: Folder, *, rehearsing: bool) -> None:
         journal.remember({"sandbox": rehearsing})
 
 
-def _refuse_other_list(journal: Journal, listing: StagedRows, manifest: str, flags: Flags) -> None:
+def _refuse_other_list(
+    journal: Journal, listing: StagedRows, manifest: str, flags: RunOptions
+) -> None:
     """A list that shares no row with the one before it was hardly meant for the same folder."""
     before = journal.remembered("manifest")
     path = manifest if manifest.startswith("<") else str(Path(manifest).resolve())
@@ -53,7 +55,9 @@ def _refuse_other_list(journal: Journal, listing: StagedRows, manifest: str, fla
         journal.remember({"manifest": path})
 
 
-def take_over(journal: Journal, receipts: ReceiptLog, reading: Reading, flags: Flags) -> None:
+def take_over(
+    journal: Journal, receipts: ReceiptLog, reading: ManifestImport, flags: RunOptions
+) -> None:
     """Recover, list the manifest's rows, and reopen what the person asked to."""
     intake = Recovery(journal)
     read_to = journal.remembered("receipts_read") or 0

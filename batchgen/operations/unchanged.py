@@ -23,10 +23,10 @@ from batchgen.manifest.read_text import texts
 from batchgen.manifest.source import Source
 from batchgen.validation.model_schema import LARGEST_SCHEMA
 
-Seal = dict[str, str]
+Fingerprint = dict[str, str]
 
 
-def seal_of_list(sources: Collection[Source], options: Mapping[str, Any]) -> str | None:
+def manifest_fingerprint(sources: Collection[Source], options: Mapping[str, Any]) -> str | None:
     """Return the digest of the manifest's files and options; None where it cannot be told.
 
     sources: the manifest, and the file that it takes its rows from. Standard input and pipes can
@@ -51,7 +51,7 @@ def seal_of_list(sources: Collection[Source], options: Mapping[str, Any]) -> str
     return hashlib.sha256(json.dumps(found).encode()).hexdigest()
 
 
-def seals_of_schemas(given: Path | None, *folders: Path) -> Seal | None:
+def schema_fingerprints(given: Path | None, *folders: Path) -> Fingerprint | None:
     """Return the digest of each schema file that may be used; None if one of them cannot be."""
     files = {} if given is None else {"--schema": given}
     for number, folder in enumerate(folders):
@@ -75,7 +75,7 @@ def _digest(path: Path, open: Callable[[Path], BufferedReader] = open_regular) -
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-class Reading:
+class ManifestImport:
     """The reading of one manifest by one run, which is left out where nothing has changed.
 
     list_seal: as `seal_of_list` has it. schemas: gives those that hold now.
@@ -87,7 +87,7 @@ class Reading:
         file: str,
         listing: StagedRows,
         list_seal: str | None,
-        schemas: Callable[[], Seal | None],
+        schemas: Callable[[], Fingerprint | None],
         read: Callable[[], int],
     ) -> None:
         self.file = file

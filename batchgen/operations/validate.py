@@ -2,27 +2,27 @@
 
 from batchgen import config
 from batchgen.batch_folder import Folder
-from batchgen.config import Flags
+from batchgen.config import RunOptions
 from batchgen.errors import ManifestInvalid
 from batchgen.journal.staging import StagedRows
-from batchgen.operations.check_urls import Probed
-from batchgen.operations.open_manifest import Report, check, open_for
+from batchgen.operations.check_urls import ProbeResult
+from batchgen.operations.open_manifest import ProblemSink, check_rows, open_manifest_for
 from batchgen.validation.schema_registry import Models
 
 
 def validate(
-    flags: Flags, path: str, show: Report, *, check_urls: bool = False
-) -> "tuple[int, Probed | None]":
+    flags: RunOptions, path: str, show: ProblemSink, *, check_urls: bool = False
+) -> "tuple[int, ProbeResult | None]":
     """Check a manifest without an account; return how many rows are good, and what of their URLs.
 
     show: called with each problem. Raises ManifestInvalid after the last, or UsageError.
     """
-    manifest, settings = open_for(flags, path)
+    manifest, settings = open_manifest_for(flags, path)
     kept = Folder(flags.out or config.default_out(path)).schemas
     known = Models(settings.model, settings.schema, kept, None)
     listing = StagedRows()
     try:
-        problems = check(manifest, known, listing, show)
+        problems = check_rows(manifest, known, listing, show)
         probed = None
         if check_urls:
             from batchgen.operations.check_urls import (

@@ -16,7 +16,7 @@ from batchgen.api import endpoint
 from batchgen.api.client import ApiClient
 from batchgen.api.poll_outcome import PollOutcome, RequestStatus, classify_result
 from batchgen.batch_folder import Folder
-from batchgen.config import Flags
+from batchgen.config import RunOptions
 from batchgen.errors import BatchgenError, ServiceUnreachable, TokenRefused
 from batchgen.files import reading, sync_folder
 from batchgen.journal.writer import Journal
@@ -25,13 +25,13 @@ from batchgen.media.check import MediaBroken, MediaError, decode
 from batchgen.media.download import Media, MediaGone
 from batchgen.media.formats import ENOUGH, format_of
 from batchgen.operations import batch
-from batchgen.operations.batch import opened
+from batchgen.operations.batch import open_batch
 
-Show = Callable[[str], None]
+LineSink = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class File:
+class SavedFile:
     """A file that the journal says is saved, and its row.
 
     sha256: of the file as it lies there. delivered_sha256: of what the host delivered, where that
@@ -62,7 +62,7 @@ class File:
 
 
 @dataclass
-class Found:
+class VerifyResult:
     """whole, restored: counts. lost: ids whose file would have to be paid for again.
 
     later: ids whose file could not be fetched now, and may still be had.
@@ -74,17 +74,17 @@ class Found:
     later: list[str] = field(default_factory=list)
 
 
-def verify(folder: Folder, flags: Flags, show: Show) -> Found:
+def verify(folder: Folder, flags: RunOptions, show: LineSink) -> VerifyResult:
     """Check every file, and restore what can be; `show` gets a line for each that is not whole.
 
     The account is needed only if something has to be downloaded again. Raises what `service` does.
     """
-    found = Found()
-    with opened(folder) as journal:
-        broken: list[File] = []
+    found = VerifyResult()
+    with open_batch(folder) as journal:
+        broken: list[SavedFile] = []
         for file in files(journal):
             path = folder.path / file.path
-            if reason := flaw(path, file.sha256):
+            if reason := file_problem(path, file.sha256):
                 show(f"{file.path}: {reason}{_whose(journal, path, file)}")
                 broken.append(file)
                 continue
@@ -95,12 +95,12 @@ def verify(folder: Folder, flags: Flags, show: Show) -> Found:
                     f" the journal has {file.request_id}"
                 )
         if broken:
-            with batch.reached(journal, folder, flags) as where:
+            with batch.reach_endpoint(journal, folder, flags) as where:
                 event_loop.run(_restore_all(journal, folder, where, broken, found, show))
     return found
 
 
-def files(journal: Journal) -> Iterator[File]:
+def files(journal: Journal) -> Iterator[SavedFile]:
     """Every file that is saved. Raises LeadsOutside for one whose path is none of ours."""
     rows = journal.rows(
         "SELECT o.key, o.n, r.id, r.model, r.input, r.request_id, r.submitted_at, o.url, o.path,"
@@ -109,12 +109,12 @@ def files(journal: Journal) -> Iterator[File]:
         " WHERE o.path IS NOT NULL ORDER BY r.position, o.n"
     )
     for row in rows:
-        file = File(*row)
+        file = SavedFile(*row)
         journal.refuse_odd(file.id, {"key": file.key, "n": file.n, "path": file.path})
         yield file
 
 
-def flaw(path: Path, sha256: str) -> str | None:
+def file_problem(path: Path, sha256: str) -> str | None:
     """What is wrong with a saved file; None if it is whole."""
     try:
         with reading(path) as file:
@@ -133,14 +133,14 @@ def flaw(path: Path, sha256: str) -> str | None:
     return None
 
 
-def _other_request(path: Path, file: File) -> str | None:
+def _other_request(path: Path, file: SavedFile) -> str | None:
     """The request that a picture says it is of, where that is not the journal's."""
     facts = provenance.read(path) or {}
     said = facts.get("request_id")
     return said if isinstance(said, str) and said != file.request_id else None
 
 
-def _whose(journal: Journal, path: Path, file: File) -> str:
+def _whose(journal: Journal, path: Path, file: SavedFile) -> str:
     """Words for a file in the wrong place: which row's picture it is."""
     other = _other_request(path, file)
     row = other and journal.one("SELECT id FROM requests WHERE request_id = ?", other)
@@ -151,9 +151,9 @@ async def _restore_all(
     journal: Journal,
     folder: Folder,
     where: endpoint.Endpoint,
-    broken: list[File],
-    found: Found,
-    show: Show,
+    broken: list[SavedFile],
+    found: VerifyResult,
+    show: LineSink,
 ) -> None:
     async with where.api() as api, Media(folder.path, where.media_hosts, where.use_proxy) as media:
         for file in broken:
@@ -173,7 +173,7 @@ async def _restore_all(
 
 
 async def _restore(
-    journal: Journal, folder: Folder, api: ApiClient, media: Media, file: File
+    journal: Journal, folder: Folder, api: ApiClient, media: Media, file: SavedFile
 ) -> bool:
     """Put a whole file in its place. Return whether the host delivered the same as before."""
     finding = await _ask(api, file)
@@ -197,7 +197,7 @@ async def _restore(
     return known == (fetched.delivered_sha256 or fetched.sha256)
 
 
-async def _ask(api: ApiClient, file: File) -> PollOutcome:
+async def _ask(api: ApiClient, file: SavedFile) -> PollOutcome:
     """Ask for the result, whose URLs are fresh. Raises TokenRefused."""
     reply = await api.result(file.request_id or "")
     finding = classify_result(reply, file.request_id or "", 0.0)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from math import ceil, inf
 from typing import NamedTuple
 
-from batchgen.engine.rate_limiter import Pace
+from batchgen.engine.rate_limiter import RateLimiter
 
 from .table import table
 
@@ -40,10 +40,10 @@ class Answer(NamedTuple):
 
     at: float
     refused: bool
-    pace: Pace
+    pace: RateLimiter
 
 
-def answers(api: Api, pace: Pace, until: float, now: float = 0.0) -> Iterator[Answer]:
+def answers(api: Api, pace: RateLimiter, until: float, now: float = 0.0) -> Iterator[Answer]:
     """Send from `now` on, as fast as the limiter lets; the bucket is full then."""
     under_way: list[tuple[float, float, bool, float | None]] = []  # answered and sent at, …
     level, then = api.burst, now
@@ -72,7 +72,7 @@ class Figures(NamedTuple):
 
 def figures(api: Api, told: float, seconds: float) -> Figures:
     """slowest: from a tenth of the time on, when the limit should be known."""
-    found = list(answers(api, Pace(told, told), seconds))
+    found = list(answers(api, RateLimiter(told, told), seconds))
     refused = sum(one.refused for one in found)
     slowest = min(one.pace.rate for one in found if one.at > seconds / 10)
     allowed = api.burst + api.allowed * seconds
@@ -81,7 +81,7 @@ def figures(api: Api, told: float, seconds: float) -> Figures:
 
 def back_after(api: Api, told: float, settled: float = LONG / 2) -> float:
     """Seconds from the end of a limit until the told rate is reached, all but 2 % of it."""
-    *_, last = answers(api, Pace(told, told), settled)
+    *_, last = answers(api, RateLimiter(told, told), settled)
     free = answers(Api(2 * told, 10.0), last.pace, settled + LONG, settled)
     return next((one.at - settled for one in free if one.pace.rate > 0.98 * told), inf)
 

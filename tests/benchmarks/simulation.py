@@ -42,13 +42,13 @@ def adapter() -> tuple[Callable[[float], float], Callable[[Seen], None]]:
 
     The only place here that knows how batchgen.polling is called.
     """
-    times = [poll_schedule.UNSEEN]
+    times = [poll_schedule.PRIOR_DURATIONS]
 
     def wait(age: float) -> float:
-        return poll_schedule.delay(age, times[0])
+        return poll_schedule.next_poll_delay(age, times[0])
 
     def learn(seen: Seen) -> None:
-        times[0] = poll_schedule.learned(times[0], seen.before, seen.at)
+        times[0] = poll_schedule.update_durations(times[0], seen.before, seen.at)
 
     return wait, learn
 

@@ -487,7 +487,7 @@ def carry_out(order: dict[str, Any]) -> None:
         os.dup2(handle, target)
     signal.alarm(RUN_AT_MOST)
     # The sandbox is quick; so are we.
-    poll_schedule.FIRST_GUESS, poll_schedule.SOONEST = 0.05, 0.01
+    poll_schedule.FIRST_GUESS, poll_schedule.MIN_DELAY_S = 0.05, 0.01
     backoff.backoff = lambda tries, dice: 0.02
     for name, details in order["faults"]:
         KNOWN[name](**details)
