@@ -19,13 +19,13 @@ from PIL import Image
 from batchgen import event_loop
 from batchgen.api import credentials
 from batchgen.media import check_pool, provenance
-from batchgen.media.check import Fetched, MediaBroken
-from batchgen.media.check_pool import Checkers
+from batchgen.media.check import CheckedFile, MediaBroken
+from batchgen.media.check_pool import CheckPool
 from batchgen.media.formats import GIF, MP4, PNG, Format
 from batchgen.sandbox.client import Control
 
 Result = TypeVar("Result")
-FACTS = provenance.facts(
+FACTS = provenance.make_provenance(
     id="heron",
     model="ideogram/ideogram-v2/generate",
     input={"prompt": "A heron, “at dusk” 🦢\n"},
@@ -46,13 +46,13 @@ WHOLE = picture()
 @pytest.fixture(params=[1, 0], ids=["by a thread", "by a process"])
 def checked(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Fetched]:
+) -> Callable[..., CheckedFile]:
     """Check a download, which is in memory, or in its file already; return what is found."""
-    monkeypatch.setattr(check_pool, "BY_THREAD", request.param)
+    monkeypatch.setattr(check_pool, "CHECKS_BY_THREAD", request.param)
 
     def check(
         content: bytes, format: Format = PNG, *, on_disk: bool = False, facts: Any = FACTS
-    ) -> Fetched:
+    ) -> CheckedFile:
         part = tmp_path / ".heron-1.part"
         if on_disk:
             part.write_bytes(content)
@@ -61,9 +61,9 @@ def checked(
     return check
 
 
-def by_checkers(ask: Callable[[Checkers], Awaitable[Result]]) -> Result:
+def by_checkers(ask: Callable[[CheckPool], Awaitable[Result]]) -> Result:
     async def go() -> Result:
-        found = Checkers()
+        found = CheckPool()
         try:
             return await ask(found)
         finally:
@@ -81,12 +81,12 @@ def sha256(content: bytes) -> str:
 
 @pytest.mark.parametrize("on_disk", [False, True], ids=["in memory", "on disk"])
 def test_a_picture_is_on_disk_with_its_facts_and_both_hashes(
-    checked: Callable[..., Fetched], on_disk: bool
+    checked: Callable[..., CheckedFile], on_disk: bool
 ) -> None:
     found = checked(WHOLE, on_disk=on_disk)
 
     content = found.part.read_bytes()
-    assert content == provenance.embedded(WHOLE, PNG, FACTS)
+    assert content == provenance.embed(WHOLE, PNG, FACTS)
     assert (found.format, found.width, found.height) == (PNG, 37, 23)
     assert (found.bytes, found.sha256) == (len(content), sha256(content))
     assert found.delivered_sha256 == sha256(WHOLE)
@@ -94,15 +94,15 @@ def test_a_picture_is_on_disk_with_its_facts_and_both_hashes(
 
 @pytest.mark.parametrize("on_disk", [False, True], ids=["in memory", "on disk"])
 def test_longer_facts_of_before_leave_nothing_behind(
-    checked: Callable[..., Fetched], on_disk: bool
+    checked: Callable[..., CheckedFile], on_disk: bool
 ) -> None:
-    longer = provenance.embedded(WHOLE, PNG, {**FACTS, "input": {"prompt": "a" * 9000}})
+    longer = provenance.embed(WHOLE, PNG, {**FACTS, "input": {"prompt": "a" * 9000}})
     assert longer is not None
 
     found = checked(longer, on_disk=on_disk)
 
     content = found.part.read_bytes()
-    assert content == provenance.embedded(WHOLE, PNG, FACTS)
+    assert content == provenance.embed(WHOLE, PNG, FACTS)
     assert found.bytes == len(content) < len(longer)
     assert found.delivered_sha256 == sha256(longer)
 
@@ -118,7 +118,7 @@ def test_longer_facts_of_before_leave_nothing_behind(
     ids=["no facts", "no room for facts", "no picture"],
 )  # fmt: skip
 def test_other_files_are_what_was_delivered(
-    checked: Callable[..., Fetched],
+    checked: Callable[..., CheckedFile],
     content: bytes,
     format: Format,
     facts: Any,
@@ -133,10 +133,10 @@ def test_other_files_are_what_was_delivered(
 
 
 def test_a_picture_too_large_for_the_memory_is_decoded_and_told_nothing(
-    checked: Callable[..., Fetched], monkeypatch: pytest.MonkeyPatch
+    checked: Callable[..., CheckedFile], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(provenance, "LARGEST", len(WHOLE) - 1)
-    monkeypatch.setattr(check_pool, "BY_THREAD", 1)  # whose limit this is
+    monkeypatch.setattr(provenance, "MAX_PICTURE_BYTES", len(WHOLE) - 1)
+    monkeypatch.setattr(check_pool, "CHECKS_BY_THREAD", 1)  # whose limit this is
     found = checked(WHOLE, on_disk=True)
 
     assert (found.width, found.height) == (37, 23)
@@ -145,12 +145,14 @@ def test_a_picture_too_large_for_the_memory_is_decoded_and_told_nothing(
 
 
 @pytest.mark.parametrize("on_disk", [False, True], ids=["in memory", "on disk"])
-def test_a_damaged_picture_is_refused(checked: Callable[..., Fetched], on_disk: bool) -> None:
+def test_a_damaged_picture_is_refused(checked: Callable[..., CheckedFile], on_disk: bool) -> None:
     with pytest.raises(MediaBroken, match="the picture is damaged"):
         checked(WHOLE[:300] + bytes(50) + WHOLE[350:], on_disk=on_disk)
 
 
-def test_a_disk_that_fails_is_told_as_that(checked: Callable[..., Fetched], tmp_path: Path) -> None:
+def test_a_disk_that_fails_is_told_as_that(
+    checked: Callable[..., CheckedFile], tmp_path: Path
+) -> None:
     (tmp_path / ".heron-1.part").mkdir()
     with pytest.raises(FileExistsError):
         checked(WHOLE)
@@ -162,10 +164,10 @@ def test_a_disk_that_fails_is_told_as_that(checked: Callable[..., Fetched], tmp_
 def test_a_process_that_dies_of_a_picture_takes_only_that_along(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(check_pool, "BY_THREAD", 0)
-    monkeypatch.setattr(check_pool, "MOST_PROCESSES", 1)
+    monkeypatch.setattr(check_pool, "CHECKS_BY_THREAD", 0)
+    monkeypatch.setattr(check_pool, "MAX_PROCESSES", 1)
 
-    async def ask(by: Checkers) -> Fetched:
+    async def ask(by: CheckPool) -> CheckedFile:
         await by.check(tmp_path / "1.part", PNG, WHOLE, None)
         (process,) = by._started
         process.kill()
@@ -179,9 +181,9 @@ def test_a_process_that_dies_of_a_picture_takes_only_that_along(
 def test_one_whose_picture_nobody_waits_for_any_more_is_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(check_pool, "BY_THREAD", 0)
+    monkeypatch.setattr(check_pool, "CHECKS_BY_THREAD", 0)
 
-    async def ask(by: Checkers) -> int | None:
+    async def ask(by: CheckPool) -> int | None:
         check = asyncio.create_task(by.check(tmp_path / "1.part", PNG, WHOLE, None))
         while not by._started:
             await asyncio.sleep(0)
@@ -198,7 +200,7 @@ def test_one_whose_picture_nobody_waits_for_any_more_is_ended(
 def test_where_no_process_can_be_had_a_thread_does_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(check_pool, "BY_THREAD", 0)
+    monkeypatch.setattr(check_pool, "CHECKS_BY_THREAD", 0)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "no-python"))
 
     found = by_checkers(lambda by: by.check(tmp_path / "1.part", PNG, WHOLE, None))
@@ -208,11 +210,11 @@ def test_where_no_process_can_be_had_a_thread_does_it(
 def test_they_have_no_token_and_ignore_what_is_meant_for_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(check_pool, "BY_THREAD", 0)
+    monkeypatch.setattr(check_pool, "CHECKS_BY_THREAD", 0)
     for name in credentials.TOKEN_VARIABLES:
         monkeypatch.setenv(name, "a-token")
 
-    async def ask(by: Checkers) -> tuple[bytes, Fetched]:
+    async def ask(by: CheckPool) -> tuple[bytes, CheckedFile]:
         await by.check(tmp_path / "1.part", PNG, WHOLE, None)
         (process,) = by._started
         pid = process._process.pid
@@ -234,14 +236,14 @@ def test_a_run_of_many_rows_leaves_the_same_whoever_checks(
     run: Command, folder: Path, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest = write("list.csv", table(many(20)))
-    monkeypatch.setattr(check_pool, "BY_THREAD", 5)
+    monkeypatch.setattr(check_pool, "CHECKS_BY_THREAD", 5)
     assert run(manifest).code == 0
 
     assert set(states(folder).values()) == {"saved"}
     assert len(media(folder)) == 20
     for path, found in query(folder, "SELECT path, sha256 FROM outputs"):
         assert sha256((folder / path).read_bytes()) == found
-        assert (provenance.read(folder / path) or {})["id"] == Path(path).stem
+        assert (provenance.read_provenance(folder / path) or {})["id"] == Path(path).stem
 
 
 def test_a_run_killed_while_processes_check_goes_on(

@@ -23,11 +23,11 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-@pytest.mark.parametrize("held", [downloads.HELD, 0], ids=["small", "large"])
+@pytest.mark.parametrize("held", [downloads.MAX_BYTES_IN_MEMORY, 0], ids=["small", "large"])
 def test_a_picture_says_what_it_was_made_from_and_both_hashes_are_kept(
     run: Command, folder: Path, manifest: str, monkeypatch: pytest.MonkeyPatch, held: int
 ) -> None:
-    monkeypatch.setattr(downloads, "HELD", held)
+    monkeypatch.setattr(downloads, "MAX_BYTES_IN_MEMORY", held)
     run(manifest)
 
     found = query(folder, HASHES)
@@ -38,18 +38,18 @@ def test_a_picture_says_what_it_was_made_from_and_both_hashes_are_kept(
         ((request_id, sent),) = query(
             folder, f"SELECT request_id, input FROM requests WHERE id = '{row}'"
         )
-        facts = provenance.read(folder / path) or {}
+        facts = provenance.read_provenance(folder / path) or {}
         assert (facts["id"], facts["request_id"]) == (row, request_id)
         assert facts["input"] == json.loads(sent)
 
 
-@pytest.mark.parametrize("held", [downloads.HELD, 0], ids=["small", "large"])
+@pytest.mark.parametrize("held", [downloads.MAX_BYTES_IN_MEMORY, 0], ids=["small", "large"])
 def test_without_provenance_a_picture_is_what_was_delivered(
     run: Command, folder: Path, manifest: str, monkeypatch: pytest.MonkeyPatch, held: int
 ) -> None:
     run(manifest)
     delivered = {path: sent for path, _, sent in query(folder, HASHES)}
-    monkeypatch.setattr(downloads, "HELD", held)
+    monkeypatch.setattr(downloads, "MAX_BYTES_IN_MEMORY", held)
     other = folder.with_name("plain")
     run(manifest, "--no-provenance", "--out", other)
 
@@ -57,7 +57,7 @@ def test_without_provenance_a_picture_is_what_was_delivered(
     assert {path: here for path, here, _ in plain} == delivered
     assert {sent for *_, sent in plain} == {None}
     assert {path: sha256(other / path) for path in delivered} == delivered
-    assert [provenance.read(other / path) for path in delivered] == [None] * 3
+    assert [provenance.read_provenance(other / path) for path in delivered] == [None] * 3
 
 
 def test_sidecars_tell_the_same_beside_each_file(run: Command, folder: Path, manifest: str) -> None:
@@ -67,14 +67,14 @@ def test_sidecars_tell_the_same_beside_each_file(run: Command, folder: Path, man
     assert len(pictures) == 3
     for path in pictures:
         beside = json.loads(provenance.sidecar(folder / path).read_text(encoding="utf-8"))
-        assert beside == provenance.read(folder / path)
+        assert beside == provenance.read_provenance(folder / path)
 
 
 def test_a_run_makes_thumbnails_unless_it_is_told_not_to(
     run: Command, folder: Path, manifest: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(thumbnails, "LEAST_BYTES", 0)
-    monkeypatch.setattr(thumbnails, "LONGEST", 8)
+    monkeypatch.setattr(thumbnails, "MIN_SOURCE_BYTES", 0)
+    monkeypatch.setattr(thumbnails, "MAX_SIDE_PX", 8)
     run(manifest)
     assert len([*(folder / "report" / "thumbs").glob("*.webp")]) == 3
 

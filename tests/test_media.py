@@ -23,8 +23,8 @@ SERIES = "atelier/series/text-to-image"
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two tries for a file, little patience with a slow host, and small files only."""
     monkeypatch.setattr(collector, "MAX_TRIES", 2)
-    monkeypatch.setattr(downloads, "TIMEOUT", aiohttp.ClientTimeout(sock_read=0.25))
-    monkeypatch.setattr(downloads, "FILE_LIMIT", 4 << 20)
+    monkeypatch.setattr(downloads, "DOWNLOAD_TIMEOUT", aiohttp.ClientTimeout(sock_read=0.25))
+    monkeypatch.setattr(downloads, "MAX_FILE_BYTES", 4 << 20)
 
 
 @pytest.fixture
@@ -107,8 +107,8 @@ def test_a_host_that_sends_a_byte_per_second_is_given_up(
     manifest: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(downloads, "TIMEOUT", aiohttp.ClientTimeout(sock_read=10))
-    monkeypatch.setattr(downloads, "GRACE", 0.0)
+    monkeypatch.setattr(downloads, "DOWNLOAD_TIMEOUT", aiohttp.ClientTimeout(sock_read=10))
+    monkeypatch.setattr(downloads, "SPEED_GRACE_S", 0.0)
     monkeypatch.setattr(collector, "MAX_TRIES", 1)
     sandbox.fault("media-slow")
 

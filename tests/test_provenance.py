@@ -15,7 +15,7 @@ from PIL import ExifTags, Image, ImageCms
 
 from batchgen.media import containers, provenance, xmp
 from batchgen.media.formats import GIF, JPEG, MP4, PNG, WEBP, Format, format_of
-from batchgen.media.provenance import embedded, parameters, read, sidecar, sidecar_text
+from batchgen.media.provenance import embed, parameters, read_provenance, sidecar, sidecar_text
 
 REQUEST = "5e3c9a52-8f7d-4c52-a6a3-0d7c3a1f2b11"
 PROMPT = "A heron at dusk, “long” <exposure> & 鷺 🦢\nsecond line"
@@ -23,8 +23,8 @@ DC = "{http://purl.org/dc/elements/1.1/}"
 RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
 
 
-def about(prompt: str = PROMPT, **more: Any) -> xmp.Facts:
-    return provenance.facts(
+def about(prompt: str = PROMPT, **more: Any) -> xmp.Provenance:
+    return provenance.make_provenance(
         id="heron",
         model="ideogram/ideogram-v2/generate",
         input={"prompt": prompt, "seed": 7, "style": "realistic", **more},
@@ -92,16 +92,16 @@ def kind_of(content: bytes) -> Format:
     return found
 
 
-def with_facts(content: bytes, facts: xmp.Facts = FACTS) -> bytes:
-    new = embedded(content, kind_of(content), facts)
+def with_facts(content: bytes, facts: xmp.Provenance = FACTS) -> bytes:
+    new = embed(content, kind_of(content), facts)
     assert new is not None
     return new
 
 
-def facts_of(content: bytes, tmp_path: Path) -> xmp.Facts | None:
+def facts_of(content: bytes, tmp_path: Path) -> xmp.Provenance | None:
     path = tmp_path / "picture"
     path.write_bytes(content)
-    return read(path)
+    return read_provenance(path)
 
 
 def seen(content: bytes) -> list[tuple[Any, ...]]:
@@ -118,12 +118,12 @@ def seen(content: bytes) -> list[tuple[Any, ...]]:
 
 def pieces(content: bytes) -> list[bytes]:
     """The chunks or segments, but for an XMP packet and the header of a WebP."""
-    parts = containers.whole(content, kind_of(content))
+    parts = containers.parse_segments(content, kind_of(content))
     return [
         content[part.start : part.end]
         for part in parts
-        if part.name != b"VP8X" and containers.packet_in(content, [part]) is None
-        if containers.text_in(content, [part], "parameters") is None
+        if part.name != b"VP8X" and containers.find_packet(content, [part]) is None
+        if containers.find_text(content, [part], "parameters") is None
     ]
 
 
@@ -178,11 +178,11 @@ PAIRS = (
 def test_any_prompt_comes_back_as_json_has_it(content: bytes, prompt: str) -> None:
     facts = about(prompt, negative_prompt=prompt[::-1])
     new = with_facts(content, facts)
-    packet = containers.packet_in(new, containers.whole(new, kind_of(new)))
+    packet = containers.find_packet(new, containers.parse_segments(new, kind_of(new)))
 
     assert packet is not None
     # Two surrogates side by side are one character in JSON.
-    assert xmp.facts_in(packet) == json.loads(json.dumps(facts))
+    assert xmp.find_provenance(packet) == json.loads(json.dumps(facts))
     assert seen(new) == seen(content)
 
 
@@ -229,7 +229,7 @@ def test_a_png_has_the_parameters_that_viewers_look_for_before_its_pixels() -> N
 
 def test_chunks_have_the_checksum_that_png_asks_for() -> None:
     content = with_facts(KINDS["PNG RGB"])
-    for piece in containers.whole(content, PNG):
+    for piece in containers.parse_segments(content, PNG):
         (check,) = struct.unpack(">I", content[piece.stop : piece.end])
         assert check == zlib.crc32(content[piece.start + 4 : piece.stop])
 
@@ -247,14 +247,16 @@ THEIRS = (
 
 def with_packet(content: bytes, packet: bytes) -> bytes:
     kind = kind_of(content)
-    return containers.with_packet(content, kind, containers.whole(content, kind), packet, {})
+    return containers.replace_packet(
+        content, kind, containers.parse_segments(content, kind), packet, {}
+    )
 
 
 @one_of_each
 def test_a_packet_of_others_keeps_all_it_said(content: bytes, tmp_path: Path) -> None:
     theirs = with_packet(content, THEIRS)
     new = with_facts(theirs)
-    packet = containers.packet_in(new, containers.whole(new, kind_of(new)))
+    packet = containers.find_packet(new, containers.parse_segments(new, kind_of(new)))
     before, after = THEIRS.split(b"</rdf:RDF>")
 
     assert packet is not None
@@ -268,7 +270,7 @@ def test_a_packet_of_others_keeps_all_it_said(content: bytes, tmp_path: Path) ->
 @pytest.mark.parametrize(
     "packet",
     [b"", b"no XML", THEIRS.decode().encode("utf-16"), THEIRS.replace(b"<rdf:Desc", b"<oops", 1),
-     THEIRS.replace(b'about=""', f'about="" xmlns:b="{xmp.SPACE}" b:facts="{{}}"'.encode())],
+     THEIRS.replace(b'about=""', f'about="" xmlns:b="{xmp.NAMESPACE}" b:facts="{{}}"'.encode())],
     ids=["empty", "no XML", "UTF-16", "not well-formed", "ours, rewritten"],
 )  # fmt: skip
 @one_of_each
@@ -277,12 +279,12 @@ def test_a_packet_that_we_do_not_understand_is_left_alone(content: bytes, packet
         packet = packet.replace(b"\0", b"")
     theirs = with_packet(content, packet)
 
-    assert embedded(theirs, kind_of(theirs), FACTS) is None
+    assert embed(theirs, kind_of(theirs), FACTS) is None
 
 
 def test_facts_that_another_program_wrote_in_its_own_way_are_read() -> None:
-    mark = f'rdf:about="" xmlns:b="{xmp.SPACE}" b:facts="{{&quot;id&quot;:&quot;fox&quot;}}"'
-    assert xmp.facts_in(THEIRS.replace(b'rdf:about=""', mark.encode())) == {"id": "fox"}
+    mark = f'rdf:about="" xmlns:b="{xmp.NAMESPACE}" b:facts="{{&quot;id&quot;:&quot;fox&quot;}}"'
+    assert xmp.find_provenance(THEIRS.replace(b'rdf:about=""', mark.encode())) == {"id": "fox"}
 
 
 @pytest.mark.parametrize("kind", ["tEXt", "iTXt"])
@@ -318,7 +320,7 @@ SIGNED = {
 @pytest.mark.parametrize("content", SIGNED.values(), ids=SIGNED.keys())
 def test_a_picture_that_its_maker_signed_is_not_touched(content: bytes) -> None:
     assert seen(content)
-    assert embedded(content, kind_of(content), FACTS) is None
+    assert embed(content, kind_of(content), FACTS) is None
 
 
 # What is odd
@@ -328,7 +330,7 @@ def test_a_picture_that_its_maker_signed_is_not_touched(content: bytes) -> None:
 def test_a_picture_that_breaks_off_is_refused_wherever_it_does(content: bytes) -> None:
     step = max(len(content) // 150, 1)
     for size in {*range(16, len(content), step), *range(len(content) - 12, len(content))}:
-        assert embedded(content[:size], kind_of(content), FACTS) is None, size
+        assert embed(content[:size], kind_of(content), FACTS) is None, size
 
 
 @given(data=st.data(), content=st.sampled_from(list(KINDS.values())))
@@ -339,10 +341,14 @@ def test_no_damage_makes_it_fail(data: st.DataObject, content: bytes) -> None:
         new[at] = data.draw(st.integers(0, 255))
     kind = kind_of(content)
 
-    again = embedded(bytes(new), kind, FACTS)
+    again = embed(bytes(new), kind, FACTS)
     assert again is None or len(again) > len(content)
-    packet = containers.packet_in(bytes(new), containers.beginning(bytes(new), kind))
-    assert packet is None or xmp.facts_in(packet) is None or isinstance(xmp.facts_in(packet), dict)
+    packet = containers.find_packet(bytes(new), containers.leading_segments(bytes(new), kind))
+    assert (
+        packet is None
+        or xmp.find_provenance(packet) is None
+        or isinstance(xmp.find_provenance(packet), dict)
+    )
 
 
 @pytest.mark.parametrize(
@@ -351,15 +357,15 @@ def test_no_damage_makes_it_fail(data: st.DataObject, content: bytes) -> None:
 )  # fmt: skip
 def test_what_is_no_picture_has_no_facts(content: bytes, tmp_path: Path) -> None:
     assert facts_of(content, tmp_path) is None
-    assert read(tmp_path / "missing") is None
-    assert read(tmp_path) is None
+    assert read_provenance(tmp_path / "missing") is None
+    assert read_provenance(tmp_path) is None
     for kind in (PNG, JPEG, WEBP):
-        assert embedded(content, kind, FACTS) is None
+        assert embed(content, kind, FACTS) is None
 
 
 @pytest.mark.parametrize("kind", [GIF, MP4])
 def test_other_formats_stay_as_they_are(kind: Format) -> None:
-    assert embedded(saved(noise("L"), "GIF"), kind, FACTS) is None
+    assert embed(saved(noise("L"), "GIF"), kind, FACTS) is None
 
 
 # The facts
@@ -395,7 +401,7 @@ def test_facts_name_the_request_and_nothing_about_this_computer() -> None:
 
 
 def test_facts_hold_the_day_alone_so_that_a_rebuilt_journal_gives_the_same() -> None:
-    later = provenance.facts(
+    later = provenance.make_provenance(
         id="heron",
         model=FACTS["model"],
         input=FACTS["input"],

@@ -356,8 +356,8 @@ def test_a_file_that_claims_to_be_larger_than_any_is_refused_before_it_is_fetche
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(collector, "MAX_TRIES", 1)
-    monkeypatch.setattr(downloads, "TIMEOUT", aiohttp.ClientTimeout(sock_read=1.0))
-    url = host(b"\x89PNG\r\n\x1a\n" + bytes(200), length=downloads.FILE_LIMIT + 1)
+    monkeypatch.setattr(downloads, "DOWNLOAD_TIMEOUT", aiohttp.ClientTimeout(sock_read=1.0))
+    url = host(b"\x89PNG\r\n\x1a\n" + bytes(200), length=downloads.MAX_FILE_BYTES + 1)
     sandbox.fault("media-other-host", value=url)
 
     assert run(write("list.csv", table({"heron": "a heron"})), *host_of(url)).code == 1

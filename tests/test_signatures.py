@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from batchgen.media.formats import ENOUGH, format_of
+from batchgen.media.formats import SIGNATURE_BYTES, format_of
 
 REST = bytes(range(100, 180))
 FILES = {
@@ -62,7 +62,7 @@ NO_MEDIA = {
 
 @pytest.mark.parametrize(("name", "head"), FILES.items(), ids=FILES.keys())
 def test_the_first_bytes_tell_the_extension_and_the_folder(name, head):
-    found = format_of((head + REST)[:ENOUGH])
+    found = format_of((head + REST)[:SIGNATURE_BYTES])
 
     assert found is not None
     assert found.extension == name.partition(",")[0]
@@ -82,13 +82,13 @@ def test_pictures_that_pillow_writes_are_known_by_pillows_name(name):
     file = io.BytesIO()
     Image.new("RGB", (8, 8), "teal").save(file, name)
 
-    found = format_of(file.getvalue()[:ENOUGH])
+    found = format_of(file.getvalue()[:SIGNATURE_BYTES])
 
     assert found is not None
     assert found.pillow == name
 
 
-@given(st.binary(max_size=ENOUGH))
+@given(st.binary(max_size=SIGNATURE_BYTES))
 def test_any_bytes_have_a_format_or_none(head):
     found = format_of(head)
 

@@ -6,13 +6,13 @@ import pytest
 from PIL import Image
 
 from batchgen.media import thumbnails
-from batchgen.media.formats import MOST_PIXELS
-from batchgen.media.thumbnails import LEAST_BYTES, LONGEST
+from batchgen.media.formats import MAX_PIXELS
+from batchgen.media.thumbnails import MAX_SIDE_PX, MIN_SOURCE_BYTES
 
 NAME = "thumbs/0123456789abcdef.webp"
 OUTPUT = {
     "kind": "image",
-    "bytes": LEAST_BYTES + 1,
+    "bytes": MIN_SOURCE_BYTES + 1,
     "sha256": "0123456789abcdef" * 4,
     "width": 1024,
     "height": 768,
@@ -41,7 +41,9 @@ def made(report: Path) -> list[str]:
 
 def make(report: Path, *pictures: str, tidy: bool = True) -> list[str]:
     """Make a thumbnail of each picture, `called(0)` and so on; return what is there."""
-    thumbnails.make(report, [(p, f"thumbs/{called(n)}") for n, p in enumerate(pictures)], tidy=tidy)
+    thumbnails.make_thumbnails(
+        report, [(p, f"thumbs/{called(n)}") for n, p in enumerate(pictures)], tidy=tidy
+    )
     return made(report)
 
 
@@ -49,24 +51,24 @@ def make(report: Path, *pictures: str, tidy: bool = True) -> list[str]:
 
 
 def test_it_is_named_by_the_hash_of_its_picture() -> None:
-    assert thumbnails.name(OUTPUT) == NAME
+    assert thumbnails.thumbnail_path(OUTPUT) == NAME
 
 
 @pytest.mark.parametrize(
     "other",
     [
         *({"kind": "video"}, {"kind": "audio"}, {"sha256": None}, {"bytes": None}),
-        {"bytes": LEAST_BYTES},
-        {"width": LONGEST, "height": LONGEST},
-        {"width": MOST_PIXELS, "height": 2},
+        {"bytes": MIN_SOURCE_BYTES},
+        {"width": MAX_SIDE_PX, "height": MAX_SIDE_PX},
+        {"width": MAX_PIXELS, "height": 2},
     ],
 )
 def test_what_is_small_or_huge_or_no_picture_has_none(other: dict[str, object]) -> None:
-    assert thumbnails.name({**OUTPUT, **other}) is None
+    assert thumbnails.thumbnail_path({**OUTPUT, **other}) is None
 
 
 def test_a_picture_of_unknown_size_has_one() -> None:
-    assert thumbnails.name({**OUTPUT, "width": None, "height": None}) == NAME
+    assert thumbnails.thumbnail_path({**OUTPUT, "width": None, "height": None}) == NAME
 
 
 # What they look like
@@ -88,7 +90,7 @@ def test_every_kind_of_picture_gets_one_of_its_proportions(
     assert make(report, path) == [called(0)]
     with Image.open(report / "thumbs" / called(0)) as small:
         assert small.format == "WEBP"
-        assert small.size == (LONGEST, LONGEST // 2)
+        assert small.size == (MAX_SIDE_PX, MAX_SIDE_PX // 2)
 
 
 def test_what_can_be_seen_through_stays_so(report: Path) -> None:
@@ -104,7 +106,7 @@ def test_a_picture_that_lies_on_its_side_is_shown_upright(report: Path) -> None:
     make(report, picture(report, "a.jpg", Image.new("RGB", (1200, 600)), exif=exif))
 
     with Image.open(report / "thumbs" / called(0)) as small:
-        assert small.size == (LONGEST // 2, LONGEST)
+        assert small.size == (MAX_SIDE_PX // 2, MAX_SIDE_PX)
 
 
 # When they are made
@@ -181,7 +183,7 @@ def test_a_picture_that_would_fill_the_memory_is_not_decoded(
 def test_where_they_cannot_be_written_the_gallery_goes_without(report: Path) -> None:
     (report / "thumbs").write_text("a file where the folder should be")
 
-    thumbnails.make(report, [("images/a.png", NAME)], tidy=True)
+    thumbnails.make_thumbnails(report, [("images/a.png", NAME)], tidy=True)
 
     assert (report / "thumbs").is_file()
 
@@ -189,17 +191,17 @@ def test_where_they_cannot_be_written_the_gallery_goes_without(report: Path) -> 
 def test_an_interrupted_one_leaves_only_whole_thumbnails(
     report: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(thumbnails, "AHEAD", 8)
+    monkeypatch.setattr(thumbnails, "QUEUE_LENGTH", 8)
     path = picture(report, "a.png", Image.new("RGB", (600, 600)))
 
     def interrupted() -> object:
-        yield from ((path, f"thumbs/{called(n)}") for n in range(thumbnails.AHEAD + 3))
+        yield from ((path, f"thumbs/{called(n)}") for n in range(thumbnails.QUEUE_LENGTH + 3))
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        thumbnails.make(report, interrupted(), tidy=True)
+        thumbnails.make_thumbnails(report, interrupted(), tidy=True)
 
-    assert len(made(report)) == thumbnails.AHEAD
+    assert len(made(report)) == thumbnails.QUEUE_LENGTH
     for name in made(report):
         with Image.open(report / "thumbs" / name) as small:
             small.load()

@@ -337,7 +337,7 @@ def test_verify_waits_until_no_run_holds_the_batch(
 def told(folder: Path, saved: dict[str, bytes]) -> dict[str, bytes]:
     """The batch, its pictures with their facts in them; their bytes by their path."""
     give_facts(folder)
-    assert all(provenance.read(folder / path) for path in saved)
+    assert all(provenance.read_provenance(folder / path) for path in saved)
     return pictures(folder)
 
 
@@ -366,7 +366,7 @@ def test_a_picture_that_had_no_facts_comes_back_without(
     assert verify().code == 0
     content = (folder / "images" / "row-2.png").read_bytes()
     assert hashlib.sha256(content).hexdigest() == bare
-    assert provenance.read(folder / "images" / "row-2.png") is None
+    assert provenance.read_provenance(folder / "images" / "row-2.png") is None
 
 
 def test_facts_that_an_older_batchgen_wrote_are_written_as_this_one_does(
@@ -407,7 +407,7 @@ def test_of_pictures_that_changed_places_each_is_told_whose_it_is(
 def test_a_whole_picture_that_names_another_request_is_told_of_and_is_no_loss(
     verify: Callable[[], Outcome], folder: Path, told: dict[str, bytes]
 ) -> None:
-    facts = provenance.read(folder / "images" / "row-2.png")
+    facts = provenance.read_provenance(folder / "images" / "row-2.png")
     assert facts is not None
     change(folder, "UPDATE requests SET request_id = 'another' WHERE id = 'row-2'")
 

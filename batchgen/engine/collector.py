@@ -18,7 +18,7 @@ from batchgen.journal.group_commit import WriteQueue
 from batchgen.journal.writer import Journal, Output, Request
 from batchgen.media import provenance, xmp
 from batchgen.media.check import MediaBroken, MediaError
-from batchgen.media.download import Media, MediaGone, MediaUntrusted
+from batchgen.media.download import Downloader, MediaGone, MediaUntrusted
 
 log = logging.getLogger("batchgen")
 
@@ -44,7 +44,7 @@ class Collector:
         journal: Journal,
         moves: WriteQueue,
         folder: Folder,
-        media: Media,
+        media: Downloader,
         watcher: Poller,
         situation: RunState,
         keeping: OutputOptions,
@@ -111,7 +111,7 @@ class Collector:
 
     async def _fetch(self, row: Request, output: Output, last: bool) -> None:
         """last: no other file of the row is missing then."""
-        facts = provenance.facts(
+        facts = provenance.make_provenance(
             id=row.id,
             model=row.model,
             input=json.loads(row.input),
@@ -137,6 +137,6 @@ class Collector:
             await self._moves.do(lambda: self._journal.keep_output(output, columns))
 
 
-def _write_sidecar(path: Path, facts: xmp.Facts) -> None:
+def _write_sidecar(path: Path, facts: xmp.Provenance) -> None:
     with write_whole(provenance.sidecar(path)) as file:
         file.write(provenance.sidecar_text(facts))

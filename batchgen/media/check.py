@@ -21,8 +21,8 @@ from PIL import Image
 from batchgen import files
 from batchgen.core.text import describe_error
 from batchgen.media import provenance
-from batchgen.media.formats import ENOUGH, MOST_PIXELS, Format, format_of
-from batchgen.media.xmp import Facts
+from batchgen.media.formats import MAX_PIXELS, SIGNATURE_BYTES, Format, format_of
+from batchgen.media.xmp import Provenance
 
 Image.MAX_IMAGE_PIXELS = None  # we look at the size ourselves before anything is decoded
 
@@ -36,7 +36,7 @@ class MediaBroken(MediaError):
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
+class CheckedFile:
     """A file in its folder, still under its `.part` name; bytes, width and height counted there.
 
     sha256: of the file. delivered_sha256: of what the host sent, where that has no facts in it yet;
@@ -64,18 +64,22 @@ class Fetched:
         }
 
 
-def check(part: Path, format: Format, content: bytes | None, facts: Facts | None) -> Fetched:
+def check_file(
+    part: Path, format: Format, content: bytes | None, facts: Provenance | None
+) -> CheckedFile:
     """Decode a download, put `facts` into it if there are some, and make `part` durable.
 
     content: what the host sent; None where that is in `part` already.
     Raises MediaBroken if it cannot be decoded; OSError where the disk fails.
     """
-    if content is None and (not format.pillow or part.stat().st_size > provenance.LARGEST):
+    if content is None and (
+        not format.pillow or part.stat().st_size > provenance.MAX_PICTURE_BYTES
+    ):
         return _check_on_disk(part, format)
     delivered = part.read_bytes() if content is None else content
-    told = provenance.embedded(delivered, format, facts) if facts else None
+    told = provenance.embed(delivered, format, facts) if facts else None
     whole = told or delivered
-    width, height = decode(io.BytesIO(whole), format) if format.pillow else (None, None)
+    width, height = decode_picture(io.BytesIO(whole), format) if format.pillow else (None, None)
     own = files.new(part) if content is not None else open(files.open_own(part), "r+b")  # noqa: PTH123, SIM115
     with own as file:
         if content is not None or told is not None:
@@ -83,26 +87,26 @@ def check(part: Path, format: Format, content: bytes | None, facts: Facts | None
             file.truncate()
         file.flush()
         files.sync_file(file.fileno())
-    fetched = Fetched(part, format, len(whole), _sha256(whole), width, height)
+    fetched = CheckedFile(part, format, len(whole), _sha256(whole), width, height)
     return replace(fetched, delivered_sha256=_sha256(delivered)) if told else fetched
 
 
-def _check_on_disk(part: Path, format: Format) -> Fetched:
+def _check_on_disk(part: Path, format: Format) -> CheckedFile:
     """What is too large for the memory, or no picture, has no room for facts either."""
     with part.open("rb") as file:
         files.sync_file(file.fileno())
-        width, height = decode(file, format) if format.pillow else (None, None)
+        width, height = decode_picture(file, format) if format.pillow else (None, None)
         file.seek(0)
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        return Fetched(part, format, file.tell(), sha256, width, height)
+        return CheckedFile(part, format, file.tell(), sha256, width, height)
 
 
-def decode(source: Path | BinaryIO, format: Format) -> tuple[int, int]:
+def decode_picture(source: Path | BinaryIO, format: Format) -> tuple[int, int]:
     """Return width and height of a picture that decodes whole. Raises MediaBroken."""
     try:
         with Image.open(source, formats=[format.pillow]) as picture:
             width, height = picture.size
-            if width * height > MOST_PIXELS:
+            if width * height > MAX_PIXELS:
                 raise MediaBroken(f"the picture claims {width} x {height} pixels")
             picture.load()
     except MediaBroken:
@@ -138,11 +142,11 @@ def serve(orders: BinaryIO, answers: BinaryIO) -> None:
         answers.flush()
 
 
-def _answer(part: Path, content: bytes | None, facts: Facts | None) -> dict[str, Any]:
+def _answer(part: Path, content: bytes | None, facts: Provenance | None) -> dict[str, Any]:
     try:
-        format = format_of(_head(part) if content is None else content[:ENOUGH])
+        format = format_of(_head(part) if content is None else content[:SIGNATURE_BYTES])
         assert format is not None
-        found = asdict(check(part, format, content, facts))
+        found = asdict(check_file(part, format, content, facts))
         del found["part"], found["format"]
         return found
     except MediaBroken as error:
@@ -157,4 +161,4 @@ def _answer(part: Path, content: bytes | None, facts: Facts | None) -> dict[str,
 
 def _head(part: Path) -> bytes:
     with part.open("rb") as file:
-        return file.read(ENOUGH)
+        return file.read(SIGNATURE_BYTES)

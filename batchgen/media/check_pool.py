@@ -17,48 +17,48 @@ from pathlib import Path
 from typing import Any
 
 from batchgen.api.credentials import TOKEN_VARIABLES
-from batchgen.media.check import Fetched, MediaBroken, check
+from batchgen.media.check import CheckedFile, MediaBroken, check_file
 from batchgen.media.formats import Format
-from batchgen.media.xmp import Facts
+from batchgen.media.xmp import Provenance
 
-BY_THREAD = 100  # downloads of a run
-MOST_PROCESSES = 4  # more than there may be cores, since each waits for the disk most of the time
-LARGE_AT_ONCE = 2  # files that were not held in memory: each is there several times when checked
-GOODBYE = 5.0  # seconds until a process that does not end is made to
+CHECKS_BY_THREAD = 100  # downloads of a run
+MAX_PROCESSES = 4  # more than there may be cores, since each waits for the disk most of the time
+MAX_LARGE_CHECKS = 2  # files that were not held in memory: each is there several times when checked
+EXIT_TIMEOUT_S = 5.0  # seconds until a process that does not end is made to
 # The child finds what we import where we found it.
 CHILD = "import sys; sys.path[:] = sys.argv[1:]; from batchgen.media import check; check.main()"
 
 Answer = dict[str, Any]
 
 
-class Checkers:
+class CheckPool:
     """Its processes end when it is closed, or when this one dies."""
 
     def __init__(self) -> None:
         self._given = 0
-        self._places = asyncio.Semaphore(MOST_PROCESSES)
-        self._places_of_large = asyncio.Semaphore(LARGE_AT_ONCE)
+        self._places = asyncio.Semaphore(MAX_PROCESSES)
+        self._places_of_large = asyncio.Semaphore(MAX_LARGE_CHECKS)
         self._started: list[_Checker] = []
         self._idle: list[_Checker] = []
 
     async def check(
-        self, part: Path, format: Format, content: bytes | None, facts: Facts | None
-    ) -> Fetched:
+        self, part: Path, format: Format, content: bytes | None, facts: Provenance | None
+    ) -> CheckedFile:
         """As `checking.check`, off the event loop."""
         async with self._places_of_large if content is None else nullcontext():
             return await self._check(part, format, content, facts)
 
     async def _check(
-        self, part: Path, format: Format, content: bytes | None, facts: Facts | None
-    ) -> Fetched:
+        self, part: Path, format: Format, content: bytes | None, facts: Provenance | None
+    ) -> CheckedFile:
         self._given += 1
-        if self._given <= BY_THREAD:
-            return await asyncio.to_thread(check, part, format, content, facts)
+        if self._given <= CHECKS_BY_THREAD:
+            return await asyncio.to_thread(check_file, part, format, content, facts)
         async with self._places:
             try:
                 checker = self._idle.pop() if self._idle else await self._start()
             except (OSError, MemoryError):  # there is no process to be had
-                return await asyncio.to_thread(check, part, format, content, facts)
+                return await asyncio.to_thread(check_file, part, format, content, facts)
             answer = None
             try:
                 answer = await checker.ask(part, content, facts)
@@ -72,7 +72,7 @@ class Checkers:
     def close(self) -> None:
         for checker in self._started:
             checker.leave()
-        end = time.monotonic() + GOODBYE
+        end = time.monotonic() + EXIT_TIMEOUT_S
         for checker in self._started:
             checker.reap(max(end - time.monotonic(), 0.0))
 
@@ -111,7 +111,7 @@ class _Checker:
         self._process = process
         self._answers, self._orders = answers, orders
 
-    async def ask(self, part: Path, content: bytes | None, facts: Facts | None) -> Answer:
+    async def ask(self, part: Path, content: bytes | None, facts: Provenance | None) -> Answer:
         """Raises MediaBroken where the process dies of it."""
         order = {"part": str(part), "facts": facts, "size": content and len(content)}
         line = b""
@@ -140,11 +140,11 @@ class _Checker:
             self._process.wait()
 
 
-def _fetched(part: Path, format: Format, answer: Answer) -> Fetched:
+def _fetched(part: Path, format: Format, answer: Answer) -> CheckedFile:
     if "broken" in answer:
         raise MediaBroken(answer["broken"])
     if "errno" in answer:
         raise OSError(answer["errno"], os.strerror(answer["errno"]))
     if "mistake" in answer:
         raise RuntimeError(answer["mistake"])
-    return Fetched(part, format, **answer)
+    return CheckedFile(part, format, **answer)

@@ -22,20 +22,23 @@ import aiohttp
 from batchgen import files
 from batchgen.core.text import describe_error
 from batchgen.files import sync_folder
-from batchgen.media.check import Fetched, MediaBroken, MediaError
-from batchgen.media.check_pool import Checkers
-from batchgen.media.formats import ENOUGH, format_of
-from batchgen.media.xmp import Facts
+from batchgen.media.check import CheckedFile, MediaBroken, MediaError
+from batchgen.media.check_pool import CheckPool
+from batchgen.media.formats import SIGNATURE_BYTES, format_of
+from batchgen.media.xmp import Provenance
 from batchgen.network.media_hosts import MediaHost, rejection_reason
 from batchgen.network.session import USER_AGENT, exact_url, open_session, proxy_for
 
-FILE_LIMIT = 2 << 30  # the official CLI's
-HOPS = 3
+MAX_FILE_BYTES = 2 << 30  # the official CLI's
+MAX_REDIRECTS = 3
 HEADERS = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
-HELD = 1 << 20  # bytes that are held in memory before anything is written
-TIMEOUT = aiohttp.ClientTimeout(total=None, connect=60, sock_connect=10, sock_read=30)
-GRACE, SLOWEST = 60.0, 1024  # after a minute a download moves at 1 KiB/s at least, or is given up
-GONE = {HTTPStatus.NOT_FOUND, HTTPStatus.GONE, HTTPStatus.FORBIDDEN}
+MAX_BYTES_IN_MEMORY = 1 << 20  # bytes that are held in memory before anything is written
+DOWNLOAD_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=60, sock_connect=10, sock_read=30)
+SPEED_GRACE_S, MIN_BYTES_PER_S = (
+    60.0,
+    1024,
+)  # after a minute a download moves at 1 KiB/s at least, or is given up
+GONE_STATUSES = {HTTPStatus.NOT_FOUND, HTTPStatus.GONE, HTTPStatus.FORBIDDEN}
 
 
 class MediaUntrusted(MediaError):
@@ -46,7 +49,7 @@ class MediaGone(MediaError):
     """The host says that there is no such file (any more)."""
 
 
-class Media:
+class Downloader:
     """root: the batch folder. hosts: those that the person named besides RunComfy's."""
 
     def __init__(self, root: Path, hosts: Iterable[MediaHost], use_proxy: bool) -> None:
@@ -54,12 +57,12 @@ class Media:
         self._hosts = tuple(hosts)
         self._made: set[Path] = set()  # the media folders whose names are durable
         self._use_proxy = use_proxy
-        self._checkers = Checkers()
+        self._checkers = CheckPool()
         self._syncing: defaultdict[Path, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._waiting: dict[Path, asyncio.Task[None]] = {}
 
-    async def __aenter__(self) -> "Media":
-        self._session = open_session(TIMEOUT, use_proxy=self._use_proxy, at_once=32)
+    async def __aenter__(self) -> "Downloader":
+        self._session = open_session(DOWNLOAD_TIMEOUT, use_proxy=self._use_proxy, at_once=32)
         return self
 
     async def __aexit__(
@@ -76,26 +79,26 @@ class Media:
         for folder in ("images", "videos", "audio"):
             files.clear_parts(self._root / folder)
 
-    async def fetch(self, url: str, stem: str, facts: Facts | None = None) -> Fetched:
+    async def fetch(self, url: str, stem: str, facts: Provenance | None = None) -> CheckedFile:
         """Download `url` into a checked `.part` file.
 
         stem: a name of its own for the part, such as the row's key and the output's number.
         facts: written into a picture whose format has room for them; None is none.
         Raises MediaUntrusted, MediaGone, MediaBroken; OSError where the disk fails.
         """
-        for _ in range(HOPS + 1):
+        for _ in range(MAX_REDIRECTS + 1):
             if reason := rejection_reason(url, self._hosts):
                 raise MediaUntrusted(f"the output's URL is not fetched: {reason}")
             try:
                 outcome = await self._try(url, stem, facts)
             except (aiohttp.ClientError, TimeoutError, ValueError) as error:
                 raise MediaBroken(f"the download broke off ({describe_error(error)})") from error
-            if isinstance(outcome, Fetched):
+            if isinstance(outcome, CheckedFile):
                 return outcome
             url = outcome
-        raise MediaBroken(f"more than {HOPS} redirects")
+        raise MediaBroken(f"more than {MAX_REDIRECTS} redirects")
 
-    async def _try(self, url: str, stem: str, facts: Facts | None) -> Fetched | str:
+    async def _try(self, url: str, stem: str, facts: Provenance | None) -> CheckedFile | str:
         """Return the file, or the URL that the host redirects to."""
         proxy = proxy_for(url) if self._use_proxy else None
         async with self._session.get(
@@ -104,23 +107,23 @@ class Media:
             status = response.status
             if status in (301, 302, 303, 307, 308):
                 return str(response.url.join(exact_url(response.headers.get("location", ""))))
-            if status in GONE:
+            if status in GONE_STATUSES:
                 raise MediaGone(f"the host of the output answered {status}")
             if status != HTTPStatus.OK:
                 raise MediaBroken(f"the host of the output answered {status}")
             return await self._receive(response, stem, facts)
 
     async def _receive(
-        self, response: aiohttp.ClientResponse, stem: str, facts: Facts | None
-    ) -> Fetched:
+        self, response: aiohttp.ClientResponse, stem: str, facts: Provenance | None
+    ) -> CheckedFile:
         expected = response.headers.get("content-length", "")
-        if expected.isdecimal() and int(expected) > FILE_LIMIT:
-            raise MediaBroken(f"the download is larger than {FILE_LIMIT >> 30} GiB")
+        if expected.isdecimal() and int(expected) > MAX_FILE_BYTES:
+            raise MediaBroken(f"the download is larger than {MAX_FILE_BYTES >> 30} GiB")
         chunks = _in_time(response.content.iter_any())
         head = b""
         async for chunk in chunks:
             head += chunk
-            if len(head) >= ENOUGH:
+            if len(head) >= SIGNATURE_BYTES:
                 break
         if not head:
             raise MediaBroken("the download is empty")
@@ -137,8 +140,8 @@ class Media:
         part = files.part_of(folder / stem)
         try:
             # What is small goes to the disk in the one step off the loop that checks it as well.
-            content = await _up_to(HELD, head, chunks)
-            size, held = len(content), len(content) <= HELD
+            content = await _up_to(MAX_BYTES_IN_MEMORY, head, chunks)
+            size, held = len(content), len(content) <= MAX_BYTES_IN_MEMORY
             if not held:
                 with files.new(part) as file:
                     size = await _write(file, content, chunks)
@@ -149,13 +152,15 @@ class Media:
             part.unlink(missing_ok=True)
             raise
 
-    async def keep(self, fetched: Fetched, name: str, n: int, taken: Callable[[str], bool]) -> Path:
+    async def keep(
+        self, fetched: CheckedFile, name: str, n: int, taken: Callable[[str], bool]
+    ) -> Path:
         """Give a fetched file its name for good and make that durable. Return its path.
 
         taken: whether another row of the journal has the file at this relative path.
         """
         folder = fetched.part.parent
-        for stem in stems(name, n, fetched.sha256):
+        for stem in candidate_stems(name, n, fetched.sha256):
             target = folder / f"{stem}.{fetched.format.extension}"
             if taken(target.relative_to(self._root).as_posix()):
                 continue
@@ -205,17 +210,17 @@ async def _write(file: BinaryIO, head: bytearray, chunks: AsyncIterator[bytes]) 
     async for chunk in chunks:
         file.write(chunk)
         size += len(chunk)
-        if size > FILE_LIMIT:
-            raise MediaBroken(f"the download is larger than {FILE_LIMIT >> 30} GiB")
+        if size > MAX_FILE_BYTES:
+            raise MediaBroken(f"the download is larger than {MAX_FILE_BYTES >> 30} GiB")
     return size
 
 
 def too_slow(size: int, took: float) -> bool:
     """Whether `size` bytes in `took` seconds is a host that keeps us waiting for ever."""
-    return took > GRACE and size < SLOWEST * took
+    return took > SPEED_GRACE_S and size < MIN_BYTES_PER_S * took
 
 
-def stems(name: str, n: int, sha256: str) -> Iterator[str]:
+def candidate_stems(name: str, n: int, sha256: str) -> Iterator[str]:
     """Yield names for the n-th output (from 1) of a row, the plain one first; it never ends."""
     plain = name if n == 1 else f"{name}-{n}"
     yield plain
@@ -243,7 +248,7 @@ def _link(part: Path, target: Path) -> bool:
     return True
 
 
-def _same(target: Path, fetched: Fetched) -> bool:
+def _same(target: Path, fetched: CheckedFile) -> bool:
     """Whether the file there is this one: a run died between the name and the journal."""
     with contextlib.suppress(OSError), files.reading(target, follow=False) as file:
         return hashlib.file_digest(file, "sha256").hexdigest() == fetched.sha256

@@ -6,8 +6,8 @@ FLAC, ID3v2).
 
 from dataclasses import dataclass
 
-ENOUGH = 64  # bytes, to tell any of them
-MOST_PIXELS = 150_000_000  # of a picture that is decoded; more would take half a gigabyte
+SIGNATURE_BYTES = 64  # bytes, to tell any of them
+MAX_PIXELS = 150_000_000  # of a picture that is decoded; more would take half a gigabyte
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,5 +66,5 @@ def format_of(head: bytes) -> Format | None:
     if head[4:8] == b"ftyp":
         return _BRANDS.get(head[8:12], MP4)
     if head.startswith(b"\x1a\x45\xdf\xa3"):
-        return WEBM if b"webm" in head[:ENOUGH] else MKV
+        return WEBM if b"webm" in head[:SIGNATURE_BYTES] else MKV
     return None

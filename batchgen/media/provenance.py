@@ -14,14 +14,22 @@ from typing import Any
 import batchgen
 from batchgen.core.identity import PROMPT_NAMES
 from batchgen.files import reading
-from batchgen.media.containers import ROOM, Odd, beginning, packet_in, text_in, whole, with_packet
-from batchgen.media.formats import ENOUGH, PNG, Format, format_of
-from batchgen.media.xmp import ILLEGAL, as_json, facts_in, prompt_of, with_facts
-from batchgen.media.xmp import Facts as Facts
+from batchgen.media.containers import (
+    MAX_PACKET_BYTES,
+    UnsupportedPicture,
+    find_packet,
+    find_text,
+    leading_segments,
+    parse_segments,
+    replace_packet,
+)
+from batchgen.media.formats import PNG, SIGNATURE_BYTES, Format, format_of
+from batchgen.media.xmp import ILLEGAL, add_provenance, find_provenance, prompt_of, to_xml_json
+from batchgen.media.xmp import Provenance as Facts
 
 GENERATOR = f"batchgen {batchgen.__version__}"
-OURS = "Version: batchgen "  # stands in a text that we wrote
-LARGEST = 64 << 20  # bytes of a picture that are read into memory to be written again
+OWN_MARK = "Version: batchgen "  # stands in a text that we wrote
+MAX_PICTURE_BYTES = 64 << 20  # bytes of a picture that are read into memory to be written again
 _URL = re.compile(
     r"""\b([a-z][a-z0-9+.-]{0,20}://)"""  # scheme
     r"""(?:[^\s/?#"'<>]*@)?([^\s?#"'<>]*)"""  # user and password; host and path
@@ -34,7 +42,7 @@ _DATA = re.compile(r"data:([\w.+-]+/[\w.+-]+)?[\w=;.+-]*;base64,[\w+/=-]*", re.I
 # -- the facts -----------------------------------------------------------------------------------
 
 
-def facts(
+def make_provenance(
     *,
     id: str,
     model: str,
@@ -81,41 +89,41 @@ def _harmless(value: Any) -> Any:
 # -- into a picture and out of it ------------------------------------------------------------------
 
 
-def embedded(content: bytes, format: Format, facts: Facts) -> bytes | None:
+def embed(content: bytes, format: Format, facts: Facts) -> bytes | None:
     """Return the bytes of a picture with `facts` in it.
 
     None where it stays as it is: its format has no place for them, its maker signed it, or it is
     odd in any way.
     """
-    if format not in ROOM:
+    if format not in MAX_PACKET_BYTES:
         return None
     try:
-        pieces = whole(content, format)
-        fitted = with_facts(packet_in(content, pieces), facts, ROOM[format])
+        pieces = parse_segments(content, format)
+        fitted = add_provenance(find_packet(content, pieces), facts, MAX_PACKET_BYTES[format])
         if fitted is None:
             return None
         packet, told = fitted
         texts = {}
-        if format == PNG and OURS in (text_in(content, pieces, "parameters") or OURS):
+        if format == PNG and OWN_MARK in (find_text(content, pieces, "parameters") or OWN_MARK):
             texts["parameters"] = parameters(told)
-        return with_packet(content, format, pieces, packet, texts)
-    except Odd:
+        return replace_packet(content, format, pieces, packet, texts)
+    except UnsupportedPicture:
         return None
 
 
-def read(path: Path) -> Facts | None:
+def read_provenance(path: Path) -> Facts | None:
     """Return the facts that a picture holds; None if there are none, or none that can be read."""
     try:
         with reading(path) as file:
-            head = file.read(ENOUGH)
+            head = file.read(SIGNATURE_BYTES)
             format = format_of(head)
-            if format not in ROOM:
+            if format not in MAX_PACKET_BYTES:
                 return None
-            content = head + file.read(LARGEST)
-        packet = packet_in(content, beginning(content, format))
+            content = head + file.read(MAX_PICTURE_BYTES)
+        packet = find_packet(content, leading_segments(content, format))
     except OSError:
         return None
-    return facts_in(packet) if packet is not None else None
+    return find_provenance(packet) if packet is not None else None
 
 
 # -- for other programs --------------------------------------------------------------------------
@@ -146,8 +154,8 @@ def parameters(facts: Facts) -> str:
 
 
 def _plain(value: Any) -> str:
-    text = value if isinstance(value, str) else as_json(value)
-    return as_json(text) if any(mark in text for mark in ',:\n"') else text
+    text = value if isinstance(value, str) else to_xml_json(value)
+    return to_xml_json(text) if any(mark in text for mark in ',:\n"') else text
 
 
 def sidecar(path: Path) -> Path:

@@ -13,26 +13,30 @@ from pathlib import Path
 from typing import Any
 
 from batchgen.files import clear_parts, is_file, reading, write_whole_bytes
-from batchgen.media.formats import MOST_PIXELS
+from batchgen.media.formats import MAX_PIXELS
 
 FOLDER = "thumbs"
-LONGEST = 480  # pixels
-LEAST_BYTES = 64 * 1024  # a smaller picture is its own thumbnail
+MAX_SIDE_PX = 480  # pixels
+MIN_SOURCE_BYTES = 64 * 1024  # a smaller picture is its own thumbnail
 SCALABLE = ("RGB", "RGBA", "L", "CMYK")  # others would be scaled without regard to colours
 THREADS = 4
-AHEAD = 256  # pictures that wait for a thread
+QUEUE_LENGTH = 256  # pictures that wait for a thread
 _OURS = re.compile(rf"{FOLDER}/[0-9a-f]{{16}}\.webp")
 
 
-def name(output: dict[str, Any]) -> str | None:
+def thumbnail_path(output: dict[str, Any]) -> str | None:
     """Return where the thumbnail of an output belongs, as seen from report/; None: it needs none.
 
     output: as the journal has it.
     """
-    if output["kind"] != "image" or not output["sha256"] or (output["bytes"] or 0) <= LEAST_BYTES:
+    if (
+        output["kind"] != "image"
+        or not output["sha256"]
+        or (output["bytes"] or 0) <= MIN_SOURCE_BYTES
+    ):
         return None
-    width, height = output["width"] or LONGEST + 1, output["height"] or LONGEST + 1
-    if max(width, height) <= LONGEST or width * height > MOST_PIXELS:
+    width, height = output["width"] or MAX_SIDE_PX + 1, output["height"] or MAX_SIDE_PX + 1
+    if max(width, height) <= MAX_SIDE_PX or width * height > MAX_PIXELS:
         return None
     return f"{FOLDER}/{output['sha256'][:16]}.webp"
 
@@ -42,7 +46,7 @@ def is_ours(thumbnail: str) -> bool:
     return _OURS.fullmatch(thumbnail) is not None
 
 
-def make(report: Path, named: Iterable[tuple[str, str]], *, tidy: bool) -> None:
+def make_thumbnails(report: Path, named: Iterable[tuple[str, str]], *, tidy: bool) -> None:
     """Make the thumbnails that are not there yet.
 
     named: (picture, thumbnail), as seen from the batch folder and from `report` in it.
@@ -69,7 +73,7 @@ def make(report: Path, named: Iterable[tuple[str, str]], *, tidy: bool) -> None:
 
 
 def _make_all(folder: Path, todo: Iterator[tuple[Path, Path]]) -> None:
-    if not (some := list(islice(todo, AHEAD))):
+    if not (some := list(islice(todo, QUEUE_LENGTH))):
         return
     # Here, as Pillow below: only who makes some needs to wait for it.
     from batchgen.threads import Threads
@@ -81,7 +85,7 @@ def _make_all(folder: Path, todo: Iterator[tuple[Path, Path]]) -> None:
             while some:
                 for _ in pool.map(_make, *zip(*some, strict=True)):
                     pass
-                some = list(islice(todo, AHEAD))
+                some = list(islice(todo, QUEUE_LENGTH))
         finally:
             pool.shutdown(cancel_futures=True)  # after Ctrl-C, too, only what is begun is ended
 
@@ -92,14 +96,14 @@ def _make(picture: Path, thumbnail: Path) -> None:
     Image.MAX_IMAGE_PIXELS = None  # we look at the size ourselves before anything is decoded
     # Pillow raises nearly anything on a file that is broken or odd.
     with suppress(Exception), reading(picture) as source, Image.open(source) as image:
-        if image.width * image.height > MOST_PIXELS:
+        if image.width * image.height > MAX_PIXELS:
             return
         small: Image.Image = image
         if image.mode not in SCALABLE:
             small = image.convert("RGBA" if image.has_transparency_data else "RGB")
         # Decodes a JPEG at a fraction of its size, and takes a third of the time of a finer filter,
         # for a difference that nobody sees in a tile.
-        small.thumbnail((LONGEST, LONGEST), Image.Resampling.HAMMING, reducing_gap=1.0)
+        small.thumbnail((MAX_SIDE_PX, MAX_SIDE_PX), Image.Resampling.HAMMING, reducing_gap=1.0)
         ImageOps.exif_transpose(small, in_place=True)
         with write_whole_bytes(thumbnail) as file:
             small.save(file, "WEBP", quality=80, method=1)

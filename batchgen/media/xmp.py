@@ -11,9 +11,9 @@ from typing import Any
 
 from batchgen.core.identity import PROMPT_NAMES
 
-Facts = Mapping[str, Any]
+Provenance = Mapping[str, Any]
 
-SPACE = "urn:batchgen:facts:1/"
+NAMESPACE = "urn:batchgen:facts:1/"
 _DC = "http://purl.org/dc/elements/1.1/"
 _XMP = "http://ns.adobe.com/xap/1.0/"
 _IPTC = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
@@ -23,7 +23,7 @@ _EMPTY = (
     '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">\n'
     '</rdf:RDF></x:xmpmeta>\n<?xpacket end="r"?>'
 )
-_BEGIN = f'<rdf:Description rdf:about="" xmlns:batchgen="{SPACE}"'
+_BEGIN = f'<rdf:Description rdf:about="" xmlns:batchgen="{NAMESPACE}"'
 _END = "</rdf:Description>\n"
 _OURS = re.compile(f"{re.escape(_BEGIN)}.*?{re.escape(_END)}", re.DOTALL)
 _CLOSE = "</rdf:RDF>"
@@ -32,7 +32,9 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 ILLEGAL = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def with_facts(old: bytes | None, facts: Facts, room: int) -> tuple[bytes, Facts] | None:
+def add_provenance(
+    old: bytes | None, facts: Provenance, room: int
+) -> tuple[bytes, Provenance] | None:
     """Return an XMP packet with `facts`, and with all that `old` has but earlier facts of ours.
 
     room: bytes that it may have. What does not fit is left out, the description first, then the
@@ -44,33 +46,33 @@ def with_facts(old: bytes | None, facts: Facts, room: int) -> tuple[bytes, Facts
     except UnicodeDecodeError:
         return None
     before, close, after = base.rpartition(_CLOSE)
-    if not close or SPACE in base:  # another program wrote our facts in its own way
+    if not close or NAMESPACE in base:  # another program wrote our facts in its own way
         return None
     room -= len(base.encode())
     for told, with_prompt in _shorter(facts):
         ours = _described(told, base, with_prompt).encode()
         if len(ours) <= room:
             packet = b"".join((before.encode(), ours, close.encode(), after.encode()))
-            readable = base == _EMPTY or facts_in(packet) is not None
+            readable = base == _EMPTY or find_provenance(packet) is not None
             return (packet, told) if readable else None
     return None
 
 
-def _shorter(facts: Facts) -> Iterator[tuple[Facts, bool]]:
+def _shorter(facts: Provenance) -> Iterator[tuple[Provenance, bool]]:
     """Yield facts with ever less in them, and whether the prompt is to be their description."""
     yield facts, True
     yield facts, False
     input, gone = dict(facts["input"]), []
-    for name in sorted(input, key=lambda name: len(as_json(input[name])), reverse=True):
+    for name in sorted(input, key=lambda name: len(to_xml_json(input[name])), reverse=True):
         del input[name]
         gone.append(name)
         yield {**facts, "input": dict(input), "left_out": list(gone)}, False
 
 
-def _described(facts: Facts, base: str, with_prompt: bool) -> str:
+def _described(facts: Provenance, base: str, with_prompt: bool) -> str:
     """One rdf:Description; what `base` says already it does not say again."""
     generator, model, prompt = str(facts["generator"]), str(facts["model"]), prompt_of(facts)
-    told = f"<batchgen:facts>{_escaped(as_json(facts))}</batchgen:facts>"
+    told = f"<batchgen:facts>{_escaped(to_xml_json(facts))}</batchgen:facts>"
     if "CreatorTool" not in base:
         told += f'<xmp:CreatorTool xmlns:xmp="{_XMP}">{_legal(generator)}</xmp:CreatorTool>'
     if "AISystemUsed" not in base:
@@ -81,16 +83,16 @@ def _described(facts: Facts, base: str, with_prompt: bool) -> str:
     return f"{_BEGIN}>{told}{_END}"
 
 
-def facts_in(packet: bytes) -> Facts | None:
+def find_provenance(packet: bytes) -> Provenance | None:
     """Return the facts in an XMP packet, in whatever form another program has left them."""
     from xml.etree import ElementTree  # here, since a run writes them only
 
-    if SPACE.encode() not in packet or b"<!" in packet:  # a DTD is none of XMP's business
+    if NAMESPACE.encode() not in packet or b"<!" in packet:  # a DTD is none of XMP's business
         return None
     try:
         for element in ElementTree.fromstring(packet.strip(b"\0 \r\n")).iter():
-            text = element.text if element.tag == f"{{{SPACE}}}facts" else None
-            text = text or element.get(f"{{{SPACE}}}facts")
+            text = element.text if element.tag == f"{{{NAMESPACE}}}facts" else None
+            text = text or element.get(f"{{{NAMESPACE}}}facts")
             if text is not None:
                 found = json.loads(text)
                 return found if isinstance(found, dict) else None
@@ -99,7 +101,7 @@ def facts_in(packet: bytes) -> Facts | None:
     return None
 
 
-def as_json(value: Any) -> str:
+def to_xml_json(value: Any) -> str:
     """Return a value as JSON text that XML can hold."""
     text = _encode(value)
     if text.isprintable():
@@ -115,7 +117,7 @@ def _escaped(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def prompt_of(facts: Facts) -> str:
+def prompt_of(facts: Provenance) -> str:
     """The text that the picture was made from, "" if its input has none."""
     input = facts.get("input")
     texts = (input.get(name) for name in PROMPT_NAMES) if isinstance(input, dict) else ()

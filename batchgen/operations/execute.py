@@ -24,7 +24,7 @@ from batchgen.journal.group_commit import WriteQueue
 from batchgen.journal.receipts import ReceiptLog
 from batchgen.journal.writer import Journal
 from batchgen.log import write_stderr
-from batchgen.media.download import Media
+from batchgen.media.download import Downloader
 from batchgen.report import tables
 
 log = logging.getLogger("batchgen")
@@ -57,7 +57,10 @@ async def execute(
 ) -> RunOutcome:
     clock = journal.clock
     situation = RunState(clock, random.Random())
-    async with where.api() as api, Media(folder.path, where.media_hosts, where.use_proxy) as media:
+    async with (
+        where.api() as api,
+        Downloader(folder.path, where.media_hosts, where.use_proxy) as media,
+    ):
         media.clear_parts()
         turns = SharedRateLimit(where.turn_file)
         moves = WriteQueue(journal, receipts)

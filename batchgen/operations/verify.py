@@ -21,9 +21,9 @@ from batchgen.errors import BatchgenError, ServiceUnreachable, TokenRefused
 from batchgen.files import reading, sync_folder
 from batchgen.journal.writer import Journal
 from batchgen.media import provenance, xmp
-from batchgen.media.check import MediaBroken, MediaError, decode
-from batchgen.media.download import Media, MediaGone
-from batchgen.media.formats import ENOUGH, format_of
+from batchgen.media.check import MediaBroken, MediaError, decode_picture
+from batchgen.media.download import Downloader, MediaGone
+from batchgen.media.formats import SIGNATURE_BYTES, format_of
 from batchgen.operations import batch
 from batchgen.operations.batch import open_batch
 
@@ -50,8 +50,8 @@ class SavedFile:
     sha256: str
     delivered_sha256: str | None
 
-    def facts(self) -> xmp.Facts:
-        return provenance.facts(
+    def facts(self) -> xmp.Provenance:
+        return provenance.make_provenance(
             id=self.id,
             model=self.model,
             input=json.loads(self.input),
@@ -121,9 +121,9 @@ def file_problem(path: Path, sha256: str) -> str | None:
             if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
                 return "it is not what was saved"
             file.seek(0)
-            found = format_of(file.read(ENOUGH))
+            found = format_of(file.read(SIGNATURE_BYTES))
         if found is not None and found.pillow:
-            decode(path, found)
+            decode_picture(path, found)
     except FileNotFoundError:
         return "it is missing"
     except OSError as error:
@@ -135,7 +135,7 @@ def file_problem(path: Path, sha256: str) -> str | None:
 
 def _other_request(path: Path, file: SavedFile) -> str | None:
     """The request that a picture says it is of, where that is not the journal's."""
-    facts = provenance.read(path) or {}
+    facts = provenance.read_provenance(path) or {}
     said = facts.get("request_id")
     return said if isinstance(said, str) and said != file.request_id else None
 
@@ -155,7 +155,10 @@ async def _restore_all(
     found: VerifyResult,
     show: LineSink,
 ) -> None:
-    async with where.api() as api, Media(folder.path, where.media_hosts, where.use_proxy) as media:
+    async with (
+        where.api() as api,
+        Downloader(folder.path, where.media_hosts, where.use_proxy) as media,
+    ):
         for file in broken:
             try:
                 same = await _restore(journal, folder, api, media, file)
@@ -173,7 +176,7 @@ async def _restore_all(
 
 
 async def _restore(
-    journal: Journal, folder: Folder, api: ApiClient, media: Media, file: SavedFile
+    journal: Journal, folder: Folder, api: ApiClient, media: Downloader, file: SavedFile
 ) -> bool:
     """Put a whole file in its place. Return whether the host delivered the same as before."""
     finding = await _ask(api, file)

@@ -112,7 +112,7 @@ def entry(row: Mapping[str, Any], gallery: Gallery) -> list[Any]:
     files = [
         [
             *map(output.get, ("path", "kind", "width", "height", "bytes", "sha256")),
-            thumbnails.name(output) if gallery.thumbs else None,
+            thumbnails.thumbnail_path(output) if gallery.thumbs else None,
         ]
         for output in row["outputs"]
         if output["path"]
@@ -176,7 +176,7 @@ def make_thumbnails(report: Path) -> None:
         if not facts["thumbnails"] and not (report / thumbnails.FOLDER).is_dir():
             return
         whole = facts["narrowed"] is None and not facts["left_out"]
-        thumbnails.make(report, _thumbnails_named(report), tidy=whole)
+        thumbnails.make_thumbnails(report, _thumbnails_named(report), tidy=whole)
 
 
 def _thumbnails_named(report: Path) -> Iterator[tuple[str, str]]:

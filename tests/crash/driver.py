@@ -389,7 +389,7 @@ def fill_disk_at_answer(filler: str, n: int, *, keeping: bool = True) -> None:
 
 def checked_by_processes() -> None:
     """Downloads go to processes from the first on."""
-    check_pool.BY_THREAD = 0
+    check_pool.CHECKS_BY_THREAD = 0
 
 
 # -- mistakes that somebody might make in batchgen one day ---------------------------------------
