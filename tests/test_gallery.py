@@ -57,13 +57,14 @@ def data(folder: Path) -> Path:
 
 
 def facts(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = gallery.read(data(folder) / "batch.js")
+    found: dict[str, Any] = gallery.read_data_file(data(folder) / "batch.js")
     return found
 
 
 def pieces(folder: Path) -> list[list[list[Any]]]:
     return [
-        gallery.read(data(folder) / f"rows-{n}.js") for n in range(1, facts(folder)["pieces"] + 1)
+        gallery.read_data_file(data(folder) / f"rows-{n}.js")
+        for n in range(1, facts(folder)["pieces"] + 1)
     ]
 
 
@@ -143,7 +144,7 @@ def test_the_page_forbids_itself_every_request_and_asks_for_its_own_files_only(
 
 @given(st.recursive(st.text() | st.integers() | st.none(), st.lists, max_leaves=5))
 def test_a_value_in_a_script_is_exact_and_harmless(value: Any) -> None:
-    text = gallery.script(value)
+    text = gallery.to_script_json(value)
 
     assert json.loads(text) == value
     assert not {"<", "\u2028", "\u2029"} & {*text}
@@ -216,9 +217,9 @@ def test_a_row_that_the_manifest_has_no_longer_says_so(
 
 def test_half_a_surrogate_pair_in_a_journal_is_no_obstacle(tmp_path: Path) -> None:
     with write_whole(tmp_path / "rows-1.js", keep_if_same=True) as file:
-        file.write(f"gallery.rows(1,[{gallery.script(chr(0xD83D))}]);\n")
+        file.write(f"gallery.rows(1,[{gallery.to_script_json(chr(0xD83D))}]);\n")
 
-    assert gallery.read(tmp_path / "rows-1.js") == ["\ud83d"]
+    assert gallery.read_data_file(tmp_path / "rows-1.js") == ["\ud83d"]
 
 
 # The next step
@@ -249,7 +250,7 @@ def test_the_commands_do_what_they_say(
 
     one = rows(folder)[0][COMMAND]
     error = rows(folder)[0][ERROR]
-    every = next_steps.for_cause(str(folder), "failed", error)
+    every = next_steps.command_for_cause(str(folder), "failed", error)
     assert one.isprintable()
     assert every is not None
     assert batchgen(*said_by_shell(one)).stdout.startswith("1 rows are pending")
@@ -265,7 +266,7 @@ def said_by_shell(command: str) -> list[str]:
 
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
 def test_a_command_to_copy_holds_nothing_that_would_steer_a_terminal(id: str) -> None:
-    command = next_steps.for_row("out/list", "failed", id, listed=True)
+    command = next_steps.command_for_row("out/list", "failed", id, listed=True)
 
     assert command is not None
     assert command.isprintable()
@@ -275,17 +276,17 @@ def test_a_command_to_copy_holds_nothing_that_would_steer_a_terminal(id: str) ->
 
 @pytest.mark.parametrize("state", ["pending", "submitted", "completed", "saved", "invalid"])
 def test_what_a_run_goes_on_with_by_itself_has_no_command(state: str) -> None:
-    assert next_steps.for_row("out/list", state, "heron", listed=True) is None
-    assert next_steps.for_cause("out/list", state, "asked again later") is None
+    assert next_steps.command_for_row("out/list", state, "heron", listed=True) is None
+    assert next_steps.command_for_cause("out/list", state, "asked again later") is None
 
 
 def test_a_failed_row_that_is_not_listed_cannot_be_retried_but_an_unknown_one_settled() -> None:
-    assert next_steps.for_row("out/list", "failed", "heron", listed=False) is None
-    assert next_steps.for_row("out/list", "unknown", "heron", listed=False) is not None
+    assert next_steps.command_for_row("out/list", "failed", "heron", listed=False) is None
+    assert next_steps.command_for_row("out/list", "unknown", "heron", listed=False) is not None
 
 
 def test_a_cancelled_row_is_named_by_its_state() -> None:
-    command = next_steps.for_row("out/my list", "cancelled", "heron", listed=True)
+    command = next_steps.command_for_row("out/my list", "cancelled", "heron", listed=True)
     assert command == "batchgen retry 'out/my list' --state cancelled --id heron"
 
 
@@ -326,8 +327,8 @@ def test_a_long_batch_comes_in_pieces_of_a_thousand_rows_in_order(
 def test_what_is_beyond_the_limit_is_counted_and_in_the_tables(
     run: Command, folder: Path, write: Write, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
-    monkeypatch.setattr(gallery, "ROWS_A_PIECE", 2)
-    monkeypatch.setattr(gallery, "MOST_PIECES", 2)
+    monkeypatch.setattr(gallery, "ROWS_PER_PIECE", 2)
+    monkeypatch.setattr(gallery, "MAX_PIECES", 2)
     run(write("list.csv", table(many(count))), "--limit", 0)
 
     assert ids(folder) == [*many(min(count, 4))]

@@ -9,8 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchgen.errors import UsageError
-from batchgen.report.filters import OF_A_ROW, WHOLE, Mark, View, condition, picks, word
-from batchgen.report.tables import cell
+from batchgen.report.filters import (
+    EVERYTHING,
+    ROW_FIELDS,
+    Choice,
+    Filter,
+    comparable_text,
+    condition,
+    read_picks,
+)
+from batchgen.report.tables import csv_cell
 
 ROW = {
     "id": "heron",
@@ -79,12 +87,12 @@ def test_the_value_begins_after_the_first_sign():
 
 
 def test_all_conditions_have_to_hold():
-    shows = View(("state=failed", "seed=7")).shows(INPUTS, METAS)
-    hides = View(("state=failed", "seed=8")).shows(INPUTS, METAS)
+    shows = Filter(("state=failed", "seed=7")).shows(INPUTS, METAS)
+    hides = Filter(("state=failed", "seed=8")).shows(INPUTS, METAS)
 
     assert shows(ROW)
     assert not hides(ROW)
-    assert WHOLE.shows(INPUTS, METAS)(ROW)
+    assert EVERYTHING.shows(INPUTS, METAS)(ROW)
 
 
 def test_a_name_that_no_row_has_is_refused_with_the_nearest():
@@ -106,7 +114,7 @@ def test_what_is_no_condition_is_refused_with_its_forms(text):
 @given(values)
 def test_a_value_equals_its_own_words_and_contains_each_part_of_them(value):
     row = {**ROW, "input": {"prompt": value}}
-    text = word(value)
+    text = comparable_text(value)
 
     assert condition(f"prompt={text}", ["prompt"], [])(row)
     assert not condition(f"prompt!={text}", ["prompt"], [])(row)
@@ -119,16 +127,16 @@ def test_equal_and_not_equal_are_opposites(value, wanted):
     same, other = (condition(f"prompt{sign}{wanted}", ["prompt"], [])(row) for sign in ("=", "!="))
 
     assert same is not other
-    assert same is (word(value) == wanted)
+    assert same is (comparable_text(value) == wanted)
 
 
 @given(st.integers() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False))
 def test_numbers_are_compared_as_json_has_them(value):
-    assert word(value) == json.dumps(value)
+    assert comparable_text(value) == json.dumps(value)
 
 
 def test_every_name_of_a_row_itself_can_be_asked_for():
-    assert [name for name in OF_A_ROW if name not in ROW] == []
+    assert [name for name in ROW_FIELDS if name not in ROW] == []
 
 
 # --picks
@@ -137,7 +145,7 @@ def test_every_name_of_a_row_itself_can_be_asked_for():
 def file(*rows, names=("id", "request_id", "verdict", "rating"), **form):
     text = io.StringIO(newline="")
     csv.writer(text, **form).writerows([names, *rows])
-    return picks(list(io.StringIO(text.getvalue(), newline="")), "picks.csv")
+    return read_picks(list(io.StringIO(text.getvalue(), newline="")), "picks.csv")
 
 
 def refused(*rows, **form):
@@ -149,21 +157,21 @@ def refused(*rows, **form):
 def test_a_pick_finds_its_row_by_request_and_else_by_id():
     found = file(("other", "r-1", "pick", "4"), ("fox", "", "reject", ""))
 
-    assert found.mark(ROW) == Mark("pick", 4)
-    assert found.mark({**ROW, "id": "fox", "request_id": "r-9"}) == Mark("reject", 0)
+    assert found.mark(ROW) == Choice("pick", 4)
+    assert found.mark({**ROW, "id": "fox", "request_id": "r-9"}) == Choice("reject", 0)
     assert found.mark({**ROW, "request_id": "r-9"}) is None
     assert found.mark({**ROW, "request_id": None}) is None
 
 
 def test_a_view_of_picks_shows_these_rows_only():
-    view = View(("state=failed",), file(("heron", "", "pick", "")))
+    view = Filter(("state=failed",), file(("heron", "", "pick", "")))
     shows = view.shows(INPUTS, METAS)
 
     assert shows(ROW)
     assert not shows({**ROW, "id": "fox"})
     assert not shows({**ROW, "state": "saved"})
     assert view.words == "state=failed, picks.csv"
-    assert WHOLE.words is None
+    assert EVERYTHING.words is None
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
@@ -173,17 +181,17 @@ def test_the_file_may_have_been_through_a_spreadsheet(delimiter, end):
     names = ("id", "request_id", "verdict", "rating", "prompt")
     found = file(row, names=names, delimiter=delimiter, lineterminator=end)
 
-    assert found.mark(ROW) == Mark("pick", 5)
+    assert found.mark(ROW) == Choice("pick", 5)
 
 
 @pytest.mark.parametrize("name", ["id", "request_id"])
 def test_one_column_is_enough(name):
-    assert file((ROW[name],), names=(name,)).mark(ROW) == Mark("", 0)
+    assert file((ROW[name],), names=(name,)).mark(ROW) == Choice("", 0)
 
 
 @given(st.text(min_size=1).filter(lambda text: text[0] != "'" and "\0" not in text))
 def test_an_id_is_read_back_whatever_a_spreadsheet_would_make_of_it(id):
-    assert list(file((cell(id), "", "pick", "")).by_id) == [id]
+    assert list(file((csv_cell(id), "", "pick", "")).by_id) == [id]
 
 
 def test_rows_that_the_batch_does_not_have_are_named():
@@ -216,6 +224,6 @@ def test_a_row_that_says_nothing_clear_is_refused_with_its_line(row, what):
 def test_a_file_of_something_else_is_refused():
     assert "picks.csv:1: it has neither a column id" in refused(("a heron",), names=("prompt",))
     with pytest.raises(UsageError, match="neither"):
-        picks([], "picks.csv")
+        read_picks([], "picks.csv")
     with pytest.raises(UsageError, match="it is no CSV"):
-        picks(["id,verdict\n", '"heron'], "picks.csv")
+        read_picks(["id,verdict\n", '"heron'], "picks.csv")

@@ -33,7 +33,7 @@ def lines(folder: Path) -> list[dict[str, Any]]:
 
 def gallery_rows(folder: Path) -> list[list[Any]]:
     pieces = sorted((folder / "report" / "data").glob("rows-*.js"))
-    return [row for piece in pieces for row in gallery.read(piece)]
+    return [row for piece in pieces for row in gallery.read_data_file(piece)]
 
 
 # What a spreadsheet opens

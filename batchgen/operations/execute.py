@@ -87,7 +87,7 @@ async def execute(
             except MemoryError:
                 ending = NO_MEMORY if ending.code in (0, 1) else ending
             try:
-                tables.write_files(folder, thumbnails=keeping.thumbnails)
+                tables.write_report_files(folder, thumbnails=keeping.thumbnails)
             except (OSError, StorageDamaged, MemoryError, ImportError) as error:
                 log.error("The reports could not be written: %s", _why(error))
                 ending = _without_reports(ending, folder, error)

@@ -9,10 +9,10 @@ from batchgen.errors import JournalLocked, LeadsOutside, NewerJournal, StorageDa
 from batchgen.journal.reader import Reader
 from batchgen.journal.salvage import _add_receipts, salvage
 from batchgen.report import tables
-from batchgen.report.filters import WHOLE, View
+from batchgen.report.filters import EVERYTHING, Filter
 
 
-def write_report(folder: Folder, view: View = WHOLE, *, thumbnails: bool = True) -> int:
+def write_report(folder: Folder, view: Filter = EVERYTHING, *, thumbnails: bool = True) -> int:
     """Write the reports of a batch; of a damaged journal, what can still be read.
 
     Returns how many rows the gallery shows; `view` and `thumbnails` as `report.write_files` has
@@ -21,7 +21,7 @@ def write_report(folder: Folder, view: View = WHOLE, *, thumbnails: bool = True)
     try:
         with closing(Reader(folder.journal)) as reader:
             reader.check()
-        return tables.write(folder, view=view, thumbnails=thumbnails)
+        return tables.write_report(folder, view=view, thumbnails=thumbnails)
     except (JournalLocked, LeadsOutside, NewerJournal):
         raise
     except StorageDamaged as error:
@@ -34,5 +34,5 @@ def write_report(folder: Folder, view: View = WHOLE, *, thumbnails: bool = True)
                 + (f" and {added} more requests found in receipts.log" if added else "")
                 + "; the reports show these."
             )
-            tables.write(folder, copy, what, view=view, thumbnails=thumbnails)
+            tables.write_report(folder, copy, what, view=view, thumbnails=thumbnails)
         raise StorageDamaged(what, error.remedy) from error

@@ -15,17 +15,17 @@ from batchgen.core.text import closest_match, list_choices, quote_value
 from batchgen.errors import UsageError
 
 Row = Mapping[str, Any]
-OF_A_ROW = ("state", "id", "model", "error", "error_code", "cost", "source")
+ROW_FIELDS = ("state", "id", "model", "error", "error_code", "cost", "source")
 VERDICTS = ("pick", "reject", "")
-MOST_STARS = 5
-SHOWN_IDS = 10
+MAX_RATING = 5
+MAX_SHOWN_IDS = 10
 
 _CONDITION = re.compile(r"(.+?)(!=|=|~)(.*)", re.DOTALL)
 # What a spreadsheet would run; our tables put an apostrophe before it.
 _KEPT_FROM_RUNNING = re.compile(r"'[=+\-@\t\r]")
 
 
-def word(value: Any) -> str:
+def comparable_text(value: Any) -> str:
     """Return a value of a row as conditions compare it."""
     if value is None:
         return ""
@@ -47,12 +47,12 @@ def condition(text: str, inputs: Collection[str], metas: Collection[str]) -> Cal
     value = _value_of(name, inputs, metas)
     if sign == "~":
         folded = wanted.casefold()
-        return lambda row: folded in word(value(row)).casefold()
-    return lambda row: (word(value(row)) == wanted) is (sign == "=")
+        return lambda row: folded in comparable_text(value(row)).casefold()
+    return lambda row: (comparable_text(value(row)) == wanted) is (sign == "=")
 
 
 def _value_of(name: str, inputs: Collection[str], metas: Collection[str]) -> Callable[[Row], Any]:
-    if name in OF_A_ROW:
+    if name in ROW_FIELDS:
         return itemgetter(name)
     places = {"input": inputs, "meta": metas}
     having = [place for place, names in places.items() if name in names]
@@ -63,7 +63,7 @@ def _value_of(name: str, inputs: Collection[str], metas: Collection[str]) -> Cal
         )
     place, inner = (having[0], name) if having else _split(name)
     if inner not in places.get(place, ()):
-        known = dict.fromkeys((*OF_A_ROW, *inputs, *metas))
+        known = dict.fromkeys((*ROW_FIELDS, *inputs, *metas))
         near = closest_match(name, known)
         meant = f"Did you mean {near}? " if near else ""
         remedy = f"{meant}The names of this batch: {list_choices([*known])}."
@@ -76,7 +76,7 @@ def _split(name: str) -> tuple[str, str]:
     return place, inner
 
 
-class Mark(NamedTuple):
+class Choice(NamedTuple):
     """What a person said about a row. rating: 1 to 5; 0 is none."""
 
     verdict: str
@@ -87,10 +87,10 @@ class Picks(NamedTuple):
     """The rows of a file of picks: by request where the file says it, else by id."""
 
     file: str
-    by_request: dict[str, Mark]
-    by_id: dict[str, Mark]
+    by_request: dict[str, Choice]
+    by_id: dict[str, Choice]
 
-    def mark(self, row: Row) -> Mark | None:
+    def mark(self, row: Row) -> Choice | None:
         """Return the mark of a row; None if the file does not name it."""
         found = self.by_request.get(row["request_id"])
         return found or self.by_id.get(row["id"])
@@ -102,15 +102,17 @@ class Picks(NamedTuple):
             ids.discard(id)
             requests.discard(request_id or "")
         if missing := sorted(ids) + sorted(requests):
-            shown = ", ".join(quote_value(name) for name in missing[:SHOWN_IDS])
-            more = f" and {len(missing) - SHOWN_IDS} more" if len(missing) > SHOWN_IDS else ""
+            shown = ", ".join(quote_value(name) for name in missing[:MAX_SHOWN_IDS])
+            more = (
+                f" and {len(missing) - MAX_SHOWN_IDS} more" if len(missing) > MAX_SHOWN_IDS else ""
+            )
             raise UsageError(
                 f"{self.file}: this batch has no row {shown}{more}.",
                 "Take them out of the file, or name the batch that the picks were exported from.",
             )
 
 
-def picks(lines: Sequence[str], file: str) -> Picks:
+def read_picks(lines: Sequence[str], file: str) -> Picks:
     """Read a CSV file of picks, with at least a column `id` or `request_id`. Raises UsageError."""
     found = Picks(file, {}, {})
     header = lines[0] if lines else ""
@@ -131,12 +133,12 @@ def _add(found: Picks, row: Mapping[str, str | None], place: str) -> None:
     verdict, rating = ((row.get(name) or "").strip() for name in ("verdict", "rating"))
     if verdict not in VERDICTS:
         raise _refused(place, f"the verdict {quote_value(verdict)} is neither pick nor reject")
-    if rating not in ("", *map(str, range(MOST_STARS + 1))):
-        raise _refused(place, f"the rating {quote_value(rating)} is none of 0 to {MOST_STARS}")
+    if rating not in ("", *map(str, range(MAX_RATING + 1))):
+        raise _refused(place, f"the rating {quote_value(rating)} is none of 0 to {MAX_RATING}")
     if not id and not request_id:
         raise _refused(place, "it names no row: id and request_id are empty")
     names, name = (found.by_request, request_id) if request_id else (found.by_id, id)
-    names[name] = Mark(verdict, int(rating or 0))
+    names[name] = Choice(verdict, int(rating or 0))
 
 
 def _plain(cell: str) -> str:
@@ -147,7 +149,7 @@ def _refused(place: str, what: str) -> UsageError:
     return UsageError(f"{place}: {what}.", "Export the picks from the gallery again.")
 
 
-class View(NamedTuple):
+class Filter(NamedTuple):
     """What the gallery shows. where: conditions that all have to hold."""
 
     where: tuple[str, ...] = ()
@@ -158,7 +160,7 @@ class View(NamedTuple):
         """What was narrowed by, for people; None where the whole batch is shown."""
         return ", ".join((*self.where, *([self.picks.file] if self.picks else []))) or None
 
-    def mark(self, row: Row) -> Mark | None:
+    def mark(self, row: Row) -> Choice | None:
         """Return what the file of picks says about a row; None if nothing."""
         return self.picks.mark(row) if self.picks is not None else None
 
@@ -170,4 +172,4 @@ class View(NamedTuple):
         return lambda row: all(holds(row) for holds in conditions)
 
 
-WHOLE = View()
+EVERYTHING = Filter()

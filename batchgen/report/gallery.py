@@ -17,12 +17,12 @@ from batchgen.files import is_file, reading, sync_folder, write_whole
 from batchgen.journal import stored_values
 from batchgen.media import thumbnails
 from batchgen.report import next_steps, timeline
-from batchgen.report.filters import Mark
+from batchgen.report.filters import Choice
 
-ROWS_A_PIECE = 1000
-MOST_PIECES = 100
-FILES = 6  # their place in a row
-CHUNKS = 4096  # of the page's text, written at once
+ROWS_PER_PIECE = 1000
+MAX_PIECES = 100
+FILES_INDEX = 6  # their place in a row
+CHUNKS_PER_WRITE = 4096  # of the page's text, written at once
 TEMPLATES = Path(__file__).with_name("templates")
 # json.dumps would make an encoder for each row.
 _dumped = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -30,7 +30,7 @@ _dumped = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _HARMLESS = (("<", "\\u003c"), ("\u2028", "\\u2028"), ("\u2029", "\\u2029"))
 
 
-class Gallery(NamedTuple):
+class GalleryContent(NamedTuple):
     """What is told of a batch besides its rows.
 
     batch: its folder, as a command names it. facts: those of the contract with the script, without
@@ -41,13 +41,13 @@ class Gallery(NamedTuple):
     batch: Path
     facts: Mapping[str, Any]
     numbers: Mapping[str, Any]
-    counts: list[timeline.Count]
-    stops: list[timeline.Stop]
-    mark: Callable[[Mapping[str, Any]], Mark | None]
+    counts: list[timeline.ActivityCount]
+    stops: list[timeline.RunStop]
+    mark: Callable[[Mapping[str, Any]], Choice | None]
     thumbs: bool
 
 
-def write(gallery: Gallery, rows: Iterator[dict[str, Any]]) -> dict[str, Any]:
+def write_gallery(gallery: GalleryContent, rows: Iterator[dict[str, Any]]) -> dict[str, Any]:
     """Write report/ from the rows that it is to show; return the facts.
 
     rows: taken to the last. A file that would stay the same is left alone.
@@ -57,10 +57,10 @@ def write(gallery: Gallery, rows: Iterator[dict[str, Any]]) -> dict[str, Any]:
     for folder in (report, data):
         folder.mkdir(exist_ok=True, mode=0o700)
     shown = named = 0
-    entries = (entry(row, gallery) for row in rows)
+    entries = (gallery_row(row, gallery) for row in rows)
     pieces: set[str] = set()
-    while len(pieces) < MOST_PIECES and (first := next(entries, None)):
-        piece = chain([first], islice(entries, ROWS_A_PIECE - 1))
+    while len(pieces) < MAX_PIECES and (first := next(entries, None)):
+        piece = chain([first], islice(entries, ROWS_PER_PIECE - 1))
         path = data / f"rows-{len(pieces) + 1}.js"
         with write_whole(path, keep_if_same=True) as file:
             ours = _write_piece(file, len(pieces) + 1, piece)
@@ -71,13 +71,13 @@ def write(gallery: Gallery, rows: Iterator[dict[str, Any]]) -> dict[str, Any]:
         **gallery.facts,
         "rows": shown,
         "pieces": len(pieces),
-        "size": ROWS_A_PIECE,
+        "size": ROWS_PER_PIECE,
         "left_out": sum(1 for _ in rows),
         "thumbnails": named,
         "words": words,
     }
     with write_whole(data / "batch.js", keep_if_same=True) as file:
-        file.write(f"gallery.open({script(facts)});\n")
+        file.write(f"gallery.open({to_script_json(facts)});\n")
     _write_page(report, gallery, facts)
     for old in (*report.glob("page-*.html"), *report.glob("report.css"), *data.glob("rows-*.js")):
         if old.name not in pieces and is_file(old):
@@ -92,13 +92,13 @@ def _write_piece(file: IO[str], number: int, entries: Iterable[list[Any]]) -> tu
     count = named = 0
     file.write(f"gallery.rows({number},[")
     for count, one in enumerate(entries, 1):
-        named += sum([thumb is not None for *_, thumb in one[FILES]])
-        file.write(("\n" if count == 1 else ",\n") + script(one))
+        named += sum([thumb is not None for *_, thumb in one[FILES_INDEX]])
+        file.write(("\n" if count == 1 else ",\n") + to_script_json(one))
     file.write("\n]);\n")
     return count, named
 
 
-def script(value: Any) -> str:
+def to_script_json(value: Any) -> str:
     """Return a value as JSON that is harmless in a script."""
     text = _dumped(value)
     for character, escape in _HARMLESS:
@@ -106,7 +106,7 @@ def script(value: Any) -> str:
     return text
 
 
-def entry(row: Mapping[str, Any], gallery: Gallery) -> list[Any]:
+def gallery_row(row: Mapping[str, Any], gallery: GalleryContent) -> list[Any]:
     """Return a row as the script takes it: an array, in the order that it knows."""
     state, listed = row["state"], row["listed"]
     files = [
@@ -125,11 +125,11 @@ def entry(row: Mapping[str, Any], gallery: Gallery) -> list[Any]:
         int(listed),
         row["source"],
         gallery.mark(row),
-        next_steps.for_row(str(gallery.batch), state, row["id"], listed),
+        next_steps.command_for_row(str(gallery.batch), state, row["id"], listed),
     ]
 
 
-def _write_page(report: Path, gallery: Gallery, facts: Mapping[str, Any]) -> None:
+def _write_page(report: Path, gallery: GalleryContent, facts: Mapping[str, Any]) -> None:
     # Here, so that the first POST of a run does not wait for it.
     from jinja2 import Environment, FileSystemLoader, select_autoescape
     from markupsafe import Markup
@@ -145,11 +145,13 @@ def _write_page(report: Path, gallery: Gallery, facts: Mapping[str, Any]) -> Non
     causes = [
         {
             **cause,
-            "command": next_steps.for_cause(str(gallery.batch), cause["state"], cause["cause"]),
+            "command": next_steps.command_for_cause(
+                str(gallery.batch), cause["state"], cause["cause"]
+            ),
         }
         for cause in numbers["causes"]
     ]
-    drawing = timeline.draw(gallery.counts, gallery.stops, facts["words"]["timeline"])
+    drawing = timeline.draw_timeline(gallery.counts, gallery.stops, facts["words"]["timeline"])
     page = environment.get_template("index.html").generate(
         numbers={**numbers, "causes": causes},
         states=[state for state in State if numbers["counts"][state]],
@@ -158,7 +160,7 @@ def _write_page(report: Path, gallery: Gallery, facts: Mapping[str, Any]) -> Non
         words=facts["words"],
     )
     with write_whole(report / "index.html", keep_if_same=True) as file:
-        while text := "".join(islice(page, CHUNKS)):
+        while text := "".join(islice(page, CHUNKS_PER_WRITE)):
             file.write(text)
     for asset in (*TEMPLATES.glob("*.css"), *TEMPLATES.glob("*.js")):
         with write_whole(report / asset.name, keep_if_same=True) as file:
@@ -172,7 +174,7 @@ def make_thumbnails(report: Path) -> None:
     """
     # Where the reports could not be written, there may be what is no gallery of ours.
     with suppress(ValueError, LookupError, TypeError):
-        facts = read(report / "data" / "batch.js")
+        facts = read_data_file(report / "data" / "batch.js")
         if not facts["thumbnails"] and not (report / thumbnails.FOLDER).is_dir():
             return
         whole = facts["narrowed"] is None and not facts["left_out"]
@@ -181,13 +183,13 @@ def make_thumbnails(report: Path) -> None:
 
 def _thumbnails_named(report: Path) -> Iterator[tuple[str, str]]:
     for piece in report.glob("data/rows-*.js"):
-        for row in read(piece):
-            for path, *_, thumb in row[FILES]:
+        for row in read_data_file(piece):
+            for path, *_, thumb in row[FILES_INDEX]:
                 if thumb and thumbnails.is_ours(thumb) and stored_values.is_path(path):
                     yield path, thumb
 
 
-def read(path: Path) -> Any:
+def read_data_file(path: Path) -> Any:
     """Return the JSON in one of the data files: the facts, or the rows of a piece."""
     with reading(path) as file:
         text = file.read().decode()

@@ -6,14 +6,14 @@ from batchgen.core.text import shell_quote
 MOST_OF_A_CAUSE = 200  # characters; enough to tell it from others
 
 
-def for_row(batch: str, state: str, id: str, listed: bool) -> str | None:
+def command_for_row(batch: str, state: str, id: str, listed: bool) -> str | None:
     """Return the command that deals with one row of `batch`; None where a run or nobody does."""
     if state == State.UNKNOWN:
         return f"batchgen resolve {shell_quote(batch)} --id {shell_quote(id)}"
     return f"{_retry(batch, state)} --id {shell_quote(id)}" if _reopens(state) and listed else None
 
 
-def for_cause(batch: str, state: str, cause: str) -> str | None:
+def command_for_cause(batch: str, state: str, cause: str) -> str | None:
     """Return the command that deals with all rows in `state` for this cause; None as above."""
     if state == State.UNKNOWN:
         return f"batchgen resolve {shell_quote(batch)}"

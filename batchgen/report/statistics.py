@@ -8,10 +8,10 @@ from typing import Any
 
 from batchgen.clock import from_iso
 from batchgen.journal.reader import SHOWN, Reader
-from batchgen.report.timeline import Count, Stop
+from batchgen.report.timeline import ActivityCount, RunStop
 
 # The events that a timeline shows; `answers.py` calls a 429 THROTTLED.
-KINDS = {"accepted": "submitted", "done": "completed", "returned": "throttled"}
+TIMELINE_KINDS = {"accepted": "submitted", "done": "completed", "returned": "throttled"}
 THROTTLED = "rate limit"
 
 
@@ -21,16 +21,16 @@ def totals(reader: Reader) -> dict[str, Any]:
     duration_seconds: how long the runs took. pictures: outputs on disk; per hour of these runs,
     None where they took no time.
     """
-    duration, files = seconds_run(reader), pictures(reader)
+    duration, files = seconds_run(reader), count_files(reader)
     return {
         "duration_seconds": round(duration, 1),
         "pictures": files,
         "pictures_per_hour": round(files / duration * 3600, 1) if duration else None,
-        "models": models(reader),
+        "models": model_totals(reader),
     }
 
 
-def models(reader: Reader) -> list[dict[str, Any]]:
+def model_totals(reader: Reader) -> list[dict[str, Any]]:
     """How many rows each model has, how many are saved, and what it cost in USD."""
     return list(
         reader.query(
@@ -42,7 +42,7 @@ def models(reader: Reader) -> list[dict[str, Any]]:
     )
 
 
-def pictures(reader: Reader) -> int:
+def count_files(reader: Reader) -> int:
     """How many outputs are on disk."""
     (row,) = reader.query("SELECT COUNT(*) AS n FROM outputs WHERE path IS NOT NULL")
     n: int = row["n"]
@@ -64,7 +64,7 @@ def seconds_run(reader: Reader) -> float:
     return total
 
 
-def activity(reader: Reader) -> list[Count]:
+def activity(reader: Reader) -> list[ActivityCount]:
     """What happened when: by the second, or the minute where it took more than two hours."""
     ends = list(
         reader.query(
@@ -82,16 +82,19 @@ def activity(reader: Reader) -> list[Count]:
         " GROUP BY 1, 2",
         THROTTLED,
     )
-    return [Count(from_iso(row["at"] + rest), KINDS[row["event"]], row["n"]) for row in found]
+    return [
+        ActivityCount(from_iso(row["at"] + rest), TIMELINE_KINDS[row["event"]], row["n"])
+        for row in found
+    ]
 
 
-def stops(reader: Reader) -> list[Stop]:
+def run_stops(reader: Reader) -> list[RunStop]:
     """When runs ended before they were done, and why."""
     found = reader.query(
         "SELECT ended_at, ending FROM runs WHERE ended_at IS NOT NULL"
         " AND exit_code NOT IN (0, 1) ORDER BY id"
     )
-    return [Stop(from_iso(row["ended_at"]), row["ending"] or "") for row in found]
+    return [RunStop(from_iso(row["ended_at"]), row["ending"] or "") for row in found]
 
 
 def changed_at(reader: Reader) -> str | None:

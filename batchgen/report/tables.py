@@ -19,9 +19,9 @@ from batchgen.core.text import shell_quote
 from batchgen.files import clear_parts, write_whole
 from batchgen.journal.reader import Reader, summary
 from batchgen.report import gallery, statistics
-from batchgen.report.filters import WHOLE, View
+from batchgen.report.filters import EVERYTHING, Filter
 
-FORMULA = {"=", "+", "-", "@", "\t", "\r"}
+FORMULA_STARTS = {"=", "+", "-", "@", "\t", "\r"}
 COLUMNS = (
     "position", "id", "state", "files", "model", "request_id", "attempts", "price", "cost",
     "error_code", "error", "submitted_at", "completed_at", "saved_at", "source", "listed",
@@ -29,35 +29,35 @@ COLUMNS = (
 )  # fmt: skip
 NO_FILE = dict.fromkeys(("width", "height", "bytes", "sha256"))
 # What the csv module writes just as JSON would; nearly every cell is one of these, or text.
-AS_IT_IS = {type(None), int}
+PLAIN_TYPES = {type(None), int}
 # json.dumps would make an encoder for each row.
-dumped = json.JSONEncoder(ensure_ascii=False).encode
+to_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
-def write(
+def write_report(
     folder: Folder,
     journal: Path | None = None,
     damaged: str = "",
     *,
-    view: View = WHOLE,
+    view: Filter = EVERYTHING,
     thumbnails: bool = True,
 ) -> int:
     """Write every report of a batch, then its thumbnails; return how many rows the gallery shows.
 
     Parameters and errors as for `write_files`.
     """
-    shown = write_files(folder, journal, damaged, view=view, thumbnails=thumbnails)
+    shown = write_report_files(folder, journal, damaged, view=view, thumbnails=thumbnails)
     if thumbnails:
         make_thumbnails(folder)
     return shown
 
 
-def write_files(
+def write_report_files(
     folder: Folder,
     journal: Path | None = None,
     damaged: str = "",
     *,
-    view: View = WHOLE,
+    view: Filter = EVERYTHING,
     thumbnails: bool = True,
 ) -> int:
     """Write every report of a batch from its journal alone; return how many rows the gallery shows.
@@ -88,7 +88,7 @@ def write_files(
             ):
                 # Read once: on its way to the gallery a row passes through the two others.
                 rows = _through_table(_through_lines(reader.rows(), lines), names, table)
-                facts = gallery.write(about, filter(shows, rows))
+                facts = gallery.write_gallery(about, filter(shows, rows))
         with write_whole(folder.path / "summary.json") as file:
             json.dump(numbers, file, indent=2, ensure_ascii=False)
             file.write("\n")
@@ -107,8 +107,8 @@ def make_thumbnails(folder: Folder) -> None:
 
 
 def _about(
-    folder: Folder, reader: Reader, numbers: dict[str, Any], view: View, thumbnails: bool
-) -> gallery.Gallery:
+    folder: Folder, reader: Reader, numbers: dict[str, Any], view: Filter, thumbnails: bool
+) -> gallery.GalleryContent:
     facts = {
         "batch": folder.path.resolve().name,
         "batch_id": statistics.batch_id(reader),
@@ -119,12 +119,12 @@ def _about(
         "narrowed": view.words,
         "command": f"batchgen report {shell_quote(str(folder.path))}",
     }
-    return gallery.Gallery(
+    return gallery.GalleryContent(
         folder.path,
         facts,
         numbers,
         statistics.activity(reader),
-        statistics.stops(reader),
+        statistics.run_stops(reader),
         view.mark,
         thumbnails,
     )
@@ -133,7 +133,7 @@ def _about(
 def _through_lines(rows: Iterable[dict[str, Any]], file: IO[str]) -> Iterator[dict[str, Any]]:
     """Yield the rows again, each when it is a line of results.jsonl."""
     for row in rows:
-        file.write(dumped(row) + "\n")
+        file.write(to_json(row) + "\n")
         yield row
 
 
@@ -157,16 +157,16 @@ def _through_table(
             *map(row["input"].get, inputs),
             *map(row["meta"].get, metas),
         ]
-        add([value if type(value) in AS_IT_IS else cell(value) for value in cells])
+        add([value if type(value) in PLAIN_TYPES else csv_cell(value) for value in cells])
         yield row
 
 
-def cell(value: Any) -> str:
+def csv_cell(value: Any) -> str:
     """Return a CSV cell, other than AS_IT_IS, that a spreadsheet shows and does not run."""
     if isinstance(value, str):
-        return "'" + value if value[:1] in FORMULA else value
+        return "'" + value if value[:1] in FORMULA_STARTS else value
     if isinstance(value, bool):  # this and the next as below, and much faster
         return "true" if value else "false"
     if isinstance(value, float) and math.isfinite(value):
         return repr(value)
-    return dumped(value)
+    return to_json(value)

@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 from html import escape
 from typing import NamedTuple
 
-MOST_BARS = 96
-MOST_TICKS = 6
-PAUSE = 6 * 3600.0  # seconds without any event, before which it was another night
-STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200)
-DAY = 86400
+MAX_BARS = 96
+MAX_TICKS = 6
+NIGHT_GAP_S = 6 * 3600.0  # seconds without any event, before which it was another night
+BAR_SECONDS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200)
+DAY_S = 86400
 # From the top, in pixels: legend, marks, bars up to the axis, bars down from it, labels.
 LEGEND, MARK, REACH = 18, 4, 48
 AXIS = LEGEND + 3 * MARK + REACH
@@ -23,7 +23,7 @@ LABELS = AXIS + REACH + 16
 HEIGHT = LABELS + 6
 
 
-class Count(NamedTuple):
+class ActivityCount(NamedTuple):
     """at: seconds since the epoch. kind: submitted, completed or throttled. n: how many then."""
 
     at: float
@@ -31,12 +31,14 @@ class Count(NamedTuple):
     n: int
 
 
-class Stop(NamedTuple):
+class RunStop(NamedTuple):
     at: float
     why: str
 
 
-def draw(counts: Sequence[Count], stops: Iterable[Stop], words: Mapping[str, str]) -> str:
+def draw_timeline(
+    counts: Sequence[ActivityCount], stops: Iterable[RunStop], words: Mapping[str, str]
+) -> str:
     """Return the last night of a batch as an <svg>; "" where nothing happened.
 
     words: those of `timeline` in words.json.
@@ -46,7 +48,7 @@ def draw(counts: Sequence[Count], stops: Iterable[Stop], words: Mapping[str, str
     start = last_night(sorted({count.at for count in counts}))
     counts = [count for count in counts if count.at >= start]
     end = max(count.at for count in counts)
-    stops = [stop for stop in stops if start <= stop.at <= end + PAUSE]
+    stops = [stop for stop in stops if start <= stop.at <= end + NIGHT_GAP_S]
     end = max([end, *(stop.at for stop in stops)])
     scale = Scale.over(start, end)
     bars = {kind: Counter[int]() for kind in ("submitted", "completed", "throttled")}
@@ -75,18 +77,18 @@ def last_night(times: Sequence[float]) -> float:
     """Return when what ended with the last of `times`, in order, began: after the last pause."""
     start = times[-1]
     for time in reversed(times):
-        if start - time > PAUSE:
+        if start - time > NIGHT_GAP_S:
             break
         start = time
     return start
 
 
-def step(span: float, most: int) -> int:
+def bar_seconds(span: float, most: int) -> int:
     """Return a length of time, in seconds, of which at most `most` cover `span`."""
-    for seconds in STEPS:
+    for seconds in BAR_SECONDS:
         if span <= seconds * most:
             return seconds
-    return DAY * math.ceil(span / DAY / most)
+    return DAY_S * math.ceil(span / DAY_S / most)
 
 
 class Scale(NamedTuple):
@@ -98,7 +100,7 @@ class Scale(NamedTuple):
 
     @classmethod
     def over(cls, start: float, end: float) -> "Scale":
-        seconds = step(end - start, MOST_BARS - 1)  # of which one more cover it, once aligned
+        seconds = bar_seconds(end - start, MAX_BARS - 1)  # of which one more cover it, once aligned
         begin = math.floor(start / seconds) * seconds
         return cls(begin, seconds, math.floor((end - begin) / seconds) + 1)
 
@@ -141,19 +143,19 @@ def _bars(bars: Mapping[str, Counter[int]], scale: Scale) -> Iterable[str]:
 
 
 def _ticks(scale: Scale) -> Iterable[str]:
-    apart = step(scale.end - scale.start, MOST_TICKS)
+    apart = bar_seconds(scale.end - scale.start, MAX_TICKS)
     first = math.ceil(scale.start / apart)
     last = math.floor(scale.end / apart)
     for at in (number * apart for number in range(first, last + 1)):
         part = (at - scale.start) / (scale.end - scale.start)
         anchor = "start" if part < 0.05 else "end" if part > 0.95 else "middle"
-        form = "%H:%M:%S" if apart < 60 else "%H:%M" if apart < DAY else "%d %b"
+        form = "%H:%M:%S" if apart < 60 else "%H:%M" if apart < DAY_S else "%d %b"
         text = datetime.fromtimestamp(at, UTC).strftime(form)
         yield _label(f"{part * 100:.2f}%", LABELS, anchor, text)
 
 
 def _marks(
-    throttled: Counter[int], stops: Iterable[Stop], scale: Scale, words: Mapping[str, str]
+    throttled: Counter[int], stops: Iterable[RunStop], scale: Scale, words: Mapping[str, str]
 ) -> Iterable[str]:
     for bar, n in sorted(throttled.items()):
         time = _clock(scale.start + bar * scale.seconds)
