@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from batchgen.core.rows import Entry, Place, Problem
 from batchgen.errors import UsageError
 from batchgen.manifest.manifest import open_manifest
-from batchgen.manifest.read_csv import quotes_are_marks
-from batchgen.manifest.read_yaml import resolve
+from batchgen.manifest.read_csv import is_quoted
+from batchgen.manifest.read_yaml import resolve_scalar
 from batchgen.manifest.source import FORMATS
 from batchgen.validation.model_schema import load_schema
 from batchgen.validation.validator import Validator
@@ -392,8 +392,8 @@ def test_with_a_model_column_each_row_answers_for_its_cells(tmp_path):
     ],
 )
 def test_a_tsvs_quotes_are_marks_only_where_the_file_is_quoted(text, marks):
-    assert quotes_are_marks(text) == marks
-    assert quotes_are_marks(text.replace("\n", "\r\n")) == marks
+    assert is_quoted(text) == marks
+    assert is_quoted(text.replace("\n", "\r\n")) == marks
 
 
 def test_a_tsv_keeps_its_literal_quotes(tmp_path):
@@ -536,7 +536,7 @@ def test_json_that_cannot_be_read_says_where(tmp_path, text, place):
      ".inf", ".nan", "1e999", "16:9", "1.2.3", "tRue", "١", "=", "<<", "+"],
 )  # fmt: skip
 def test_yaml_text_stays_text(text):
-    assert resolve(text) == text
+    assert resolve_scalar(text) == text
 
 
 @pytest.mark.parametrize(
@@ -545,8 +545,8 @@ def test_yaml_text_stays_text(text):
      ("-7", -7), ("+7", 7), ("0.5", 0.5), ("1e3", 1000.0), (".5", 0.5), ("5.", 5.0)],
 )  # fmt: skip
 def test_yaml_knows_null_booleans_and_decimal_numbers(text, value):
-    assert resolve(text) == value
-    assert type(resolve(text)) is type(value)
+    assert resolve_scalar(text) == value
+    assert type(resolve_scalar(text)) is type(value)
 
 
 def test_a_quoted_or_block_scalar_is_always_text(tmp_path):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from batchgen.resources import schemas_folder
-from batchgen.validation.schema_registry import bundled
+from batchgen.validation.schema_registry import bundled_schemas
 
 ROOT = Path(__file__).parents[1]
 DATA = (
@@ -76,6 +76,6 @@ def test_an_editable_install_finds_the_schemas_at_the_root(tmp_path: Path) -> No
 
 
 def test_each_schema_that_comes_along_is_where_its_model_id_says() -> None:
-    for path in bundled():
+    for path in bundled_schemas():
         model = path.relative_to(schemas_folder()).with_suffix("").as_posix()
         assert f'"model_id": "{model}"' in path.read_text(encoding="utf-8")

@@ -12,7 +12,12 @@ from batchgen.core import units
 from batchgen.core.messages import duplicate_id_problem, model_id_problem
 from batchgen.core.rows import Entry, Place, Problem, Row
 from batchgen.errors import UsageError
-from batchgen.validation.model_schema import SchemaUnusable, input_schema, load_schema, prepare
+from batchgen.validation.model_schema import (
+    SchemaUnusable,
+    find_input_schema,
+    load_schema,
+    normalize_schema,
+)
 from batchgen.validation.validator import Validator
 
 ROOT = Path(__file__).parents[1]
@@ -30,7 +35,7 @@ def entry(values, *, cells=False, **other):
 def check(schema, values, **how):
     """Return the input that would be sent, or the problems as (field, what, remedy)."""
     if isinstance(schema, dict):
-        schema = prepare(schema)
+        schema = normalize_schema(schema)
     result = Validator(schema).check(entry(values, **how), default_model=MODEL)
     if isinstance(result, Row):
         return result.input
@@ -458,11 +463,11 @@ def test_the_schemas_in_the_wild_refuse_what_would_be_refused(model, values, fie
     ],
 )
 def test_the_input_schema_is_found_wherever_it_is(document):
-    assert prepare(input_schema(document)).properties.keys() == {"x"}
+    assert normalize_schema(find_input_schema(document)).properties.keys() == {"x"}
 
 
 def test_an_input_named_input_is_no_schema():
-    found = input_schema({"properties": {"input": {"type": "string"}}})
+    found = find_input_schema({"properties": {"input": {"type": "string"}}})
 
     assert found["properties"].keys() == {"input"}
 
@@ -483,7 +488,7 @@ def test_an_input_named_input_is_no_schema():
     ],
 )
 def test_a_schema_of_another_dialect_is_put_in_order(schema):
-    assert prepare(schema).properties.keys() == {"x"}
+    assert normalize_schema(schema).properties.keys() == {"x"}
 
 
 @pytest.mark.parametrize(
@@ -523,7 +528,7 @@ def test_a_property_that_says_itself_that_it_is_required_is():
 )
 def test_a_schema_that_cannot_be_used_says_why(schema, reason):
     with pytest.raises(SchemaUnusable, match=reason):
-        prepare(schema)
+        normalize_schema(schema)
 
 
 @pytest.mark.parametrize("text", ["", "[", "[]", "{}", '{"input": 1}', "[" * 20_000])

@@ -14,7 +14,7 @@ from batchgen.api.submit_outcome import HaltReason, classify_submit
 from batchgen.core.prices import COUNTS, Price, count
 from batchgen.core.text import describe_error
 from batchgen.errors import ServiceUnreachable, TokenRefused
-from batchgen.validation.model_schema import SchemaUnusable, input_schema, prepare
+from batchgen.validation.model_schema import SchemaUnusable, find_input_schema, normalize_schema
 
 log = logging.getLogger("batchgen")
 
@@ -47,7 +47,7 @@ def catalogue_price(found: Mapping[str, Any]) -> Price | None:
 def _outputs(found: Mapping[str, Any]) -> dict[str, int]:
     """How many outputs a model makes unasked, by the inputs that say so; 1 is left out."""
     try:
-        properties = prepare(input_schema(found)).properties
+        properties = normalize_schema(find_input_schema(found)).properties
     except SchemaUnusable:
         return {}
     unasked = {name: count(properties.get(name, {}).get("default")) for name in COUNTS}

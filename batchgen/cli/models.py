@@ -51,10 +51,10 @@ def models_show(model: str, batch: str | None) -> None:
         2    there is no schema of that model here
     """
     from batchgen.cli import output
-    from batchgen.validation.schema_registry import Models
+    from batchgen.validation.schema_registry import SchemaRegistry
 
     kept = find_batch(batch).schemas if batch else None
-    output.model(model, Models(model, None, kept, None).validator(model))
+    output.model(model, SchemaRegistry(model, None, kept, None).validator(model))
 
 
 @models.command("fetch")

@@ -15,17 +15,17 @@ from batchgen.core.rows import Place, Problem
 from batchgen.core.text import closest_match, quote_value
 from batchgen.manifest.records import Header, Record
 
-ALL = "*"
+ALL_COLUMNS = "*"
 RESERVED = ("id", "model")
 NO_NAMES: frozenset[str] = frozenset()
-MOST_NAMES = 1000  # to be remembered; a file can have a new one in every row
+MAX_CACHED_NAMES = 1000  # to be remembered; a file can have a new one in every row
 
 # A model's id, None for the default one -> the names of its inputs; None where they are not known.
 Properties = Callable[[str | None], Collection[str] | None]
 
 
 @dataclass(slots=True)
-class Parts:
+class EntryParts:
     """A record, taken apart. The places are the inputs' own, as far as they are known."""
 
     id: Any = None
@@ -35,7 +35,7 @@ class Parts:
     places: dict[str, Place] = field(default_factory=dict)
 
 
-class Names:
+class ColumnMapping:
     """Takes records apart. columns: source by target; meta: names to carry along."""
 
     def __init__(
@@ -72,15 +72,15 @@ class Names:
             return [name]
         if name.startswith("_") or name in self._meta:
             return None
-        if ALL in self._meta:
+        if ALL_COLUMNS in self._meta:
             known = self.properties(model)
             if known is not None and name not in known:
                 return None
         return [name]
 
-    def take(self, record: Record) -> Parts:
+    def take(self, record: Record) -> EntryParts:
         """Sort a record's values by what their names stand for."""
-        parts = Parts(id=record.id)
+        parts = EntryParts(id=record.id)
         if isinstance(record.values, str):
             parts.inputs[self.prompt_name(None)] = record.values
             return parts
@@ -117,7 +117,7 @@ class Names:
 
     def _learn(self, name: str, model: str | None) -> list[str] | None:
         targets = [] if name in self._dropped else self.targets(name, model)
-        if sum(map(len, self._uses.values())) >= MOST_NAMES:
+        if sum(map(len, self._uses.values())) >= MAX_CACHED_NAMES:
             self._uses.clear()
             self._plain.clear()
         self._uses_for(model)[name] = targets
@@ -157,7 +157,7 @@ class Names:
         wanted = [
             (source, f"--column {'/'.join(t)}={source}") for source, t in self._targets.items()
         ]
-        wanted += [(name, f"--meta {name}") for name in sorted(self._meta - {ALL})]
+        wanted += [(name, f"--meta {name}") for name in sorted(self._meta - {ALL_COLUMNS})]
         for source, option in wanted:
             if source not in names:
                 near = closest_match(source, names)

@@ -12,13 +12,13 @@ from batchgen.core.rows import Place, Problem
 from batchgen.core.text import is_text
 from batchgen.manifest.records import Unreadable
 
-LONGEST_LINE = 16 * 2**20  # bytes; a cell of 1 MB passes, a disk image named .csv does not
-LARGEST_TEXT = 256 * 2**20  # bytes of a file that has to be read as one piece
-PIECE = 2**20  # bytes
+MAX_LINE_BYTES = 16 * 2**20  # bytes; a cell of 1 MB passes, a disk image named .csv does not
+MAX_TEXT_BYTES = 256 * 2**20  # bytes of a file that has to be read as one piece
+READ_BYTES = 2**20  # bytes
 SAVE_AS_UTF8 = "Save the file as UTF-8 (in a spreadsheet: “CSV UTF-8”), then run this again."
 
 
-class Lines:
+class DecodedLines:
     """The lines of a UTF-8 stream, with their ends, decoded one by one.
 
     number: of the line last handed out, from 1. faulty: whether one so far is not UTF-8.
@@ -37,9 +37,9 @@ class Lines:
         self._untold: Problem | None = None
 
     def __iter__(self) -> Iterator[str]:
-        while line := self._stream.readline(LONGEST_LINE + 1):
+        while line := self._stream.readline(MAX_LINE_BYTES + 1):
             self.number += 1
-            if len(line) > LONGEST_LINE:
+            if len(line) > MAX_LINE_BYTES:
                 raise Unreadable(_too_long(self.file, self.number))
             whole = len(line)
             if self.number == 1:
@@ -71,19 +71,19 @@ class Lines:
         return text
 
 
-def read_text(stream: BinaryIO, file: str) -> str:
+def decode_whole(stream: BinaryIO, file: str) -> str:
     """Return the whole stream as text. Raises Unreadable."""
     # In pieces, since a read of so many bytes would set the memory for them aside at once.
     parts = []
     size = 0
-    while size <= LARGEST_TEXT and (part := stream.read(PIECE)):
+    while size <= MAX_TEXT_BYTES and (part := stream.read(READ_BYTES)):
         parts.append(part)
         size += len(part)
-    if size > LARGEST_TEXT:
+    if size > MAX_TEXT_BYTES:
         raise Unreadable(
             Problem(
                 Place(file),
-                f"the file is larger than {LARGEST_TEXT // 2**20} MiB, and has to be read at once",
+                f"the file is larger than {MAX_TEXT_BYTES // 2**20} MiB, and has to be read at once",
                 "Write long lists as CSV, TSV or JSONL; those are read row by row.",
                 whole=True,
             )
@@ -134,7 +134,7 @@ def _fault(line: bytes, file: str, number: int, offset: int) -> Problem:
 def _too_long(file: str, number: int) -> Problem:
     return Problem(
         Place(file, number),
-        f"the line is longer than {LONGEST_LINE // 2**20} MiB",
+        f"the line is longer than {MAX_LINE_BYTES // 2**20} MiB",
         "Look at the line ends, and at --format: this does not look like a list of prompts.",
         whole=True,
     )

@@ -19,11 +19,11 @@ from batchgen.core.text import quote_value
 from batchgen.errors import UsageError
 from batchgen.files import FileRefused
 from batchgen.manifest.allowed_paths import Reach
-from batchgen.manifest.columns import Names, Parts, Properties
+from batchgen.manifest.columns import ColumnMapping, EntryParts, Properties
 from batchgen.manifest.document import Document
 from batchgen.manifest.records import Header, Item, Record, Unreadable
 from batchgen.manifest.settings import Settings, read_settings
-from batchgen.manifest.source import Source, find
+from batchgen.manifest.source import ManifestSource, find_source
 
 
 def open_manifest(
@@ -49,7 +49,7 @@ def open_manifest(
     Raises UsageError where there is no such file, it cannot be opened, or its form is not known.
     What is wrong inside the file is a Problem, never an exception.
     """
-    source = find(path, format=format, stream=stdin)
+    source = find_source(path, format=format, stream=stdin)
     if source.format == "folder" and source.path is not None:
         reach = Reach(source.path, allowed, secret)
         source = replace(source, reach=reach)
@@ -63,7 +63,7 @@ class Manifest:
 
     def __init__(
         self,
-        source: Source,
+        source: ManifestSource,
         columns: dict[str, str],
         meta: Collection[str],
         reach: Reach,
@@ -95,7 +95,7 @@ class Manifest:
         it is `whole` if the file cannot be trusted after it. `problems` are not repeated here.
         The position counts what could not be read, too, so that mending a row moves no other.
         """
-        names = Names(self._columns, self._meta, properties or (lambda _: None))
+        names = ColumnMapping(self._columns, self._meta, properties or (lambda _: None))
         position = 0
         told = any(problem.whole for problem in self.problems)
         try:
@@ -150,7 +150,7 @@ class Manifest:
         self._document = None
         place = document.place(("from",))
         try:
-            source = find(name, format=self.settings.format, folder=self._reach.folder)
+            source = find_source(name, format=self.settings.format, folder=self._reach.folder)
             source = replace(source, reach=self._reach)
             if source.format == "folder":
                 self._reach.check_folder(self._reach.folder / name)
@@ -205,7 +205,9 @@ class Manifest:
             return Problem(Place(file), "the folder holds no .txt files", whole=True)
         return Problem(Place(file), "there are no rows", "Write at least one prompt.", whole=True)
 
-    def _expand(self, record: Record, names: Names, position: int) -> Iterator[Entry | Problem]:
+    def _expand(
+        self, record: Record, names: ColumnMapping, position: int
+    ) -> Iterator[Entry | Problem]:
         """Yield the entries that one record makes; `position` were made before it."""
         parts = names.take(record)
         if problem := _label_problem(parts, record.place):
@@ -254,7 +256,7 @@ def _suffix(name: str, value: Any) -> str:
     return f"-{name}{value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
 
 
-def _label_problem(parts: Parts, place: Place) -> Problem | None:
+def _label_problem(parts: EntryParts, place: Place) -> Problem | None:
     """Say what is wrong with a row's id or model, if anything is."""
     id, model = parts.id, parts.model
     if id is not None and (isinstance(id, bool) or not isinstance(id, str | int)):
@@ -277,7 +279,7 @@ def _label_problem(parts: Parts, place: Place) -> Problem | None:
     return None
 
 
-def _try_to_open(source: Source) -> None:
+def _try_to_open(source: ManifestSource) -> None:
     """Raise UsageError or Refused now, not in mid-stream, if the file cannot be opened."""
     try:
         if source.path is None:

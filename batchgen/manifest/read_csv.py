@@ -15,33 +15,33 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 
 from batchgen.core.rows import Place, Problem
-from batchgen.manifest.decoding import LONGEST_LINE, Lines
+from batchgen.manifest.decoding import MAX_LINE_BYTES, DecodedLines
 from batchgen.manifest.records import Header, Item, Record, Unreadable
 
-HEAD = 2**20  # characters of a TSV that are looked at to tell whether it is quoted
+SNIFF_CHARS = 2**20  # characters of a TSV that are looked at to tell whether it is quoted
 
 _QUOTED_CELL = re.compile(r'(?:^|(?<=\t))"((?:[^"]|"")*+)"(?=\t|\r?$)', re.MULTILINE)
 _CUT_OFF_CELL = re.compile(r'(?:^|\t)"(?:[^"]|"")*+\Z', re.MULTILINE)
 
 
-def read_csv(lines: Lines) -> Iterator[Item]:
+def read_csv(lines: DecodedLines) -> Iterator[Item]:
     return _read(lines, iter(lines), ",", quoted=True)
 
 
-def read_tsv(lines: Lines) -> Iterator[Item]:
+def read_tsv(lines: DecodedLines) -> Iterator[Item]:
     source = iter(lines)
     head: list[str] = []
     size = 0
     for line in source:
         head.append(line)
         size += len(line)
-        if size >= HEAD:
+        if size >= SNIFF_CHARS:
             break
-    quoted = quotes_are_marks("".join(head), cut_off=size >= HEAD)
+    quoted = is_quoted("".join(head), cut_off=size >= SNIFF_CHARS)
     return _read(lines, chain(head, source), "\t", quoted=quoted)
 
 
-def quotes_are_marks(head: str, *, cut_off: bool = False) -> bool:
+def is_quoted(head: str, *, cut_off: bool = False) -> bool:
     """Say whether quotes in this beginning of a TSV are marks around cells, or part of the text.
 
     They are marks if the whole header is quoted; or if every quote is one that a program would
@@ -66,9 +66,11 @@ def quotes_are_marks(head: str, *, cut_off: bool = False) -> bool:
     )
 
 
-def _read(lines: Lines, source: Iterable[str], delimiter: str, *, quoted: bool) -> Iterator[Item]:
+def _read(
+    lines: DecodedLines, source: Iterable[str], delimiter: str, *, quoted: bool
+) -> Iterator[Item]:
     # A process-wide setting of the csv module; its own 128 KiB would refuse a long cell.
-    csv.field_size_limit(LONGEST_LINE)
+    csv.field_size_limit(MAX_LINE_BYTES)
     reader = csv.reader(
         source,
         delimiter=delimiter,

@@ -21,7 +21,7 @@ T = TypeVar("T")
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
-def read_document(text: str, file: str) -> Document:
+def read_json(text: str, file: str) -> Document:
     """Read an array of rows, or an object with settings and `rows`. Raises Unreadable."""
     return _Scanner(text, file).document()
 

@@ -11,11 +11,11 @@ from typing import Any
 from batchgen.core.rows import EMPTY, Place, Problem
 from batchgen.core.strict_json import STRICT_DECODER, JsonRefused, lower_first
 from batchgen.core.text import quote_value
-from batchgen.manifest.decoding import Lines
+from batchgen.manifest.decoding import DecodedLines
 from batchgen.manifest.records import Item, Record
 
 
-def read_lines(lines: Lines) -> Iterator[Item]:
+def read_jsonl(lines: DecodedLines) -> Iterator[Item]:
     for line in lines:
         if lines.faulty:
             yield from lines.faults()

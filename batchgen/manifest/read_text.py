@@ -10,11 +10,11 @@ from typing import BinaryIO
 
 from batchgen.core.rows import Place, Problem
 from batchgen.files import FileRefused
-from batchgen.manifest.decoding import Lines, read_text
+from batchgen.manifest.decoding import DecodedLines, decode_whole
 from batchgen.manifest.records import Item, Record, Unreadable
 
 
-def read_lines(lines: Lines) -> Iterator[Item]:
+def read_text_lines(lines: DecodedLines) -> Iterator[Item]:
     for line in lines:
         place = Place(lines.file, lines.number)
         yield from lines.faults()
@@ -31,7 +31,7 @@ def read_lines(lines: Lines) -> Iterator[Item]:
             yield Record(place, prompt)
 
 
-def texts(folder: Path) -> list[str]:
+def text_files(folder: Path) -> list[str]:
     """The names of a folder's own `.txt` files, sorted."""
     paths = (path for path in folder.iterdir() if path.suffix.lower() == ".txt")
     return sorted(path.name for path in paths if not path.name.startswith("."))
@@ -44,11 +44,11 @@ def read_folder(folder: Path, file: str, open: Callable[[Path], BinaryIO]) -> It
 
     open: opens one of them, and raises Refused for one that is not to be read.
     """
-    for name in texts(folder):
+    for name in text_files(folder):
         shown = f"{file.rstrip('/')}/{name}"
         try:
             with open(folder / name) as stream:
-                text = read_text(stream, shown)
+                text = decode_whole(stream, shown)
         except Unreadable as error:
             yield error.problem
         except FileRefused as error:

@@ -20,8 +20,10 @@ from batchgen.manifest.document import Document, Path
 from batchgen.manifest.read_jsonl import record
 from batchgen.manifest.records import Item, Record, Unreadable
 
-DEEPEST = 64
-MOST_ALIASED = 100_000  # size, as Node has it, that all aliases of a file may stand for together
+MAX_DEPTH = 64
+MAX_ALIASED_SIZE = (
+    100_000  # size, as Node has it, that all aliases of a file may stand for together
+)
 SIZE_CHARS = 64  # a text this long counts as one more value
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -48,7 +50,7 @@ class Node:
         return self.value
 
 
-def read_document(text: str, file: str) -> Document:
+def read_yaml(text: str, file: str) -> Document:
     """Read a list of rows, or settings with `rows` or `from`. Raises Unreadable."""
     node = _Composer(text, file).compose()
     if isinstance(node.value, list):
@@ -144,9 +146,9 @@ class _Composer:
         anchor = event.anchor
         if anchor is not None:
             self.anchors[anchor] = None  # known, but not to itself
-        if depth > DEEPEST:
+        if depth > MAX_DEPTH:
             raise self._refused(
-                event, f"values are nested deeper than {DEEPEST}", "No model's input is so deep."
+                event, f"values are nested deeper than {MAX_DEPTH}", "No model's input is so deep."
             )
         if isinstance(event, yaml.ScalarEvent):
             node = Node(self._place(event), self._scalar(event), 1 + len(event.value) // SIZE_CHARS)
@@ -170,10 +172,10 @@ class _Composer:
             remedy = "Quote a text that begins with *." if not known else ""
             raise self._refused(event, what, remedy)
         self.aliased += node.size
-        if self.aliased > MOST_ALIASED:
+        if self.aliased > MAX_ALIASED_SIZE:
             raise self._refused(
                 event,
-                f"the file's aliases stand for more than {MOST_ALIASED} values",
+                f"the file's aliases stand for more than {MAX_ALIASED_SIZE} values",
                 "Write the rows out, or use defaults: and matrix:.",
             )
         return replace(node, place=self._place(event))
@@ -229,7 +231,7 @@ class _Composer:
         if event.tag in ("!", "tag:yaml.org,2002:str"):
             return text
         self._check_tag(event, None)
-        return resolve(text) if event.implicit[0] else text
+        return resolve_scalar(text) if event.implicit[0] else text
 
     def _check_tag(self, event: Any, allowed: str | None) -> None:
         if event.tag not in (None, allowed):
@@ -258,7 +260,7 @@ _WORDS: dict[str, bool | None] = {
 }
 
 
-def resolve(text: str) -> bool | int | float | str | None:
+def resolve_scalar(text: str) -> bool | int | float | str | None:
     """Return what an unquoted scalar means by YAML 1.2's core rules, less octal, hex and .inf."""
     if text in _WORDS:
         return _WORDS[text]

@@ -9,9 +9,9 @@ from typing import BinaryIO
 from batchgen.errors import UsageError
 from batchgen.manifest import read_csv, read_json, read_jsonl, read_yaml
 from batchgen.manifest.allowed_paths import Reach
-from batchgen.manifest.decoding import Lines, read_text
+from batchgen.manifest.decoding import DecodedLines, decode_whole
 from batchgen.manifest.document import Document
-from batchgen.manifest.read_text import read_folder, read_lines
+from batchgen.manifest.read_text import read_folder, read_text_lines
 from batchgen.manifest.records import Item
 
 FORMATS = ("csv", "tsv", "json", "jsonl", "yaml", "text")
@@ -26,7 +26,7 @@ _SUFFIXES = {name: name for name in FORMATS} | {
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ManifestSource:
     """A manifest to read. path: None for standard input. format: of FORMATS, or `folder`.
 
     seen: size and time of change, in ns, before anything was read of it.
@@ -48,8 +48,8 @@ class Source:
     def document(self) -> Document:
         """Raises Unreadable and OSError."""
         with self._open() as stream:
-            text = read_text(stream, self.file)
-        read = read_json.read_document if self.format == "json" else read_yaml.read_document
+            text = decode_whole(stream, self.file)
+        read = read_json.read_json if self.format == "json" else read_yaml.read_yaml
         return read(text, self.file)
 
     def items(self) -> Iterator[Item]:
@@ -58,9 +58,9 @@ class Source:
             reach = self.reach or Reach(self.path)
             yield from read_folder(self.path, self.file, reach.open)
             return
-        read = {"csv": read_csv.read_csv, "tsv": read_csv.read_tsv, "jsonl": read_jsonl.read_lines}
+        read = {"csv": read_csv.read_csv, "tsv": read_csv.read_tsv, "jsonl": read_jsonl.read_jsonl}
         with self._open() as stream:
-            yield from read.get(self.format, read_lines)(Lines(stream, self.file))
+            yield from read.get(self.format, read_text_lines)(DecodedLines(stream, self.file))
 
     def _open(self) -> "closing[BinaryIO] | nullcontext[BinaryIO]":
         if self.path is not None:
@@ -70,13 +70,13 @@ class Source:
         return nullcontext(self.stream)
 
 
-def find(
+def find_source(
     name: str | Path | None,
     *,
     format: str | None = None,
     stream: BinaryIO | None = None,
     folder: Path | None = None,
-) -> Source:
+) -> ManifestSource:
     """Return the source of this name. None and `-` are standard input, unless there is a `folder`.
 
     folder: what a relative name is relative to, if it is not the current folder.
@@ -91,7 +91,7 @@ def find(
                 "Standard input has no name that would tell its form.",
                 f"Add --format, one of {', '.join(FORMATS)}.",
             )
-        return Source(STDIN, given, None, stream)
+        return ManifestSource(STDIN, given, None, stream)
     path = Path(name) if folder is None else folder / name
     file = str(name) if folder is None else str(path)
     try:
@@ -104,11 +104,11 @@ def find(
     if not found:
         raise UsageError(f"There is no file {file}.", "Look at the spelling and the folder.")
     if is_folder:
-        return Source(file, "folder", path, seen=seen)
+        return ManifestSource(file, "folder", path, seen=seen)
     by_name = _SUFFIXES.get(path.suffix.lower().removeprefix("."))
     if given is None and by_name is None:
         raise UsageError(
             f"The name {file} does not tell the file's form.",
             f"Add --format, one of {', '.join(FORMATS)}.",
         )
-    return Source(file, given or by_name or "", path, seen=seen)
+    return ManifestSource(file, given or by_name or "", path, seen=seen)

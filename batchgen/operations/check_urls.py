@@ -12,7 +12,7 @@ from batchgen.core.rows import Place, Problem
 from batchgen.journal.staging import FileInput, StagedRows
 from batchgen.network.url_probe import UrlProbe
 from batchgen.network.url_rules import UrlProblem
-from batchgen.validation.schema_registry import Models
+from batchgen.validation.schema_registry import SchemaRegistry
 
 LOOKING_AHEAD = 64
 
@@ -33,7 +33,7 @@ class ProbeResult:
 
 
 def probe_file_inputs(
-    listing: StagedRows, known: Models, show: Callable[[Problem], None]
+    listing: StagedRows, known: SchemaRegistry, show: Callable[[Problem], None]
 ) -> ProbeResult:
     """Probe every hosted file input of the valid rows in `listing`, each URL once.
 

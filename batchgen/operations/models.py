@@ -15,7 +15,8 @@ def list_models(search: str, online: RunOptions | None) -> list[str]:
     if online is None:
         here = resources.schemas_folder()
         ids = [
-            path.relative_to(here).with_suffix("").as_posix() for path in schema_registry.bundled()
+            path.relative_to(here).with_suffix("").as_posix()
+            for path in schema_registry.bundled_schemas()
         ]
         return [id for id in ids if search.lower() in id.lower()]
     where = endpoint.find_endpoint(online)
@@ -53,5 +54,5 @@ def fetch_model(model: str, out: Path | None, flags: RunOptions) -> Path:
             "Check the model's name; its page has the schema, which --schema takes from a file.",
         )
     path = out or Path(model.replace("/", "-") + ".json")
-    schema_registry.write(path, model, found)
+    schema_registry.write_schema(path, model, found)
     return path

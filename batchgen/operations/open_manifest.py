@@ -15,12 +15,14 @@ from batchgen.core.rows import Entry, Place, Problem, Row
 from batchgen.errors import ManifestInvalid
 from batchgen.journal.staging import StagedRows
 from batchgen.manifest.manifest import Manifest, open_manifest
-from batchgen.validation.schema_registry import Models
+from batchgen.validation.schema_registry import SchemaRegistry
 
 ProblemSink = Callable[[Problem], None]
 
 
-def check_rows(manifest: Manifest, models: Models, listing: StagedRows, report: ProblemSink) -> int:
+def check_rows(
+    manifest: Manifest, models: SchemaRegistry, listing: StagedRows, report: ProblemSink
+) -> int:
     """Read the whole manifest into `listing`; return how many problems there are.
 
     report: called with each problem, in the order of the file.
@@ -52,7 +54,7 @@ def check_rows(manifest: Manifest, models: Models, listing: StagedRows, report: 
     return found
 
 
-def _check_entry(entry: Entry, models: Models, listing: StagedRows) -> list[Problem]:
+def _check_entry(entry: Entry, models: SchemaRegistry, listing: StagedRows) -> list[Problem]:
     checked = models.validator(entry.model).check(entry, default_model=models.default)
     problems = [] if isinstance(checked, Row) else checked
     if entry.id is not None:
@@ -88,7 +90,11 @@ def open_manifest_for(flags: RunOptions, path: str) -> tuple[Manifest, RunSettin
 
 
 def require_valid_rows(
-    manifest: Manifest, known: Models, listing: StagedRows, show: ProblemSink, flags: RunOptions
+    manifest: Manifest,
+    known: SchemaRegistry,
+    listing: StagedRows,
+    show: ProblemSink,
+    flags: RunOptions,
 ) -> int:
     """Return how many problems were shown. Raises ManifestInvalid if there may be none."""
     problems = check_rows(manifest, known, listing, show)

@@ -20,7 +20,7 @@ from batchgen.journal.reader import Reader
 from batchgen.journal.staging import StagedRows
 from batchgen.operations.open_manifest import ProblemSink, open_manifest_for, require_valid_rows
 from batchgen.operations.prices import price_of
-from batchgen.validation.schema_registry import Models
+from batchgen.validation.schema_registry import SchemaRegistry
 
 NEW, CHANGED, UNLISTED = "new", "changed", "no longer listed"
 
@@ -161,7 +161,7 @@ def plan(
     """
     manifest, settings = open_manifest_for(flags, path)
     folder = Folder(flags.out or config.default_out(path))
-    known = Models(settings.model, settings.schema, folder.schemas, None)
+    known = SchemaRegistry(settings.model, settings.schema, folder.schemas, None)
     listing = StagedRows()
     try:
         require_valid_rows(manifest, known, listing, show, flags)

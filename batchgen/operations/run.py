@@ -28,7 +28,7 @@ from batchgen.operations.open_manifest import ProblemSink, open_manifest_for, re
 from batchgen.operations.prices import find_prices, require_prices
 from batchgen.operations.take_over import refuse_mixed_batch, take_over
 from batchgen.operations.unchanged import ManifestImport, manifest_fingerprint, schema_fingerprints
-from batchgen.validation.schema_registry import Models
+from batchgen.validation.schema_registry import SchemaRegistry
 
 if TYPE_CHECKING:
     pass
@@ -61,7 +61,7 @@ def run(
         listing = StagedRows()
         stack.callback(listing.close)
         fetch = None if where is None else schema_lookup(where)
-        known = Models(settings.model, settings.schema, folder.schemas, fetch)
+        known = SchemaRegistry(settings.model, settings.schema, folder.schemas, fetch)
         reading = _reading(manifest, known, listing, show, flags, settings, folder)
         reading.unless_listed_in(folder.journal)
         if not existed:
@@ -89,7 +89,7 @@ def run(
 
 def _reading(
     manifest: Manifest,
-    known: Models,
+    known: SchemaRegistry,
     listing: StagedRows,
     show: ProblemSink,
     flags: RunOptions,

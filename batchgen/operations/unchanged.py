@@ -19,14 +19,16 @@ from batchgen.journal.reader import Reader
 from batchgen.journal.recovery import IMPORT_META
 from batchgen.journal.staging import StagedRows
 from batchgen.journal.writer import Journal
-from batchgen.manifest.read_text import texts
-from batchgen.manifest.source import Source
+from batchgen.manifest.read_text import text_files
+from batchgen.manifest.source import ManifestSource
 from batchgen.validation.model_schema import LARGEST_SCHEMA
 
 Fingerprint = dict[str, str]
 
 
-def manifest_fingerprint(sources: Collection[Source], options: Mapping[str, Any]) -> str | None:
+def manifest_fingerprint(
+    sources: Collection[ManifestSource], options: Mapping[str, Any]
+) -> str | None:
     """Return the digest of the manifest's files and options; None where it cannot be told.
 
     sources: the manifest, and the file that it takes its rows from. Standard input and pipes can
@@ -39,7 +41,7 @@ def manifest_fingerprint(sources: Collection[Source], options: Mapping[str, Any]
                 return None
             open = source.reach.open if source.reach else open_regular
             is_folder = source.format == "folder"
-            files = [source.path / name for name in texts(source.path)] if is_folder else []
+            files = [source.path / name for name in text_files(source.path)] if is_folder else []
             for path in files or [source.path]:
                 if not path.is_file():
                     return None

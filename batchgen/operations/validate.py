@@ -7,7 +7,7 @@ from batchgen.errors import ManifestInvalid
 from batchgen.journal.staging import StagedRows
 from batchgen.operations.check_urls import ProbeResult
 from batchgen.operations.open_manifest import ProblemSink, check_rows, open_manifest_for
-from batchgen.validation.schema_registry import Models
+from batchgen.validation.schema_registry import SchemaRegistry
 
 
 def validate(
@@ -19,7 +19,7 @@ def validate(
     """
     manifest, settings = open_manifest_for(flags, path)
     kept = Folder(flags.out or config.default_out(path)).schemas
-    known = Models(settings.model, settings.schema, kept, None)
+    known = SchemaRegistry(settings.model, settings.schema, kept, None)
     listing = StagedRows()
     try:
         problems = check_rows(manifest, known, listing, show)

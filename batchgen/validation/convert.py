@@ -18,17 +18,17 @@ _NUMBER = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]{1,4})?")
 _LEAVE_EMPTY = ", or leave the cell empty to let the model choose."
 
 
-class NotConverted(ValueError):
+class CellNotConverted(ValueError):
     def __init__(self, what: str, remedy: str) -> None:
         super().__init__(what)
         self.what = what
         self.remedy = remedy
 
 
-Converter = Callable[[str], Any]
+CellConverter = Callable[[str], Any]
 
 
-def converter(schema: Mapping[str, Any], fits: Callable[[Any], bool]) -> Converter | None:
+def make_converter(schema: Mapping[str, Any], fits: Callable[[Any], bool]) -> CellConverter | None:
     """Return what turns a cell of this property into its value; None where it stays as it is.
 
     fits: says whether a value is valid; asked where the schema allows several types, the first
@@ -39,7 +39,7 @@ def converter(schema: Mapping[str, Any], fits: Callable[[Any], bool]) -> Convert
     candidates = [_CONVERTERS[name] for name in _CONVERTERS if name in types]
     if "array" in types:
         items = schema.get("items")
-        inner = converter(items, fits=lambda _: True) if isinstance(items, Mapping) else None
+        inner = make_converter(items, fits=lambda _: True) if isinstance(items, Mapping) else None
         candidates = [c if c is not _list else lambda text: _list(text, inner) for c in candidates]
     if not candidates or types == {"string"}:
         return None
@@ -47,12 +47,12 @@ def converter(schema: Mapping[str, Any], fits: Callable[[Any], bool]) -> Convert
         return candidates[0]
 
     def first_that_fits(text: str) -> Any:
-        failures: list[NotConverted] = []
+        failures: list[CellNotConverted] = []
         values = []
         for candidate in candidates:
             try:
                 value = candidate(text)
-            except NotConverted as error:
+            except CellNotConverted as error:
                 failures.append(error)
                 continue
             if fits(value):
@@ -81,7 +81,7 @@ def _types(schema: Mapping[str, Any]) -> set[str]:
 def _whole(text: str) -> int:
     if not _WHOLE.fullmatch(text.strip()):
         remedy = f"Write digits only{_LEAVE_EMPTY}"
-        raise NotConverted(f"{quote_value(text)} is not a whole number", remedy)
+        raise CellNotConverted(f"{quote_value(text)} is not a whole number", remedy)
     return int(text)
 
 
@@ -92,20 +92,20 @@ def _number(text: str) -> int | float:
     number = float(written) if _NUMBER.fullmatch(written) else math.inf
     if not math.isfinite(number):
         remedy = f"Write digits, with a point for the decimals, like 0.5{_LEAVE_EMPTY}"
-        raise NotConverted(f"{quote_value(text)} is not a number", remedy)
+        raise CellNotConverted(f"{quote_value(text)} is not a number", remedy)
     return number
 
 
 def _boolean(text: str) -> bool:
     word = text.strip().lower()
     if word not in ("true", "false"):
-        raise NotConverted(
+        raise CellNotConverted(
             f"{quote_value(text)} is not true or false", f"Write true or false{_LEAVE_EMPTY}"
         )
     return word == "true"
 
 
-def _list(text: str, inner: Converter | None = None) -> list[Any]:
+def _list(text: str, inner: CellConverter | None = None) -> list[Any]:
     """A JSON array, or the one value of the list: `https://…` is `["https://…"]`."""
     if not text.lstrip().startswith("["):
         return [inner(text) if inner else text]
@@ -117,7 +117,7 @@ def _list(text: str, inner: Converter | None = None) -> list[Any]:
 def _object(text: str) -> dict[str, Any]:
     value = _json(text, "object", '{"name": "value"}')
     if not isinstance(value, dict):
-        raise NotConverted(
+        raise CellNotConverted(
             f"{quote_value(text)} is not an object", 'Write it as JSON: {"name": "value"}.'
         )
     return value
@@ -128,12 +128,12 @@ def _json(text: str, kind: str, example: str) -> Any:
         return parse_json(text)
     except ValueError as error:
         what = f"{quote_value(text)} is not a {kind} in JSON: {truncate(str(error))}"
-        raise NotConverted(
+        raise CellNotConverted(
             what.replace("a object", "an object"), f"Write it like {example}."
         ) from None
 
 
-_CONVERTERS: dict[str, Converter] = {
+_CONVERTERS: dict[str, CellConverter] = {
     "string": str,
     "integer": _whole,
     "number": _number,

@@ -60,7 +60,7 @@ class InputSchema:
 def load_schema(path: Path) -> InputSchema:
     """Read a model's schema from a file. Raises UsageError if it cannot be used."""
     try:
-        return prepare(input_schema(read_schema(path)))
+        return normalize_schema(find_input_schema(read_schema(path)))
     except (ValueError, RecursionError) as error:
         raise _unusable(path, error) from None
 
@@ -89,7 +89,7 @@ def _unusable(path: Path, error: Exception) -> UsageError:
 _OTHER = "Fetch it again with batchgen models, or name another file with --schema."
 
 
-def input_schema(doc: Any) -> dict[str, Any]:
+def find_input_schema(doc: Any) -> dict[str, Any]:
     """Find the schema of the input in a document: a stored schema, or an answer of the catalogue.
 
     It is the document itself if that describes an object, or stands under `input`,
@@ -112,7 +112,7 @@ def input_schema(doc: Any) -> dict[str, Any]:
     raise SchemaUnusable("it holds no input schema: no “input” and no “properties”")
 
 
-def prepare(doc: Mapping[str, Any]) -> InputSchema:
+def normalize_schema(doc: Mapping[str, Any]) -> InputSchema:
     """Normalise a model's input schema. Raises SchemaUnusable."""
     try:
         document = _normal(doc)

@@ -13,10 +13,15 @@ from typing import Any
 from batchgen.errors import UsageError
 from batchgen.files import clear_parts, write_whole
 from batchgen.resources import schemas_folder as schemas_folder
-from batchgen.validation.model_schema import SchemaUnusable, input_schema, load_schema, prepare
+from batchgen.validation.model_schema import (
+    SchemaUnusable,
+    find_input_schema,
+    load_schema,
+    normalize_schema,
+)
 from batchgen.validation.validator import Validator
 
-Fetch = Callable[[str], dict[str, Any] | None]
+SchemaLookup = Callable[[str], dict[str, Any] | None]
 
 
 class NoSchema(UsageError):
@@ -27,17 +32,17 @@ class NoSchema(UsageError):
         )
 
 
-def bundled() -> Iterator[Path]:
+def bundled_schemas() -> Iterator[Path]:
     """The files of the schemas that come with batchgen."""
     yield from sorted(schemas_folder().glob("*/**/*.json"))
 
 
-def stored(folder: Path, model: str) -> Path:
+def schema_path(folder: Path, model: str) -> Path:
     """Where the schema of `model` is kept below `folder`."""
     return folder.joinpath(*model.split("/")).with_name(model.split("/")[-1] + ".json")
 
 
-class Models:
+class SchemaRegistry:
     """Validators by model id, each made once.
 
     default: the model of rows that name none; `given` is a schema file for it, or None.
@@ -45,7 +50,7 @@ class Models:
     """
 
     def __init__(
-        self, default: str, given: Path | None, kept: Path | None, fetch: Fetch | None
+        self, default: str, given: Path | None, kept: Path | None, fetch: SchemaLookup | None
     ) -> None:
         self.default = default
         self._given = given
@@ -68,14 +73,14 @@ class Models:
         if model == self.default and self._given is not None:
             return Validator(load_schema(self._given))
         folders = [folder for folder in (self._kept, schemas_folder()) if folder is not None]
-        for path in (stored(folder, model) for folder in folders):
+        for path in (schema_path(folder, model) for folder in folders):
             if path.is_file():
                 return Validator(load_schema(path))
         found = self._fetch(model) if self._fetch is not None else None
         if found is None:
             raise NoSchema(model)
         try:
-            validator = Validator(prepare(input_schema(found)))
+            validator = Validator(normalize_schema(find_input_schema(found)))
         except SchemaUnusable as error:
             raise UsageError(
                 f"RunComfy's schema of {model} cannot be used: {error}. Nothing was sent.",
@@ -87,12 +92,12 @@ class Models:
     def keep(self, folder: Path) -> None:
         """Store what was fetched, so that the next run checks against the same."""
         for model, found in self.fetched.items():
-            path = stored(folder, model)
+            path = schema_path(folder, model)
             clear_parts(path.parent)
-            write(path, model, found)
+            write_schema(path, model, found)
 
 
-def write(path: Path, model: str, found: Mapping[str, Any]) -> None:
+def write_schema(path: Path, model: str, found: Mapping[str, Any]) -> None:
     """Store a schema with the date it was fetched."""
     path.parent.mkdir(parents=True, exist_ok=True)
     document = {"model_id": model, "fetched_at": datetime.now(UTC).date().isoformat(), **found}

@@ -20,7 +20,7 @@ from referencing import Registry
 from batchgen.core.messages import explain_schema_error, unknown_name_problem
 from batchgen.core.rows import Entry, Problem, Row
 from batchgen.core.text import is_text, quote_value
-from batchgen.validation.convert import Converter, NotConverted, converter
+from batchgen.validation.convert import CellConverter, CellNotConverted, make_converter
 from batchgen.validation.model_schema import (
     InputSchema,
 )
@@ -29,7 +29,7 @@ _NOTHING_FETCHED: Registry[Any] = Registry()
 _ANNOTATIONS = {"title", "description", "default", "examples", "format"}
 _PLAIN = _ANNOTATIONS | {"type", "enum", "minimum", "maximum", "minLength", "maxLength"}
 
-Check = Callable[[Any], bool]
+QuickCheck = Callable[[Any], bool]
 
 
 class Validator:
@@ -46,7 +46,7 @@ class Validator:
         kinds = ((name, _hosted(one)) for name, one in schema.properties.items())
         self.hosted = {name: kind for name, kind in kinds if kind is not None}
         self.required = schema.required
-        self._judge = _judge(schema.document)
+        self._judge = _validator(schema.document)
         self._converters = {
             name: made
             for name, one in schema.properties.items()
@@ -82,7 +82,7 @@ class Validator:
             if name in values and name in entry.cells:
                 try:
                     values[name] = convert(values[name])
-                except NotConverted as error:
+                except CellNotConverted as error:
                     problems.append(_problem(entry, name, error.what, error.remedy))
         return problems
 
@@ -98,7 +98,7 @@ class Validator:
                     value = values[name] = convert(value)
                 if not check(value):
                     return None
-        except (KeyError, NotConverted):
+        except (KeyError, CellNotConverted):
             return None
         for name in self.required:
             value = values.get(name)
@@ -153,16 +153,16 @@ class Validator:
         except RecursionError:
             yield _problem(entry, "", "the values are nested too deeply to be checked", "")
 
-    def _converter(self, one: dict[str, Any], document: dict[str, Any]) -> Converter | None:
-        judge = _judge({**one, "$defs": document.get("$defs", {})})
-        return converter(one, judge.is_valid)
+    def _converter(self, one: dict[str, Any], document: dict[str, Any]) -> CellConverter | None:
+        judge = _validator({**one, "$defs": document.get("$defs", {})})
+        return make_converter(one, judge.is_valid)
 
 
-def _judge(schema: dict[str, Any]) -> Any:
+def _validator(schema: dict[str, Any]) -> Any:
     return Draft202012Validator(schema, registry=_NOTHING_FETCHED)
 
 
-def _quick_check(schema: dict[str, Any]) -> Check | None:
+def _quick_check(schema: dict[str, Any]) -> QuickCheck | None:
     """Return a test that passes only values that the judge would pass too; None without one."""
     kind = schema.get("type")
     if schema.keys() - _PLAIN or _hosted(schema) is not None:
