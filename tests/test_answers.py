@@ -47,7 +47,7 @@ def outcome(verdict):
 
 # -- may this POST be repeated? ------------------------------------------------------------------
 
-RETURNED, REFUSED, LOST = Event.RETURNED, Event.REFUSED, Event.LOST
+RETURNED, REFUSED, LOST = Event.NOT_ACCEPTED, Event.REJECTED, Event.OUTCOME_UNKNOWN
 NO_MONEY = "Insufficient balance, please top up"
 
 # status, body, what happened to the row, why all others stop, whether to slow down
@@ -201,7 +201,7 @@ def test_an_answer_that_breaks_off_gives_the_whole_id_or_none(end):
     verdict = submitted(200, whole[:end], error=CUT)
 
     if end < known_from:
-        assert (verdict.event, verdict.request_id) == (Event.LOST, None)
+        assert (verdict.event, verdict.request_id) == (Event.OUTCOME_UNKNOWN, None)
     else:
         assert (verdict.event, verdict.request_id) == (Event.ACCEPTED, ID)
         assert verdict.reason  # noted
@@ -228,7 +228,7 @@ def test_the_words_of_a_prompt_in_a_422_do_not_stop_the_batch():
 
     verdict = submitted(422, {"detail": echo})
 
-    assert outcome(verdict) == (Event.REFUSED, None, False)
+    assert outcome(verdict) == (Event.REJECTED, None, False)
     assert verdict.reason == "prompt: too long"
 
 
@@ -357,7 +357,7 @@ def test_whatever_breaks_before_the_body_is_opened_leaves_the_row_pending(name):
 def test_whatever_breaks_after_the_body_is_opened_loses_the_answer(name):
     verdict = classify_submit(Response(opened=True, error=ERRORS[name]), NOW)
 
-    assert outcome(verdict) == (Event.LOST, None, False)
+    assert outcome(verdict) == (Event.OUTCOME_UNKNOWN, None, False)
     assert not verdict.offline
 
 
@@ -365,7 +365,7 @@ def test_whatever_breaks_after_the_body_is_opened_loses_the_answer(name):
 def test_whatever_breaks_an_accepting_answer_before_its_id_loses_it(name):
     verdict = submitted(200, b'{"request_id": "half', error=ERRORS[name])
 
-    assert outcome(verdict) == (Event.LOST, None, False)
+    assert outcome(verdict) == (Event.OUTCOME_UNKNOWN, None, False)
 
 
 # -- what a result says --------------------------------------------------------------------------
@@ -585,11 +585,11 @@ def test_no_answer_to_a_post_can_surprise_the_judge(reply):
         assert REQUEST_ID_PATTERN.fullmatch(verdict.request_id)
         assert verdict.request_id.encode() in reply.body
         assert 200 <= status < 300
-    if verdict.event in (Event.RETURNED, Event.REFUSED) and 200 <= status < 300:
+    if verdict.event in (Event.NOT_ACCEPTED, Event.REJECTED) and 200 <= status < 300:
         assert isinstance(told, dict)
         assert verdict.code in LISTED_CODES | {429}
     if not 200 <= status < 500:
-        assert verdict.event is Event.LOST
+        assert verdict.event is Event.OUTCOME_UNKNOWN
     verdict.reason.encode()  # the journal can keep it
     assert verdict.code is None or abs(verdict.code) < 2**63
 

@@ -242,4 +242,4 @@ def test_status_is_answered_without_loading_what_only_a_run_needs(tmp_path, opti
 def test_the_migrations_lead_to_the_version_that_is_read(tmp_path):
     journal = database.Database(tmp_path / "batch.db", Clock())
     with closing(journal):
-        assert journal.one("PRAGMA user_version") == (database.VERSION,)
+        assert journal.fetch_one("PRAGMA user_version") == (database.VERSION,)

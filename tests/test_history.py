@@ -217,7 +217,7 @@ class AnyHistory(RuleBasedStateMachine):
         self.kill()
         self.journal = Journal(self.folder / "batch.db", self.clock)
         if rows := self.rows(state):
-            self.journal.retry(rows[0].key, "batchgen retry")
+            self.journal.record_retry(rows[0].key, "batchgen retry")
             self.asked_for(rows[0].key)
         self.live_through(run)
 
@@ -231,7 +231,7 @@ class AnyHistory(RuleBasedStateMachine):
             if finds_it:
                 self.attach(row, dies)
             else:
-                self.journal.write_off(row)
+                self.journal.record_written_off(row)
                 self.in_doubt.discard(row.key)
         self.live_through(run)
 
@@ -242,10 +242,10 @@ class AnyHistory(RuleBasedStateMachine):
         ]
         if known:
             with pytest.raises(RequestIdInUse):
-                self.journal.attach(row, known[0])
+                self.journal.record_attached(row, known[0])
         own = [id for id, key in self.ledger.owner.items() if key == row.key and id not in known]
         if own:
-            self.journal.attach(row, own[-1])
+            self.journal.record_attached(row, own[-1])
             self.is_known(row, own[-1])
             if not dies:
                 receipt = Receipt(row.key, row.attempts, own[-1], self.journal.now())
@@ -306,7 +306,7 @@ class AnyHistory(RuleBasedStateMachine):
         self.receipts = ReceiptLog(self.folder / "receipts.log")
         self.journal = Journal(self.folder / "batch.db", self.clock)
         intake = Recovery(self.journal)
-        read_to = self.journal.remembered("receipts_read") or 0
+        read_to = self.journal.get_meta("receipts_read") or 0
         intake.recover(self.receipts.since(read_to), self.receipts.end)
         self.die_if(run.dies, 1)
         intake.complete(self.receipts)
@@ -339,7 +339,7 @@ class AnyHistory(RuleBasedStateMachine):
 
     def send(self, answer, dies, which):
         """What Submitter does with a row, in its order."""
-        due = self.journal.pending(0, [])
+        due = self.journal.next_pending(0, [])
         if not due:
             return
         row = due[which % len(due)]
@@ -351,9 +351,11 @@ class AnyHistory(RuleBasedStateMachine):
             limits = active_limits(
                 CostLimits(batch=self.cap), datetime.fromtimestamp(self.clock.now(), UTC)
             )
-            self.journal.intend(row, PRICE, limits, {"pace": {"next_at": self.clock.now()}})
+            self.journal.record_submitting(
+                row, PRICE, limits, {"pace": {"next_at": self.clock.now()}}
+            )
         except CostLimitReached:
-            assert self.journal.committed() + PRICE > self.cap
+            assert self.journal.committed_usd() + PRICE > self.cap
             return
         self.ledger.leaves(row.key)
         self.in_doubt.add(row.key)
@@ -364,10 +366,10 @@ class AnyHistory(RuleBasedStateMachine):
         if verdict.request_id is not None:
             self.keep_id(row, verdict.request_id, dies)
             return
-        self.journal.answered(row, verdict.event, verdict.code, verdict.reason)
-        if verdict.event is Event.RETURNED:
+        self.journal.record_not_accepted(row, verdict.event, verdict.code, verdict.reason)
+        if verdict.event is Event.NOT_ACCEPTED:
             self.ledger.has_left.discard(row.key)
-        if verdict.event is not Event.LOST:
+        if verdict.event is not Event.OUTCOME_UNKNOWN:
             assert not answer.taken
             self.ledger.for_nothing -= 1
             self.in_doubt.discard(row.key)
@@ -383,9 +385,9 @@ class AnyHistory(RuleBasedStateMachine):
         is_its_own = self.ledger.owner.get(request_id) == row.key
         if dies != "W2 failed" or not is_its_own:
             try:
-                self.journal.accepted(row, request_id)
+                self.journal.record_accepted(row, request_id)
             except RequestIdInUse as twice:
-                self.journal.answered(row, Event.LOST, None, twice.what)
+                self.journal.record_not_accepted(row, Event.OUTCOME_UNKNOWN, None, twice.what)
                 return
             self.is_known(row, request_id)
             self.die_if(dies, "after W2")
@@ -416,10 +418,10 @@ class AnyHistory(RuleBasedStateMachine):
             return
         self.bill(row, finding)
         if finding.doing is RequestStatus.DONE:
-            self.journal.done(row, finding.api_status, finding.urls, finding.cost, "{}")
+            self.journal.record_completed(row, finding.api_status, finding.urls, finding.cost, "{}")
             return
         event = Event.CANCELLED if finding.doing is RequestStatus.CANCELLED else Event.FAILED
-        self.journal.ended(row, event, finding.code, finding.reason, cost=finding.cost)
+        self.journal.record_ended(row, event, finding.code, finding.reason, cost=finding.cost)
 
     def bill(self, row, finding):
         if finding.cost is not None:
@@ -432,14 +434,14 @@ class AnyHistory(RuleBasedStateMachine):
         if not (rows := self.rows(State.COMPLETED)):
             return
         row = rows[which % len(rows)]
-        missing = [output for output in self.journal.outputs(row.key) if output.path is None]
+        missing = [output for output in self.journal.get_outputs(row.key) if output.path is None]
         columns = {"path": f"images/{row.name}-{missing[0].n}.png", "bytes": 9, "sha256": "0"}
         if is_gone:
-            self.journal.ended(row, Event.FAILED, None, "paid, but gone")
+            self.journal.record_ended(row, Event.FAILED, None, "paid, but gone")
         elif len(missing) > 1:
-            self.journal.keep_output(missing[0], columns)
+            self.journal.record_file(missing[0], columns)
         else:
-            self.journal.saved(row, missing[0], columns)
+            self.journal.record_saved(row, missing[0], columns)
         self.die_if(dies, True)
 
     # -- what is always true ---------------------------------------------------------------------
@@ -482,17 +484,17 @@ class AnyHistory(RuleBasedStateMachine):
     def what_the_journal_counts_is_what_it_holds(self):
         ((committed,),) = self.query("SELECT COALESCE(SUM(usd), 0) FROM spending")
 
-        assert self.journal.committed() == pytest.approx(committed)
-        assert +self.journal.counts == self.journal.count()
+        assert self.journal.committed_usd() == pytest.approx(committed)
+        assert +self.journal.counts == self.journal.count_states()
 
     @precondition(lambda self: self.journal is not None)
     @invariant()
     def every_cent_is_counted_and_no_more_spent_than_the_person_allowed(self):
         may_cost = sum(self.ledger.billed.values()) + PRICE * self.ledger.for_nothing
         if self.books_are_whole:
-            assert self.journal.committed() == pytest.approx(may_cost)
+            assert self.journal.committed_usd() == pytest.approx(may_cost)
         if self.cap is not None and self.books_are_whole:
-            assert self.journal.committed() <= self.cap + 1e-9
+            assert self.journal.committed_usd() <= self.cap + 1e-9
 
     @precondition(lambda self: self.journal is not None)
     @invariant()
@@ -528,10 +530,10 @@ class AnyHistory(RuleBasedStateMachine):
         self.in_doubt.discard(key)
 
     def rows(self, state):
-        return self.journal.in_state(state)
+        return self.journal.requests_in(state)
 
     def query(self, text, *values):
-        return self.journal.rows(text, *values)
+        return self.journal.fetch_all(text, *values)
 
     def known_ids(self):
         return [id for (id,) in self.query("SELECT request_id FROM requests WHERE request_id > ''")]

@@ -71,13 +71,15 @@ def one_by_one(journal: Journal, listing: StagedRows) -> None:
             " AND state IN ('pending', 'invalid')"
         )
         for row in listing:
-            known = journal.one("SELECT model FROM requests WHERE key = ?", row.key)
+            known = journal.fetch_one("SELECT model FROM requests WHERE key = ?", row.key)
             if known is not None and known[0]:
                 continue
             id = row.id or identity.readable_id(row.position, json.loads(row.input))
             stem = name = identity.safe_name(id)
             n = 1
-            while journal.one("SELECT 1 FROM requests WHERE folded = ?", identity.fold_name(name)):
+            while journal.fetch_one(
+                "SELECT 1 FROM requests WHERE folded = ?", identity.fold_name(name)
+            ):
                 n += 1
                 name = f"{stem}.{n}"
             found = (row.id or name, name, identity.fold_name(name), row.model, row.input)
@@ -100,7 +102,7 @@ def one_by_one(journal: Journal, listing: StagedRows) -> None:
 
 
 def rows_of(journal: Journal) -> list[tuple[object, ...]]:
-    return journal.rows(
+    return journal.fetch_all(
         "SELECT key, id, name, folded, position, listed, source, model, input, meta, state, error,"
         " attempts FROM requests ORDER BY key"
     )
@@ -174,7 +176,7 @@ def test_rows_are_all_there_whatever_is_written_at_once(tmp_path: Path, count: i
     journal = Journal(tmp_path / "batch.db", Clock())
     Recovery(journal).list_rows(listing)
 
-    found = journal.rows("SELECT id FROM requests ORDER BY position")
+    found = journal.fetch_all("SELECT id FROM requests ORDER BY position")
     assert [id for (id,) in found] == [f"row-{n}" for n in range(count)]
     assert len(listing) == count
     assert listing.models() == [MODEL]

@@ -45,15 +45,17 @@ def test_every_state_but_those_that_only_a_manifest_gives_is_led_to():
 def test_a_row_becomes_pending_again_only_if_surely_unpaid_or_because_a_person_said_so():
     back = {event for _, event, new in EVERY_MOVE if new is State.PENDING}
 
-    assert back == {Event.RETURNED, Event.RETRY}
+    assert back == {Event.NOT_ACCEPTED, Event.RETRY}
 
 
 def test_only_a_row_that_is_being_sent_can_come_back_unpaid():
-    assert [old for old, event, _ in EVERY_MOVE if event is Event.RETURNED] == [State.SUBMITTING]
+    assert [old for old, event, _ in EVERY_MOVE if event is Event.NOT_ACCEPTED] == [
+        State.SUBMITTING
+    ]
 
 
 def test_only_a_pending_row_is_sent():
-    assert [old for old, event, _ in EVERY_MOVE if event is Event.SEND] == [State.PENDING]
+    assert [old for old, event, _ in EVERY_MOVE if event is Event.SUBMIT] == [State.PENDING]
 
 
 def test_only_a_person_or_a_receipt_leads_out_of_unknown():
@@ -65,7 +67,7 @@ def test_only_a_person_or_a_receipt_leads_out_of_unknown():
 def test_only_a_row_whose_answer_was_lost_is_unknown():
     into = [(old, event) for old, event, new in EVERY_MOVE if new is State.UNKNOWN]
 
-    assert into == [(State.SUBMITTING, Event.LOST)]
+    assert into == [(State.SUBMITTING, Event.OUTCOME_UNKNOWN)]
 
 
 def test_what_was_never_valid_stays_so_but_for_a_receipt():
@@ -98,7 +100,7 @@ def test_whatever_is_unfinished_can_still_be_saved(state):
 
 def test_a_row_that_meets_no_trouble_goes_straight_to_saved():
     state, story = State.PENDING, [State.PENDING]
-    for event in (Event.SEND, Event.ACCEPTED, Event.DONE, Event.SAVED):
+    for event in (Event.SUBMIT, Event.ACCEPTED, Event.COMPLETED, Event.SAVED):
         state = next_state(state, event)
         story.append(state)
 

@@ -53,7 +53,7 @@ def give_facts(folder: Path) -> None:
                 "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
                 "delivered_sha256": file.sha256,
             }
-            journal.file_replaced(file.key, file.n, columns)
+            journal.replace_file(file.key, file.n, columns)
     journal.close()
 
 

@@ -68,7 +68,8 @@ def schema_lookup(service: Endpoint) -> Callable[[str], dict[str, Any] | None]:
         reply = event_loop.run(ask(model))
         if reply.status is None:
             raise ServiceUnreachable(
-                f"RunComfy cannot be reached and asked about {model} ({describe_error(reply.error)})."
+                f"RunComfy cannot be reached and asked about {model}"
+                f" ({describe_error(reply.error)})."
                 " Nothing was sent.",
                 "Run the same command again to go on.",
             )

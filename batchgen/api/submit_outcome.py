@@ -82,17 +82,19 @@ def classify_submit(reply: Response, now: float) -> SubmitOutcome:
     status = reply.status
     if status is None:
         return SubmitOutcome(
-            Event.LOST, f"the API took the request and {_how_it_broke(reply.error)}"
+            Event.OUTCOME_UNKNOWN, f"the API took the request and {_how_it_broke(reply.error)}"
         )
     if 200 <= status < 300:
         return _after_2xx(reply, now)
     if 300 <= status < 400:
-        event = Event.RETURNED if status in (307, 308) else Event.LOST
+        event = Event.NOT_ACCEPTED if status in (307, 308) else Event.OUTCOME_UNKNOWN
         reason = f"the API answered with a redirect ({status}), which is not followed"
         return SubmitOutcome(event, reason, status, stop=HaltReason.SERVICE)
     if 400 <= status < 500:
         return _after_4xx(reply, status, now)
-    return SubmitOutcome(Event.LOST, _with_text(f"the API answered {status}", reply), status)
+    return SubmitOutcome(
+        Event.OUTCOME_UNKNOWN, _with_text(f"the API answered {status}", reply), status
+    )
 
 
 def _never_opened(error: BaseException | None) -> SubmitOutcome:
@@ -138,9 +140,11 @@ def _after_2xx(reply: Response, now: float) -> SubmitOutcome:
         return _by_code(code, reply, now)
     if reply.error is not None:
         return SubmitOutcome(
-            Event.LOST, f"the API took the request and {_how_it_broke(reply.error)}"
+            Event.OUTCOME_UNKNOWN, f"the API took the request and {_how_it_broke(reply.error)}"
         )
-    return SubmitOutcome(Event.LOST, f"the API answered {reply.status} without a request_id", code)
+    return SubmitOutcome(
+        Event.OUTCOME_UNKNOWN, f"the API answered {reply.status} without a request_id", code
+    )
 
 
 def _after_4xx(reply: Response, status: int, now: float) -> SubmitOutcome:
@@ -151,7 +155,7 @@ def _after_4xx(reply: Response, status: int, now: float) -> SubmitOutcome:
         return _by_code(code, reply, now)
     if status in (408, 409, 499):
         return SubmitOutcome(
-            Event.LOST, _with_text(f"the API answered {status}", reply), code or status
+            Event.OUTCOME_UNKNOWN, _with_text(f"the API answered {status}", reply), code or status
         )
     return _by_code(status, reply, now)
 
@@ -160,14 +164,16 @@ def _by_code(code: int, reply: Response, now: float) -> SubmitOutcome:
     text = error_text_of(reply) or f"error {code}"
     if code == NO_BALANCE:
         return SubmitOutcome(
-            Event.RETURNED, f"balance used up: {text}", code, stop=HaltReason.BALANCE
+            Event.NOT_ACCEPTED, f"balance used up: {text}", code, stop=HaltReason.BALANCE
         )
     if code in (BAD_ACCOUNT, NOT_ALLOWED, 401, 403):
-        return SubmitOutcome(Event.RETURNED, f"token refused: {text}", code, stop=HaltReason.TOKEN)
+        return SubmitOutcome(
+            Event.NOT_ACCEPTED, f"token refused: {text}", code, stop=HaltReason.TOKEN
+        )
     if code == HTTPStatus.TOO_MANY_REQUESTS:
         wait = parse_retry_after(reply.headers.get("retry-after"), now)
-        return SubmitOutcome(Event.RETURNED, "rate limit", code, throttled=True, wait=wait)
-    return SubmitOutcome(Event.REFUSED, text, code)
+        return SubmitOutcome(Event.NOT_ACCEPTED, "rate limit", code, throttled=True, wait=wait)
+    return SubmitOutcome(Event.REJECTED, text, code)
 
 
 def _speaks_of_balance(body: Any, depth: int = 0) -> bool:

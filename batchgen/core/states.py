@@ -20,13 +20,13 @@ class State(StrEnum):
 
 
 class Event(StrEnum):
-    SEND = "send"  # the next thing that happens is the paid POST
+    SUBMIT = "send"  # the next thing that happens is the paid POST
     ACCEPTED = "accepted"  # the API gave a request_id
-    RETURNED = "returned"  # surely not accepted: throttled, no balance, token refused
-    REFUSED = "refused"  # the API refused this input
-    LOST = "lost"  # it may or may not have been accepted
+    NOT_ACCEPTED = "returned"  # surely not accepted: throttled, no balance, token refused
+    REJECTED = "refused"  # the API refused this input
+    OUTCOME_UNKNOWN = "lost"  # it may or may not have been accepted
     RECEIPT = "receipt"  # a request_id that the journal had lost was found in receipts.log
-    DONE = "done"  # the result and its URLs are there
+    COMPLETED = "done"  # the result and its URLs are there
     FAILED = "failed"  # the API, or the host of the output, says there is and will be no output
     CANCELLED = "cancelled"
     SAVED = "saved"  # every output is on disk, checked
@@ -37,17 +37,17 @@ class Event(StrEnum):
 
 S = State
 TRANSITIONS: dict[State, dict[Event, State]] = {
-    S.PENDING: {Event.SEND: S.SUBMITTING},
+    S.PENDING: {Event.SUBMIT: S.SUBMITTING},
     # From SUBMITTING on, money may be gone. Only an answer that says "not accepted" leads back to
     # PENDING; anything less clear leads to UNKNOWN, and only a person leads out of that.
     S.SUBMITTING: {
         Event.ACCEPTED: S.SUBMITTED,
-        Event.RETURNED: S.PENDING,
-        Event.REFUSED: S.FAILED,
-        Event.LOST: S.UNKNOWN,
+        Event.NOT_ACCEPTED: S.PENDING,
+        Event.REJECTED: S.FAILED,
+        Event.OUTCOME_UNKNOWN: S.UNKNOWN,
     },
     S.SUBMITTED: {
-        Event.DONE: S.COMPLETED,
+        Event.COMPLETED: S.COMPLETED,
         Event.FAILED: S.FAILED,
         Event.CANCELLED: S.CANCELLED,
     },

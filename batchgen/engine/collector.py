@@ -61,7 +61,7 @@ class Collector:
     async def collect(self, row: Request) -> None:
         """Download what is not on disk yet. A row whose output cannot be had stays as it is."""
         errors: list[MediaError] = []
-        missing = [output for output in self._journal.outputs(row.key) if output.path is None]
+        missing = [output for output in self._journal.get_outputs(row.key) if output.path is None]
         for left, output in zip(range(len(missing) - 1, -1, -1), missing, strict=True):
             try:
                 await self._collect_one(row, output, last=not (left or errors))
@@ -75,10 +75,12 @@ class Collector:
         if isinstance(error, MediaGone):
             reason = f"paid, but gone: {error}"
             log.warning("%s: row %r: %s", row.source, row.id, reason)
-            await self._moves.do(lambda: self._journal.ended(row, Event.FAILED, None, reason))
+            await self._moves.do(
+                lambda: self._journal.record_ended(row, Event.FAILED, None, reason)
+            )
         else:
             log.warning("%s: row %r is not fetched yet: %s", row.source, row.id, error)
-            await self._moves.do(lambda: self._journal.note(row, str(error)))
+            await self._moves.do(lambda: self._journal.set_error(row, str(error)))
 
     async def _collect_one(self, row: Request, output: Output, last: bool) -> None:
         asked_again = False
@@ -103,7 +105,7 @@ class Collector:
     async def _with_fresh_url(self, row: Request, output: Output) -> Output:
         finding, raw = await self._watcher.ask(row)
         if finding.doing is RequestStatus.DONE and len(finding.urls) >= output.n:
-            await self._moves.do(lambda: self._journal.fresh_urls(row, finding.urls, raw))
+            await self._moves.do(lambda: self._journal.replace_urls(row, finding.urls, raw))
             return Output(output.key, output.n, finding.urls[output.n - 1], None)
         if finding.doing is RequestStatus.FAILED:
             raise MediaGone(finding.reason)
@@ -124,17 +126,17 @@ class Collector:
             fetched = await self._media.fetch(output.url, f"{row.key}-{output.n}", told)
 
         def taken(path: str) -> bool:
-            return self._journal.owner(path) not in (None, row.key)
+            return self._journal.path_owner(path) not in (None, row.key)
 
         path = await self._media.keep(fetched, row.name, output.n, taken)
         if self._keeping.sidecars:
             await asyncio.to_thread(_write_sidecar, path, facts)
         columns = {**fetched.columns(), "path": self._folder.relative(path)}
         if last:
-            await self._moves.do(lambda: self._journal.saved(row, output, columns))
+            await self._moves.do(lambda: self._journal.record_saved(row, output, columns))
             log.info("%s: row %r: saved", row.source, row.id)
         else:
-            await self._moves.do(lambda: self._journal.keep_output(output, columns))
+            await self._moves.do(lambda: self._journal.record_file(output, columns))
 
 
 def _write_sidecar(path: Path, facts: xmp.Provenance) -> None:

@@ -51,7 +51,9 @@ class Engine:
 
     async def run(self) -> None:
         """Collect what the journal holds, submit what is missing, and see everything through."""
-        left = self._journal.in_state(State.COMPLETED) + self._journal.in_state(State.SUBMITTED)
+        left = self._journal.requests_in(State.COMPLETED) + self._journal.requests_in(
+            State.SUBMITTED
+        )
         for row in left:
             if row.state is State.SUBMITTED:
                 self._submitter.in_flight.add(row.key)

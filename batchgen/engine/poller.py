@@ -34,7 +34,7 @@ class Poller:
         self._situation = situation
         polls = max(MIN_POLLS_PER_S, POLLS_PER_SUBMISSION * rate)
         self._pace = rate_limiter.RateLimiter(polls, polls)
-        saved = journal.remembered("times") or {}
+        saved = journal.get_meta("times") or {}
         self.times = {model: DurationModel(*values) for model, values in saved.items()}
         self._scouted: set[str] = set()
 
@@ -81,7 +81,7 @@ class Poller:
                         self._times_of(row), before, age()
                     )
                 await self._moves.do(partial(self._settle, row, finding, raw))
-                return self._journal.request(row.key)
+                return self._journal.get_request(row.key)
             unanswered = unanswered + 1 if finding.doing is RequestStatus.ASK_AGAIN else 0
             asked_to_wait = finding.wait
             if finding.doing is RequestStatus.RUNNING:
@@ -116,11 +116,11 @@ class Poller:
 
     def _settle(self, row: Request, finding: PollOutcome, raw: str) -> None:
         if finding.doing is RequestStatus.DONE:
-            self._journal.done(row, finding.api_status, finding.urls, finding.cost, raw)
+            self._journal.record_completed(row, finding.api_status, finding.urls, finding.cost, raw)
             return
         event = Event.CANCELLED if finding.doing is RequestStatus.CANCELLED else Event.FAILED
         log.warning("%s: row %r: %s", row.source, row.id, finding.reason)
-        self._journal.ended(
+        self._journal.record_ended(
             row,
             event,
             finding.code,

@@ -36,7 +36,8 @@ MAX_COMMIT_TRIES = 7  # of ten seconds each, while somebody else keeps the journ
 REMEDIES = {
     HaltReason.BALANCE: "Top up the account and run the same command again to go on.",
     HaltReason.TOKEN: TokenRefused.ANOTHER,
-    HaltReason.SERVICE: "Check --base-url, the proxy and the certificate, then run the command again.",
+    HaltReason.SERVICE: "Check --base-url, the proxy and the certificate, then run the command"
+    " again.",
 }
 
 
@@ -72,12 +73,12 @@ class Submitter:
 
     def _saved_pace(self) -> tuple[float | None, float] | None:
         """The rate that was learned, and the seconds until the next POST may go."""
-        saved = self._journal.remembered("pace")
+        saved = self._journal.get_meta("pace")
         if not saved:
             return None
         now = self._situation.clock.now()
         rate = min(saved["learned"] or math.inf, self._policy.rate)
-        last = self._journal.last_sent()
+        last = self._journal.last_submitted_at()
         # A killed run has not said when its next POST was due. A clock set back must not matter.
         turn = 0.0 if last is None else min(last + 1 / rate - now, 1 / rate)
         return saved["learned"], max(saved["next_at"] - now, turn)
@@ -118,7 +119,7 @@ class Submitter:
             while rows and rows[-1].model in stopped:
                 rows.pop()
         if not self._returned and not self._page:
-            self._page = self._journal.pending(self._read_to, stopped)[::-1]
+            self._page = self._journal.next_pending(self._read_to, stopped)[::-1]
         return next(reversed(self._returned or self._page), None)
 
     def _wait_before(self, row: Request) -> float:
@@ -175,7 +176,7 @@ class Submitter:
             self.open.discard(row.key)
             self.breaker.answered(row.model)
             self._situation.changed()
-        return self._journal.request(row.key)
+        return self._journal.get_request(row.key)
 
     async def _submit(self, row: Request) -> None:
         sent_at = self._situation.time()
@@ -194,7 +195,9 @@ class Submitter:
 
         reply = await self._api.submit(row.model, row.input.encode(), commit)
         if await intent.drop() and not reply.opened:  # something came between it and the body
-            await self._moves.do(partial(self._journal.answered, row, Event.RETURNED, None, ""))
+            await self._moves.do(
+                partial(self._journal.record_not_accepted, row, Event.NOT_ACCEPTED, None, "")
+            )
         if isinstance(reply.error, BatchgenError):
             return  # no byte of the body left
         if isinstance(reply.error, MemoryError):
@@ -213,20 +216,20 @@ class Submitter:
         )
         price = self._policy.prices.get(row.model)
         usd = None if price is None else price.of(row.input)
-        self._journal.intend(row, usd, limits, self._news())
+        self._journal.record_submitting(row, usd, limits, self._news())
 
     async def _record(self, row: Request, verdict: SubmitOutcome) -> None:
         if verdict.request_id is not None:
             await self._keep_id(row, verdict.request_id, verdict.reason)
         elif verdict.event is not None:
-            answered = partial(self._journal.answered, row, verdict.event)
+            answered = partial(self._journal.record_not_accepted, row, verdict.event)
             await self._moves.do(partial(answered, verdict.code, verdict.reason))
-        if verdict.event in (Event.REFUSED, Event.LOST):
+        if verdict.event in (Event.REJECTED, Event.OUTCOME_UNKNOWN):
             log.warning("%s: row %r: %s", row.source, row.id, verdict.reason)
 
     async def _keep_id(self, row: Request, request_id: str, note: str) -> None:
         """W2, and a receipt."""
-        accepted = partial(self._journal.accepted, row, request_id, note)
+        accepted = partial(self._journal.record_accepted, row, request_id, note)
         at = to_iso(self._situation.clock.now())
         due = self._moves.do(accepted, Receipt(row.key, row.attempts + 1, request_id, at))
         error: StorageDamaged | None = None
@@ -237,7 +240,9 @@ class Submitter:
                 error = await self._insist(accepted)
             except RequestIdInUse as twice:
                 self._situation.stop(RunOutcome.of(twice))
-                lost = partial(self._journal.answered, row, Event.LOST, None, twice.what)
+                lost = partial(
+                    self._journal.record_not_accepted, row, Event.OUTCOME_UNKNOWN, None, twice.what
+                )
                 await self._moves.do(lost)
                 return
         log.info("%s: row %r: accepted as %s", row.source, row.id, request_id)
@@ -265,7 +270,7 @@ class Submitter:
         return error
 
     async def _draw_conclusions(self, row: Request, verdict: SubmitOutcome, sent_at: float) -> None:
-        if verdict.event in (None, Event.RETURNED):
+        if verdict.event in (None, Event.NOT_ACCEPTED):
             self._sent -= 1
             self._returned = sorted([*self._returned, row], key=lambda back: -back.position)
         if verdict.offline:
@@ -280,10 +285,10 @@ class Submitter:
         elif verdict.event is Event.ACCEPTED:
             self.pace = self.pace.accepted(sent_at)
             self.breaker.accepted(row.model)
-        elif verdict.event is Event.REFUSED:
+        elif verdict.event is Event.REJECTED:
             self.breaker.answered_clearly(row.model)
             self.model_failed(row, verdict.reason)
-        elif verdict.event is Event.LOST:
+        elif verdict.event is Event.OUTCOME_UNKNOWN:
             self._lost(row)
 
     def _lost(self, row: Request) -> None:
@@ -308,7 +313,7 @@ class Submitter:
             until = to_iso(self._situation.clock.now() + ahead)
             log.warning("Rate limit: waiting until %s.", until)
         if ahead > waiting + 1.0:  # whoever starts after a kill has to wait as well
-            await self._moves.do(lambda: self._journal.remember(self.memory()))
+            await self._moves.do(lambda: self._journal.set_meta(self.memory()))
 
     def model_failed(self, row: Request, cause: str) -> None:
         """A row was refused, or its request failed: many alike in a row stop the model."""

@@ -50,9 +50,9 @@ class Database:
             self._set_up()
             self.view = _connected(path)
             self.view.execute("PRAGMA query_only = 1")
-            self.counts = self.count()
+            self.counts = self.count_states()
             self.spent: dict[str, float] = {}
-            self.committed()
+            self.committed_usd()
 
     def close(self) -> None:
         self.view.close()
@@ -84,22 +84,22 @@ class Database:
 
         schema.migrations.apply(Database(self.db))
 
-    def count(self) -> Counter[State]:
+    def count_states(self) -> Counter[State]:
         return count_states(self.db.execute(COUNTS_QUERY))
 
-    def committed(self, since: str = "") -> float:
+    def committed_usd(self, since: str = "") -> float:
         """USD spent, reserved or possibly spent by POSTs since a stamp, all of them without one.
 
         Counted once, then kept up to date: there is one writer.
         """
         if since not in self.spent:
             query = "SELECT COALESCE(SUM(usd), 0) FROM spending WHERE at >= ?"
-            (self.spent[since],) = self.one(query, since)
+            (self.spent[since],) = self.fetch_one(query, since)
         return self.spent[since]
 
-    def spend(self, key: str, attempt: int, at: str, usd: float) -> None:
+    def set_cost(self, key: str, attempt: int, at: str, usd: float) -> None:
         """Set what one POST costs, inside a transaction of the caller's."""
-        before, at = self.one(
+        before, at = self.fetch_one(
             "SELECT usd, at FROM spending WHERE key = ? AND attempt = ?", key, attempt
         ) or (0.0, at)  # what came back counts less on the day it was sent
         if usd == before:
@@ -126,7 +126,7 @@ class Database:
                 yield
             self.commit()
         except BaseException:
-            self.undo()
+            self.rollback()
             raise
 
     def begin(self) -> None:
@@ -137,7 +137,7 @@ class Database:
         with storage_errors(self.path):
             self.db.execute("BEGIN IMMEDIATE")
 
-    def lend(self) -> None:
+    def hand_over(self) -> None:
         """From now until its end the transaction is another thread's, and nobody else's."""
         self._lent = True
 
@@ -146,7 +146,7 @@ class Database:
             self.db.execute("COMMIT")
         self._lent = False
 
-    def undo(self) -> None:
+    def rollback(self) -> None:
         self._lent = False
         self.counts, self.spent = self._before
         if self.db.in_transaction:
@@ -155,7 +155,7 @@ class Database:
 
     def start_run(self, manifest: str, memory: dict[str, Any]) -> None:
         with self.transaction():
-            self.remember(memory)
+            self.set_meta(memory)
             cursor = self.db.execute(
                 "INSERT INTO runs (started_at, process, version, manifest) VALUES (?, ?, ?, ?)",
                 (
@@ -174,30 +174,30 @@ class Database:
                 "UPDATE runs SET ended_at = ?, exit_code = ?, ending = ?, counts = ? WHERE id = ?",
                 (self.now(), exit_code, ending, json.dumps(counts), self.run),
             )
-            self.remember(memory)
+            self.set_meta(memory)
 
-    def remember(self, memory: dict[str, Any]) -> None:
+    def set_meta(self, memory: dict[str, Any]) -> None:
         for name, value in memory.items():
             self.db.execute(
                 "INSERT INTO memory VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
                 (name, json.dumps(value)),
             )
 
-    def remembered(self, name: str) -> Any:
+    def get_meta(self, name: str) -> Any:
         """What an earlier run remembered under `name`; None if nothing."""
-        found = self.one("SELECT value FROM memory WHERE name = ?", name)
+        found = self.fetch_one("SELECT value FROM memory WHERE name = ?", name)
         return json.loads(found[0]) if found else None
 
-    def one(self, query: str, *values: Any) -> Any:
+    def fetch_one(self, query: str, *values: Any) -> Any:
         """The first row that `query` finds; None if there is none."""
         with storage_errors(self.path):
             return self.db.execute(query, values).fetchone()
 
-    def rows(self, query: str, *values: Any) -> list[Any]:
+    def fetch_all(self, query: str, *values: Any) -> list[Any]:
         with storage_errors(self.path):
             return self.db.execute(query, values).fetchall()
 
-    def seen(self, query: str, *values: Any) -> list[Any]:
+    def fetch_committed(self, query: str, *values: Any) -> list[Any]:
         """What is committed, also while a transaction is under way."""
         with storage_errors(self.path):
             return self.view.execute(query, values).fetchall()

@@ -148,7 +148,7 @@ class WriteQueue:
                 due.move()
             except StoppedEarly as refusal:
                 due.error = refusal
-        self._storage.lend()
+        self._storage.hand_over()
 
     def _finish(self, lot: list[PendingWrite]) -> None:
         """In a thread: the journal first, but its failure must not lose a paid request."""
@@ -160,7 +160,7 @@ class WriteQueue:
     def _end(self, lot: list[PendingWrite], error: BaseException | None) -> None:
         if error is not None:
             try:
-                self._storage.undo()
+                self._storage.rollback()
             except StorageDamaged as worse:
                 error = worse
             if isinstance(error, StorageDamaged) and not isinstance(error, JournalLocked):

@@ -191,20 +191,20 @@ class Reader:
 
     def is_rehearsal(self) -> bool:
         """Whether its requests went to the sandbox: placeholders, and pretend money."""
-        return self.remembered("sandbox") is True
+        return self.get_meta("sandbox") is True
 
-    def remembered(self, name: str) -> Any:
+    def get_meta(self, name: str) -> Any:
         """What an earlier run remembered under `name`; None if nothing."""
         found = next(self.query("SELECT value FROM memory WHERE name = ?", name), None)
         return json.loads(found["value"]) if found else None
 
     def prices(self) -> dict[str, Price | None]:
         """What each model cost when a run last asked."""
-        return remembered(self.remembered("prices"))
+        return remembered(self.get_meta("prices"))
 
     def pace(self) -> float | None:
         """The learned rate, POSTs per second; None before the first POST."""
-        saved = self.remembered("pace")
+        saved = self.get_meta("pace")
         return saved["rate"] if saved else None
 
 

@@ -58,13 +58,13 @@ class NameAllocator:
 
     def _is_taken(self, folded: str) -> bool:
         query = "SELECT 1 FROM requests WHERE folded = ?"
-        return folded in self.given or self._journal.one(query, folded) is not None
+        return folded in self.given or self._journal.fetch_one(query, folded) is not None
 
     def among(self, names: Iterable[str]) -> set[str]:
         """Which of these names, folded, are a row's."""
         wanted = json.dumps([identity.fold_name(name) for name in names])
         query = "SELECT folded FROM requests WHERE folded IN (SELECT value FROM json_each(?))"
-        return {folded for (folded,) in self._journal.rows(query, wanted)}
+        return {folded for (folded,) in self._journal.fetch_all(query, wanted)}
 
 
 def reconcile(journal: Journal, listing: StagedRows) -> None:
@@ -84,10 +84,10 @@ def reconcile(journal: Journal, listing: StagedRows) -> None:
             " AND state IN ('pending', 'invalid')"
         )
         names = NameAllocator(journal)
-        (lost,) = journal.one("SELECT EXISTS (SELECT 1 FROM requests WHERE model = '')")
+        (lost,) = journal.fetch_one("SELECT EXISTS (SELECT 1 FROM requests WHERE model = '')")
         for part in _parts(map(StagedRow._make, both.execute(NEW_QUERY))):
             _take(journal, names, part, lost=bool(lost))
-    journal.counts = journal.count()
+    journal.counts = journal.count_states()
 
 
 @contextmanager

@@ -46,9 +46,11 @@ class Recovery:
             stuck = self._journal.db.execute("SELECT key FROM requests WHERE state = 'submitting'")
             for (key,) in stuck.fetchall():
                 reason = "the run ended before the API's answer was on disk"
-                self._journal.move(key, State.SUBMITTING, Event.LOST, reason, error=reason)
+                self._journal.transition(
+                    key, State.SUBMITTING, Event.OUTCOME_UNKNOWN, reason, error=reason
+                )
                 found["unknown"] += 1
-            self._journal.remember({"receipts_read": read_to})
+            self._journal.set_meta({"receipts_read": read_to})
         return found
 
     def complete(self, receipts: ReceiptLog) -> None:
@@ -59,7 +61,7 @@ class Recovery:
         written = {
             receipt.request_id for receipt in receipts.since(receipts.end - RECEIPTS_TAIL_BYTES)
         }
-        found = self._journal.rows(
+        found = self._journal.fetch_all(
             "SELECT key, attempt, request_id, at FROM events WHERE event IN (?, ?)"
             f" ORDER BY seq DESC LIMIT {MAX_REPLAYED_EVENTS}",
             Event.ACCEPTED,
@@ -71,14 +73,16 @@ class Recovery:
 
     def reopen(self, state: State, detail: str) -> None:
         """Send every listed row that is in `state` once more, because a person said so."""
-        found = self._journal.rows(
+        found = self._journal.fetch_all(
             "SELECT key FROM requests WHERE state = ? AND listed = 1 ORDER BY position", state
         )
         for (key,) in found:
-            self._journal.retry(key, detail)
+            self._journal.record_retry(key, detail)
 
     def _apply(self, receipt: Receipt) -> bool:
-        row = self._journal.one("SELECT state, attempts FROM requests WHERE key = ?", receipt.key)
+        row = self._journal.fetch_one(
+            "SELECT state, attempts FROM requests WHERE key = ?", receipt.key
+        )
         if row is None:
             self._insert_lost(receipt)
             row = (State.SUBMITTING, 0)
@@ -86,9 +90,11 @@ class Recovery:
         open_ended = state in (State.SUBMITTING, State.UNKNOWN)
         if not (receipt.attempt > attempts or (receipt.attempt == attempts and open_ended)):
             return False
-        if self._journal.one("SELECT 1 FROM requests WHERE request_id = ?", receipt.request_id):
+        if self._journal.fetch_one(
+            "SELECT 1 FROM requests WHERE request_id = ?", receipt.request_id
+        ):
             return False
-        self._journal.move(
+        self._journal.transition(
             receipt.key,
             state,
             Event.RECEIPT,
@@ -112,7 +118,7 @@ class Recovery:
             (receipt.key, name, name, identity.fold_name(name), self._journal.now()),
         )
         self._journal.counts[State.SUBMITTING] += 1
-        self._journal.remember({IMPORT_META: None})
+        self._journal.set_meta({IMPORT_META: None})
 
     def list_rows(self, listing: StagedRows, memory: dict[str, Any] | None = None) -> None:
         """Take over a reading of the manifest: rows are added, and none that was ever sent goes.
@@ -121,7 +127,7 @@ class Recovery:
         """
         with self._journal.transaction():
             reconcile(self._journal, listing)
-            self._journal.remember(memory or {})
+            self._journal.set_meta(memory or {})
 
 
 def open_journal(stack: ExitStack, folder: Folder, clock: Clock) -> tuple[Journal, ReceiptLog]:

@@ -21,8 +21,8 @@ from batchgen.journal.database import storage_errors
 CHUNK_ROWS = 200  # that are written at once, at most
 CHUNK_CHARS = 2**18
 ID_CACHE_KIB = 64 * 1024  # of memory, at most
-EMPTY_REQUESTS_TABLE = """CREATE TABLE journal.requests (key TEXT, id TEXT, position INTEGER, listed INTEGER,
-    source TEXT, model TEXT, input TEXT, state TEXT, attempts INTEGER)"""
+EMPTY_REQUESTS_TABLE = """CREATE TABLE journal.requests (key TEXT, id TEXT, position INTEGER,
+    listed INTEGER, source TEXT, model TEXT, input TEXT, state TEXT, attempts INTEGER)"""
 
 
 class StagedRow(NamedTuple):

@@ -19,7 +19,7 @@ from batchgen.journal.database import ALWAYS_COUNTED, Database, not_ours, storag
 # Moves that leave a row's latest cost as it was, or, by a person's word, where it went.
 EVENTS_WITHOUT_COST_CHANGE = {
     Event.ACCEPTED,
-    Event.LOST,
+    Event.OUTCOME_UNKNOWN,
     Event.SAVED,
     Event.RETRY,
     Event.WRITTEN_OFF,
@@ -80,7 +80,7 @@ class Journal(Database):
 
     # -- moves ------------------------------------------------------------------------------
 
-    def move(
+    def transition(
         self, key: str, old: State, event: Event, detail: str = "", **columns: str | float | None
     ) -> None:
         """Move one row inside a transaction of the caller's; `columns` are set along with it."""
@@ -97,11 +97,11 @@ class Journal(Database):
                 "Something else wrote to the journal. Run the same command again to go on.",
             )
         ((price, cost, attempts, request_id, at, listed),) = moved
-        if event is Event.RETURNED:
-            self.spend(key, attempts + 1, at or "", 0.0)
+        if event is Event.NOT_ACCEPTED:
+            self.set_cost(key, attempts + 1, at or "", 0.0)
         elif event not in EVENTS_WITHOUT_COST_CHANGE:
             usd = committed_cost(new, price, cost, request_id)
-            self.spend(key, attempts, at or self.now(), usd)
+            self.set_cost(key, attempts, at or self.now(), usd)
         self.db.execute(
             'INSERT INTO events (at, run, key, event, "from", "to", attempt, request_id, detail)'
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -110,7 +110,7 @@ class Journal(Database):
         self.counts[old] -= listed or old in ALWAYS_COUNTED
         self.counts[new] += listed or new in ALWAYS_COUNTED
 
-    def intend(
+    def record_submitting(
         self, row: Request, price: float | None, limits: list[ActiveLimit], memory: dict[str, Any]
     ) -> None:
         """W1: the next thing that happens is the paid POST. Raises CapReached.
@@ -118,19 +118,19 @@ class Journal(Database):
         price: USD reserved for it; None where it is unknown.
         memory: what must be as durable as the intent, such as a new rate.
         """
-        if cap := first_exceeded(self.committed, price or 0.0, limits):
+        if cap := first_exceeded(self.committed_usd, price or 0.0, limits):
             raise CostLimitReached(
                 f"The next request costs ${price or 0:.2f} and would pass the limit of"
-                f" ${cap.usd:.2f} for {cap.words} (${self.committed(cap.since):.2f} is spent or"
+                f" ${cap.usd:.2f} for {cap.words} (${self.committed_usd(cap.since):.2f} is spent or"
                 " reserved). It was not sent.",
                 f"Run the same command again when the limit allows it, or raise {cap.option}.",
             )
         with self.transaction():
             now = self.now()
-            self.move(
+            self.transition(
                 row.key,
                 State.PENDING,
-                Event.SEND,
+                Event.SUBMIT,
                 price=price,
                 cost=None,
                 submitted_at=now,
@@ -138,44 +138,46 @@ class Journal(Database):
                 api_status=None,
                 attempts=row.attempts + 1,
             )
-            self.remember(memory)
+            self.set_meta(memory)
 
-    def accepted(self, row: Request, request_id: str, note: str = "") -> None:
+    def record_accepted(self, row: Request, request_id: str, note: str = "") -> None:
         """W2: the first act once the id is read. Raises IdInUse if it is another row's already."""
         with self.transaction():
-            self._refuse_twice(row, request_id)
-            self.move(row.key, State.SUBMITTING, Event.ACCEPTED, note, request_id=request_id)
+            self._refuse_known_id(row, request_id)
+            self.transition(row.key, State.SUBMITTING, Event.ACCEPTED, note, request_id=request_id)
 
-    def _refuse_twice(self, row: Request, request_id: str) -> None:
-        if self.one("SELECT 1 FROM requests WHERE request_id = ?", request_id):
+    def _refuse_known_id(self, row: Request, request_id: str) -> None:
+        if self.fetch_one("SELECT 1 FROM requests WHERE request_id = ?", request_id):
             raise RequestIdInUse(
                 f"{row.source}: row {row.id!r}: {request_id} is another row's request already."
                 " It may have been billed; nothing more is submitted.",
                 "Look for it in your account before you send it again.",
             )
 
-    def answered(self, row: Request, event: Event, code: int | None, reason: str) -> None:
+    def record_not_accepted(
+        self, row: Request, event: Event, code: int | None, reason: str
+    ) -> None:
         """Record any other outcome of a POST: RETURNED, REFUSED or LOST.
 
         row: as it was before the intent.
         """
         columns: dict[str, Any] = {}
-        if event is Event.RETURNED:  # nothing was taken, so it counts as no attempt
+        if event is Event.NOT_ACCEPTED:  # nothing was taken, so it counts as no attempt
             columns = {"submitted_at": None, "attempts": row.attempts}
         else:
             columns = {"error_code": code, "error": reason}
         with self.transaction():
-            self.move(row.key, State.SUBMITTING, event, reason, **columns)
+            self.transition(row.key, State.SUBMITTING, event, reason, **columns)
 
-    def done(
+    def record_completed(
         self, row: Request, api_status: str, urls: Iterable[str], cost: float | None, raw: str
     ) -> None:
         """W3: the result and its URLs, before anything is downloaded."""
         with self.transaction():
-            self.move(
+            self.transition(
                 row.key,
                 State.SUBMITTED,
-                Event.DONE,
+                Event.COMPLETED,
                 completed_at=self.now(),
                 api_status=api_status,
                 cost=cost,
@@ -185,7 +187,7 @@ class Journal(Database):
             )
             self._set_urls(row.key, urls)
 
-    def fresh_urls(self, row: Request, urls: Iterable[str], raw: str) -> None:
+    def replace_urls(self, row: Request, urls: Iterable[str], raw: str) -> None:
         """The result was asked for again: its URLs replace those that no longer work."""
         with self.transaction():
             self.db.execute("UPDATE requests SET result = ? WHERE key = ?", (raw, row.key))
@@ -199,14 +201,14 @@ class Journal(Database):
                 (key, n, url),
             )
 
-    def ended(
+    def record_ended(
         self, row: Request, event: Event, code: int | None, reason: str, **columns: Any
     ) -> None:
         """An accepted request ended without a saved output: FAILED or CANCELLED."""
         with self.transaction():
-            self.move(
+            self.transition(
                 row.key,
-                self.state(row.key),
+                self.state_of(row.key),
                 event,
                 reason,
                 error_code=code,
@@ -214,21 +216,21 @@ class Journal(Database):
                 **columns,
             )
 
-    def note(self, row: Request, reason: str) -> None:
+    def set_error(self, row: Request, reason: str) -> None:
         """Keep why a row is where it is, without moving it."""
         with self.transaction():
             self.db.execute("UPDATE requests SET error = ? WHERE key = ?", (reason, row.key))
 
-    def keep_output(self, output: Output, columns: dict[str, Any]) -> None:
+    def record_file(self, output: Output, columns: dict[str, Any]) -> None:
         """Half of W4: one of several files of a request is on disk."""
         with self.transaction():
             self._update_output(output.key, output.n, columns)
 
-    def saved(self, row: Request, output: Output, columns: dict[str, Any]) -> None:
+    def record_saved(self, row: Request, output: Output, columns: dict[str, Any]) -> None:
         """W4: the last file of a request is on disk, checked, and so is its name."""
         with self.transaction():
             self._update_output(output.key, output.n, columns)
-            self.move(
+            self.transition(
                 row.key,
                 State.COMPLETED,
                 Event.SAVED,
@@ -244,11 +246,11 @@ class Journal(Database):
             {**columns, "key": key, "n": n},
         )
 
-    def attach(self, row: Request, request_id: str) -> None:
+    def record_attached(self, row: Request, request_id: str) -> None:
         """A person found the request of an unknown row. Raises IdInUse if it is another row's."""
         with self.transaction():
-            self._refuse_twice(row, request_id)
-            self.move(
+            self._refuse_known_id(row, request_id)
+            self.transition(
                 row.key,
                 State.UNKNOWN,
                 Event.ATTACHED,
@@ -257,23 +259,23 @@ class Journal(Database):
                 error=None,
             )
 
-    def write_off(self, row: Request) -> None:
+    def record_written_off(self, row: Request) -> None:
         """A person gave an unknown row up; what it may have cost stays counted."""
         reason = "written off: it may have been billed"
         with self.transaction():
-            self.move(row.key, State.UNKNOWN, Event.WRITTEN_OFF, reason, error=reason)
+            self.transition(row.key, State.UNKNOWN, Event.WRITTEN_OFF, reason, error=reason)
 
-    def file_replaced(self, key: str, n: int, columns: dict[str, Any]) -> None:
+    def replace_file(self, key: str, n: int, columns: dict[str, Any]) -> None:
         """A saved file was lost and downloaded again, and is not the same to the byte."""
         with self.transaction():
             self._update_output(key, n, columns)
 
-    def retry(self, key: str, detail: str) -> None:
+    def record_retry(self, key: str, detail: str) -> None:
         """A person asked for this row to be sent again; what it cost so far stays counted."""
         with self.transaction():
-            self.move(
+            self.transition(
                 key,
-                self.state(key),
+                self.state_of(key),
                 Event.RETRY,
                 detail,
                 request_id=None,
@@ -284,7 +286,7 @@ class Journal(Database):
 
     # -- what the engine asks -----------------------------------------------------------------
 
-    def pending(
+    def next_pending(
         self, after_position: int, models_to_skip: Iterable[str], limit: int = 256
     ) -> list[Request]:
         """The next rows to submit, in the order of the manifest."""
@@ -296,15 +298,17 @@ class Journal(Database):
             *skip,
         )
 
-    def last_sent(self) -> float | None:
+    def last_submitted_at(self) -> float | None:
         """When the last paid POST went out, in seconds since the epoch; None before the first."""
-        found = self.one("SELECT at FROM events WHERE event = ? ORDER BY seq DESC", Event.SEND)
+        found = self.fetch_one(
+            "SELECT at FROM events WHERE event = ? ORDER BY seq DESC", Event.SUBMIT
+        )
         return from_iso(found[0]) if found else None
 
     def pending_models(self) -> dict[str, int]:
         """How many rows each model is still to be sent."""
         return dict(
-            self.rows(
+            self.fetch_all(
                 "SELECT model, COUNT(*) FROM requests WHERE state = 'pending' AND listed = 1"
                 " GROUP BY model"
             )
@@ -327,18 +331,18 @@ class Journal(Database):
             )
             return cost + sum(known[model].of(input) for model, input in found)
 
-    def in_state(self, state: State, *, listed: bool = False) -> list[Request]:
+    def requests_in(self, state: State, *, listed: bool = False) -> list[Request]:
         """Rows in `state`, the longest submitted first; `listed`: only those of the manifest."""
         where = "state = ? AND listed >= ? ORDER BY submitted_at"
         return self._requests(where, state, int(listed))
 
-    def request(self, key: str) -> Request:
+    def get_request(self, key: str) -> Request:
         (found,) = self._requests("key = ?", key)
         return found
 
     def _requests(self, where: str, *values: Any) -> list[Request]:
         query = f"SELECT {_FIELDS} FROM requests WHERE {where}"
-        found = self.seen(query, *values)
+        found = self.fetch_committed(query, *values)
         for key, id, name, *_ in found:
             self.refuse_odd(id, {"key": key, "name": name})
         return [Request.read(row) for row in found]
@@ -348,18 +352,18 @@ class Journal(Database):
         if column := stored_values.odd(values):
             raise not_ours(self.path, id, column, values[column])
 
-    def outputs(self, key: str) -> list[Output]:
+    def get_outputs(self, key: str) -> list[Output]:
         query = "SELECT key, n, url, path FROM outputs WHERE key = ? ORDER BY n"
-        found = [Output(*row) for row in self.seen(query, key)]
+        found = [Output(*row) for row in self.fetch_committed(query, key)]
         for output in found:
             self.refuse_odd(key, {"n": output.n, "path": output.path})
         return found
 
-    def owner(self, path: str) -> str | None:
+    def path_owner(self, path: str) -> str | None:
         """The key of the row whose file `path` is; None if it is no row's."""
-        found = self.seen("SELECT key FROM outputs WHERE path = ?", path)
+        found = self.fetch_committed("SELECT key FROM outputs WHERE path = ?", path)
         return found[0][0] if found else None
 
-    def state(self, key: str) -> State:
-        (state,) = self.one("SELECT state FROM requests WHERE key = ?", key)
+    def state_of(self, key: str) -> State:
+        (state,) = self.fetch_one("SELECT state FROM requests WHERE key = ?", key)
         return State(state)

@@ -137,7 +137,8 @@ class ColumnMapping:
         for name in names:
             for target in self.targets(name, None) or []:
                 if target in uses:
-                    what = f"columns {quote_value(uses[target])} and {quote_value(name)} are both read as {target}"
+                    both = f"{quote_value(uses[target])} and {quote_value(name)}"
+                    what = f"columns {both} are both read as {target}"
                     remedy = f"Rename one of them, or carry it along with --meta {name}."
                     yield Problem(header.column(name), what, remedy, field=name, whole=True)
                 uses[target] = name

@@ -83,7 +83,7 @@ def decode_whole(stream: BinaryIO, file: str) -> str:
         raise Unreadable(
             Problem(
                 Place(file),
-                f"the file is larger than {MAX_TEXT_BYTES // 2**20} MiB, and has to be read at once",
+                f"the file is larger than {MAX_TEXT_BYTES >> 20} MiB, and has to be read at once",
                 "Write long lists as CSV, TSV or JSONL; those are read row by row.",
                 whole=True,
             )

@@ -37,7 +37,8 @@ def trusted_certificates() -> ssl.SSLContext:
             context = ssl.create_default_context(cafile=file or certifi.where())
     except OSError as error:  # ssl.SSLError is one
         raise ServiceUnreachable(
-            f"The certificates to trust cannot be read ({describe_error(error)}). Nothing was sent.",
+            f"The certificates to trust cannot be read ({describe_error(error)})."
+            " Nothing was sent.",
             "Check SSL_CERT_FILE and SSL_CERT_DIR, then run the same command again.",
         ) from error
     context.set_alpn_protocols(["http/1.1"])  # a server must not choose another

@@ -29,7 +29,7 @@ def reach_endpoint(journal: Journal, folder: Folder, flags: RunOptions) -> Itera
 
     Raises as `service` does.
     """
-    if journal.remembered("sandbox"):
+    if journal.get_meta("sandbox"):
         with start_rehearsal(folder, None) as where:
             yield where
     else:

@@ -31,7 +31,7 @@ def cancel(folder: Folder, flags: RunOptions) -> CancelResult:
 
 async def _cancel_all(journal: Journal, where: endpoint.Endpoint, done: CancelResult) -> None:
     async with where.api() as api:
-        for row in journal.in_state(State.SUBMITTED):
+        for row in journal.requests_in(State.SUBMITTED):
             await _cancel(journal, api, row, done)
 
 
@@ -44,7 +44,7 @@ async def _cancel(journal: Journal, api: ApiClient, row: Request, done: CancelRe
         answer = True if asked.doing is RequestStatus.CANCELLED else None
     if answer:
         reason = "cancelled by batchgen cancel"
-        journal.ended(row, Event.CANCELLED, None, reason, api_status="cancelled")
+        journal.record_ended(row, Event.CANCELLED, None, reason, api_status="cancelled")
         done.cancelled += 1
     elif answer is False:
         done.running += 1

@@ -68,7 +68,7 @@ async def execute(
         watcher = Poller(journal, moves, api, situation, policy.rate)
         collector = Collector(journal, moves, folder, media, watcher, situation, keeping)
         progress = show_progress(
-            lambda: (journal.counts, journal.committed(), submitter.pace.rate), clock.monotonic
+            lambda: (journal.counts, journal.committed_usd(), submitter.pace.rate), clock.monotonic
         )
         engine = Engine(journal, submitter, watcher, collector, situation, progress.changed)
         with _signals(engine):

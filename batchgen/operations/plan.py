@@ -169,8 +169,8 @@ def plan(
         seen = _prices_seen(folder)
         reopened = [State.FAILED] * flags.retry_failed
         reopened += [State.UNKNOWN] * (flags.on_unknown == "resubmit")
-        price_of = partial(price_of, settings, otherwise=seen.get)
-        for found in planned_rows(listing, folder, price_of, reopened):
+        find_price = partial(price_of, settings, otherwise=seen.get)
+        for found in planned_rows(listing, folder, find_price, reopened):
             whole.add(found)
             step(found)
         return whole, settings.rate

@@ -54,9 +54,9 @@ def resolve(
         elif action:
             for row in select_unknown(journal, ids, listed=action == "send-again"):
                 if action == "write-off":
-                    journal.write_off(row)
+                    journal.record_written_off(row)
                 else:
-                    journal.retry(row.key, "batchgen resolve --send-again")
+                    journal.record_retry(row.key, "batchgen resolve --send-again")
         else:
             select_unknown(journal, ids)
             return [row for row in unknown_rows(journal) if not ids or row.id in ids]
@@ -65,7 +65,7 @@ def resolve(
 
 def unknown_rows(journal: Journal) -> list[UnknownRow]:
     """Every unknown row, the oldest first."""
-    rows = journal.rows(
+    rows = journal.fetch_all(
         "SELECT id, source, model, submitted_at, price, input, COALESCE(error, '')"
         " FROM requests WHERE state = 'unknown' ORDER BY submitted_at"
     )
@@ -82,7 +82,7 @@ def select_unknown(
 
     listed: only rows that the manifest still has; no other is ever sent.
     """
-    rows = journal.in_state(State.UNKNOWN, listed=listed)
+    rows = journal.requests_in(State.UNKNOWN, listed=listed)
     if missing := set(ids) - {row.id for row in rows}:
         what = "unknown row of the manifest" if listed else "unknown row"
         raise UsageError(f"No {what} has the id {', '.join(sorted(missing))}.")
@@ -103,7 +103,7 @@ def attach(
     _refuse_mismatch(row, request_id, reply, classify_result(reply, request_id, 0.0))
     with ReceiptLog(folder.receipts) as receipts:
         try:
-            journal.attach(row, request_id)
+            journal.record_attached(row, request_id)
         except RequestIdInUse:
             raise UsageError(
                 f"{request_id} is another row's request already. Nothing was changed.",

@@ -9,7 +9,7 @@ from batchgen.operations.batch import open_batch
 def retry(folder: Folder, state: str, ids: tuple[str, ...], cause: str | None) -> int:
     """Reopen rows; return how many. Raises UsageError for an id that no row in `state` has."""
     with open_batch(folder) as journal:
-        rows = journal.in_state(State(state), listed=True)
+        rows = journal.requests_in(State(state), listed=True)
         if missing := set(ids) - {row.id for row in rows}:
             raise UsageError(f"No {state} row has the id {', '.join(sorted(missing))}.")
         chosen = [
@@ -18,5 +18,5 @@ def retry(folder: Folder, state: str, ids: tuple[str, ...], cause: str | None) -
             if (not ids or row.id in ids) and (cause is None or cause in (row.error or ""))
         ]
         for row in chosen:
-            journal.retry(row.key, f"batchgen retry --state {state}")
+            journal.record_retry(row.key, f"batchgen retry --state {state}")
         return len(chosen)

@@ -72,7 +72,7 @@ def run(
         journal, receipts = open_journal(stack, folder, clock or Clock())
         refuse_mixed_batch(journal, folder, rehearsing=flags.sandbox)
         take_over(journal, receipts, reading, flags)
-        seen = prices.remembered(journal.remembered("prices"))
+        seen = prices.remembered(journal.get_meta("prices"))
         known_prices = find_prices(journal.pending_models(), settings, schema_lookup(where), seen)
         require_prices(settings, known_prices)
         warn_of_low_balance(where, partial(journal.pending_cost, known_prices))

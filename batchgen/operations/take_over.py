@@ -18,7 +18,7 @@ log = logging.getLogger("batchgen")
 
 def refuse_mixed_batch(journal: Journal, folder: Folder, *, rehearsing: bool) -> None:
     """A rehearsal's placeholders must never pass for pictures, nor its ids be asked about."""
-    before = journal.remembered("sandbox")
+    before = journal.get_meta("sandbox")
     if before is not None and before != rehearsing:
         kind = "a rehearsal with --sandbox" if before else "a batch of real requests"
         raise UsageError(
@@ -26,14 +26,14 @@ def refuse_mixed_batch(journal: Journal, folder: Folder, *, rehearsing: bool) ->
             "Choose another folder with --out" + (", or delete that one." if before else "."),
         )
     with journal.transaction():
-        journal.remember({"sandbox": rehearsing})
+        journal.set_meta({"sandbox": rehearsing})
 
 
 def _refuse_other_list(
     journal: Journal, listing: StagedRows, manifest: str, flags: RunOptions
 ) -> None:
     """A list that shares no row with the one before it was hardly meant for the same folder."""
-    before = journal.remembered("manifest")
+    before = journal.get_meta("manifest")
     path = manifest if manifest.startswith("<") else str(Path(manifest).resolve())
     if before not in (None, path) and not flags.new_list:
         with listing.beside(journal.path) as db:
@@ -52,7 +52,7 @@ def _refuse_other_list(
                 " one with --new-list; what was paid for stays.",
             )
     with journal.transaction():
-        journal.remember({"manifest": path})
+        journal.set_meta({"manifest": path})
 
 
 def take_over(
@@ -60,7 +60,7 @@ def take_over(
 ) -> None:
     """Recover, list the manifest's rows, and reopen what the person asked to."""
     intake = Recovery(journal)
-    read_to = journal.remembered("receipts_read") or 0
+    read_to = journal.get_meta("receipts_read") or 0
     found = intake.recover(receipts.since(read_to), receipts.end)
     try:
         intake.complete(receipts)

@@ -112,8 +112,8 @@ class ManifestImport:
         """
         if self._problems is not None:
             return False
-        before = journal.remembered(IMPORT_META)
-        (rows,) = journal.one("SELECT COUNT(*) FROM requests WHERE listed = 1")
+        before = journal.get_meta(IMPORT_META)
+        (rows,) = journal.fetch_one("SELECT COUNT(*) FROM requests WHERE listed = 1")
         if before is not None and before == self._memory(rows):
             return True
         self._problems = self._read()
@@ -149,7 +149,7 @@ def _remembered(journal: Path) -> Any:
     except (UsageError, StorageDamaged):
         return None
     try:
-        return reader.remembered(IMPORT_META)
+        return reader.get_meta(IMPORT_META)
     except StorageDamaged:
         return None
     finally:

@@ -102,7 +102,7 @@ def verify(folder: Folder, flags: RunOptions, show: LineSink) -> VerifyResult:
 
 def files(journal: Journal) -> Iterator[SavedFile]:
     """Every file that is saved. Raises LeadsOutside for one whose path is none of ours."""
-    rows = journal.rows(
+    rows = journal.fetch_all(
         "SELECT o.key, o.n, r.id, r.model, r.input, r.request_id, r.submitted_at, o.url, o.path,"
         " o.sha256, o.delivered_sha256"
         " FROM outputs AS o JOIN requests AS r USING (key)"
@@ -143,7 +143,7 @@ def _other_request(path: Path, file: SavedFile) -> str | None:
 def _whose(journal: Journal, path: Path, file: SavedFile) -> str:
     """Words for a file in the wrong place: which row's picture it is."""
     other = _other_request(path, file)
-    row = other and journal.one("SELECT id FROM requests WHERE request_id = ?", other)
+    row = other and journal.fetch_one("SELECT id FROM requests WHERE request_id = ?", other)
     return f", but the picture of row {row[0]!r}" if row else ""
 
 
@@ -195,7 +195,7 @@ async def _restore(
     sync_folder(target.parent)
     columns = fetched.columns()
     if columns["sha256"] != file.sha256 or columns["delivered_sha256"] != file.delivered_sha256:
-        journal.file_replaced(file.key, file.n, columns)
+        journal.replace_file(file.key, file.n, columns)
     known = file.delivered_sha256 or file.sha256
     return known == (fetched.delivered_sha256 or fetched.sha256)
 

@@ -251,7 +251,7 @@ def kill_before(name: str) -> None:
 
 def journal_full(move: str, n: int = 1) -> None:
     """From the n-th move of this kind on SQLite may take no more pages, and needs one."""
-    original = Journal.move
+    original = Journal.transition
     seen = 0
 
     def fuller(self: Any, key: str, old: Any, event: Event, *values: Any, **more: Any) -> None:
@@ -263,12 +263,12 @@ def journal_full(move: str, n: int = 1) -> None:
             self.db.execute(f"PRAGMA max_page_count = {pages}")
             self.db.execute("INSERT INTO memory VALUES ('filler', zeroblob(100000))")
 
-    Journal.move = fuller
+    Journal.transition = fuller
 
 
 def journal_full_until_ballast_is_dropped() -> None:
     """W2 finds no room; the ballast's makes some."""
-    original, drop = Journal.move, Folder.drop_ballast
+    original, drop = Journal.transition, Folder.drop_ballast
     state = {"full": True}
 
     def fuller(self: Any, key: str, old: Any, event: Event, *values: Any, **more: Any) -> None:
@@ -282,7 +282,7 @@ def journal_full_until_ballast_is_dropped() -> None:
         state["full"] = False
         drop(self)
 
-    Journal.move, Folder.drop_ballast = fuller, dropping
+    Journal.transition, Folder.drop_ballast = fuller, dropping
 
 
 def commit_fails(n: int, *, ever: bool) -> None:
@@ -308,14 +308,14 @@ def note_bodies_after_failure(note: str) -> None:
             Path(note).touch()
 
     _on_the_wire(step)
-    undo = Database.undo
+    undo = Database.rollback
 
     def undone(self: Any) -> None:
         nonlocal failed
         failed = True
         undo(self)
 
-    Database.undo = undone
+    Database.rollback = undone
 
 
 def sync_fails(name: str, number: int = errno.EIO, after: int = 0) -> None:
@@ -413,14 +413,18 @@ def lost_answers_are_repeated() -> None:
 
     def after_submit(*values: Any) -> Any:
         verdict = original(*values)
-        return replace(verdict, event=Event.RETURNED) if verdict.event is Event.LOST else verdict
+        return (
+            replace(verdict, event=Event.NOT_ACCEPTED)
+            if verdict.event is Event.OUTCOME_UNKNOWN
+            else verdict
+        )
 
     submit_outcome.classify_submit = after_submit
 
 
 def nothing_before_the_post() -> None:
     """No W1: the row's intent is written along with the answer."""
-    intend = Journal.intend
+    intend = Journal.record_submitting
     waiting: dict[str, tuple[Any, ...]] = {}
 
     def later(self: Any, row: Any, *values: Any) -> None:
@@ -434,9 +438,9 @@ def nothing_before_the_post() -> None:
 
         return wrapped
 
-    Journal.intend = later
-    Journal.accepted = first(Journal.accepted)
-    Journal.answered = first(Journal.answered)
+    Journal.record_submitting = later
+    Journal.record_accepted = first(Journal.record_accepted)
+    Journal.record_not_accepted = first(Journal.record_not_accepted)
 
 
 def synchronous_is_normal() -> None:
