@@ -1,0 +1,46 @@
+"""How long a run waits, and how often it tries: every time-out, patience and back-off in one value.
+
+It is handed in from the outside, so that a test can make an hour short; no module has a constant of
+this kind. It stands in core, not in the engine, since connections and downloads need it as well.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds, unless the name says otherwise.
+
+    submit_read: without a byte of the answer to a paid POST, before it counts as lost. It is long,
+        since each lost answer makes a row unknown, and shorter than the 90 s after which systemd
+        kills a service. Source: docs/maintainers/specification.md, "Sending once".
+    query_*, download_*: of questions about requests, and of outputs. The pool wait includes the
+        wait for a free connection.
+    download_grace: from then on a download has to move at download_bytes_per_s at least.
+    download_tries: of a file whose download breaks off, before it is left to the next run.
+    commit_tries: of the commit that keeps a request_id, of `busy` seconds each, while another
+        program holds the journal.
+    backoff_first, backoff_max: the longest wait after the first failure in a row, and after many.
+    max_polling: of asking about one request, in one run; it is asked again in the next.
+    offline_limit: without any answer of the API, before the run gives up.
+    """
+
+    connect: float = 10.0
+    submit_read: float = 75.0
+    query_pool: float = 60.0
+    query_read: float = 30.0
+    download_pool: float = 60.0
+    download_read: float = 30.0
+    download_grace: float = 60.0
+    download_bytes_per_s: int = 1024
+    download_tries: int = 5
+    commit_tries: int = 7
+    backoff_first: float = 0.5
+    backoff_max: float = 60.0
+    max_polling: float = 3600.0
+    offline_limit: float = 6 * 3600.0
+    probe_step: float = 10.0
+    probe_total: float = 30.0
+
+
+DEFAULT_TIMING = Timing()
