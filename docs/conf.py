@@ -10,6 +10,7 @@ if _version is None:
 
 project = "batchgen"
 author = "The batchgen authors"
+project_copyright = f"{author}. Apache-2.0"
 release = _version[1]
 extensions = ["myst_parser"]
 source_suffix = {".md": "markdown"}
