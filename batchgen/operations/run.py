@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchgen import __version__, config, event_loop, resources
-from batchgen.api.catalogue import schema_lookup, warn_of_low_balance
+from batchgen.api.catalogue import price_lookup, schema_lookup, warn_of_low_balance
 from batchgen.api.endpoint import find_endpoint
 from batchgen.batch_folder import Folder
 from batchgen.clock import Clock
@@ -73,7 +73,7 @@ def run(
         refuse_mixed_batch(journal, folder, rehearsing=flags.sandbox)
         take_over(journal, receipts, reading, flags)
         seen = prices.remembered(journal.get_meta("prices"))
-        known_prices = find_prices(journal.pending_models(), settings, schema_lookup(where), seen)
+        known_prices = find_prices(journal.pending_models(), settings, price_lookup(where), seen)
         require_prices(settings, known_prices)
         warn_of_low_balance(where, partial(journal.pending_cost, known_prices))
         memory = {model: price and price.memory() for model, price in known_prices.items()}
