@@ -38,6 +38,7 @@ from servers import (
 from batchgen.api import client
 from batchgen.api.client import ApiClient
 from batchgen.api.response import Response
+from batchgen.core.timing import DEFAULT_TIMING
 from batchgen.network import session
 from batchgen.sandbox import Address
 from batchgen.sandbox.client import Control
@@ -340,10 +341,13 @@ def test_of_a_thousand_posts_to_a_server_that_ends_idle_connections_none_is_lost
         pass
 
     async def send(port: int) -> list[Response]:
-        async with ApiClient(f"http://{HOST}:{port}/v1", TOKEN, use_proxy=False) as client:
+        async with ApiClient(f"http://{HOST}:{port}/v1", TOKEN, False, DEFAULT_TIMING) as client:
 
             async def one_by_one(count: int) -> list[Response]:
-                return [await client.submit("a/model", b"{}", at_once) for _ in range(count)]
+                posts = [client.post_once("/models/a/model", b"{}", at_once) for _ in range(count)]
+                return [await post for post in posts]
+                    await client.post_once("/models/a/model", b"{}", at_once) for _ in range(count)
+                ]
 
             workers = await asyncio.gather(*[one_by_one(100) for _ in range(10)])
             return [reply for worker in workers for reply in worker]
@@ -352,5 +356,5 @@ def test_of_a_thousand_posts_to_a_server_that_ends_idle_connections_none_is_lost
         replies = asyncio.run(send(port))
 
     assert [reply.error for reply in replies] == [None] * 1000
-    assert len({reply.body for reply in replies}) == server.posts.total() == 1000
+    assert len({reply.content for reply in replies}) == server.posts.total() == 1000
     assert set(server.posts.values()) == {1}

@@ -1,4 +1,4 @@
-"""A model's price, by its catalogue entry. Pure. Source: docs/maintainers/wire.md, "Prices"."""
+"""A model's price, by its catalogue entry. Source: docs/maintainers/wire.md, "Prices"."""
 
 import re
 from collections.abc import Mapping
