@@ -10,8 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from batchgen.clock import Clock
 
+# A pretend hour can be shorter than the real fifth of a second of a rehearsal's request.
+PATIENT = pytest.mark.timing(max_polling=1e7)
 TOKEN = "a-token-that-nobody-may-see"
 MEDIA_FOLDERS = ("images", "videos", "audio")
 

@@ -9,7 +9,7 @@ from subprocess import PIPE, Popen
 
 import pytest
 from conftest import Command, Write
-from helpers import PretendClock, error_of, many, media, query, states, table, tally
+from helpers import PATIENT, PretendClock, error_of, many, media, query, states, table, tally
 
 from batchgen.engine import poll_schedule
 from batchgen.sandbox import Address
@@ -279,7 +279,7 @@ def test_a_cancellation_without_a_clear_answer_changes_no_row(
     assert states(folder) == {"heron": "submitted"}
 
 
-@pytest.mark.usefixtures("patient")
+@PATIENT
 def test_a_rehearsal_is_cancelled_in_its_own_sandbox(
     batchgen: Command,
     folder: Path,

@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 from conftest import Command, Write
-from helpers import TOKEN, Outcome, many, query, table, tally
+from helpers import PATIENT, TOKEN, Outcome, many, query, table, tally
 from servers import (
     HOST,
     Talk,
@@ -175,7 +175,7 @@ def test_a_proxy_of_a_kind_that_batchgen_does_not_speak_to_is_said_and_nothing_i
     assert run(manifest).code == 0
 
 
-@pytest.mark.usefixtures("patient")
+@PATIENT
 def test_a_rehearsal_needs_no_proxy_and_minds_none_that_cannot_be_used(
     batchgen: Command, here: Path, manifest: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

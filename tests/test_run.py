@@ -9,7 +9,7 @@ from subprocess import Popen
 
 import pytest
 from conftest import Command, Write
-from helpers import TOKEN, PretendClock, change, many, media, query, states, table, tally
+from helpers import PATIENT, TOKEN, PretendClock, change, many, media, query, states, table, tally
 
 from batchgen.engine import poll_schedule
 from batchgen.sandbox.client import Control
@@ -577,7 +577,7 @@ def test_a_rehearsal_does_not_mix_with_real_requests(
     assert media(folder) == before
 
 
-@pytest.mark.usefixtures("patient")
+@PATIENT
 def test_real_requests_do_not_mix_with_a_rehearsal(
     run: Command, batchgen: Command, folder: Path, sandbox: Control, write: Write
 ) -> None:
@@ -590,7 +590,7 @@ def test_real_requests_do_not_mix_with_a_rehearsal(
     assert sandbox.posts == 0
 
 
-@pytest.mark.usefixtures("patient")
+@PATIENT
 def test_a_rehearsal_needs_no_token_and_goes_on_where_it_was(
     batchgen: Command, folder: Path, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:

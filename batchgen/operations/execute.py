@@ -11,6 +11,7 @@ from typing import Protocol
 from batchgen.api.endpoint import Endpoint
 from batchgen.batch_folder import Folder
 from batchgen.core.states import State
+from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.engine.collector import Collector, OutputOptions
 from batchgen.engine.engine import Engine
 from batchgen.engine.policy import Policy
@@ -54,6 +55,8 @@ async def execute(
     policy: Policy,
     keeping: OutputOptions,
     show_progress: ShowProgress,
+    *,
+    timing: Timing = DEFAULT_TIMING,
 ) -> RunOutcome:
     clock = journal.clock
     situation = RunState(clock, random.Random())
