@@ -1,104 +1,127 @@
-"""Where settings come from: a flag beats the manifest, that the environment, that the default."""
+"""The options of a run: where each comes from, and what holds after the merge.
+
+A flag beats the manifest, the manifest beats the environment, the environment beats the default.
+An option is declared once, here; `cli/options.py` or `cli/run.py` says how it is written on the
+command line, and `schemas/manifest.schema.json` whether a manifest may set it. The merge goes by
+name.
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime, time, timedelta
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import Any, TypeVar
 
 from batchgen.core.budget import CostLimits
 
-if TYPE_CHECKING:  # the readers of manifests are not needed to find a batch
-    from batchgen.manifest.settings import Settings
-
-T = TypeVar("T")
+View = TypeVar("View")
 
 DEFAULT_MODEL = "ideogram/ideogram-v2/generate"
-DEFAULT_RATE = 1.0
-DEFAULT_CONCURRENCY = 16
+DEFAULT_BASE_URL = "https://model-api.runcomfy.net/v1"
+# The environment variables of options, by the option's name.
+VARIABLES = {"base_url": "RUNCOMFY_MODEL_API_BASE"}
+
+
+class Source(StrEnum):
+    """Where an option's value comes from, the strongest first."""
+
+    FLAG = "flag"
+    MANIFEST = "manifest"
+    ENVIRONMENT = "environment"
+    DEFAULT = "default"
 
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """The options of `run` as they were given; None and empty where they were not."""
+    """Every option of a run, as it holds after the merge.
 
-    out: Path | None = None
-    rate: float | None = None
-    concurrency: int | None = None
+    out: the output folder. model: of rows that name none. schema: a file with that model's.
+    rate: POSTs per second. concurrency: requests in progress. limit: POSTs of this run.
+    max_cost, max_cost_per_day, max_cost_per_month: USD.
+    price: USD of a request, for all models or by model; None where the API's price holds.
+    max_time: seconds. until: a local time of day.
+    format, columns, meta, allow_path: how the manifest is read. `columns` and `meta` are what the
+        command line adds to those of the manifest, which its reader knows.
+    sources: where each of these comes from, by name.
+    """
+
+    out: Path = Path("out")
+    model: str = DEFAULT_MODEL
+    schema: Path | None = None
+    rate: float = 1.0
+    concurrency: int = 16
     limit: int | None = None
     max_cost: float | None = None
     max_cost_per_day: float | None = None
     max_cost_per_month: float | None = None
+    price: float | Mapping[str, float] | None = None
     max_time: float | None = None
     until: time | None = None
     retry_failed: bool = False
     on_unknown: str = "hold"
     skip_invalid: bool = False
     new_list: bool = False
-    model: str | None = None
-    schema: Path | None = None
     allow_path: tuple[Path, ...] = ()
     format: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     meta: tuple[str, ...] = ()
-    base_url: str | None = None
+    base_url: str = DEFAULT_BASE_URL
     media_hosts: tuple[str, ...] = ()
     sandbox: bool = False
-    no_provenance: bool = False
+    provenance: bool = True
     sidecars: bool = False
-    no_thumbnails: bool = False
+    thumbnails: bool = True
+    quiet: bool = False
+    verbose: bool = False
+    log_file: Path | None = None
+    sources: Mapping[str, Source] = field(default_factory=dict)
+
+    @property
+    def limits(self) -> CostLimits:
+        return CostLimits(self.max_cost, self.max_cost_per_day, self.max_cost_per_month)
+
+    def ends_at(self, now: datetime) -> float | None:
+        """Return when `until` is next, in seconds since the epoch. now: local, without a zone."""
+        return None if self.until is None else now.timestamp() + seconds_until(self.until, now)
+
+    def stop_after(self, now: datetime) -> float | None:
+        """Return the seconds from `now` to the earlier of `max_time` and `until`; None is never."""
+        until = None if self.until is None else seconds_until(self.until, now)
+        return min((end for end in (self.max_time, until) if end is not None), default=None)
 
 
-@dataclass(frozen=True, slots=True)
-class RunSettings:
-    """What holds for a run after the merge. rate: POSTs per second; stop_after: seconds."""
+def merge_options(
+    flags: Mapping[str, Any],
+    manifest: Mapping[str, Any],
+    environment: Mapping[str, str],
+    defaults: Mapping[str, Any],
+) -> RunOptions:
+    """Return what holds, field by field.
 
-    model: str
-    schema: Path | None
-    rate: float
-    concurrency: int
-    limit: int | None
-    limits: CostLimits
-    price: float | None
-    prices: Mapping[str, float]
-    stop_after: float | None
-    until: float | None = None  # the same as seconds since the epoch: a computer may sleep
-
-
-def merge_settings(
-    flags: RunOptions, settings: "Settings", manifest: Path | None, now: datetime
-) -> RunSettings:
-    """now: local time without a zone, for --until, the next time that clocks here show that."""
-    ends = [_first(flags.max_time, settings.max_time)]
-    until = flags.until or settings.until
-    ends_at = None
-    if until is not None:
-        ends.append(seconds_until(until, now))
-        ends_at = now.timestamp() + seconds_until(until, now)
-    schema = flags.schema
-    if schema is None and settings.schema is not None:
-        folder = manifest.parent if manifest is not None else Path()
-        schema = folder / settings.schema
-    return RunSettings(
-        model=flags.model or settings.model or DEFAULT_MODEL,
-        schema=schema,
-        rate=flags.rate or settings.rate or DEFAULT_RATE,
-        concurrency=flags.concurrency or settings.concurrency or DEFAULT_CONCURRENCY,
-        limit=_first(flags.limit, settings.limit),
-        limits=CostLimits(
-            _first(flags.max_cost, settings.max_cost),
-            _first(flags.max_cost_per_day, settings.max_cost_per_day),
-            _first(flags.max_cost_per_month, settings.max_cost_per_month),
-        ),
-        price=settings.price,
-        prices=settings.prices,
-        stop_after=min((end for end in ends if end is not None), default=None),
-        until=ends_at,
-    )
+    flags, manifest: what is written, by field. environment: by variable; an empty one says nothing.
+    defaults: those that depend on the manifest; `RunOptions` has the others.
+    """
+    set_there = {name: value for name, key in VARIABLES.items() if (value := environment.get(key))}
+    layers = dict(zip(Source, (flags, manifest, set_there, defaults), strict=True))
+    values, sources = {}, {}
+    for option in fields(RunOptions):
+        if option.name == "sources":
+            continue
+        written = [source for source, layer in layers.items() if option.name in layer]
+        sources[option.name] = written[0] if written else Source.DEFAULT
+        if written:
+            values[option.name] = layers[written[0]][option.name]
+    return RunOptions(**values, sources=sources)
 
 
-def _first(flag: T | None, setting: T | None) -> T | None:
-    return flag if flag is not None else setting
+def view(kind: type[View], options: RunOptions, **computed: Any) -> View:
+    """Return a dataclass of what one part of a run needs, from the options of the same names.
+
+    computed: its other fields.
+    """
+    names = (part.name for part in fields(kind) if part.name not in computed)  # type: ignore[arg-type]
+    return kind(**{name: getattr(options, name) for name in names}, **computed)
 
 
 def seconds_until(until: time, now: datetime) -> float:

@@ -7,17 +7,17 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers import TOKEN, Outcome, PretendClock
 
+from batchgen import config
 from batchgen.api import credentials
 from batchgen.cli import main
-from batchgen.engine import poll_schedule
-from batchgen.operations import run as run_module
+from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.sandbox import Address, started
 from batchgen.sandbox.client import Control
 
@@ -78,7 +78,7 @@ def here(
     for name in [*os.environ]:
         if name.lower().endswith("_proxy") or name in (
             *credentials.TOKEN_VARIABLES,
-            credentials.BASE_VARIABLE,
+            *config.VARIABLES.values(),
         ):
             monkeypatch.delenv(name)
     monkeypatch.setenv("RUNCOMFY_CONFIG_DIR", str(tmp_path / "no-login"))
@@ -110,18 +110,24 @@ def clock() -> PretendClock:
     return PretendClock()
 
 
-@pytest.fixture
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pretend hour can be shorter than the real fifth of a second of a rehearsal's request."""
-    monkeypatch.setattr(poll_schedule, "MAX_POLLING_S", 1e7)
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "timing(**seconds): how long the runs of a test wait")
 
 
 @pytest.fixture
-def batchgen(here: Path, clock: PretendClock, monkeypatch: pytest.MonkeyPatch) -> Command:
+def timing(request: pytest.FixtureRequest) -> Timing:
+    """How long runs wait; a test sets fields of it by `@pytest.mark.timing(max_polling=60.0)`."""
+    marker = request.node.get_closest_marker("timing")
+    return replace(DEFAULT_TIMING, **(marker.kwargs if marker else {}))
+
+
+@pytest.fixture
+def batchgen(
+    here: Path, clock: PretendClock, timing: Timing, monkeypatch: pytest.MonkeyPatch
+) -> Command:
     """Run a command in this process, as the console script would; its waits are pretend."""
-    monkeypatch.setattr(run_module, "run", partial(run_module.run, clock=clock))
 
-    def command(*words: object) -> Outcome:
+    def command(*words: object, timing: Timing = timing) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["batchgen", *map(str, words)])
         stdout, stderr = io.StringIO(), io.StringIO()
         with (
@@ -129,7 +135,7 @@ def batchgen(here: Path, clock: PretendClock, monkeypatch: pytest.MonkeyPatch) -
             contextlib.redirect_stderr(stderr),
             pytest.raises(SystemExit) as left,
         ):
-            main.main()
+            main.main(clock=clock, timing=timing)
         assert "Traceback" not in stderr.getvalue()
         return Outcome(int(left.value.code or 0), stdout.getvalue(), stderr.getvalue())
 
@@ -146,8 +152,9 @@ def reach(address: Address, sandbox: Control) -> list[str]:
 def run(batchgen: Command, folder: Path, reach: list[str]) -> Command:
     """Run a manifest against the sandbox: `run("list.csv", "--limit", 1)`."""
 
-    def run_it(manifest: str, *options: object) -> Outcome:
-        return batchgen("run", manifest, "--out", folder, "--rate", "1000/s", *reach, *options)
+    def run_it(manifest: str, *options: object, **more: Timing) -> Outcome:
+        words = ["--out", folder, "--rate", "1000/s", *reach, *options]
+        return batchgen("run", manifest, *words, **more)
 
     return run_it
 

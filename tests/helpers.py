@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from batchgen.api.submit_outcome import (
     Accepted,
     Halt,
@@ -22,7 +24,12 @@ from batchgen.api.submit_outcome import (
 )
 from batchgen.clock import Clock
 from batchgen.core.states import Event
+from batchgen.core.timing import Timing
 
+# A pretend hour can be shorter than the real fifth of a second of a rehearsal's request.
+PATIENT = pytest.mark.timing(max_polling=1e7)
+# A run that submits and never asks.
+NEVER_ASKING = Timing(max_polling=0.0)
 TOKEN = "a-token-that-nobody-may-see"
 MEDIA_FOLDERS = ("images", "videos", "audio")
 

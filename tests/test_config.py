@@ -8,98 +8,135 @@ from pathlib import Path
 
 import pytest
 
-from batchgen import config
+from batchgen import config, resources
 from batchgen.api import credentials
-from batchgen.api.credentials import DEFAULT_BASE, TOKEN_VARIABLES
-from batchgen.config import RunOptions, RunSettings, merge_settings, seconds_until
+from batchgen.api.credentials import TOKEN_VARIABLES
+from batchgen.cli.run import plan, run, validate
+from batchgen.config import DEFAULT_BASE_URL, RunOptions, merge_options, seconds_until, view
 from batchgen.core.budget import CostLimits
+from batchgen.core.prices import Price
+from batchgen.engine.collector import OutputOptions
+from batchgen.engine.policy import Policy
 from batchgen.errors import TokenRefused, UsageError
-from batchgen.manifest.settings import Settings
+from batchgen.manifest.read_yaml import read_yaml
+from batchgen.manifest.settings import read_settings
+from batchgen.operations.prices import price_of
 
+VARIABLE = "RUNCOMFY_MODEL_API_BASE"
 NOON = datetime(2026, 10, 18, 12, 0, tzinfo=timezone(timedelta(hours=2)))
 SECRET = "rc-4f6d9b1c"
 
 
-def merge(flags=None, settings=None, manifest=Path("lists/spring.yaml")):
-    return merge_settings(flags or RunOptions(), settings or Settings(), manifest, NOON)
+def merge(flags=None, manifest=None, environment=None, defaults=None):
+    return merge_options(flags or {}, manifest or {}, environment or {}, defaults or {})
+
+
+def settings_of(text):
+    """The settings of a YAML manifest, which has to be right."""
+    settings, problems = read_settings(read_yaml(text, "list.yaml"))
+    assert problems == []
+    return settings
 
 
 # -- settings --------------------------------------------------------------------------------------
 
+OPTIONS = sorted(RunOptions.__dataclass_fields__.keys() - {"sources"})
+COMMANDS = (run, validate, plan)
+# What a manifest sets about its own reading.
+OF_READING = {"defaults", "matrix", "max_matrix", "rows", "from", "format", "columns", "meta"}
+
 
 def test_where_nobody_says_anything_the_defaults_hold():
-    assert merge() == RunSettings(
-        model="ideogram/ideogram-v2/generate",
-        schema=None,
-        rate=1.0,
-        concurrency=16,
-        limit=None,
-        limits=CostLimits(),
-        price=None,
-        prices={},
-        stop_after=None,
+    found = merge()
+
+    assert found.model == "ideogram/ideogram-v2/generate"
+    assert (found.rate, found.concurrency, found.limit) == (1.0, 16, None)
+    assert found.base_url == "https://model-api.runcomfy.net/v1"
+    assert found.limits == CostLimits()
+    assert found.sources == dict.fromkeys(OPTIONS, "default")
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_a_flag_beats_the_manifest_and_the_manifest_a_default(name):
+    for flags, manifest, value, source in (
+        ({name: "a"}, {name: "b"}, "a", "flag"),
+        ({}, {name: "b"}, "b", "manifest"),
+        ({}, {}, "c", "default"),
+    ):
+        found = merge(flags, manifest, defaults={name: "c"})
+        assert (getattr(found, name), found.sources[name]) == (value, source)
+
+
+def test_a_flag_of_nothing_is_a_flag():
+    found = merge({"max_cost": 0.0, "limit": 0}, {"max_cost": 9.0, "limit": 9})
+
+    assert (found.limits, found.limit) == (CostLimits(0.0), 0)
+
+
+def test_every_option_of_the_command_line_is_an_option_of_a_run_or_says_what_is_printed():
+    params = {param.name for command in COMMANDS for param in command.params}
+
+    assert params - {*OPTIONS} == {"manifest", "as_json", "dry_run", "check_urls"}
+
+
+def test_every_setting_of_a_manifest_is_an_option_of_a_run_or_of_its_own_reading():
+    path = resources.schemas_folder() / "manifest.schema.json"
+    settings = json.loads(path.read_text(encoding="utf-8"))["$defs"]["settings"]["properties"]
+
+    assert settings.keys() - {*OPTIONS} == OF_READING - {*OPTIONS}
+
+
+def test_what_a_manifest_writes_is_handed_over_by_the_names_of_options_and_parsed():
+    settings = settings_of(
+        "rate: 2/s\nmax_time: 90m\nuntil: '07:00'\nprice: {a/b: 0.5}\nmax_cost: 5\nmeta: [a]\n"
+        "schema: gpt.json\nmodel: a/b\nrows: [a heron]\n"
     )
 
-
-BOTH = {
-    "model": ("a/b", "c/d"),
-    "rate": (0.5, 2.0),
-    "concurrency": (4, 8),
-    "limit": (10, 20),
-}
-
-
-@pytest.mark.parametrize(("name", "flag", "manifest"), [(n, *v) for n, v in BOTH.items()])
-def test_a_flag_beats_the_manifest_and_the_manifest_the_default(name, flag, manifest):
-    settings = Settings(**{name: manifest})
-
-    assert getattr(merge(settings=settings), name) == manifest
-    assert getattr(merge(RunOptions(**{name: flag}), settings), name) == flag
-
-
-@pytest.mark.parametrize("name", ["batch", "day", "month"])
-def test_a_cost_limit_in_a_flag_beats_the_manifest_also_with_zero(name):
-    option = {"batch": "max_cost", "day": "max_cost_per_day", "month": "max_cost_per_month"}[name]
-    settings = Settings(**{option: 9.0})
-
-    assert merge(settings=settings).limits == CostLimits(**{name: 9.0})
-    assert merge(RunOptions(**{option: 0.0}), settings).limits == CostLimits(**{name: 0.0})
-
-
-def test_a_limit_of_zero_rows_is_a_limit():
-    assert merge(RunOptions(limit=0), Settings(limit=9)).limit == 0
-
-
-def test_prices_come_from_the_manifest():
-    merge_of = merge(settings=Settings(price=0.06, prices={"a/b": 0.5}))
-
-    assert (merge_of.price, merge_of.prices) == (0.06, {"a/b": 0.5})
-
-
-def test_a_schema_in_a_manifest_stands_beside_it_and_one_in_a_flag_where_it_says():
-    settings = Settings(schema="gpt.json")
-
-    assert merge(settings=settings).schema == Path("lists/gpt.json")
-    assert merge(settings=settings, manifest=None).schema == Path("gpt.json")
-    assert merge(RunOptions(schema=Path("other.json")), settings).schema == Path("other.json")
+    assert settings.run_options(Path("lists")) == {
+        "rate": 2.0,
+        "max_time": 5400.0,
+        "until": time(7),
+        "price": {"a/b": 0.5},
+        "max_cost": 5,
+        "schema": Path("lists/gpt.json"),
+        "model": "a/b",
+    }
 
 
 @pytest.mark.parametrize(
-    ("flags", "settings", "seconds"),
+    ("written", "usd"),
+    [(0.06, 0.06), ({"a/b": 0.5}, 0.5), (0, 0), ({"c/d": 0.5}, 0.03), (None, 0.03)],
+    ids=str,
+)
+def test_a_price_in_the_manifest_is_for_all_models_or_for_one(written, usd):
+    assert price_of(written, "a/b", lambda model: Price(0.03)) == Price(usd)
+
+
+def test_what_a_part_of_a_run_needs_is_taken_from_the_options_of_the_same_names():
+    options = merge({"rate": 2.0, "max_cost": 5.0, "until": time(7), "provenance": False})
+    policy = view(Policy, options, prices={}, stop_after=None, until=None)
+
+    assert policy == Policy(2.0, 16, None, CostLimits(5.0), {}, None, None)
+    assert view(OutputOptions, options) == OutputOptions(False, False, True)
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
     [
-        (RunOptions(max_time=60.0), Settings(), 60.0),
-        (RunOptions(), Settings(max_time=60.0), 60.0),
-        (RunOptions(max_time=60.0), Settings(max_time=5.0), 60.0),
-        (RunOptions(until=time(13)), Settings(), 3600.0),
-        (RunOptions(), Settings(until=time(13)), 3600.0),
-        (RunOptions(until=time(14)), Settings(until=time(13)), 7200.0),
-        (RunOptions(until=time(13), max_time=60.0), Settings(), 60.0),
-        (RunOptions(until=time(13), max_time=86400.0), Settings(), 3600.0),
-        (RunOptions(until=time(13)), Settings(max_time=60.0), 60.0),
+        ({}, None),
+        ({"max_time": 60.0}, 60.0),
+        ({"until": time(13)}, 3600.0),
+        ({"until": time(13), "max_time": 60.0}, 60.0),
+        ({"until": time(13), "max_time": 86400.0}, 3600.0),
     ],
 )
-def test_a_run_stops_at_the_earlier_of_its_time_limits(flags, settings, seconds):
-    assert merge(flags, settings).stop_after == seconds
+def test_a_run_stops_at_the_earlier_of_its_time_limits(written, seconds):
+    assert merge(written).stop_after(NOON) == seconds
+
+
+def test_until_is_a_point_in_time_for_a_computer_that_sleeps():
+    assert merge({"until": time(13)}).ends_at(NOON) == NOON.timestamp() + 3600
+    assert merge({"max_time": 60.0}).ends_at(NOON) is None
 
 
 @pytest.mark.parametrize(
@@ -144,21 +181,24 @@ def test_the_output_folder_is_named_after_the_manifest(manifest, out):
 
 
 @pytest.mark.parametrize(
-    ("option", "environment", "base"),
+    ("flags", "environment", "source", "base"),
     [
-        (None, {}, DEFAULT_BASE),
-        (None, {"RUNCOMFY_MODEL_API_BASE": ""}, DEFAULT_BASE),
-        (None, {"RUNCOMFY_MODEL_API_BASE": "https://b.example/v1"}, "https://b.example/v1"),
+        ({}, {}, "default", DEFAULT_BASE_URL),
+        ({}, {VARIABLE: ""}, "default", DEFAULT_BASE_URL),
+        ({}, {VARIABLE: "https://b.example/v1"}, "environment", "https://b.example/v1"),
         (
-            "https://a.example/v1",
-            {"RUNCOMFY_MODEL_API_BASE": "https://b.example/v1"},
+            {"base_url": "https://a.example/v1"},
+            {VARIABLE: "https://b.example/v1"},
+            "flag",
             "https://a.example/v1",
         ),
     ],
     ids=["default", "empty", "environment", "option first"],
 )
-def test_the_option_beats_the_environment_and_that_the_default(option, environment, base):
-    assert credentials.base_url(option, environment) == base
+def test_the_option_beats_the_environment_and_that_the_default(flags, environment, source, base):
+    found = merge(flags, environment=environment)
+
+    assert (found.base_url, found.sources["base_url"]) == (base, source)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +215,7 @@ def test_the_option_beats_the_environment_and_that_the_default(option, environme
     ],
 )
 def test_a_base_is_https_or_on_this_computer(text, base):
-    assert credentials.base_url(text, {}) == base
+    assert credentials.check_base_url(text) == base
 
 
 @pytest.mark.parametrize(
@@ -209,7 +249,7 @@ def test_a_base_is_https_or_on_this_computer(text, base):
 )
 def test_any_other_base_is_refused(text):
     with pytest.raises(UsageError) as refused:
-        credentials.base_url(text, {})
+        credentials.check_base_url(text)
 
     assert refused.value.remedy
 

@@ -10,7 +10,7 @@ from subprocess import Popen
 
 import pytest
 from conftest import Command, Write
-from helpers import Outcome, error_of, media, query, states, table
+from helpers import PATIENT, Outcome, error_of, media, query, states, table
 
 from batchgen.journal.receipts import ReceiptLog
 from batchgen.sandbox.client import Control
@@ -327,7 +327,7 @@ def test_settling_waits_until_no_run_holds_the_batch(
     assert states(folder)["heron"] == "unknown"
 
 
-@pytest.mark.usefixtures("patient")
+@PATIENT
 def test_a_rehearsals_request_is_looked_for_in_its_own_sandbox(
     batchgen: Command, folder: Path, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:

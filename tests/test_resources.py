@@ -18,7 +18,7 @@ from subprocess import Popen
 import aiohttp
 import pytest
 from conftest import Command, Write
-from helpers import error_of, many, media, query, states, table, tally
+from helpers import PATIENT, error_of, many, media, query, states, table, tally
 from PIL import Image
 
 from batchgen.engine import collector
@@ -80,8 +80,9 @@ def give_descriptors_back(child: "Popen[str]") -> None:
     resource.prlimit(child.pid, resource.RLIMIT_NOFILE, (hard, hard))
 
 
+@PATIENT
 def test_a_run_that_gets_short_of_descriptors_pays_once_and_the_next_one_ends_well(
-    start: Start, run: Command, folder: Path, sandbox: Control, write: Write, patient: None
+    start: Start, run: Command, folder: Path, sandbox: Control, write: Write
 ) -> None:
     sandbox.set(seconds=0.2)
     write("list.csv", table(many(30)))
@@ -99,8 +100,9 @@ def test_a_run_that_gets_short_of_descriptors_pays_once_and_the_next_one_ends_we
     assert sandbox.posts == sandbox.accepted == 30
 
 
+@PATIENT
 def test_without_a_descriptor_for_its_file_a_picture_is_left_to_the_next_run(
-    start: Start, run: Command, folder: Path, sandbox: Control, write: Write, patient: None
+    start: Start, run: Command, folder: Path, sandbox: Control, write: Write
 ) -> None:
     sandbox.set(seconds=0.2)
     write("list.csv", table(many(3)))
@@ -240,8 +242,9 @@ def test_a_picture_that_there_is_no_memory_to_decode_waits_and_the_others_are_sa
     assert sandbox.posts == 3
 
 
+@PATIENT
 def test_a_run_that_gets_short_of_memory_pays_once_and_the_next_one_ends_well(
-    start: Start, run: Command, folder: Path, sandbox: Control, write: Write, patient: None
+    start: Start, run: Command, folder: Path, sandbox: Control, write: Write
 ) -> None:
     sandbox.set(seconds=0.2)
     write("list.csv", table(many(4)))

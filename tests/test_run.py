@@ -9,9 +9,20 @@ from subprocess import Popen
 
 import pytest
 from conftest import Command, Write
-from helpers import TOKEN, PretendClock, change, many, media, query, states, table, tally
+from helpers import (
+    NEVER_ASKING,
+    PATIENT,
+    TOKEN,
+    PretendClock,
+    change,
+    many,
+    media,
+    query,
+    states,
+    table,
+    tally,
+)
 
-from batchgen.engine import poll_schedule
 from batchgen.sandbox.client import Control
 
 SHARED = Path(__file__).parents[2] / "shared"
@@ -142,11 +153,9 @@ def test_a_row_that_was_taken_out_after_it_was_sent_is_still_collected(
     folder: Path,
     sandbox: Control,
     write: Write,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with monkeypatch.context() as impatient:
-        impatient.setattr(poll_schedule, "MAX_POLLING_S", 0.0)
-        first = run(write("list.csv", table({"heron": "a heron", "fox": "a fox"})))
+    manifest = write("list.csv", table({"heron": "a heron", "fox": "a fox"}))
+    first = run(manifest, timing=NEVER_ASKING)
     assert (first.code, tally(folder)) == (75, {"submitted": 2})
 
     assert run(write("list.csv", table({"heron": "a heron"}))).code == 0
@@ -577,7 +586,7 @@ def test_a_rehearsal_does_not_mix_with_real_requests(
     assert media(folder) == before
 
 
-@pytest.mark.usefixtures("patient")
+@PATIENT
 def test_real_requests_do_not_mix_with_a_rehearsal(
     run: Command, batchgen: Command, folder: Path, sandbox: Control, write: Write
 ) -> None:
@@ -590,7 +599,7 @@ def test_real_requests_do_not_mix_with_a_rehearsal(
     assert sandbox.posts == 0
 
 
-@pytest.mark.usefixtures("patient")
+@PATIENT
 def test_a_rehearsal_needs_no_token_and_goes_on_where_it_was(
     batchgen: Command, folder: Path, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,7 +8,7 @@ from subprocess import Popen
 
 import pytest
 from conftest import Command, Write
-from helpers import Outcome, change, many, media, query, table, tally
+from helpers import PATIENT, Outcome, change, many, media, query, table, tally
 from PIL import Image
 
 from batchgen.clock import Clock
@@ -302,7 +302,7 @@ def test_a_row_that_is_listed_no_longer_keeps_its_picture(
     assert sandbox.posts == 3
 
 
-@pytest.mark.usefixtures("patient")
+@PATIENT
 def test_a_rehearsals_pictures_come_back_from_its_own_sandbox(
     batchgen: Command, folder: Path, manifest: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,4 +1,4 @@
-"""Where the API is and the token that opens it, from options, environment and token file."""
+"""What a base URL of the API has to be, and the token, from environment or token file."""
 
 import json
 import re
@@ -7,11 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from batchgen.config import DEFAULT_BASE_URL
 from batchgen.errors import TokenRefused, UsageError
 from batchgen.network.media_hosts import is_loopback
-
-DEFAULT_BASE = "https://model-api.runcomfy.net/v1"
-
 
 TOKEN_VARIABLES = ("RUNCOMFY_TOKEN", "RUNCOMFY_API_KEY", "RUNCOMFY_API_TOKEN", "YOUR_API_TOKEN")
 
@@ -19,19 +17,16 @@ TOKEN_VARIABLES = ("RUNCOMFY_TOKEN", "RUNCOMFY_API_KEY", "RUNCOMFY_API_TOKEN", "
 BALANCE_PATH = "/prod/v2/balance"
 
 
-BASE_VARIABLE = "RUNCOMFY_MODEL_API_BASE"
-
-
-def base_url(option: str | None, environment: Mapping[str, str]) -> str:
-    """The API's base, without a slash at its end. Raises UsageError."""
-    base = (option or environment.get(BASE_VARIABLE) or DEFAULT_BASE).strip().rstrip("/")
+def check_base_url(text: str) -> str:
+    """Return the API's base without a slash at its end. Raises UsageError if it cannot be one."""
+    base = text.strip().rstrip("/")
     try:
         parts = urlsplit(base)
         host, _ = parts.hostname or "", parts.port
     except ValueError:
-        raise UsageError(f"{base!r} is no URL.", "It looks like " + DEFAULT_BASE) from None
+        raise UsageError(f"{base!r} is no URL.", "It looks like " + DEFAULT_BASE_URL) from None
     if not host or "@" in parts.netloc or parts.query or parts.fragment:
-        raise UsageError(f"{base!r} cannot be the API's base.", "It looks like " + DEFAULT_BASE)
+        raise UsageError(f"{base!r} cannot be the API's base.", "It looks like " + DEFAULT_BASE_URL)
     if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
         raise UsageError(
             f"{base!r} is not https, so your token would travel in the open.",
@@ -47,7 +42,7 @@ def balance_url(base: str) -> str | None:
 
     Source: api.md. Beside the sandbox's API stands its own.
     """
-    if base == DEFAULT_BASE:
+    if base == DEFAULT_BASE_URL:
         return "https://api.runcomfy.net/prod/v2/balance"
     parts = urlsplit(base)
     return (

@@ -43,13 +43,13 @@ class Endpoint:
         return ModelApi(client, credentials.balance_url(self.base))
 
 
-def find_endpoint(flags: RunOptions) -> Endpoint:
-    """Return the endpoint that options and environment name. Raises UsageError, TokenRefused."""
+def find_endpoint(options: RunOptions) -> Endpoint:
+    """Return the endpoint that the options name. Raises UsageError or TokenRefused."""
     try:
-        hosts = tuple(parse_media_host(text) for text in flags.media_hosts)
+        hosts = tuple(parse_media_host(text) for text in options.media_hosts)
     except ValueError as error:
         raise UsageError(f"--media-host: {error}.") from None
-    base = credentials.base_url(flags.base_url, os.environ)
+    base = credentials.check_base_url(options.base_url)
     token = credentials.find_token(os.environ)
     if credentials.token_file_is_readable_by_others(os.environ):
         path = credentials.token_file(os.environ)

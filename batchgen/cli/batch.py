@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from batchgen.batch_folder import Folder
-from batchgen.cli.options import FILE, find_batch, flags_of, reaching
+from batchgen.cli.options import FILE, SERVICE, find_batch, options_without_manifest
 from batchgen.errors import UsageError
 
 
@@ -58,7 +58,7 @@ def retry(batch: str, ids: tuple[str, ...], cause: str | None, state: str) -> No
 @click.option("--write-off", is_flag=True, help="Give the rows up.")
 @click.option("--send-again", is_flag=True, help="Send the rows again; they are paid again.")
 @click.option("--json", "as_json", is_flag=True, help="List the rows as JSON.")
-@reaching
+@SERVICE
 def resolve(
     batch: str,
     ids: tuple[str, ...],
@@ -104,21 +104,21 @@ def resolve(
     if (write_off or send_again) and not ids and not every:
         raise UsageError(f"--{chosen[0]} needs --id, once a row, or --all.")
     folder = find_batch(batch)
-    flags = flags_of(given)
-    left = resolve(folder, chosen[0] if chosen else "", ids, attach, flags)
+    options = options_without_manifest()
+    left = resolve(folder, chosen[0] if chosen else "", ids, attach, options)
     if not chosen:
         output.unknown_rows(left, folder, as_json)
         if not as_json and sys.stdin.isatty() and sys.stdout.isatty():
             for row in left:
                 action, found = output.ask_about(row)
                 if action:
-                    left = resolve(folder, action, (row.id,), found, flags)
+                    left = resolve(folder, action, (row.id,), found, options)
     sys.exit(1 if left else 0)
 
 
 @click.command(short_help="Check every file; fetch again, unpaid, what is broken.")
 @click.argument("batch")
-@reaching
+@SERVICE
 def verify(batch: str, **given: Any) -> None:
     """Hash and decode every file of BATCH again; fetch again, unpaid, what is missing or damaged.
 
@@ -141,7 +141,7 @@ def verify(batch: str, **given: Any) -> None:
     from batchgen.operations.verify import verify as verify_files
 
     folder = find_batch(batch)
-    found = verify_files(folder, flags_of(given), lambda line: click.echo(line))
+    found = verify_files(folder, options_without_manifest(), lambda line: click.echo(line))
     click.echo(f"{found.whole} whole, {found.restored} restored, {len(found.lost)} lost.")
     if found.lost:
         output.lost_files(folder, found.lost)
@@ -153,8 +153,8 @@ def verify(batch: str, **given: Any) -> None:
 
 @click.command(short_help="Cancel what is still in RunComfy's queue.")
 @click.argument("batch")
-@reaching
-def cancel(batch: str, base_url: str | None, media_hosts: tuple[str, ...]) -> None:
+@SERVICE
+def cancel(batch: str, **given: Any) -> None:
     """Cancel what BATCH has in RunComfy's queue.
 
     A request that is in progress cannot be cancelled; the next run collects it. A batch made with
@@ -174,8 +174,7 @@ def cancel(batch: str, base_url: str | None, media_hosts: tuple[str, ...]) -> No
     from batchgen.operations.cancel import cancel
 
     folder = find_batch(batch)
-    flags = flags_of({"base_url": base_url, "media_hosts": media_hosts})
-    done = cancel(folder, flags)
+    done = cancel(folder, options_without_manifest())
     click.echo(
         f"{done.cancelled} cancelled, {done.running} already in progress,"
         f" {done.unclear} without a clear answer."

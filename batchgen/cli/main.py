@@ -4,23 +4,19 @@ Imports are made where they are needed: `--help` is answered without httpx, Pill
 """
 
 import sys
-from typing import TYPE_CHECKING
 
 import click
 
 import batchgen
 from batchgen.cli.batch import cancel, report, resolve, retry, status, verify
 from batchgen.cli.models import models
-from batchgen.cli.options import (
-    Commands,
-)
+from batchgen.cli.options import Commands, Runtime
 from batchgen.cli.run import plan, run, validate
 from batchgen.cli.sandbox import sandbox
+from batchgen.clock import Clock
+from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.engine.run_outcome import RUN_AGAIN
 from batchgen.errors import BatchgenError, StoppedEarly, out_of_memory
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -55,14 +51,18 @@ for command in (
     cli.add_command(command)
 
 
-def main() -> None:
-    """Run the command line: every error of ours becomes words and its exit code."""
+def main(clock: Clock | None = None, timing: Timing = DEFAULT_TIMING) -> None:
+    """Run the command line: every error of ours becomes words and its exit code.
+
+    clock: None is the machine's own.
+    """
+    runtime = Runtime(clock or Clock(), timing)
     for stream in (sys.stdout, sys.stderr):
         # Prompts are UTF-8 whatever LANG says.
         if stream is not None and hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
-        code = cli.main(standalone_mode=False)
+        code = cli.main(standalone_mode=False, obj=runtime)
     except click.ClickException as error:
         error.show()
         code = error.exit_code

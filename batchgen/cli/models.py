@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from batchgen.cli.options import FILE, Commands, find_batch, flags_of, reaching
+from batchgen.cli.options import FILE, SERVICE, Commands, find_batch, options_without_manifest
 
 
 @click.group(cls=Commands, short_help="List, show and fetch model schemas.")
@@ -16,7 +16,7 @@ def models() -> None:
 @models.command("list")
 @click.option("--search", default="", help="Only models with this in their name.")
 @click.option("--online", is_flag=True, help="Ask RunComfy's catalogue; needs a token.")
-@reaching
+@SERVICE
 def models_list(search: str, online: bool, **given: Any) -> None:
     """List the models that come with batchgen, or those of RunComfy's catalogue.
 
@@ -32,7 +32,7 @@ def models_list(search: str, online: bool, **given: Any) -> None:
     """
     from batchgen.operations.models import list_models
 
-    for line in list_models(search, flags_of(given) if online else None):
+    for line in list_models(search, options_without_manifest() if online else None):
         click.echo(line)
 
 
@@ -60,7 +60,7 @@ def models_show(model: str, batch: str | None) -> None:
 @models.command("fetch")
 @click.argument("model")
 @click.option("-o", "--out", type=FILE, help="The file to write.  [default: <model>.json]")
-@reaching
+@SERVICE
 def models_fetch(model: str, out: Path | None, **given: Any) -> None:
     """Fetch MODEL's schema from RunComfy's catalogue into a file for --schema; needs a token.
 
@@ -75,4 +75,4 @@ def models_fetch(model: str, out: Path | None, **given: Any) -> None:
     """
     from batchgen.operations.models import fetch_model
 
-    click.echo(fetch_model(model, out, flags_of(given)))
+    click.echo(fetch_model(model, out, options_without_manifest()))

@@ -1,13 +1,18 @@
 """Options that several commands share, and how their words become values."""
 
+import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
+from batchgen.clock import Clock
 from batchgen.core import units
+from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.errors import UsageError
 
 if TYPE_CHECKING:
@@ -55,27 +60,41 @@ def read_columns(
     return columns
 
 
-def options(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    def apply(command: Any) -> Any:
+def section(title: str, *decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Add these options to a command, under `title` in the help of a `SectionedCommand`."""
+
+    def apply(function: Any) -> Any:
         for decorator in reversed(decorators):
-            command = decorator(command)
-        return command
+            function = decorator(function)
+        for option in function.__click_params__[-len(decorators) :]:
+            option.section = title
+        return function
 
     return apply
 
 
-reading = options(
+class SectionedCommand(click.Command):
+    """A command with so many options that its help shows them in sections."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for option in self.get_params(ctx):
+            if record := option.get_help_record(ctx):
+                sections.setdefault(getattr(option, "section", "Other"), []).append(record)
+        for title, records in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+
+OUT = section(
+    "Files",
     click.option("-o", "--out", type=FILE, help="Output folder.  [default: out/<manifest>/]"),
+)
+READING = section(
+    "What to run",
     click.option("--model", help="Model of rows that name none.  [default: Ideogram 2.0]"),
-    click.option("--schema", type=FILE, help="That model's schema, if not RunComfy's."),
-    click.option(
-        "--allow-path",
-        type=click.Path(exists=True, path_type=Path),
-        multiple=True,
-        metavar="PATH",
-        help="Let the manifest read from this file or folder too; repeatable.",
-    ),
-    click.option("--format", type=click.Choice(FORMATS), help="The manifest's, whatever its name."),
+    click.option("--schema", type=FILE, help="File with that model's input schema."),
+    click.option("--format", type=click.Choice(FORMATS), help="Read the manifest as this format."),
     click.option(
         "--column",
         "columns",
@@ -88,19 +107,41 @@ reading = options(
         "--meta",
         multiple=True,
         metavar="COLUMN",
-        help="Carry a column along, unsent; '*' is every unknown one; repeatable.",
+        help="Copy a column into the results without sending it; '*' is every column that is no"
+        " input of the model; repeatable.",
+    ),
+    click.option(
+        "--allow-path",
+        type=click.Path(exists=True, path_type=Path),
+        multiple=True,
+        metavar="PATH",
+        help="Let the manifest read from this file or folder too; repeatable.",
     ),
 )
-reaching = options(
-    click.option("--base-url", metavar="URL", help="Another API; ends in /v1."),
+SERVICE = section(
+    "Service",
+    click.option("--base-url", metavar="URL", help="Base URL of the API, ending in /v1."),
     click.option(
         "--media-host",
         "media_hosts",
         multiple=True,
         metavar="HOST[:PORT]",
-        help="Accept media from this host too; repeatable.",
+        help="Download files from this host too; repeatable.",
     ),
 )
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What a test replaces: the clock, and how long things wait."""
+
+    clock: Clock
+    timing: Timing
+
+
+def runtime() -> Runtime:
+    """What `main` was called with."""
+    return click.get_current_context().find_object(Runtime) or Runtime(Clock(), DEFAULT_TIMING)
 
 
 class Commands(click.Group):
@@ -126,7 +167,25 @@ def find_batch(text: str) -> "Folder":
     )
 
 
-def flags_of(given: dict[str, Any]) -> "RunOptions":
+def given_options() -> dict[str, Any]:
+    """The options of a run that the command line gives, by their names in `RunOptions`.
+
+    An empty text, as of a variable that is not set in a script, gives none.
+    """
     from batchgen.config import RunOptions
 
-    return RunOptions(**given)
+    context = click.get_current_context()
+    return {
+        name: value
+        for name, value in context.params.items()
+        if name in RunOptions.__dataclass_fields__
+        and context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        and value != ""
+    }
+
+
+def options_without_manifest() -> "RunOptions":
+    """The options of a command that reads no manifest."""
+    from batchgen.config import merge_options
+
+    return merge_options(given_options(), {}, os.environ, {})

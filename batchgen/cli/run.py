@@ -3,69 +3,133 @@
 import sys
 from contextlib import closing, suppress
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import click
 
 from batchgen.cli.batch import _print_summary
-from batchgen.cli.options import AMOUNT, CLOCK, DURATION, FILE, RATE, flags_of, reaching, reading
-from batchgen.config import RunOptions
+from batchgen.cli.options import (
+    AMOUNT,
+    CLOCK,
+    DURATION,
+    FILE,
+    OUT,
+    RATE,
+    READING,
+    SERVICE,
+    SectionedCommand,
+    given_options,
+    runtime,
+    section,
+)
 
 
-@click.command(short_help="Submit what is missing, wait, download, report.")
+@click.command(cls=SectionedCommand, short_help="Submit what is missing, wait, download, report.")
 @click.argument("manifest")
-@reading
-@click.option("--rate", type=RATE, metavar="N/s|m|h|d", help="Submit so fast at most.  [60/m]")
-@click.option(
-    "--concurrency", type=click.IntRange(1), metavar="N", help="Unfinished requests at most.  [16]"
+@READING
+@section(
+    "What to run",
+    click.option(
+        "--limit", type=click.IntRange(0), metavar="N", help="Submit at most N rows in this run."
+    ),
+    click.option("--skip-invalid", is_flag=True, help="Leave out the rows that are not valid."),
+    click.option("--retry-failed", is_flag=True, help="Submit failed rows again; paid again."),
+    click.option(
+        "--on-unknown",
+        type=click.Choice(["hold", "resubmit"]),
+        help="Rows that may have been billed without an answer: hold them until you settle them,"
+        " or submit and perhaps pay them again.  [default: hold]",
+    ),
+    click.option(
+        "--new-list",
+        is_flag=True,
+        help="Use this list in a folder that belongs to another list; paid files stay.",
+    ),
+    click.option("--dry-run", is_flag=True, help="Show what would be done, as `plan` does."),
 )
-@click.option("--limit", type=click.IntRange(0), metavar="N", help="Submit so many rows at most.")
-@click.option(
-    "--max-cost", type=AMOUNT, metavar="USD", help="Never let the whole batch cost more than this."
+@section(
+    "Pace",
+    click.option(
+        "--rate",
+        type=RATE,
+        metavar="N/s|m|h|d",
+        help="Highest submission rate.  [default: 60/m]",
+    ),
+    click.option(
+        "--concurrency",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Most requests in progress at once.  [default: 16]",
+    ),
 )
-@click.option(
-    "--max-cost-per-day",
-    type=AMOUNT,
-    metavar="USD",
-    help="Most this list may cost per calendar day.",
+@section(
+    "Money",
+    click.option(
+        "--max-cost",
+        type=AMOUNT,
+        metavar="USD",
+        help="Never let the whole batch cost more than this.",
+    ),
+    click.option(
+        "--max-cost-per-day",
+        type=AMOUNT,
+        metavar="USD",
+        help="Most this list may cost per calendar day.",
+    ),
+    click.option(
+        "--max-cost-per-month",
+        type=AMOUNT,
+        metavar="USD",
+        help="Most this list may cost per calendar month.",
+    ),
 )
-@click.option(
-    "--max-cost-per-month",
-    type=AMOUNT,
-    metavar="USD",
-    help="Most this list may cost per calendar month.",
+@section(
+    "Time",
+    click.option(
+        "--max-time",
+        type=DURATION,
+        metavar="6h",
+        help="Stop submitting after this time; what is in flight is still collected.",
+    ),
+    click.option(
+        "--until",
+        type=CLOCK,
+        metavar="07:00",
+        help="Stop submitting at this local time; what is in flight is still collected.",
+    ),
 )
-@click.option("--max-time", type=DURATION, metavar="6h", help="Then submit nothing more.")
-@click.option("--until", type=CLOCK, metavar="07:00", help="Then submit nothing more.")
-@click.option("--retry-failed", is_flag=True, help="Send failed rows again; they may be billed.")
-@click.option(
-    "--on-unknown",
-    type=click.Choice(["hold", "resubmit"]),
-    default="hold",
-    help="What to do with rows that may have been billed without an answer.  [hold]",
+@OUT
+@section(
+    "Files",
+    click.option(
+        "--no-provenance",
+        "provenance",
+        flag_value=False,
+        help="Do not write prompt and settings into the pictures.",
+    ),
+    click.option("--sidecars", is_flag=True, help="Write them into a .json file beside each."),
+    click.option(
+        "--no-thumbnails",
+        "thumbnails",
+        flag_value=False,
+        help="Make no small pictures for the gallery; it loads the large ones.",
+    ),
 )
-@click.option("--skip-invalid", is_flag=True, help="Run the rows that are valid.")
-@click.option("--new-list", is_flag=True, help="Let this list replace the folder's other one.")
-@click.option("--no-provenance", is_flag=True, help="Leave pictures as they were delivered.")
-@click.option("--sidecars", is_flag=True, help="Write each file's prompt and settings beside it.")
-@click.option("--no-thumbnails", is_flag=True, help="Let the gallery load the pictures themselves.")
-@click.option("--dry-run", is_flag=True, help="Tell what would be done, as `plan` does.")
-@reaching
-@click.option("--sandbox", is_flag=True, help="Rehearse: no account, no cost, placeholders.")
-@click.option("-q", "--quiet", is_flag=True, help="Say only what needs a person.")
-@click.option("-v", "--verbose", is_flag=True, help="Say everything.")
-@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON on stdout.")
-@click.option("--log-file", type=FILE, help="The log.  [default: batchgen.log in the folder]")
-def run(
-    manifest: str,
-    quiet: bool,
-    verbose: bool,
-    as_json: bool,
-    log_file: Path | None,
-    dry_run: bool,
-    **given: Any,
-) -> None:
+@section(
+    "Output",
+    click.option("-q", "--quiet", is_flag=True, help="Print nothing unless you have to act."),
+    click.option("-v", "--verbose", is_flag=True, help="Print every step of every row."),
+    click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON on stdout."),
+    click.option("--log-file", type=FILE, help="The log.  [default: batchgen.log in the folder]"),
+)
+@SERVICE
+@section(
+    "Service",
+    click.option(
+        "--sandbox", is_flag=True, help="Rehearse: no account, no cost, placeholder pictures."
+    ),
+)
+def run(manifest: str, dry_run: bool, as_json: bool, **given: Any) -> None:
     """Submit every row of MANIFEST that is not saved yet, and collect the pictures.
 
     Run it again to go on; a row that may have been billed is never sent again unasked. MANIFEST is
@@ -94,32 +158,34 @@ def run(
     from batchgen.report import tables
 
     if dry_run:
-        _tell_plan(flags_of(given), manifest, as_json)
+        _print_plan(manifest, as_json)
         return
+    flags, around = given_options(), runtime()
+    quiet = flags.get("quiet", False)
     with closing(output.Problems()) as problems:
-        ending, folder = run(
-            flags_of(given),
+        outcome, folder = run(
+            flags,
             manifest,
             problems.show,
             partial(Progress, quiet=quiet),
-            quiet=quiet,
-            verbose=verbose,
-            log_file=log_file,
+            clock=around.clock,
+            timing=around.timing,
         )
     if as_json:
         _print_summary(folder)
-    if not (quiet and ending.calm):
-        output.after_run(folder, ending, quiet=quiet)
-    if ending.code < 128 and not given["no_thumbnails"]:
+    if not (quiet and outcome.calm):
+        output.after_run(folder, outcome, quiet=quiet)
+    if outcome.code < 128 and flags.get("thumbnails", True):
         # Last, since the next start may have the folder again and the person knows the outcome.
         with suppress(KeyboardInterrupt, OSError):
             tables.make_thumbnails(folder)
-    sys.exit(ending.code)
+    sys.exit(outcome.code)
 
 
 @click.command(short_help="Check every row; nothing is sent.")
 @click.argument("manifest")
-@reading
+@OUT
+@READING
 @click.option("--check-urls", is_flag=True, help="Also ask the hosts of the rows' file inputs.")
 def validate(manifest: str, check_urls: bool, **given: Any) -> None:
     """Check every row of MANIFEST against its model's schema; nothing is sent to RunComfy.
@@ -148,13 +214,14 @@ def validate(manifest: str, check_urls: bool, **given: Any) -> None:
 
     with closing(output.Problems()) as problems:
         show = problems.show
-        rows, probed = validate(flags_of(given), manifest, show, check_urls=check_urls)
+        rows, probed = validate(given_options(), manifest, show, check_urls=check_urls)
     click.echo(f"{rows} rows in {manifest}, all valid.{f' {probed}' if probed else ''}")
 
 
 @click.command(short_help="Tell what a run would do; nothing is sent.")
 @click.argument("manifest")
-@reading
+@OUT
+@READING
 @click.option("--rate", type=RATE, metavar="N/s|m|h|d", help="As `run` would have it.  [60/m]")
 @click.option("--skip-invalid", is_flag=True, help="As `run` would have it.")
 @click.option("--json", "as_json", is_flag=True, help="Print the sum as JSON.")
@@ -174,18 +241,18 @@ def plan(manifest: str, as_json: bool, **given: Any) -> None:
         2    there is no such file, or no schema for its model
         65   there are problems
     """
-    _tell_plan(flags_of(given), manifest, as_json)
+    _print_plan(manifest, as_json)
 
 
-def _tell_plan(flags: "RunOptions", manifest: str, as_json: bool) -> None:
+def _print_plan(manifest: str, as_json: bool) -> None:
     import json
 
     from batchgen.cli import output
     from batchgen.operations.plan import plan
 
     with closing(output.Problems()) as problems:
-        tell = (lambda step: None) if as_json else output.step
-        whole, rate = plan(flags, manifest, problems.show, tell)
+        show_row = (lambda row: None) if as_json else output.step
+        whole, rate = plan(given_options(), manifest, problems.show, show_row)
     if as_json:
         told = {**whole.as_json(), "seconds": round(whole.seconds(rate), 1)}
         click.echo(json.dumps(told, indent=2, ensure_ascii=False))

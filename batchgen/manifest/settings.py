@@ -6,9 +6,10 @@ may be paid for again is not among them: a list that came from somewhere else mu
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import time
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from jsonschema import Draft202012Validator
@@ -34,30 +35,26 @@ _NEVER = "Set RUNCOMFY_TOKEN in the environment. A list is shared and copied; a 
 _TOKENS = ("token", "api_key", "access_token")
 
 
+# How a setting that is not written as it is meant becomes its value.
+_PARSERS: dict[str, Callable[[Any], Any]] = {
+    "rate": units.parse_rate,
+    "max_time": units.parse_duration,
+    "until": units.parse_clock_time,
+}
+
+
 @dataclass
 class Settings:
     """What a manifest sets; None or empty where it says nothing.
 
-    rate: requests per second. max_time: seconds. until: a local time of day.
-    price, max_cost: USD; prices: a request's price by model id, where `price` is not for all.
     defaults, matrix: inputs by name. columns: the name in the file by the input's name.
     from_: the file with the rows, and schema: the model's schema; as written, relative to the
         manifest.
+    of_run: the options of a run that are written, parsed, by the name that `RunOptions` has.
     place: where the settings stand; places: of each that is written.
     """
 
-    model: str | None = None
     schema: str | None = None
-    rate: float | None = None
-    concurrency: int | None = None
-    max_cost: float | None = None
-    max_cost_per_day: float | None = None
-    max_cost_per_month: float | None = None
-    price: float | None = None
-    prices: dict[str, float] = field(default_factory=dict)
-    max_time: float | None = None
-    until: time | None = None
-    limit: int | None = None
     defaults: dict[str, Any] = field(default_factory=dict)
     matrix: dict[str, list[Any]] = field(default_factory=dict)
     max_matrix: int = MAX_MATRIX
@@ -65,8 +62,22 @@ class Settings:
     meta: list[str] = field(default_factory=list)
     from_: str | None = None
     format: str | None = None
+    of_run: dict[str, Any] = field(default_factory=dict)
     place: Place = field(default_factory=lambda: Place(""))
     places: dict[str, Place] = field(default_factory=dict)
+
+    def run_options(self, folder: Path) -> dict[str, Any]:
+        """Return the options of a run that are written. folder: the manifest's own."""
+        return (
+            self.of_run if self.schema is None else self.of_run | {"schema": folder / self.schema}
+        )
+
+
+# What says how the manifest is read, and the field that holds it.
+_OF_READING = {
+    **{name: name for name in ("schema", "defaults", "matrix", "max_matrix", "columns", "meta")},
+    **{"format": "format", "from": "from_"},
+}
 
 
 def read_settings(document: Document) -> tuple[Settings, list[Problem]]:
@@ -96,19 +107,11 @@ def read_settings(document: Document) -> tuple[Settings, list[Problem]]:
 
 def _set(settings: Settings, name: str, value: Any) -> None:
     """Take one setting over. Raises ValueError with a sentence."""
-    match name:
-        case "rate":
-            settings.rate = units.parse_rate(value)
-        case "max_time":
-            settings.max_time = units.parse_duration(value)
-        case "until":
-            settings.until = units.parse_clock_time(value)
-        case "price" if isinstance(value, dict):
-            settings.prices = value
-        case "from":
-            settings.from_ = value
-        case _ if name in Settings.__dataclass_fields__ and name not in ("place", "places"):
-            setattr(settings, name, value)
+    value = _PARSERS[name](value) if name in _PARSERS else value
+    if name in _OF_READING:
+        setattr(settings, _OF_READING[name], value)
+    else:
+        settings.of_run[name] = value
 
 
 def _problems(error: Any, document: Document) -> list[Problem]:

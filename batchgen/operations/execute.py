@@ -56,6 +56,7 @@ async def execute(
     policy: Policy,
     output_options: OutputOptions,
     show_progress: ShowProgress,
+    *,
     timing: Timing = DEFAULT_TIMING,
 ) -> RunOutcome:
     """Run what the open journal holds, until it is done or stops, and write the reports."""

@@ -2,14 +2,14 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from batchgen import config
 from batchgen.api import credentials
-from batchgen.config import RunOptions, RunSettings
+from batchgen.config import RunOptions
 from batchgen.core.messages import duplicate_id_problem
 from batchgen.core.rows import Entry, Place, Problem, Row
 from batchgen.errors import ManifestInvalid
@@ -69,24 +69,30 @@ def _check_entry(entry: Entry, models: SchemaRegistry, listing: StagedRows) -> l
     return problems
 
 
-def open_manifest_for(flags: RunOptions, path: str) -> tuple[Manifest, RunSettings]:
-    """Raises UsageError if there is no such file, or its form is not known."""
+def open_manifest_for(flags: Mapping[str, Any], path: str) -> tuple[Manifest, RunOptions]:
+    """Open the manifest, and merge its settings with the options of the command line.
+
+    flags: the options that were given, by the names of `RunOptions`.
+    Raises UsageError if there is no such file, or its form is not known.
+    """
     stdin = sys.stdin.buffer if path == "-" else None
     secret = None
     with suppress(RuntimeError):  # no home, and so no token file there
         secret = credentials.token_file(os.environ)
     manifest = open_manifest(
         path,
-        format=flags.format,
-        columns=flags.columns,
-        meta=flags.meta,
+        format=flags.get("format"),
+        columns=flags.get("columns"),
+        meta=flags.get("meta", ()),
         stdin=stdin,
-        allowed=flags.allow_path,
+        allowed=flags.get("allow_path", ()),
         secret=secret,
-        use_schema=flags.schema is None,
+        use_schema="schema" not in flags,
     )
-    file = None if path == "-" else Path(path)
-    return manifest, config.merge_settings(flags, manifest.settings, file, datetime.now())
+    folder = Path() if path == "-" else Path(path).parent
+    written = manifest.settings.run_options(folder)
+    defaults = {"out": config.default_out(path)}
+    return manifest, config.merge_options(flags, written, os.environ, defaults)
 
 
 def require_valid_rows(
@@ -94,11 +100,11 @@ def require_valid_rows(
     known: SchemaRegistry,
     listing: StagedRows,
     show: ProblemSink,
-    flags: RunOptions,
+    options: RunOptions,
 ) -> int:
     """Return how many problems were shown. Raises ManifestInvalid if there may be none."""
     problems = check_rows(manifest, known, listing, show)
-    if problems and not flags.skip_invalid:
+    if problems and not options.skip_invalid:
         remedy = "Mend them, or run the other rows with --skip-invalid."
         raise ManifestInvalid(manifest.file, problems, remedy)
     return problems

@@ -6,14 +6,12 @@ changed row: a new request, named with the inputs that differ.
 
 import json
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from batchgen import config
 from batchgen.batch_folder import Folder
-from batchgen.config import RunOptions
 from batchgen.core.prices import Price
 from batchgen.core.states import State
 from batchgen.journal.reader import Reader
@@ -153,27 +151,27 @@ def _shown(values: dict[str, Any], name: str) -> str:
 
 
 def plan(
-    flags: RunOptions, path: str, show: ProblemSink, step: Callable[[PlannedRow], None]
+    flags: Mapping[str, Any], path: str, show: ProblemSink, step: Callable[[PlannedRow], None]
 ) -> tuple[Plan, float]:
     """Tell what a run would do, calling `step` for each row; return the sum and POSTs per second.
 
     Nothing is sent. Raises as `run` does before its first POST.
     """
-    manifest, settings = open_manifest_for(flags, path)
-    folder = Folder(flags.out or config.default_out(path))
-    known = SchemaRegistry(settings.model, settings.schema, folder.schemas, None)
+    manifest, options = open_manifest_for(flags, path)
+    folder = Folder(options.out)
+    known = SchemaRegistry(options.model, options.schema, folder.schemas, None)
     listing = StagedRows()
     try:
-        require_valid_rows(manifest, known, listing, show, flags)
+        require_valid_rows(manifest, known, listing, show, options)
         whole = Plan()
         seen = _prices_seen(folder)
-        reopened = [State.FAILED] * flags.retry_failed
-        reopened += [State.UNKNOWN] * (flags.on_unknown == "resubmit")
-        find_price = partial(price_of, settings, otherwise=seen.get)
+        reopened = [State.FAILED] * options.retry_failed
+        reopened += [State.UNKNOWN] * (options.on_unknown == "resubmit")
+        find_price = partial(price_of, options.price, otherwise=seen.get)
         for found in planned_rows(listing, folder, find_price, reopened):
             whole.add(found)
             step(found)
-        return whole, settings.rate
+        return whole, options.rate
     finally:
         listing.close()
 

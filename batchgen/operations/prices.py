@@ -3,15 +3,15 @@
 import logging
 from collections.abc import Callable, Iterable, Mapping
 
-from batchgen.config import RunSettings
+from batchgen.config import RunOptions
 from batchgen.core.prices import Price
 from batchgen.errors import ServiceUnreachable, UsageError
 
 log = logging.getLogger("batchgen")
 
 
-def require_prices(settings: RunSettings, known: Mapping[str, Price | None]) -> None:
-    if settings.limits.any() and None in known.values():
+def require_prices(options: RunOptions, known: Mapping[str, Price | None]) -> None:
+    if options.limits.any() and None in known.values():
         unpriced = ", ".join(model for model, price in known.items() if price is None)
         raise UsageError(
             f"--max-cost needs to know the price of a request, and RunComfy gives none for"
@@ -22,7 +22,7 @@ def require_prices(settings: RunSettings, known: Mapping[str, Price | None]) -> 
 
 def find_prices(
     sending: Iterable[str],
-    settings: RunSettings,
+    options: RunOptions,
     lookup: Callable[[str], Price | None],
     seen: Mapping[str, Price | None],
 ) -> dict[str, Price | None]:
@@ -34,12 +34,12 @@ def find_prices(
     for model in sending:
         why = "RunComfy gives no price for a request"
         try:
-            price = price_of(settings, model, lookup)
+            price = price_of(options.price, model, lookup)
         except ServiceUnreachable:
             # An outage, which the run itself waits out; but not without the price of its limit.
             why = "RunComfy cannot be asked what a request costs"
             price = seen.get(model)
-            if price is None and settings.limits.any():
+            if price is None and options.limits.any():
                 raise
         if price is None:
             log.warning("%s: %s; it is not counted.", model, why)
@@ -48,8 +48,13 @@ def find_prices(
 
 
 def price_of(
-    settings: RunSettings, model: str, otherwise: Callable[[str], Price | None]
+    written: float | Mapping[str, float] | None,
+    model: str,
+    otherwise: Callable[[str], Price | None],
 ) -> Price | None:
-    """The manifest's word on a model's price, USD a request; else another's."""
-    usd = settings.prices.get(model, settings.price)
+    """Return what `model` costs. written: by the manifest, USD of a request, for all or by model.
+
+    otherwise: asked where the manifest says nothing about this model.
+    """
+    usd = written.get(model) if isinstance(written, Mapping) else written
     return otherwise(model) if usd is None else Price(usd)

@@ -1,20 +1,20 @@
-"""Putting a command together: manifest, folder, lock, journal, and the night."""
+"""Run a manifest: open it, lock its folder, open the journal, and submit what is missing."""
 
 import logging
 from collections.abc import Mapping
 from contextlib import ExitStack
+from datetime import datetime
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from batchgen import __version__, config, event_loop, resources
+from batchgen import __version__, event_loop, resources
 from batchgen.api.catalogue import price_lookup, schema_lookup, warn_of_low_balance
 from batchgen.api.endpoint import find_endpoint
 from batchgen.batch_folder import Folder
 from batchgen.clock import Clock
-from batchgen.config import RunOptions, RunSettings
+from batchgen.config import RunOptions, view
 from batchgen.core import prices
-from batchgen.core.prices import Price
+from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.engine.collector import OutputOptions
 from batchgen.engine.policy import Policy
 from batchgen.engine.run_outcome import RunOutcome
@@ -30,111 +30,103 @@ from batchgen.operations.take_over import refuse_mixed_batch, take_over
 from batchgen.operations.unchanged import ManifestImport, manifest_fingerprint, schema_fingerprints
 from batchgen.validation.schema_registry import SchemaRegistry
 
-if TYPE_CHECKING:
-    pass
-
 log = logging.getLogger("batchgen")
 
 
 def run(
-    flags: RunOptions,
+    flags: Mapping[str, Any],
     path: str,
     show: ProblemSink,
     show_progress: ShowProgress,
     *,
-    quiet: bool,
-    verbose: bool,
-    log_file: Path | None = None,
     clock: Clock | None = None,
+    timing: Timing = DEFAULT_TIMING,
 ) -> tuple[RunOutcome, Folder]:
     """Run a manifest. Raises every BatchgenError; nothing was sent by then unless it says so.
 
+    flags: as `open_manifest_for` has them. show: called with each problem of the manifest.
     clock: None is the machine's own.
     """
-    manifest, settings = open_manifest_for(flags, path)
-    folder = Folder(flags.out or config.default_out(path))
+    clock = clock or Clock()
+    manifest, options = open_manifest_for(flags, path)
+    # --until counts from here: reading a long manifest takes a while.
+    now = datetime.now()
+    folder = Folder(options.out)
     with ExitStack() as stack:
-        claim = partial(_claim, stack, folder, log_file, quiet=quiet, verbose=verbose)
+        claim = partial(_claim, stack, folder, options)
         if existed := folder.path.is_dir():
             claim()  # before anything that takes time: cron may have started a second run
-        where = None if flags.sandbox else find_endpoint(flags)
+        endpoint = None if options.sandbox else find_endpoint(options)
         listing = StagedRows()
         stack.callback(listing.close)
-        fetch = None if where is None else schema_lookup(where)
-        known = SchemaRegistry(settings.model, settings.schema, folder.schemas, fetch)
-        reading = _reading(manifest, known, listing, show, flags, settings, folder)
+        fetch = None if endpoint is None else schema_lookup(endpoint)
+        schemas = SchemaRegistry(options.model, options.schema, folder.schemas, fetch)
+        reading = _manifest_import(manifest, schemas, listing, show, options, folder)
         reading.unless_listed_in(folder.journal)
         if not existed:
             claim()
-            known.keep(folder.schemas)
-        if where is None:
-            where = stack.enter_context(start_rehearsal(folder, settings.schema))
-        journal, receipts = open_journal(stack, folder, clock or Clock())
-        refuse_mixed_batch(journal, folder, rehearsing=flags.sandbox)
-        take_over(journal, receipts, reading, flags)
+            schemas.keep(folder.schemas)
+        if endpoint is None:
+            endpoint = stack.enter_context(start_rehearsal(folder, options.schema))
+        journal, receipts = open_journal(stack, folder, clock)
+        refuse_mixed_batch(journal, folder, rehearsing=options.sandbox)
+        take_over(journal, receipts, reading, options)
         seen = prices.remembered(journal.get_meta("prices"))
-        known_prices = find_prices(journal.pending_models(), settings, price_lookup(where), seen)
-        require_prices(settings, known_prices)
-        warn_of_low_balance(where, partial(journal.pending_cost, known_prices))
-        memory = {model: price and price.memory() for model, price in known_prices.items()}
+        known = find_prices(journal.pending_models(), options, price_lookup(endpoint), seen)
+        require_prices(options, known)
+        warn_of_low_balance(endpoint, partial(journal.pending_cost, known))
+        memory = {model: price and price.memory() for model, price in known.items()}
         journal.start_run(manifest.file, {"prices": memory})
         log.info("batchgen %s runs %s into %s", __version__, manifest.file, folder.path)
-        policy = _policy(settings, known_prices)
-        keeping = OutputOptions(not flags.no_provenance, flags.sidecars, not flags.no_thumbnails)
-        ending = event_loop.run(
-            execute(journal, receipts, folder, where, policy, keeping, show_progress)
+        policy = view(
+            Policy,
+            options,
+            prices=known,
+            stop_after=options.stop_after(now),
+            until=options.ends_at(now),
         )
-    return ending, folder
+        output = view(OutputOptions, options)
+        outcome = event_loop.run(
+            execute(
+                journal, receipts, folder, endpoint, policy, output, show_progress, timing=timing
+            )
+        )
+    return outcome, folder
 
 
-def _reading(
+def _manifest_import(
     manifest: Manifest,
-    known: SchemaRegistry,
+    schemas: SchemaRegistry,
     listing: StagedRows,
     show: ProblemSink,
-    flags: RunOptions,
-    settings: RunSettings,
+    options: RunOptions,
     folder: Folder,
 ) -> ManifestImport:
-    """What reads the manifest where that is needed, and keeps the schemas that it fetched."""
+    """Return what reads the manifest where that is needed, and keeps the schemas it fetched."""
 
     def read() -> int:
-        problems = require_valid_rows(manifest, known, listing, show, flags)
+        problems = require_valid_rows(manifest, schemas, listing, show, options)
         if folder.path.is_dir():  # a new one is made when the list is known to be good
-            known.keep(folder.schemas)
+            schemas.keep(folder.schemas)
         return problems
 
-    options = {
-        "format": flags.format,
-        "columns": dict(flags.columns),
-        "meta": flags.meta,
-        "model": settings.model,
-        "schema": settings.schema and str(settings.schema),
+    decisive = {
+        "format": options.format,
+        "columns": dict(options.columns),
+        "meta": options.meta,
+        "model": options.model,
+        "schema": options.schema and str(options.schema),
     }
-    seal = None if manifest.problems else manifest_fingerprint(manifest.sources, options)
-    schemas = partial(
-        schema_fingerprints, settings.schema, folder.schemas, resources.schemas_folder()
+    fingerprint = None if manifest.problems else manifest_fingerprint(manifest.sources, decisive)
+    schema_files = partial(
+        schema_fingerprints, options.schema, folder.schemas, resources.schemas_folder()
     )
-    return ManifestImport(manifest.file, listing, seal, schemas, read)
+    return ManifestImport(manifest.file, listing, fingerprint, schema_files, read)
 
 
-def _claim(
-    stack: ExitStack, folder: Folder, log_file: Path | None, *, quiet: bool, verbose: bool
-) -> None:
+def _claim(stack: ExitStack, folder: Folder, options: RunOptions) -> None:
     """Make the folder, keep others out of it, and begin to log there."""
     folder.create()
     stack.enter_context(folder.locked())
-    set_up(folder.log, log_file, quiet=quiet, verbose=verbose)
+    set_up(folder.log, options.log_file, quiet=options.quiet, verbose=options.verbose)
     stack.callback(close)
-
-
-def _policy(settings: RunSettings, known: Mapping[str, Price | None]) -> Policy:
-    return Policy(
-        rate=settings.rate,
-        concurrency=settings.concurrency,
-        limit=settings.limit,
-        limits=settings.limits,
-        prices=known,
-        stop_after=settings.stop_after,
-        until=settings.until,
-    )

@@ -1,8 +1,9 @@
 """Check a manifest against its models' schemas; nothing is sent."""
 
-from batchgen import config
+from collections.abc import Mapping
+from typing import Any
+
 from batchgen.batch_folder import Folder
-from batchgen.config import RunOptions
 from batchgen.errors import ManifestInvalid
 from batchgen.journal.staging import StagedRows
 from batchgen.operations.check_urls import ProbeResult
@@ -11,15 +12,16 @@ from batchgen.validation.schema_registry import SchemaRegistry
 
 
 def validate(
-    flags: RunOptions, path: str, show: ProblemSink, *, check_urls: bool = False
-) -> "tuple[int, ProbeResult | None]":
-    """Check a manifest without an account; return how many rows are good, and what of their URLs.
+    flags: Mapping[str, Any], path: str, show: ProblemSink, *, check_urls: bool = False
+) -> tuple[int, ProbeResult | None]:
+    """Check a manifest without an account.
 
-    show: called with each problem. Raises ManifestInvalid after the last, or UsageError.
+    Returns how many rows are valid, and what the probe of their URLs found, if it was asked for.
+    flags: as `open_manifest_for` has them. show: called with each problem.
+    Raises ManifestInvalid after the last, or UsageError.
     """
-    manifest, settings = open_manifest_for(flags, path)
-    kept = Folder(flags.out or config.default_out(path)).schemas
-    known = SchemaRegistry(settings.model, settings.schema, kept, None)
+    manifest, options = open_manifest_for(flags, path)
+    known = SchemaRegistry(options.model, options.schema, Folder(options.out).schemas, None)
     listing = StagedRows()
     try:
         problems = check_rows(manifest, known, listing, show)
