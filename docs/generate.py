@@ -75,7 +75,7 @@ class MarkdownFormatter(click.HelpFormatter):
         self.write(f"```text\n{prog} {args}\n```\n\n")
 
     def write_heading(self, heading: str) -> None:
-        self.write(f"**{heading}**\n\n")
+        self.heading = heading
 
     def write_paragraph(self) -> None:
         pass
@@ -95,9 +95,10 @@ class MarkdownFormatter(click.HelpFormatter):
         shown = [
             (f"`{word}`", escape(" ".join(words.split())))
             for word, words in rows
-            if word != "-h, --help"
+            if words and word != "-h, --help"
         ]
-        self.write(table(["option", "meaning"], shown) + "\n")
+        if shown:
+            self.write(f"**{self.heading}**\n\n{table(['option', 'meaning'], shown)}\n")
 
 
 def _dedented(lines: str) -> str:
@@ -225,7 +226,7 @@ def _journal_page(db: Database) -> str:
                 f"\n## Table `{found.name}`\n\n{meaning('about', found.name)} Primary key:"
                 f" {', '.join(keys)}.\n\n{table(['column', 'type', 'meaning'], columns)}"
             )
-    for view in db.views:
+    for view in sorted(db.views, key=lambda view: view.name):
         columns_of_view = [
             (f"`{column.name}`", _meaning_in_view(view.name, column.name))
             for column in view.columns
