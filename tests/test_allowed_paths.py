@@ -424,7 +424,7 @@ def test_what_became_a_pipe_after_the_look_at_it_is_refused(
     before = path.stat()
     path.unlink()
     pipe(path)
-    monkeypatch.setattr(Path, "stat", lambda self: before)
+    monkeypatch.setattr(Path, "stat", lambda self, **_: before)
 
     with pytest.raises(FileRefused, match=IRREGULAR):
         open_regular(path)

@@ -15,10 +15,13 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 import batchgen
+from batchgen.errors import UsageError
+from batchgen.files import FileRefused, open_regular
 from batchgen.sandbox.media import how_many
 
 KNOWN_TYPES = {"string", "integer", "number", "boolean", "object", "array", "null"}
 DEFAULT_MODEL = Path("ideogram") / "ideogram-v2" / "generate.json"
+MAX_SCHEMA_BYTES = 16 * 2**20
 MISSING = re.compile(r"^'(.*)' is a required property")
 
 
@@ -93,8 +96,17 @@ def problem(error: ValidationError) -> dict[str, Any]:
     return {"loc": place, "msg": error.message, "type": kind}
 
 
-def load(file: Path) -> Model:
-    described = json.loads(file.read_text(encoding="utf-8"))
+def load(path: Path) -> Model:
+    """Read a schema file. Raises UsageError for one that is not regular or that is too large."""
+    try:
+        with open_regular(path) as file:
+            content = file.read(MAX_SCHEMA_BYTES + 1)
+    except FileRefused as error:
+        raise UsageError(f"{path} {error.what}.", error.remedy) from None
+    if len(content) > MAX_SCHEMA_BYTES:
+        what = f"{path} is no schema: it is larger than {MAX_SCHEMA_BYTES // 2**20} MiB."
+        raise UsageError(what, "Name another file.")
+    described = json.loads(content.decode())
     schema = described.get("input")
     validator = None if schema is None else Draft202012Validator(standard(schema))
     return Model(described["model_id"], described, validator)

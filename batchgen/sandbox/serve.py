@@ -16,7 +16,7 @@ import uvicorn
 
 from batchgen import event_loop
 from batchgen.errors import ServiceUnreachable, StoppedEarly
-from batchgen.files import open_own
+from batchgen.files import open_in_place
 from batchgen.sandbox.apps import Api, Media
 from batchgen.sandbox.call import Connection
 from batchgen.sandbox.options import Options
@@ -63,7 +63,7 @@ def lock(folder: Path) -> int:
     Raises StoppedEarly if another sandbox keeps it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    held = open_own(folder / "sandbox.lock")
+    held = open_in_place(folder / "sandbox.lock")
     end = time.monotonic() + LOCK_WITHIN
     while True:
         try:
