@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 from helpers import TOKEN, Outcome, PretendClock
+from sandbox_client import Control
 
 from batchgen.api import credentials
 from batchgen.cli import main
 from batchgen.engine import poll_schedule
 from batchgen.operations import run as run_module
 from batchgen.sandbox import Address, started
-from batchgen.sandbox.client import Control
 
 TEXT = {"type": "string"}
 COUNT = {"type": "integer", "minimum": 1, "maximum": 16}

@@ -8,10 +8,10 @@ import aiohttp
 import pytest
 from conftest import Command, Write
 from helpers import PretendClock, error_of, many, media, query, states, table, tally
+from sandbox_client import Control
 
 from batchgen.api import client
 from batchgen.engine import poll_schedule
-from batchgen.sandbox.client import Control
 from batchgen.sandbox.faults import ACCEPTED_FIRST, FAULTS, OUTCOME, POLL, SUBMIT
 
 

@@ -10,10 +10,10 @@ from subprocess import PIPE, Popen
 import pytest
 from conftest import Command, Write
 from helpers import PretendClock, error_of, many, media, query, states, table, tally
+from sandbox_client import Control
 
 from batchgen.engine import poll_schedule
 from batchgen.sandbox import Address
-from batchgen.sandbox.client import Control
 
 MODEL = "ideogram/ideogram-v2/generate"
 BRUSH = "atelier/brush-2/text-to-image"

@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 from conftest import Command, Write
 from helpers import TOKEN, Outcome, many, query, table, tally
+from sandbox_client import Control
 from servers import (
     HOST,
     Talk,
@@ -28,7 +29,6 @@ from servers import (
 
 from batchgen.api import client
 from batchgen.sandbox import Address
-from batchgen.sandbox.client import Control
 
 API = "models.invalid"
 ALL_SAVED = {"saved": 6}

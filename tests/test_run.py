@@ -10,9 +10,9 @@ from subprocess import Popen
 import pytest
 from conftest import Command, Write
 from helpers import TOKEN, PretendClock, change, many, media, query, states, table, tally
+from sandbox_client import Control
 
 from batchgen.engine import poll_schedule
-from batchgen.sandbox.client import Control
 
 SHARED = Path(__file__).parents[2] / "shared"
 BRUSH = "atelier/brush-2/text-to-image"
