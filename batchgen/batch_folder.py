@@ -50,7 +50,7 @@ class Folder:
                     files.sync_folder(path.parent)
             files.refuse_linked_file(self.ballast)
             if not self.ballast.exists():
-                with files.new(self.ballast) as file:
+                with files.create_new_file(self.ballast) as file:
                     # Random, since a file system that compresses gives no room for zeros.
                     file.write(os.urandom(BALLAST_BYTES))
         except OSError as error:
@@ -87,7 +87,7 @@ class Folder:
         """
         path = self.path / ".lock"
         try:
-            handle = files.open_own(path)
+            handle = files.open_in_place(path)
         except OSError as error:
             raise StorageDamaged(
                 f"{path} cannot be opened: {error.strerror}. Nothing was sent.",

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 from helpers import TOKEN, Outcome, PretendClock
+from sandbox_client import Control
 
 from batchgen import config
 from batchgen.api import credentials
 from batchgen.cli import main
 from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.sandbox import Address, started
-from batchgen.sandbox.client import Control
 
 TEXT = {"type": "string"}
 COUNT = {"type": "integer", "minimum": 1, "maximum": 16}

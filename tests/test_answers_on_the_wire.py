@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from conftest import Command, Write
 from helpers import PretendClock, error_of, many, media, query, states, table, tally
+from sandbox_client import Control
 
 from batchgen.core.timing import Timing
-from batchgen.sandbox.client import Control
 from batchgen.sandbox.faults import ACCEPTED_FIRST, FAULTS, OUTCOME, POLL, SUBMIT
 
 # Silence counts as silence after a quarter of a second.

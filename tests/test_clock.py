@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from conftest import Command, Write
 from helpers import NEVER_ASKING, PretendClock, many, query, table, tally
+from sandbox_client import Control
 
 from batchgen.clock import to_iso
-from batchgen.sandbox.client import Control
 
 HOUR, DAY = 3600.0, 86400.0
 LONG = 1000.0  # seconds; a run that waits so long is either done or waits for a change

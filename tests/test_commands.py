@@ -21,9 +21,9 @@ from helpers import (
     table,
     tally,
 )
+from sandbox_client import Control
 
 from batchgen.sandbox import Address
-from batchgen.sandbox.client import Control
 
 MODEL = "ideogram/ideogram-v2/generate"
 BRUSH = "atelier/brush-2/text-to-image"

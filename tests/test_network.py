@@ -19,6 +19,7 @@ import pytest
 import trustme
 from conftest import Command, Write
 from helpers import TOKEN, many, query, table, tally
+from sandbox_client import Control
 from servers import (
     HOST,
     Talk,
@@ -39,7 +40,6 @@ from batchgen.api.response import Response
 from batchgen.core.timing import DEFAULT_TIMING
 from batchgen.network import session
 from batchgen.sandbox import Address
-from batchgen.sandbox.client import Control
 
 # `BATCHGEN_POSTS=1000 python -m pytest tests/test_network.py` makes a whole night's list of it.
 POSTS = int(os.environ.get("BATCHGEN_POSTS", "60"))

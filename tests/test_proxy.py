@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from conftest import Command, Write
 from helpers import PATIENT, TOKEN, Outcome, many, query, table, tally
+from sandbox_client import Control
 from servers import (
     HOST,
     Talk,
@@ -27,7 +28,6 @@ from servers import (
 
 from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.sandbox import Address
-from batchgen.sandbox.client import Control
 
 API = "models.invalid"
 ALL_SAVED = {"saved": 6}

@@ -22,8 +22,7 @@ from helpers import (
     table,
     tally,
 )
-
-from batchgen.sandbox.client import Control
+from sandbox_client import Control
 
 SHARED = Path(__file__).parents[2] / "shared"
 BRUSH = "atelier/brush-2/text-to-image"

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from conftest import Command, Write
 from helpers import TOKEN, PretendClock, many, query, table
+from sandbox_client import Control
 
 from batchgen.api.endpoint import shared_rate_file
 from batchgen.engine.shared_rate import SharedRateLimit
-from batchgen.sandbox.client import Control
 
 
 @pytest.fixture

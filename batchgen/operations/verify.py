@@ -18,7 +18,7 @@ from batchgen.api.service import Service
 from batchgen.batch_folder import Folder
 from batchgen.config import RunOptions
 from batchgen.errors import BatchgenError, ServiceUnreachable, TokenRefused
-from batchgen.files import reading, sync_folder
+from batchgen.files import open_regular, sync_folder
 from batchgen.journal.writer import Journal
 from batchgen.media import provenance, xmp
 from batchgen.media.check import MediaBroken, MediaError, decode_picture
@@ -117,7 +117,7 @@ def files(journal: Journal) -> Iterator[SavedFile]:
 def file_problem(path: Path, sha256: str) -> str | None:
     """What is wrong with a saved file; None if it is whole."""
     try:
-        with reading(path) as file:
+        with open_regular(path) as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
                 return "it is not what was saved"
             file.seek(0)

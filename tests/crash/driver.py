@@ -338,7 +338,7 @@ def sync_fails(name: str, number: int = errno.EIO, after: int = 0) -> None:
 
 def no_room_for_downloads(after: int) -> None:
     """Writing into a `.part` file of a picture fails with ENOSPC after so many bytes."""
-    new = files.new
+    create = files.create_new_file
 
     class Full:
         def __init__(self, file: Any) -> None:
@@ -361,9 +361,9 @@ def no_room_for_downloads(after: int) -> None:
             return int(self.file.write(content))
 
     def made(path: Path) -> Any:
-        return Full(new(path)) if path.suffix == ".part" else new(path)
+        return Full(create(path)) if path.suffix == ".part" else create(path)
 
-    files.new = made
+    files.create_new_file = made
 
 
 def fill_disk_at_answer(filler: str, n: int, *, keeping: bool = True) -> None:
