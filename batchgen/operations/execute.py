@@ -65,7 +65,9 @@ async def execute(
     run_state = RunState(clock, random.Random(), timing, limiter)
     async with (
         endpoint.service(timing, clock.now) as service,
-        Downloader(folder.path, endpoint.media_hosts, endpoint.use_proxy) as downloader,
+        Downloader(
+            folder.path, (*service.media_hosts, *endpoint.media_hosts), endpoint.use_proxy
+        ) as downloader,
     ):
         downloader.clear_parts()
         shared_rate = SharedRateLimit(endpoint.shared_rate_file)
@@ -83,7 +85,14 @@ async def execute(
             clock.monotonic,
         )
         engine = Engine(
-            journal, dispatcher, submitter, poller, collector, run_state, progress.changed
+            journal,
+            dispatcher,
+            submitter,
+            poller,
+            collector,
+            run_state,
+            service.capabilities.results_kept_s,
+            progress.changed,
         )
         with _signals(engine):
             try:
