@@ -222,7 +222,8 @@ class Submitter:
         if verdict.request_id is not None:
             await self._keep_id(row, verdict.request_id, verdict.reason)
         elif verdict.event is not None:
-            answered = partial(self._journal.record_not_accepted, row, verdict.event)
+            event = Event.THROTTLED if verdict.throttled else verdict.event
+            answered = partial(self._journal.record_not_accepted, row, event)
             await self._moves.do(partial(answered, verdict.code, verdict.reason))
         if verdict.event in (Event.REJECTED, Event.OUTCOME_UNKNOWN):
             log.warning("%s: row %r: %s", row.source, row.id, verdict.reason)

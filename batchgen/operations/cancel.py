@@ -1,4 +1,4 @@
-"""What is done to a batch between runs: retry, cancel; and to model schemas: list, fetch."""
+"""`cancel`: ask the API to cancel the requests in flight."""
 
 from dataclasses import dataclass
 
@@ -9,6 +9,7 @@ from batchgen.api.poll_outcome import RequestStatus, classify_cancel, classify_r
 from batchgen.batch_folder import Folder
 from batchgen.config import RunOptions
 from batchgen.core.states import Event, State
+from batchgen.journal.database import damaged_journal
 from batchgen.journal.writer import Journal, Request
 from batchgen.operations import batch
 from batchgen.operations.batch import open_batch
@@ -16,13 +17,18 @@ from batchgen.operations.batch import open_batch
 
 @dataclass
 class CancelResult:
+    """Numbers of requests. running: no longer cancelled by the API. unclear: without an answer."""
+
     cancelled: int = 0
     running: int = 0
     unclear: int = 0
 
 
 def cancel(folder: Folder, flags: RunOptions) -> CancelResult:
-    """Ask for every request in flight to be cancelled; those in progress stay as they are."""
+    """Cancel every accepted request that the API has not begun to work on.
+
+    Raises what `reach_endpoint` raises, and StorageDamaged.
+    """
     done = CancelResult()
     with open_batch(folder) as journal, batch.reach_endpoint(journal, folder, flags) as where:
         event_loop.run(_cancel_all(journal, where, done))
@@ -36,10 +42,11 @@ async def _cancel_all(journal: Journal, where: endpoint.Endpoint, done: CancelRe
 
 
 async def _cancel(journal: Journal, api: ApiClient, row: Request, done: CancelResult) -> None:
-    assert row.request_id is not None
+    if row.request_id is None:
+        raise damaged_journal(journal.path, f"row {row.id!r} is submitted without a request_id")
     answer = classify_cancel(await api.cancel(row.request_id))
     if answer is None:
-        # No clear word: the request's own status may have one.
+        # No clear answer; the request's status may be.
         asked = classify_result(await api.status(row.request_id), row.request_id, 0.0)
         answer = True if asked.doing is RequestStatus.CANCELLED else None
     if answer:

@@ -68,7 +68,8 @@ async def execute(
         watcher = Poller(journal, moves, api, situation, policy.rate)
         collector = Collector(journal, moves, folder, media, watcher, situation, keeping)
         progress = show_progress(
-            lambda: (journal.counts, journal.committed_usd(), submitter.pace.rate), clock.monotonic
+            lambda: (journal.state_counts, journal.committed_usd(), submitter.pace.rate),
+            clock.monotonic,
         )
         engine = Engine(journal, submitter, watcher, collector, situation, progress.changed)
         with _signals(engine):
@@ -78,7 +79,7 @@ async def execute(
                 progress.close()
                 turns.close()
                 moves.close()
-            ending = final_outcome(journal.counts, situation.ending)
+            ending = final_outcome(journal.state_counts, situation.ending)
             log.info("ended with exit code %d: %s", ending.code, ending.reason)
             try:
                 journal.end_run(ending.code, ending.reason, engine.memory())
