@@ -81,7 +81,7 @@ async def execute(
             journal, writes, folder, downloader, poller, run_state, output_options
         )
         progress = show_progress(
-            lambda: (journal.counts, journal.committed_usd(), run_state.limiter.rate),
+            lambda: (journal.state_counts, journal.committed_usd(), run_state.limiter.rate),
             clock.monotonic,
         )
         engine = Engine(
@@ -101,7 +101,7 @@ async def execute(
                 progress.close()
                 shared_rate.close()
                 writes.close()
-            outcome = final_outcome(journal.counts, run_state.outcome)
+            outcome = final_outcome(journal.state_counts, run_state.outcome)
             log.info("ended with exit code %d: %s", outcome.code, outcome.reason)
             try:
                 journal.end_run(outcome.code, outcome.reason, engine.memory())
