@@ -3,6 +3,8 @@
 Source: api.md: serverless results are deleted after 7 days; treated as true for every model.
 """
 
+from batchgen.core.text import plural
+
 DAY_S = 86400.0
 EXPIRES_AFTER_S = 7 * DAY_S
 URGENT_AFTER_S = 5 * DAY_S
@@ -18,8 +20,8 @@ def expiry_warning(ages: list[float]) -> str:
     old = [age for age in ages if is_urgent(age)]
     if not old:
         return ""
-    rows = "1 row" if len(old) == 1 else f"{len(old)} rows"
     return (
-        f"{rows} submitted up to {max(old) / DAY_S:.0f} days ago: RunComfy deletes results after"
-        f" {EXPIRES_AFTER_S / DAY_S:.0f}, so they are fetched before anything is submitted."
+        f"{plural(len(old), 'row')} submitted up to {max(old) / DAY_S:.0f} days ago: RunComfy"
+        f" deletes results after {EXPIRES_AFTER_S / DAY_S:.0f}, so they are fetched before anything"
+        " is submitted."
     )

@@ -15,7 +15,7 @@ from typing import Any
 from batchgen.api.client import ApiClient
 from batchgen.api.submit_outcome import HaltReason, SubmitOutcome, classify_submit
 from batchgen.batch_folder import Folder
-from batchgen.clock import to_iso
+from batchgen.clock import show_time, to_iso
 from batchgen.core.budget import active_limits
 from batchgen.core.states import Event
 from batchgen.engine import rate_limiter
@@ -310,7 +310,7 @@ class Submitter:
         ahead = self.pace.wait(now)
         self._turns.hold(self._situation.clock.monotonic(), ahead)
         if ahead > max(waiting, 10.0):
-            until = to_iso(self._situation.clock.now() + ahead)
+            until = show_time(self._situation.clock.now() + ahead)
             log.warning("Rate limit: waiting until %s.", until)
         if ahead > waiting + 1.0:  # whoever starts after a kill has to wait as well
             await self._moves.do(lambda: self._journal.set_meta(self.memory()))

@@ -123,7 +123,8 @@ class Journal(Database):
                 f"The next request costs ${price or 0:.2f} and would pass the limit of"
                 f" ${cap.usd:.2f} for {cap.words} (${self.committed_usd(cap.since):.2f} is spent or"
                 " reserved). It was not sent.",
-                f"Run the same command again when the limit allows it, or raise {cap.option}.",
+                f"Raise {cap.option} to go on"
+                + (", or run again when the next day or month begins." if cap.since else "."),
             )
         with self.transaction():
             now = self.now()

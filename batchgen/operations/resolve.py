@@ -135,7 +135,8 @@ def _refuse_mismatch(row: Request, request_id: str, reply: Response, finding: Po
         )
     if finding.doing is RequestStatus.FAILED and not finding.api_status:
         raise UsageError(
-            f"RunComfy does not give you {request_id}: {finding.reason}. Nothing was changed.",
+            f"RunComfy knows no request {request_id} in this account ({finding.reason})."
+            " Nothing was changed.",
             "Copy the request_id from the account that this token belongs to.",
         )
     body = reply.json()

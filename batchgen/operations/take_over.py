@@ -6,6 +6,7 @@ from pathlib import Path
 from batchgen.batch_folder import Folder
 from batchgen.config import RunOptions
 from batchgen.core.states import State
+from batchgen.core.text import plural
 from batchgen.errors import UsageError
 from batchgen.journal.receipts import ReceiptLog
 from batchgen.journal.recovery import Recovery, _cannot_write
@@ -46,8 +47,8 @@ def _refuse_other_list(
             ).fetchone()
         if held and not shared:
             raise UsageError(
-                f"{journal.path.parent} holds {held} rows of {before}, and {manifest} has none of"
-                " them. Nothing was sent.",
+                f"{journal.path.parent} holds {plural(held, 'row')} of {before}, and {manifest} has"
+                " none of them. Nothing was sent.",
                 "Choose another folder with --out, or let the new list take the place of the old"
                 " one with --new-list; what was paid for stays.",
             )
@@ -67,9 +68,11 @@ def take_over(
     except OSError as error:
         raise _cannot_write(journal.path.with_name("receipts.log"), error) from error
     if found["receipts"]:
-        log.warning("%d requests were found in receipts.log.", found["receipts"])
+        log.warning("Found in receipts.log: %s.", plural(found["receipts"], "request"))
     if found["unknown"]:
-        log.warning("%d rows are unknown: their run ended in mid-request.", found["unknown"])
+        log.warning(
+            "Unknown, since the last run ended in mid-request: %s.", plural(found["unknown"], "row")
+        )
     if reading.is_listed_in(journal):
         log.info("%s has not changed since it was read last.", reading.file)
     else:
