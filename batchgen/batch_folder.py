@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from batchgen import files
-from batchgen.errors import BatchBusy, StorageDamaged
+from batchgen.errors import BatchBusy, LeadsOutside, StorageDamaged
 from batchgen.files import network_file_system
 
 # Room given back when the disk is full and a request_id has to be written.
 BALLAST_BYTES = 1 << 20
+LOCK_TRIES = 5
 # A folder of these comes after those that it lies in.
 FOLDERS = (
     *("images", "videos", "audio", "report", "report/data", "report/thumbs", "schemas", "sandbox"),
@@ -77,6 +78,25 @@ class Folder:
             for name in names:
                 files.refuse_linked_folder(Path(where, name))
 
+    def holder(self) -> str | None:
+        """Return who holds the folder now, as `process 27017`; None if nobody does.
+
+        It waits for nobody and writes nothing. A run that starts at this very moment tries again.
+        """
+        try:
+            handle = files.open_in_place(self.path / ".lock", os.O_RDONLY)
+        except (OSError, LeadsOutside):
+            return None
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return _holder(handle).removesuffix(f" on {socket.gethostname()}")
+        except OSError:
+            return None
+        finally:
+            os.close(handle)
+        return None
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the folder against other runs; the kernel lets go when the process dies.
@@ -122,9 +142,12 @@ def _holder(handle: int) -> str:
 
 def _flock(handle: int, folder: Path) -> None:
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise BatchBusy(str(folder), _holder(handle)) from None
+        for _ in range(LOCK_TRIES):
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            time.sleep(0.01)  # `status` may be looking who holds it, which takes a moment
+        raise BatchBusy(str(folder), _holder(handle))
     except OSError as error:
         raise StorageDamaged(
             f"{folder} cannot be locked: {error.strerror}. Nothing was sent.",

@@ -43,6 +43,18 @@ def _iso_second(second: int) -> str:
     return datetime.fromtimestamp(second, UTC).replace(tzinfo=None).isoformat()
 
 
+def show_time(at: float) -> str:
+    """Return `2026-11-26 01:30:05 (00:30:05 UTC)` for people; UTC alone where clocks here show it.
+
+    at: seconds since the epoch.
+    """
+    utc, local = datetime.fromtimestamp(at, UTC), datetime.fromtimestamp(at).astimezone()
+    if not local.utcoffset():
+        return f"{utc:%Y-%m-%d %H:%M:%S} UTC"
+    day = "" if utc.date() == local.date() else f"{utc:%Y-%m-%d} "
+    return f"{local:%Y-%m-%d %H:%M:%S} ({day}{utc:%H:%M:%S} UTC)"
+
+
 def from_iso(text: str) -> float:
     """Return a stamp as seconds since the epoch."""
     return datetime.fromisoformat(text).timestamp()

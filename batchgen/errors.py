@@ -1,7 +1,7 @@
 """Every error we raise, drawn as a tree. Each is made from facts and knows its exit code.
 
     BatchgenError
-    ├── UsageError            2   the words of the command are off
+    ├── UsageError            2   wrong option or argument
     ├── ManifestInvalid      65   problems in the manifest; nothing was sent
     ├── ServiceUnreachable   69   the API could not be reached, or not safely
     ├── StorageDamaged       74   journal or disk cannot be trusted; nothing was sent
@@ -14,6 +14,8 @@
 
 Exit codes are `sysexits.h`'s where that file has one. `cli.py` alone prints errors.
 """
+
+from batchgen.core.text import plural, shell_quote
 
 
 class BatchgenError(Exception):
@@ -37,8 +39,7 @@ class ManifestInvalid(BatchgenError):
     exit_code = 65
 
     def __init__(self, file: str, count: int, remedy: str = "") -> None:
-        plural = "" if count == 1 else "s"
-        super().__init__(f"{count} problem{plural} in {file}. Nothing was sent.", remedy)
+        super().__init__(f"{plural(count, 'problem')} in {file}. Nothing was sent.", remedy)
 
 
 class ServiceUnreachable(BatchgenError):
@@ -80,7 +81,7 @@ class BatchBusy(StoppedEarly):
     def __init__(self, folder: str, holder: str) -> None:
         super().__init__(
             f"{folder} is in use by another run ({holder}). Nothing was sent.",
-            "Wait for it to end, or look at it with: batchgen status " + folder,
+            f"Wait for it to end, or look at it with: batchgen status {shell_quote(folder)}",
         )
 
 

@@ -401,7 +401,7 @@ def test_a_request_that_outlasts_our_patience_is_collected_by_the_next_run(
 
     outcome = run(manifest)
     assert outcome.code == 75
-    assert "1 rows are not finished" in outcome.stderr
+    assert "1 row not finished" in outcome.stderr
     assert states(folder) == {"row-1": "submitted", "row-2": "saved"}
     assert run(manifest).code == 75
     assert sandbox.posts == 2

@@ -295,14 +295,14 @@ def test_a_list_whose_files_are_all_there_is_valid(check: Check, site: Site) -> 
 def test_without_the_option_nobody_is_asked(check: Check, site: Site) -> None:
     done = check(site.says("/a.png", 404), option="")
 
-    assert (done.code, done.stdout) == (0, "1 rows in edits.jsonl, all valid.\n")
+    assert (done.code, done.stdout) == (0, "1 row in edits.jsonl, all valid.\n")
     assert (site.asked, site.lookups) == ([], [])
 
 
 def test_a_list_without_urls_says_so(check: Check, site: Site) -> None:
     done = check({"prompt": site.url("/no-file-input.png")})
 
-    assert done.stdout == "1 rows in edits.jsonl, all valid. There are no URLs to probe.\n"
+    assert done.stdout == "1 row in edits.jsonl, all valid. There are no URLs to probe.\n"
 
 
 def test_lists_of_urls_are_asked_about_too_and_the_place_in_them_is_said(

@@ -120,7 +120,11 @@ def test_status_can_be_asked_for_while_the_batch_runs(
     assert outcome.code == 0
     assert "1 submitted" in outcome.stdout
     assert "oldest request in flight" in outcome.stdout
-    assert "running, or killed" in outcome.stdout
+    assert f"running (process {child.pid}, since " in outcome.stdout
+
+    child.kill()
+    child.wait()
+    assert "was killed; run it again to go on" in batchgen("status", folder).stdout
 
 
 @pytest.mark.parametrize("words", [["status"], ["retry"], ["cancel"], ["report"]])
@@ -153,7 +157,9 @@ def test_retry_makes_all_failed_rows_pending_and_the_next_run_sends_them(
 ) -> None:
     outcome = batchgen("retry", folder)
 
-    assert outcome.stdout.startswith("2 rows are pending again.")
+    assert outcome.stdout == (
+        f"2 rows queued again.\nThe next run submits them: batchgen run {two_failures}\n"
+    )
     assert sandbox.posts == 3
     assert error_of(folder, "row-2") == "content policy"
     assert run(two_failures).code == 0

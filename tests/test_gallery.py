@@ -253,8 +253,8 @@ def test_the_commands_do_what_they_say(
     every = next_steps.command_for_cause(str(folder), "failed", error)
     assert one.isprintable()
     assert every is not None
-    assert batchgen(*said_by_shell(one)).stdout.startswith("1 rows are pending")
-    assert batchgen(*said_by_shell(every)).stdout.startswith("2 rows are pending")
+    assert batchgen(*said_by_shell(one)).stdout.startswith("1 row queued again")
+    assert batchgen(*said_by_shell(every)).stdout.startswith("2 rows queued again")
 
 
 def said_by_shell(command: str) -> list[str]:

@@ -495,7 +495,7 @@ def test_a_json_object_carries_settings_as_yaml_does(tmp_path):
     )
     manifest = open_manifest(path)
 
-    assert manifest.settings.rate == 1
+    assert manifest.settings.of_run == {"rate": 1}
     assert [e.values for e in manifest.entries()] == [
         {"seed": 3, "prompt": "A fox"}, {"seed": 3, "prompt": "A heron"}
     ]  # fmt: skip
@@ -566,17 +566,24 @@ def test_yaml_settings_are_read_in_their_units(tmp_path):
 
     settings = open_manifest(path).settings
 
-    assert (settings.model, settings.schema) == (MODEL, "s.json")
-    assert (settings.rate, settings.concurrency, settings.max_cost) == (0.5, 4, 2.5)
-    assert (settings.price, settings.max_time, settings.until) == (0.1, 5400, time(7))
-    assert (settings.limit, settings.max_matrix) == (9, 200)
+    assert settings.of_run == {
+        "model": MODEL,
+        "rate": 0.5,
+        "concurrency": 4,
+        "max_cost": 2.5,
+        "price": 0.1,
+        "max_time": 5400,
+        "until": time(7),
+        "limit": 9,
+    }
+    assert (settings.schema, settings.max_matrix) == ("s.json", 200)
     assert settings.places["rate"] == Place(str(path), 3, 7)
 
 
 def test_what_a_manifest_does_not_set_is_none(tmp_path):
     settings = open_manifest(write(tmp_path, "a.csv", "prompt\nA fox\n")).settings
 
-    assert (settings.model, settings.rate, settings.max_cost, settings.price) == (None,) * 4
+    assert settings.of_run == {}
     assert (settings.defaults, settings.matrix, settings.max_matrix) == ({}, {}, 100)
 
 
@@ -585,7 +592,7 @@ def test_a_price_can_be_given_for_each_model(tmp_path):
 
     settings = open_manifest(path).settings
 
-    assert (settings.price, settings.prices) == (None, {MODEL: 0.1})
+    assert settings.of_run == {"price": {MODEL: 0.1}}
 
 
 @pytest.mark.parametrize(
@@ -704,7 +711,7 @@ def test_rows_from_another_file_keep_its_name_and_lines(tmp_path):
     ("name", "content", "what"),
     [
         ("absent.csv", None, "there is no file"),
-        ("b.list", "A fox\n", "does not tell the file's form"),
+        ("b.list", "A fox\n", "does not tell the file's format"),
         ("b.yaml", "rate: 1/s\nrows: [A]\n", "has settings of its own"),
         ("b.json", "[", "this is not JSON"),
     ],

@@ -499,7 +499,7 @@ def test_the_narrowest_of_several_limits_stops_the_run(
     outcome = run(write("list.csv", table(many(5))), *limits)
 
     assert (outcome.code, sandbox.posts) == (75, 1)
-    assert "raise --max-cost." in outcome.stderr
+    assert "Raise --max-cost to go on." in outcome.stderr
 
 
 @pytest.mark.parametrize("option", ["--max-cost-per-day", "--max-cost-per-month"])

@@ -13,6 +13,7 @@ from conftest import Command, Write
 from helpers import PATIENT, Outcome, error_of, media, query, states, table
 from sandbox_client import Control
 
+from batchgen.clock import from_iso, show_time
 from batchgen.journal.receipts import ReceiptLog
 
 BRUSH = "atelier/brush-2/text-to-image"
@@ -64,7 +65,10 @@ def test_unknown_rows_are_listed_with_what_helps_to_find_them(
     assert outcome.code == 1
     assert outcome.stderr == ""
     ((sent_at,),) = query(folder, "SELECT submitted_at FROM requests WHERE id = 'heron'")
-    assert f"heron (list.csv:2), sent {sent_at}, $0.03, ideogram" in outcome.stdout
+    assert (
+        f"heron (list.csv:2), sent {show_time(from_iso(sent_at))}, $0.03, ideogram"
+        in outcome.stdout
+    )
     assert '{"prompt": "a heron"}' in outcome.stdout
     assert "its answer was lost" in outcome.stdout
     assert "2 unknown." in outcome.stdout
@@ -151,7 +155,7 @@ def test_a_lost_journal_is_rebuilt_with_the_attached_request(
     ("found", "said"),
     [
         pytest.param(lambda sandbox: request_of(sandbox, "owl"), "another row's", id="taken"),
-        pytest.param(lambda sandbox: NOBODYS, "does not give you", id="unknown to the API"),
+        pytest.param(lambda sandbox: NOBODYS, "knows no request", id="unknown to the API"),
         pytest.param(lambda sandbox: "a request/../x", "is no request_id", id="malformed"),
         pytest.param(lambda sandbox: "x" * 129, "is no request_id", id="too long"),
         pytest.param(lambda sandbox: f"{NOBODYS}\n", "is no request_id", id="a line break"),
@@ -338,7 +342,7 @@ def test_a_rehearsals_request_is_looked_for_in_its_own_sandbox(
 
     outcome = batchgen("resolve", folder, "--id", "heron", "--attach", NOBODYS)
     assert outcome.code == 2
-    assert "does not give you" in outcome.stderr
+    assert "knows no request" in outcome.stderr
 
 
 # At a terminal

@@ -358,8 +358,8 @@ def test_an_unknown_price_is_said_out_loud(run: Command, folder: Path, sandbox: 
     outcome = run(write("list.csv", table(many(2))))
 
     assert outcome.code == 0
-    assert "gives no price" in outcome.stderr
-    assert "2 requests have no known price and are not counted" in outcome.stderr
+    assert "no price is known before billing" in outcome.stderr
+    assert "not counted: 2 requests without a known price" in outcome.stderr
 
 
 def test_after_the_time_limit_nothing_is_submitted_and_what_is_in_flight_is_collected(

@@ -8,24 +8,25 @@ import click
 
 from batchgen.batch_folder import Folder
 from batchgen.cli.options import FILE, SERVICE, find_batch, options_without_manifest
+from batchgen.core.text import plural
 from batchgen.errors import UsageError
 
 
-@click.command(short_help="Put failed rows back to pending.")
+@click.command(short_help="Queue failed rows again; the next run pays for them.")
 @click.argument("batch")
 @click.option("--id", "ids", multiple=True, metavar="ID", help="Only this row; repeatable.")
-@click.option("--cause", metavar="TEXT", help="Only rows whose error contains this.")
+@click.option("--cause", metavar="TEXT", help="Only rows whose error contains this text.")
 @click.option(
     "--state",
     type=click.Choice(["failed", "cancelled", "unknown", "saved"]),
     default="failed",
-    help="The rows to reopen.  [failed]",
+    help="The state of the rows to queue.  [default: failed]",
 )
 def retry(batch: str, ids: tuple[str, ...], cause: str | None, state: str) -> None:
-    """Put rows of BATCH that failed back to pending; the next run sends and pays for them again.
+    """Queue rows of BATCH that failed again; the next run submits and pays for them.
 
     An unknown row may have been billed already: look for it in your account first (`batchgen
-    resolve`), and name it. A saved row is made anew; its old file stays.
+    resolve`), and name it with --id. A saved row is made anew; its old file stays.
 
     \b
     Examples:
@@ -38,25 +39,32 @@ def retry(batch: str, ids: tuple[str, ...], cause: str | None, state: str) -> No
         2    there is no such batch or row
         75   a run holds the batch
     """
+    from batchgen.cli import output
     from batchgen.operations.retry import retry
 
     if state in ("unknown", "saved") and not ids:
         raise UsageError(
             f"--state {state} needs --id: these rows were or may have been billed already.",
-            "Name each one.",
+            "Name each one with --id.",
         )
     folder = find_batch(batch)
     reopened = retry(folder, state, ids, cause)
-    click.echo(f"{reopened} rows are pending again. Run the manifest to send them.")
+    click.echo(f"{plural(reopened, 'row')} queued again.")
+    if reopened:
+        output.next_run(folder)
 
 
 @click.command(short_help="Settle rows that may have been billed.")
 @click.argument("batch")
 @click.option("--id", "ids", multiple=True, metavar="ID", help="Only this row; repeatable.")
-@click.option("--all", "every", is_flag=True, help="Every unknown row.")
-@click.option("--attach", metavar="REQUEST_ID", help="The request that you found for --id.")
-@click.option("--write-off", is_flag=True, help="Give the rows up.")
-@click.option("--send-again", is_flag=True, help="Send the rows again; they are paid again.")
+@click.option("--all", "every", is_flag=True, help="Settle every unknown row.")
+@click.option(
+    "--attach", metavar="REQUEST_ID", help="The request that you found in your account for --id."
+)
+@click.option("--write-off", is_flag=True, help="Give the rows up; they are not submitted again.")
+@click.option(
+    "--send-again", is_flag=True, help="Queue the rows again; the next run pays for them."
+)
 @click.option("--json", "as_json", is_flag=True, help="List the rows as JSON.")
 @SERVICE
 def resolve(
@@ -102,7 +110,7 @@ def resolve(
     if attach and len(ids) != 1:
         raise UsageError("--attach needs one --id: the row that the request belongs to.")
     if (write_off or send_again) and not ids and not every:
-        raise UsageError(f"--{chosen[0]} needs --id, once a row, or --all.")
+        raise UsageError(f"--{chosen[0]} needs --id for each row, or --all.")
     folder = find_batch(batch)
     options = options_without_manifest()
     left = resolve(folder, chosen[0] if chosen else "", ids, attach, options)
@@ -116,91 +124,97 @@ def resolve(
     sys.exit(1 if left else 0)
 
 
-@click.command(short_help="Check every file; fetch again, unpaid, what is broken.")
+@click.command(short_help="Check every file; download broken ones again, unpaid.")
 @click.argument("batch")
 @SERVICE
 def verify(batch: str, **given: Any) -> None:
-    """Hash and decode every file of BATCH again; fetch again, unpaid, what is missing or damaged.
+    """Check every file of BATCH; download missing and damaged ones again, unpaid.
 
-    A damaged file is put aside beside its successor. What RunComfy hosts no longer is named: it
-    would have to be paid for again.
+    A damaged file is kept under another name beside the new one. Files that RunComfy no longer
+    hosts are named: they would have to be paid for again.
 
     \b
     Examples:
         batchgen verify out/list
     \b
     Exit codes:
-        0    every file is whole, or is again
+        0    every file is whole, or is whole again
         1    files are lost: they would have to be paid for again
         2    there is no such batch
-        69   files could not be fetched now: run it again later
+        69   files could not be downloaded now: run it again later
         75   a run holds the batch
-        77   something has to be fetched, and the token is missing or was refused
+        77   a file has to be downloaded, and the token is missing or was refused
     """
     from batchgen.cli import output
     from batchgen.operations.verify import verify as verify_files
 
     folder = find_batch(batch)
-    found = verify_files(folder, options_without_manifest(), lambda line: click.echo(line))
+    found = verify_files(folder, options_without_manifest(), output.line)
     click.echo(f"{found.whole} whole, {found.restored} restored, {len(found.lost)} lost.")
     if found.lost:
         output.lost_files(folder, found.lost)
     if found.later:
-        click.echo(f"{len(found.later)} could not be fetched now: run it again later.")
+        click.echo(f"{len(found.later)} could not be downloaded now: run it again later.")
     if found.lost or found.later:
         sys.exit(1 if found.lost else 69)
 
 
-@click.command(short_help="Cancel what is still in RunComfy's queue.")
+@click.command(short_help="Cancel requests that are still in RunComfy's queue.")
 @click.argument("batch")
 @SERVICE
 def cancel(batch: str, **given: Any) -> None:
-    """Cancel what BATCH has in RunComfy's queue.
+    """Cancel the requests of BATCH that are still in RunComfy's queue.
 
-    A request that is in progress cannot be cancelled; the next run collects it. A batch made with
-    --sandbox cancels there.
+    A request that is in progress cannot be cancelled; the next run collects it.
 
     \b
     Examples:
         batchgen cancel out/list
     \b
     Exit codes:
-        0    asked for every request in flight
+        0    every request in flight was asked about
         2    there is no such batch
         69   RunComfy could not be reached
         75   a run holds the batch: interrupt that first
         77   the token is missing or was refused
     """
+    from batchgen.cli import output
     from batchgen.operations.cancel import cancel
 
     folder = find_batch(batch)
     done = cancel(folder, options_without_manifest())
-    click.echo(
-        f"{done.cancelled} cancelled, {done.running} already in progress,"
-        f" {done.unclear} without a clear answer."
-    )
+    counts = {
+        "cancelled": done.cancelled,
+        "already in progress": done.running,
+        "without a clear answer": done.unclear,
+    }
+    click.echo(f"{output.nonzero(counts) or 'Nothing is in flight'}.")
     if done.unclear:
         sys.exit(69)
 
 
-@click.command(short_help="Write the report again from the journal.")
+@click.command(short_help="Write tables and gallery again.")
 @click.argument("batch")
 @click.option(
     "--where",
     multiple=True,
     metavar="NAME=VALUE",
-    help="Narrow the gallery to rows like this; also NAME!=VALUE, and NAME~TEXT for a part of a"
+    help="Show only these rows in the gallery; also NAME!=VALUE, and NAME~TEXT for a part of a"
     " text; repeatable.",
 )
-@click.option("--picks", type=FILE, help="Show the rows of this file, exported from the gallery.")
-@click.option("--no-thumbnails", is_flag=True, help="Show the pictures themselves in the gallery.")
+@click.option("--picks", type=FILE, help="Show only the rows of this file from the gallery.")
+@click.option(
+    "--no-thumbnails",
+    is_flag=True,
+    help="Make no small pictures for the gallery; it loads the large ones.",
+)
 def report(batch: str, where: tuple[str, ...], picks: Path | None, no_thumbnails: bool) -> None:
     """Write results.csv, results.jsonl, summary.json and the gallery of BATCH again.
 
-    They are made from the journal alone; nothing is sent. Of a damaged journal they show what can
-    still be read. The gallery shows up to 100,000 rows: narrow it with --where or --picks, which
-    leave the tables as they are. A NAME is state, id, model, error, error_code, cost, source, an
-    input, or metadata.
+    They are made from the journal, batch.db; nothing is sent. If it is damaged they show what can
+    still be read. The gallery shows up to 100,000 rows; choose them with --where or --picks, which
+    do not change the tables. A NAME is state, id, model, error, error_code, cost, source, an input,
+    or metadata.
 
     \b
     Examples:
@@ -215,6 +229,7 @@ def report(batch: str, where: tuple[str, ...], picks: Path | None, no_thumbnails
         74   its journal is damaged, or the disk is full
     """
     from batchgen import log
+    from batchgen.cli import output
     from batchgen.operations.report import write_report
     from batchgen.report import filters
 
@@ -224,7 +239,7 @@ def report(batch: str, where: tuple[str, ...], picks: Path | None, no_thumbnails
     shown = write_report(folder, view, thumbnails=not no_thumbnails)
     if not shown and view.words:
         log.write_stderr(f"No row matches {view.words}.")
-    click.echo(folder.path / "report" / "index.html")
+    output.line(folder.path / "report" / "index.html")
 
 
 def _lines_of(path: Path) -> list[str]:
@@ -239,7 +254,7 @@ def _lines_of(path: Path) -> list[str]:
 
 @click.command(short_help="Show how far a batch is, also while it runs.")
 @click.argument("batch")
-@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
 def status(batch: str, as_json: bool) -> None:
     """Show how far BATCH is, also while it runs. BATCH is an output folder or its manifest.
 

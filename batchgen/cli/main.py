@@ -16,7 +16,7 @@ from batchgen.cli.sandbox import sandbox
 from batchgen.clock import Clock
 from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.engine.run_outcome import RUN_AGAIN
-from batchgen.errors import BatchgenError, StoppedEarly, out_of_memory
+from batchgen.errors import BatchgenError, StoppedEarly, StorageDamaged, out_of_memory
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -80,6 +80,8 @@ def main(clock: Clock | None = None, timing: Timing = DEFAULT_TIMING) -> None:
         click.echo(f"  {RUN_AGAIN}", err=True)
         code = StoppedEarly.exit_code
     except OSError as error:
-        click.echo(f"{error.filename or 'the disk'}: {error.strerror or error}.", err=True)
-        code = 74
+        from batchgen.cli import output
+
+        output.os_error(error)
+        code = StorageDamaged.exit_code
     sys.exit(code)

@@ -14,8 +14,8 @@ def models() -> None:
 
 
 @models.command("list")
-@click.option("--search", default="", help="Only models with this in their name.")
-@click.option("--online", is_flag=True, help="Ask RunComfy's catalogue; needs a token.")
+@click.option("--search", default="", help="Only models whose name contains this.")
+@click.option("--online", is_flag=True, help="List those of RunComfy's catalogue; needs a token.")
 @SERVICE
 def models_list(search: str, online: bool, **given: Any) -> None:
     """List the models that come with batchgen, or those of RunComfy's catalogue.
@@ -30,10 +30,11 @@ def models_list(search: str, online: bool, **given: Any) -> None:
         69   RunComfy could not be reached
         77   the token is missing or was refused
     """
+    from batchgen.cli import output
     from batchgen.operations.models import list_models
 
     for line in list_models(search, options_without_manifest() if online else None):
-        click.echo(line)
+        output.line(line)
 
 
 @models.command("show")
@@ -73,6 +74,7 @@ def models_fetch(model: str, out: Path | None, **given: Any) -> None:
         69   RunComfy could not be reached, or has no such model
         77   the token is missing or was refused
     """
+    from batchgen.cli import output
     from batchgen.operations.models import fetch_model
 
-    click.echo(fetch_model(model, out, options_without_manifest()))
+    output.line(fetch_model(model, out, options_without_manifest()))

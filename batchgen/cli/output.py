@@ -1,23 +1,27 @@
 """What a person reads: problems, errors, summaries. stdout carries results, stderr the rest."""
 
+import errno
 import json
-import shlex
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from batchgen.batch_folder import Folder
 from batchgen.cli.progress import rate_words
-from batchgen.clock import Clock, from_iso
+from batchgen.clock import Clock, from_iso, show_time
+from batchgen.config import default_out
 from batchgen.core.expiry import RESULTS_KEPT_S
 from batchgen.core.states import State
-from batchgen.core.text import terminal_safe
+from batchgen.core.text import plural, terminal_safe
 from batchgen.errors import BatchgenError
 from batchgen.journal.reader import Reader, summary
 from batchgen.log import write_stderr
+from batchgen.report import next_steps
 
 if TYPE_CHECKING:  # what these modules import would make `status` and an error slow to come
     from batchgen.core.rows import Problem
@@ -62,6 +66,14 @@ def error(found: BatchgenError) -> None:
     _indented(found.remedy)
 
 
+def os_error(found: OSError) -> None:
+    where = found.filename or "the output folder"
+    if found.errno in (errno.ENOSPC, errno.EDQUOT):
+        write_stderr(f"No space left for {where}; free some, then run the same command again.")
+    else:
+        write_stderr(f"{found.filename or 'the disk'}: {found.strerror or found}.")
+
+
 def _indented(text: str) -> None:
     for line in text.splitlines():
         write_stderr(f"  {line}")
@@ -84,7 +96,7 @@ def after_run(folder: Folder, ending: "RunOutcome", *, quiet: bool) -> None:
 
 
 def _counts(numbers: Mapping[str, Any]) -> None:
-    write_stderr("  " + ", ".join(f"{n} {state}" for state, n in numbers["counts"].items() if n))
+    write_stderr(f"  {nonzero(numbers['counts'])}")
     write_stderr(f"  {_money(numbers)}")
 
 
@@ -92,9 +104,9 @@ def _money(numbers: Mapping[str, Any]) -> str:
     money = numbers["money_usd"]
     text = f"${money['committed']:.2f} spent or reserved"
     if money["unknown"]:
-        text += f", of it ${money['unknown']:.2f} unknown"
+        text += f", ${money['unknown']:.2f} of it for unknown rows"
     if money["unpriced"]:
-        text += f"; {money['unpriced']} requests have no known price and are not counted"
+        text += f"; not counted: {plural(money['unpriced'], 'request')} without a known price"
     return f"rehearsed with the sandbox: {text}, all pretend" if numbers["rehearsal"] else text
 
 
@@ -103,20 +115,20 @@ def _causes(causes: list[dict[str, Any]]) -> None:
         reason = cause["cause"] or "no reason given"
         write_stderr(f"  {cause['rows']} {cause['state']}: {reason}  (e.g. {cause['example']})")
     if len(causes) > 10:
-        write_stderr(f"  and {len(causes) - 10} more causes in summary.json")
+        write_stderr(f"  and {plural(len(causes) - 10, 'more cause')} in summary.json")
 
 
 def _next_steps(folder: Folder, counts: Mapping[str, int]) -> None:
-    where = shlex.quote(str(folder.path))
+    where = str(folder.path)
     if counts[State.FAILED]:
-        write_stderr("Send the failed rows again (paid again) with the next run:")
-        write_stderr(f"  batchgen retry {where}")
+        write_stderr("To queue the failed rows again (the next run pays for them again):")
+        write_stderr(f"  {next_steps.command_for_state(where, State.FAILED)}")
     if counts[State.UNKNOWN]:
         write_stderr(
             "Unknown rows may have been billed, so they are not sent again unasked. Look for them"
         )
         write_stderr("in your RunComfy account, and settle them with:")
-        write_stderr(f"  batchgen resolve {where}")
+        write_stderr(f"  {next_steps.command_for_state(where, State.UNKNOWN)}")
     if counts[State.COMPLETED]:
         write_stderr(
             "Completed rows are paid for and not on disk yet; the next run fetches them, unpaid."
@@ -127,20 +139,22 @@ def step(found: "PlannedRow") -> None:
     """A row's line of a plan, on stdout; a saved row needs none."""
     if found.what != State.SAVED:
         changes = f": {', '.join(found.changes)}" if found.changes else ""
-        click.echo(terminal_safe(f"{found.what:<17} {found.id} ({found.source}){changes}"))
+        line(f"{found.what:<17} {found.id} ({found.source}){changes}")
 
 
 def plan(whole: "Plan", rate: float) -> None:
     """The sum of a plan, on stdout."""
     counts = ", ".join(f"{n} {what}" for what, n in whole.counts.items())
-    click.echo(f"{sum(whole.counts.values())} rows: {counts}")
-    cost = f"${whole.cost:.2f}"
-    if whole.unpriced:
-        cost += f" and {whole.unpriced} requests without a known price"
+    click.echo(f"{plural(sum(whole.counts.values()), 'row')}: {counts}")
+    requests = plural(whole.sends, "request")
+    cost = f", for ${whole.cost:.2f}" if whole.unpriced < whole.sends or not whole.sends else ""
     click.echo(
-        f"A run would send {whole.sends} requests, for {cost}; at {rate_words(rate)} submitting"
-        f" them takes {_span(whole.seconds(rate))}. Nothing was sent."
+        f"A run would send {requests}{cost}; at {rate_words(rate)} submitting takes"
+        f" {_span(whole.seconds(rate))}. Nothing was sent."
     )
+    if whole.unpriced:
+        whose = "Their" if whole.unpriced == whole.sends else f"Of {whole.unpriced} of them the"
+        click.echo(f"{whose} price is unknown; set `price:` in a YAML manifest to see the cost.")
 
 
 def unknown_rows(rows: "list[UnknownRow]", folder: Folder, as_json: bool) -> None:
@@ -149,20 +163,19 @@ def unknown_rows(rows: "list[UnknownRow]", folder: Folder, as_json: bool) -> Non
         click.echo(json.dumps([asdict(row) for row in rows], indent=2, ensure_ascii=False))
         return
     if not rows:
-        click.echo(f"{folder.path} has no unknown rows.")
+        line(f"{folder.path} has no unknown rows.")
         return
     for row in rows:
         price = "an unknown price" if row.price is None else f"${row.price:.2f}"
-        click.echo(
-            terminal_safe(f"{row.id} ({row.source}), sent {row.sent_at}, {price}, {row.model}")
-        )
-        click.echo(terminal_safe(f"  {json.dumps(row.input, ensure_ascii=False)}"))
-        click.echo(terminal_safe(f"  {row.reason}"))
-    where = shlex.quote(str(folder.path))
+        sent = show_time(from_iso(row.sent_at))
+        line(f"{row.id} ({row.source}), sent {sent}, {price}, {row.model}")
+        line(f"  {json.dumps(row.input, ensure_ascii=False)}")
+        line(f"  {row.reason}")
     click.echo(f"{len(rows)} unknown. Look for each in your RunComfy account, at that time. Then")
-    click.echo(f"  batchgen resolve {where} --id ID --attach REQUEST_ID   it is there: collect it")
-    click.echo(f"  batchgen resolve {where} --id ID --send-again          it is not: pay for it")
-    click.echo(f"  batchgen resolve {where} --id ID --write-off           give it up")
+    ways = next_steps.commands_to_resolve(str(folder.path))
+    width = max(len(command) for command, _ in ways)
+    for command, purpose in ways:
+        line(f"  {command:<{width}}   {purpose}")
 
 
 def ask_about(row: "UnknownRow") -> tuple[str, str | None]:
@@ -178,13 +191,37 @@ def ask_about(row: "UnknownRow") -> tuple[str, str | None]:
     return answers[given], request_id
 
 
+def nonzero(counts: Mapping[str, int]) -> str:
+    """Return `3 whole, 1 lost`, without what there is none of."""
+    return ", ".join(f"{n} {name}" for name, n in counts.items() if n)
+
+
+def line(text: object) -> None:
+    """A line on stdout, of which some came from outside."""
+    click.echo(terminal_safe(str(text)))
+
+
 def lost_files(folder: Folder, ids: list[str]) -> None:
     """How to pay again for what RunComfy hosts no longer, on stdout."""
-    chosen = " ".join(f"--id {shlex.quote(id)}" for id in dict.fromkeys(ids))
-    click.echo("RunComfy hosts the lost ones no longer. To make and pay for them again:")
-    click.echo(
-        terminal_safe(f"  batchgen retry {shlex.quote(str(folder.path))} --state saved {chosen}")
-    )
+    click.echo("RunComfy no longer hosts the lost files. To make and pay for them again:")
+    click.echo(f"  {next_steps.command_for_lost_files(str(folder.path), ids)}")
+
+
+def next_run(folder: Folder) -> None:
+    """The command that submits what is pending, on stdout."""
+    reader = Reader(folder.journal)
+    try:
+        manifest = (reader.last_run() or {}).get("manifest") or ""
+        rehearsal = reader.is_rehearsal()
+    finally:
+        reader.close()
+    if not manifest or not Path(manifest).exists():  # standard input, or named from another folder
+        click.echo("The next run submits them.")
+        return
+    own = default_out(manifest).resolve() == folder.path.resolve()
+    out = None if own else str(folder.path)
+    command = next_steps.command_to_run(manifest, out, rehearsal=rehearsal)
+    line(f"The next run submits them: {command}")
 
 
 def status(folder: Folder) -> None:
@@ -198,8 +235,8 @@ def status(folder: Folder) -> None:
         reader.close()
     now = Clock().now()
     run = numbers["run"]
-    going_on = run["started_at"] and not run["ended_at"]
-    lines = [f"{folder.path}: {numbers['rows']} rows"]
+    holder = folder.holder() if run["started_at"] and not run["ended_at"] else None
+    lines = [f"{folder.path}: {plural(numbers['rows'], 'row')}"]
     lines += [f"  {n:>7} {state}" for state, n in numbers["counts"].items() if n]
     lines.append(f"  {_money(numbers)}")
     if oldest:
@@ -210,12 +247,15 @@ def status(folder: Folder) -> None:
     pending = numbers["counts"][State.PENDING]
     if rate:
         lines.append(f"  rate {rate_words(rate)}")
-        if pending and going_on:
+        if pending and holder:
             lines.append(f"  about {_span(pending / rate)} to submit the rest")
     if run["started_at"]:
-        ending = run["ending"] or "running, or killed"
-        lines.append(f"  last run: {run['started_at']}, {ending}")
-    click.echo(terminal_safe("\n".join(lines)))
+        started = from_iso(run["started_at"])
+        ending = run["ending"] or "was killed; run it again to go on"
+        if holder:
+            ending = f"running ({holder}, since {datetime.fromtimestamp(started):%H:%M})"
+        lines.append(f"  last run: {show_time(started)}, {ending}")
+    line("\n".join(lines))
 
 
 def _span(span: float) -> str:
@@ -227,10 +267,10 @@ def _span(span: float) -> str:
 
 def model(name: str, validator: "Validator") -> None:
     """A model's inputs, a line each, on stdout."""
-    click.echo(name)
+    line(name)
     for field, schema in validator.properties.items():
         needed = " (required)" if field in validator.required else ""
-        click.echo(terminal_safe(f"  {field}: {_kind(schema)}{needed}"))
+        line(f"  {field}: {_kind(schema)}{needed}")
 
 
 def _kind(schema: Mapping[str, Any]) -> str:

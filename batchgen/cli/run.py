@@ -22,6 +22,7 @@ from batchgen.cli.options import (
     runtime,
     section,
 )
+from batchgen.core.text import plural
 
 
 @click.command(cls=SectionedCommand, short_help="Submit what is missing, wait, download, report.")
@@ -144,7 +145,7 @@ def run(manifest: str, dry_run: bool, as_json: bool, **given: Any) -> None:
     Exit codes:
         0    every row is saved
         1    finished, but some rows failed, are invalid or unknown
-        2    the command's words are off
+        2    wrong option or argument
         65   the manifest is invalid; nothing was sent
         69   RunComfy could not be reached
         74   the journal or the disk is damaged; nothing was sent
@@ -186,17 +187,17 @@ def run(manifest: str, dry_run: bool, as_json: bool, **given: Any) -> None:
 @click.argument("manifest")
 @OUT
 @READING
-@click.option("--check-urls", is_flag=True, help="Also ask the hosts of the rows' file inputs.")
+@click.option("--check-urls", is_flag=True, help="Check also the URLs in the rows.")
 def validate(manifest: str, check_urls: bool, **given: Any) -> None:
     """Check every row of MANIFEST against its model's schema; nothing is sent to RunComfy.
 
     All problems are shown at once, each with its file and line.
 
-    With --check-urls, each URL that RunComfy would fetch is asked for once, for its headers or its
-    first byte, without your token. It is a problem if RunComfy surely could not fetch it: a private
-    address, no such name, no valid certificate, 404, a login, a web page in place of a file. What
-    may be otherwise tonight (no answer in time, 429, 5xx), or a file larger than RunComfy
-    recommends, is a warning and changes no exit code.
+    With --check-urls, each URL that RunComfy would fetch is requested once, for its headers or its
+    first byte, without your token. A URL that RunComfy cannot fetch is a problem: a private
+    address, no such name, no valid certificate, 404, a login, a web page instead of a file. What
+    may pass (no answer in time, 429, 5xx), or a file larger than RunComfy recommends, is a warning
+    and does not change the exit code.
 
     \b
     Examples:
@@ -215,18 +216,24 @@ def validate(manifest: str, check_urls: bool, **given: Any) -> None:
     with closing(output.Problems()) as problems:
         show = problems.show
         rows, probed = validate(given_options(), manifest, show, check_urls=check_urls)
-    click.echo(f"{rows} rows in {manifest}, all valid.{f' {probed}' if probed else ''}")
+    urls = f" {probed}" if probed else ""
+    output.line(f"{plural(rows, 'row')} in {manifest}, all valid.{urls}")
 
 
-@click.command(short_help="Tell what a run would do; nothing is sent.")
+@click.command(short_help="Show what a run would do; nothing is sent.")
 @click.argument("manifest")
 @OUT
 @READING
-@click.option("--rate", type=RATE, metavar="N/s|m|h|d", help="As `run` would have it.  [60/m]")
-@click.option("--skip-invalid", is_flag=True, help="As `run` would have it.")
-@click.option("--json", "as_json", is_flag=True, help="Print the sum as JSON.")
+@click.option(
+    "--rate",
+    type=RATE,
+    metavar="N/s|m|h|d",
+    help="Submission rate to reckon with.  [default: 60/m]",
+)
+@click.option("--skip-invalid", is_flag=True, help="Leave out the rows that are not valid.")
+@click.option("--json", "as_json", is_flag=True, help="Print the totals as JSON.")
 def plan(manifest: str, as_json: bool, **given: Any) -> None:
-    """Tell what `run MANIFEST` would do: which rows it would send, why, and what that costs.
+    """Show what `run MANIFEST` would do: which rows it would send, why, and what that costs.
 
     Each row that is not saved gets a line: new, changed (and which input), pending, failed,
     unknown, or no longer listed. Nothing is sent.
@@ -237,7 +244,7 @@ def plan(manifest: str, as_json: bool, **given: Any) -> None:
         batchgen plan list.csv --json | jq .cost
     \b
     Exit codes:
-        0    told
+        0    plan printed
         2    there is no such file, or no schema for its model
         65   there are problems
     """

@@ -53,14 +53,14 @@ NOT_NEGATIVE = Finite(min=0)
 @click.command(
     name="sandbox",
     context_settings={"show_default": True},
-    short_help="Serve the emulator of the Model API alone.",
+    short_help="Serve an emulator of the Model API on this computer.",
 )
-@click.option("--port", type=PORT, default=0, help="Port of the API; 0 lets the system choose.")
-@click.option("--media-port", type=PORT, default=0, help="Port of the media; 0 as above.")
+@click.option("--port", type=PORT, default=0, help="Port of the API; 0: any.")
+@click.option("--media-port", type=PORT, default=0, help="Port of the media; 0: any.")
 @click.option("--folder", type=FOLDER, help="Keep requests and ledger here, across restarts.")
 @click.option("--slots", type=click.IntRange(1), default=40, help="Requests generated at once.")
-@click.option("--seconds", type=NOT_NEGATIVE, default=0.2, help="Mean generation time.")
-@click.option("--spread", type=NOT_NEGATIVE, default=0.3, help="Lognormal sigma of that time.")
+@click.option("--seconds", type=NOT_NEGATIVE, default=0.2, help="Mean generation time, seconds.")
+@click.option("--spread", type=NOT_NEGATIVE, default=0.3, help="Lognormal sigma of these times.")
 @click.option("--rate", type=NOT_NEGATIVE, default=0.0, help="POSTs per second; 0: no limit.")
 @click.option(
     "--retry-after",
@@ -68,19 +68,25 @@ NOT_NEGATIVE = Finite(min=0)
     default="seconds",
     help="The form of Retry-After in a 429.",
 )
-@click.option("--price", type=NOT_NEGATIVE, default=0.03, help="USD per output, pretend.")
-@click.option("--balance", type=NOT_NEGATIVE, help="USD in the wallet.  [default: unlimited]")
-@click.option("--token", help="Accept this token only.  [default: any but 'refused']")
+@click.option("--price", type=NOT_NEGATIVE, default=0.03, help="Pretended price of an output, USD.")
+@click.option("--balance", type=NOT_NEGATIVE, help="Pretended balance, USD.  [default: unlimited]")
+@click.option("--token", help="The only token that is accepted.  [default: any but 'refused']")
 @click.option(
     "--fault",
     "dice",
     multiple=True,
     metavar="NAME=PROBABILITY",
     callback=read_dice,
-    help="Misbehave so often; repeatable.",
+    help="Probability of a fault, by its name; repeatable.",
 )
-@click.option("--seed-dice", "dice_seed", type=int, default=0, help="Seed of those dice.")
-@click.option("--schema", "schemas", type=FILE, multiple=True, help="Serve this model too.")
+@click.option("--seed-dice", "dice_seed", type=int, default=0, help="Seed of the random numbers.")
+@click.option(
+    "--schema",
+    "schemas",
+    type=FILE,
+    multiple=True,
+    help="Serve this model too.",
+)
 @click.option("--all-models", is_flag=True, help="Accept any model id and input, unchecked.")
 @click.option(
     "--picture-size", type=click.IntRange(16, 8192), default=512, help="Longer side, pixels."
@@ -112,7 +118,7 @@ def sandbox(**options: Any) -> None:
     \b
     Exit codes:
         0    interrupted
-        2    the command's words are off, or a package is missing
+        2    wrong option or argument, or a package is missing
         69   the port is taken
     """
     from batchgen.sandbox import require_packages

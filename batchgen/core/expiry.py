@@ -1,5 +1,7 @@
 """How old a result may grow before it is lost. Pure: ages are arguments, in seconds."""
 
+from batchgen.core.text import plural
+
 DAY_S = 86400.0
 # Source: docs/maintainers/wire.md: results of RunComfy's serverless API are deleted after seven
 # days, and that is taken for true of every model.
@@ -20,8 +22,7 @@ def expiry_warning(ages: list[float], kept_s: float = RESULTS_KEPT_S) -> str:
     old = [age for age in ages if is_urgent(age, kept_s)]
     if not old:
         return ""
-    rows = "1 row" if len(old) == 1 else f"{len(old)} rows"
     return (
-        f"{rows} submitted up to {max(old) / DAY_S:.0f} days ago: RunComfy deletes results after"
-        f" {kept_s / DAY_S:.0f}, so they are fetched before anything is submitted."
+        f"{plural(len(old), 'row')} submitted up to {max(old) / DAY_S:.0f} days ago: RunComfy"
+        f" deletes results after {kept_s / DAY_S:.0f}, so they are fetched before anything is submitted."
     )

@@ -14,6 +14,7 @@ from batchgen.core.text import (
     closest_match,
     escape_unprintable,
     list_choices,
+    plural,
     quote_value,
     truncate,
 )
@@ -83,10 +84,6 @@ def explain_enum(value: Any, allowed: Sequence[Any]) -> tuple[str, str]:
     return f"{quote_value(value)} is not allowed", f"{meant}Allowed: {list_choices(allowed)}."
 
 
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
 _EXPLANATIONS: dict[str, Callable[[Any, Any], tuple[str, str]]] = {
     "type": explain_type,
     "enum": explain_enum,
@@ -106,19 +103,19 @@ _EXPLANATIONS: dict[str, Callable[[Any, Any], tuple[str, str]]] = {
         f"Write a multiple of {step}.",
     ),
     "minLength": lambda v, least: (
-        f"it has {_plural(len(v), 'character')}, too few",
+        f"it has {plural(len(v), 'character')}, too few",
         f"Write at least {least}.",
     ),
     "maxLength": lambda v, most: (
-        f"it has {_plural(len(v), 'character')}, too many",
+        f"it has {plural(len(v), 'character')}, too many",
         f"Shorten it to {most} or fewer.",
     ),
     "minItems": lambda v, least: (
-        f"the list has {_plural(len(v), 'value')}, too few",
+        f"the list has {plural(len(v), 'value')}, too few",
         f"Give at least {least}.",
     ),
     "maxItems": lambda v, most: (
-        f"the list has {_plural(len(v), 'value')}, too many",
+        f"the list has {plural(len(v), 'value')}, too many",
         f"Give {most} or fewer.",
     ),
     "uniqueItems": lambda v, _: (

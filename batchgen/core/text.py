@@ -30,6 +30,11 @@ def shell_quote(text: str) -> str:
     return f"$'{''.join(letters)}'"
 
 
+def plural(count: int, noun: str) -> str:
+    """Return `1 row`, `2 rows`. noun: in the singular, of a plural in s."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def is_text(text: str) -> bool:
     """Say whether a text can be sent: no NUL, and no half of a surrogate pair."""
     if "\0" in text:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from batchgen.core.states import State
+from batchgen.core.text import plural
 from batchgen.errors import BatchgenError, StoppedEarly, StorageDamaged
 
 
@@ -55,7 +56,7 @@ def final_outcome(counts: Mapping[State, int], stopped: RunOutcome | None) -> Ru
         if not harmless:
             return stopped
     if left:
-        return RunOutcome(75, f"{left} rows are not finished.", RUN_AGAIN)
+        return RunOutcome(75, f"{plural(left, 'row')} not finished.", RUN_AGAIN)
     amiss = [
         f"{counts[state]} {state}"
         for state in (

@@ -27,7 +27,7 @@ from batchgen.api.submit_outcome import (
     Throttled,
 )
 from batchgen.batch_folder import Folder
-from batchgen.clock import to_iso
+from batchgen.clock import show_time, to_iso
 from batchgen.core.budget import active_limits
 from batchgen.core.states import Event
 from batchgen.engine.dispatcher import Dispatcher
@@ -239,6 +239,6 @@ class Submitter:
         delay = state.limiter.delay(now)
         self._shared_rate.pause(state.clock.monotonic(), delay)
         if delay > max(before, LONG_PAUSE_S):
-            log.warning("Rate limit: waiting until %s.", to_iso(state.clock.now() + delay))
+            log.warning("Rate limit: waiting until %s.", show_time(state.clock.now() + delay))
         if delay > before + 1.0:  # a run that starts after a kill has to wait as well
             await self._writes.enqueue(lambda: self._journal.set_meta(state.rate_memory()))

@@ -26,6 +26,7 @@ import batchgen
 from batchgen import files
 from batchgen.clock import Clock, to_iso
 from batchgen.core.states import State
+from batchgen.core.text import shell_quote
 from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.errors import JournalLocked, LeadsOutside, NewerJournal, StorageDamaged
 from batchgen.journal.schema import VERSION, migrate
@@ -246,7 +247,7 @@ def damaged_journal(path: Path, why: str) -> StorageDamaged:
     return StorageDamaged(
         f"{path}: the journal cannot be used: {why}.",
         "It was left as it is. Make room if the disk is full. If the file is damaged, see what can"
-        f" still be read: batchgen report {path.parent}\n"
+        f" still be read: batchgen report {shell_quote(str(path.parent))}\n"
         "Then restore batch.db from a backup, or move it aside: the next run rebuilds it from"
         " receipts.log, and sends again what has no receipt there, such as unknown rows.",
     )

@@ -97,7 +97,8 @@ class Journal(RequestQueries):
                 f"The next request costs ${price or 0:.2f} and would pass the limit of"
                 f" ${limit.usd:.2f} for {limit.words} (${committed:.2f} is spent or"
                 " reserved). It was not sent.",
-                f"Run the same command again when the limit allows it, or raise {limit.option}.",
+                f"Raise {limit.option} to go on"
+                + (", or run again when the next day or month begins." if limit.since else "."),
             )
         with self.transaction():
             now = self.now()

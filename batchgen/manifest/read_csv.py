@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 
 from batchgen.core.rows import Place, Problem
+from batchgen.core.text import plural
 from batchgen.manifest.decoding import MAX_LINE_BYTES, DecodedLines
 from batchgen.manifest.records import Header, Item, Record, Unreadable
 
@@ -122,7 +123,7 @@ def _header(place: Place, names: list[str | None]) -> Iterator[Item]:
 
 def _row(place: Place, names: list[str | None], cells: list[str]) -> Record | Problem:
     if len(cells) != len(names):
-        found = f"{len(cells)} cell{'s' if len(cells) != 1 else ''}"
+        found = plural(len(cells), "cell")
         remedy = (
             "Put quotes around a cell that holds a line break; write an empty cell for what is "
             "left out."

@@ -18,7 +18,7 @@ from referencing import Registry
 from batchgen.core import units
 from batchgen.core.messages import explain_schema_error
 from batchgen.core.rows import Place, Problem
-from batchgen.core.text import closest_match
+from batchgen.core.text import closest_match, plural
 from batchgen.manifest.document import Document
 from batchgen.resources import schemas_folder
 
@@ -151,7 +151,8 @@ def _contradictions(settings: Settings, document: Document) -> list[Problem]:
     for values in settings.matrix.values():
         size *= len(values)
     if size > settings.max_matrix:
-        what = f"the matrix makes {size} requests of every row, more than {settings.max_matrix}"
+        requests = plural(size, "request")
+        what = f"the matrix makes {requests} of every row, more than {settings.max_matrix}"
         remedy = f"If all of them are meant and to be paid for, write max_matrix: {size}."
         place = document.place(("matrix",))
         problems.append(Problem(place, what, remedy, field="matrix", whole=True))

@@ -24,6 +24,8 @@ _SUFFIXES = {name: name for name in FORMATS} | {
     "txt": "text",
 }
 
+_SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
+
 
 @dataclass(frozen=True, slots=True)
 class ManifestSource:
@@ -88,7 +90,7 @@ def find_source(
     if name is None or (folder is None and str(name) == "-"):
         if given is None:
             raise UsageError(
-                "Standard input has no name that would tell its form.",
+                "Standard input has no name that would tell its format.",
                 f"Add --format, one of {', '.join(FORMATS)}.",
             )
         return ManifestSource(STDIN, given, None, stream)
@@ -106,9 +108,13 @@ def find_source(
     if is_folder:
         return ManifestSource(file, "folder", path, seen=seen)
     by_name = _SUFFIXES.get(path.suffix.lower().removeprefix("."))
+    if given is None and (sheet := path.suffix.lower()) in _SPREADSHEETS:
+        raise UsageError(
+            f"batchgen does not read {sheet}: {file}.", "Save it as CSV UTF-8, and run that."
+        )
     if given is None and by_name is None:
         raise UsageError(
-            f"The name {file} does not tell the file's form.",
+            f"The name {file} does not tell the file's format.",
             f"Add --format, one of {', '.join(FORMATS)}.",
         )
     return ManifestSource(file, given or by_name or "", path, seen=seen)

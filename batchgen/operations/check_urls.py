@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from batchgen import event_loop
 from batchgen.core.rows import Place, Problem
+from batchgen.core.text import plural
 from batchgen.journal.staging import FileInput, StagedRows
 from batchgen.network.url_probe import UrlProbe
 from batchgen.network.url_rules import UrlProblem
@@ -28,8 +29,8 @@ class ProbeResult:
     def __str__(self) -> str:
         if not self.urls:
             return "There are no URLs to probe."
-        warnings = f", {_count(self.warnings, 'warning')}" if self.warnings else ""
-        return f"{_count(self.urls, 'URL')} probed{warnings}."
+        warnings = f", {plural(self.warnings, 'warning')}" if self.warnings else ""
+        return f"{plural(self.urls, 'URL')} probed{warnings}."
 
 
 def probe_file_inputs(
@@ -69,11 +70,7 @@ async def _check_all(inputs: Iterator[FileInput], show: Callable[[Problem], None
 def _problem(one: FileInput, flaw: UrlProblem) -> Problem:
     what = flaw.what if flaw.sure else f"warning: {flaw.what}"
     if one.rows > 1:
-        what += f" (and in {_count(one.rows - 1, 'more row')})"
+        what += f" (and in {plural(one.rows - 1, 'more row')})"
     # `image_urls[0]` is the first of them; people count from one.
     field = re.sub(r"\[(\d+)\]", lambda n: f"[{int(n[1]) + 1}]", one.field)
     return Problem(Place(one.source), what, flaw.remedy, one.id, field)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -105,6 +105,6 @@ def require_valid_rows(
     """Return how many problems were shown. Raises ManifestInvalid if there may be none."""
     problems = check_rows(manifest, known, listing, show)
     if problems and not options.skip_invalid:
-        remedy = "Mend them, or run the other rows with --skip-invalid."
+        remedy = "Fix them, or run the other rows with --skip-invalid."
         raise ManifestInvalid(manifest.file, problems, remedy)
     return problems

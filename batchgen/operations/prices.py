@@ -32,7 +32,7 @@ def find_prices(
     """
     known: dict[str, Price | None] = {}
     for model in sending:
-        why = "RunComfy gives no price for a request"
+        why = "no price is known before billing"
         try:
             price = price_of(options.price, model, lookup)
         except ServiceUnreachable:
@@ -42,7 +42,7 @@ def find_prices(
             if price is None and options.limits.any():
                 raise
         if price is None:
-            log.warning("%s: %s; it is not counted.", model, why)
+            log.warning("%s: %s, so estimates and limits leave it out.", model, why)
         known[model] = price
     return known
 

@@ -5,6 +5,7 @@ from contextlib import closing
 from pathlib import Path
 
 from batchgen.batch_folder import Folder
+from batchgen.core.text import plural
 from batchgen.errors import JournalLocked, LeadsOutside, NewerJournal, StorageDamaged
 from batchgen.journal.reader import Reader
 from batchgen.journal.salvage import add_receipts, salvage
@@ -30,8 +31,8 @@ def write_report(folder: Folder, view: Filter = EVERYTHING, *, thumbnails: bool 
             found = salvage(folder.journal, copy)
             added = add_receipts(copy, folder)
             what = (
-                f"{error.what} {found} rows could still be read"
-                + (f" and {added} more requests found in receipts.log" if added else "")
+                f"{error.what} {plural(found, 'row')} could still be read"
+                + (f" and {plural(added, 'more request')} found in receipts.log" if added else "")
                 + "; the reports show these."
             )
             tables.write_report(folder, copy, what, view=view, thumbnails=thumbnails)

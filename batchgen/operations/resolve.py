@@ -137,7 +137,8 @@ def _refuse_mismatch(row: Request, request_id: str, result: PollResult) -> None:
             )
         case Failed(reason, api_status=""):
             raise UsageError(
-                f"RunComfy does not give you {request_id}: {reason}. Nothing was changed.",
+                f"RunComfy knows no request {request_id} in this account ({reason})."
+                " Nothing was changed.",
                 "Copy the request_id from the account that this token belongs to.",
             )
     if result.model is not None and result.model != row.model:

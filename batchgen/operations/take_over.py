@@ -6,6 +6,7 @@ from pathlib import Path
 from batchgen.batch_folder import Folder
 from batchgen.config import RunOptions
 from batchgen.core.states import State
+from batchgen.core.text import plural
 from batchgen.errors import UsageError
 from batchgen.journal.comparison import compare
 from batchgen.journal.receipts import ReceiptLog
@@ -47,8 +48,8 @@ def _refuse_other_list(
             listed, shares_a_row = comparison.count_listed(), comparison.shares_a_row()
         if listed and not shares_a_row:
             raise UsageError(
-                f"{journal.path.parent} holds {listed} rows of {before}, and {manifest} has none of"
-                " them. Nothing was sent.",
+                f"{journal.path.parent} holds {plural(listed, 'row')} of {before}, and {manifest}"
+                " has none of them. Nothing was sent.",
                 "Choose another folder with --out, or let the new list take the place of the old"
                 " one with --new-list; what was paid for stays.",
             )
@@ -72,9 +73,11 @@ def take_over(
     except OSError as error:
         raise unwritable_receipts(journal.path.with_name("receipts.log"), error) from error
     if found["receipts"]:
-        log.warning("%d requests were found in receipts.log.", found["receipts"])
+        log.warning("Found in receipts.log: %s.", plural(found["receipts"], "request"))
     if found["unknown"]:
-        log.warning("%d rows are unknown: their run ended in mid-request.", found["unknown"])
+        log.warning(
+            "Unknown, since the last run ended in mid-request: %s.", plural(found["unknown"], "row")
+        )
     if manifest.is_listed_in(journal):
         log.info("%s has not changed since it was read last.", manifest.file)
     else:

@@ -119,7 +119,7 @@ def file_problem(path: Path, sha256: str) -> str | None:
     try:
         with open_regular(path) as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
-                return "it is not what was saved"
+                return "changed since it was saved"
             file.seek(0)
             found = format_of(file.read(SIGNATURE_BYTES))
         if found is not None and found.pillow:

@@ -1,31 +1,68 @@
-"""What a person does next about rows that are not saved, as commands to copy. Pure."""
+"""What a person does next, as commands to copy. Pure.
+
+Every command that batchgen advises is built here, from words that are quoted for a shell; errors
+and the journal, which know nothing of reports, quote by `core.text.shell_quote` themselves.
+"""
 
 from batchgen.core.states import State
 from batchgen.core.text import shell_quote
 
-MOST_OF_A_CAUSE = 200  # characters; enough to tell it from others
+MAX_CAUSE_CHARS = 200  # enough to tell a cause from others
+
+
+def command(*words: str) -> str:
+    """Return a command of batchgen, to be pasted into a shell."""
+    return " ".join(["batchgen", *map(shell_quote, words)])
 
 
 def command_for_row(batch: str, state: str, id: str, listed: bool) -> str | None:
     """Return the command that deals with one row of `batch`; None where a run or nobody does."""
     if state == State.UNKNOWN:
-        return f"batchgen resolve {shell_quote(batch)} --id {shell_quote(id)}"
-    return f"{_retry(batch, state)} --id {shell_quote(id)}" if _reopens(state) and listed else None
+        return command("resolve", batch, "--id", id)
+    return command(*_retry(batch, state), "--id", id) if _reopens(state) and listed else None
 
 
 def command_for_cause(batch: str, state: str, cause: str) -> str | None:
     """Return the command that deals with all rows in `state` for this cause; None as above."""
     if state == State.UNKNOWN:
-        return f"batchgen resolve {shell_quote(batch)}"
+        return command("resolve", batch)
     if not _reopens(state) or not cause:
         return None
-    return f"{_retry(batch, state)} --cause {shell_quote(cause[:MOST_OF_A_CAUSE])}"
+    return command(*_retry(batch, state), "--cause", cause[:MAX_CAUSE_CHARS])
+
+
+def command_for_state(batch: str, state: str) -> str | None:
+    """Return the command that deals with all rows in `state`; None as above."""
+    if state == State.UNKNOWN:
+        return command("resolve", batch)
+    return command(*_retry(batch, state)) if _reopens(state) else None
+
+
+def command_for_lost_files(batch: str, ids: list[str]) -> str:
+    """Return the command that queues the rows of lost files again, each id once."""
+    chosen = [word for id in dict.fromkeys(ids) for word in ("--id", id)]
+    return command("retry", batch, "--state", State.SAVED, *chosen)
+
+
+def commands_to_resolve(batch: str) -> list[tuple[str, str]]:
+    """Return the three ways to settle an unknown row, each with what it is for."""
+    start = f"{command('resolve', batch)} --id ID"
+    return [
+        (f"{start} --attach REQUEST_ID", "it is there: collect it"),
+        (f"{start} --send-again", "it is not: pay for it"),
+        (f"{start} --write-off", "give it up"),
+    ]
+
+
+def command_to_run(manifest: str, out: str | None, *, rehearsal: bool) -> str:
+    """Return the command of the next run. out: the folder, where it is not the manifest's own."""
+    words = [] if out is None else ["--out", out]
+    return command("run", manifest, *words, *(["--sandbox"] if rehearsal else []))
 
 
 def _reopens(state: str) -> bool:
     return state in (State.FAILED, State.CANCELLED)
 
 
-def _retry(batch: str, state: str) -> str:
-    chosen = "" if state == State.FAILED else f" --state {state}"
-    return f"batchgen retry {shell_quote(batch)}{chosen}"
+def _retry(batch: str, state: str) -> list[str]:
+    return ["retry", batch, *([] if state == State.FAILED else ["--state", state])]

@@ -1,0 +1,111 @@
+"""What a person reads: plurals, times, commands to copy, and help in sections."""
+
+import errno
+import os
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import Command, Write
+from helpers import many, table
+
+from batchgen.batch_folder import Folder
+from batchgen.cli import output
+from batchgen.clock import show_time
+from batchgen.core.text import plural
+from batchgen.errors import BatchBusy
+from batchgen.report import next_steps
+
+
+@pytest.mark.parametrize(("count", "words"), [(0, "0 rows"), (1, "1 row"), (2, "2 rows")])
+def test_a_noun_agrees_with_its_number(count: int, words: str) -> None:
+    assert plural(count, "row") == words
+
+
+@pytest.fixture
+def in_zone(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[None]:
+    monkeypatch.setenv("TZ", request.param)
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize(
+    ("in_zone", "shown"),
+    [
+        ("UTC", "2026-11-17 23:20:05 UTC"),
+        ("CET-1CEST", "2026-11-18 00:20:05 (2026-11-17 23:20:05 UTC)"),
+        ("PST8PDT", "2026-11-17 15:20:05 (23:20:05 UTC)"),
+    ],
+    indirect=["in_zone"],
+)
+@pytest.mark.usefixtures("in_zone")
+def test_a_time_is_local_with_utc_beside_it(shown: str) -> None:
+    at = 1794957605.0
+    assert show_time(at) == shown
+
+
+def test_every_word_of_a_command_to_copy_is_quoted() -> None:
+    assert next_steps.command("retry", "out/my list", "--id", "$x") == (
+        "batchgen retry 'out/my list' --id '$x'"
+    )
+    assert next_steps.command_to_run("my list.csv", "out/a", rehearsal=True) == (
+        "batchgen run 'my list.csv' --out out/a --sandbox"
+    )
+
+
+def test_the_options_of_a_run_are_in_sections(batchgen: Command) -> None:
+    sections = re.findall(r"^(\w[\w ]+):$", batchgen("run", "--help").stdout, re.MULTILINE)
+
+    assert sections == [
+        *("What to run", "Pace", "Money", "Time", "Files", "Output", "Service", "Other"),
+    ]
+
+
+def test_a_full_disk_is_said_with_what_it_is_full_for(capsys: pytest.CaptureFixture[str]) -> None:
+    output.os_error(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "out/list"))
+
+    said = "No space left for out/list; free some, then run the same command again.\n"
+    assert capsys.readouterr().err == said
+
+
+def test_a_spreadsheet_is_refused_with_what_to_do(batchgen: Command, here: Path) -> None:
+    (here / "list.xlsx").write_bytes(b"PK")
+    outcome = batchgen("run", "list.xlsx")
+
+    assert outcome.code == 2
+    assert outcome.stderr == (
+        "batchgen does not read .xlsx: list.xlsx.\n  Save it as CSV UTF-8, and run that.\n"
+    )
+
+
+def test_nothing_to_cancel_is_said_without_zeros(
+    run: Command, batchgen: Command, folder: Path, reach: list[str], write: Write
+) -> None:
+    run(write("list.csv", table(many(1))))
+
+    assert batchgen("cancel", folder, *reach).stdout == "Nothing is in flight.\n"
+
+
+def test_nothing_to_retry_advises_no_run(
+    run: Command, batchgen: Command, folder: Path, write: Write
+) -> None:
+    run(write("list.csv", table(many(1))))
+
+    assert batchgen("retry", folder).stdout == "0 rows queued again.\n"
+
+
+# Who holds a folder
+
+
+def test_a_folder_says_who_holds_it_and_a_look_at_it_keeps_nobody_out(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    assert folder.holder() is None
+    with folder.locked():
+        assert folder.holder() == f"process {os.getpid()}"
+        with pytest.raises(BatchBusy), Folder(tmp_path).locked():
+            pass
+    assert folder.holder() is None
