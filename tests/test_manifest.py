@@ -3,9 +3,12 @@
 import csv
 import io
 import json
+import os
 import tracemalloc
+from contextlib import contextmanager
 from datetime import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given, settings
@@ -905,14 +908,25 @@ def test_a_file_that_cannot_be_found_or_told_is_a_usage_error(tmp_path, name, me
         open_manifest(tmp_path / name)
 
 
-def test_a_file_that_may_not_be_read_is_a_usage_error(tmp_path, monkeypatch):
-    path = write(tmp_path, "a.csv", "prompt\nA fox\n")
-    monkeypatch.setattr(
-        Path, "open", lambda *_: (_ for _ in ()).throw(PermissionError(13, "Permission denied"))
-    )
+@contextmanager
+def nobody():
+    """Root may read everything, so the block is run as another user."""
+    user = os.geteuid()
+    os.seteuid(user or 65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
 
-    with pytest.raises(UsageError, match="cannot be read: permission denied"):
-        open_manifest(path)
+
+def test_a_file_that_may_not_be_read_is_a_usage_error():
+    with TemporaryDirectory() as folder:  # pytest's own folder is closed to others
+        Path(folder).chmod(0o755)
+        path = write(Path(folder), "a.csv", "prompt\nA fox\n")
+        path.chmod(0)
+
+        with nobody(), pytest.raises(UsageError, match="cannot be read: permission denied"):
+            open_manifest(path)
 
 
 def test_a_format_beats_the_name(tmp_path):

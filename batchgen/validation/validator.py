@@ -21,9 +21,7 @@ from batchgen.core.messages import explain_schema_error, unknown_name_problem
 from batchgen.core.rows import Entry, Problem, Row
 from batchgen.core.text import is_text, quote_value
 from batchgen.validation.convert import CellConverter, CellNotConverted, make_converter
-from batchgen.validation.model_schema import (
-    InputSchema,
-)
+from batchgen.validation.model_schema import InputSchema
 
 _NOTHING_FETCHED: Registry[Any] = Registry()
 _ANNOTATIONS = {"title", "description", "default", "examples", "format"}
@@ -39,9 +37,10 @@ class Validator:
     required: names that every row needs.
     hosted: the kind of file behind each input that is a URL, or a list of them: `image`, `video`,
         `audio`, or "" where the schema does not say.
+    quick: whether plain values that surely fit are passed without jsonschema.
     """
 
-    def __init__(self, schema: InputSchema) -> None:
+    def __init__(self, schema: InputSchema, *, quick: bool = True) -> None:
         self.properties: Mapping[str, dict[str, Any]] = schema.properties
         kinds = ((name, _hosted(one)) for name, one in schema.properties.items())
         self.hosted = {name: kind for name, kind in kinds if kind is not None}
@@ -58,7 +57,7 @@ class Validator:
         self._quick = {
             name: (self._converters.get(name), check)
             for name, check in checks.items()
-            if check is not None and plain
+            if check is not None and plain and quick
         }
 
     def check(self, entry: Entry, *, default_model: str) -> Row | list[Problem]:
