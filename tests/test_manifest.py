@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from batchgen.core.rows import Entry, Place, Problem
 from batchgen.errors import UsageError
+from batchgen.manifest.formats import FORMATS
 from batchgen.manifest.manifest import open_manifest
 from batchgen.manifest.read_csv import is_quoted
 from batchgen.manifest.read_yaml import resolve_scalar
-from batchgen.manifest.source import FORMATS
 from batchgen.validation.model_schema import load_schema
 from batchgen.validation.validator import Validator
 

@@ -9,12 +9,12 @@ import click
 
 from batchgen.core import units
 from batchgen.errors import UsageError
+from batchgen.manifest.formats import FORMATS
 
 if TYPE_CHECKING:
     from batchgen.batch_folder import Folder
     from batchgen.config import RunOptions
 
-FORMATS = ("csv", "tsv", "json", "jsonl", "yaml", "text")
 FILE = click.Path(path_type=Path)
 
 
@@ -75,7 +75,9 @@ reading = options(
         metavar="PATH",
         help="Let the manifest read from this file or folder too; repeatable.",
     ),
-    click.option("--format", type=click.Choice(FORMATS), help="The manifest's, whatever its name."),
+    click.option(
+        "--format", type=click.Choice([*FORMATS]), help="The manifest's, whatever its name."
+    ),
     click.option(
         "--column",
         "columns",

@@ -18,12 +18,12 @@ from batchgen.core.rows import Entry, Place, Problem
 from batchgen.core.text import quote_value
 from batchgen.errors import UsageError
 from batchgen.files import FileRefused
-from batchgen.manifest.allowed_paths import Reach
+from batchgen.manifest.allowed_paths import AllowedPaths
 from batchgen.manifest.columns import ColumnMapping, EntryParts, Properties
 from batchgen.manifest.document import Document
 from batchgen.manifest.records import Header, Item, Record, Unreadable
 from batchgen.manifest.settings import Settings, read_settings
-from batchgen.manifest.source import ManifestSource, find_source
+from batchgen.manifest.source import FOLDER, ManifestSource, find_source
 
 
 def open_manifest(
@@ -43,19 +43,19 @@ def open_manifest(
     format: one of FORMATS; without it the name tells.
     columns: the name in the file by the input's name; meta: names to carry along unsent, `*` for
         all that the model does not know. Both are added to those that the manifest sets.
-    allowed, secret: as in Reach, for what the manifest names.
+    allowed, secret: `extra` and `secret` of AllowedPaths, for files that the manifest names.
     use_schema: whether the schema that the manifest names will be read.
 
     Raises UsageError where there is no such file, it cannot be opened, or its form is not known.
     What is wrong inside the file is a Problem, never an exception.
     """
     source = find_source(path, format=format, stream=stdin)
-    if source.format == "folder" and source.path is not None:
-        reach = Reach(source.path, allowed, secret)
-        source = replace(source, reach=reach)
+    if source.format == FOLDER and source.path is not None:
+        paths = AllowedPaths(source.path, allowed, secret)
+        source = replace(source, allowed=paths)
     else:
-        reach = Reach(source.path.parent if source.path else Path(), allowed, secret)
-    return Manifest(source, dict(columns or {}), meta, reach, use_schema)
+        paths = AllowedPaths(source.path.parent if source.path else Path(), allowed, secret)
+    return Manifest(source, dict(columns or {}), meta, paths, use_schema)
 
 
 class Manifest:
@@ -66,7 +66,7 @@ class Manifest:
         source: ManifestSource,
         columns: dict[str, str],
         meta: Collection[str],
-        reach: Reach,
+        allowed: AllowedPaths,
         use_schema: bool,
     ) -> None:
         self.file = source.file
@@ -74,14 +74,11 @@ class Manifest:
         self.problems: list[Problem] = []
         self.sources = [source]  # this file, and the one that it takes its rows from
         self._source = source
-        self._reach = reach
+        self._allowed = allowed
         self._use_schema = use_schema
         self._document: Document | None = None
         self._settings_document: Document | None = None
-        if source.is_document:
-            self._read_document()
-        else:
-            _try_to_open(source)
+        self._read_document()
         self._columns = {**self.settings.columns, **columns}
         self._meta = {*self.settings.meta, *meta}
 
@@ -124,7 +121,7 @@ class Manifest:
                 yield self._no_rows()
 
     def _read_document(self) -> None:
-        """Read the settings, and find where the rows are."""
+        """Read the settings of a format that has some, and find where the rows are."""
         try:
             document = self._source.document()
         except Unreadable as error:
@@ -133,6 +130,9 @@ class Manifest:
             return
         except OSError as error:
             raise _cannot_open(self.file, error) from None
+        if document is None:
+            _try_to_open(self._source)
+            return
         self._document = document
         if not document.settings and document.rows is not None:
             self.problems += document.problems
@@ -150,13 +150,13 @@ class Manifest:
         self._document = None
         place = document.place(("from",))
         try:
-            source = find_source(name, format=self.settings.format, folder=self._reach.folder)
-            source = replace(source, reach=self._reach)
-            if source.format == "folder":
-                self._reach.check_folder(self._reach.folder / name)
+            source = find_source(name, format=self.settings.format, folder=self._allowed.folder)
+            source = replace(source, allowed=self._allowed)
+            if source.format == FOLDER:
+                self._allowed.check_folder(self._allowed.folder / name)
             _try_to_open(source)
-            if source.is_document:
-                self._document = source.document()
+            self._document = source.document()
+            if self._document is not None:
                 if self._document.settings:
                     what = f"{source.file} has settings of its own, which are not read here"
                     remedy = "Run that file, or take its settings out."
@@ -177,12 +177,12 @@ class Manifest:
             self._document = _NO_ROWS
 
     def _check_schema(self, name: str, document: Document) -> None:
-        """Refuse a schema out of reach, and read no rows then: they could not be checked.
+        """Refuse a schema file that is not allowed; no rows are read then, as none can be checked.
 
-        That there is no such file is said when it is needed.
+        A missing file is reported later, by the code that reads the schema.
         """
         try:
-            self._reach.open(self._reach.folder / name).close()
+            self._allowed.open(self._allowed.folder / name).close()
         except FileRefused as error:
             self._refuse("schema", document.place(("schema",)), name, error)
             self.settings.schema = None
@@ -190,7 +190,7 @@ class Manifest:
             pass
 
     def _refuse(self, field: str, place: Place, name: str, error: FileRefused) -> None:
-        what = f"{self._reach.folder / name} {error.what}"
+        what = f"{self._allowed.folder / name} {error.what}"
         self.problems.append(Problem(place, what, error.remedy, field=field, whole=True))
         self._document = _NO_ROWS
 
@@ -201,7 +201,7 @@ class Manifest:
 
     def _no_rows(self) -> Problem:
         file = self._source.file
-        if self._source.format == "folder":
+        if self._source.format == FOLDER:
             return Problem(Place(file), "the folder holds no .txt files", whole=True)
         return Problem(Place(file), "there are no rows", "Write at least one prompt.", whole=True)
 
@@ -280,14 +280,14 @@ def _label_problem(parts: EntryParts, place: Place) -> Problem | None:
 
 
 def _try_to_open(source: ManifestSource) -> None:
-    """Raise UsageError or Refused now, not in mid-stream, if the file cannot be opened."""
+    """Raise UsageError or FileRefused before any row is read, if the file cannot be opened."""
     try:
         if source.path is None:
             return
-        if source.format == "folder":
+        if source.format == FOLDER:
             next(source.path.iterdir(), None)
-        elif source.reach is not None:
-            source.reach.open(source.path).close()
+        elif source.allowed is not None:
+            source.allowed.open(source.path).close()
         elif source.path.is_file():  # a pipe can be opened only once
             source.path.open("rb").close()
     except FileRefused:

@@ -39,7 +39,7 @@ def manifest_fingerprint(
         for source in sources:
             if source.path is None:
                 return None
-            open = source.reach.open if source.reach else open_regular
+            open = source.allowed.open if source.allowed else open_regular
             is_folder = source.format == "folder"
             files = [source.path / name for name in text_files(source.path)] if is_folder else []
             for path in files or [source.path]:
