@@ -56,7 +56,11 @@ def problems(path, **how):
     manifest = open_manifest(path, **how)
     found = list(manifest.problems)
     for item in manifest.entries(known):
-        result = [item] if isinstance(item, Problem) else VALIDATOR.check(item, default_model=MODEL)
+        result = (
+            [item]
+            if isinstance(item, Problem)
+            else VALIDATOR.check_entry(item, default_model=MODEL)
+        )
         found += result if isinstance(result, list) else []
     return found
 
@@ -888,7 +892,7 @@ def test_whatever_the_bytes_are_there_are_entries_or_problems(format, data):
     for item in manifest.entries(known):
         result = item
         if isinstance(item, Entry):
-            result = VALIDATOR.check(item, default_model=MODEL)
+            result = VALIDATOR.check_entry(item, default_model=MODEL)
         assert result
     assert all(str(problem.place) for problem in manifest.problems)
 

@@ -13,7 +13,7 @@ from conftest import Write
 from helpers import many, table, tally
 from sandbox_client import Control
 
-from batchgen import event_loop, threads
+from batchgen import event_loop
 from batchgen.threads import Threads
 
 
@@ -80,15 +80,14 @@ def test_calls_give_their_result_or_raise() -> None:
         some.submit(divmod, 1, 1)
 
 
-def test_a_call_that_never_comes_back_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threads, "GOODBYE", 0.01)
+def test_a_call_that_never_comes_back_holds_nothing_up() -> None:
     begun, go_on = threading.Event(), threading.Event()
 
     def hang() -> None:
         begun.set()
         go_on.wait()
 
-    some = Threads(1)
+    some = Threads(1, shutdown_timeout=0.01)
     under_way, waiting = some.submit(hang), some.submit(hang)
     begun.wait()
     some.shutdown(cancel_futures=True)

@@ -11,7 +11,7 @@ from batchgen.api.endpoint import Endpoint
 from batchgen.api.poll_outcome import parse_balance
 from batchgen.api.response import Response
 from batchgen.api.submit_outcome import HaltReason, classify_submit
-from batchgen.core.prices import COUNTS, Price, count
+from batchgen.core.prices import OUTPUT_COUNT_INPUTS, Price, output_count
 from batchgen.core.text import describe_error
 from batchgen.errors import ServiceUnreachable, TokenRefused
 from batchgen.validation.model_schema import SchemaUnusable, find_input_schema, normalize_schema
@@ -50,7 +50,9 @@ def _outputs(found: Mapping[str, Any]) -> dict[str, int]:
         properties = normalize_schema(find_input_schema(found)).properties
     except SchemaUnusable:
         return {}
-    unasked = {name: count(properties.get(name, {}).get("default")) for name in COUNTS}
+    unasked = {
+        name: output_count(properties.get(name, {}).get("default")) for name in OUTPUT_COUNT_INPUTS
+    }
     return {name: most for name, most in unasked.items() if most > 1}
 
 

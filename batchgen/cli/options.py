@@ -36,7 +36,7 @@ class Notation(click.ParamType[Any]):
             self.fail(str(error), param, ctx)
 
 
-AMOUNT = Notation("amount", units.usd)
+AMOUNT = Notation("amount", units.parse_usd)
 RATE = Notation("rate", units.parse_rate)
 DURATION = Notation("duration", units.parse_duration)
 CLOCK = Notation("HH:MM", units.parse_clock_time)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from batchgen.core.prices import Price, remembered
+from batchgen.core.prices import Price, read_prices
 from batchgen.core.states import State
 from batchgen.errors import NewerJournal, StorageDamaged, UsageError
 from batchgen.files import refuse_linked_database
@@ -200,7 +200,7 @@ class Reader:
 
     def prices(self) -> dict[str, Price | None]:
         """What each model cost when a run last asked."""
-        return remembered(self.get_meta("prices"))
+        return read_prices(self.get_meta("prices"))
 
     def pace(self) -> float | None:
         """The learned rate, POSTs per second; None before the first POST."""

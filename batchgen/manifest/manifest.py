@@ -1,9 +1,9 @@
-"""A manifest, in any of its forms -> its settings, and its entries as a stream.
+"""A manifest of any format: its settings, and its entries as a stream.
 
 CSV, TSV, JSONL, text and folders are read row by row, so that a million rows need no more memory
-than ten; JSON and YAML, which can carry settings, are held as a whole. Every entry knows the file
-and line where a person finds it. Nothing is checked against a model here, except whether a
-table's columns have names that the model knows: that is one mistake, not one in every row.
+than ten; JSON and YAML, which can carry settings, are held as a whole. Every entry has its file and
+line. Nothing is checked against a model here, except that a table's columns are inputs of it: that
+is one problem, not one in every row.
 """
 
 import json
@@ -39,10 +39,10 @@ def open_manifest(
 ) -> "Manifest":
     """Open a manifest and read its settings; rows are read later, by `Manifest.entries`.
 
-    path: as the person typed it, which is how problems name the file; None or `-` is `stdin`.
-    format: one of FORMATS; without it the name tells.
-    columns: the name in the file by the input's name; meta: names to carry along unsent, `*` for
-        all that the model does not know. Both are added to those that the manifest sets.
+    path: as it was typed, which is how problems name the file; None or `-` is `stdin`.
+    format: one of FORMATS; None takes the one of the file's suffix.
+    columns: the name in the file by the input's name. meta: names that are metadata, `*` for all
+        that are no input of the model. Both are added to those that the manifest sets.
     allowed, secret: `extra` and `secret` of AllowedPaths, for files that the manifest names.
     use_schema: whether the schema that the manifest names will be read.
 
@@ -89,23 +89,23 @@ class Manifest:
             None where they are not known, and then every name passes as an input.
 
         A Problem takes the place of an entry that could not be read, or of a whole table's column;
-        it is `whole` if the file cannot be trusted after it. `problems` are not repeated here.
-        The position counts what could not be read, too, so that mending a row moves no other.
+        it is `whole` if the file is unreliable after it. `problems` are not repeated here.
+        The position counts rows that could not be read, so that mending one moves no other.
         """
         names = ColumnMapping(self._columns, self._meta, properties or (lambda _: None))
         position = 0
-        told = any(problem.whole for problem in self.problems)
+        reported = any(problem.whole for problem in self.problems)
         try:
             for item in self._items():
                 if isinstance(item, Problem):
                     position += not item.whole
-                    told |= item.whole
+                    reported |= item.whole
                     yield item
                 elif isinstance(item, Header):
-                    for problem in names.header(item):
-                        told = True
+                    for problem in names.check_header(item):
+                        reported = True
                         yield problem
-                    if told and names.none_known(item):
+                    if reported and names.has_no_inputs(item):
                         return
                 else:
                     for made in self._expand(item, names, position):
@@ -117,7 +117,7 @@ class Manifest:
             reason = (error.strerror or str(error)).lower()
             yield Problem(Place(self.file), f"it cannot be read on: {reason}", whole=True)
         else:
-            if not position and not told:
+            if not position and not reported:
                 yield self._no_rows()
 
     def _read_document(self) -> None:
@@ -141,11 +141,11 @@ class Manifest:
         self.settings, problems = read_settings(document)
         self.problems += problems
         if self.settings.from_ is not None and document.rows is None:
-            self._follow(self.settings.from_, document)
+            self._take_rows_from(self.settings.from_, document)
         if self.settings.schema is not None and self._use_schema:
             self._check_schema(self.settings.schema, document)
 
-    def _follow(self, name: str, document: Document) -> None:
+    def _take_rows_from(self, name: str, document: Document) -> None:
         """Take the rows from another file, which has no settings of its own."""
         self._document = None
         place = document.place(("from",))
@@ -209,8 +209,8 @@ class Manifest:
         self, record: Record, names: ColumnMapping, position: int
     ) -> Iterator[Entry | Problem]:
         """Yield the entries that one record makes; `position` were made before it."""
-        parts = names.take(record)
-        if problem := _label_problem(parts, record.place):
+        parts = names.split(record)
+        if problem := _id_or_model_problem(parts, record.place):
             yield problem
             return
         id = None if parts.id is None else str(parts.id)
@@ -219,8 +219,8 @@ class Manifest:
         if defaults := self.settings.defaults:
             values = {**defaults, **values}
             places = {**self._places("defaults", defaults), **places}
-        # A row that gives an input of the matrix itself keeps its value: the more special wins,
-        # as it does over defaults, and it costs less than the other reading.
+        # A row's own value is used in place of the matrix's, as in place of a default; the other
+        # reading would cost more.
         matrix = self.settings.matrix
         axes = {n: v for n, v in matrix.items() if n not in parts.inputs} if matrix else {}
         if not axes:
@@ -252,12 +252,12 @@ _NO_ROWS = Document({}, {}, None)
 
 
 def _suffix(name: str, value: Any) -> str:
-    """Return what a value of the matrix adds to an id: `-seed1`; the same when others are added."""
+    """Return what a value of the matrix adds to an id, such as `-seed1`; it alone decides that."""
     return f"-{name}{value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
 
 
-def _label_problem(parts: EntryParts, place: Place) -> Problem | None:
-    """Say what is wrong with a row's id or model, if anything is."""
+def _id_or_model_problem(parts: EntryParts, place: Place) -> Problem | None:
+    """Return the problem of a row's id or model, if there is one."""
     id, model = parts.id, parts.model
     if id is not None and (isinstance(id, bool) or not isinstance(id, str | int)):
         remedy = "Write a text, or take it out: rows without an id get a readable one."

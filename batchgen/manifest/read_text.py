@@ -17,9 +17,9 @@ from batchgen.manifest.records import Item, Record, Unreadable
 def read_text_lines(lines: DecodedLines) -> Iterator[Item]:
     for line in lines:
         place = Place(lines.file, lines.number)
-        yield from lines.faults()
+        yield from lines.new_problems()
         prompt = line.removesuffix("\n").removesuffix("\r")
-        if lines.spoilt(prompt) or not prompt.strip():
+        if lines.is_undecodable(prompt) or not prompt.strip():
             continue
         if "\r" in prompt:
             yield Problem(

@@ -66,17 +66,17 @@ def run(
         reading.unless_listed_in(folder.journal)
         if not existed:
             claim()
-            known.keep(folder.schemas)
+            known.store_fetched(folder.schemas)
         if where is None:
             where = stack.enter_context(start_rehearsal(folder, settings.schema))
         journal, receipts = open_journal(stack, folder, clock or Clock())
         refuse_mixed_batch(journal, folder, rehearsing=flags.sandbox)
         take_over(journal, receipts, reading, flags)
-        seen = prices.remembered(journal.get_meta("prices"))
+        seen = prices.read_prices(journal.get_meta("prices"))
         known_prices = find_prices(journal.pending_models(), settings, schema_lookup(where), seen)
         require_prices(settings, known_prices)
         warn_of_low_balance(where, partial(journal.pending_cost, known_prices))
-        memory = {model: price and price.memory() for model, price in known_prices.items()}
+        memory = {model: price and price.stored() for model, price in known_prices.items()}
         journal.start_run(manifest.file, {"prices": memory})
         log.info("batchgen %s runs %s into %s", __version__, manifest.file, folder.path)
         policy = _policy(settings, known_prices)
@@ -101,7 +101,7 @@ def _reading(
     def read() -> int:
         problems = require_valid_rows(manifest, known, listing, show, flags)
         if folder.path.is_dir():  # a new one is made when the list is known to be good
-            known.keep(folder.schemas)
+            known.store_fetched(folder.schemas)
         return problems
 
     options = {

@@ -21,7 +21,7 @@ from batchgen.journal.staging import StagedRows
 from batchgen.journal.writer import Journal
 from batchgen.manifest.read_text import text_files
 from batchgen.manifest.source import ManifestSource
-from batchgen.validation.model_schema import LARGEST_SCHEMA
+from batchgen.validation.model_schema import MAX_SCHEMA_BYTES
 
 Fingerprint = dict[str, str]
 
@@ -60,7 +60,7 @@ def schema_fingerprints(given: Path | None, *folders: Path) -> Fingerprint | Non
         for path in folder.rglob("*.json"):
             files[f"{number}/{path.relative_to(folder).as_posix()}"] = path
     try:
-        if any(path.stat().st_size > LARGEST_SCHEMA for path in files.values()):
+        if any(path.stat().st_size > MAX_SCHEMA_BYTES for path in files.values()):
             return None
         return {name: _digest(path) for name, path in files.items()}
     except (OSError, ValueError):
