@@ -103,9 +103,10 @@ def test_a_call_that_never_comes_back_holds_nothing_up() -> None:
 WATCHED = """
 import _thread, json, sys, threading
 from pathlib import Path
-from batchgen import report, wiring
-from batchgen.api import Api
-from batchgen.cli import main
+from batchgen.api.client import ApiClient
+from batchgen.cli.main import main
+from batchgen.operations import run
+from batchgen.report import tables
 
 told = {"started": [], "opened": []}
 since = set()
@@ -136,10 +137,10 @@ def started(*values, start=_thread.start_new_thread):
 
 # Before Python 3.12 no audit hook is told of a thread.
 _thread.start_new_thread = threading._start_new_thread = started
-after(Api, "submit", lambda: since.add("paid"), before=True)
-after(report, "write_files", lambda: since.add("reported"))
-after(wiring, "run", lambda: since.discard("reported"))  # the lock is given back
-after(report, "make_thumbnails", since.clear, before=True)
+after(ApiClient, "submit", lambda: since.add("paid"), before=True)
+after(tables, "write_report_files", lambda: since.add("reported"))
+after(run, "run", lambda: since.discard("reported"))  # the lock is given back
+after(tables, "make_thumbnails", since.clear, before=True)
 sys.addaudithook(watch)
 note = Path(sys.argv.pop(1))
 try:

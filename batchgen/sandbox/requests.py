@@ -166,9 +166,9 @@ async def cancel_request(state: SandboxState, call: HttpCall, request_id: str) -
     row = await find_request(state, call, request_id, now)
     if row is None:
         return
-    done = state.queue.cancel(request_id)
+    done = state.queue.remove(request_id)
     if done:
-        state.ledger.cancel(row, now)
+        state.ledger.store_cancellation(row, now)
     word = "cancelled" if done else request_state(row, now)
     outcome = "cancelled" if done else "not_cancellable"
     answer = {"request_id": request_id, "status": word, "outcome": outcome}
