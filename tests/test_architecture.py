@@ -11,10 +11,9 @@ import click
 import pytest
 
 import batchgen
-from batchgen.cli import main, options
+from batchgen.cli import main
 from batchgen.clock import Clock
 from batchgen.journal import database
-from batchgen.manifest import source
 
 PACKAGE = Path(batchgen.__file__).parent
 ROOMS = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
@@ -227,10 +226,6 @@ def test_no_option_takes_a_token_of_the_real_api(name):
     names = {p.name for p in COMMANDS[name].params}
 
     assert name == "sandbox" or not {n for n in names if "token" in n or "key" in n}
-
-
-def test_the_formats_of_the_option_are_those_that_manifests_have():
-    assert options.FORMATS == source.FORMATS
 
 
 # None of these is quick to import; each is for a run, or for a report.

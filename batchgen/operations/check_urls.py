@@ -59,7 +59,7 @@ async def _check_all(inputs: Iterator[FileInput], show: Callable[[Problem], None
 
     async with aclosing(UrlProbe()) as probe:
         for one in inputs:
-            waiting.append((one, asyncio.create_task(probe.flaw(one.url, one.kind))))
+            waiting.append((one, asyncio.create_task(probe.probe(one.url, one.kind))))
             if len(waiting) >= LOOKING_AHEAD:
                 await tell_first()
         while waiting:
