@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from helpers import TOKEN, Outcome, PretendClock
 
 from batchgen.api import credentials
 from batchgen.cli import main
+from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.engine import poll_schedule
 from batchgen.operations import run as run_module
 from batchgen.sandbox import Address, started
@@ -116,10 +118,23 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(poll_schedule, "MAX_POLLING_S", 1e7)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "timing(**seconds): how long the runs of a test wait")
+
+
 @pytest.fixture
-def batchgen(here: Path, clock: PretendClock, monkeypatch: pytest.MonkeyPatch) -> Command:
+def timing(request: pytest.FixtureRequest) -> Timing:
+    """How long runs wait; a test sets fields of it by `@pytest.mark.timing(max_polling=60.0)`."""
+    marker = request.node.get_closest_marker("timing")
+    return replace(DEFAULT_TIMING, **(marker.kwargs if marker else {}))
+
+
+@pytest.fixture
+def batchgen(
+    here: Path, clock: PretendClock, timing: Timing, monkeypatch: pytest.MonkeyPatch
+) -> Command:
     """Run a command in this process, as the console script would; its waits are pretend."""
-    monkeypatch.setattr(run_module, "run", partial(run_module.run, clock=clock))
+    monkeypatch.setattr(run_module, "run", partial(run_module.run, clock=clock, timing=timing))
 
     def command(*words: object) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["batchgen", *map(str, words)])

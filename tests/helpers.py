@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from batchgen.clock import Clock
+from batchgen.media import provenance
 
 TOKEN = "a-token-that-nobody-may-see"
 MEDIA_FOLDERS = ("images", "videos", "audio")
@@ -86,3 +87,8 @@ def media(folder: Path) -> list[str]:
     """Every file in the media folders, unfinished ones too."""
     found = (path for kind in MEDIA_FOLDERS for path in (folder / kind).glob("*"))
     return sorted(path.relative_to(folder).as_posix() for path in found)
+
+
+def provenance_of(picture: Path) -> Mapping[str, Any] | None:
+    with picture.open("rb") as file:
+        return provenance.read_provenance(file)

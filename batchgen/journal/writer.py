@@ -4,8 +4,8 @@ Moves of state use the standard sqlite3 in autocommit mode with transactions of 
 sqlite-utils makes the tables and reads them (faults.md, "Where it is written, in order").
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from batchgen.clock import from_iso
@@ -15,6 +15,7 @@ from batchgen.core.states import Event, State, next_state
 from batchgen.errors import StoppedEarly, StorageDamaged
 from batchgen.journal import stored_values
 from batchgen.journal.database import ALWAYS_COUNTED, Database, not_ours, storage_errors
+from batchgen.journal.files import SavedFile, StoredFile
 
 # Moves that leave a row's latest cost as it was, or, by a person's word, where it went.
 EVENTS_WITHOUT_COST_CHANGE = {
@@ -221,15 +222,15 @@ class Journal(Database):
         with self.transaction():
             self.db.execute("UPDATE requests SET error = ? WHERE key = ?", (reason, row.key))
 
-    def record_file(self, output: Output, columns: dict[str, Any]) -> None:
+    def record_file(self, output: Output, file: StoredFile) -> None:
         """Half of W4: one of several files of a request is on disk."""
         with self.transaction():
-            self._update_output(output.key, output.n, columns)
+            self._set_file(output.key, output.n, file)
 
-    def record_saved(self, row: Request, output: Output, columns: dict[str, Any]) -> None:
+    def record_saved(self, row: Request, output: Output, file: StoredFile) -> None:
         """W4: the last file of a request is on disk, checked, and so is its name."""
         with self.transaction():
-            self._update_output(output.key, output.n, columns)
+            self._set_file(output.key, output.n, file)
             self.transition(
                 row.key,
                 State.COMPLETED,
@@ -239,11 +240,12 @@ class Journal(Database):
                 error_code=None,
             )
 
-    def _update_output(self, key: str, n: int, columns: dict[str, Any]) -> None:
-        names = ", ".join(f"{name} = :{name}" for name in columns)
+    def _set_file(self, key: str, n: int, file: StoredFile) -> None:
         self.db.execute(
-            f"UPDATE outputs SET {names} WHERE key = :key AND n = :n",
-            {**columns, "key": key, "n": n},
+            "UPDATE outputs SET path = :path, kind = :kind, bytes = :bytes, sha256 = :sha256,"
+            " delivered_sha256 = :delivered_sha256, content_type = :content_type,"
+            " width = :width, height = :height WHERE key = :key AND n = :n",
+            {**asdict(file), "key": key, "n": n},
         )
 
     def record_attached(self, row: Request, request_id: str) -> None:
@@ -265,10 +267,10 @@ class Journal(Database):
         with self.transaction():
             self.transition(row.key, State.UNKNOWN, Event.WRITTEN_OFF, reason, error=reason)
 
-    def replace_file(self, key: str, n: int, columns: dict[str, Any]) -> None:
+    def replace_file(self, key: str, n: int, file: StoredFile) -> None:
         """A saved file was lost and downloaded again, and is not the same to the byte."""
         with self.transaction():
-            self._update_output(key, n, columns)
+            self._set_file(key, n, file)
 
     def record_retry(self, key: str, detail: str) -> None:
         """A person asked for this row to be sent again; what it cost so far stays counted."""
@@ -358,6 +360,24 @@ class Journal(Database):
         for output in found:
             self.refuse_odd(key, {"n": output.n, "path": output.path})
         return found
+
+    def saved_files(self) -> Iterator[SavedFile]:
+        """Every saved file, in the order of the manifest. Raises LeadsOutside at an odd path."""
+        rows = self.fetch_all(
+            "SELECT o.key, o.n, r.id, r.model, r.input, r.request_id, r.submitted_at, o.url,"
+            " o.path, o.sha256, o.delivered_sha256"
+            " FROM outputs AS o JOIN requests AS r USING (key)"
+            " WHERE o.path IS NOT NULL ORDER BY r.position, o.n"
+        )
+        for row in rows:
+            file = SavedFile(*row)
+            self.refuse_odd(file.id, {"key": file.key, "n": file.n, "path": file.path})
+            yield file
+
+    def id_of_request(self, request_id: str) -> str | None:
+        """The id of the row with this request; None if there is none."""
+        found = self.fetch_one("SELECT id FROM requests WHERE request_id = ?", request_id)
+        return found[0] if found else None
 
     def path_owner(self, path: str) -> str | None:
         """The key of the row whose file `path` is; None if it is no row's."""

@@ -11,6 +11,7 @@ from typing import Protocol
 from batchgen.api.endpoint import Endpoint
 from batchgen.batch_folder import Folder
 from batchgen.core.states import State
+from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.engine.collector import Collector, OutputOptions
 from batchgen.engine.engine import Engine
 from batchgen.engine.policy import Policy
@@ -24,7 +25,9 @@ from batchgen.journal.group_commit import WriteQueue
 from batchgen.journal.receipts import ReceiptLog
 from batchgen.journal.writer import Journal
 from batchgen.log import write_stderr
-from batchgen.media.download import Downloader
+from batchgen.media.destination import Destination
+from batchgen.media.download import DEFAULT_LIMITS, Downloader, DownloadLimits
+from batchgen.operations.destination import open_destination
 from batchgen.report import tables
 
 log = logging.getLogger("batchgen")
@@ -54,19 +57,27 @@ async def execute(
     policy: Policy,
     keeping: OutputOptions,
     show_progress: ShowProgress,
+    *,
+    timing: Timing = DEFAULT_TIMING,
+    destination: Destination | None = None,
+    limits: DownloadLimits = DEFAULT_LIMITS,
 ) -> RunOutcome:
+    """destination: None is the batch folder."""
     clock = journal.clock
+    destination = destination or open_destination(folder)
     situation = RunState(clock, random.Random())
     async with (
         where.api() as api,
-        Downloader(folder.path, where.media_hosts, where.use_proxy) as media,
+        Downloader(destination, where.media_hosts, where.use_proxy, timing, limits) as media,
     ):
-        media.clear_parts()
+        destination.clear_scratch()
         turns = SharedRateLimit(where.turn_file)
         moves = WriteQueue(journal, receipts)
         submitter = Submitter(journal, folder, api, situation, policy, turns, moves)
         watcher = Poller(journal, moves, api, situation, policy.rate)
-        collector = Collector(journal, moves, folder, media, watcher, situation, keeping)
+        collector = Collector(
+            journal, moves, destination, media, watcher, situation, keeping, timing
+        )
         progress = show_progress(
             lambda: (journal.counts, journal.committed_usd(), submitter.pace.rate), clock.monotonic
         )

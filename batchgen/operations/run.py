@@ -15,6 +15,7 @@ from batchgen.clock import Clock
 from batchgen.config import RunOptions, RunSettings
 from batchgen.core import prices
 from batchgen.core.prices import Price
+from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.engine.collector import OutputOptions
 from batchgen.engine.policy import Policy
 from batchgen.engine.run_outcome import RunOutcome
@@ -46,6 +47,7 @@ def run(
     verbose: bool,
     log_file: Path | None = None,
     clock: Clock | None = None,
+    timing: Timing = DEFAULT_TIMING,
 ) -> tuple[RunOutcome, Folder]:
     """Run a manifest. Raises every BatchgenError; nothing was sent by then unless it says so.
 
@@ -82,7 +84,7 @@ def run(
         policy = _policy(settings, known_prices)
         keeping = OutputOptions(not flags.no_provenance, flags.sidecars, not flags.no_thumbnails)
         ending = event_loop.run(
-            execute(journal, receipts, folder, where, policy, keeping, show_progress)
+            execute(journal, receipts, folder, where, policy, keeping, show_progress, timing=timing)
         )
     return ending, folder
 
