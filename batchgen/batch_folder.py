@@ -96,9 +96,8 @@ class Folder:
             try:
                 yield
             finally:
-                os.ftruncate(
-                    handle, 0
-                )  # or the next holder goes by this name until it has written its own
+                # Or the next holder goes by this name until it has written its own.
+                os.ftruncate(handle, 0)
         finally:
             os.close(handle)
 
