@@ -278,7 +278,7 @@ class Journal(RequestQueries):
             self.connection.execute("DELETE FROM outputs WHERE key = ?", (key,))
 
     def saved_files(self) -> Iterator[SavedFile]:
-        """Yield every saved file, in the order of the manifest. Raises LeadsOutside at an odd path."""
+        """Yield every saved file in the order of the manifest. Raises LeadsOutside."""
         rows = self.fetch_all(
             "SELECT o.key, o.n, r.id, r.model, r.input, r.request_id, r.submitted_at, o.url,"
             " o.path, o.sha256, o.delivered_sha256"

@@ -12,7 +12,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from batchgen.files import write_whole_bytes
+from batchgen.files import is_regular_file, open_regular, remove_temporary_files, write_whole_bytes
 from batchgen.media.formats import MAX_PIXELS
 
 FOLDER = "thumbs"
