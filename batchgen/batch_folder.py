@@ -51,7 +51,7 @@ class Folder:
                     files.sync_folder(path.parent)
             files.refuse_linked_file(self.ballast)
             if not self.ballast.exists():
-                with files.new(self.ballast) as file:
+                with files.create_new_file(self.ballast) as file:
                     # Random, since a file system that compresses gives no room for zeros.
                     file.write(os.urandom(BALLAST_BYTES))
         except OSError as error:
@@ -84,7 +84,7 @@ class Folder:
         It waits for nobody and writes nothing. A run that starts at this very moment tries again.
         """
         try:
-            handle = files.open_own(self.path / ".lock", os.O_RDONLY)
+            handle = files.open_in_place(self.path / ".lock", os.O_RDONLY)
         except (OSError, LeadsOutside):
             return None
         try:
@@ -107,7 +107,7 @@ class Folder:
         """
         path = self.path / ".lock"
         try:
-            handle = files.open_own(path)
+            handle = files.open_in_place(path)
         except OSError as error:
             raise StorageDamaged(
                 f"{path} cannot be opened: {error.strerror}. Nothing was sent.",

@@ -1,8 +1,8 @@
-"""Files that are written whole or not at all, and never through a link.
+"""Files: opened without waiting, written whole or not at all, and never written through a link.
 
-A batch folder may come from somebody else, with links where our files belong. So a file is made
-under a name that nobody can foresee and renamed into its place, which replaces a link and not what
-it points to; one that is written in place has to be a file of its own.
+A batch folder may come from somebody else, with links where our files belong. So a file is written
+under a name that cannot be predicted and then renamed, which replaces a link and leaves its target
+as it is. A file that is written in place must be a regular file with a single name.
 """
 
 import errno
@@ -20,18 +20,66 @@ from typing import IO, BinaryIO
 
 from batchgen.errors import LeadsOutside
 
-# Of ours, also those of earlier versions in the media folders, whose names began with a process id.
-_PART = re.compile(r"\.[0-9a-f]+-.+\.part", re.DOTALL)
-# SQLite opens these by their names alone.
+# The names of temporary files. In media folders, earlier versions began them with a process id.
+_PART_NAME = re.compile(r"\.[0-9a-f]+-.+\.part", re.DOTALL)
 JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")  # source: sqlite.org/fileformat.html
+# SQLite opens these files beside a database by their names alone; "" is the database.
 COMPANIONS = ("", "-wal", "-shm", "-journal")
+# File systems on which SQLite's WAL and flock cannot be trusted. Source: sqlite.org/wal.html.
+NETWORK_FILE_SYSTEMS = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "9p"}
+NETWORK_FILE_SYSTEMS |= {"fuse.sshfs", "fuse.rclone"}
+_MOVE_AWAY = "Move it away, or choose another folder with --out."
 
 
-# -- durable --------------------------------------------------------------------------------------
+class FileRefused(OSError):
+    """A file that is not read. what: a sentence without its subject, e.g. "is the token file"."""
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(errno.EACCES, f"it {what}")
+        self.what = what
+        self.remedy = remedy
+
+
+# -- reading --------------------------------------------------------------------------------------
+
+
+def is_regular_file(path: Path) -> bool:
+    """Whether there is a regular file at `path`; False for a link to one."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False
+
+
+def open_regular(path: Path, *, follow: bool = True) -> BufferedReader:
+    """Open a regular file for reading, without ever waiting for a pipe or a device.
+
+    follow: whether `path` may be a link to one.
+    Raises FileRefused for anything else that can be opened, OSError, and ValueError where `path`
+    cannot be the name of a file.
+    """
+    # Asked before, since opening alone can act on a device; and after, since it may be another.
+    _refuse_irregular(path.stat(follow_symlinks=follow))
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | (0 if follow else os.O_NOFOLLOW)
+    handle = os.open(path, flags)
+    try:
+        _refuse_irregular(os.fstat(handle))
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def _refuse_irregular(status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise FileRefused("is not a regular file", "Only files and folders on a disk can be read.")
+
+
+# -- durability -----------------------------------------------------------------------------------
 
 
 def sync_file(handle: int) -> None:
-    """Make a file's content durable, down to the platter where the system offers that (macOS).
+    """Make a file's content durable, on macOS down to the platter (F_FULLFSYNC).
 
     Its times may be lost: a line of receipts.log would wait for the file system's own journal.
     """
@@ -51,139 +99,89 @@ def sync_folder(path: Path) -> None:
         os.close(handle)
 
 
-# -- made anew ------------------------------------------------------------------------------------
+# -- writing a new file ---------------------------------------------------------------------------
 
 
-def part_of(path: Path) -> Path:
-    """A name beside `path` that nobody can foresee, for what is not whole yet."""
+def temporary_path(path: Path) -> Path:
+    """Return a name beside `path` that cannot be predicted, for content that is incomplete."""
     return path.with_name(f".{secrets.token_hex(8)}-{path.name}.part")
 
 
-def new(path: Path) -> BinaryIO:
-    """Make a file, private to its owner. Raises FileExistsError for any name that is taken."""
+def create_new_file(path: Path) -> BinaryIO:
+    """Make a file of mode 0600. Raises FileExistsError for any name that is taken."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     return open(handle, "w+b")  # noqa: PTH123
 
 
 @contextmanager
-def _part(path: Path) -> Iterator[tuple[Path, int]]:
-    """A new part of `path` and its descriptor; it is locked, which tells `clear_parts` of us."""
-    part = part_of(path)
+def _temporary_file(path: Path) -> Iterator[tuple[Path, int]]:
+    """Yield a new temporary file beside `path`, and its descriptor; it is gone afterwards.
+
+    It is locked, so that `remove_temporary_files` leaves it alone.
+    """
+    temporary = temporary_path(path)
     try:
-        with new(part) as file:
+        with create_new_file(temporary) as file:
             with suppress(OSError):
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield part, file.fileno()
+            yield temporary, file.fileno()
     finally:
-        part.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def write_whole(path: Path, *, keep_if_same: bool = False) -> Iterator[IO[str]]:
-    """Write a text file beside `path` and put it in its place, whole, when the block ends well.
+    """Write a UTF-8 file beside `path`, and rename it to `path` when the block ends well.
 
-    keep_if_same: a file that would stay the same is left alone, and the folder is not synced: for a
-    hundred files of which one has changed, or none.
+    keep_if_same: leave a file alone whose content would not change, and do not sync the folder:
+        for a hundred files of which one has changed, or none.
     Half a surrogate pair is written as JSON spells it.
     """
-    with _part(path) as (part, handle):
+    with _temporary_file(path) as (temporary, handle):
         with open(
             handle, "w", encoding="utf-8", errors="backslashreplace", newline="", closefd=False
         ) as file:
             yield file
-        if keep_if_same and is_file(path) and filecmp.cmp(part, path, shallow=False):
+        if keep_if_same and is_regular_file(path) and filecmp.cmp(temporary, path, shallow=False):
             return
         sync_file(handle)
-        part.replace(path)
+        temporary.replace(path)
     if not keep_if_same:
         sync_folder(path.parent)
 
 
 @contextmanager
 def write_whole_bytes(path: Path) -> Iterator[IO[bytes]]:
-    """As `write_whole`, the folder unsynced."""
-    with _part(path) as (part, handle):
+    """As `write_whole`, for bytes; the folder is not synced."""
+    with _temporary_file(path) as (temporary, handle):
         with open(handle, "w+b", closefd=False) as file:
             yield file
         sync_file(handle)
-        part.replace(path)
+        temporary.replace(path)
 
 
-def clear_parts(folder: Path) -> None:
-    """Remove the parts that a kill left in `folder`, and none that is being written."""
+def remove_temporary_files(folder: Path) -> None:
+    """Remove the temporary files that a killed process left in `folder`; locked ones stay."""
     with suppress(FileNotFoundError, NotADirectoryError):
         for name in os.listdir(folder):  # noqa: PTH208
             path = folder / name
-            if _PART.fullmatch(name) and _is_left(path):
+            if _PART_NAME.fullmatch(name) and _is_unlocked_file(path):
                 path.unlink(missing_ok=True)
 
 
-def _is_left(path: Path) -> bool:
-    """Whether this is a file that nobody has locked."""
+def _is_unlocked_file(path: Path) -> bool:
     try:
-        with reading(path, follow=False) as file:
+        with open_regular(path, follow=False) as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         return False
     return True
 
 
-# -- looked at ------------------------------------------------------------------------------------
+# -- writing in place -----------------------------------------------------------------------------
 
 
-def is_file(path: Path) -> bool:
-    """Whether there is a regular file, and no link to one."""
-    try:
-        return stat.S_ISREG(path.lstat().st_mode)
-    except OSError:
-        return False
-
-
-def reading(path: Path, *, follow: bool = True) -> BufferedReader:
-    """Open a regular file for reading; a pipe, on which one waits for ever, is an OSError."""
-    flags = os.O_RDONLY | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)
-    handle = os.open(path, flags)
-    if stat.S_ISREG(os.fstat(handle).st_mode):
-        return open(handle, "rb")  # noqa: PTH123
-    os.close(handle)
-    raise OSError(errno.EINVAL, "it is no regular file", str(path))
-
-
-# -- written in place -----------------------------------------------------------------------------
-
-
-def refuse_linked_folder(path: Path) -> None:
-    """Raise LeadsOutside if `path` is a link. What else is no folder, the system refuses."""
-    if path.is_symlink():
-        raise _link(path)
-
-
-def refuse_linked_file(path: Path, *, written: bool = True) -> None:
-    """Raise LeadsOutside unless `path` is a file of its own, or not there. A folder is an error of
-    its own to whoever opens it.
-
-    written: what is only read may have other names, as in a backup that was made of hard links.
-    """
-    with suppress(FileNotFoundError):
-        _refuse(path, path.lstat(), written=written)
-
-
-def refuse_linked_database(path: Path, *, written: bool = True) -> None:
-    """As `refuse_linked_file`, for what SQLite opens. Its companions are written by readers too."""
-    for ending in COMPANIONS:
-        refuse_linked_file(path.with_name(path.name + ending), written=written or bool(ending))
-    _refuse_super_journal(path.with_name(f"{path.name}-journal"))
-
-
-def _refuse_super_journal(path: Path) -> None:
-    """A rollback journal that ends so names another file, which SQLite would delete after it."""
-    with suppress(OSError), reading(path) as file:
-        file.seek(-min(len(JOURNAL_MAGIC), file.seek(0, os.SEEK_END)), os.SEEK_END)
-        if file.read() == JOURNAL_MAGIC:
-            raise LeadsOutside(f"{path} names another file, which it would have deleted.", _AWAY)
-
-
-def open_own(path: Path, flags: int = os.O_RDWR | os.O_CREAT) -> int:
+def open_in_place(path: Path, flags: int = os.O_RDWR | os.O_CREAT) -> int:
     """Open a file that is written in place; return its descriptor.
 
     Raises LeadsOutside as `refuse_linked_file` does, and OSError.
@@ -191,75 +189,76 @@ def open_own(path: Path, flags: int = os.O_RDWR | os.O_CREAT) -> int:
     refuse_linked_file(path)
     handle = os.open(path, flags | os.O_NOFOLLOW, 0o600)
     try:
-        _refuse(path, os.fstat(handle))
+        _refuse_shared(path, os.fstat(handle))
     except BaseException:
         os.close(handle)
         raise
     return handle
 
 
-_AWAY = "Move it away, or choose another folder with --out."
+def refuse_linked_folder(path: Path) -> None:
+    """Raise LeadsOutside if `path` is a link. Anything else that is no folder fails when used."""
+    if path.is_symlink():
+        raise _leads_outside(path)
 
 
-def _link(path: Path) -> LeadsOutside:
+def refuse_linked_file(path: Path, *, written: bool = True) -> None:
+    """Raise LeadsOutside unless `path` is a regular file with one name, or a folder, or missing.
+
+    A folder fails when it is opened.
+    written: False for a file that is only read: it may have several names, as a backup made of hard
+        links has.
+    """
+    with suppress(FileNotFoundError):
+        _refuse_shared(path, path.lstat(), written=written)
+
+
+def refuse_linked_database(path: Path, *, written: bool = True) -> None:
+    """As `refuse_linked_file`, for a database and its companions, which readers write, too."""
+    for ending in COMPANIONS:
+        refuse_linked_file(path.with_name(path.name + ending), written=written or bool(ending))
+    _refuse_super_journal(path.with_name(f"{path.name}-journal"))
+
+
+def _refuse_super_journal(path: Path) -> None:
+    """Refuse a rollback journal that ends in the name of another file, which SQLite would delete.
+
+    Source: sqlite.org/fileformat.html, "The Rollback Journal".
+    """
+    with suppress(OSError), open_regular(path) as file:
+        file.seek(-min(len(JOURNAL_MAGIC), file.seek(0, os.SEEK_END)), os.SEEK_END)
+        if file.read() == JOURNAL_MAGIC:
+            what = f"{path} names another file, which it would have deleted."
+            raise LeadsOutside(what, _MOVE_AWAY)
+
+
+def _refuse_shared(path: Path, status: os.stat_result, *, written: bool = True) -> None:
+    if stat.S_ISLNK(status.st_mode):
+        raise _leads_outside(path)
+    if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+        raise LeadsOutside(f"{path} is no file, but a pipe or a device.", _MOVE_AWAY)
+    if written and not stat.S_ISDIR(status.st_mode) and status.st_nlink > 1:
+        raise LeadsOutside(
+            f"{path} has {status.st_nlink} names (hard links), and what is written to it would"
+            " change the others.",
+            "Put a copy of it in its place, or choose another folder with --out.",
+        )
+
+
+def _leads_outside(path: Path) -> LeadsOutside:
     return LeadsOutside(
         f"{path} is a link, and nothing is written through links.",
         "Move what it points to into the batch folder, or choose another folder with --out.",
     )
 
 
-def _refuse(path: Path, found: os.stat_result, *, written: bool = True) -> None:
-    if stat.S_ISLNK(found.st_mode):
-        raise _link(path)
-    if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
-        raise LeadsOutside(f"{path} is no file, but a pipe or a device.", _AWAY)
-    if written and not stat.S_ISDIR(found.st_mode) and found.st_nlink > 1:
-        raise LeadsOutside(
-            f"{path} has {found.st_nlink} names (hard links), and what is written to it would"
-            " change the others.",
-            "Put a copy of it in its place, or choose another folder with --out.",
-        )
-
-
-class FileRefused(OSError):
-    """A file that is not read. what: a sentence without its subject, e.g. "is the token file"."""
-
-    def __init__(self, what: str, remedy: str) -> None:
-        super().__init__(errno.EACCES, f"it {what}")
-        self.what = what
-        self.remedy = remedy
-
-
-def open_regular(path: Path) -> BufferedReader:
-    """Open a regular file for reading, and never wait for anything else.
-
-    Raises Refused for a pipe, a device or a socket, OSError, and ValueError where `path` cannot be
-    the name of a file.
-    """
-    # Asked before, since opening alone can act on a device; and after, since it may be another.
-    _refuse_irregular(path.stat())
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    try:
-        _refuse_irregular(os.fstat(handle))
-        return os.fdopen(handle, "rb")
-    except BaseException:
-        os.close(handle)
-        raise
-
-
-def _refuse_irregular(status: os.stat_result) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        raise FileRefused("is not a regular file", "Only files and folders on a disk can be read.")
-
-
-# File systems on which SQLite's WAL and flock cannot be trusted. Source: sqlite.org/wal.html.
-NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "9p", "fuse.sshfs", "fuse.rclone"}
+# -- file systems ---------------------------------------------------------------------------------
 
 
 def network_file_system(path: Path, mounts: Path = Path("/proc/self/mounts")) -> str | None:
-    """Return the kind of network file system that `path` is on; None if local or unknown.
+    """Return the type of the network file system that `path` is on; None if local or unknown.
 
-    mounts: Linux's table of mounts (proc(5)); where there is none, nothing is known.
+    mounts: Linux's table of mounts (proc(5)). Where there is none, as on macOS, nothing is known.
     """
     try:
         lines = mounts.read_text(errors="replace").splitlines()
@@ -273,4 +272,4 @@ def network_file_system(path: Path, mounts: Path = Path("/proc/self/mounts")) ->
         inside = where == "/" or resolved == where or resolved.startswith(where + "/")
         if inside and len(where) >= len(best):
             best, kind = where, found
-    return kind if kind in NETWORK else None
+    return kind if kind in NETWORK_FILE_SYSTEMS else None

@@ -8,7 +8,7 @@ from io import TextIOWrapper
 from pathlib import Path
 
 from batchgen.core.text import terminal_safe
-from batchgen.files import open_own
+from batchgen.files import open_in_place
 
 log = logging.getLogger("batchgen")
 
@@ -35,7 +35,7 @@ class _ToOwnFile(_FileHandler):
     """A log in the batch folder, whose names may be somebody else's."""
 
     def _open(self) -> TextIOWrapper:
-        handle = open_own(Path(self.baseFilename), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        handle = open_in_place(Path(self.baseFilename), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         return open(handle, "a", encoding=self.encoding, errors=self.errors)  # noqa: PTH123
 
 

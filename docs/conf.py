@@ -17,6 +17,7 @@ source_suffix = {".md": "markdown"}
 exclude_patterns = ["_build"]
 myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
+smartquotes = False  # "--option" is not a dash
 html_theme = "furo"
 html_title = f"batchgen {release}"
 html_copy_source = False

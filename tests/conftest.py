@@ -13,14 +13,13 @@ from typing import Any
 
 import pytest
 from helpers import TOKEN, Outcome, PretendClock
+from sandbox_client import Control
 
 from batchgen import config
 from batchgen.api import credentials
 from batchgen.cli import main
 from batchgen.core.timing import DEFAULT_TIMING, Timing
-from batchgen.engine import poll_schedule
 from batchgen.sandbox import Address, started
-from batchgen.sandbox.client import Control
 
 TEXT = {"type": "string"}
 COUNT = {"type": "integer", "minimum": 1, "maximum": 16}
@@ -116,13 +115,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture
-def timing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Timing:
+def timing(request: pytest.FixtureRequest) -> Timing:
     """How long runs wait; a test sets fields of it by `@pytest.mark.timing(max_polling=60.0)`."""
     marker = request.node.get_closest_marker("timing")
-    timing = replace(DEFAULT_TIMING, **(marker.kwargs if marker else {}))
-    # Until the poller takes its patience from Timing.
-    monkeypatch.setattr(poll_schedule, "MAX_POLLING_S", timing.max_polling, raising=False)
-    return timing
+    return replace(DEFAULT_TIMING, **(marker.kwargs if marker else {}))
 
 
 @pytest.fixture

@@ -6,16 +6,30 @@ import io
 import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from batchgen.api.submit_outcome import (
+    Accepted,
+    Halt,
+    HaltReason,
+    NotAccepted,
+    NotSent,
+    OutcomeUnknown,
+    Rejected,
+    Throttled,
+)
 from batchgen.clock import Clock
+from batchgen.core.states import Event
+from batchgen.core.timing import Timing
 
 # A pretend hour can be shorter than the real fifth of a second of a rehearsal's request.
 PATIENT = pytest.mark.timing(max_polling=1e7)
+# A run that submits and never asks.
+NEVER_ASKING = Timing(max_polling=0.0)
 TOKEN = "a-token-that-nobody-may-see"
 MEDIA_FOLDERS = ("images", "videos", "audio")
 
@@ -90,3 +104,36 @@ def media(folder: Path) -> list[str]:
     """Every file in the media folders, unfinished ones too."""
     found = (path for kind in MEDIA_FOLDERS for path in (folder / kind).glob("*"))
     return sorted(path.relative_to(folder).as_posix() for path in found)
+
+
+@dataclass(frozen=True)
+class Told:
+    """The parts of a submission's outcome on which a row's money hangs, side by side."""
+
+    event: Event | None = None
+    stop: HaltReason | None = None
+    throttled: bool = False
+    reason: str = ""
+    code: int | None = None
+    request_id: str | None = None
+    wait: float | None = None
+    offline: bool = False
+
+
+def told(outcome: Any) -> Told:
+    match outcome:
+        case Accepted(request_id, note):
+            return Told(Event.ACCEPTED, request_id=request_id, reason=note)
+        case Throttled(retry_after, code):
+            return Told(Event.THROTTLED, throttled=True, code=code, wait=retry_after)
+        case Rejected(reason, code):
+            return Told(Event.REJECTED, reason=reason, code=code)
+        case NotAccepted(reason, code):
+            return Told(Event.NOT_ACCEPTED, reason=reason, code=code)
+        case OutcomeUnknown(reason, code):
+            return Told(Event.OUTCOME_UNKNOWN, reason=reason, code=code)
+        case NotSent(reason, offline):
+            return Told(reason=reason, offline=offline)
+        case Halt(row, why):
+            return replace(told(row), stop=why)
+    raise AssertionError(f"{outcome!r} is no outcome")

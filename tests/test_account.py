@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 import pytest
 from conftest import Command, Write
 from helpers import Outcome, PretendClock, many, query, table, tally
+from sandbox_client import Control
 
 from batchgen.sandbox import Address
-from batchgen.sandbox.client import Control
 
 BRUSH = "atelier/brush-2/text-to-image"
 ALL_SAVED = {"saved": 6}

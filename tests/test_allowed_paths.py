@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import Command, Write
 from helpers import many, table, tally
+from sandbox_client import Control
 
 from batchgen.errors import UsageError
 from batchgen.files import FileRefused, open_regular
@@ -21,7 +22,6 @@ from batchgen.manifest.allowed_paths import Reach
 from batchgen.manifest.manifest import open_manifest
 from batchgen.operations import unchanged
 from batchgen.sandbox import catalogue
-from batchgen.sandbox.client import Control
 
 SECRET = "secret-FILE-TOKEN"
 SCHEMA = json.dumps({"properties": {"prompt": {"type": "string"}}})
@@ -391,7 +391,7 @@ def test_a_schema_that_the_person_names_is_a_regular_file_with_an_end(
     assert outcome.code == 2
     assert what in outcome.stderr
     with pytest.raises(UsageError, match=what):
-        catalogue.load(here / "s.json")  # the sandbox's own reading of it
+        catalogue.load_model(here / "s.json")  # the sandbox's own reading of it
 
 
 # A file that is changed between the look at it and its opening
@@ -424,7 +424,7 @@ def test_what_became_a_pipe_after_the_look_at_it_is_refused(
     before = path.stat()
     path.unlink()
     pipe(path)
-    monkeypatch.setattr(Path, "stat", lambda self: before)
+    monkeypatch.setattr(Path, "stat", lambda self, **_: before)
 
     with pytest.raises(FileRefused, match=IRREGULAR):
         open_regular(path)

@@ -1,4 +1,4 @@
-"""What an answer means: faults.md's table "May this POST be repeated?" and api.md's codes."""
+"""What an answer means: the specification's "May this POST be repeated?" and the wire's codes."""
 
 import asyncio
 import json
@@ -7,12 +7,23 @@ from types import SimpleNamespace
 
 import aiohttp
 import pytest
+from helpers import told
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchgen.api.poll_outcome import RequestStatus, classify_cancel, classify_result, output_urls
-from batchgen.api.response import LISTED_CODES, Response
-from batchgen.api.submit_outcome import REQUEST_ID_PATTERN, HaltReason, classify_submit
+from batchgen.api.poll_outcome import (
+    Cancelled,
+    Completed,
+    Failed,
+    Running,
+    Unauthorized,
+    Unclear,
+    classify_cancel,
+    classify_result,
+    output_urls,
+)
+from batchgen.api.response import LISTED_CODES, REQUEST_ID_PATTERN, Response, decode
+from batchgen.api.submit_outcome import HaltReason, classify_submit
 from batchgen.core.states import Event
 
 NOW = 1_800_000_000.0
@@ -33,11 +44,11 @@ def answer(status, body=b"", *, error=None, **headers):
     """A reply whose body was opened; `retry_after=…` gives that header."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     names = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Response(True, status, names, raw, error)
+    return decode(status, names, raw, error, NOW)
 
 
 def submitted(status, body=b"", **how):
-    return classify_submit(answer(status, body, **how), NOW)
+    return told(classify_submit(answer(status, body, **how)))
 
 
 def outcome(verdict):
@@ -48,6 +59,7 @@ def outcome(verdict):
 # -- may this POST be repeated? ------------------------------------------------------------------
 
 RETURNED, REFUSED, LOST = Event.NOT_ACCEPTED, Event.REJECTED, Event.OUTCOME_UNKNOWN
+THROTTLED = Event.THROTTLED
 NO_MONEY = "Insufficient balance, please top up"
 
 # status, body, what happened to the row, why all others stop, whether to slow down
@@ -77,7 +89,7 @@ TABLE = {
     "2xx, listed code: not found": (200, {"error_code": 404001}, REFUSED, None, False),
     "2xx, listed code: bad input": (200, {"error_code": 422001}, REFUSED, None, False),
     "2xx, listed code: 422": (200, {"error_code": 422}, REFUSED, None, False),
-    "2xx, listed code: 429": (200, {"error_code": 429}, RETURNED, None, True),
+    "2xx, listed code: 429": (200, {"error_code": 429}, THROTTLED, None, True),
     "2xx, a code of the server's own": (200, {"error_code": 500001}, LOST, None, False),
     "2xx, a code nobody listed": (200, {"error_code": 418001}, LOST, None, False),
     "2xx, a code that is no number": (200, {"error_code": "overloaded"}, LOST, None, False),
@@ -118,9 +130,9 @@ TABLE = {
         *(400, {"error": {"message": NO_MONEY}}),
         *(RETURNED, HaltReason.BALANCE, False),
     ),
-    "429": (429, {"error_code": 429}, RETURNED, None, True),
-    "429, its own code": (429, {"error_code": 429001, "message": "slow"}, RETURNED, None, True),
-    "429, a page": (429, PAGE, RETURNED, None, True),
+    "429": (429, {"error_code": 429}, THROTTLED, None, True),
+    "429, its own code": (429, {"error_code": 429001, "message": "slow"}, THROTTLED, None, True),
+    "429, a page": (429, PAGE, THROTTLED, None, True),
     "401": (401, b"", RETURNED, HaltReason.TOKEN, False),
     "403": (403, b"", RETURNED, HaltReason.TOKEN, False),
     "400, 400004": (400, {"error_code": 400004}, RETURNED, HaltReason.TOKEN, False),
@@ -343,21 +355,24 @@ def test_every_error_of_the_http_library_is_sorted():
     assert set(ERRORS) == PASSES | STAYS | OURS
 
 
+OUT_OF_MEMORY = {"MemoryError": HaltReason.MEMORY}
+
+
 @pytest.mark.parametrize("name", ERRORS)
 def test_whatever_breaks_before_the_body_is_opened_leaves_the_row_pending(name):
-    verdict = classify_submit(Response(opened=False, error=ERRORS[name]), NOW)
+    verdict = told(classify_submit(Response(body_sent=False, error=ERRORS[name])))
 
     assert verdict.event is None
     assert verdict.request_id is None
     assert verdict.offline == (name in PASSES)
-    assert verdict.stop == (HaltReason.SERVICE if name in STAYS else None)
+    assert verdict.stop == (OUT_OF_MEMORY.get(name, HaltReason.SERVICE) if name in STAYS else None)
 
 
 @pytest.mark.parametrize("name", ERRORS)
 def test_whatever_breaks_after_the_body_is_opened_loses_the_answer(name):
-    verdict = classify_submit(Response(opened=True, error=ERRORS[name]), NOW)
+    verdict = told(classify_submit(Response(error=ERRORS[name])))
 
-    assert outcome(verdict) == (Event.OUTCOME_UNKNOWN, None, False)
+    assert outcome(verdict) == (Event.OUTCOME_UNKNOWN, OUT_OF_MEMORY.get(name), False)
     assert not verdict.offline
 
 
@@ -365,14 +380,14 @@ def test_whatever_breaks_after_the_body_is_opened_loses_the_answer(name):
 def test_whatever_breaks_an_accepting_answer_before_its_id_loses_it(name):
     verdict = submitted(200, b'{"request_id": "half', error=ERRORS[name])
 
-    assert outcome(verdict) == (Event.OUTCOME_UNKNOWN, None, False)
+    assert outcome(verdict) == (Event.OUTCOME_UNKNOWN, OUT_OF_MEMORY.get(name), False)
 
 
 # -- what a result says --------------------------------------------------------------------------
 
 
 def result(body, status=200, **how):
-    return classify_result(answer(status, body, **how), ID, NOW)
+    return classify_result(answer(status, body, **how), ID)
 
 
 def said(word, **more):
@@ -383,17 +398,17 @@ def said(word, **more):
 @pytest.mark.parametrize(
     ("words", "doing"),
     [
-        ("completed succeeded success", RequestStatus.DONE),
-        ("failed error", RequestStatus.FAILED),
-        ("cancelled canceled", RequestStatus.CANCELLED),
-        ("in_queue in_progress pending waiting starting processing", RequestStatus.RUNNING),
-        ("paused_for_review 42", RequestStatus.RUNNING),
+        ("completed succeeded success", Completed),
+        ("failed error", Failed),
+        ("cancelled canceled", Cancelled),
+        ("in_queue in_progress pending waiting starting processing", Running),
+        ("paused_for_review 42", Running),
     ],
-    ids=lambda value: getattr(value, "value", ""),
+    ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_the_word_of_a_result_says_what_the_request_does(words, doing, form):
     for word in words.split():
-        assert result(said(form(word), output=PICTURE)).doing is doing
+        assert isinstance(result(said(form(word), output=PICTURE)), doing)
 
 
 @pytest.mark.parametrize(
@@ -402,7 +417,7 @@ def test_the_word_of_a_result_says_what_the_request_does(words, doing, form):
     ids=str,
 )
 def test_a_result_without_a_word_that_we_know_is_still_running(body):
-    assert result(body | {"output": PICTURE}).doing is RequestStatus.RUNNING
+    assert isinstance(result(body | {"output": PICTURE}), Running)
 
 
 ASK_AGAIN = {
@@ -427,31 +442,31 @@ ASK_AGAIN = {
 
 @pytest.mark.parametrize("reply", ASK_AGAIN.values(), ids=ASK_AGAIN.keys())
 def test_an_answer_that_says_nothing_of_the_request_is_asked_for_again(reply):
-    assert classify_result(reply, ID, NOW).doing is RequestStatus.ASK_AGAIN
+    assert isinstance(classify_result(reply, ID), Unclear)
 
 
 @pytest.mark.parametrize(
     ("status", "body", "doing"),
     [
-        (404, {"error_code": 404001}, RequestStatus.FAILED),
-        (200, {"error_code": 404001}, RequestStatus.FAILED),
-        (403, {"error_code": 403001}, RequestStatus.FAILED),
-        (400, {"error_code": 400001}, RequestStatus.FAILED),
-        (401, {}, RequestStatus.TOKEN_REFUSED),
-        (403, {}, RequestStatus.TOKEN_REFUSED),
-        (400, {"error_code": 400004}, RequestStatus.TOKEN_REFUSED),
-        (200, {"error_code": 400004}, RequestStatus.TOKEN_REFUSED),
-        (200, said("error", error_code=400004), RequestStatus.TOKEN_REFUSED),
-        (200, said("failed", error={"code": 422, "message": "no"}), RequestStatus.FAILED),
+        (404, {"error_code": 404001}, Failed),
+        (200, {"error_code": 404001}, Failed),
+        (403, {"error_code": 403001}, Failed),
+        (400, {"error_code": 400001}, Failed),
+        (401, {}, Unauthorized),
+        (403, {}, Unauthorized),
+        (400, {"error_code": 400004}, Unauthorized),
+        (200, {"error_code": 400004}, Unauthorized),
+        (200, said("error", error_code=400004), Unauthorized),
+        (200, said("failed", error={"code": 422, "message": "no"}), Failed),
     ],
 )
 def test_a_refused_question_says_what_is_wrong(status, body, doing):
-    assert result(body, status).doing is doing
+    assert isinstance(result(body, status), doing)
 
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_question_is_repeated_when_the_api_asks_for_it(status):
-    assert result(b"", status, retry_after="120").wait == 120.0
+    assert result(b"", status, retry_after="120").retry_after == 120.0
 
 
 @pytest.mark.parametrize(
@@ -513,7 +528,8 @@ def test_the_outputs_are_every_url_once_and_in_order(output, urls):
 def test_a_request_that_completed_without_output_failed_with_its_reason():
     finding = result(said("completed", output={}, error="filtered"))
 
-    assert (finding.doing, finding.reason) == (RequestStatus.FAILED, "filtered")
+    assert isinstance(finding, Failed)
+    assert finding.reason == "filtered"
 
 
 @pytest.mark.parametrize(
@@ -563,30 +579,29 @@ DEEP = st.builds(
     st.sampled_from([b"error", b"detail", b"status", b"request_id"]),
 )
 ANSWERS = st.builds(
-    Response,
-    opened=st.just(True),
+    decode,
     status=st.none() | st.integers(100, 599) | st.sampled_from([200, 400, 422, 429]),
     headers=st.dictionaries(st.just("retry-after"), st.text()),
-    body=st.binary() | DEEP | BODIES.map(json.dumps).map(str.encode),
+    content=st.binary() | DEEP | BODIES.map(json.dumps).map(str.encode),
     error=st.none() | st.sampled_from(list(ERRORS.values())),
+    now=st.just(NOW),
 )
 
 
 @settings(deadline=None, max_examples=400)
 @given(ANSWERS)
 def test_no_answer_to_a_post_can_surprise_the_judge(reply):
-    verdict = classify_submit(reply, NOW)
+    verdict = told(classify_submit(reply))
 
-    told = reply.json()
     status = reply.status or 0
     assert verdict.event is not None
     assert (verdict.event is Event.ACCEPTED) == (verdict.request_id is not None)
     if verdict.request_id is not None:
         assert REQUEST_ID_PATTERN.fullmatch(verdict.request_id)
-        assert verdict.request_id.encode() in reply.body
+        assert verdict.request_id.encode() in reply.content
         assert 200 <= status < 300
-    if verdict.event in (Event.NOT_ACCEPTED, Event.REJECTED) and 200 <= status < 300:
-        assert isinstance(told, dict)
+    if verdict.event in (RETURNED, THROTTLED, REFUSED) and 200 <= status < 300:
+        assert isinstance(reply.body, dict)
         assert verdict.code in LISTED_CODES | {429}
     if not 200 <= status < 500:
         assert verdict.event is Event.OUTCOME_UNKNOWN
@@ -597,12 +612,16 @@ def test_no_answer_to_a_post_can_surprise_the_judge(reply):
 @settings(deadline=None, max_examples=400)
 @given(ANSWERS)
 def test_no_answer_to_a_question_can_surprise_the_judge(reply):
-    finding = classify_result(reply, ID, NOW)
-
-    assert (finding.doing is RequestStatus.DONE) == bool(finding.urls)
-    assert finding.code is None or abs(finding.code) < 2**63
-    if finding.doing is RequestStatus.FAILED:
-        assert (reply.status or 0) < 500
-        assert reply.error is None
-    for text in (finding.reason, *finding.urls):
-        text.encode()
+    match classify_result(reply, ID):
+        case Completed(_, urls):
+            assert urls
+            for url in urls:
+                url.encode()  # the journal can keep it
+        case Failed(reason, code):
+            assert (reply.status or 0) < 500
+            assert reply.error is None
+            assert code is None or abs(code) < 2**63
+            reason.encode()
+        case Unclear(reason, code) | Unauthorized(reason, code):
+            assert code is None or abs(code) < 2**63
+            reason.encode()

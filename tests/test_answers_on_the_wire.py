@@ -4,22 +4,17 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-import aiohttp
 import pytest
 from conftest import Command, Write
 from helpers import PretendClock, error_of, many, media, query, states, table, tally
+from sandbox_client import Control
 
-from batchgen.api import client
-from batchgen.engine import poll_schedule
-from batchgen.sandbox.client import Control
+from batchgen.core.timing import Timing
 from batchgen.sandbox.faults import ACCEPTED_FIRST, FAULTS, OUTCOME, POLL, SUBMIT
 
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Silence counts as silence after a quarter of a second."""
-    monkeypatch.setattr(client, "SUBMIT_TIMEOUT", aiohttp.ClientTimeout(sock_read=0.25))
-    monkeypatch.setattr(client, "QUERY_TIMEOUT", aiohttp.ClientTimeout(sock_read=0.25))
+# Silence counts as silence after a quarter of a second.
+QUICK = {"submit_read": 0.25, "query_read": 0.25}
+pytestmark = pytest.mark.timing(**QUICK)
 
 
 @pytest.fixture
@@ -342,12 +337,10 @@ def test_a_question_that_meets_a_fault_is_asked_again(
     sandbox: Control,
     manifest: str,
     fault: str,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(poll_schedule, "MAX_POLLING_S", 1e7)  # the request takes a real moment
     sandbox.set(seconds=0.03)
     sandbox.fault(fault, times=3)
-    outcome = run(manifest)
+    outcome = run(manifest, timing=Timing(**QUICK, max_polling=1e7))  # it takes a real moment
 
     assert (outcome.code, states(folder)) == (0, {"heron": "saved"})
     assert sandbox.posts == 1
@@ -451,14 +444,14 @@ def test_an_outcome_is_recorded_and_the_row_is_not_sent_again(
 
 
 def test_a_result_that_is_a_server_error_says_nothing_about_the_request(
-    run: Command, folder: Path, sandbox: Control, manifest: str, monkeypatch: pytest.MonkeyPatch
+    run: Command, folder: Path, sandbox: Control, manifest: str
 ) -> None:
-    monkeypatch.setattr(poll_schedule, "MAX_POLLING_S", 60.0)
     sandbox.fault("failed-in-200")
+    a_minute = Timing(**QUICK, max_polling=60.0)
 
-    assert run(manifest).code == 75
+    assert run(manifest, timing=a_minute).code == 75
     assert states(folder) == {"heron": "submitted"}
-    assert run(manifest).code == 75
+    assert run(manifest, timing=a_minute).code == 75
     assert sandbox.posts == 1
 
 

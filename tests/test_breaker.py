@@ -2,42 +2,42 @@
 
 import pytest
 
-from batchgen.engine.circuit_breaker import LOST_IN_A_ROW, SAME_CAUSE, CircuitBreaker
+from batchgen.engine.circuit_breaker import MAX_SAME_CAUSE, MAX_UNKNOWN_IN_A_ROW, CircuitBreaker
 
 A, B = "ideogram/ideogram-v2/generate", "openai/gpt-image-2/text-to-image"
 
 
 def asked(breaker, model):
     """Send a row of `model`, and hear of it."""
-    assert breaker.may_send(model)
-    breaker.sending(model)
-    breaker.answered(model)
+    assert breaker.may_submit(model)
+    breaker.on_submitting(model)
+    breaker.on_answered(model)
 
 
 def accepted(breaker, model):
     asked(breaker, model)
-    breaker.accepted(model)
+    breaker.on_accepted(model)
 
 
 def refused(breaker, model, cause, times=1):
     for _ in range(times):
         asked(breaker, model)
-        breaker.answered_clearly(model)
-        breaker.failed(model, cause)
+        breaker.on_clear_outcome(model)
+        breaker.on_failed(model, cause)
 
 
 def test_the_first_row_of_a_model_goes_alone():
     breaker = CircuitBreaker()
-    breaker.sending(A)
+    breaker.on_submitting(A)
 
-    assert not breaker.may_send(A)
+    assert not breaker.may_submit(A)
 
 
 def test_the_canary_of_one_model_holds_up_no_other():
     breaker = CircuitBreaker()
-    breaker.sending(A)
+    breaker.on_submitting(A)
 
-    assert breaker.may_send(B)
+    assert breaker.may_submit(B)
 
 
 def test_the_others_follow_when_the_first_was_accepted():
@@ -45,80 +45,80 @@ def test_the_others_follow_when_the_first_was_accepted():
     accepted(breaker, A)
 
     for _ in range(5):
-        assert breaker.may_send(A)
-        breaker.sending(A)
-    assert breaker.may_send(A)
+        assert breaker.may_submit(A)
+        breaker.on_submitting(A)
+    assert breaker.may_submit(A)
 
 
 def test_the_others_follow_one_by_one_while_none_was_accepted():
     breaker = CircuitBreaker()
     refused(breaker, A, "seed: not an integer")
 
-    assert breaker.may_send(A)
-    breaker.sending(A)
-    assert not breaker.may_send(A)
+    assert breaker.may_submit(A)
+    breaker.on_submitting(A)
+    assert not breaker.may_submit(A)
 
 
 def test_a_canary_that_was_never_sent_makes_room_for_the_next():
     breaker = CircuitBreaker()
-    breaker.sending(A)
-    breaker.answered(A)
+    breaker.on_submitting(A)
+    breaker.on_answered(A)
 
-    assert breaker.may_send(A)
+    assert breaker.may_submit(A)
 
 
 def test_the_same_cause_ten_times_in_a_row_stops_that_model_only():
     breaker = CircuitBreaker()
     accepted(breaker, A)
-    refused(breaker, A, "bad model", SAME_CAUSE)
-    refused(breaker, B, "bad model", SAME_CAUSE - 1)
+    refused(breaker, A, "bad model", MAX_SAME_CAUSE)
+    refused(breaker, B, "bad model", MAX_SAME_CAUSE - 1)
 
-    assert SAME_CAUSE == 10
+    assert MAX_SAME_CAUSE == 10
     assert breaker.stopped_models == {A: "bad model"}
 
 
 def test_nine_times_stop_nothing():
     breaker = CircuitBreaker()
-    refused(breaker, A, "bad model", SAME_CAUSE - 1)
+    refused(breaker, A, "bad model", MAX_SAME_CAUSE - 1)
 
     assert breaker.stopped_models == {}
 
 
 def test_another_cause_begins_a_new_count():
     breaker = CircuitBreaker()
-    refused(breaker, A, "bad seed", SAME_CAUSE - 1)
+    refused(breaker, A, "bad seed", MAX_SAME_CAUSE - 1)
     refused(breaker, A, "content policy")
-    refused(breaker, A, "bad seed", SAME_CAUSE - 1)
+    refused(breaker, A, "bad seed", MAX_SAME_CAUSE - 1)
 
     assert breaker.stopped_models == {}
 
 
 def test_a_picture_begins_a_new_count():
     breaker = CircuitBreaker()
-    refused(breaker, A, "content policy", SAME_CAUSE - 1)
-    breaker.succeeded(A)
-    refused(breaker, A, "content policy", SAME_CAUSE - 1)
+    refused(breaker, A, "content policy", MAX_SAME_CAUSE - 1)
+    breaker.on_completed(A)
+    refused(breaker, A, "content policy", MAX_SAME_CAUSE - 1)
 
     assert breaker.stopped_models == {}
 
 
 def test_being_accepted_alone_does_not_save_a_model_whose_requests_all_fail():
     breaker = CircuitBreaker()
-    for _ in range(SAME_CAUSE):
+    for _ in range(MAX_SAME_CAUSE):
         accepted(breaker, A)
-        breaker.failed(A, "the model crashed")
+        breaker.on_failed(A, "the model crashed")
 
     assert breaker.stopped_models == {A: "the model crashed"}
 
 
-@pytest.mark.parametrize("answers", range(LOST_IN_A_ROW + 3))
+@pytest.mark.parametrize("answers", range(MAX_UNKNOWN_IN_A_ROW + 3))
 def test_three_lost_answers_in_a_row_stop_every_post(answers):
     breaker = CircuitBreaker()
     for _ in range(answers):
-        breaker.lost(A)
+        breaker.on_unknown(A)
 
-    assert LOST_IN_A_ROW == 3
-    assert breaker.silent == (answers >= 3)
+    assert MAX_UNKNOWN_IN_A_ROW == 3
+    assert breaker.stops_everything == (answers >= 3)
 
 
 @pytest.mark.parametrize(
@@ -128,30 +128,30 @@ def test_three_lost_answers_in_a_row_stop_every_post(answers):
 )
 def test_an_answer_between_two_lost_ones_begins_a_new_count(answer):
     breaker = CircuitBreaker()
-    breaker.lost(A)
-    breaker.lost(A)
+    breaker.on_unknown(A)
+    breaker.on_unknown(A)
     answer(breaker)
-    breaker.lost(A)
-    breaker.lost(A)
+    breaker.on_unknown(A)
+    breaker.on_unknown(A)
 
-    assert not breaker.silent
+    assert not breaker.stops_everything
 
 
 def test_a_model_whose_answers_get_lost_is_stopped_while_another_works():
     breaker = CircuitBreaker()
-    for _ in range(LOST_IN_A_ROW):
-        breaker.lost(A)
+    for _ in range(MAX_UNKNOWN_IN_A_ROW):
+        breaker.on_unknown(A)
         accepted(breaker, B)
 
     assert list(breaker.stopped_models) == [A]
-    assert not breaker.silent
+    assert not breaker.stops_everything
 
 
 def test_a_failure_that_was_found_by_asking_says_nothing_about_lost_answers():
     breaker = CircuitBreaker()
-    breaker.lost(A)
-    breaker.lost(A)
-    breaker.failed(A, "the model crashed")
-    breaker.lost(A)
+    breaker.on_unknown(A)
+    breaker.on_unknown(A)
+    breaker.on_failed(A, "the model crashed")
+    breaker.on_unknown(A)
 
-    assert breaker.silent
+    assert breaker.stops_everything

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 from crash import GO_ON, KILLED, Batch, check_the_books, fault
+from sandbox_client import Control
 
 from batchgen.sandbox import Address, started
-from batchgen.sandbox.client import Control
 
 SEEDS = int(os.environ.get("BATCHGEN_SEEDS", "3"))
 ROWS = int(os.environ.get("BATCHGEN_ROWS", "25"))

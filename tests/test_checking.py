@@ -15,6 +15,7 @@ from conftest import Command, Write
 from crash import Batch, check_the_books, fault
 from helpers import many, media, query, states, table
 from PIL import Image
+from sandbox_client import Control
 
 from batchgen import event_loop
 from batchgen.api import credentials
@@ -22,7 +23,6 @@ from batchgen.media import check_pool, provenance
 from batchgen.media.check import CheckedFile, MediaBroken
 from batchgen.media.check_pool import CheckPool
 from batchgen.media.formats import GIF, MP4, PNG, Format
-from batchgen.sandbox.client import Control
 
 Result = TypeVar("Result")
 FACTS = provenance.make_provenance(

@@ -13,11 +13,10 @@ from pathlib import Path
 
 import pytest
 from conftest import Command, Write
-from helpers import PretendClock, many, query, table, tally
+from helpers import NEVER_ASKING, PretendClock, many, query, table, tally
+from sandbox_client import Control
 
 from batchgen.clock import to_iso
-from batchgen.engine import poll_schedule
-from batchgen.sandbox.client import Control
 
 HOUR, DAY = 3600.0, 86400.0
 LONG = 1000.0  # seconds; a run that waits so long is either done or waits for a change
@@ -175,13 +174,10 @@ def test_no_clock_makes_a_result_expire_that_the_api_still_has(
     sandbox: Control,
     write: Write,
     clock: JumpyClock,
-    monkeypatch: pytest.MonkeyPatch,
     days: int,
 ) -> None:
     manifest = write("list.csv", table(many(3)))
-    with monkeypatch.context() as impatient:
-        impatient.setattr(poll_schedule, "MAX_POLLING_S", 0.0)
-        run(manifest)
+    run(manifest, timing=NEVER_ASKING)
     assert tally(folder) == {"submitted": 3}
     clock.wrong = days * DAY
 
@@ -196,13 +192,10 @@ def test_a_request_that_waited_for_the_next_run_says_nothing_of_how_long_request
     folder: Path,
     write: Write,
     clock: JumpyClock,
-    monkeypatch: pytest.MonkeyPatch,
     days: int,
 ) -> None:
     manifest = write("list.csv", table(many(1)))
-    with monkeypatch.context() as impatient:
-        impatient.setattr(poll_schedule, "MAX_POLLING_S", 0.0)
-        run(manifest)
+    run(manifest, timing=NEVER_ASKING)
     clock.ahead += days * DAY
     run(manifest)
 

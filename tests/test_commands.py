@@ -9,11 +9,21 @@ from subprocess import PIPE, Popen
 
 import pytest
 from conftest import Command, Write
-from helpers import PATIENT, PretendClock, error_of, many, media, query, states, table, tally
+from helpers import (
+    NEVER_ASKING,
+    PATIENT,
+    PretendClock,
+    error_of,
+    many,
+    media,
+    query,
+    states,
+    table,
+    tally,
+)
+from sandbox_client import Control
 
-from batchgen.engine import poll_schedule
 from batchgen.sandbox import Address
-from batchgen.sandbox.client import Control
 
 MODEL = "ideogram/ideogram-v2/generate"
 BRUSH = "atelier/brush-2/text-to-image"
@@ -220,12 +230,10 @@ def test_cancel_takes_back_what_is_queued_and_leaves_what_is_in_progress(
     sandbox: Control,
     write: Write,
     reach: list[str],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(poll_schedule, "MAX_POLLING_S", 0.0)
     sandbox.set(seconds=1000, slots=1)
     manifest = write("list.csv", table(many(3)))
-    run(manifest)
+    run(manifest, timing=NEVER_ASKING)
     assert tally(folder) == {"submitted": 3}
 
     outcome = batchgen("cancel", folder, *reach)
@@ -247,13 +255,10 @@ def test_a_cancelled_row_can_be_retried(
     sandbox: Control,
     write: Write,
     reach: list[str],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     manifest = write("list.csv", table(many(2)))
     sandbox.set(seconds=1000, slots=1)
-    with monkeypatch.context() as impatient:
-        impatient.setattr(poll_schedule, "MAX_POLLING_S", 0.0)
-        run(manifest)
+    run(manifest, timing=NEVER_ASKING)
     batchgen("cancel", folder, *reach)
     sandbox.set(seconds=0, slots=40)
     ((cancelled,),) = query(folder, "SELECT id FROM requests WHERE state = 'cancelled'")
@@ -272,11 +277,9 @@ def test_a_cancellation_without_a_clear_answer_changes_no_row(
     manifest: str,
     reach: list[str],
     fault: str,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(poll_schedule, "MAX_POLLING_S", 0.0)
     sandbox.set(seconds=1000, slots=1)
-    run(manifest)
+    run(manifest, timing=NEVER_ASKING)
     sandbox.fault(fault, times=None, on="cancel")
 
     outcome = batchgen("cancel", folder, *reach)
@@ -293,9 +296,7 @@ def test_a_rehearsal_is_cancelled_in_its_own_sandbox(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("RUNCOMFY_TOKEN")
-    with monkeypatch.context() as impatient:
-        impatient.setattr(poll_schedule, "MAX_POLLING_S", 0.0)
-        batchgen("run", manifest, "--out", folder, "--sandbox")
+    batchgen("run", manifest, "--out", folder, "--sandbox", timing=NEVER_ASKING)
     assert states(folder) == {"heron": "submitted"}
 
     outcome = batchgen("cancel", folder)

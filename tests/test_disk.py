@@ -14,8 +14,7 @@ from pathlib import Path
 
 import pytest
 from crash import GO_ON, Batch, check_the_books, fault
-
-from batchgen.sandbox.client import Control
+from sandbox_client import Control
 
 DAMAGED = 74
 

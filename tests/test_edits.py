@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import Command, Write
 from helpers import many, media, query, states, table, tally
-
-from batchgen.sandbox.client import Control
+from sandbox_client import Control
 
 BRUSH = "atelier/brush-2/text-to-image"
 

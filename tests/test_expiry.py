@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from conftest import Command, Write
 from helpers import PretendClock, query, states, table
+from sandbox_client import Control
 
 from batchgen.engine.expiry import DAY_S, expiry_warning, is_urgent
-from batchgen.sandbox.client import Control
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,10 @@ from conftest import Command, Write
 from helpers import Outcome, change, many, media, query, table
 from hypothesis import given
 from hypothesis import strategies as st
+from sandbox_client import Control
 
 from batchgen.files import write_whole
 from batchgen.report import gallery, next_steps
-from batchgen.sandbox.client import Control
 
 # Of a row, in the order that the script knows.
 POSITION, ID, STATE, MODEL, INPUT, META, FILES, REQUEST_ID, COST = range(9)

@@ -10,13 +10,14 @@ import json
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
 import aiohttp
 import pytest
+from helpers import told
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -27,8 +28,15 @@ from hypothesis.stateful import (
     rule,
 )
 
-from batchgen.api.poll_outcome import RequestStatus, classify_result
-from batchgen.api.response import Response
+from batchgen.api.poll_outcome import (
+    Cancelled,
+    Completed,
+    Failed,
+    Running,
+    Unclear,
+    classify_result,
+)
+from batchgen.api.response import Response, decode
 from batchgen.api.submit_outcome import classify_submit
 from batchgen.clock import Clock, to_iso
 from batchgen.core.budget import CostLimits, active_limits
@@ -62,10 +70,11 @@ class Answer:
 
 def says(name, status, body, *, taken=False, error=None):
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return Answer(name, Response(True, status, {}, raw, error), taken)
+    return Answer(name, decode(status, {}, raw, error, 0.0), taken)
 
 
 URL = "https://model-api.runcomfy.net/v1/requests/ID/status"
+NO_ROUTE = aiohttp.ClientConnectionError("no route")
 ANSWERS = [
     says("accepted", 200, {"request_id": "ID", "status_url": URL}, taken=True),
     says("accepted beside an error", 200, {"request_id": "ID", "error": "slow"}, taken=True),
@@ -81,10 +90,12 @@ ANSWERS = [
     says("no balance", 400, {"error_code": 400002}),
     says("token refused", 401, b""),
     says("307", 307, b""),
-    Answer("lost, and accepted", Response(True, error=aiohttp.SocketTimeoutError()), taken=True),
-    Answer("lost, not accepted", Response(True, error=GONE)),
-    Answer("cancelled by us, and accepted", Response(True, error=asyncio.CancelledError()), True),
-    Answer("never opened", Response(False, error=aiohttp.ClientConnectionError("no route"))),
+    Answer("lost, and accepted", Response(error=aiohttp.SocketTimeoutError()), taken=True),
+    Answer("lost, not accepted", Response(error=GONE)),
+    Answer("cancelled by us, and accepted", Response(error=asyncio.CancelledError()), True),
+    Answer(
+        "never opened", Response(body_sent=False, error=aiohttp.ClientConnectionError("no route"))
+    ),
 ]
 DEATHS = ["before W1", "after W1", "W2 failed", "after W2", "after the receipt"]
 ANSWER = st.sampled_from(ANSWERS) | st.sampled_from(ANSWERS[:5])
@@ -344,8 +355,8 @@ class AnyHistory(RuleBasedStateMachine):
             return
         row = due[which % len(due)]
         self.die_if(dies, "before W1")
-        if not answer.reply.opened:
-            assert classify_submit(answer.reply, self.clock.now()).event is None
+        if not answer.reply.body_sent:
+            assert told(classify_submit(answer.reply)).event is None
             return
         try:
             limits = active_limits(
@@ -362,12 +373,12 @@ class AnyHistory(RuleBasedStateMachine):
         self.ledger.for_nothing += not answer.taken
         reply = self.replied(row, answer)
         self.die_if(dies, "after W1")
-        verdict = classify_submit(reply, self.clock.now())
+        verdict = told(classify_submit(reply))
         if verdict.request_id is not None:
             self.keep_id(row, verdict.request_id, dies)
             return
         self.journal.record_not_accepted(row, verdict.event, verdict.code, verdict.reason)
-        if verdict.event is Event.NOT_ACCEPTED:
+        if verdict.event in (Event.NOT_ACCEPTED, Event.THROTTLED):
             self.ledger.has_left.discard(row.key)
         if verdict.event is not Event.OUTCOME_UNKNOWN:
             assert not answer.taken
@@ -378,8 +389,9 @@ class AnyHistory(RuleBasedStateMachine):
         """The answer with the id that the API gave, having taken the request or not."""
         id = self.ledger.accepts(row.key) if answer.taken else "none"
         other = (self.known_ids() or [id])[0]
-        body = answer.reply.body.replace(b"ID", id.encode()).replace(b"OTHER", other.encode())
-        return replace(answer.reply, body=body)
+        content = answer.reply.content.replace(b"ID", id.encode())
+        content = content.replace(b"OTHER", other.encode())
+        return decode(answer.reply.status, {}, content, answer.reply.error, 0.0)
 
     def keep_id(self, row, request_id, dies):
         is_its_own = self.ledger.owner.get(request_id) == row.key
@@ -410,24 +422,22 @@ class AnyHistory(RuleBasedStateMachine):
     def settle(self, row, says):
         """What Watcher does with an answer."""
         reply = result(row.request_id, says)
-        finding = classify_result(reply, row.request_id, self.clock.now())
-        assert (finding.doing in (RequestStatus.RUNNING, RequestStatus.ASK_AGAIN)) == (
-            says in NO_ENDS
-        )
-        if says in NO_ENDS:
-            return
-        self.bill(row, finding)
-        if finding.doing is RequestStatus.DONE:
-            self.journal.record_completed(row, finding.api_status, finding.urls, finding.cost, "{}")
-            return
-        event = Event.CANCELLED if finding.doing is RequestStatus.CANCELLED else Event.FAILED
-        self.journal.record_ended(row, event, finding.code, finding.reason, cost=finding.cost)
+        outcome = classify_result(reply, row.request_id)
+        assert isinstance(outcome, Running | Unclear) == (says in NO_ENDS)
+        match outcome:
+            case Completed(api_status, urls, cost):
+                self.bill(row, cost)
+                self.journal.record_completed(row, api_status, urls, cost, "{}")
+            case Failed(reason, code, _, cost):
+                self.bill(row, cost)
+                self.journal.record_ended(row, Event.FAILED, code, reason, cost=cost)
+            case Cancelled(_, cost):
+                self.bill(row, 0.0 if cost is None else cost)
+                self.journal.record_ended(row, Event.CANCELLED, None, "cancelled", cost=cost)
 
-    def bill(self, row, finding):
-        if finding.cost is not None:
-            self.ledger.billed[row.request_id] = finding.cost
-        elif finding.doing is RequestStatus.CANCELLED:
-            self.ledger.billed[row.request_id] = 0.0
+    def bill(self, row, cost):
+        if cost is not None:
+            self.ledger.billed[row.request_id] = cost
 
     def fetch(self, is_gone, which, dies):
         """What Collector does with an output."""
@@ -558,7 +568,7 @@ def result(request_id, says):
     if says == "another id":
         body |= {"request_id": "another", "status": "failed"}
     raw = b"<html>" if says == "garbage" else json.dumps(body).encode()
-    return Response(True, 500 if says == "500" else 200, {}, raw)
+    return decode(500 if says == "500" else 200, {}, raw, None, 0.0)
 
 
 TestAnyHistory = AnyHistory.TestCase

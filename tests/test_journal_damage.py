@@ -16,9 +16,9 @@ import pytest
 from conftest import Command
 from crash import GO_ON, KILLED, Batch, check_the_books, fault
 from helpers import Outcome, query
+from sandbox_client import Control
 
 from batchgen.files import network_file_system
-from batchgen.sandbox.client import Control
 
 DAMAGED = 74
 

@@ -15,8 +15,7 @@ from pathlib import Path
 
 import pytest
 from crash import KILLED, Batch, check_the_books, fault
-
-from batchgen.sandbox.client import Control
+from sandbox_client import Control
 
 SLICES = 8
 ALL_PAIRS = os.environ.get("BATCHGEN_PAIRS") == "all"

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchgen.engine.rate_limiter import (
-    DEEP,
-    DOUBT,
-    LEAST,
-    LOCKED,
-    MOST,
-    SLOWEST,
+    MAX_DOUBT,
+    MAX_FIRST_SLOWDOWN,
+    MAX_LOCKED_PAUSE_S,
+    MAX_SLOWDOWN,
+    MIN_RATE,
+    MIN_SLOWDOWN,
     RateLimiter,
     resume_rate_limiter,
 )
@@ -33,9 +33,9 @@ def most_in_any_window(times, window):
 
 def answered(pace, how, now, sent_at, wait):
     if how == "accepted":
-        return pace.accepted(sent_at)
+        return pace.after_acceptance(sent_at)
     if how.startswith("429"):
-        return pace.throttled(now, sent_at, wait if "wait" in how else None)
+        return pace.after_429(now, sent_at, wait if "wait" in how else None)
     return pace
 
 
@@ -48,80 +48,84 @@ def answered(pace, how, now, sent_at, wait):
 def test_no_window_holds_more_posts_than_the_rate_times_its_length_and_one(ceiling, story, window):
     pace, now, times = RateLimiter(ceiling, ceiling), 0.0, []
     for how, idle, wait, latency in story:
-        now += pace.wait(now) + idle
+        now += pace.delay(now) + idle
         times.append(now)
-        pace = pace.sent(now)
+        pace = pace.after_submission(now)
         # The answer can be to a POST of a while ago.
         pace = answered(pace, how, now, times[max(-len(times), -1 - latency)], wait)
-        assert SLOWEST <= pace.rate <= ceiling or ceiling < SLOWEST
+        assert MIN_RATE <= pace.rate <= ceiling or ceiling < MIN_RATE
 
     assert most_in_any_window(times, window) <= ceiling * window + 1
 
 
 def test_nothing_is_saved_up_while_idle():
-    pace = RateLimiter(1.0, 1.0).sent(0.0)
+    pace = RateLimiter(1.0, 1.0).after_submission(0.0)
 
-    pace = pace.sent(1000.0)
+    pace = pace.after_submission(1000.0)
 
-    assert pace.wait(1000.0) == 1.0
+    assert pace.delay(1000.0) == 1.0
 
 
 def test_the_first_post_goes_at_once():
-    assert RateLimiter(0.001, 0.001).wait(0.0) == 0.0
+    assert RateLimiter(0.001, 0.001).delay(0.0) == 0.0
 
 
 def test_one_429_slows_down():
-    pace = RateLimiter(1.0, 1.0).sent(0.0).throttled(0.5, sent_at=0.0, wait=None)
+    pace = RateLimiter(1.0, 1.0).after_submission(0.0).after_429(0.5, sent_at=0.0, retry_after=None)
 
-    assert pace.rate == 1.0 - MOST
-    assert pace.wait(0.5) >= 1.0
+    assert pace.rate == 1.0 - MAX_SLOWDOWN
+    assert pace.delay(0.5) >= 1.0
 
 
 def test_many_429s_of_one_episode_slow_down_once():
     pace = RateLimiter(10.0, 10.0)
     for sent_at in (0.0, 0.1, 0.2, 0.3):
-        pace = pace.sent(sent_at)
+        pace = pace.after_submission(sent_at)
 
     for sent_at in (0.0, 0.1, 0.2, 0.3):
-        pace = pace.throttled(0.4, sent_at, wait=None)
+        pace = pace.after_429(0.4, sent_at, retry_after=None)
 
-    assert pace.rate == 10.0 * (1 - MOST)
+    assert pace.rate == 10.0 * (1 - MAX_SLOWDOWN)
 
 
 def test_a_429_to_a_post_sent_after_the_slow_down_is_a_new_episode():
-    pace = RateLimiter(10.0, 10.0).throttled(1.0, sent_at=0.5, wait=None)
+    pace = RateLimiter(10.0, 10.0).after_429(1.0, sent_at=0.5, retry_after=None)
 
-    pace = pace.throttled(1.5, sent_at=1.5, wait=None)
+    pace = pace.after_429(1.5, sent_at=1.5, retry_after=None)
 
-    assert pace.rate == pytest.approx(10.0 * (1 - MOST) ** 2)
+    assert pace.rate == pytest.approx(10.0 * (1 - MAX_SLOWDOWN) ** 2)
 
 
 def test_no_number_of_429s_makes_it_stand_still():
     pace = RateLimiter(1.0, 1.0)
     for time in range(1, 1000):
-        pace = pace.throttled(float(time), sent_at=time - 0.5, wait=None)
+        pace = pace.after_429(float(time), sent_at=time - 0.5, retry_after=None)
 
-    assert pace.rate == SLOWEST
+    assert pace.rate == MIN_RATE
 
 
 @pytest.mark.parametrize("wait", [1.0, 30.0, 3600.0])
 def test_a_retry_after_holds_every_post(wait):
-    pace = RateLimiter(100.0, 100.0).sent(0.0).throttled(5.0, sent_at=0.0, wait=wait)
+    pace = (
+        RateLimiter(100.0, 100.0)
+        .after_submission(0.0)
+        .after_429(5.0, sent_at=0.0, retry_after=wait)
+    )
 
-    assert pace.wait(5.0) == wait
+    assert pace.delay(5.0) == wait
 
 
 def test_a_later_429_of_the_same_episode_can_only_hold_longer():
-    pace = RateLimiter(1.0, 1.0).throttled(0.0, sent_at=-1.0, wait=100.0)
+    pace = RateLimiter(1.0, 1.0).after_429(0.0, sent_at=-1.0, retry_after=100.0)
 
-    assert pace.throttled(1.0, sent_at=-0.5, wait=10.0).wait(1.0) == 99.0
-    assert pace.throttled(1.0, sent_at=-0.5, wait=200.0).wait(1.0) == 200.0
+    assert pace.after_429(1.0, sent_at=-0.5, retry_after=10.0).delay(1.0) == 99.0
+    assert pace.after_429(1.0, sent_at=-0.5, retry_after=200.0).delay(1.0) == 200.0
 
 
 def test_an_acceptance_from_before_the_slow_down_says_nothing_new():
-    pace = RateLimiter(1.0, 1.0).throttled(10.0, sent_at=9.0, wait=None)
+    pace = RateLimiter(1.0, 1.0).after_429(10.0, sent_at=9.0, retry_after=None)
 
-    assert pace.accepted(sent_at=9.5) == pace
+    assert pace.after_acceptance(sent_at=9.5) == pace
 
 
 @pytest.mark.parametrize("ceiling", [0.01, 1.0, 50.0])
@@ -129,9 +133,9 @@ def test_an_acceptance_from_before_the_slow_down_says_nothing_new():
 def test_it_climbs_back_to_the_ceiling_and_no_further(ceiling, episodes):
     pace = RateLimiter(ceiling, ceiling)
     for time in range(1, episodes + 1):
-        pace = pace.throttled(float(time), sent_at=time - 0.5, wait=None)
+        pace = pace.after_429(float(time), sent_at=time - 0.5, retry_after=None)
     for n in range(10_000):
-        pace = pace.accepted(sent_at=100.0 + n)
+        pace = pace.after_acceptance(sent_at=100.0 + n)
 
     assert pace.rate == ceiling
 
@@ -141,7 +145,7 @@ def accepting(pace, count, since=0.0):
     now = since
     for _ in range(count):
         now += 1 / pace.rate
-        pace = pace.accepted(now)
+        pace = pace.after_acceptance(now)
     return pace, now
 
 
@@ -149,35 +153,38 @@ def test_a_429_that_comes_soon_slows_down_far_and_one_that_comes_late_hardly():
     soon, now = accepting(RateLimiter(1.0, 1.0), 2)
     late, later = accepting(RateLimiter(1.0, 1.0), 2000)
 
-    assert soon.throttled(now, now, wait=None).rate == 1.0 - MOST
-    assert late.throttled(later, later, wait=None).rate == 1.0 - LEAST
+    assert soon.after_429(now, now, retry_after=None).rate == 1.0 - MAX_SLOWDOWN
+    assert late.after_429(later, later, retry_after=None).rate == 1.0 - MIN_SLOWDOWN
 
 
 def test_it_slows_down_farther_where_the_pause_of_another_429_costs_more():
     soon, now = accepting(RateLimiter(60.0, 60.0), 2)
 
-    assert soon.throttled(now, now, wait=1.0).rate == 60.0 * (1 - DEEP)
+    assert soon.after_429(now, now, retry_after=1.0).rate == 60.0 * (1 - MAX_FIRST_SLOWDOWN)
 
 
 def test_a_lone_429_at_an_allowed_rate_costs_little_and_not_for_long():
     pace, now = accepting(RateLimiter(20.0, 20.0), 2000)
 
-    pace, then = accepting(pace.throttled(now, now, wait=1.0), 2900, now + 1.0)
+    pace, then = accepting(pace.after_429(now, now, retry_after=1.0), 2900, now + 1.0)
 
     assert pace.rate == 20.0
     assert then - now < 150
 
 
 def test_what_was_let_in_between_two_429s_is_not_given_up():
-    pace = RateLimiter(60.0, 10.0, slowed_at=0.0, taken=8, too_fast=54.0)
+    pace = RateLimiter(60.0, 10.0, throttled_at=0.0, accepted=8, refused_rate=54.0)
 
-    assert pace.throttled(1.0, 1.0, wait=None).rate == 8.0 > 10.0 * (1 - MOST)
+    assert pace.after_429(1.0, 1.0, retry_after=None).rate == 8.0 > 10.0 * (1 - MAX_SLOWDOWN)
 
 
 def test_the_nearer_to_the_last_bad_rate_the_less_it_gains():
     def gained(rate):
         return (
-            RateLimiter(60.0, rate, slowed_at=0.0, too_fast=30.0).accepted(sent_at=1.0).rate / rate
+            RateLimiter(60.0, rate, throttled_at=0.0, refused_rate=30.0)
+            .after_acceptance(sent_at=1.0)
+            .rate
+            / rate
             - 1
         )
 
@@ -187,8 +194,8 @@ def test_the_nearer_to_the_last_bad_rate_the_less_it_gains():
 
 def test_while_little_is_known_it_does_not_hold_on_to_the_last_bad_rate():
     def seconds_to_pass(rate, share):
-        pace = RateLimiter(60.0, rate).throttled(0.0, sent_at=-1.0, wait=None)
-        pace = replace(pace, rate=0.9 * rate, too_fast=rate, doubt=DOUBT * share * share)
+        pace = RateLimiter(60.0, rate).after_429(0.0, sent_at=-1.0, retry_after=None)
+        pace = replace(pace, rate=0.9 * rate, refused_rate=rate, doubt=MAX_DOUBT * share * share)
         now = 0.0
         while pace.rate < 1.1 * rate:
             pace, now = accepting(pace, 1, now)
@@ -199,17 +206,17 @@ def test_while_little_is_known_it_does_not_hold_on_to_the_last_bad_rate():
 
 def test_where_the_limit_is_a_count_by_the_minute_it_waits_for_the_next_minute_and_is_no_slower():
     pace, now = accepting(RateLimiter(1.2, 1.2), 60)
-    pace = pace.throttled(now, now, wait=None)
+    pace = pace.after_429(now, now, retry_after=None)
     rate, waits = pace.rate, []
 
     for _ in range(7):
-        now += pace.wait(now)
-        pace = pace.throttled(now, now, wait=None)
-        waits.append(pace.wait(now))
+        now += pace.delay(now)
+        pace = pace.after_429(now, now, retry_after=None)
+        waits.append(pace.delay(now))
 
     assert pace.rate == rate > 0.9
     assert waits == sorted(waits)
-    assert waits[-1] == LOCKED
+    assert waits[-1] == MAX_LOCKED_PAUSE_S
 
 
 # -- beside a bucket, simulated --------------------------------------------------------------------
@@ -297,13 +304,13 @@ def test_at_the_rate_that_the_run_before_learned_there_are_few_429s():
 def test_a_learned_rate_climbs_back():
     pace = resume_rate_limiter(2.0, (0.5, 0.0))
     for n in range(10_000):
-        pace = pace.accepted(sent_at=float(n))
+        pace = pace.after_acceptance(sent_at=float(n))
 
     assert pace.rate == 2.0
 
 
 def test_a_restart_waits_for_the_turn_that_the_run_before_had():
-    assert resume_rate_limiter(1 / 60, (None, 45.0)).wait(0.0) == 45.0
+    assert resume_rate_limiter(1 / 60, (None, 45.0)).delay(0.0) == 45.0
 
 
 @given(RATES, st.lists(st.floats(0, 30), min_size=1, max_size=40))
@@ -312,9 +319,9 @@ def test_restarting_after_every_post_does_not_burst(ceiling, pauses):
     for pause in pauses:
         ahead = None if saved is None else (None, saved - now)
         pace = resume_rate_limiter(ceiling, ahead)  # its clock begins at 0, which is `now`
-        wait = pace.wait(0.0)
+        wait = pace.delay(0.0)
         times.append(now + wait)
-        saved = now + wait + pace.sent(wait).wait(wait)
+        saved = now + wait + pace.after_submission(wait).delay(wait)
         now += wait + pause
 
     for window in (1.0, 10.0, 100.0):
@@ -327,4 +334,4 @@ def test_restarting_after_every_post_does_not_burst(ceiling, pauses):
     ids=["set forward", "set back", "for ever", "since ever"],
 )
 def test_a_clock_that_jumped_holds_nothing_for_longer_than_an_hour(ahead, wait):
-    assert resume_rate_limiter(1.0, (None, ahead)).wait(0.0) == wait
+    assert resume_rate_limiter(1.0, (None, ahead)).delay(0.0) == wait

@@ -8,12 +8,12 @@ import pytest
 from conftest import Command, Write
 from helpers import change, error_of, media, query, states, table
 from PIL import Image
+from sandbox_client import Control
 
 from batchgen.engine import collector
 from batchgen.media import download as downloads
 from batchgen.sandbox import Address
-from batchgen.sandbox.client import Control
-from batchgen.sandbox.media_faults import MISDELIVERIES
+from batchgen.sandbox.media_faults import MEDIA_FAULTS
 
 PICTURE = "images/heron.png"
 SERIES = "atelier/series/text-to-image"
@@ -66,7 +66,7 @@ BROKEN = {
 
 def test_the_tables_have_every_fault_of_a_download() -> None:
     elsewhere = {"media-404", "media-expired", "media-slow", "media-wrong-type", "media-redirect"}
-    assert set(BROKEN) | elsewhere == set(MISDELIVERIES)
+    assert set(BROKEN) | elsewhere == set(MEDIA_FAULTS)
 
 
 @pytest.mark.parametrize("fault", BROKEN)

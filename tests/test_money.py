@@ -11,12 +11,12 @@ from zoneinfo import ZoneInfo
 import pytest
 from conftest import Command, Write
 from helpers import PretendClock, many, query, table, tally
+from sandbox_client import Control
 
 from batchgen.api.catalogue import catalogue_price
 from batchgen.core.budget import ActiveLimit, CostLimits, active_limits, first_exceeded
 from batchgen.core.prices import COUNTS, Price, remembered
 from batchgen.core.units import usd
-from batchgen.sandbox.client import Control
 
 BERLIN = ZoneInfo("Europe/Berlin")
 AUCKLAND = ZoneInfo("Pacific/Auckland")

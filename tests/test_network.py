@@ -15,11 +15,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 import trustme
 from conftest import Command, Write
 from helpers import TOKEN, many, query, table, tally
+from sandbox_client import Control
 from servers import (
     HOST,
     Talk,
@@ -35,12 +35,11 @@ from servers import (
     trusted,
 )
 
-from batchgen.api import client
 from batchgen.api.client import ApiClient
 from batchgen.api.response import Response
+from batchgen.core.timing import DEFAULT_TIMING
 from batchgen.network import session
 from batchgen.sandbox import Address
-from batchgen.sandbox.client import Control
 
 # `BATCHGEN_POSTS=1000 python -m pytest tests/test_network.py` makes a whole night's list of it.
 POSTS = int(os.environ.get("BATCHGEN_POSTS", "60"))
@@ -60,11 +59,8 @@ def authority(here: Path) -> Iterator[trustme.CA]:
         yield found
 
 
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection that takes longer than half a second takes too long."""
-    for name in ("PAID_TIMEOUT", "FREE_TIMEOUT"):
-        monkeypatch.setattr(client, name, aiohttp.ClientTimeout(connect=0.5, sock_connect=0.5))
+# A connection that takes longer than half a second takes too long.
+IMPATIENT = pytest.mark.timing(connect=0.5, query_pool=0.5)
 
 
 def events(folder: Path) -> list[str]:
@@ -191,7 +187,8 @@ AWAY: dict[str, Callable[[], AbstractContextManager[str]]] = {
 }
 
 
-@pytest.mark.usefixtures("impatient", "authority")
+@IMPATIENT
+@pytest.mark.usefixtures("authority")
 @pytest.mark.parametrize("fault", AWAY)
 def test_where_no_connection_comes_about_no_row_is_touched_and_the_next_run_goes_on(
     run: Command, folder: Path, sandbox: Control, manifest: str, fault: str
@@ -209,7 +206,7 @@ def test_where_no_connection_comes_about_no_row_is_touched_and_the_next_run_goes
     assert sandbox.posts == 6
 
 
-@pytest.mark.usefixtures("impatient")
+@IMPATIENT
 def test_a_service_whose_handshake_hangs_for_a_while_is_used_as_soon_as_it_answers(
     run: Command,
     folder: Path,
@@ -340,10 +337,11 @@ def test_of_a_thousand_posts_to_a_server_that_ends_idle_connections_none_is_lost
         pass
 
     async def send(port: int) -> list[Response]:
-        async with ApiClient(f"http://{HOST}:{port}/v1", TOKEN, use_proxy=False) as client:
+        async with ApiClient(f"http://{HOST}:{port}/v1", TOKEN, False, DEFAULT_TIMING) as client:
 
             async def one_by_one(count: int) -> list[Response]:
-                return [await client.submit("a/model", b"{}", at_once) for _ in range(count)]
+                posts = [client.post_once("/models/a/model", b"{}", at_once) for _ in range(count)]
+                return [await post for post in posts]
 
             workers = await asyncio.gather(*[one_by_one(100) for _ in range(10)])
             return [reply for worker in workers for reply in worker]
@@ -352,5 +350,5 @@ def test_of_a_thousand_posts_to_a_server_that_ends_idle_connections_none_is_lost
         replies = asyncio.run(send(port))
 
     assert [reply.error for reply in replies] == [None] * 1000
-    assert len({reply.body for reply in replies}) == server.posts.total() == 1000
+    assert len({reply.content for reply in replies}) == server.posts.total() == 1000
     assert set(server.posts.values()) == {1}

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 from crash import GO_ON, KILLED, Batch, Fault, Pipe, check_the_books, fault
-
-from batchgen.sandbox.client import Control
+from sandbox_client import Control
 
 STARTS = 10
 

@@ -12,8 +12,7 @@ from conftest import Command, Write
 from helpers import Outcome, many, table, tally
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-from batchgen.sandbox.client import Control
+from sandbox_client import Control
 
 MODEL = "ideogram/ideogram-v2/generate"
 BRUSH = "atelier/brush-2/text-to-image"

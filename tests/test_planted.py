@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 from crash import KILLED, Batch, Driver, Fault, check_the_books, fault
 from crash.powercut import PoweredBatch, disk_after, shimmed
-
-from batchgen.sandbox.client import Control
+from sandbox_client import Control
 
 
 @pytest.fixture(scope="module")

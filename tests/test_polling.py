@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchgen.engine.backoff import backoff
+from batchgen.core.timing import DEFAULT_TIMING
+from batchgen.engine.backoff import backoff_delay
 from batchgen.engine.poll_schedule import (
     MAX_DELAY_S,
     MIN_DELAY_S,
@@ -19,6 +20,7 @@ from batchgen.engine.poll_schedule import (
     update_durations,
 )
 
+BACKOFF = DEFAULT_TIMING.backoff_first, DEFAULT_TIMING.backoff_max
 AGES = st.floats(0, 10 * 86400)
 TIMES = st.builds(DurationModel, st.floats(-3, 8), st.floats(0, 4), st.integers(0, 1000))
 
@@ -99,11 +101,11 @@ def test_a_request_of_which_nothing_is_known_is_seen_soon_after_it_ended(lasts):
 def test_a_backoff_grows_to_a_minute_and_no_further(tries, seed):
     longest = min(60.0, 0.5 * 2.0 ** min(tries - 1, 30))
 
-    assert 0.2 * longest <= backoff(tries, random.Random(seed)) <= longest
+    assert 0.2 * longest <= backoff_delay(tries, random.Random(seed), *BACKOFF) <= longest
 
 
 def test_two_that_failed_together_do_not_come_back_together():
-    waits = {backoff(5, random.Random(seed)) for seed in range(20)}
+    waits = {backoff_delay(5, random.Random(seed), *BACKOFF) for seed in range(20)}
 
     assert len(waits) == 20
 
@@ -115,7 +117,7 @@ def test_the_first_request_of_a_model_nobody_knows_is_asked_about_as_its_age_dou
 
     assert ages[0] == MIN_DELAY_S
     assert all(later == min(2 * age, age + MAX_DELAY_S) for age, later in pairwise(ages))
-    assert next_poll_delay(5.0, scout=True, asked_to_wait=60.0) == 60.0
+    assert next_poll_delay(5.0, scout=True, retry_after=60.0) == 60.0
     known = lognormal(20.0, 0.3)
     assert next_poll_delay(5.0, known, scout=True) == next_poll_delay(5.0, known)
 

@@ -16,8 +16,7 @@ from pathlib import Path
 import pytest
 from crash import Batch, Driver, check_the_books, fault
 from crash.powercut import PoweredBatch, disk_after, shimmed
-
-from batchgen.sandbox.client import Control
+from sandbox_client import Control
 
 STRIDE = 1 if os.environ.get("BATCHGEN_CUTS") == "all" else 3
 SLICES = 3

@@ -9,10 +9,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 from conftest import Command, Write
 from helpers import PATIENT, TOKEN, Outcome, many, query, table, tally
+from sandbox_client import Control
 from servers import (
     HOST,
     Talk,
@@ -26,13 +26,15 @@ from servers import (
     trusted,
 )
 
-from batchgen.api import client
+from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.sandbox import Address
-from batchgen.sandbox.client import Control
 
 API = "models.invalid"
 ALL_SAVED = {"saved": 6}
 ALL_PENDING = {"pending": 6}
+
+
+IMPATIENT = Timing(connect=0.25, query_pool=0.25, submit_read=0.25, query_read=0.25)
 
 
 @pytest.fixture
@@ -56,9 +58,9 @@ def by_proxy(
 ) -> Callable[..., Outcome]:
     """Run the manifest; the only way to the API is the proxy at a port of this computer."""
 
-    def run_it(port: int, *options: object) -> Outcome:
+    def run_it(port: int, *options: object, timing: Timing = DEFAULT_TIMING) -> Outcome:
         monkeypatch.setenv("HTTPS_PROXY", f"http://{HOST}:{port}")
-        return run(manifest, "--base-url", f"https://{API}/v1", *options)
+        return run(manifest, "--base-url", f"https://{API}/v1", *options, timing=timing)
 
     return run_it
 
@@ -100,13 +102,9 @@ def test_a_proxy_that_does_not_get_through_is_an_outage_that_leaves_all_rows_pen
     sandbox: Control,
     behind: str,
     fault: str,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with monkeypatch.context() as impatient:
-        for name in ("PAID_TIMEOUT", "FREE_TIMEOUT"):
-            impatient.setattr(client, name, aiohttp.ClientTimeout(connect=0.25, sock_read=0.25))
-        with listening(NO_WAY[fault]) as port:
-            outcome = by_proxy(port, "--max-time", "3s")
+    with listening(NO_WAY[fault]) as port:
+        outcome = by_proxy(port, "--max-time", "3s", timing=IMPATIENT)
 
     assert outcome.code == 75
     assert outcome.stderr.count("RunComfy cannot be reached") == 1

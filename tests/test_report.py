@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from conftest import Command, Write
 from helpers import many, media, table
+from sandbox_client import Control
 
 from batchgen.report import gallery
-from batchgen.sandbox.client import Control
 
 REPORTS = (
     *("results.csv", "results.jsonl", "summary.json"),

@@ -11,10 +11,10 @@ from subprocess import Popen
 import pytest
 from conftest import Command, Write
 from helpers import PATIENT, Outcome, error_of, media, query, states, table
+from sandbox_client import Control
 
 from batchgen.clock import from_iso, show_time
 from batchgen.journal.receipts import ReceiptLog
-from batchgen.sandbox.client import Control
 
 BRUSH = "atelier/brush-2/text-to-image"
 NOBODYS = "00000000-0000-4000-8000-00000000dead"

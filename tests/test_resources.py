@@ -20,10 +20,10 @@ import pytest
 from conftest import Command, Write
 from helpers import PATIENT, error_of, many, media, query, states, table, tally
 from PIL import Image
+from sandbox_client import Control
 
 from batchgen.engine import collector
 from batchgen.media import download as downloads
-from batchgen.sandbox.client import Control
 
 resource = pytest.importorskip("resource", reason="limits of a process are Unix's")
 pytestmark = pytest.mark.skipif(

@@ -9,10 +9,20 @@ from subprocess import Popen
 
 import pytest
 from conftest import Command, Write
-from helpers import PATIENT, TOKEN, PretendClock, change, many, media, query, states, table, tally
-
-from batchgen.engine import poll_schedule
-from batchgen.sandbox.client import Control
+from helpers import (
+    NEVER_ASKING,
+    PATIENT,
+    TOKEN,
+    PretendClock,
+    change,
+    many,
+    media,
+    query,
+    states,
+    table,
+    tally,
+)
+from sandbox_client import Control
 
 SHARED = Path(__file__).parents[2] / "shared"
 BRUSH = "atelier/brush-2/text-to-image"
@@ -142,11 +152,9 @@ def test_a_row_that_was_taken_out_after_it_was_sent_is_still_collected(
     folder: Path,
     sandbox: Control,
     write: Write,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with monkeypatch.context() as impatient:
-        impatient.setattr(poll_schedule, "MAX_POLLING_S", 0.0)
-        first = run(write("list.csv", table({"heron": "a heron", "fox": "a fox"})))
+    manifest = write("list.csv", table({"heron": "a heron", "fox": "a fox"}))
+    first = run(manifest, timing=NEVER_ASKING)
     assert (first.code, tally(folder)) == (75, {"submitted": 2})
 
     assert run(write("list.csv", table({"heron": "a heron"}))).code == 0

@@ -14,19 +14,19 @@ import click
 import httpx
 import pytest
 from PIL import Image
+from sandbox_client import Control
 
 from batchgen.cli.sandbox import sandbox as sandbox_command
 from batchgen.errors import ServiceUnreachable
 from batchgen.sandbox import Address, read_address, spawn, started, stop
-from batchgen.sandbox.api_faults import MISDEEDS
-from batchgen.sandbox.catalogue import standard
-from batchgen.sandbox.client import Control
-from batchgen.sandbox.faults import ACCEPTED_FIRST, FAULTS, OUTCOME, POLL, Book, markers
-from batchgen.sandbox.ledger import canonical
-from batchgen.sandbox.media import padded, stamped
-from batchgen.sandbox.media_faults import MISDELIVERIES
-from batchgen.sandbox.placeholder import NOTICE, draw, encode, pixels
-from batchgen.sandbox.queue import Queue
+from batchgen.sandbox.api_faults import API_FAULTS
+from batchgen.sandbox.catalogue import standard_schema
+from batchgen.sandbox.faults import ACCEPTED_FIRST, FAULTS, OUTCOME, POLL, FaultPlan, find_markers
+from batchgen.sandbox.ledger import canonical_input
+from batchgen.sandbox.media import pad_png, stamp_png
+from batchgen.sandbox.media_faults import MEDIA_FAULTS
+from batchgen.sandbox.placeholder import NOTICE, draw_card, encode, picture_size
+from batchgen.sandbox.queue import RequestQueue
 from batchgen.sandbox.requests import OUTCOMES, REWORDINGS
 
 MODEL = "ideogram/ideogram-v2/generate"
@@ -212,7 +212,9 @@ def test_an_input_that_does_not_fit_is_a_422_with_its_place(
 
 def test_nonstandard_schemas_are_read_as_far_as_they_mean_something() -> None:
     odd = {"properties": {"type": {"type": "float", "validations": []}, "x": {"type": "wish"}}}
-    assert standard(odd) == {"properties": {"type": {"type": "number", "validations": []}, "x": {}}}
+    assert standard_schema(odd) == {
+        "properties": {"type": {"type": "number", "validations": []}, "x": {}}
+    }
 
 
 def test_too_many_posts_are_throttled_and_told_when_to_come_back(
@@ -248,8 +250,8 @@ def test_the_ledger_counts_what_each_input_was_billed(client: Client, control: C
     client.order("a fox")
 
     assert control.billed_per_input() == {
-        canonical({"prompt": "a heron", "seed": 1}): 2,
-        canonical({"prompt": "a fox"}): 1,
+        canonical_input({"prompt": "a heron", "seed": 1}): 2,
+        canonical_input({"prompt": "a fox"}): 1,
     }
     assert control.counts()["by_status"] == {"completed": 3}
 
@@ -312,20 +314,32 @@ def test_there_is_no_picture_before_the_request_is_finished(
 
 def test_pictures_are_the_same_for_the_same_input_and_differ_otherwise() -> None:
     def picture(prompt: str, n: int = 0, **given: Any) -> bytes:
-        return encode(draw(given, prompt, n, 128), "PNG")
+        return encode(draw_card(given, prompt, n, 128), "PNG")
 
     assert picture("a heron", seed=1) == picture("a heron", seed=1)
     assert len({picture("a heron", n=n, seed=s) for n in (0, 1) for s in (0, 1)}) == 4
     assert picture("a heron") != picture("a fox")
 
 
-def test_pictures_carry_the_notice_that_they_are_placeholders() -> None:
-    """The notice's colour is in no palette, and stands on the lowest part of the picture."""
-    picture = draw({}, "a heron", 0, 512)
-    colours = picture.crop((0, 462, 512, 512)).getcolors(2**24)
-    assert colours is not None
-    assert {(255, 200, 90), (20, 20, 28)} <= {colour for _, colour in colours}
-    assert NOTICE == "PLACEHOLDER - batchgen sandbox"
+def test_a_picture_shows_its_prompt_and_that_it_is_a_placeholder() -> None:
+    def ink(prompt: str) -> bytes:
+        """The picture's text alone: how much of white each pixel has."""
+        return draw_card({}, prompt, 0, 512).tobytes()
+
+    assert NOTICE.startswith("PLACEHOLDER")
+    assert any(ink(""))
+    assert ink("a heron") != ink("")
+    assert ink("a heron") != ink("a fox")
+
+
+@pytest.mark.parametrize("prompt", ["", "A fox", "Übersee, 東京", "a" * 9999, "\ud800 half"])
+def test_the_text_of_a_picture_is_white_on_a_dark_colour(prompt: str) -> None:
+    for n in range(5):
+        card = draw_card({"prompt": prompt}, prompt, n, 128).convert("RGB")
+        colours = {colour for _, colour in card.getcolors(2**16) or ()}
+
+        assert max(card.getpixel((127, 127))) < 128
+        assert (255, 255, 255) in colours
 
 
 @pytest.mark.parametrize(
@@ -340,7 +354,7 @@ def test_pictures_carry_the_notice_that_they_are_placeholders() -> None:
 def test_pictures_have_the_aspect_ratio_that_was_asked_for(
     given: dict[str, Any], size: tuple[int, int]
 ) -> None:
-    assert pixels(given, 512) == size
+    assert picture_size(given, 512) == size
 
 
 def test_a_picture_can_be_made_as_large_as_wanted_and_is_still_one(
@@ -361,7 +375,7 @@ def test_pictures_can_be_stamped_instead_of_drawn(
     control.set(pictures="stamped", picture_bytes=30_000)
     content = plain.get(client.picture_url("Übersee")).content
 
-    assert content == padded(stamped(canonical({"prompt": "Übersee"}), 0, 512), 30_000)
+    assert content == pad_png(stamp_png(canonical_input({"prompt": "Übersee"}), 0, 512), 30_000)
     assert content != plain.get(client.picture_url("a heron")).content
     picture = Image.open(io.BytesIO(content))
     picture.load()
@@ -441,7 +455,7 @@ def test_a_sandbox_that_cannot_start_says_why(address: Address) -> None:
 
 
 def test_the_queue_gives_places_in_order_however_late_it_is_asked() -> None:
-    queue = Queue(2)
+    queue = RequestQueue(2)
     for name in "abcd":
         queue.add(name, accepted_at=10.0, seconds=5.0)
     queue.cancel("c")
@@ -706,9 +720,9 @@ def test_a_small_download_can_be_a_bomb_or_a_huge_picture(
 
 
 def test_every_fault_has_its_deed() -> None:
-    deeds = {*MISDEEDS, *REWORDINGS, *OUTCOMES, *MISDELIVERIES, "slow"}
+    deeds = {*API_FAULTS, *REWORDINGS, *OUTCOMES, *MEDIA_FAULTS, "slow"}
     assert set(FAULTS) == deeds
-    assert set(MISDEEDS) >= ACCEPTED_FIRST
+    assert set(API_FAULTS) >= ACCEPTED_FIRST
     assert {n for n, f in FAULTS.items() if f.stages == OUTCOME} == set(OUTCOMES)
     assert set(REWORDINGS) <= {n for n, f in FAULTS.items() if f.stages == POLL}
 
@@ -727,7 +741,7 @@ def test_a_fault_can_be_put_on_another_operation_or_is_refused(
 
 def test_markers_take_json_values_and_ignore_other_brackets() -> None:
     text = 'a [[status:[402, {"message": "x"}]]] b [[nonsense]] [[lost]] [[429:none]]'
-    assert list(markers(text)) == [
+    assert list(find_markers(text)) == [
         ("status", [402, {"message": "x"}]),
         ("lost", None),
         ("429", "none"),
@@ -736,7 +750,7 @@ def test_markers_take_json_values_and_ignore_other_brackets() -> None:
 
 def test_the_dice_fall_alike_whatever_the_order_of_the_calls() -> None:
     def struck(names: list[str], seed: int) -> set[str]:
-        book = Book({"lost": 0.3}, seed)
+        book = FaultPlan({"lost": 0.3}, seed)
         return {name for name in names if book.pick("submit", "", name, lambda: 0)}
 
     names = [f"row {n}" for n in range(200)]

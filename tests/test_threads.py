@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from conftest import Write
 from helpers import many, table, tally
+from sandbox_client import Control
 
 from batchgen import event_loop, threads
-from batchgen.sandbox.client import Control
 from batchgen.threads import Threads
 
 

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from conftest import Command, Write
 from helpers import change, many, query, states, table, tally
+from sandbox_client import Control
 
 import batchgen as package
 from batchgen.operations import run as run_module
 from batchgen.operations import unchanged
-from batchgen.sandbox.client import Control
 
 BRUSH = "atelier/brush-2/text-to-image"
 

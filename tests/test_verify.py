@@ -11,13 +11,13 @@ import pytest
 from conftest import Command, Write
 from helpers import PATIENT, Outcome, change, many, media, query, table, tally
 from PIL import Image
+from sandbox_client import Control
 
 from batchgen.clock import Clock
 from batchgen.journal.writer import Journal
 from batchgen.media import provenance
 from batchgen.media.formats import PNG
 from batchgen.operations.verify import files
-from batchgen.sandbox.client import Control
 
 SERIES = "atelier/series/text-to-image"
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from conftest import Command, Write
 from helpers import many, query, table
+from sandbox_client import Control
 from sqlite_utils import Database
 
 from batchgen.journal import database, schema
-from batchgen.sandbox.client import Control
 
 LATER = "m002_delivered_and_views"
 IDEOGRAM = "ideogram/ideogram-v2/generate"

@@ -1,33 +1,31 @@
-"""HTTP to the Model API: sends, and hands back what came, unjudged. Source: api.md.
+"""HTTP to an API: sends a request and returns what came, decoded and unclassified.
 
-Each paid POST goes out once, on a connection of its own. An idle connection that the server closes
-as we write looks exactly like a lost answer, so none is reused. Questions are free: their client
-keeps its connections.
+A paid POST goes out once, on a connection of its own. An idle connection that the server closes
+while we write looks exactly like a lost answer, so none is reused. Questions are free: their
+connections are kept. Source: docs/maintainers/specification.md, "Sending once".
 """
 
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import Any
-from urllib.parse import quote, urlencode
 
 import aiohttp
 
-from batchgen.api.response import Response
+from batchgen.api.response import Response, decode
+from batchgen.core.timing import Timing
 from batchgen.network.session import USER_AGENT, exact_url, open_session, proxy_for
 
 MAX_RESPONSE_BYTES = 1 << 20
-# connect: through a proxy as well; sock_read: also of a body that nobody takes.
-SUBMIT_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=10, sock_connect=10, sock_read=75)
-QUERY_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=60, sock_connect=10, sock_read=30)
 MAX_QUERY_CONNECTIONS = 32
 Commit = Callable[[], Awaitable[None]]
 
 
 class SingleUseBody:
-    """The body of a paid POST. It can be asked for once, and `commit` ends before its first byte.
+    """The body of a paid POST: it can be asked for once, and `commit` ends before its first byte.
 
-    opened: the body was handed over; from then on the POST may have been accepted.
-    refusal: the error that `commit` raised, so that no byte left.
+    sent: the body was handed over; from then on the POST may have been accepted.
+    commit_error: what `commit` raised, so that no byte left; None if it did not.
     """
 
     def __init__(self, body: bytes, commit: Commit) -> None:
@@ -35,11 +33,11 @@ class SingleUseBody:
         self._commit = commit
         self._used = False
         self._closed = False
-        self.opened = False
-        self.refusal: Exception | None = None
+        self.sent = False
+        self.commit_error: Exception | None = None
 
     def close(self) -> None:
-        """From now on it cannot be sent: what came of the POST is about to be recorded."""
+        """Refuse to be sent from now on: what came of the POST is about to be recorded."""
         self._closed = True
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -51,21 +49,33 @@ class SingleUseBody:
             if self._closed:  # its connection broke meanwhile
                 raise RuntimeError("a paid request is not sent once it was given up")
         except Exception as error:
-            self.refusal = error
+            self.commit_error = error
             raise
-        self.opened = True
+        self.sent = True
         yield self._body
 
 
 class ApiClient:
-    """base: ends in `/v1`, without a slash. The token goes there and to its wallet only.
+    """Sends requests below `base`, with the token.
 
-    Raises ServiceUnreachable where the environment's certificates or proxy cannot be used.
+    base: of the API, without a slash at its end. now: gives the seconds since the epoch.
+    The token goes to `base`, and to the absolute URLs given to `ask_url`, which are the caller's
+    to choose. Entering raises ServiceUnreachable where the environment's certificates or proxy
+    cannot be used.
     """
 
-    def __init__(self, base: str, token: str, use_proxy: bool) -> None:
+    def __init__(
+        self,
+        base: str,
+        token: str,
+        use_proxy: bool,
+        timing: Timing,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self._base = base
         self._use_proxy = use_proxy
+        self._timing = timing
+        self._now = now
         self._headers = {
             "Authorization": f"Bearer {token}",
             "Accept": "application/json",
@@ -74,10 +84,22 @@ class ApiClient:
         }
 
     async def __aenter__(self) -> "ApiClient":
-        self._paid = open_session(SUBMIT_TIMEOUT, use_proxy=self._use_proxy, reuse=False)
-        self._free = open_session(
-            QUERY_TIMEOUT, use_proxy=self._use_proxy, at_once=MAX_QUERY_CONNECTIONS
+        timing = self._timing
+        # connect: through a proxy as well. sock_read: also of a body that nobody takes.
+        submitting = aiohttp.ClientTimeout(
+            total=None,
+            connect=timing.connect,
+            sock_connect=timing.connect,
+            sock_read=timing.submit_read,
         )
+        asking = aiohttp.ClientTimeout(
+            total=None,
+            connect=timing.query_pool,
+            sock_connect=timing.connect,
+            sock_read=timing.query_read,
+        )
+        self._paid = open_session(submitting, use_proxy=self._use_proxy, reuse=False)
+        self._free = open_session(asking, use_proxy=self._use_proxy, at_once=MAX_QUERY_CONNECTIONS)
         return self
 
     async def __aexit__(
@@ -89,96 +111,78 @@ class ApiClient:
         await self._paid.close()
         await self._free.close()
 
-    async def submit(self, model: str, body: bytes, commit: Commit) -> Response:
-        """Send the paid POST once. Raises nothing: whatever ended it is in `Reply.error`.
+    async def post_once(self, path: str, body: bytes, commit: Commit) -> Response:
+        """Send a paid POST once. Raises nothing: what ended it is in `Response.error`.
 
-        That holds for what `commit` raises, and for a cancellation too.
+        That holds for what `commit` raises, and for a cancellation of the calling task.
         """
-        shot = SingleUseBody(body, commit)
-        url = f"{self._base}/models/{quote(model, safe='/')}"
-        about = {"Content-Type": "application/json", "Content-Length": str(len(body))}
-        answer = _ResponseReader()
+        content = SingleUseBody(body, commit)
+        headers = {"Content-Type": "application/json", "Content-Length": str(len(body))}
+        reader = _ResponseReader()
         try:
-            await answer.receive(self._request(self._paid, "POST", url, about, data=shot))
+            url = self._base + path
+            await reader.receive(self._request(self._paid, "POST", url, headers, content))
         except BaseException as error:  # noqa: BLE001
-            # What a paid POST came to must be recorded before even a cancellation goes on.
-            answer.error = shot.refusal or error
+            # What a paid POST came to is recorded before even a cancellation goes on.
+            reader.error = content.commit_error or error
         finally:
-            shot.close()
-        return answer.reply(shot.opened)
+            content.close()
+        return reader.response(self._now(), body_sent=content.sent)
 
-    async def result(self, request_id: str) -> Response:
-        return await self._ask(f"/requests/{request_id}/result?include_cost=true")
+    async def ask(self, path: str, method: str = "GET") -> Response:
+        """Send a free request below the base. As `ask_url`."""
+        return await self.ask_url(self._base + path, method)
 
-    async def status(self, request_id: str) -> Response:
-        return await self._ask(f"/requests/{request_id}/status")
-
-    async def cancel(self, request_id: str) -> Response:
-        return await self._ask(f"/requests/{request_id}/cancel", "POST")
-
-    async def model(self, model: str) -> Response:
-        return await self._ask(f"/models/{quote(model, safe='/')}")
-
-    async def models(self, search: str = "", limit: int = 100, offset: int = 0) -> Response:
-        query = {"search": search, "limit": limit, "offset": offset}
-        return await self._ask(f"/models?{urlencode(query)}")
-
-    async def balance(self, url: str) -> Response:
-        """The wallet at `url`, which is not below the base. Source: api.md, the official CLI's."""
-        return await self._exchange("GET", url)
-
-    async def _ask(self, path: str, method: str = "GET") -> Response:
-        return await self._exchange(method, self._base + path)
-
-    async def _exchange(self, method: str, url: str) -> Response:
-        """Ask once and keep whatever came of it, however it ended. Raises MemoryError."""
-        answer = _ResponseReader()
+    async def ask_url(self, url: str, method: str = "GET") -> Response:
+        """Send a free request, once; what ended it is in `Response.error`. Raises MemoryError."""
+        reader = _ResponseReader()
         try:
-            await answer.receive(self._request(self._free, method, url))
+            await reader.receive(self._request(self._free, method, url))
         except MemoryError:  # no later try would fare better, as it may where the network failed
             raise
         except Exception as error:  # noqa: BLE001
-            answer.error = error
-        return answer.reply()
+            reader.error = error
+        return reader.response(self._now())
 
     def _request(
         self,
-        client: aiohttp.ClientSession,
+        session: aiohttp.ClientSession,
         method: str,
         url: str,
         headers: Mapping[str, str] | None = None,
-        data: SingleUseBody | None = None,
+        content: SingleUseBody | None = None,
     ) -> Any:
-        return client.request(
+        return session.request(
             method,
             exact_url(url),
             headers={**self._headers, **(headers or {})},
-            data=data,
+            data=content,
             allow_redirects=False,
             proxy=proxy_for(url) if self._use_proxy else None,
         )
 
 
 class _ResponseReader:
-    """What has come so far, at most 1 MiB of it."""
+    """Reads an answer, at most 1 MiB of it, and keeps what came when it breaks off."""
 
     def __init__(self) -> None:
         self.error: BaseException | None = None
         self._status: int | None = None
         self._headers: dict[str, str] = {}
-        self._body = bytearray()
+        self._content = bytearray()
 
     async def receive(self, request: Any) -> None:
-        """request: what a client's `request` returned, to be entered."""
+        """request: the context manager that a session's `request` returned."""
         async with request as response:
             self._status = response.status
             self._headers = {name.lower(): value for name, value in response.headers.items()}
             async for chunk in response.content.iter_any():
-                self._body += chunk[: MAX_RESPONSE_BYTES - len(self._body)]
-                if len(self._body) == MAX_RESPONSE_BYTES:
+                self._content += chunk[: MAX_RESPONSE_BYTES - len(self._content)]
+                if len(self._content) == MAX_RESPONSE_BYTES:
                     self.error = ValueError(f"the answer is larger than {MAX_RESPONSE_BYTES} bytes")
                     response.close()
                     break
 
-    def reply(self, opened: bool = True) -> Response:
-        return Response(opened, self._status, self._headers, bytes(self._body), self.error)
+    def response(self, now: float, *, body_sent: bool = True) -> Response:
+        content = bytes(self._content)
+        return decode(self._status, self._headers, content, self.error, now, body_sent=body_sent)

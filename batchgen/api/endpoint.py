@@ -1,15 +1,18 @@
-"""Where a batch's API is and how to get in: the real one, or the sandbox of a rehearsal."""
+"""Where a batch's service is, and the line that chooses which `Service` speaks to it."""
 
 import hashlib
 import logging
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from batchgen.api import credentials
 from batchgen.api.client import ApiClient
+from batchgen.api.model_api import ModelApi
 from batchgen.config import RunOptions
+from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.errors import UsageError
 from batchgen.network.media_hosts import MediaHost, parse_media_host
 
@@ -18,24 +21,30 @@ log = logging.getLogger("batchgen")
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where the API is and how to get in. use_proxy: whether the environment's proxies apply.
+    """Where the service is and what opens it.
 
-    turn_file: where all batches of the account on this computer keep their next turn; None if the
-        account has no other.
+    base: of the API, without a slash at its end. media_hosts: those that the person named.
+    use_proxy: whether the environment's proxies apply.
+    shared_rate_file: where all batches of the account on this computer keep when the next request
+        may go; None for an account that no other batch has.
     """
 
     base: str
     token: str
     media_hosts: tuple[MediaHost, ...]
     use_proxy: bool = True
-    turn_file: Path | None = None
+    shared_rate_file: Path | None = None
 
-    def api(self) -> ApiClient:
-        return ApiClient(self.base, self.token, self.use_proxy)
+    def service(
+        self, timing: Timing = DEFAULT_TIMING, now: Callable[[], float] = time.time
+    ) -> ModelApi:
+        """now: gives the seconds since the epoch."""
+        client = ApiClient(self.base, self.token, self.use_proxy, timing, now)
+        return ModelApi(client, credentials.balance_url(self.base))
 
 
 def find_endpoint(options: RunOptions) -> Endpoint:
-    """Raises UsageError or TokenRefused."""
+    """Return the endpoint that the options name. Raises UsageError or TokenRefused."""
     try:
         hosts = tuple(parse_media_host(text) for text in options.media_hosts)
     except ValueError as error:
@@ -46,12 +55,15 @@ def find_endpoint(options: RunOptions) -> Endpoint:
         path = credentials.token_file(os.environ)
         log.warning("%s can be read by others on this computer: chmod 600 %s", path, path)
     # What is not https stays on this computer: a proxy would read the token.
-    turns = shared_rate_file(os.environ, base, token)
-    return Endpoint(base, token, hosts, use_proxy=base.startswith("https:"), turn_file=turns)
+    shared = shared_rate_file(os.environ, base, token)
+    return Endpoint(base, token, hosts, base.startswith("https:"), shared)
 
 
 def shared_rate_file(environment: Mapping[str, str], base: str, token: str) -> Path:
-    """Where the account's next time is kept: below $XDG_STATE_HOME or ~/.local/state."""
+    """Return the file in which an account's batches share their rate.
+
+    It is below $XDG_STATE_HOME, else ~/.local/state. The token is not in it, nor in its name.
+    """
     state = environment.get("XDG_STATE_HOME")
     folder = Path(state) if state else Path.home() / ".local" / "state"
     account = hashlib.sha256(f"{base}\n{token}".encode()).hexdigest()[:32]

@@ -1,13 +1,12 @@
-"""The judge of a question: what an answer about an accepted request says of it. Pure.
+"""What the answer to a question about an accepted request means for its row. Pure.
 
-Asking is free, so whatever is unclear means: ask again. No such answer fails a paid request.
+Asking is free, so whatever is unclear means: ask again. No unreadable answer fails a paid request.
+Source: docs/maintainers/wire.md.
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
-from http import HTTPStatus
 from typing import Any
 
 from batchgen.api.response import (
@@ -18,112 +17,128 @@ from batchgen.api.response import (
     NOT_ALLOWED,
     NOT_FOUND,
     Response,
-    error_code_of,
-    error_text_of,
-    text_of,
     to_text,
 )
-from batchgen.api.retry_after import parse_retry_after
 from batchgen.core.text import describe_error, replace_surrogates
 
-
-class RequestStatus(Enum):
-    """What an answer about an accepted request says of it."""
-
-    RUNNING = "running"
-    DONE = "done"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    ASK_AGAIN = "ask again"  # the answer says nothing about the request
-    TOKEN_REFUSED = "token refused"
+COMPLETED_WORDS = {"completed", "succeeded", "success"}
+FAILED_WORDS = {"failed", "error"}
+CANCELLED_WORDS = {"cancelled", "canceled"}
+END_WORDS = COMPLETED_WORDS | FAILED_WORDS | CANCELLED_WORDS
+MAX_COST_USD = 1e6
 
 
 @dataclass(frozen=True, slots=True)
-class PollOutcome:
-    """What an answer to a question about an accepted request means. Asking is free.
+class Running:
+    """api_status: the API's own word, lower-cased; "" when it gave none."""
 
-    api_status: the API's own word, lower-cased; "" when it gave none.
-    urls: the outputs, in order, with Doing.DONE.
-    cost: USD, None when the API did not say.
-    wait: seconds that the API asked to wait before the next question.
+    api_status: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """urls: the outputs, in order. cost: USD; None when the API did not say."""
+
+    api_status: str
+    urls: tuple[str, ...]
+    cost: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """There is no output and there will be none.
+
+    api_status: "" where the API knows no such request, or refuses to tell.
     """
 
-    doing: RequestStatus
-    reason: str = ""
+    reason: str
     code: int | None = None
     api_status: str = ""
-    urls: tuple[str, ...] = ()
     cost: float | None = None
-    wait: float | None = None
 
 
-DONE_WORDS = {"completed", "succeeded", "success"}
-FAILED_WORDS = {"failed", "error"}
-CANCELLED_WORDS = {"cancelled", "canceled"}
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    api_status: str
+    cost: float | None = None
 
 
-def classify_result(reply: Response, request_id: str, now: float) -> PollOutcome:
-    """Say what the answer of the `result` endpoint means for the request `request_id`.
+@dataclass(frozen=True, slots=True)
+class Unclear:
+    """The answer says nothing about the request. retry_after: seconds; None where unsaid."""
 
-    Whatever is unclear means "ask again": an answer we cannot read never fails a paid request.
-    """
-    if reply.status is None or reply.error is not None:
-        return PollOutcome(RequestStatus.ASK_AGAIN, describe_error(reply.error))
-    body = reply.json()
-    if _ended(reply.status, body, request_id):
-        return _by_word(body)
-    listed = reply.status < 500 and error_code_of(body) in LISTED_CODES
-    if listed or reply.status in (400, 401, 403, 404, 422):
-        return _result_refused(reply, error_code_of(body))
-    if reply.status != HTTPStatus.OK or not isinstance(body, dict):
-        wait = parse_retry_after(reply.headers.get("retry-after"), now)
-        return PollOutcome(RequestStatus.ASK_AGAIN, f"the API answered {reply.status}", wait=wait)
+    reason: str
+    code: int | None = None
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unauthorized:
+    """The token was refused: the answer says nothing about the request."""
+
+    reason: str
+    code: int | None
+
+
+PollOutcome = Running | Completed | Failed | Cancelled | Unclear | Unauthorized
+
+
+def classify_result(response: Response, request_id: str) -> PollOutcome:
+    """Say what the answer of the `result` endpoint means for the request `request_id`."""
+    if response.status is None or response.error is not None:
+        return Unclear(describe_error(response.error))
+    body = response.body
+    if response.status == 200 and isinstance(body, dict) and _has_ended(response, request_id):
+        return _by_word(response, body)
+    listed = response.status < 500 and response.code in LISTED_CODES
+    if listed or response.status in (400, 401, 403, 404, 422):
+        return _refused(response)
+    if response.status != 200 or not isinstance(body, dict):
+        reason = f"the API answered {response.status}"
+        return Unclear(reason, retry_after=response.retry_after)
     if to_text(body.get("request_id") or request_id) != request_id:
-        return PollOutcome(RequestStatus.ASK_AGAIN, "the API answered about another request")
-    return _by_word(body)
+        return Unclear("the API answered about another request")
+    return _by_word(response, body)
 
 
-def _ended(status: int, body: Any, request_id: str) -> bool:
-    """Whether the request is said to have ended; its error_code is then its own, not the answer's.
+def _has_ended(response: Response, request_id: str) -> bool:
+    """Whether the answer says that this request has ended.
 
-    But the token's: such an answer says nothing about the request, whatever its words.
+    If so, an error_code in it is the request's own, such as why it failed. A refused token is the
+    exception: such an answer says nothing about the request, whatever its words.
     """
-    if status != HTTPStatus.OK or not isinstance(body, dict) or error_code_of(body) == BAD_ACCOUNT:
-        return False
-    ended = DONE_WORDS | FAILED_WORDS | CANCELLED_WORDS
-    return body.get("request_id") == request_id and _word(body) in ended
+    named = response.body.get("request_id") == request_id
+    return named and _word(response.body) in END_WORDS and response.code != BAD_ACCOUNT
 
 
 def _word(body: Mapping[str, Any]) -> str:
     return to_text(body.get("status") or "").strip().lower()[:40]
 
 
-def _result_refused(reply: Response, code: int | None) -> PollOutcome:
-    text = error_text_of(reply) or f"error {code or reply.status}"
+def _refused(response: Response) -> PollOutcome:
+    code = response.code
+    text = response.text or f"error {code or response.status}"
     if code in (NOT_FOUND, NOT_ALLOWED, BAD_IDENTIFIER, BAD_INPUT):
-        return PollOutcome(RequestStatus.FAILED, text, code)
-    if code == BAD_ACCOUNT or reply.status in (401, 403):
-        return PollOutcome(RequestStatus.TOKEN_REFUSED, text, code or reply.status)
-    return PollOutcome(RequestStatus.ASK_AGAIN, text, code or reply.status)
+        return Failed(text, code)
+    if code == BAD_ACCOUNT or response.status in (401, 403):
+        return Unauthorized(text, code or response.status)
+    return Unclear(text, code or response.status)
 
 
-def _by_word(body: dict[str, Any]) -> PollOutcome:
+def _by_word(response: Response, body: dict[str, Any]) -> PollOutcome:
     word = _word(body)
-    cost = _cost(body.get("cost"))
+    cost = _parse_cost(body.get("cost"))
     if word in CANCELLED_WORDS:
-        return PollOutcome(
-            RequestStatus.CANCELLED, "cancelled at RunComfy", api_status=word, cost=cost
-        )
+        return Cancelled(word, cost)
     if word in FAILED_WORDS:
-        reason = text_of(body) or "the model failed without saying why"
-        return PollOutcome(RequestStatus.FAILED, reason, error_code_of(body), word, cost=cost)
-    if word in DONE_WORDS:
-        urls = tuple(output_urls(body.get("output")))
-        if not urls:
-            reason = text_of(body) or "completed without any output"
-            return PollOutcome(RequestStatus.FAILED, reason, error_code_of(body), word, cost=cost)
-        return PollOutcome(RequestStatus.DONE, api_status=word, urls=urls, cost=cost)
-    return PollOutcome(RequestStatus.RUNNING, api_status=word)
+        reason = response.text or "the model failed without saying why"
+        return Failed(reason, response.code, word, cost)
+    if word in COMPLETED_WORDS:
+        if urls := tuple(output_urls(body.get("output"))):
+            return Completed(word, urls, cost)
+        reason = response.text or "completed without any output"
+        return Failed(reason, response.code, word, cost)
+    return Running(word)
 
 
 def output_urls(output: Any) -> list[str]:
@@ -145,20 +160,21 @@ def output_urls(output: Any) -> list[str]:
     return list(found)
 
 
-def _cost(value: Any) -> float | None:
+def _parse_cost(value: Any) -> float | None:
+    """Return USD; None for what is no amount."""
     if isinstance(value, Mapping):
         value = next((value[n] for n in ("usd", "amount", "total", "cost") if n in value), None)
     try:
         cost = float(value) if value is not None and not isinstance(value, bool) else None
     except (TypeError, ValueError, OverflowError):
         return None
-    return cost if cost is not None and 0 <= cost < 1e6 else None
+    return cost if cost is not None and 0 <= cost < MAX_COST_USD else None
 
 
-def classify_cancel(reply: Response) -> bool | None:
-    """True: cancelled. False: it cannot be, and is still collected. None: no clear answer."""
-    body = reply.json()
-    if reply.status not in (200, 202) or not isinstance(body, dict):
+def classify_cancel(response: Response) -> bool | None:
+    """Return True: cancelled. False: it cannot be, and still runs. None: no clear answer."""
+    body = response.body
+    if response.status not in (200, 202) or not isinstance(body, dict):
         return None
     outcome = to_text(body.get("outcome") or body.get("status") or "").lower()
     if outcome in CANCELLED_WORDS:
@@ -166,12 +182,9 @@ def classify_cancel(reply: Response) -> bool | None:
     return False if outcome == "not_cancellable" else None
 
 
-def parse_balance(reply: Response) -> float | None:
-    """USD in the wallet; None where the answer does not say."""
-    body = reply.json()
-    value = (
-        body.get("balance_usd")
-        if reply.status == HTTPStatus.OK and isinstance(body, dict)
-        else None
-    )
+def parse_balance(response: Response) -> float | None:
+    """Return the USD in the wallet; None where the answer does not say."""
+    body = response.body
+    ok = response.status == 200 and isinstance(body, dict)
+    value = body.get("balance_usd") if ok else None
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

@@ -1,10 +1,16 @@
-"""What came back for a request, unjudged, and what can be read out of it. Pure."""
+"""What came back for a request, decoded once. Pure: the time is an argument.
+
+The rules that classify a submission (submit_outcome.py) and a question (poll_outcome.py) read these
+values and decode nothing themselves. Source: docs/maintainers/wire.md, "Errors".
+"""
 
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+from batchgen.api.retry_after import parse_retry_after
 from batchgen.core.text import replace_surrogates
 
 BAD_IDENTIFIER = 400001
@@ -13,76 +19,90 @@ BAD_ACCOUNT = 400004
 NOT_ALLOWED = 403001
 NOT_FOUND = 404001
 BAD_INPUT = 422001
-# Source: api.md, the table of error codes.
 LISTED_CODES = {BAD_IDENTIFIER, NO_BALANCE, BAD_ACCOUNT, NOT_ALLOWED, NOT_FOUND, BAD_INPUT, 422}
+TEXT_NAMES = ("error_message", "message", "error", "detail")
+
+REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_ID_IN_BYTES = re.compile(rb'"request_id"\s*:\s*"([A-Za-z0-9_-]{1,128})"')
+_ID_IN_URL = re.compile(r"/requests/([A-Za-z0-9_-]{1,128})(?:/|$)")
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What came back, unjudged.
+    """An HTTP response, or what came of a request that got none.
 
-    opened: the transport asked for the body of a paid POST, so it may have been accepted.
     status: the HTTP status; None when no answer began.
-    headers: lower-cased names.
-    body: what could be read of the answer, at most 1 MiB.
+    body: the decoded JSON; None where the answer is not JSON.
+    content: the bytes as they came, at most 1 MiB.
+    code: the API's error_code; None when there is none.
+    text: the API's own words about an error, on one line; "" when it has none.
+    request_id: of an accepted submission, also where the answer broke off behind it; None without.
+    retry_after: seconds, from 1 to 3600; None without a readable Retry-After.
     error: what ended the exchange early; None when the answer is whole.
+    body_sent: the body of a paid POST was handed over, so the POST may have been accepted.
     """
 
-    opened: bool = True
     status: int | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b""
+    body: Any = None
+    content: bytes = b""
+    code: int | None = None
+    text: str = ""
+    request_id: str | None = None
+    retry_after: float | None = None
     error: BaseException | None = None
-
-    def json(self) -> Any:
-        """The decoded body; None if it is no JSON."""
-        try:
-            return json.loads(self.body)
-        except (ValueError, RecursionError):
-            return None
+    body_sent: bool = True
 
 
-def error_text_of(reply: Response) -> str:
-    """The API's own words about an error, on one line; "" when it has none."""
-    body = reply.json()
-    return text_of(body) if isinstance(body, dict) else ""
+def decode(
+    status: int | None,
+    headers: Mapping[str, str],
+    content: bytes,
+    error: BaseException | None,
+    now: float,
+    *,
+    body_sent: bool = True,
+) -> Response:
+    """Decode what was received.
+
+    headers: by lower-case name. content: as much of the answer as came. error: what broke off the
+    exchange. now: seconds since the epoch, for a Retry-After that is a date.
+    """
+    body = _decode_json(content)
+    return Response(
+        status=status,
+        body=body,
+        content=content,
+        code=_find_code(body),
+        text=_find_text(body) if isinstance(body, dict) else "",
+        request_id=_find_request_id(body, content),
+        retry_after=parse_retry_after(headers.get("retry-after"), now),
+        error=error,
+        body_sent=body_sent,
+    )
 
 
-TEXTS = ("error_message", "message", "error", "detail")
-
-
-def text_of(body: Mapping[str, Any], depth: int = 0) -> str:
-    for name in TEXTS:
-        value = body.get(name)
-        if isinstance(value, Mapping) and depth < 4:
-            value = text_of(value, depth + 1)
-        elif isinstance(value, list):
-            value = "; ".join(_detail(item) for item in value[:10])
-        if value and isinstance(value, str):
-            return replace_surrogates(" ".join(value.split())[:500])
-    return ""
-
-
-def _detail(item: Any) -> str:
-    """One item of a 422's `detail`: `{"loc": ["body", "seed"], "msg": "…"}` as `seed: …`."""
-    if not isinstance(item, Mapping):
-        return to_text(item)
-    loc = item.get("loc")
-    parts = loc if isinstance(loc, list) else [] if loc is None else [loc]
-    where = ".".join(to_text(part) for part in parts if part != "body")
-    return f"{where}: {to_text(item.get('msg', ''))}" if where else to_text(item.get("msg", item))
-
-
-def to_text(value: Any) -> str:
-    """A value of whatever shape as text; an answer can be nested too deeply even for that."""
+def _decode_json(content: bytes) -> Any:
     try:
-        return str(value)
-    except RecursionError:
-        return ""
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        return None
 
 
-def error_code_of(body: Any) -> int | None:
-    """The error_code of a body, also where it stands inside `error`."""
+def _find_request_id(body: Any, content: bytes) -> str | None:
+    """Find it by its name, else in the URLs beside it; in the bytes where they are not JSON."""
+    if not isinstance(body, dict):
+        in_bytes = _ID_IN_BYTES.search(content)
+        return in_bytes[1].decode() if in_bytes else None
+    named = body.get("request_id")
+    if isinstance(named, str) and REQUEST_ID_PATTERN.fullmatch(named):
+        return named
+    urls = (body.get(name) for name in ("status_url", "result_url"))
+    found = (_ID_IN_URL.search(url) for url in urls if isinstance(url, str))
+    return next((match[1] for match in found if match), None)
+
+
+def _find_code(body: Any) -> int | None:
+    """Find the error_code, also inside `error`."""
     if not isinstance(body, dict):
         return None
     code = body.get("error_code")
@@ -92,5 +112,35 @@ def error_code_of(body: Any) -> int | None:
         number = int(code) if code is not None and not isinstance(code, bool) else None
     except (TypeError, ValueError, OverflowError):
         return None
-    # A number that the journal's columns cannot hold is no code.
+    # The journal's columns hold 64 bits.
     return number if number is not None and abs(number) < 1 << 63 else None
+
+
+def _find_text(body: Mapping[str, Any], depth: int = 0) -> str:
+    for name in TEXT_NAMES:
+        value = body.get(name)
+        if isinstance(value, Mapping) and depth < 4:
+            value = _find_text(value, depth + 1)
+        elif isinstance(value, list):
+            value = "; ".join(_describe_detail(item) for item in value[:10])
+        if value and isinstance(value, str):
+            return replace_surrogates(" ".join(value.split())[:500])
+    return ""
+
+
+def _describe_detail(item: Any) -> str:
+    """Return an item of a 422's `detail`, `{"loc": ["body", "seed"], "msg": "…"}`, as `seed: …`."""
+    if not isinstance(item, Mapping):
+        return to_text(item)
+    loc = item.get("loc")
+    parts = loc if isinstance(loc, list) else [] if loc is None else [loc]
+    where = ".".join(to_text(part) for part in parts if part != "body")
+    return f"{where}: {to_text(item.get('msg', ''))}" if where else to_text(item.get("msg", item))
+
+
+def to_text(value: Any) -> str:
+    """Return any decoded value as text; "" where it is nested too deeply."""
+    try:
+        return str(value)
+    except RecursionError:
+        return ""

@@ -1,37 +1,102 @@
-"""The judge of a submission: what came back for a paid POST, or that nothing did -> its row.
+"""What the answer to a paid POST means for its row. Pure.
 
-Pure. The rules are faults.md's table "May this POST be repeated?", first match wins; nothing else
-leads to `RETURNED`.
+A paid POST may be repeated only where it was surely not accepted; in doubt its row becomes unknown
+and waits for a person. Each rule is a line of "May this POST be repeated?" in
+docs/maintainers/specification.md; the first that matches decides.
 """
 
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from http import HTTPStatus
 from typing import Any
 
 import aiohttp
 
-from batchgen.api.response import (
-    BAD_ACCOUNT,
-    LISTED_CODES,
-    NO_BALANCE,
-    NOT_ALLOWED,
-    TEXTS,
-    Response,
-    error_code_of,
-    error_text_of,
-)
-from batchgen.api.retry_after import parse_retry_after
-from batchgen.core.states import Event
+from batchgen.api import response as codes
+from batchgen.api.response import LISTED_CODES, NO_BALANCE, TEXT_NAMES, Response
 from batchgen.core.text import describe_error
+from batchgen.errors import BatchgenError
 
-REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,128}")
-_ID_IN_BYTES = re.compile(rb'"request_id"\s*:\s*"([A-Za-z0-9_-]{1,128})"')
-_ID_IN_URL = re.compile(r"/requests/([A-Za-z0-9_-]{1,128})(?:/|$)")
-_NO_BALANCE = re.compile(
+
+class HaltReason(Enum):
+    """Why no other row would fare better."""
+
+    BALANCE = "the balance is used up"
+    TOKEN = "the token was refused"
+    SERVICE = "the API cannot be reached, or not safely"
+    MEMORY = "there is not enough memory"
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The API gave a request_id. note: what was odd about the answer; "" for nothing."""
+
+    request_id: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Throttled:
+    """The API asked to slow down, and took nothing. retry_after: seconds; None where unsaid."""
+
+    retry_after: float | None
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The API refused this row's input, and took nothing."""
+
+    reason: str
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
+class NotSent:
+    """No byte of the body left. offline: the API could not be reached."""
+
+    reason: str
+    offline: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NotAccepted:
+    """The API took nothing, for a reason that is not the row's."""
+
+    reason: str
+    code: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeUnknown:
+    """The API may have accepted the request. code: of the answer; None where there was none."""
+
+    reason: str
+    code: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Halt:
+    """What became of the row, and why no other row would fare better."""
+
+    row: NotSent | NotAccepted | OutcomeUnknown
+    why: HaltReason
+
+
+SubmitOutcome = Accepted | Throttled | Rejected | NotSent | OutcomeUnknown | Halt
+
+# Errors before the body that another try may cure; a bad certificate hides among the first.
+TEMPORARY_ERRORS = (
+    aiohttp.ClientConnectionError,
+    aiohttp.ClientPayloadError,
+    aiohttp.ClientResponseError,
+    OSError,  # TimeoutError is one
+)
+UNTRUSTED_ERRORS = (ssl.SSLCertVerificationError, aiohttp.ClientConnectorCertificateError)
+
+_BALANCE_WORDS = re.compile(
     r"insufficient (account )?(balance|funds?|credits?|resources?)"
     r"|not enough (balance|funds?|credits?)"
     r"|(balance|credits?) (is|are|has been|have been)? ?(insufficient|used up|exhausted|too low)"
@@ -40,87 +105,36 @@ _NO_BALANCE = re.compile(
 )
 
 
-class HaltReason(Enum):
-    """Why no other row would fare better, with the exit code of a run that stops for it."""
-
-    BALANCE = 75
-    JOURNAL = 74
-    TOKEN = 77
-    SERVICE = 69
-
-
-@dataclass(frozen=True, slots=True)
-class SubmitOutcome:
-    """What an answer to a submission means.
-
-    event: what happened to the row; None when nothing did (the body was never opened).
-    reason: for people; no token, no URL query.
-    code: the API's error_code, else the HTTP status; None when there was neither.
-    request_id: set with Event.ACCEPTED.
-    throttled: the API asked to slow down; `wait` says for how many seconds, None = unsaid.
-    offline: the API could not be reached; the same row can be sent later.
-    stop: no other row would fare better.
-    """
-
-    event: Event | None
-    reason: str = ""
-    code: int | None = None
-    request_id: str | None = None
-    throttled: bool = False
-    wait: float | None = None
-    offline: bool = False
-    stop: HaltReason | None = None
+def classify_submit(response: Response) -> SubmitOutcome:
+    """Say what the answer to a paid POST means for its row."""
+    if not response.body_sent:
+        return _before_the_body(response.error)
+    if response.status is None:
+        return _lost(response.error)
+    for statuses, rule in _BY_STATUS:
+        if response.status in statuses:
+            return rule(response, response.status)
+    return _unclear(response, response.status)
 
 
-def classify_submit(reply: Response, now: float) -> SubmitOutcome:
-    """Say what the answer to a paid POST means for its row.
-
-    now: the wall clock in seconds since the epoch, for a Retry-After that is a date.
-    """
-    if not reply.opened:
-        return _never_opened(reply.error)
-    status = reply.status
-    if status is None:
-        return SubmitOutcome(
-            Event.OUTCOME_UNKNOWN, f"the API took the request and {_how_it_broke(reply.error)}"
-        )
-    if 200 <= status < 300:
-        return _after_2xx(reply, now)
-    if 300 <= status < 400:
-        event = Event.NOT_ACCEPTED if status in (307, 308) else Event.OUTCOME_UNKNOWN
-        reason = f"the API answered with a redirect ({status}), which is not followed"
-        return SubmitOutcome(event, reason, status, stop=HaltReason.SERVICE)
-    if 400 <= status < 500:
-        return _after_4xx(reply, status, now)
-    return SubmitOutcome(
-        Event.OUTCOME_UNKNOWN, _with_text(f"the API answered {status}", reply), status
-    )
-
-
-def _never_opened(error: BaseException | None) -> SubmitOutcome:
-    if error is None or (isinstance(error, TEMPORARY) and not _needs_a_person(error)):
-        return SubmitOutcome(None, f"not sent: {describe_error(error)}", offline=True)
-    if not isinstance(error, Exception):  # cancelled before it was sent
-        return SubmitOutcome(None, "not sent: interrupted")
-    return SubmitOutcome(None, f"not sent: {describe_error(error)}", stop=HaltReason.SERVICE)
-
-
-# Errors before the body that another try may cure; a bad certificate hides among the first.
-TEMPORARY = (
-    aiohttp.ClientConnectionError,
-    aiohttp.ClientPayloadError,
-    aiohttp.ClientResponseError,
-    OSError,  # TimeoutError is one
-)
-
-
-UNTRUSTED = (ssl.SSLCertVerificationError, aiohttp.ClientConnectorCertificateError)
+def _before_the_body(error: BaseException | None) -> SubmitOutcome:
+    """A body that was never asked for was surely not accepted."""
+    if isinstance(error, BatchgenError):  # the row could not be recorded as being submitted
+        return NotSent(error.what)
+    reason = f"not sent: {describe_error(error)}"
+    if error is None or (isinstance(error, TEMPORARY_ERRORS) and not _needs_a_person(error)):
+        return NotSent(reason, offline=True)
+    if isinstance(error, MemoryError):
+        return Halt(NotSent(reason), HaltReason.MEMORY)
+    if not isinstance(error, Exception):
+        return NotSent("not sent: interrupted")
+    return Halt(NotSent(reason), HaltReason.SERVICE)
 
 
 def _needs_a_person(error: BaseException | None) -> bool:
-    """A bad certificate, or a proxy that wants a login: no later try would fare better."""
+    """Whether no later try would fare better: a bad certificate, a proxy that wants a login."""
     while error is not None:
-        if isinstance(error, UNTRUSTED):
+        if isinstance(error, UNTRUSTED_ERRORS):
             return True
         if isinstance(error, aiohttp.ClientHttpProxyError) and error.status == 407:
             return True
@@ -128,81 +142,72 @@ def _needs_a_person(error: BaseException | None) -> bool:
     return False
 
 
-def _after_2xx(reply: Response, now: float) -> SubmitOutcome:
-    body = reply.json()
-    if found := _request_id(body, reply.body):
-        whole = reply.error is None and isinstance(body, dict)
-        return SubmitOutcome(
-            Event.ACCEPTED, "" if whole else "its answer broke off", request_id=found
-        )
-    code = error_code_of(body)
-    if code in LISTED_CODES or code == HTTPStatus.TOO_MANY_REQUESTS:
-        return _by_code(code, reply, now)
-    if reply.error is not None:
-        return SubmitOutcome(
-            Event.OUTCOME_UNKNOWN, f"the API took the request and {_how_it_broke(reply.error)}"
-        )
-    return SubmitOutcome(
-        Event.OUTCOME_UNKNOWN, f"the API answered {reply.status} without a request_id", code
-    )
+def _success(response: Response, status: int) -> SubmitOutcome:
+    if response.request_id is not None:
+        whole = response.error is None and isinstance(response.body, dict)
+        return Accepted(response.request_id, "" if whole else "its answer broke off")
+    if response.code in LISTED_CODES or response.code == 429:
+        return _by_code(response, response.code)
+    if response.error is not None:
+        return _lost(response.error)
+    return OutcomeUnknown(f"the API answered {status} without a request_id", response.code)
 
 
-def _after_4xx(reply: Response, status: int, now: float) -> SubmitOutcome:
-    code = error_code_of(reply.json())
-    if status == HTTPStatus.PAYMENT_REQUIRED or _speaks_of_balance(reply.json()):
-        return _by_code(NO_BALANCE, reply, now)
-    if code in LISTED_CODES:
-        return _by_code(code, reply, now)
-    if status in (408, 409, 499):
-        return SubmitOutcome(
-            Event.OUTCOME_UNKNOWN, _with_text(f"the API answered {status}", reply), code or status
-        )
-    return _by_code(status, reply, now)
+def _unfollowed_redirect(response: Response, status: int) -> SubmitOutcome:
+    """307 and 308 ask for the same POST elsewhere; any other may follow an accepted one."""
+    reason = f"the API answered with a redirect ({status}), which is not followed"
+    kind = NotAccepted if status in (307, 308) else OutcomeUnknown
+    return Halt(kind(reason, status), HaltReason.SERVICE)
 
 
-def _by_code(code: int, reply: Response, now: float) -> SubmitOutcome:
-    text = error_text_of(reply) or f"error {code}"
-    if code == NO_BALANCE:
-        return SubmitOutcome(
-            Event.NOT_ACCEPTED, f"balance used up: {text}", code, stop=HaltReason.BALANCE
-        )
-    if code in (BAD_ACCOUNT, NOT_ALLOWED, 401, 403):
-        return SubmitOutcome(
-            Event.NOT_ACCEPTED, f"token refused: {text}", code, stop=HaltReason.TOKEN
-        )
-    if code == HTTPStatus.TOO_MANY_REQUESTS:
-        wait = parse_retry_after(reply.headers.get("retry-after"), now)
-        return SubmitOutcome(Event.NOT_ACCEPTED, "rate limit", code, throttled=True, wait=wait)
-    return SubmitOutcome(Event.REJECTED, text, code)
+def _client_error(response: Response, status: int) -> SubmitOutcome:
+    if status == 402 or _mentions_balance(response.body):
+        return _by_code(response, NO_BALANCE)
+    if response.code in LISTED_CODES:
+        return _by_code(response, response.code)
+    if status in (408, 409, 499):  # a time-out, a conflict, a client that left: perhaps taken
+        return _unclear(response, response.code or status)
+    return _by_code(response, status)
 
 
-def _speaks_of_balance(body: Any, depth: int = 0) -> bool:
+def _unclear(response: Response, code: int) -> SubmitOutcome:
+    said = f": {response.text}" if response.text else ""
+    return OutcomeUnknown(f"the API answered {response.status}{said}", code)
+
+
+_BY_STATUS: tuple[tuple[range, Callable[[Response, int], SubmitOutcome]], ...] = (
+    (range(200, 300), _success),
+    (range(300, 400), _unfollowed_redirect),
+    (range(400, 500), _client_error),
+    # 500, 502, 503, 504 and their kind: the server may have failed after it had accepted.
+    (range(500, 600), _unclear),
+)
+
+
+def _by_code(response: Response, code: int) -> SubmitOutcome:
+    """code: an error_code, else the HTTP status."""
+    text = response.text or f"error {code}"
+    match code:
+        case codes.NO_BALANCE:
+            return Halt(NotAccepted(f"balance used up: {text}", code), HaltReason.BALANCE)
+        case codes.BAD_ACCOUNT | codes.NOT_ALLOWED | 401 | 403:
+            return Halt(NotAccepted(f"token refused: {text}", code), HaltReason.TOKEN)
+        case 429:
+            return Throttled(response.retry_after, code)
+    return Rejected(text, code)
+
+
+def _mentions_balance(body: Any, depth: int = 0) -> bool:
     if not isinstance(body, Mapping) or depth > 4:
-        return isinstance(body, str) and bool(_NO_BALANCE.search(body))
+        return isinstance(body, str) and bool(_BALANCE_WORDS.search(body))
     # `detail` lists repeat the person's own input, so their words prove nothing.
-    return any(_speaks_of_balance(body.get(name), depth + 1) for name in TEXTS)
+    return any(_mentions_balance(body.get(name), depth + 1) for name in TEXT_NAMES)
 
 
-def _request_id(body: Any, raw: bytes) -> str | None:
-    if isinstance(body, dict):
-        named = body.get("request_id")
-        if isinstance(named, str) and REQUEST_ID_PATTERN.fullmatch(named):
-            return named
-        for name in ("status_url", "result_url"):
-            url = body.get(name)
-            if isinstance(url, str) and (match := _ID_IN_URL.search(url)):
-                return match[1]
-        return None
-    match_in_bytes = _ID_IN_BYTES.search(raw)
-    return match_in_bytes[1].decode() if match_in_bytes else None
-
-
-def _how_it_broke(error: BaseException | None) -> str:
-    if isinstance(error, TimeoutError):
-        return "never answered"
-    return f"its answer was lost ({describe_error(error)})"
-
-
-def _with_text(what: str, reply: Response) -> str:
-    text = error_text_of(reply)
-    return f"{what}: {text}" if text else what
+def _lost(error: BaseException | None) -> SubmitOutcome:
+    """The body left, and no whole answer came."""
+    how = "never answered"
+    if not isinstance(error, TimeoutError):
+        how = f"its answer was lost ({describe_error(error)})"
+    unknown = OutcomeUnknown(f"the API took the request and {how}")
+    return Halt(unknown, HaltReason.MEMORY) if isinstance(error, MemoryError) else unknown

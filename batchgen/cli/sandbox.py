@@ -124,7 +124,7 @@ def sandbox(**options: Any) -> None:
     from batchgen.sandbox import require_packages
 
     require_packages()
-    from batchgen.sandbox.options import Options
+    from batchgen.sandbox.options import SandboxOptions
     from batchgen.sandbox.serve import serve
 
-    serve(Options(**options))
+    serve(SandboxOptions(**options))

@@ -22,6 +22,7 @@ class State(StrEnum):
 class Event(StrEnum):
     SUBMIT = "send"  # the next thing that happens is the paid POST
     ACCEPTED = "accepted"  # the API gave a request_id
+    THROTTLED = "throttled"  # not accepted: the API asks for a slower rate
     NOT_ACCEPTED = "returned"  # surely not accepted: throttled, no balance, token refused
     REJECTED = "refused"  # the API refused this input
     OUTCOME_UNKNOWN = "lost"  # it may or may not have been accepted
@@ -42,6 +43,7 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
     # PENDING; anything less clear leads to UNKNOWN, and only a person leads out of that.
     S.SUBMITTING: {
         Event.ACCEPTED: S.SUBMITTED,
+        Event.THROTTLED: S.PENDING,
         Event.NOT_ACCEPTED: S.PENDING,
         Event.REJECTED: S.FAILED,
         Event.OUTCOME_UNKNOWN: S.UNKNOWN,

@@ -6,11 +6,10 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from batchgen.api.poll_outcome import RequestStatus
+from batchgen.api.poll_outcome import Completed, Failed
 from batchgen.batch_folder import Folder
 from batchgen.clock import to_iso
 from batchgen.core.states import Event
-from batchgen.engine import backoff
 from batchgen.engine.poller import Poller
 from batchgen.engine.run_state import RunState
 from batchgen.files import write_whole
@@ -23,7 +22,6 @@ from batchgen.media.download import Downloader, MediaGone, MediaUntrusted
 log = logging.getLogger("batchgen")
 
 MAX_DOWNLOADS = 8  # downloads
-MAX_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +40,20 @@ class Collector:
     def __init__(
         self,
         journal: Journal,
-        moves: WriteQueue,
+        writes: WriteQueue,
         folder: Folder,
         media: Downloader,
-        watcher: Poller,
-        situation: RunState,
+        poller: Poller,
+        run_state: RunState,
         keeping: OutputOptions,
     ) -> None:
         self._keeping = keeping
         self._journal = journal
-        self._moves = moves
+        self._writes = writes
         self._folder = folder
         self._media = media
-        self._watcher = watcher
-        self._situation = situation
+        self._poller = poller
+        self._state = run_state
         self._places = asyncio.Semaphore(MAX_DOWNLOADS)
 
     async def collect(self, row: Request) -> None:
@@ -75,12 +73,12 @@ class Collector:
         if isinstance(error, MediaGone):
             reason = f"paid, but gone: {error}"
             log.warning("%s: row %r: %s", row.source, row.id, reason)
-            await self._moves.do(
+            await self._writes.enqueue(
                 lambda: self._journal.record_ended(row, Event.FAILED, None, reason)
             )
         else:
             log.warning("%s: row %r is not fetched yet: %s", row.source, row.id, error)
-            await self._moves.do(lambda: self._journal.set_error(row, str(error)))
+            await self._writes.enqueue(lambda: self._journal.set_error(row, str(error)))
 
     async def _collect_one(self, row: Request, output: Output, last: bool) -> None:
         asked_again = False
@@ -97,18 +95,20 @@ class Collector:
                 output = await self._with_fresh_url(row, output)
             except MediaBroken:
                 tries += 1
-                if tries == MAX_TRIES:
+                if tries == self._state.timing.download_tries:
                     raise
-                wait = backoff.backoff(tries, self._situation.dice)
-                await self._situation.clock.sleep(wait)
+                await self._state.clock.sleep(self._state.backoff(tries))
 
     async def _with_fresh_url(self, row: Request, output: Output) -> Output:
-        finding, raw = await self._watcher.ask(row)
-        if finding.doing is RequestStatus.DONE and len(finding.urls) >= output.n:
-            await self._moves.do(lambda: self._journal.replace_urls(row, finding.urls, raw))
-            return Output(output.key, output.n, finding.urls[output.n - 1], None)
-        if finding.doing is RequestStatus.FAILED:
-            raise MediaGone(finding.reason)
+        result = await self._poller.query(row)
+        match result.outcome:
+            case Completed(urls=urls) if len(urls) >= output.n:
+                await self._writes.enqueue(
+                    lambda: self._journal.replace_urls(row, urls, result.content)
+                )
+                return Output(output.key, output.n, urls[output.n - 1], None)
+            case Failed(reason):
+                raise MediaGone(reason)
         return output
 
     async def _fetch(self, row: Request, output: Output, last: bool) -> None:
@@ -133,10 +133,10 @@ class Collector:
             await asyncio.to_thread(_write_sidecar, path, facts)
         columns = {**fetched.columns(), "path": self._folder.relative(path)}
         if last:
-            await self._moves.do(lambda: self._journal.record_saved(row, output, columns))
+            await self._writes.enqueue(lambda: self._journal.record_saved(row, output, columns))
             log.info("%s: row %r: saved", row.source, row.id)
         else:
-            await self._moves.do(lambda: self._journal.record_file(output, columns))
+            await self._writes.enqueue(lambda: self._journal.record_file(output, columns))
 
 
 def _write_sidecar(path: Path, facts: xmp.Provenance) -> None:

@@ -1,7 +1,7 @@
-"""The loop: ask a decider, act, record, repeat.
+"""One run over an open journal: each row under way has a task that submits, polls and collects it.
 
-Each row under way is seen through by one task: submit, watch, collect. Nothing that was paid for is
-dropped: whoever cancels a task, its row stands in the journal where it was.
+Nothing that was paid for is dropped: if a task is cancelled or fails, its row stays in the journal
+in the state that it had, and the next run goes on from there.
 """
 
 import asyncio
@@ -10,12 +10,12 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import astuple
-from functools import partial
 from typing import Any
 
 from batchgen.core.states import State
 from batchgen.engine import expiry
 from batchgen.engine.collector import Collector
+from batchgen.engine.dispatcher import Dispatcher
 from batchgen.engine.poller import Poller
 from batchgen.engine.run_outcome import NO_MEMORY, RUN_AGAIN, RunOutcome
 from batchgen.engine.run_state import RunState
@@ -25,129 +25,129 @@ from batchgen.journal.writer import Journal, Request
 
 log = logging.getLogger("batchgen")
 
-FULL = {errno.ENOSPC, errno.EDQUOT}
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class Engine:
-    """One run over an open journal. `changed` is called after each change of state."""
+    """changed: called after each change of a row's state."""
 
     def __init__(
         self,
         journal: Journal,
+        dispatcher: Dispatcher,
         submitter: Submitter,
-        watcher: Poller,
+        poller: Poller,
         collector: Collector,
-        situation: RunState,
+        run_state: RunState,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
         self._journal = journal
+        self._dispatcher = dispatcher
         self._submitter = submitter
-        self._watcher = watcher
+        self._poller = poller
         self._collector = collector
-        self._situation = situation
+        self._state = run_state
         self._changed = changed
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._hurrying = False
+        self._draining = False
 
     async def run(self) -> None:
-        """Collect what the journal holds, submit what is missing, and see everything through."""
-        left = self._journal.requests_in(State.COMPLETED) + self._journal.requests_in(
-            State.SUBMITTED
-        )
+        """Collect what earlier runs submitted, submit what is missing, and wait for all of it."""
+        submitted = self._journal.requests_in(State.SUBMITTED)
+        left = self._journal.requests_in(State.COMPLETED) + submitted
+        self._state.in_flight |= {row.key for row in submitted}
         for row in left:
-            if row.state is State.SUBMITTED:
-                self._submitter.in_flight.add(row.key)
-            self._begin(row)
+            self._start(row)
         try:
-            await self._fetch_what_expires(left)
-            await self._submitter.run(self._begin)
+            await self._collect_urgent(left)
+            await self._dispatcher.run(self._start)
         finally:
             while self._tasks:
                 await asyncio.wait(self._tasks.values())
 
-    async def _fetch_what_expires(self, left: list[Request]) -> None:
-        """Let old results be collected before anything new is paid for."""
-        now = self._situation.clock.now()
+    async def _collect_urgent(self, left: list[Request]) -> None:
+        """Wait until old results are collected, before anything new is paid for."""
+        now = self._state.clock.now()
         ages = {row.key: now - row.submitted_at for row in left if row.submitted_at is not None}
         if words := expiry.expiry_warning(list(ages.values())):
             log.warning("%s", words)
         tasks = [self._tasks[key] for key, age in ages.items() if expiry.is_urgent(age)]
-        while self._situation.ending is None and not all(task.done() for task in tasks):
-            await self._situation.pause(math.inf)
+        while self._state.outcome is None and not all(task.done() for task in tasks):
+            await self._state.wait_for_change(math.inf)
 
-    def stop(self, ending: RunOutcome) -> None:
+    def stop(self, outcome: RunOutcome) -> None:
         """Submit nothing more, and collect what is in flight."""
-        self._situation.stop(ending)
+        self._state.stop(outcome)
 
-    def hurry(self, ending: RunOutcome) -> None:
+    def drain(self, outcome: RunOutcome) -> None:
         """Wait for the answers of open POSTs only; the next run collects what is in flight."""
-        self._situation.stop(ending)
-        self._hurrying = True
+        self._state.stop(outcome)
+        self._draining = True
         for key, task in self._tasks.items():
-            if key not in self._submitter.open:
+            if key not in self._state.open_posts:
                 task.cancel()
 
-    def leave(self, ending: RunOutcome) -> None:
-        """Go now. An open POST is recorded by what has come of it so far."""
-        self._situation.stop(ending)
-        self._hurrying = True
+    def abort(self, outcome: RunOutcome) -> None:
+        """End now. An open POST is recorded by what has come of it so far."""
+        self._state.stop(outcome)
+        self._draining = True
         for task in self._tasks.values():
             task.cancel()
 
     def memory(self) -> dict[str, Any]:
-        """What the next run should know, so that it neither bursts nor learns everything anew."""
-        times = {model: astuple(times) for model, times in self._watcher.times.items()}
-        return {**self._submitter.memory(), "times": times}
+        """Return what the next run needs in order not to burst, nor to learn everything anew."""
+        durations = {model: astuple(known) for model, known in self._poller.durations.items()}
+        return {**self._state.rate_memory(), "times": durations}
 
-    def _begin(self, row: Request) -> None:
-        task = asyncio.create_task(self._guarded(row))
+    def _start(self, row: Request) -> None:
+        task = asyncio.create_task(self._guard(row))
         self._tasks[row.key] = task
-        task.add_done_callback(partial(self._forget, row.key))
+        task.add_done_callback(lambda done: self._forget(row.key, done))
 
     def _forget(self, key: str, task: asyncio.Task[None]) -> None:
-        if self._tasks.get(key) is task:  # a row that came back may have been begun again
+        if self._tasks.get(key) is task:  # a row that was given back may have been started again
             del self._tasks[key]
 
-    async def _guarded(self, row: Request) -> None:
-        """A mistake of ours, or a full disk, costs no other row what was paid for it."""
+    async def _guard(self, row: Request) -> None:
+        """Process a row; an error of its own stops the run and costs no other row its output."""
         try:
-            await self._see_through(row)
+            await self._process_row(row)
         except asyncio.CancelledError:
             pass  # the journal has the row where it was; the next run goes on from there
         except BatchgenError as error:
-            self._situation.stop(RunOutcome.under_way(error))
+            self._state.stop(RunOutcome.under_way(error))
         except OSError as error:
             reason = f"{row.source}: row {row.id!r}: {error.strerror or error}."
-            remedy = "Make room on the disk. " if error.errno in FULL else ""
-            self._situation.stop(RunOutcome(75, reason, f"{remedy}{RUN_AGAIN}"))
+            remedy = "Make room on the disk. " if error.errno in DISK_FULL else ""
+            self._state.stop(RunOutcome(75, reason, f"{remedy}{RUN_AGAIN}"))
         except Exception as error:
             if out_of_memory(error):
-                self._situation.stop(NO_MEMORY)
+                self._state.stop(NO_MEMORY)
                 return
             log.exception("%s: row %r: a mistake in batchgen", row.source, row.id)
             reason = "A mistake in batchgen stopped the run; batchgen.log has the details."
-            self._situation.stop(RunOutcome(75, reason, RUN_AGAIN))
+            self._state.stop(RunOutcome(75, reason, RUN_AGAIN))
         finally:
-            self._situation.changed()
+            self._state.notify()
             self._changed()
 
-    async def _see_through(self, row: Request) -> None:
+    async def _process_row(self, row: Request) -> None:
         resumed = row.state is State.SUBMITTED
         try:
             if row.state is State.PENDING:
                 row = await self._submitter.submit(row)
                 self._changed()
-            if row.state is State.SUBMITTED and not self._hurrying:
-                row = await self._watcher.watch(row, at_once=resumed)
+            if row.state is State.SUBMITTED and not self._draining:
+                row = await self._poller.poll_until_ended(row, at_once=resumed)
                 if row.state is State.FAILED:
-                    self._submitter.model_failed(row, row.error or "")
+                    self._state.report_failure(row.model, row.error or "")
                 elif row.state is State.COMPLETED:
-                    self._submitter.breaker.succeeded(row.model)
+                    self._state.breaker.on_completed(row.model)
         finally:
-            # A request that patience gave up on still runs, so it keeps its place.
+            # A request that is not asked about any more still runs, so it keeps its place.
             if row.state is not State.SUBMITTED:
-                self._submitter.in_flight.discard(row.key)
-            self._situation.changed()
+                self._state.in_flight.discard(row.key)
+            self._state.notify()
             self._changed()
-        if row.state is State.COMPLETED and not self._hurrying:
+        if row.state is State.COMPLETED and not self._draining:
             await self._collector.collect(row)

@@ -1,17 +1,29 @@
 """Asks about accepted requests until they have ended. Asking is free and may be repeated."""
 
 import logging
-from functools import partial
+from typing import assert_never
 
-from batchgen.api.client import ApiClient
-from batchgen.api.poll_outcome import PollOutcome, RequestStatus, classify_result
-from batchgen.clock import Clock
+from batchgen.api.poll_outcome import (
+    Cancelled,
+    Completed,
+    Failed,
+    PollOutcome,
+    Running,
+    Unauthorized,
+    Unclear,
+)
+from batchgen.api.service import PollResult, Service
 from batchgen.core.states import Event
-from batchgen.engine import backoff, poll_schedule, rate_limiter
-from batchgen.engine.poll_schedule import DurationModel
+from batchgen.engine.poll_schedule import (
+    PRIOR_DURATIONS,
+    DurationModel,
+    next_poll_delay,
+    update_durations,
+)
+from batchgen.engine.rate_limiter import RateLimiter
 from batchgen.engine.run_outcome import RunOutcome
 from batchgen.engine.run_state import RunState
-from batchgen.errors import TokenRefused
+from batchgen.errors import StorageDamaged, TokenRefused
 from batchgen.journal.group_commit import WriteQueue
 from batchgen.journal.writer import Journal, Request
 
@@ -22,110 +34,128 @@ POLLS_PER_SUBMISSION = 4.0
 
 
 class Poller:
-    """times: what each model's requests take, learned here and kept for the next run."""
+    """durations: what each model's requests take, learned here and kept for the next run."""
 
     def __init__(
-        self, journal: Journal, moves: WriteQueue, api: ApiClient, situation: RunState, rate: float
+        self,
+        journal: Journal,
+        writes: WriteQueue,
+        service: Service,
+        run_state: RunState,
+        max_rate: float,
     ) -> None:
-        """rate: POSTs per second at most; the questions' own budget per second goes with it."""
+        """max_rate: submissions per second; the questions have a limit of their own above it."""
         self._journal = journal
-        self._moves = moves
-        self._api = api
-        self._situation = situation
-        polls = max(MIN_POLLS_PER_S, POLLS_PER_SUBMISSION * rate)
-        self._pace = rate_limiter.RateLimiter(polls, polls)
+        self._writes = writes
+        self._service = service
+        self._state = run_state
+        polls = max(MIN_POLLS_PER_S, POLLS_PER_SUBMISSION * max_rate)
+        self._limiter = RateLimiter(polls, polls)
         saved = journal.get_meta("times") or {}
-        self.times = {model: DurationModel(*values) for model, values in saved.items()}
+        self.durations = {model: DurationModel(*values) for model, values in saved.items()}
         self._scouted: set[str] = set()
 
-    @property
-    def _clock(self) -> Clock:
-        return self._situation.clock
-
-    async def watch(self, row: Request, *, at_once: bool) -> Request:
+    async def poll_until_ended(self, row: Request, *, at_once: bool) -> Request:
         """Ask until the request has ended, and record how; return the row as it is then.
 
         at_once: it may have ended long ago, while no run went on.
-        It is still `submitted` where patience has, or where asking makes no sense any more.
+        The row is still `submitted` after an hour of asking, or where asking makes no sense.
         """
-        start = self._situation.time()
-        age_at_start = max(0.0, self._clock.now() - (row.submitted_at or 0.0))
-
-        def age() -> float:
-            return age_at_start + self._situation.time() - start
-
+        state = self._state
+        start = state.time()
+        age_at_start = max(0.0, state.clock.now() - (row.submitted_at or 0.0))
         scout = row.model not in self._scouted
         self._scouted.add(row.model)
-        patience = poll_schedule.MAX_POLLING_S
-        unanswered = 0
-        asked_to_wait: float | None = None
-        before = 0.0  # the age at which it still ran
-        while self._situation.asking and patience > 0:
+        time_left = state.timing.max_polling
+        unclear_in_a_row = 0
+        retry_after: float | None = None
+        running_at = 0.0  # the age at which it was last seen running
+        while state.polling and time_left > 0:
+            age = age_at_start + state.time() - start
             if at_once:
-                wait, at_once = 0.0, False
-            elif unanswered:
-                wait = max(backoff.backoff(unanswered, self._situation.dice), asked_to_wait or 0.0)
+                delay, at_once = 0.0, False
+            elif unclear_in_a_row:
+                delay = max(state.backoff(unclear_in_a_row), retry_after or 0.0)
             else:
-                wait = poll_schedule.next_poll_delay(
-                    age(), self._times_of(row), asked_to_wait, scout=scout
-                )
-            await self._clock.sleep(wait)
-            finding, raw = await self.ask(row)
-            if finding.doing not in (
-                RequestStatus.RUNNING,
-                RequestStatus.ASK_AGAIN,
-                RequestStatus.TOKEN_REFUSED,
-            ):
-                if finding.doing is RequestStatus.DONE:
-                    self.times[row.model] = poll_schedule.update_durations(
-                        self._times_of(row), before, age()
+                durations = self._durations_of(row)
+                delay = next_poll_delay(age, durations, retry_after, scout=scout)
+            await state.clock.sleep(delay)
+            result = await self.query(row)
+            age = age_at_start + state.time() - start
+            retry_after = None
+            match result.outcome:
+                case Running():
+                    running_at = age
+                    unclear_in_a_row = 0
+                case Unclear():
+                    retry_after = result.outcome.retry_after
+                    unclear_in_a_row += 1
+                case Unauthorized():
+                    unclear_in_a_row = 0
+                case Completed():
+                    self.durations[row.model] = update_durations(
+                        self._durations_of(row), running_at, age
                     )
-                await self._moves.do(partial(self._settle, row, finding, raw))
-                return self._journal.get_request(row.key)
-            unanswered = unanswered + 1 if finding.doing is RequestStatus.ASK_AGAIN else 0
-            asked_to_wait = finding.wait
-            if finding.doing is RequestStatus.RUNNING:
-                before = age()
-            if not self._situation.offline_tries:
-                patience -= wait
-        if patience <= 0:
+                    return await self._record(row, result)
+                case Failed() | Cancelled():
+                    return await self._record(row, result)
+                case _:
+                    assert_never(result.outcome)
+            if not state.offline_tries:
+                time_left -= delay
+        if time_left <= 0:
             log.warning("%s: row %r has not ended in an hour of asking.", row.source, row.id)
         return row
 
-    def _times_of(self, row: Request) -> DurationModel:
-        return self.times.get(row.model, poll_schedule.PRIOR_DURATIONS)
+    def _durations_of(self, row: Request) -> DurationModel:
+        return self.durations.get(row.model, PRIOR_DURATIONS)
 
-    async def ask(self, row: Request) -> tuple[PollOutcome, str]:
-        """Ask once, within the budget of questions; return what it means and the raw result."""
-        now = self._situation.time()
-        turn = self._pace.wait(now)
-        self._pace = self._pace.sent(now)
-        if turn > 0:
-            await self._clock.sleep(turn)
-        assert row.request_id is not None
-        reply = await self._api.result(row.request_id)
-        if reply.status is None:
-            self._situation.offline(f"{type(reply.error).__name__} while asking")
+    async def query(self, row: Request) -> PollResult:
+        """Ask once, within the limit of questions per second."""
+        if row.request_id is None:
+            raise StorageDamaged(f"{row.source}: row {row.id!r} is {row.state} without a request.")
+        state = self._state
+        now = state.time()
+        delay = self._limiter.delay(now)
+        self._limiter = self._limiter.after_submission(now)
+        if delay > 0:
+            await state.clock.sleep(delay)
+        result = await self._service.result(row.request_id)
+        if result.unreachable:
+            state.report_offline(f"{result.unreachable} while asking")
         else:
-            self._situation.online()
-        finding = classify_result(reply, row.request_id, self._clock.now())
-        if finding.doing is RequestStatus.TOKEN_REFUSED:
-            ending = RunOutcome(77, f"token refused: {finding.reason}", TokenRefused.ANOTHER)
-            self._situation.stop(ending, asking=False)
-        return finding, reply.body.decode(errors="replace")
+            state.report_online()
+        if isinstance(result.outcome, Unauthorized):
+            reason = f"token refused: {result.outcome.reason}"
+            state.stop(RunOutcome(77, reason, TokenRefused.ANOTHER), polling=False)
+        return result
 
-    def _settle(self, row: Request, finding: PollOutcome, raw: str) -> None:
-        if finding.doing is RequestStatus.DONE:
-            self._journal.record_completed(row, finding.api_status, finding.urls, finding.cost, raw)
-            return
-        event = Event.CANCELLED if finding.doing is RequestStatus.CANCELLED else Event.FAILED
-        log.warning("%s: row %r: %s", row.source, row.id, finding.reason)
+    async def _record(self, row: Request, result: PollResult) -> Request:
+        """W3: the outcome of a request that has ended."""
+        await self._writes.enqueue(lambda: self._write(row, result.outcome, result.content))
+        return self._journal.get_request(row.key)
+
+    def _write(self, row: Request, outcome: PollOutcome, content: str) -> None:
+        match outcome:
+            case Completed(api_status, urls, cost):
+                self._journal.record_completed(row, api_status, urls, cost, content)
+            case Failed(reason, code, api_status, cost):
+                self._write_ended(row, Event.FAILED, code, reason, api_status, cost, content)
+            case Cancelled(api_status, cost):
+                reason = "cancelled at RunComfy"
+                self._write_ended(row, Event.CANCELLED, None, reason, api_status, cost, content)
+
+    def _write_ended(
+        self,
+        row: Request,
+        event: Event,
+        code: int | None,
+        reason: str,
+        api_status: str,
+        cost: float | None,
+        content: str,
+    ) -> None:
+        log.warning("%s: row %r: %s", row.source, row.id, reason)
         self._journal.record_ended(
-            row,
-            event,
-            finding.code,
-            finding.reason,
-            api_status=finding.api_status,
-            cost=finding.cost,
-            result=raw,
+            row, event, code, reason, api_status=api_status, cost=cost, result=content
         )

@@ -1,136 +1,164 @@
-"""Send times and 429s so far -> when the next POST may go. Pure: the time is an argument.
+"""Submissions and 429s so far -> when the next submission may go. Pure: the time is an argument.
 
-Between two POSTs lies at least one interval, so no window holds more than rate x window + 1 of
-them; nothing is saved up while idle. One 429 slows down once per episode: answers to requests that
-were sent before the slow-down say nothing new.
+Two promises hold by construction. Between two submissions lies at least one interval, so no window
+of time holds more than rate x window + 1 of them; nothing is saved up while idle. And one episode
+of 429s slows down once: an answer to a request that was sent before the slow-down says nothing new.
 
-How much it slows down follows from a picture of the API: a bucket, filled at the allowed rate, that
-lets in a few POSTs beyond it. A rate far too high empties it soon, one hardly too high late.
+The rest finds an API's unknown limit with few 429s. The API is taken for a token bucket, which is
+filled at the allowed rate and lets in up to `burst` submissions beyond it. From that follow
+
+- how far to slow down. A rate that is too high by the share s empties the bucket in burst / s
+  submissions. So the number accepted since the last 429 tells s: few mean that the rate is far too
+  high, many that it is hardly too high.
+- how fast to climb back. The rate grows with each acceptance, the slower, the nearer it is to the
+  rate at which the next 429 is expected (`refused_rate`); beyond that rate it grows faster again,
+  since the limit may be gone.
+
+`python -m tests.benchmarks limits` simulates it against APIs of several kinds.
 """
 
 from dataclasses import dataclass, replace
 from math import sqrt
 
-BURST = 10.0  # POSTs that an API may let in beyond its rate; fewer as soon as a 429 came earlier
-LEAST = 0.02  # share of the rate that a 429 takes: with less the next, and its pause, is too near
-MOST = 0.4  # with more, the climb back costs more than another 429
-DEEP = 0.7  # as MOST, for the first 429 where a second costs more: its pause holds back DEAR POSTs
-DEAR = 10
-AIM = 2 / 3  # of the way from the refused rate to the slower one: there the allowed one may be
-NEAR = 0.9  # the same as a share of the refused rate, where all that is known is that it was high
-QUICK, CALM = 4.0, 20.0  # bounds of `patience`: less swings, more takes long when a limit is gone
-CALMING = 2  # patience is such a part of the time since the last 429; as they grow rare, it grows
-DOUBT, SURE = 0.2, 0.001  # `doubt` after a 429 that took all, or hardly any, of the rate
-WEIGHT = 0.5  # seconds that an acceptance counts for at most: where POSTs are few, 429s should be
-LOCKED = 60.0  # seconds: many an API counts by the minute
-SLOWEST = 1 / 3600
+MAX_BURST = 10.0  # submissions that an API is taken to let in beyond its rate, before a 429 tells
+MIN_SLOWDOWN = 0.02  # share of the rate that a 429 takes; after less the next 429 comes too soon
+MAX_SLOWDOWN = 0.4  # after more, the climb back costs more than another 429 would
+# The first 429 may take more than MAX_SLOWDOWN where its pause holds back this many submissions:
+# there another 429 costs more than a long climb.
+MAX_FIRST_SLOWDOWN = 0.7
+COSTLY_PAUSE_SUBMISSIONS = 10
+# Where the allowed rate is expected after a 429 that came late: this share of the way down from
+# the refused rate to the slower one.
+EXPECTED_SHARE = 2 / 3
+# After a 429 that came early, all that is known is that the rate was too high: expected is then
+# this share of the refused rate.
+EXPECTED_EARLY_SHARE = 0.9
+# Bounds of `patience_s`: a shorter one makes the rate swing, a longer one takes long to notice that
+# a limit is gone.
+MIN_PATIENCE_S, MAX_PATIENCE_S = 4.0, 20.0
+PATIENCE_DIVISOR = 2  # patience is the time since the last 429 by this: rare 429s make it longer
+# Bounds of `doubt`: after a 429 that took all of the rate, and after one that took hardly any.
+MAX_DOUBT, MIN_DOUBT = 0.2, 0.001
+MAX_WEIGHT_S = 0.5  # time that one acceptance stands for, at most, where submissions are rare
+MAX_LOCKED_PAUSE_S = 60.0  # many APIs count by the minute
+MIN_RATE = 1 / 3600
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimiter:
-    """ceiling, rate: POSTs per second, as allowed by the person and as learned.
+    """max_rate, rate: submissions per second, as allowed by the person and as learned.
 
-    next_at: the earliest time of the next POST.
-    slowed_at: when the last episode of 429s began; requests sent before it belong to it.
-    late: whether it began long after the one before, as it does at a rate that is hardly too high.
-    taken: acceptances since.
-    too_fast: the rate at which the next is expected; None before the first and at the ceiling.
-    patience: seconds in which the distance to it becomes a third, or threefold once it is passed.
-    doubt: share by which it counts as farther than it is, lest a wrong one holds the rate for long.
-    burst: POSTs that the API lets in beyond its rate, at most.
+    next_at: the earliest time of the next submission.
+    throttled_at: when the latest episode of 429s began; requests sent before it belong to it.
+    came_late: that episode began long after the one before, as at a rate that is hardly too high.
+    accepted: acceptances since that episode.
+    refused_rate: at which the next 429 is expected; None before the first 429 and at max_rate.
+    patience_s: seconds in which the distance to refused_rate becomes a third of what it was, and
+        three times as long once that rate is passed.
+    doubt: share that is added to that distance, so that a wrong refused_rate does not hold the
+        rate down for long.
+    burst: submissions that the API lets in beyond its rate, at most, as far as is known.
     """
 
-    ceiling: float
+    max_rate: float
     rate: float
     next_at: float = 0.0
-    slowed_at: float = float("-inf")
-    late: bool = False
-    taken: int = 0
-    too_fast: float | None = None
-    patience: float = QUICK
-    doubt: float = SURE
-    burst: float = BURST
+    throttled_at: float = float("-inf")
+    came_late: bool = False
+    accepted: int = 0
+    refused_rate: float | None = None
+    patience_s: float = MIN_PATIENCE_S
+    doubt: float = MIN_DOUBT
+    burst: float = MAX_BURST
 
-    def wait(self, now: float) -> float:
-        """Return the seconds until the next POST may go."""
+    def delay(self, now: float) -> float:
+        """Return the seconds until the next submission may go."""
         return max(0.0, self.next_at - now)
 
-    def sent(self, now: float) -> "RateLimiter":
+    def after_submission(self, now: float) -> "RateLimiter":
         return replace(self, next_at=max(self.next_at, now) + 1 / self.rate)
 
-    def throttled(self, now: float, sent_at: float, wait: float | None) -> "RateLimiter":
-        """A POST sent at `sent_at` was answered 429, with a Retry-After of `wait` seconds."""
-        pause = wait if wait is not None else 1 / self.rate
-        since = sent_at - self.slowed_at
-        # Nothing was let in at a rate that was hardly too high: it is not the rate, but a count
-        # that begins anew some time.
-        locked = self.late and not self.taken
+    def after_429(self, now: float, sent_at: float, retry_after: float | None) -> "RateLimiter":
+        """A request sent at `sent_at` was answered 429. retry_after: seconds; None where unsaid."""
+        pause = retry_after if retry_after is not None else 1 / self.rate
+        since = sent_at - self.throttled_at
+        # Nothing was accepted at a rate that was hardly too high: what refuses is not a rate, but a
+        # count that begins anew at some time.
+        locked = self.came_late and not self.accepted
         if locked and since > 0:
-            pause = max(pause, min(1 + 2 * since, LOCKED))
-        held = replace(self, next_at=max(self.next_at, now + pause))
+            pause = max(pause, min(1 + 2 * since, MAX_LOCKED_PAUSE_S))
+        paused = replace(self, next_at=max(self.next_at, now + pause))
         if since <= 0:
-            return held
+            return paused
         if locked:
-            return replace(held, slowed_at=now)
+            return replace(paused, throttled_at=now)
         grown = min(self._growth() * self.rate * (now - sent_at), 1.0)  # since it was sent
-        most = DEEP if self.too_fast is None and self.rate * pause > DEAR else MOST
-        return replace(held, slowed_at=now, rate=self.rate / (1 + grown))._slower(since, most)
+        costly = self.refused_rate is None and self.rate * pause > COSTLY_PAUSE_SUBMISSIONS
+        most = MAX_FIRST_SLOWDOWN if costly else MAX_SLOWDOWN
+        return replace(paused, throttled_at=now, rate=self.rate / (1 + grown))._slower(since, most)
 
     def _slower(self, since: float, most: float) -> "RateLimiter":
-        """since: seconds from the last 429 to this one; most: share of the rate that it takes."""
+        """since: seconds between this 429 and the last. most: share of the rate to take."""
         rate = self.rate
-        # A rate too high by a share s empties the bucket in burst / s POSTs; one that has grown by
-        # a share g with each POST since it was right is too high by sqrt(2 g burst) by then.
-        share = max(LEAST, self.burst / (self.taken + 1), sqrt(2 * self.burst * self._growth()))
+        # A rate that has grown by a share g with each submission since it was right is too high by
+        # sqrt(2 g burst) when the bucket is empty.
+        share = max(
+            MIN_SLOWDOWN,
+            self.burst / (self.accepted + 1),
+            sqrt(2 * self.burst * self._growth()),
+        )
         late, share = share < most, min(share, most)
-        # What was let in between two refusals is allowed in any case.
-        allowed = min(self.taken / since, rate * (1 - LEAST))
-        slower = min(self.ceiling, max(rate * (1 - share), allowed, SLOWEST))
+        # What was accepted between two 429s is allowed in any case.
+        allowed = min(self.accepted / since, rate * (1 - MIN_SLOWDOWN))
+        slower = min(self.max_rate, max(rate * (1 - share), allowed, MIN_RATE))
+        expected = rate - EXPECTED_SHARE * (rate - slower) if late else EXPECTED_EARLY_SHARE * rate
+        patience = max(self.accepted / rate / PATIENCE_DIVISOR, MIN_PATIENCE_S)
+        # A burst taken for too large costs with each 429, so each makes it smaller.
+        burst = min(self.burst / 2 if late else self.burst, self.accepted + 1)
         return replace(
             self,
             rate=slower,
-            late=late,
-            taken=0,
-            too_fast=rate - AIM * (rate - slower) if late else NEAR * rate,
-            patience=min(max(self.taken / rate / CALMING, QUICK), CALM) if late else QUICK,
-            doubt=max(SURE, DOUBT * share * share),
-            # Taken for larger than it is, it costs with each 429; so it is believed ever less.
-            burst=max(1.0, min(self.burst / 2 if late else self.burst, self.taken + 1)),
+            came_late=late,
+            accepted=0,
+            refused_rate=expected,
+            patience_s=min(patience, MAX_PATIENCE_S) if late else MIN_PATIENCE_S,
+            doubt=max(MIN_DOUBT, MAX_DOUBT * share * share),
+            burst=max(1.0, burst),
         )
 
-    def accepted(self, sent_at: float) -> "RateLimiter":
-        """A POST sent at `sent_at` was accepted: climb back."""
-        if sent_at <= self.slowed_at:
+    def after_acceptance(self, sent_at: float) -> "RateLimiter":
+        """A request sent at `sent_at` was accepted: climb back."""
+        if sent_at <= self.throttled_at:
             return self
-        rate = min(self.ceiling, self.rate * (1 + self._growth()))
-        too_fast = self.too_fast if rate < self.ceiling else None
-        return replace(self, rate=rate, taken=self.taken + 1, too_fast=too_fast)
+        rate = min(self.max_rate, self.rate * (1 + self._growth()))
+        refused_rate = self.refused_rate if rate < self.max_rate else None
+        return replace(self, rate=rate, accepted=self.accepted + 1, refused_rate=refused_rate)
 
     def _growth(self) -> float:
-        """The share of the rate that an acceptance adds: the less, the nearer to `too_fast`."""
-        if self.too_fast is None:
+        """Return the share of the rate that an acceptance adds."""
+        if self.refused_rate is None:
             return 0.0
-        distance = abs(self.too_fast / self.rate - 1) + self.doubt
-        return min(1 / self.rate, WEIGHT) * distance / self.patience
+        distance = abs(self.refused_rate / self.rate - 1) + self.doubt
+        return min(1 / self.rate, MAX_WEIGHT_S) * distance / self.patience_s
 
 
 def resume_rate_limiter(
-    ceiling: float, saved: tuple[float | None, float] | None, longest: float = 3600.0
+    max_rate: float, saved: tuple[float | None, float] | None, longest: float = 3600.0
 ) -> RateLimiter:
-    """Return the pace of a new run, at time 0 on its own clock.
+    """Return the rate limiter of a new run, at time 0 on the run's own clock.
 
-    saved: (rate that 429s taught, in POSTs/s, None if there were none; seconds from now until the
-        next POST) of the run before; negative seconds are past. A clock that was set back can make
-        them huge, so they are capped.
+    saved: of the run before, the rate in submissions per second that 429s taught it, None where
+        there were none; and the seconds from now until the next submission, negative where that is
+        past. A clock that was set back can make these seconds huge: `longest` is their limit.
     """
     if saved is None:
-        return RateLimiter(ceiling, ceiling)
+        return RateLimiter(max_rate, max_rate)
     learned, ahead = saved
-    rate = ceiling if learned is None else min(ceiling, max(learned, SLOWEST))
+    rate = max_rate if learned is None else min(max_rate, max(learned, MIN_RATE))
     return RateLimiter(
-        ceiling,
+        max_rate,
         rate,
         next_at=min(max(ahead, 0.0), longest),
-        too_fast=rate if rate < ceiling else None,
-        patience=CALM,
+        refused_rate=rate if rate < max_rate else None,
+        patience_s=MAX_PATIENCE_S,
     )

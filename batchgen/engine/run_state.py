@@ -1,61 +1,84 @@
-"""What every part of a run has to know: whether it goes on, and whether the API answers."""
+"""What every part of a run shares: whether it goes on, how fast, and what is under way."""
 
 import asyncio
 import logging
 import math
 import random
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from batchgen.clock import Clock
-from batchgen.engine import backoff
+from batchgen.core.timing import Timing
+from batchgen.engine.backoff import backoff_delay
+from batchgen.engine.circuit_breaker import (
+    MAX_SAME_CAUSE,
+    MAX_UNKNOWN_IN_A_ROW,
+    UNKNOWN_CAUSE,
+    CircuitBreaker,
+)
+from batchgen.engine.rate_limiter import RateLimiter
 from batchgen.engine.run_outcome import RUN_AGAIN, RunOutcome
 
 log = logging.getLogger("batchgen")
-
-OFFLINE_LIMIT_S = 6 * 3600.0
 
 
 class RunState:
     """One for a run. Times are seconds since its start, on a clock that never jumps.
 
-    ending: why nothing more is submitted; None while the run goes on.
-    asking: whether accepted requests are still asked about.
-    offline_until: no POST before this time.
+    outcome: why nothing more is submitted; None while the run goes on.
+    polling: whether accepted requests are still asked about.
+    offline_tries: failures in a row to reach the API. offline_until: no submission before then.
+    limiter: replaced with each submission and answer. breaker: the circuit breaker.
+    in_flight: keys of the rows that take up one of the run's places at the API.
+    open_posts: keys of the rows whose POST has no outcome yet.
     """
 
-    def __init__(self, clock: Clock, dice: random.Random) -> None:
+    def __init__(
+        self, clock: Clock, rng: random.Random, timing: Timing, limiter: RateLimiter
+    ) -> None:
         self.clock = clock
-        self.dice = dice
-        self.ending: RunOutcome | None = None
-        self.asking = True
+        self.rng = rng
+        self.timing = timing
+        self.limiter = limiter
+        self.breaker = CircuitBreaker()
+        self.in_flight: set[str] = set()
+        self.open_posts: set[str] = set()
+        self.outcome: RunOutcome | None = None
+        self.polling = True
         self.offline_tries = 0
         self.offline_until = 0.0
         self._start = clock.monotonic()
         self._last_answer = 0.0
+        self._saved_rate = math.inf  # submissions per second; none is saved yet
         self._changes = asyncio.Event()
 
     def time(self) -> float:
         return self.clock.monotonic() - self._start
 
-    def stop(self, ending: RunOutcome, *, asking: bool = True) -> None:
-        """Submit nothing more; the first reason stays, unless it was a mere limit."""
-        if self.ending is None or (self.ending.is_limit and not ending.calm):
-            self.ending = replace(ending, said=True)
-            log.warning("%s", ending.reason)
-        self.asking = self.asking and asking
-        self.changed()
+    def backoff(self, tries: int) -> float:
+        """Return the seconds to wait after the `tries`-th failure in a row."""
+        timing = self.timing
+        return backoff_delay(tries, self.rng, timing.backoff_first, timing.backoff_max)
+
+    def stop(self, outcome: RunOutcome, *, polling: bool = True) -> None:
+        """Submit nothing more. The first reason stays, unless it was a limit of the person's."""
+        if self.outcome is None or (self.outcome.is_limit and not outcome.calm):
+            self.outcome = replace(outcome, said=True)
+            log.warning("%s", outcome.reason)
+        self.polling = self.polling and polling
+        self.notify()
 
     @property
-    def may_send(self) -> bool:
-        """Whether a row that was taken may still be sent."""
-        return self.ending is None or self.ending.is_limit
+    def may_submit(self) -> bool:
+        """Whether a row that was taken may still be submitted."""
+        return self.outcome is None or self.outcome.is_limit
 
-    def changed(self) -> None:
-        """Wake whoever pauses until something changes."""
+    def notify(self) -> None:
+        """Wake what waits for a change."""
         self._changes.set()
 
-    async def pause(self, seconds: float) -> None:
+    async def wait_for_change(self, seconds: float) -> None:
         """Wait until something changes, `seconds` at the longest; infinite is allowed."""
         self._changes.clear()
         if not math.isfinite(seconds):
@@ -71,23 +94,69 @@ class RunState:
             for wait in waits:
                 wait.cancel()
 
-    def offline(self, reason: str) -> None:
-        """The API could not be reached. One notice an outage; the next try comes later."""
+    def report_offline(self, reason: str) -> None:
+        """The API could not be reached. One notice for an outage; the next try comes later."""
         if not self.offline_tries:
             log.warning("RunComfy cannot be reached (%s). Trying on; nothing is lost.", reason)
         if self.time() >= self.offline_until:  # many fail at once when an outage begins
             self.offline_tries += 1
-            pause = backoff.backoff(self.offline_tries, self.dice)
-            self.offline_until = self.time() + pause
-        if self.time() - self._last_answer > OFFLINE_LIMIT_S:
-            hours = OFFLINE_LIMIT_S / 3600
-            reason = f"RunComfy stayed unreachable for {hours:.0f} hours."
-            self.stop(RunOutcome(69, reason, RUN_AGAIN), asking=False)
+            self.offline_until = self.time() + self.backoff(self.offline_tries)
+        limit = self.timing.offline_limit
+        if self.time() - self._last_answer > limit:
+            reason = f"RunComfy stayed unreachable for {limit / 3600:.0f} hours."
+            self.stop(RunOutcome(69, reason, RUN_AGAIN), polling=False)
 
-    def online(self) -> None:
-        """Some answer came."""
+    def report_online(self) -> None:
+        """An answer came, whatever it says."""
         if self.offline_tries:
             log.warning("RunComfy answers again.")
         self.offline_tries = 0
         self.offline_until = 0.0
         self._last_answer = self.time()
+
+    # -- what the circuit breaker is told ----------------------------------------------------------
+
+    def report_failure(self, model: str, cause: str) -> None:
+        """A row was rejected, or its request failed: many alike in a row stop the model."""
+        known = self.breaker.stopped_models
+        self.breaker.on_failed(model, cause)
+        self._log_if_stopped(model, known)
+
+    def report_unknown(self, model: str) -> None:
+        """A request may have been accepted or not: a few in a row stop the model, or the run."""
+        known = self.breaker.stopped_models
+        self.breaker.on_unknown(model)
+        if self.breaker.stops_everything:
+            reason = (
+                f"{self.breaker.unknown_in_a_row} answers in a row were lost, and each of those"
+                " requests may have been billed: nothing more is submitted."
+            )
+            self.stop(RunOutcome(75, reason, RUN_AGAIN))
+        else:
+            self._log_if_stopped(model, known)
+
+    def _log_if_stopped(self, model: str, known: Mapping[str, str]) -> None:
+        cause = self.breaker.stopped_models.get(model)
+        if cause is not None and model not in known:
+            log.warning(
+                "%s: %d rows in a row failed with %r. Its other rows stay pending.",
+                model,
+                MAX_UNKNOWN_IN_A_ROW if cause == UNKNOWN_CAUSE else MAX_SAME_CAUSE,
+                cause,
+            )
+
+    # -- what the next run is told -----------------------------------------------------------------
+
+    def rate_memory(self) -> dict[str, Any]:
+        """Return what keeps the next run from a burst, for the journal."""
+        self._saved_rate = rate = self.limiter.rate
+        next_at = self.clock.now() + self.limiter.delay(self.time())
+        learned = None if self.limiter.refused_rate is None else rate
+        return {"pace": {"rate": rate, "learned": learned, "next_at": next_at}}
+
+    def changed_rate_memory(self) -> dict[str, Any]:
+        """Return the same where the rate has changed by 1 % since, else nothing.
+
+        That a submission went out is an event of the journal in any case.
+        """
+        return self.rate_memory() if abs(self.limiter.rate / self._saved_rate - 1) > 0.01 else {}

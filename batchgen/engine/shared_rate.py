@@ -1,8 +1,8 @@
 """One rate for all batches of an account on this computer: two cron entries must not add up.
 
-A small file in the person's state folder holds when the account's next POST may go. The token is
-not in it, nor in its name: that is a hash. Where the file cannot be had, a batch keeps to its own
-rate alone.
+A small file in the person's state folder holds when the account's next submission may go. The token
+is not in it; its name has a hash of the token. Where the file cannot be had, a batch keeps to its
+own rate alone.
 """
 
 import fcntl
@@ -15,15 +15,16 @@ from pathlib import Path
 
 log = logging.getLogger("batchgen")
 
-CLOCK_TOLERANCE_S = 0.001  # seconds: two clocks of one computer do not agree any better
-_TIMES = struct.Struct("<dd")  # when the next POST may go, and when that was written
+CLOCK_TOLERANCE_S = 0.001  # two readings of one computer's clock do not agree any better
+_RECORD = struct.Struct("<dd")  # when the next submission may go, and when that was written
 
 
 class SharedRateLimit:
-    """The turns of one account. Times are seconds of the clock that all processes of a computer
-    share and nobody sets; it begins anew when the computer does.
+    """The slots of one account, one for each submission.
 
-    path: None is a batch that shares with nobody, such as a rehearsal.
+    path: of the file; None for a batch that shares with nobody, such as a rehearsal.
+    Times are seconds of the system's monotonic clock, which all processes share and nobody sets; it
+    begins anew when the computer starts.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -41,38 +42,39 @@ class SharedRateLimit:
             os.close(self._handle)
             self._handle = None
 
-    def take(self, now: float, interval: float) -> float:
-        """Take the next turn: return 0.0, and no other comes within `interval` seconds.
+    def acquire(self, now: float, interval: float) -> float:
+        """Take the next slot and return 0.0: no other batch gets one for `interval` seconds.
 
         Otherwise return the seconds until it may be tried again; nothing is taken then.
         """
-        with self._next(now) as turn:
-            if turn[0] - now > CLOCK_TOLERANCE_S:
-                return turn[0] - now
-            turn[0] = now + interval
+        with self._next_slot(now) as slot:
+            if slot[0] - now > CLOCK_TOLERANCE_S:
+                return slot[0] - now
+            slot[0] = now + interval
         return 0.0
 
-    def hold(self, now: float, seconds: float) -> None:
-        """Let nobody send for so long: the API asked to wait."""
-        with self._next(now) as turn:
-            turn[0] = max(turn[0], now + seconds)
+    def pause(self, now: float, seconds: float) -> None:
+        """Give no slot to any batch for so long: the API asked to wait."""
+        with self._next_slot(now) as slot:
+            slot[0] = max(slot[0], now + seconds)
 
     @contextmanager
-    def _next(self, now: float) -> Iterator[list[float]]:
-        """Hold the file; yield the next time in a list of one, to be changed in place."""
-        turn = [0.0]
+    def _next_slot(self, now: float) -> Iterator[list[float]]:
+        """Lock the file; yield the time of the next slot, in a list of one that may be changed."""
+        slot = [0.0]
         if self._handle is None:
-            yield turn
+            yield slot
             return
         fcntl.flock(self._handle, fcntl.LOCK_EX)
         try:
-            found = os.pread(self._handle, _TIMES.size, 0)
-            if len(found) == _TIMES.size:
-                next_at, written_at = _TIMES.unpack(found)
-                turn[0] = next_at if written_at <= now else 0.0  # else of another start
-            before = turn[0]
-            yield turn
-            if turn[0] != before:
-                os.pwrite(self._handle, _TIMES.pack(turn[0], now), 0)
+            found = os.pread(self._handle, _RECORD.size, 0)
+            if len(found) == _RECORD.size:
+                next_at, written_at = _RECORD.unpack(found)
+                # Written in the future: before the computer was started again.
+                slot[0] = next_at if written_at <= now else 0.0
+            before = slot[0]
+            yield slot
+            if slot[0] != before:
+                os.pwrite(self._handle, _RECORD.pack(slot[0], now), 0)
         finally:
             fcntl.flock(self._handle, fcntl.LOCK_UN)

@@ -1,8 +1,16 @@
-"""What is asked of the disk at one time, done at once: many rows, one wait for it.
+"""Group commit: the writes of many rows share one transaction, and one wait for the disk.
 
-While a lot is on its way to the disk the event loop goes on, and what is asked for meanwhile is the
-next lot. Nobody goes on before what he asked for is durable: a POST's body does not leave before
-its intent is, and an id is acted upon only when it is on disk (faults.md, W1 to W4).
+A commit waits until the disk confirms, and a disk confirms some hundreds of times a second. So the
+writes that are asked for at about the same time are made in one transaction:
+
+1. The first write that is enqueued schedules a group. The event loop first runs what is ready, so
+   that other rows add theirs.
+2. Every write of the group is made inside one transaction, on the event loop.
+3. COMMIT, and after it the receipts, are written by a thread. Meanwhile the event loop goes on, and
+   what is enqueued waits for the next group.
+4. Each caller goes on only when its own write is durable. So the body of a paid POST does not leave
+   before its row is recorded as being submitted (W1), and nobody acts on a request_id that is not
+   on the disk (W2). Source: docs/maintainers/specification.md, "Where it is written".
 """
 
 import asyncio
@@ -18,154 +26,161 @@ Write = Callable[[], None]
 
 
 class PendingWrite:
-    """To await it asks for `move` and raises what went wrong; a cancellation waits for that first.
+    """A write to be awaited, once.
 
-    alone: it is a lot of its own. begun: it is on its way to the disk. made: it is durable.
-    noted: so is its receipt, whatever became of the move.
+    Awaiting it enqueues it, returns when it is durable, and raises what went wrong. A cancellation
+    is raised only after the write has been settled.
+
+    receipt: to be written after the commit, whether that succeeds or not. alone: makes it a group
+    of its own. started: its group is being written. committed: it is durable.
+    receipt_written: so is its receipt.
     """
 
     def __init__(
         self,
-        move: Write,
+        write: Write,
         receipt: Receipt | None,
         alone: bool,
-        ask: Callable[["PendingWrite"], None],
+        enqueue: Callable[["PendingWrite"], None],
     ) -> None:
-        self.move = move
+        self.write = write
         self.receipt = receipt
         self.alone = alone
-        self.begun = self.made = self.noted = self.dropped = False
+        self.started = self.committed = self.receipt_written = self.cancelled = False
         self.error: BaseException | None = None
-        self._ask = ask
+        self._enqueue = enqueue
         self._settled = asyncio.Event()
 
     def settle(self, error: BaseException | None) -> None:
-        self.made, self.error = error is None, error
+        self.committed, self.error = error is None, error
         self._settled.set()
 
     def __await__(self) -> Generator[None, None, None]:
-        return self._made().__await__()
+        return self._durable().__await__()
 
-    async def _made(self) -> None:
-        self._ask(self)
+    async def _durable(self) -> None:
+        self._enqueue(self)
         cancelled = await self._until_settled()
         if self.error is not None:
             raise self.error
         if cancelled is not None:
             raise cancelled
 
-    async def drop(self) -> bool:
-        """Let it not be made any more; return whether it was too late for that."""
-        self.dropped = True
+    async def cancel(self) -> bool:
+        """Take the write back, unless its group has started; return whether it was committed."""
+        self.cancelled = True
         task = asyncio.current_task()
-        if self.begun and await self._until_settled() and task is not None:
-            task.cancel()  # what it came to must be recorded before that goes on
-        return self.made
+        if self.started and await self._until_settled() and task is not None:
+            task.cancel()  # again, since the caller has to record the outcome before it ends
+        return self.committed
 
     async def _until_settled(self) -> asyncio.CancelledError | None:
-        """Return the cancellation that came meanwhile."""
+        """Return the cancellation that came meanwhile; None if none did."""
         cancelled: asyncio.CancelledError | None = None
         while not self._settled.is_set():
             try:
                 await self._settled.wait()
-            except asyncio.CancelledError as stop:
-                cancelled = stop
+            except asyncio.CancelledError as error:
+                cancelled = error
         return cancelled
 
 
 class WriteQueue:
-    """Moves of rows: each opens a transaction of its own, which joins that of the others.
+    """Writes groups. Each write opens a transaction of its own, which joins the group's.
 
-    A move may refuse with StoppedEarly before it has written anything, which stops no other. After
-    any other error none of its lot was made. While a run goes on nobody else writes to the journal.
-    Raises MemoryError where there is not enough for a thread.
+    A write may refuse with StoppedEarly before it has written anything, which stops no other. After
+    any other error none of its group is written. While a run goes on nobody else writes to the
+    journal. Raises MemoryError where there is not enough for a thread.
 
-    failure: what the journal's disk once answered; what was durable before may still be so, or not.
-    unnoted: what receipts.log's did.
+    failure: the journal's first error, after which nobody knows what is durable; None without.
+    receipts_failure: the first error of receipts.log, which is not written to again; None without.
     """
 
-    def __init__(self, storage: Database, receipts: ReceiptLog) -> None:
-        self._storage = storage
+    def __init__(self, database: Database, receipts: ReceiptLog) -> None:
+        self._database = database
         self._receipts = receipts
         self.failure: StorageDamaged | None = None
-        self.unnoted: OSError | None = None
-        self._due: list[PendingWrite] = []
+        self.receipts_failure: OSError | None = None
+        self._waiting: list[PendingWrite] = []
         self._busy = False
         self._thread = Threads(1)
-        self._noting = Lock()
+        self._receipts_lock = Lock()
 
     def close(self) -> None:
         self._thread.shutdown()
 
-    def do(
-        self, move: Write, receipt: Receipt | None = None, *, alone: bool = False
+    def enqueue(
+        self, write: Write, receipt: Receipt | None = None, *, alone: bool = False
     ) -> PendingWrite:
-        """Await what this returns, once. receipt: written when the move was tried."""
-        return PendingWrite(move, receipt, alone, self._ask)
+        """Return what is to be awaited, once."""
+        return PendingWrite(write, receipt, alone, self._add)
 
-    def note(self, *lot: PendingWrite) -> None:
-        """Write the receipts of these. A disk that failed once is not asked again."""
-        with self._noting:
-            if self.unnoted is not None or not lot:
+    def write_receipts(self, *group: PendingWrite) -> None:
+        """Write the receipts of these, unless receipts.log has failed before."""
+        with self._receipts_lock:
+            if self.receipts_failure is not None or not group:
                 return
             try:
-                self._receipts.append(*[due.receipt for due in lot if due.receipt is not None])
+                self._receipts.append(*[p.receipt for p in group if p.receipt is not None])
             except OSError as error:
-                self.unnoted = error
+                self.receipts_failure = error
             else:
-                for due in lot:
-                    due.noted = True
+                for pending in group:
+                    pending.receipt_written = True
 
-    def _ask(self, due: PendingWrite) -> None:
-        self._due.append(due)
-        self._go_on()
+    def _add(self, pending: PendingWrite) -> None:
+        self._waiting.append(pending)
+        self._schedule()
 
-    def _go_on(self) -> None:
-        if self._due and not self._busy:
+    def _schedule(self) -> None:
+        if self._waiting and not self._busy:
             self._busy = True
-            asyncio.get_running_loop().call_soon(self._begin)
+            asyncio.get_running_loop().call_soon(self._start_group)
 
-    def _begin(self) -> None:
-        alone = next((due for due in self._due if due.alone), None)
-        lot = self._due if alone is None else [alone]
-        self._due = [due for due in self._due if due is not alone] if alone else []
-        for due in lot:
-            due.begun = True
+    def _start_group(self) -> None:
+        alone = next((pending for pending in self._waiting if pending.alone), None)
+        group = self._waiting if alone is None else [alone]
+        self._waiting = [p for p in self._waiting if p is not alone] if alone else []
+        for pending in group:
+            pending.started = True
         try:
-            self._make(lot)
-            on_its_way = asyncio.wrap_future(self._thread.submit(self._finish, lot))
+            self._write(group)
+            committing = asyncio.wrap_future(self._thread.submit(self._commit, group))
         except Exception as error:  # noqa: BLE001
-            self._end(lot, error)
+            self._end_group(group, error)
         else:
-            on_its_way.add_done_callback(lambda done: self._end(lot, done.exception()))
+            committing.add_done_callback(lambda done: self._end_group(group, done.exception()))
 
-    def _make(self, lot: list[PendingWrite]) -> None:
-        self._storage.begin()
-        for due in lot:
+    def _write(self, group: list[PendingWrite]) -> None:
+        self._database.begin()
+        for pending in group:
             try:
-                if due.dropped:
-                    raise StoppedEarly("Nobody wants this move any more.")
-                due.move()
+                if pending.cancelled:
+                    raise StoppedEarly("This write was taken back.")
+                pending.write()
             except StoppedEarly as refusal:
-                due.error = refusal
-        self._storage.hand_over()
+                pending.error = refusal
+        self._database.hand_over()
 
-    def _finish(self, lot: list[PendingWrite]) -> None:
-        """In a thread: the journal first, but its failure must not lose a paid request."""
+    def _commit(self, group: list[PendingWrite]) -> None:
+        """In the thread. The receipts are written even if the journal fails: a request_id that the
+        journal could not keep is found by its receipt.
+        """
         try:
-            self._storage.commit()
+            self._database.commit()
         finally:
-            self.note(*[due for due in lot if due.receipt is not None and due.error is None])
+            accepted = [p for p in group if p.receipt is not None and p.error is None]
+            self.write_receipts(*accepted)
 
-    def _end(self, lot: list[PendingWrite], error: BaseException | None) -> None:
+    def _end_group(self, group: list[PendingWrite], error: BaseException | None) -> None:
         if error is not None:
             try:
-                self._storage.rollback()
+                self._database.rollback()
             except StorageDamaged as worse:
                 error = worse
             if isinstance(error, StorageDamaged) and not isinstance(error, JournalLocked):
                 self.failure = error
-        for due in lot:
-            due.settle(due.error or error)
+        for pending in group:
+            pending.settle(pending.error or error)
         self._busy = False
-        self._go_on()
+        self._schedule()

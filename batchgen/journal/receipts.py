@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from batchgen.files import open_own, sync_file
+from batchgen.files import open_in_place, sync_file
 
 PREALLOCATED_BYTES = 64 * 1024
 MAX_LINE_BYTES = 256  # bytes of a line
@@ -48,7 +48,7 @@ class ReceiptLog:
     """Open receipts.log for appending. Raises OSError or LeadsOutside where it cannot be."""
 
     def __init__(self, path: Path) -> None:
-        self._handle = open_own(path)
+        self._handle = open_in_place(path)
         self._room = os.fstat(self._handle).st_size
         self.end = self._find_end()
         self._make_room()

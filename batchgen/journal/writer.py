@@ -24,6 +24,7 @@ EVENTS_WITHOUT_COST_CHANGE = {
     Event.RETRY,
     Event.WRITTEN_OFF,
 }
+NOTHING_TAKEN = {Event.NOT_ACCEPTED, Event.THROTTLED}
 
 
 class CostLimitReached(StoppedEarly):
@@ -97,7 +98,7 @@ class Journal(Database):
                 "Something else wrote to the journal. Run the same command again to go on.",
             )
         ((price, cost, attempts, request_id, at, listed),) = moved
-        if event is Event.NOT_ACCEPTED:
+        if event in NOTHING_TAKEN:
             self.set_cost(key, attempts + 1, at or "", 0.0)
         elif event not in EVENTS_WITHOUT_COST_CHANGE:
             usd = committed_cost(new, price, cost, request_id)
@@ -158,12 +159,12 @@ class Journal(Database):
     def record_not_accepted(
         self, row: Request, event: Event, code: int | None, reason: str
     ) -> None:
-        """Record any other outcome of a POST: RETURNED, REFUSED or LOST.
+        """Record any outcome of a POST but ACCEPTED.
 
         row: as it was before the intent.
         """
         columns: dict[str, Any] = {}
-        if event is Event.NOT_ACCEPTED:  # nothing was taken, so it counts as no attempt
+        if event in NOTHING_TAKEN:  # so it counts as no attempt
             columns = {"submitted_at": None, "attempts": row.attempts}
         else:
             columns = {"error_code": code, "error": reason}

@@ -80,7 +80,10 @@ def check_file(
     told = provenance.embed(delivered, format, facts) if facts else None
     whole = told or delivered
     width, height = decode_picture(io.BytesIO(whole), format) if format.pillow else (None, None)
-    own = files.new(part) if content is not None else open(files.open_own(part), "r+b")  # noqa: PTH123, SIM115
+    if content is None:
+        own: BinaryIO = open(files.open_in_place(part), "r+b")  # noqa: PTH123, SIM115
+    else:
+        own = files.create_new_file(part)
     with own as file:
         if content is not None or told is not None:
             file.write(whole)

@@ -77,7 +77,7 @@ class Downloader:
     def clear_parts(self) -> None:
         """Remove what runs before this one left half-done; their URLs are in the journal."""
         for folder in ("images", "videos", "audio"):
-            files.clear_parts(self._root / folder)
+            files.remove_temporary_files(self._root / folder)
 
     async def fetch(self, url: str, stem: str, facts: Provenance | None = None) -> CheckedFile:
         """Download `url` into a checked `.part` file.
@@ -137,13 +137,13 @@ class Downloader:
             sync_folder(self._root)  # or a power cut takes the folder with its pictures
             self._made.add(folder)
         # Another each time: a checker of a run that was killed may still write to its own.
-        part = files.part_of(folder / stem)
+        part = files.temporary_path(folder / stem)
         try:
             # What is small goes to the disk in the one step off the loop that checks it as well.
             content = await _up_to(MAX_BYTES_IN_MEMORY, head, chunks)
             size, held = len(content), len(content) <= MAX_BYTES_IN_MEMORY
             if not held:
-                with files.new(part) as file:
+                with files.create_new_file(part) as file:
                     size = await _write(file, content, chunks)
             if expected.isdecimal() and int(expected) != size:
                 raise MediaBroken(f"the download has {size} bytes of {expected}")
@@ -250,6 +250,6 @@ def _link(part: Path, target: Path) -> bool:
 
 def _same(target: Path, fetched: CheckedFile) -> bool:
     """Whether the file there is this one: a run died between the name and the journal."""
-    with contextlib.suppress(OSError), files.reading(target, follow=False) as file:
+    with contextlib.suppress(OSError), files.open_regular(target, follow=False) as file:
         return hashlib.file_digest(file, "sha256").hexdigest() == fetched.sha256
     return False

@@ -13,7 +13,7 @@ from typing import Any
 
 import batchgen
 from batchgen.core.identity import PROMPT_NAMES
-from batchgen.files import reading
+from batchgen.files import open_regular
 from batchgen.media.containers import (
     MAX_PACKET_BYTES,
     UnsupportedPicture,
@@ -114,7 +114,7 @@ def embed(content: bytes, format: Format, facts: Facts) -> bytes | None:
 def read_provenance(path: Path) -> Facts | None:
     """Return the facts that a picture holds; None if there are none, or none that can be read."""
     try:
-        with reading(path) as file:
+        with open_regular(path) as file:
             head = file.read(SIGNATURE_BYTES)
             format = format_of(head)
             if format not in MAX_PACKET_BYTES:

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from batchgen.files import clear_parts, is_file, reading, write_whole_bytes
+from batchgen.files import is_regular_file, open_regular, remove_temporary_files, write_whole_bytes
 from batchgen.media.formats import MAX_PIXELS
 
 FOLDER = "thumbs"
@@ -66,9 +66,9 @@ def make_thumbnails(report: Path, named: Iterable[tuple[str, str]], *, tidy: boo
 
     _make_all(folder, todo())
     if tidy:
-        clear_parts(folder)
+        remove_temporary_files(folder)
         for old in there - wanted:
-            if is_ours(f"{FOLDER}/{old}") and is_file(folder / old):
+            if is_ours(f"{FOLDER}/{old}") and is_regular_file(folder / old):
                 (folder / old).unlink(missing_ok=True)
 
 
@@ -95,7 +95,7 @@ def _make(picture: Path, thumbnail: Path) -> None:
 
     Image.MAX_IMAGE_PIXELS = None  # we look at the size ourselves before anything is decoded
     # Pillow raises nearly anything on a file that is broken or odd.
-    with suppress(Exception), reading(picture) as source, Image.open(source) as image:
+    with suppress(Exception), open_regular(picture) as source, Image.open(source) as image:
         if image.width * image.height > MAX_PIXELS:
             return
         small: Image.Image = image

@@ -4,8 +4,6 @@ from dataclasses import dataclass
 
 from batchgen import event_loop
 from batchgen.api import endpoint
-from batchgen.api.client import ApiClient
-from batchgen.api.poll_outcome import RequestStatus, classify_cancel, classify_result
 from batchgen.batch_folder import Folder
 from batchgen.config import RunOptions
 from batchgen.core.states import Event, State
@@ -30,18 +28,13 @@ def cancel(folder: Folder, flags: RunOptions) -> CancelResult:
 
 
 async def _cancel_all(journal: Journal, where: endpoint.Endpoint, done: CancelResult) -> None:
-    async with where.api() as api:
+    async with where.service() as service:
         for row in journal.requests_in(State.SUBMITTED):
-            await _cancel(journal, api, row, done)
+            _record(journal, row, await service.cancel(row.request_id or ""), done)
 
 
-async def _cancel(journal: Journal, api: ApiClient, row: Request, done: CancelResult) -> None:
-    assert row.request_id is not None
-    answer = classify_cancel(await api.cancel(row.request_id))
-    if answer is None:
-        # No clear word: the request's own status may have one.
-        asked = classify_result(await api.status(row.request_id), row.request_id, 0.0)
-        answer = True if asked.doing is RequestStatus.CANCELLED else None
+def _record(journal: Journal, row: Request, answer: bool | None, done: CancelResult) -> None:
+    """answer: as `Service.cancel` gives it."""
     if answer:
         reason = "cancelled by batchgen cancel"
         journal.record_ended(row, Event.CANCELLED, None, reason, api_status="cancelled")

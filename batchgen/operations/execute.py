@@ -1,4 +1,4 @@
-"""One night: clients, engine, signals and progress over open books, and the reports at its end."""
+"""Execute a run over an open journal: its parts, its signals, its progress, its reports."""
 
 import asyncio
 import logging
@@ -13,6 +13,7 @@ from batchgen.batch_folder import Folder
 from batchgen.core.states import State
 from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.engine.collector import Collector, OutputOptions
+from batchgen.engine.dispatcher import Dispatcher, restore_rate_limiter
 from batchgen.engine.engine import Engine
 from batchgen.engine.policy import Policy
 from batchgen.engine.poller import Poller
@@ -51,50 +52,60 @@ async def execute(
     journal: Journal,
     receipts: ReceiptLog,
     folder: Folder,
-    where: Endpoint,
+    endpoint: Endpoint,
     policy: Policy,
-    keeping: OutputOptions,
+    output_options: OutputOptions,
     show_progress: ShowProgress,
     *,
     timing: Timing = DEFAULT_TIMING,
 ) -> RunOutcome:
+    """Run what the open journal holds, until it is done or stops, and write the reports."""
     clock = journal.clock
-    situation = RunState(clock, random.Random())
+    limiter = restore_rate_limiter(journal, clock, policy.rate)
+    run_state = RunState(clock, random.Random(), timing, limiter)
     async with (
-        where.api() as api,
-        Downloader(folder.path, where.media_hosts, where.use_proxy) as media,
+        endpoint.service(timing, clock.now) as service,
+        Downloader(folder.path, endpoint.media_hosts, endpoint.use_proxy) as downloader,
     ):
-        media.clear_parts()
-        turns = SharedRateLimit(where.turn_file)
-        moves = WriteQueue(journal, receipts)
-        submitter = Submitter(journal, folder, api, situation, policy, turns, moves)
-        watcher = Poller(journal, moves, api, situation, policy.rate)
-        collector = Collector(journal, moves, folder, media, watcher, situation, keeping)
-        progress = show_progress(
-            lambda: (journal.counts, journal.committed_usd(), submitter.pace.rate), clock.monotonic
+        downloader.clear_parts()
+        shared_rate = SharedRateLimit(endpoint.shared_rate_file)
+        writes = WriteQueue(journal, receipts)
+        dispatcher = Dispatcher(journal, run_state, policy, shared_rate)
+        submitter = Submitter(
+            journal, folder, service, run_state, policy, shared_rate, writes, dispatcher
         )
-        engine = Engine(journal, submitter, watcher, collector, situation, progress.changed)
+        poller = Poller(journal, writes, service, run_state, policy.rate)
+        collector = Collector(
+            journal, writes, folder, downloader, poller, run_state, output_options
+        )
+        progress = show_progress(
+            lambda: (journal.counts, journal.committed_usd(), run_state.limiter.rate),
+            clock.monotonic,
+        )
+        engine = Engine(
+            journal, dispatcher, submitter, poller, collector, run_state, progress.changed
+        )
         with _signals(engine):
             try:
                 await engine.run()
             finally:
                 progress.close()
-                turns.close()
-                moves.close()
-            ending = final_outcome(journal.counts, situation.ending)
-            log.info("ended with exit code %d: %s", ending.code, ending.reason)
+                shared_rate.close()
+                writes.close()
+            outcome = final_outcome(journal.counts, run_state.outcome)
+            log.info("ended with exit code %d: %s", outcome.code, outcome.reason)
             try:
-                journal.end_run(ending.code, ending.reason, engine.memory())
+                journal.end_run(outcome.code, outcome.reason, engine.memory())
             except StorageDamaged as error:
-                ending = RunOutcome.under_way(error) if ending.code in (0, 1) else ending
+                outcome = RunOutcome.under_way(error) if outcome.code in (0, 1) else outcome
             except MemoryError:
-                ending = NO_MEMORY if ending.code in (0, 1) else ending
+                outcome = NO_MEMORY if outcome.code in (0, 1) else outcome
             try:
-                tables.write_report_files(folder, thumbnails=keeping.thumbnails)
+                tables.write_report_files(folder, thumbnails=output_options.thumbnails)
             except (OSError, StorageDamaged, MemoryError, ImportError) as error:
                 log.error("The reports could not be written: %s", _why(error))
-                ending = _without_reports(ending, folder, error)
-    return ending
+                outcome = _without_reports(outcome, folder, error)
+    return outcome
 
 
 def _why(error: Exception) -> object:
@@ -127,12 +138,12 @@ def _signals(engine: Engine) -> Iterator[None]:
         seen.append(number)
         ending = RunOutcome(128 + number, f"Interrupted by {number.name}.", RUN_AGAIN, calm=True)
         if len(seen) > 1:
-            engine.leave(ending)
+            engine.abort(ending)
         elif number is signal.SIGINT:
             write_stderr("Stopping: collecting what is in flight. Ctrl-C again leaves at once.")
             engine.stop(ending)
         else:
-            engine.hurry(ending)
+            engine.drain(ending)
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     for number in numbers:

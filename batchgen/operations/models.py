@@ -4,7 +4,6 @@ from pathlib import Path
 
 from batchgen import event_loop, resources
 from batchgen.api import catalogue, endpoint
-from batchgen.api.response import Response
 from batchgen.config import RunOptions
 from batchgen.errors import ServiceUnreachable
 from batchgen.validation import schema_registry
@@ -23,26 +22,12 @@ def list_models(search: str, online: RunOptions | None) -> list[str]:
 
     async def ask() -> list[str]:
         found: list[str] = []
-        async with where.api() as api:
-            while True:
-                reply = await api.models(search, offset=len(found))
-                page = _page(reply)
+        async with where.service() as service:
+            while page := await service.list_models(search, offset=len(found)):
                 found += [str(entry.get("model_id")) for entry in page if isinstance(entry, dict)]
-                if not page:
-                    return found
+            return found
 
     return event_loop.run(ask())
-
-
-def _page(reply: Response) -> list[object]:
-    body = reply.json()
-    if reply.status == 200 and isinstance(body, dict) and isinstance(body.get("models"), list):
-        return list(body["models"])
-    catalogue.raise_if_token_refused(reply)
-    raise ServiceUnreachable(
-        "RunComfy's catalogue gave no list of models.",
-        "Name the model as its page does, and its schema with --schema.",
-    )
 
 
 def fetch_model(model: str, out: Path | None, flags: RunOptions) -> Path:

@@ -2,9 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
-from batchgen.api.catalogue import catalogue_price
 from batchgen.config import RunOptions
 from batchgen.core.prices import Price
 from batchgen.errors import ServiceUnreachable, UsageError
@@ -25,7 +23,7 @@ def require_prices(options: RunOptions, known: Mapping[str, Price | None]) -> No
 def find_prices(
     sending: Iterable[str],
     options: RunOptions,
-    fetch: Callable[[str], dict[str, Any] | None],
+    lookup: Callable[[str], Price | None],
     seen: Mapping[str, Price | None],
 ) -> dict[str, Price | None]:
     """The price of each model to be submitted; said out loud where nobody knows it.
@@ -36,9 +34,7 @@ def find_prices(
     for model in sending:
         why = "no price is known before billing"
         try:
-            price = price_of(
-                options.price, model, lambda model: catalogue_price(fetch(model) or {})
-            )
+            price = price_of(options.price, model, lookup)
         except ServiceUnreachable:
             # An outage, which the run itself waits out; but not without the price of its limit.
             why = "RunComfy cannot be asked what a request costs"

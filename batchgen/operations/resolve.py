@@ -8,9 +8,9 @@ from typing import Any
 
 from batchgen import event_loop
 from batchgen.api import endpoint
-from batchgen.api.poll_outcome import PollOutcome, RequestStatus, classify_result
-from batchgen.api.response import Response
-from batchgen.api.submit_outcome import REQUEST_ID_PATTERN
+from batchgen.api.poll_outcome import Failed, Unauthorized, Unclear
+from batchgen.api.response import REQUEST_ID_PATTERN
+from batchgen.api.service import PollResult
 from batchgen.batch_folder import Folder
 from batchgen.config import RunOptions
 from batchgen.core.states import State
@@ -99,8 +99,7 @@ def attach(
     """
     if not REQUEST_ID_PATTERN.fullmatch(request_id):
         raise UsageError(f"{request_id!r} is no request_id.", "Copy it from your account.")
-    reply = _ask(journal, folder, request_id, flags)
-    _refuse_mismatch(row, request_id, reply, classify_result(reply, request_id, 0.0))
+    _refuse_mismatch(row, request_id, _ask(journal, folder, request_id, flags))
     with ReceiptLog(folder.receipts) as receipts:
         try:
             journal.record_attached(row, request_id)
@@ -112,38 +111,37 @@ def attach(
         receipts.append(Receipt(row.key, row.attempts, request_id, journal.now()))
 
 
-def _ask(journal: Journal, folder: Folder, request_id: str, flags: RunOptions) -> Response:
-    async def ask(where: endpoint.Endpoint) -> Response:
-        async with where.api() as api:
-            return await api.result(request_id)
+def _ask(journal: Journal, folder: Folder, request_id: str, flags: RunOptions) -> PollResult:
+    async def ask(where: endpoint.Endpoint) -> PollResult:
+        async with where.service() as service:
+            return await service.result(request_id)
 
     with batch.reach_endpoint(journal, folder, flags) as where:
         return event_loop.run(ask(where))
 
 
-def _refuse_mismatch(row: Request, request_id: str, reply: Response, finding: PollOutcome) -> None:
-    if finding.doing is RequestStatus.TOKEN_REFUSED:
-        raise TokenRefused(
-            f"RunComfy refused the token ({finding.reason}). Nothing was changed.",
-            "Set RUNCOMFY_TOKEN to a token that works.",
-        )
-    if finding.doing is RequestStatus.ASK_AGAIN:
-        raise ServiceUnreachable(
-            f"RunComfy gave no clear answer about {request_id} ({finding.reason})."
-            " Nothing was changed.",
-            "Try again later.",
-        )
-    if finding.doing is RequestStatus.FAILED and not finding.api_status:
+def _refuse_mismatch(row: Request, request_id: str, result: PollResult) -> None:
+    match result.outcome:
+        case Unauthorized(reason):
+            raise TokenRefused(
+                f"RunComfy refused the token ({reason}). Nothing was changed.",
+                "Set RUNCOMFY_TOKEN to a token that works.",
+            )
+        case Unclear(reason):
+            raise ServiceUnreachable(
+                f"RunComfy gave no clear answer about {request_id} ({reason})."
+                " Nothing was changed.",
+                "Try again later.",
+            )
+        case Failed(reason, api_status=""):
+            raise UsageError(
+                f"RunComfy knows no request {request_id} in this account ({reason})."
+                " Nothing was changed.",
+                "Copy the request_id from the account that this token belongs to.",
+            )
+    if result.model is not None and result.model != row.model:
         raise UsageError(
-            f"RunComfy knows no request {request_id} in this account ({finding.reason})."
-            " Nothing was changed.",
-            "Copy the request_id from the account that this token belongs to.",
-        )
-    body = reply.json()
-    model = body.get("model_id") if isinstance(body, dict) else None
-    if isinstance(model, str) and model != row.model:
-        raise UsageError(
-            f"{request_id} was made by {model}, and row {row.id!r} is for {row.model}."
+            f"{request_id} was made by {result.model}, and row {row.id!r} is for {row.model}."
             " Nothing was changed.",
             "Look for the request with this row's input.",
         )

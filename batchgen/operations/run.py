@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from batchgen import __version__, event_loop, resources
-from batchgen.api.catalogue import schema_lookup, warn_of_low_balance
+from batchgen.api.catalogue import price_lookup, schema_lookup, warn_of_low_balance
 from batchgen.api.endpoint import find_endpoint
 from batchgen.batch_folder import Folder
 from batchgen.clock import Clock
@@ -72,7 +72,7 @@ def run(
         refuse_mixed_batch(journal, folder, rehearsing=options.sandbox)
         take_over(journal, receipts, reading, options)
         seen = prices.remembered(journal.get_meta("prices"))
-        known = find_prices(journal.pending_models(), options, schema_lookup(endpoint), seen)
+        known = find_prices(journal.pending_models(), options, price_lookup(endpoint), seen)
         require_prices(options, known)
         warn_of_low_balance(endpoint, partial(journal.pending_cost, known))
         memory = {model: price and price.memory() for model, price in known.items()}

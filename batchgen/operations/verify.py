@@ -13,12 +13,12 @@ from pathlib import Path
 
 from batchgen import event_loop
 from batchgen.api import endpoint
-from batchgen.api.client import ApiClient
-from batchgen.api.poll_outcome import PollOutcome, RequestStatus, classify_result
+from batchgen.api.poll_outcome import Completed, PollOutcome, Unauthorized, Unclear
+from batchgen.api.service import Service
 from batchgen.batch_folder import Folder
 from batchgen.config import RunOptions
 from batchgen.errors import BatchgenError, ServiceUnreachable, TokenRefused
-from batchgen.files import reading, sync_folder
+from batchgen.files import open_regular, sync_folder
 from batchgen.journal.writer import Journal
 from batchgen.media import provenance, xmp
 from batchgen.media.check import MediaBroken, MediaError, decode_picture
@@ -117,7 +117,7 @@ def files(journal: Journal) -> Iterator[SavedFile]:
 def file_problem(path: Path, sha256: str) -> str | None:
     """What is wrong with a saved file; None if it is whole."""
     try:
-        with reading(path) as file:
+        with open_regular(path) as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
                 return "changed since it was saved"
             file.seek(0)
@@ -156,12 +156,12 @@ async def _restore_all(
     show: LineSink,
 ) -> None:
     async with (
-        where.api() as api,
+        where.service() as service,
         Downloader(folder.path, where.media_hosts, where.use_proxy) as media,
     ):
         for file in broken:
             try:
-                same = await _restore(journal, folder, api, media, file)
+                same = await _restore(journal, folder, service, media, file)
             except TokenRefused:
                 raise
             except (MediaError, BatchgenError) as error:
@@ -176,18 +176,19 @@ async def _restore_all(
 
 
 async def _restore(
-    journal: Journal, folder: Folder, api: ApiClient, media: Downloader, file: SavedFile
+    journal: Journal, folder: Folder, service: Service, media: Downloader, file: SavedFile
 ) -> bool:
     """Put a whole file in its place. Return whether the host delivered the same as before."""
-    finding = await _ask(api, file)
-    fresh = finding.doing is RequestStatus.DONE and len(finding.urls) >= file.n
-    url = finding.urls[file.n - 1] if fresh else file.url
+    outcome = await _ask(service, file)
+    url = file.url
+    if isinstance(outcome, Completed) and len(outcome.urls) >= file.n:
+        url = outcome.urls[file.n - 1]
     facts = None if file.delivered_sha256 is None else file.facts()
     try:
         fetched = await media.fetch(url, f"{file.key}-{file.n}", facts)
     except MediaGone as error:
-        if finding.doing is RequestStatus.ASK_AGAIN:  # only the stored URL is known to be gone
-            raise ServiceUnreachable(f"RunComfy gave no clear answer ({finding.reason})") from error
+        if isinstance(outcome, Unclear):  # only the stored URL is known to be gone
+            raise ServiceUnreachable(f"RunComfy gave no clear answer ({outcome.reason})") from error
         raise
     target = folder.path / file.path
     _put_aside(target)
@@ -200,16 +201,15 @@ async def _restore(
     return known == (fetched.delivered_sha256 or fetched.sha256)
 
 
-async def _ask(api: ApiClient, file: SavedFile) -> PollOutcome:
+async def _ask(service: Service, file: SavedFile) -> PollOutcome:
     """Ask for the result, whose URLs are fresh. Raises TokenRefused."""
-    reply = await api.result(file.request_id or "")
-    finding = classify_result(reply, file.request_id or "", 0.0)
-    if finding.doing is RequestStatus.TOKEN_REFUSED:
+    outcome = (await service.result(file.request_id or "")).outcome
+    if isinstance(outcome, Unauthorized):
         raise TokenRefused(
-            f"RunComfy refused the token ({finding.reason}). What is broken stays as it is.",
+            f"RunComfy refused the token ({outcome.reason}). What is broken stays as it is.",
             TokenRefused.ANOTHER,
         )
-    return finding
+    return outcome
 
 
 def _put_aside(target: Path) -> None:

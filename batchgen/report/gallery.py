@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from batchgen.core.states import State
-from batchgen.files import is_file, reading, sync_folder, write_whole
+from batchgen.files import is_regular_file, open_regular, sync_folder, write_whole
 from batchgen.journal import stored_values
 from batchgen.media import thumbnails
 from batchgen.report import next_steps, timeline
@@ -80,7 +80,7 @@ def write_gallery(gallery: GalleryContent, rows: Iterator[dict[str, Any]]) -> di
         file.write(f"gallery.open({to_script_json(facts)});\n")
     _write_page(report, gallery, facts)
     for old in (*report.glob("page-*.html"), *report.glob("report.css"), *data.glob("rows-*.js")):
-        if old.name not in pieces and is_file(old):
+        if old.name not in pieces and is_regular_file(old):
             old.unlink()
     for folder in (data, report):
         sync_folder(folder)
@@ -191,7 +191,7 @@ def _thumbnails_named(report: Path) -> Iterator[tuple[str, str]]:
 
 def read_data_file(path: Path) -> Any:
     """Return the JSON in one of the data files: the facts, or the rows of a piece."""
-    with reading(path) as file:
+    with open_regular(path) as file:
         text = file.read().decode()
     begin = min(at for at in (text.find("["), text.find("{")) if at >= 0)
     return json.loads(text[begin : text.rindex(")")])

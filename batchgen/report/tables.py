@@ -16,7 +16,7 @@ from batchgen import log
 from batchgen.batch_folder import Folder
 from batchgen.clock import Clock, to_iso
 from batchgen.core.text import shell_quote
-from batchgen.files import clear_parts, write_whole
+from batchgen.files import remove_temporary_files, write_whole
 from batchgen.journal.reader import Reader, summary
 from batchgen.report import gallery, statistics
 from batchgen.report.filters import EVERYTHING, Filter
@@ -72,7 +72,7 @@ def write_report_files(
     reader = Reader(journal or folder.journal)
     try:
         for place in (folder.path, folder.path / "report", folder.path / "report" / "data"):
-            clear_parts(place)
+            remove_temporary_files(place)
         with reader.one_moment():
             names = reader.names_in("input"), reader.names_in("meta")
             shows = view.shows(*names)

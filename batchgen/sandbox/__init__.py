@@ -21,8 +21,8 @@ from typing import IO
 
 from batchgen.errors import ServiceUnreachable, UsageError
 
-NEEDED = ("starlette", "uvicorn", "httptools")
-STOP_WITHIN = 5.0  # seconds a sandbox gets to leave by itself
+REQUIRED_PACKAGES = ("starlette", "uvicorn", "httptools")
+STOP_TIMEOUT_S = 5.0  # seconds a sandbox gets to leave by itself
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Address:
 
 def require_packages() -> None:
     """Raise UsageError if what the sandbox stands on is not installed."""
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    missing = [name for name in REQUIRED_PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise UsageError(
             f"The sandbox needs packages that are not installed: {', '.join(missing)}.",
@@ -75,7 +75,7 @@ def stop(child: subprocess.Popen[str]) -> None:
     assert child.stdout is not None
     child.stdin.close()
     try:
-        child.wait(STOP_WITHIN)
+        child.wait(STOP_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         child.kill()
         child.wait()

@@ -1,96 +1,100 @@
-"""How a fault on the API's origin is committed, once it is decided: a table of small functions."""
+"""How each fault on the API's origin answers a call: a table of small functions."""
 
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from batchgen.sandbox.call import HTML, Call
-from batchgen.sandbox.errors import REFUSALS, TOO_FAST, error
-from batchgen.sandbox.faults import SERVER_ERRORS, Applied
+from batchgen.sandbox.call import HTML, HttpCall
+from batchgen.sandbox.errors import REFUSALS, TOO_MANY_REQUESTS, error_body
+from batchgen.sandbox.faults import SERVER_ERRORS, AppliedFault
 
-BIG = 5 * 2**20
+PADDING_BYTES = 5 * 2**20
 OTHER_ID = "00000000-0000-4000-8000-000000000000"
-PAGE = b"<!doctype html><html><head><title>Sign in</title></head><body>Portal</body></html>"
+LOGIN_PAGE = b"<!doctype html><html><head><title>Sign in</title></head><body>Portal</body></html>"
 
 
 @dataclass
-class Trouble:
-    """usual: the answer a call would have had. elsewhere: the other origin, `http://host:port`.
-    previous: the request_id that was handed out before, if any."""
+class FaultContext:
+    """A call that meets a fault.
 
-    call: Call
+    value: the fault's. usual: the answer that the call would have had.
+    media_origin: the other origin, `http://host:port`.
+    previous: the request_id that was given out before this one, if any.
+    """
+
+    call: HttpCall
     value: Any
     usual: dict[str, Any]
-    elsewhere: str
+    media_origin: str
     previous: str | None = None
 
 
-Misdeed = Callable[[Trouble], Awaitable[None]]
+ApiFault = Callable[[FaultContext], Awaitable[None]]
 
 
-async def hang_up(at: Trouble) -> None:
+async def hang_up(at: FaultContext) -> None:
     await at.call.close()
 
 
-async def reset(at: Trouble) -> None:
+async def reset_connection(at: FaultContext) -> None:
     await at.call.reset()
 
 
-async def say_nothing(at: Trouble) -> None:
+async def never_answer(at: FaultContext) -> None:
     await at.call.gone()
 
 
-async def page(at: Trouble) -> None:
-    await at.call.answer(200, PAGE, kind=HTML)
+async def answer_page(at: FaultContext) -> None:
+    await at.call.answer(200, LOGIN_PAGE, kind=HTML)
 
 
-async def nothing(at: Trouble) -> None:
+async def answer_empty(at: FaultContext) -> None:
     await at.call.answer(200)
 
 
-async def garbage(at: Trouble) -> None:
+async def answer_garbage(at: FaultContext) -> None:
     await at.call.answer(200, b'{"status": completed]\xff\xfe')
 
 
-def plain(status: int, body: Any) -> Misdeed:
-    async def refuse(at: Trouble) -> None:
+def answer_json(status: int, body: Any) -> ApiFault:
+    async def refuse(at: FaultContext) -> None:
         await at.call.json(status, body)
 
     return refuse
 
 
-def gateway(status: int) -> Misdeed:
+def answer_gateway_page(status: int) -> ApiFault:
     """A 5xx as gateways send it, as a page."""
     text = f"<html><body><h1>{status}</h1></body></html>".encode()
 
-    async def fail(at: Trouble) -> None:
+    async def fail(at: FaultContext) -> None:
         await at.call.answer(status, text, kind=HTML)
 
     return fail
 
 
-def redirect(status: int) -> Misdeed:
-    async def send_away(at: Trouble) -> None:
-        there = (at.elsewhere + at.call.path).encode()
+def answer_redirect(status: int) -> ApiFault:
+    async def send_away(at: FaultContext) -> None:
+        there = (at.media_origin + at.call.path).encode()
         await at.call.answer(status, b"", (b"location", there))
 
     return send_away
 
 
-def changed(change: Callable[[Trouble], dict[str, Any]]) -> Misdeed:
+def answer_changed(change: Callable[[FaultContext], dict[str, Any]]) -> ApiFault:
     """A 200 with another body than the usual one."""
 
-    async def lie(at: Trouble) -> None:
+    async def lie(at: FaultContext) -> None:
         await at.call.json(200, change(at))
 
     return lie
 
 
-def cut(place: Callable[[bytes, bytes], int]) -> Misdeed:
+def cut_answer(place: Callable[[bytes, bytes], int]) -> ApiFault:
     """Break off the usual answer; place: (body, request_id) -> how many bytes still arrive."""
 
-    async def break_off(at: Trouble) -> None:
+    async def break_off(at: FaultContext) -> None:
         body = json.dumps(at.usual, separators=(",", ":")).encode()
         await at.call.begin(200, length=len(body))
         await at.call.write(body[: place(body, str(at.usual.get("request_id", "")).encode())])
@@ -99,24 +103,24 @@ def cut(place: Callable[[bytes, bytes], int]) -> Misdeed:
     return break_off
 
 
-async def refuse_5xx(at: Trouble) -> None:
+async def refuse_5xx(at: FaultContext) -> None:
     await at.call.json(int(at.value), {"message": "Service unavailable; nothing was accepted"})
 
 
-async def any_status(at: Trouble) -> None:
+async def answer_status(at: FaultContext) -> None:
     """value: a status, or [status, body]."""
     status, body = at.value if isinstance(at.value, list) else (at.value, {"message": "told so"})
     await at.call.json(int(status), body)
 
 
-async def too_fast(at: Trouble) -> None:
+async def answer_429(at: FaultContext) -> None:
     """value: the text of Retry-After; "none" leaves it out."""
-    status, body = TOO_FAST
+    status, body = TOO_MANY_REQUESTS
     told = () if at.value in (None, "none") else ((b"retry-after", str(at.value).encode()),)
     await at.call.json(status, body, *told)
 
 
-async def big_answer(at: Trouble) -> None:
+async def answer_large(at: FaultContext) -> None:
     """value: "id-first", "id-last" (5 MiB of padding after or before it), or "endless"."""
     call = at.call
     usual = json.dumps(at.usual, separators=(",", ":")).encode()
@@ -127,7 +131,7 @@ async def big_answer(at: Trouble) -> None:
         while not call.closed:
             await call.write(fill)
         return
-    padding = b'"padding":"' + fill * (BIG // len(fill)) + b'"'
+    padding = b'"padding":"' + fill * (PADDING_BYTES // len(fill)) + b'"'
     last = at.value == "id-last"
     await call.answer(
         200, b"{%s,%s" % (padding, usual[1:]) if last else b"%s,%s}" % (usual[:-1], padding)
@@ -138,45 +142,55 @@ def without(answer: dict[str, Any], *names: str) -> dict[str, Any]:
     return {name: value for name, value in answer.items() if name not in names}
 
 
-MISDEEDS: dict[str, Misdeed] = {
-    **{name: plain(status, body) for name, (status, body) in REFUSALS.items()},
-    **{name: gateway(int(name)) for name in SERVER_ERRORS},
+API_FAULTS: dict[str, ApiFault] = {
+    **{name: answer_json(status, body) for name, (status, body) in REFUSALS.items()},
+    **{name: answer_gateway_page(int(name)) for name in SERVER_ERRORS},
     "lost": hang_up,
-    "lost-rst": reset,
-    "silent": say_nothing,
+    "lost-rst": reset_connection,
+    "silent": never_answer,
     "hangup": hang_up,
     "drop": hang_up,
-    "html-200": page,
-    "empty-200": nothing,
-    "cut-after-id": cut(lambda body, given: body.index(given) + len(given) + 2),
-    "cut-before-id": cut(lambda body, given: body.index(given) + len(given) // 2),
-    "id-beside-error": changed(lambda at: at.usual | error(500001, "InternalError")),
-    "no-id": changed(lambda at: {"status": "in_queue"}),
-    "id-in-urls-only": changed(lambda at: without(at.usual, "request_id")),
-    "same-id": changed(lambda at: at.usual | {"request_id": at.previous or at.usual["request_id"]}),
-    "error-in-200": changed(lambda at: error(int(at.value), "the answer is 200, the news is bad")),
-    "big-answer": big_answer,
+    "html-200": answer_page,
+    "empty-200": answer_empty,
+    "cut-after-id": cut_answer(lambda body, given: body.index(given) + len(given) + 2),
+    "cut-before-id": cut_answer(lambda body, given: body.index(given) + len(given) // 2),
+    "id-beside-error": answer_changed(lambda at: at.usual | error_body(500001, "InternalError")),
+    "no-id": answer_changed(lambda at: {"status": "in_queue"}),
+    "id-in-urls-only": answer_changed(lambda at: without(at.usual, "request_id")),
+    "same-id": answer_changed(
+        lambda at: at.usual | {"request_id": at.previous or at.usual["request_id"]}
+    ),
+    "error-in-200": answer_changed(
+        lambda at: error_body(int(at.value), "the answer is 200, the news is bad")
+    ),
+    "big-answer": answer_large,
     "refuse-5xx": refuse_5xx,
-    "status": any_status,
-    "429": too_fast,
-    "302": redirect(302),
-    "307": redirect(307),
-    "poll-500": gateway(500),
-    "poll-401": plain(*REFUSALS["401"]),
-    "poll-404": plain(*REFUSALS["404"]),
-    "poll-429": too_fast,
-    "poll-garbage": garbage,
-    "poll-html": page,
-    "poll-empty": nothing,
+    "status": answer_status,
+    "429": answer_429,
+    "302": answer_redirect(302),
+    "307": answer_redirect(307),
+    "poll-500": answer_gateway_page(500),
+    "poll-401": answer_json(*REFUSALS["401"]),
+    "poll-404": answer_json(*REFUSALS["404"]),
+    "poll-429": answer_429,
+    "poll-garbage": answer_garbage,
+    "poll-html": answer_page,
+    "poll-empty": answer_empty,
     "poll-drop": hang_up,
-    "poll-rst": reset,
-    "poll-silent": say_nothing,
-    "poll-cut": cut(lambda body, given: len(body) // 2),
-    "poll-other-id": changed(lambda at: at.usual | {"request_id": OTHER_ID}),
+    "poll-rst": reset_connection,
+    "poll-silent": never_answer,
+    "poll-cut": cut_answer(lambda body, given: len(body) // 2),
+    "poll-other-id": answer_changed(lambda at: at.usual | {"request_id": OTHER_ID}),
 }
 
 
-async def commit(fault: Applied, trouble: Trouble) -> None:
-    """Commit a fault of MISDEEDS."""
-    trouble.value = fault.value
-    await MISDEEDS[fault.name](trouble)
+async def apply_fault(
+    fault: AppliedFault,
+    call: HttpCall,
+    media_host: str,
+    usual: dict[str, Any] | None = None,
+    previous: str | None = None,
+) -> None:
+    """Answer `call` as a fault of API_FAULTS does. usual, previous: as in FaultContext."""
+    context = FaultContext(call, fault.value, usual or {}, f"http://{media_host}", previous)
+    await API_FAULTS[fault.name](context)

@@ -17,7 +17,7 @@ Header = tuple[bytes, bytes]
 
 JSON = b"application/json"
 HTML = b"text/html; charset=utf-8"
-LARGEST_BODY = 8 * 2**20
+MAX_BODY_BYTES = 8 * 2**20
 
 
 class ClientGone(Exception):
@@ -25,10 +25,10 @@ class ClientGone(Exception):
 
 
 class BodyTooLarge(Exception):
-    """More than LARGEST_BODY bytes were sent."""
+    """More than MAX_BODY_BYTES bytes were sent."""
 
 
-class Connection(HttpToolsProtocol):
+class CallProtocol(HttpToolsProtocol):
     """uvicorn's protocol, which also hands each request the transport it came by."""
 
     def on_message_begin(self) -> None:
@@ -36,7 +36,7 @@ class Connection(HttpToolsProtocol):
         self.scope["state"]["transport"] = self.transport
 
 
-class Call:
+class HttpCall:
     """A request and the means to answer it, properly or not."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -62,7 +62,7 @@ class Call:
             if message["type"] == "http.disconnect":
                 raise ClientGone
             parts += message.get("body", b"")
-            if len(parts) > LARGEST_BODY:
+            if len(parts) > MAX_BODY_BYTES:
                 raise BodyTooLarge
             if not message.get("more_body", False):
                 return bytes(parts)

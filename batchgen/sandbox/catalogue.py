@@ -15,30 +15,33 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 import batchgen
-from batchgen.sandbox.media import how_many
+from batchgen.errors import UsageError
+from batchgen.files import FileRefused, open_regular
+from batchgen.sandbox.media import output_count
 
-KNOWN_TYPES = {"string", "integer", "number", "boolean", "object", "array", "null"}
+JSON_SCHEMA_TYPES = {"string", "integer", "number", "boolean", "object", "array", "null"}
 DEFAULT_MODEL = Path("ideogram") / "ideogram-v2" / "generate.json"
-MISSING = re.compile(r"^'(.*)' is a required property")
+MAX_SCHEMA_BYTES = 16 * 2**20
+MISSING_PROPERTY = re.compile(r"^'(.*)' is a required property")
 
 
-def standard(schema: Any) -> Any:
+def standard_schema(schema: Any) -> Any:
     """A copy of a schema in which every `type` is one that JSON Schema knows."""
     if isinstance(schema, list):
-        return [standard(part) for part in schema]
+        return [standard_schema(part) for part in schema]
     if not isinstance(schema, dict):
         return schema
-    result = {name: standard(part) for name, part in schema.items()}
+    result = {name: standard_schema(part) for name, part in schema.items()}
     kind = result.get("type")
     if kind == "float":
         result["type"] = "number"
-    elif isinstance(kind, str) and kind not in KNOWN_TYPES:
+    elif isinstance(kind, str) and kind not in JSON_SCHEMA_TYPES:
         del result["type"]
     return result
 
 
 @dataclass(frozen=True)
-class Model:
+class SandboxModel:
     """described: the schema file as it is. validator: None accepts any object."""
 
     id: str
@@ -66,7 +69,7 @@ class Model:
 
     def cost(self, price: float, given: dict[str, Any]) -> float:
         """What a request is billed, USD, by the price that `shown` tells."""
-        return round(price * (how_many(given) if self.kind == "image" else 1), 6)
+        return round(price * (output_count(given) if self.kind == "image" else 1), 6)
 
     def shown(self, price: float) -> dict[str, Any]:
         """The catalogue's entry; price in USD, per output of an image model, else per request."""
@@ -86,21 +89,30 @@ def problem(error: ValidationError) -> dict[str, Any]:
     """One entry of a 422's `detail`: `{loc, msg, type}`."""
     place = ["body", *error.absolute_path]
     kind = str(error.validator)
-    if kind == "required" and (found := MISSING.match(error.message)):
+    if kind == "required" and (found := MISSING_PROPERTY.match(error.message)):
         return {"loc": [*place, found[1]], "msg": "Field required", "type": "missing"}
     if kind == "type":
         kind = f"{error.validator_value}_type"
     return {"loc": place, "msg": error.message, "type": kind}
 
 
-def load(file: Path) -> Model:
-    described = json.loads(file.read_text(encoding="utf-8"))
+def load_model(path: Path) -> SandboxModel:
+    """Read a schema file. Raises UsageError for one that is not regular or that is too large."""
+    try:
+        with open_regular(path) as file:
+            content = file.read(MAX_SCHEMA_BYTES + 1)
+    except FileRefused as error:
+        raise UsageError(f"{path} {error.what}.", error.remedy) from None
+    if len(content) > MAX_SCHEMA_BYTES:
+        what = f"{path} is no schema: it is larger than {MAX_SCHEMA_BYTES // 2**20} MiB."
+        raise UsageError(what, "Name another file.")
+    described = json.loads(content.decode())
     schema = described.get("input")
-    validator = None if schema is None else Draft202012Validator(standard(schema))
-    return Model(described["model_id"], described, validator)
+    validator = None if schema is None else Draft202012Validator(standard_schema(schema))
+    return SandboxModel(described["model_id"], described, validator)
 
 
-def bundled() -> Path | None:
+def bundled_schema() -> Path | None:
     """The schema of the default model: inside the installed package, or beside it in a checkout."""
     package = Path(batchgen.__file__).parent
     for folder in (package / "schemas", package.parent / "schemas"):
@@ -113,14 +125,14 @@ class Catalogue:
     """files: schemas beside the bundled one. any_model: serve every id, unchecked."""
 
     def __init__(self, files: tuple[Path, ...]) -> None:
-        default = bundled()
-        found = [load(file) for file in ([default] if default else []) + list(files)]
+        default = bundled_schema()
+        found = [load_model(file) for file in ([default] if default else []) + list(files)]
         self.models = {model.id: model for model in found}
 
-    def find(self, model_id: str, *, any_model: bool) -> Model | None:
+    def find(self, model_id: str, *, any_model: bool) -> SandboxModel | None:
         """The model of this id; with any_model one is made up where there is none."""
         if any_model:
-            return Model(
+            return SandboxModel(
                 model_id, self.models[model_id].described if model_id in self.models else {}, None
             )
         return self.models.get(model_id)

@@ -3,20 +3,20 @@
 from typing import Any
 
 
-def error(code: int, message: str) -> dict[str, Any]:
+def error_body(code: int, message: str) -> dict[str, Any]:
     """The documented body of an error."""
     return {"error_code": code, "error_message": message}
 
 
-UNKNOWN_MODEL = 400, error(400001, "InvalidResourceIdentifier: there is no such model_id")
-BAD_REQUEST_ID = 400, error(400001, "InvalidResourceIdentifier: malformed request_id")
-NO_BALANCE = 400, error(400002, "InsufficientResources: insufficient balance")
-BAD_TOKEN = 401, error(400004, "UserAccountError: invalid or expired token")
-NO_REQUEST = 404, error(404001, "ResourceNotFound: the request does not exist or has expired")
+UNKNOWN_MODEL = 400, error_body(400001, "InvalidResourceIdentifier: there is no such model_id")
+BAD_REQUEST_ID = 400, error_body(400001, "InvalidResourceIdentifier: malformed request_id")
+NO_BALANCE = 400, error_body(400002, "InsufficientResources: insufficient balance")
+BAD_TOKEN = 401, error_body(400004, "UserAccountError: invalid or expired token")
+NO_REQUEST = 404, error_body(404001, "ResourceNotFound: the request does not exist or has expired")
 NO_ROUTE = 404, {"detail": "Not Found"}
 WRONG_METHOD = 405, {"detail": "Method Not Allowed"}
 TOO_LARGE = 413, {"detail": "Request Entity Too Large"}
-TOO_FAST = 429, error(429001, "TooManyRequests: rate limit exceeded, slow down")
+TOO_MANY_REQUESTS = 429, error_body(429001, "TooManyRequests: rate limit exceeded, slow down")
 
 # The fault of this name answers with this status and body; nothing is accepted or billed.
 REFUSALS: dict[str, tuple[int, Any]] = {
@@ -25,8 +25,8 @@ REFUSALS: dict[str, tuple[int, Any]] = {
     "balance-429": (429, {"message": "Insufficient balance. Please top up and try again."}),
     "401": (401, {"message": "Unauthorized"}),
     "403": (403, {"message": "Forbidden"}),
-    "400004": (400, error(400004, "UserAccountError: the account is inactive")),
-    "403001": (403, error(403001, "PermissionDenied: this request belongs to someone else")),
+    "400004": (400, error_body(400004, "UserAccountError: the account is inactive")),
+    "403001": (403, error_body(403001, "PermissionDenied: this request belongs to someone else")),
     "400001": UNKNOWN_MODEL,
     "404": NO_ROUTE,
     "404001": NO_REQUEST,

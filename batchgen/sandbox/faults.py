@@ -17,7 +17,7 @@ OPERATIONS = ("submit", "status", "result", "cancel", "media", "model", "balance
 SUBMIT = ("submit",)
 POLL = ("status", "result")
 MEDIA = ("media",)
-# Not calls but decisions about one request: how long it takes, and what comes of it.
+# Not calls, but decisions about one request: how long it takes, and how it ends.
 PACE = ("pace",)
 OUTCOME = ("outcome",)
 
@@ -99,7 +99,7 @@ def _table() -> dict[str, Fault]:
 FAULTS: dict[str, Fault] = _table()
 
 
-class Applied(NamedTuple):
+class AppliedFault(NamedTuple):
     """A fault that strikes now, with its value."""
 
     name: str
@@ -117,7 +117,7 @@ class Hook:
     value: Any = None
 
 
-def hook(
+def make_hook(
     name: str,
     times: int | None = 1,
     on: str | None = None,
@@ -147,7 +147,7 @@ def hook(
 MARKER = re.compile(r"\[\[([a-z0-9-]+)(?::(.*?))?\]\](?!\])", re.DOTALL)
 
 
-def markers(text: str) -> Iterator[tuple[str, Any]]:
+def find_markers(text: str) -> Iterator[tuple[str, Any]]:
     """The faults that a prompt asks for, with their values: JSON where it is JSON, else text."""
     for match in MARKER.finditer(text):
         name, value = match.groups()
@@ -158,39 +158,39 @@ def markers(text: str) -> Iterator[tuple[str, Any]]:
                 yield name, value
 
 
-def roll(seed: int, *of: object) -> float:
-    """A number in [0, 1) that is always the same for the same seed and subject."""
+def seeded_fraction(seed: int, *of: object) -> float:
+    """Return a number in [0, 1), always the same for the same seed and subject."""
     subject = "|".join(map(str, (seed, *of)))
     return int.from_bytes(hashlib.sha256(subject.encode()).digest()[:7], "big") / 2**56
 
 
-class Book:
-    """All faults that are under way.
+class FaultPlan:
+    """Which faults may strike: hooks, and probabilities by the fault's name (`dice`).
 
-    The dice depend on seed, input and how often it was asked, not on the order in which calls
-    arrive: a run with sixteen workers meets the same trouble as a run with one.
+    A probability is tried by seed, input and how often the call was made, not by the order in which
+    calls arrive: a run with sixteen workers meets the same faults as a run with one.
     """
 
     def __init__(self, dice: dict[str, float], seed: int) -> None:
         self.dice = dice
         self.seed = seed
         self.hooks: list[Hook] = []
-        self.heads = 0
+        self.calls = 0
 
-    def at_head(self, operation: str) -> bool:
-        """Whether this call is to be dropped before its body is read: only `drop` does that."""
+    def drops_connection(self, operation: str) -> bool:
+        """Whether this call is dropped before its body is read: only `drop` does that."""
         if self.hooks and self._hooked(operation, None):
             return True
         if "drop" not in self.dice or operation not in FAULTS["drop"].stages:
             return False
-        self.heads += 1
-        return roll(self.seed, "drop", self.heads) < self.dice["drop"]
+        self.calls += 1
+        return seeded_fraction(self.seed, "drop", self.calls) < self.dice["drop"]
 
-    def pick(self, stage: str, text: str, key: str, nth: Callable[[], int]) -> Applied | None:
+    def pick(self, stage: str, text: str, key: str, nth: Callable[[], int]) -> AppliedFault | None:
         """The fault that strikes a call, if any.
 
         stage: an operation, or "pace" or "outcome".
-        text: the prompt. key: what the dice are thrown for, the hash of the input.
+        text: the prompt. key: the hash of the input, by which the dice fall.
         nth: tells how many such calls there were before; called once, and only if it matters.
         """
         if self.hooks and (found := self._hooked(stage, text)):
@@ -200,7 +200,7 @@ class Book:
         before = nth()
         return self._marked(stage, text, before) or self._rolled(stage, key, before)
 
-    def _hooked(self, stage: str, text: str | None) -> Applied | None:
+    def _hooked(self, stage: str, text: str | None) -> AppliedFault | None:
         """text: the prompt; None while only the head of the call was read."""
         for entry in self.hooks:
             early = entry.name == "drop" and entry.match is None
@@ -212,24 +212,24 @@ class Book:
                 entry.left -= 1
                 if entry.left <= 0:
                     self.hooks.remove(entry)
-            return Applied(entry.name, entry.value)
+            return AppliedFault(entry.name, entry.value)
         return None
 
-    def _marked(self, stage: str, text: str, before: int) -> Applied | None:
-        for name, value in markers(text):
+    def _marked(self, stage: str, text: str, before: int) -> AppliedFault | None:
+        for name, value in find_markers(text):
             fault = FAULTS[name]
             if stage not in fault.stages:
                 continue
             if fault.takes_value:
-                return Applied(name, fault.value if value is None else value)
+                return AppliedFault(name, fault.value if value is None else value)
             if not isinstance(value, int) or before < value:
-                return Applied(name, fault.value)
+                return AppliedFault(name, fault.value)
         return None
 
-    def _rolled(self, stage: str, key: str, before: int) -> Applied | None:
+    def _rolled(self, stage: str, key: str, before: int) -> AppliedFault | None:
         for name, probability in self.dice.items():
             if stage not in FAULTS[name].stages or name == "drop":
                 continue
-            if roll(self.seed, name, key, before) < probability:
-                return Applied(name, FAULTS[name].value)
+            if seeded_fraction(self.seed, name, key, before) < probability:
+                return AppliedFault(name, FAULTS[name].value)
         return None

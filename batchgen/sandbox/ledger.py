@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from batchgen.files import refuse_linked_database
-from batchgen.sandbox.queue import Started
+from batchgen.sandbox.queue import StartedRequest
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS accepted (
@@ -41,12 +41,12 @@ CREATE INDEX IF NOT EXISTS posts_by_input ON posts (input_sha256);
 """
 
 
-def canonical(given: Any) -> str:
+def canonical_input(given: Any) -> str:
     """The one JSON text of an input: sorted names, no spaces, letters as they are."""
     return json.dumps(given, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
-class Row(NamedTuple):
+class LedgerRow(NamedTuple):
     """A row of `accepted`. Times are Unix seconds; started_at and finish_at are None in the queue,
     and finish_at may lie ahead. outcome: the fault decided for its result, as JSON, or None."""
 
@@ -64,7 +64,7 @@ class Row(NamedTuple):
     outcome: str | None
 
 
-class Post(NamedTuple):
+class LedgerPost(NamedTuple):
     """A POST that arrived whole. answer: the HTTP status, or the fault that struck."""
 
     arrived_at: float
@@ -74,7 +74,7 @@ class Post(NamedTuple):
     request_id: str | None = None
 
 
-class Store:
+class Ledger:
     """folder: where `sandbox.db` lies; None keeps everything in memory."""
 
     def __init__(self, folder: Path | None) -> None:
@@ -95,12 +95,12 @@ class Store:
         back = "SELECT coalesce(sum(price), 0) FROM accepted WHERE cancelled_at IS NOT NULL"
         self.billed: float = billed - self.db.execute(back).fetchone()[0]
 
-    def refuse(self, post: Post) -> None:
+    def refuse(self, post: LedgerPost) -> None:
         """Note a POST that was not accepted."""
         self.db.execute("INSERT INTO posts VALUES (NULL,?,?,?,?,?)", post)
         self.posts += 1
 
-    def accept(self, row: Row, post: Post, started: Sequence[Started]) -> None:
+    def accept(self, row: LedgerRow, post: LedgerPost, started: Sequence[StartedRequest]) -> None:
         """Note an accepted request, its POST, and what began at the same moment, at once."""
         self.db.execute("BEGIN IMMEDIATE")
         self.db.execute("INSERT INTO posts VALUES (NULL,?,?,?,?,?)", post)
@@ -112,21 +112,21 @@ class Store:
         self.billed += row.price
         self.last = row.seq
 
-    def begin(self, started: Sequence[Started]) -> None:
+    def begin(self, started: Sequence[StartedRequest]) -> None:
         """Note that these requests have their places."""
         if started:
             self.db.execute("BEGIN IMMEDIATE")
             self._begin(started)
             self.db.execute("COMMIT")
 
-    def _begin(self, started: Sequence[Started]) -> None:
+    def _begin(self, started: Sequence[StartedRequest]) -> None:
         if started:
             self.db.executemany(
                 "UPDATE accepted SET started_at=?, finish_at=? WHERE request_id=?",
                 [(s.started_at, s.finish_at, s.request_id) for s in started],
             )
 
-    def cancel(self, row: Row, now: float) -> None:
+    def cancel(self, row: LedgerRow, now: float) -> None:
         """Note a cancelled request; it is refunded."""
         update = "UPDATE accepted SET cancelled_at=? WHERE request_id=?"
         self.db.execute(update, (now, row.request_id))
@@ -137,11 +137,11 @@ class Store:
         update = "UPDATE accepted SET outcome=? WHERE request_id=?"
         self.db.execute(update, (outcome, request_id))
 
-    def row(self, request_id: str) -> Row | None:
+    def row(self, request_id: str) -> LedgerRow | None:
         found = self.db.execute(
             "SELECT * FROM accepted WHERE request_id=?", (request_id,)
         ).fetchone()
-        return None if found is None else Row(*found)
+        return None if found is None else LedgerRow(*found)
 
     def next_seq(self) -> int:
         return (self.last or 0) + 1
@@ -158,29 +158,31 @@ class Store:
         found: int = self.db.execute(count, (input_sha256,)).fetchone()[0]
         return found
 
-    def posts_before(self, row: Row) -> int:
+    def posts_before(self, row: LedgerRow) -> int:
         """How often this row's input had arrived when the row was accepted."""
         own = "SELECT n FROM posts WHERE input_sha256=?1 AND request_id=?2"
         count = f"SELECT count(*) FROM posts WHERE input_sha256=?1 AND n < ({own})"
         found: int = self.db.execute(count, (row.input_sha256, row.request_id)).fetchone()[0]
         return found
 
-    def unfinished(self, slots: int) -> tuple[list[float], list[Row]]:
+    def unfinished(self, slots: int) -> tuple[list[float], list[LedgerRow]]:
         """The latest `slots` ends, and the requests that were still in the queue, in order."""
         latest = "SELECT finish_at FROM accepted WHERE finish_at>0 ORDER BY 1 DESC LIMIT ?"
         ends = [end for (end,) in self.db.execute(latest, (slots,))]
         queued = (
             "SELECT * FROM accepted WHERE finish_at IS NULL AND cancelled_at IS NULL ORDER BY seq"
         )
-        return ends, [Row(*found) for found in self.db.execute(queued)]
+        return ends, [LedgerRow(*found) for found in self.db.execute(queued)]
 
-    def rows(self) -> list[Row]:
-        return [Row(*found) for found in self.db.execute("SELECT * FROM accepted ORDER BY seq")]
+    def rows(self) -> list[LedgerRow]:
+        return [
+            LedgerRow(*found) for found in self.db.execute("SELECT * FROM accepted ORDER BY seq")
+        ]
 
     def log(self) -> list[dict[str, Any]]:
         """Every POST in the order of arrival, with its input's hash and how it was answered."""
         found = self.db.execute("SELECT * FROM posts ORDER BY n")
-        return [dict(zip(("n", *Post._fields), entry, strict=True)) for entry in found]
+        return [dict(zip(("n", *LedgerPost._fields), entry, strict=True)) for entry in found]
 
     def answers(self) -> dict[str, int]:
         return dict(self.db.execute("SELECT answer, count(*) FROM posts GROUP BY 1 ORDER BY 1"))

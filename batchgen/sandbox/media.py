@@ -10,13 +10,20 @@ from collections import OrderedDict
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from batchgen.sandbox.placeholder import draw, encode
+from batchgen.sandbox.placeholder import draw_card, encode
 
 CACHE_BYTES = 64 * 2**20
-COUNTS = ("num_images", "number_of_images", "num_outputs", "max_images", "batch_size", "n")
+OUTPUT_COUNT_INPUTS = (
+    "num_images",
+    "number_of_images",
+    "num_outputs",
+    "max_images",
+    "batch_size",
+    "n",
+)
 
 
-class Form(NamedTuple):
+class MediaFormat(NamedTuple):
     """Pillow's name for a format (empty where Pillow has no part in it), extension, media type."""
 
     pillow: str
@@ -24,22 +31,25 @@ class Form(NamedTuple):
     type: bytes
 
 
-PNG = Form("PNG", "png", b"image/png")
-JPEG = Form("JPEG", "jpg", b"image/jpeg")
-IMAGES = {"jpeg": JPEG, "jpg": JPEG, "webp": Form("WEBP", "webp", b"image/webp")}
-FORMS = {"video": Form("", "mp4", b"video/mp4"), "audio": Form("", "wav", b"audio/wav")}
+PNG = MediaFormat("PNG", "png", b"image/png")
+JPEG = MediaFormat("JPEG", "jpg", b"image/jpeg")
+IMAGE_FORMATS = {"jpeg": JPEG, "jpg": JPEG, "webp": MediaFormat("WEBP", "webp", b"image/webp")}
+OTHER_FORMATS = {
+    "video": MediaFormat("", "mp4", b"video/mp4"),
+    "audio": MediaFormat("", "wav", b"audio/wav"),
+}
 
 
-def form(kind: str, given: dict[str, Any]) -> Form:
+def media_format(kind: str, given: dict[str, Any]) -> MediaFormat:
     """kind: image, video or audio; an image's format may be chosen by the input."""
     if kind != "image":
-        return FORMS[kind]
-    return IMAGES.get(str(given.get("output_format", "")).lower(), PNG)
+        return OTHER_FORMATS[kind]
+    return IMAGE_FORMATS.get(str(given.get("output_format", "")).lower(), PNG)
 
 
-def how_many(given: dict[str, Any]) -> int:
+def output_count(given: dict[str, Any]) -> int:
     """How many outputs an input asks for, 1 to 16."""
-    for name in COUNTS:
+    for name in OUTPUT_COUNT_INPUTS:
         try:
             return min(max(int(given[name]), 1), 16)
         except (KeyError, TypeError, ValueError):
@@ -47,7 +57,7 @@ def how_many(given: dict[str, Any]) -> int:
     return 1
 
 
-def prompt_of(given: dict[str, Any]) -> str:
+def prompt_text(given: dict[str, Any]) -> str:
     """All texts of an input as one; the field has another name in every other model."""
     first = given.get("prompt")
     texts = [first] if isinstance(first, str) else []
@@ -88,23 +98,23 @@ def padding(size: int) -> bytes:
     return struct.pack(">I", size) + body + struct.pack(">I", zlib.crc32(body))
 
 
-END_CHUNK = 12  # IEND: length, name, checksum
+IEND_BYTES = 12  # IEND: length, name, checksum
 
 
-def padded(png: bytes, least: int) -> bytes:
+def pad_png(png: bytes, least: int) -> bytes:
     """A PNG of at least `least` bytes; only the padding lets it grow."""
     if len(png) >= least:
         return png
-    return png[:-END_CHUNK] + padding(least) + png[-END_CHUNK:]
+    return png[:-IEND_BYTES] + padding(least) + png[-IEND_BYTES:]
 
 
 @lru_cache(maxsize=4)
-def blank(longer: int) -> bytes:
+def blank_png(longer: int) -> bytes:
     """The picture, of no prompt, that stamped files show; longer: its longer side, pixels."""
-    return encode(draw({}, "", 0, longer), PNG.pillow)
+    return encode(draw_card({}, "", 0, longer), PNG.pillow)
 
 
-def stamped(canonical: str, n: int, longer: int) -> bytes:
+def stamp_png(canonical: str, n: int, longer: int) -> bytes:
     """The n-th PNG for an input: always the same picture, with the input's JSON as a text in it.
 
     It takes microseconds where drawing takes milliseconds, and still tells whose it is.
@@ -112,11 +122,11 @@ def stamped(canonical: str, n: int, longer: int) -> bytes:
     text = f"Input {n}\0{canonical}".encode("utf-8", "replace")
     body = b"tEXt" + text
     chunk = struct.pack(">I", len(text)) + body + struct.pack(">I", zlib.crc32(body))
-    png = blank(longer)
-    return png[:-END_CHUNK] + chunk + png[-END_CHUNK:]
+    png = blank_png(longer)
+    return png[:-IEND_BYTES] + chunk + png[-IEND_BYTES:]
 
 
-class Gallery:
+class MediaCache:
     """Makes files and keeps the latest, up to CACHE_BYTES of them; for the event loop alone."""
 
     def __init__(self) -> None:
@@ -137,7 +147,7 @@ class Gallery:
             self.size -= len(self.kept.popitem(last=False)[1])
 
 
-def make(form: Form, canonical: str, n: int, longer: int) -> bytes:
+def make_file(form: MediaFormat, canonical: str, n: int, longer: int) -> bytes:
     """The n-th file for an input. canonical: its JSON. longer: a picture's longer side, pixels."""
     seed = zlib.crc32(f"{canonical}|{n}".encode("utf-8", "replace"))
     if form.extension == "mp4":
@@ -145,4 +155,4 @@ def make(form: Form, canonical: str, n: int, longer: int) -> bytes:
     if form.extension == "wav":
         return wav(seed)
     given = json.loads(canonical)
-    return encode(draw(given, prompt_of(given), n, longer), form.pillow)
+    return encode(draw_card(given, prompt_text(given), n, longer), form.pillow)

@@ -1,4 +1,4 @@
-"""How a fault on the media origin is committed: a table of small functions, and their bytes."""
+"""How each fault on the media origin delivers a file: a table of small functions."""
 
 import io
 import struct
@@ -10,62 +10,62 @@ from typing import Any
 
 from PIL import Image
 
-from batchgen.sandbox.api_faults import PAGE
-from batchgen.sandbox.call import HTML, JSON, Call
+from batchgen.sandbox.api_faults import LOGIN_PAGE
+from batchgen.sandbox.call import HTML, JSON, HttpCall
 from batchgen.sandbox.media import JPEG
 from batchgen.sandbox.placeholder import encode
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
 BOMB_BYTES = 256 * 2**20
-HUGE_SIDE = 40_000
+HUGE_SIDE_PX = 40_000
 
 
 @dataclass(frozen=True)
-class Delivery:
-    """A file on its way: what it is, and the fault's value if it has one."""
+class MediaDelivery:
+    """A file that is to be delivered. kind: its media type. value: the fault's, if it has one."""
 
-    call: Call
+    call: HttpCall
     content: bytes
     kind: bytes
     value: Any = None
 
 
-Misdelivery = Callable[[Delivery], Awaitable[None]]
+MediaFault = Callable[[MediaDelivery], Awaitable[None]]
 
 
-def instead(status: int, body: bytes, kind: bytes) -> Misdelivery:
-    async def other(to: Delivery) -> None:
+def instead(status: int, body: bytes, kind: bytes) -> MediaFault:
+    async def other(to: MediaDelivery) -> None:
         await to.call.answer(status, body, kind=kind)
 
     return other
 
 
-def altered(change: Callable[[bytes], bytes]) -> Misdelivery:
+def altered(change: Callable[[bytes], bytes]) -> MediaFault:
     """A whole answer with a right length, and wrong bytes."""
 
-    async def damaged(to: Delivery) -> None:
+    async def damaged(to: MediaDelivery) -> None:
         await to.call.answer(200, change(to.content), kind=to.kind)
 
     return damaged
 
 
-async def half(to: Delivery) -> None:
+async def half(to: MediaDelivery) -> None:
     """The length of the whole, and half of the bytes."""
     await to.call.begin(200, length=len(to.content), kind=to.kind)
     await to.call.write(to.content[: len(to.content) // 2])
 
 
-async def short(to: Delivery) -> None:
+async def short(to: MediaDelivery) -> None:
     await half(to)
     await to.call.close()
 
 
-async def stall(to: Delivery) -> None:
+async def stall(to: MediaDelivery) -> None:
     await half(to)
     await to.call.gone()
 
 
-async def slow(to: Delivery) -> None:
+async def slow(to: MediaDelivery) -> None:
     """A byte per second."""
     await to.call.begin(200, length=len(to.content), kind=to.kind)
     for at in range(len(to.content)):
@@ -75,18 +75,18 @@ async def slow(to: Delivery) -> None:
             return
 
 
-async def endless(to: Delivery) -> None:
+async def endless(to: MediaDelivery) -> None:
     await to.call.begin(200, kind=to.kind)
     await to.call.write(to.content[:-12])
     while not to.call.closed:
         await to.call.write(bytes(2**16))
 
 
-async def drop(to: Delivery) -> None:
+async def drop(to: MediaDelivery) -> None:
     await to.call.close()
 
 
-async def redirect(to: Delivery) -> None:
+async def redirect(to: MediaDelivery) -> None:
     """value: the URL to go to; None is this file once more, and then it is delivered."""
     if to.call.query == "hop=1":
         await to.call.answer(200, to.content, kind=to.kind)
@@ -95,7 +95,7 @@ async def redirect(to: Delivery) -> None:
     await to.call.answer(302, b"", (b"location", there))
 
 
-async def redirect_loop(to: Delivery) -> None:
+async def redirect_loop(to: MediaDelivery) -> None:
     hop = int(to.call.query.removeprefix("hop=") or 0) + 1
     await to.call.answer(302, b"", (b"location", f"{to.call.path}?hop={hop}".encode()))
 
@@ -124,7 +124,7 @@ def gzip_bomb() -> bytes:
     return head + stream + struct.pack("<II", check, BOMB_BYTES)
 
 
-async def bomb(to: Delivery) -> None:
+async def bomb(to: MediaDelivery) -> None:
     await to.call.answer(200, gzip_bomb(), (b"content-encoding", b"gzip"), kind=to.kind)
 
 
@@ -136,12 +136,12 @@ def chunk(name: bytes, content: bytes) -> bytes:
 @lru_cache(maxsize=1)
 def huge_picture() -> bytes:
     """A PNG of 40,000 x 40,000 black pixels, one bit each, in about 200 KiB."""
-    row, rows = 1 + HUGE_SIDE // 8, 100
-    total = row * HUGE_SIDE
+    row, rows = 1 + HUGE_SIDE_PX // 8, 100
+    total = row * HUGE_SIDE_PX
     # Adler-32 of zeros alone has a closed form: the low half stays 1, the high half counts.
     check = struct.pack(">HH", total % 65521, 1)
-    stream = repeated_zeros(row * rows, HUGE_SIDE // rows, 15) + check
-    head = struct.pack(">IIBBBBB", HUGE_SIDE, HUGE_SIDE, 1, 0, 0, 0, 0)
+    stream = repeated_zeros(row * rows, HUGE_SIDE_PX // rows, 15) + check
+    head = struct.pack(">IIBBBBB", HUGE_SIDE_PX, HUGE_SIDE_PX, 1, 0, 0, 0, 0)
     return PNG_START + chunk(b"IHDR", head) + chunk(b"IDAT", stream) + chunk(b"IEND", b"")
 
 
@@ -158,18 +158,18 @@ def corrupt(content: bytes) -> bytes:
 def as_jpeg(content: bytes) -> bytes:
     try:
         with Image.open(io.BytesIO(content)) as picture:
-            return encode(picture.convert("RGB"), JPEG.pillow)
+            return encode(picture, JPEG.pillow)
     except OSError:
         return encode(Image.new("RGB", (64, 64)), JPEG.pillow)
 
 
-GONE = b"<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"
+EXPIRED_BODY = b"<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"
 
-MISDELIVERIES: dict[str, Misdelivery] = {
+MEDIA_FAULTS: dict[str, MediaFault] = {
     "media-404": instead(404, b"not found", b"text/plain"),
     "media-500": instead(500, b"internal error", b"text/plain"),
-    "media-expired": instead(410, GONE, b"application/xml"),
-    "media-html": instead(200, PAGE, HTML),
+    "media-expired": instead(410, EXPIRED_BODY, b"application/xml"),
+    "media-html": instead(200, LOGIN_PAGE, HTML),
     "media-json": instead(200, b'{"error":"not ready"}', JSON),
     "media-empty": instead(200, b"", b"image/png"),
     "media-truncated": altered(lambda content: content[: len(content) // 2]),

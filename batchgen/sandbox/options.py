@@ -12,7 +12,7 @@ FIXED = frozenset(
 
 
 @dataclass(frozen=True)
-class Options:
+class SandboxOptions:
     """Every option of `batchgen sandbox`; the defaults are the command's.
 
     slots: requests that are generated at the same time.
@@ -48,7 +48,7 @@ class Options:
     idle_seconds: float = 5.0
     all_models: bool = False
 
-    def changed(self, wanted: Mapping[str, Any]) -> "Options":
+    def changed(self, wanted: Mapping[str, Any]) -> "SandboxOptions":
         """Return the options with those in `wanted` changed.
 
         Raises ValueError for a name that does not exist or cannot change while it runs.

@@ -10,7 +10,7 @@ from collections import deque
 from typing import NamedTuple
 
 
-class Waiting(NamedTuple):
+class QueuedRequest(NamedTuple):
     """A request in the queue; seconds: how long it will take once it has a place."""
 
     ticket: int
@@ -19,7 +19,7 @@ class Waiting(NamedTuple):
     seconds: float
 
 
-class Started(NamedTuple):
+class StartedRequest(NamedTuple):
     """A request that has had a place since `started_at`; times are Unix seconds."""
 
     request_id: str
@@ -27,14 +27,14 @@ class Started(NamedTuple):
     finish_at: float
 
 
-class Queue:
+class RequestQueue:
     """slots: the number of places. busy: the ends of requests that may still hold one."""
 
     def __init__(self, slots: int, busy: list[float] | None = None) -> None:
         self.free_at = [0.0] * slots
         for finish in busy or []:
             heapq.heappushpop(self.free_at, finish)
-        self.waiting: deque[Waiting] = deque()
+        self.waiting: deque[QueuedRequest] = deque()
         self.tickets: dict[str, int] = {}
         # Tickets that were cancelled and not reached yet, in order, so that the place of those
         # behind them costs two bisections and not a walk.
@@ -42,11 +42,11 @@ class Queue:
         self.issued = 0
 
     def add(self, request_id: str, accepted_at: float, seconds: float) -> None:
-        self.waiting.append(Waiting(self.issued, request_id, accepted_at, seconds))
+        self.waiting.append(QueuedRequest(self.issued, request_id, accepted_at, seconds))
         self.tickets[request_id] = self.issued
         self.issued += 1
 
-    def advance(self, now: float) -> list[Started]:
+    def advance(self, now: float) -> list[StartedRequest]:
         """Give places to all whose turn came by `now`, and return them."""
         started = []
         while self.waiting:
@@ -61,7 +61,7 @@ class Queue:
             self.waiting.popleft()
             del self.tickets[head.request_id]
             heapq.heapreplace(self.free_at, start + head.seconds)
-            started.append(Started(head.request_id, start, start + head.seconds))
+            started.append(StartedRequest(head.request_id, start, start + head.seconds))
         return started
 
     def cancel(self, request_id: str) -> bool:

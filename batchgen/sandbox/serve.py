@@ -16,17 +16,17 @@ import uvicorn
 
 from batchgen import event_loop
 from batchgen.errors import ServiceUnreachable, StoppedEarly
-from batchgen.files import open_own
-from batchgen.sandbox.apps import Api, Media
-from batchgen.sandbox.call import Connection
-from batchgen.sandbox.options import Options
-from batchgen.sandbox.state import Site
+from batchgen.files import open_in_place
+from batchgen.sandbox.apps import MediaServer, SandboxApi
+from batchgen.sandbox.call import CallProtocol
+from batchgen.sandbox.options import SandboxOptions
+from batchgen.sandbox.state import SandboxState
 
 LOOPBACK = "127.0.0.1"
-LOCK_WITHIN = 10.0  # seconds a predecessor gets to die
+LOCK_TIMEOUT_S = 10.0  # seconds a predecessor gets to die
 
 
-class Server(uvicorn.Server):
+class SandboxServer(uvicorn.Server):
     """uvicorn's server, without its hands on the signals: there are two of them here."""
 
     @contextmanager
@@ -57,14 +57,14 @@ def listen(port: int) -> socket.socket:
     return sock
 
 
-def lock(folder: Path) -> int:
+def lock_folder(folder: Path) -> int:
     """Take the folder for this process, and return the descriptor that holds it.
 
     Raises StoppedEarly if another sandbox keeps it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    held = open_own(folder / "sandbox.lock")
-    end = time.monotonic() + LOCK_WITHIN
+    held = open_in_place(folder / "sandbox.lock")
+    end = time.monotonic() + LOCK_TIMEOUT_S
     while True:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -80,29 +80,29 @@ def lock(folder: Path) -> int:
             return held
 
 
-def serve(options: Options) -> None:
+def serve(options: SandboxOptions) -> None:
     """Serve until a signal, or until standard input ends if the options say so."""
     if options.exit_with_stdin:
         # A terminal's Ctrl-C or hang-up reaches the whole process group; the parent decides.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    held = None if options.folder is None else lock(options.folder)
+    held = None if options.folder is None else lock_folder(options.folder)
     api, media = listen(options.port), listen(options.media_port)
-    site = Site(options)
-    site.base_url = f"http://{LOOPBACK}:{api.getsockname()[1]}/v1"
-    site.media_host = f"{LOOPBACK}:{media.getsockname()[1]}"
+    state = SandboxState(options)
+    state.base_url = f"http://{LOOPBACK}:{api.getsockname()[1]}/v1"
+    state.media_host = f"{LOOPBACK}:{media.getsockname()[1]}"
     try:
-        event_loop.run(run(site, api, media))
+        event_loop.run(run_servers(state, api, media))
     finally:
-        site.store.close()
+        state.ledger.close()
         if held is not None:
             os.close(held)
 
 
-def make_server(app: Any, options: Options) -> Server:
-    return Server(
+def make_server(app: Any, options: SandboxOptions) -> SandboxServer:
+    return SandboxServer(
         uvicorn.Config(
-            app, http=Connection, ws="none", lifespan="off", log_config=None, log_level="error",
+            app, http=CallProtocol, ws="none", lifespan="off", log_config=None, log_level="error",
             access_log=False, proxy_headers=False, server_header=False,
             timeout_keep_alive=options.idle_seconds,  # type: ignore[arg-type]  # goes to call_later
             timeout_graceful_shutdown=1,
@@ -110,8 +110,11 @@ def make_server(app: Any, options: Options) -> Server:
     )  # fmt: skip
 
 
-async def run(site: Site, api: socket.socket, media: socket.socket) -> None:
-    servers = [make_server(Api(site), site.options), make_server(Media(site), site.options)]
+async def run_servers(state: SandboxState, api: socket.socket, media: socket.socket) -> None:
+    servers = [
+        make_server(SandboxApi(state), state.options),
+        make_server(MediaServer(state), state.options),
+    ]
     loop = asyncio.get_running_loop()
 
     def leave() -> None:
@@ -119,18 +122,18 @@ async def run(site: Site, api: socket.socket, media: socket.socket) -> None:
             server.leave()
 
     loop.add_signal_handler(signal.SIGTERM, leave)
-    if site.options.exit_with_stdin:
+    if state.options.exit_with_stdin:
         loop.add_reader(0, watch_stdin, leave)
     else:
         loop.add_signal_handler(signal.SIGINT, leave)
     # Both sockets listen already: whoever reads this may connect at once.
-    address = {"base_url": site.base_url, "media_host": site.media_host, "pid": os.getpid()}
+    address = {"base_url": state.base_url, "media_host": state.media_host, "pid": os.getpid()}
     print(json.dumps(address), flush=True)
     await asyncio.gather(servers[0].serve([api]), servers[1].serve([media]))
 
 
 def watch_stdin(leave: Callable[[], None]) -> None:
-    """Call `leave` when nobody holds the other end of the pipe on standard input any more."""
+    """HttpCall `leave` when nobody holds the other end of the pipe on standard input any more."""
     if not os.read(0, 4096):
         asyncio.get_running_loop().remove_reader(0)
         leave()

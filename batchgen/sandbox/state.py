@@ -1,4 +1,4 @@
-"""All that one sandbox knows while it runs; both origins share it."""
+"""The state of a running sandbox, which both origins share."""
 
 import hashlib
 import json
@@ -10,13 +10,13 @@ from statistics import NormalDist
 from typing import Any
 
 from batchgen.sandbox.catalogue import Catalogue
-from batchgen.sandbox.faults import Book, roll
-from batchgen.sandbox.ledger import Row, Store
-from batchgen.sandbox.media import Gallery, prompt_of
-from batchgen.sandbox.options import Options
-from batchgen.sandbox.queue import Queue
+from batchgen.sandbox.faults import FaultPlan, seeded_fraction
+from batchgen.sandbox.ledger import Ledger, LedgerRow
+from batchgen.sandbox.media import MediaCache, prompt_text
+from batchgen.sandbox.options import SandboxOptions
+from batchgen.sandbox.queue import RequestQueue
 
-BELL = NormalDist()
+STANDARD_NORMAL = NormalDist()
 UNLIMITED_USD = 1000.0  # what the wallet shows where no balance was set
 
 
@@ -24,14 +24,14 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def duration(mean: float, spread: float, dice: float) -> float:
-    """Seconds that a generation takes: lognormal with this mean; dice in [0, 1)."""
-    z = BELL.inv_cdf(min(max(dice, 1e-9), 1 - 1e-9))
+def duration(mean: float, spread: float, chance: float) -> float:
+    """Return the seconds of a generation: lognormal with this mean and sigma. chance: in [0, 1)."""
+    z = STANDARD_NORMAL.inv_cdf(min(max(chance, 1e-9), 1 - 1e-9))
     return mean * math.exp(spread * z - spread * spread / 2)
 
 
-class Bucket:
-    """A token bucket that holds a tenth of a second's worth of POSTs, and at least one."""
+class TokenBucket:
+    """A token bucket that holds the POSTs of a tenth of a second, and at least one. rate: per s."""
 
     def __init__(self, rate: float) -> None:
         self.rate = rate
@@ -50,35 +50,35 @@ class Bucket:
         return (1 - self.level) / self.rate
 
 
-class Site:
+class SandboxState:
     """base_url and media_host are set once the ports are known."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: SandboxOptions) -> None:
         self.at_start = self.options = options
-        self.store = Store(options.folder)
+        self.ledger = Ledger(options.folder)
         self.catalogue = Catalogue(options.schemas)
-        self.gallery = Gallery()
+        self.media_cache = MediaCache()
         self.base_url = self.media_host = ""
         self._begin()
 
     def _begin(self) -> None:
-        ends, waiting = self.store.unfinished(self.options.slots)
-        self.queue = Queue(self.options.slots, ends)
+        ends, waiting = self.ledger.unfinished(self.options.slots)
+        self.queue = RequestQueue(self.options.slots, ends)
         for row in waiting:
             self.queue.add(row.request_id, row.accepted_at, row.seconds)
-        self.book = Book(dict(self.options.dice), self.options.dice_seed)
-        self.bucket = Bucket(self.options.rate)
+        self.faults = FaultPlan(dict(self.options.dice), self.options.dice_seed)
+        self.token_bucket = TokenBucket(self.options.rate)
         self.wallet = self.options.balance
         # polls, media, media_with_token, throttled, dropped; of this process only.
         self.counts: Counter[str] = Counter()
-        # How often a request or file was asked for, counted only where trouble may depend on it.
+        # How often a request or file was asked for, counted only where a fault may depend on it.
         self.asked: Counter[str] = Counter()
         # When a poll was first answered with a request's end, Unix seconds; of this process only.
         self.seen: dict[str, float] = {}
 
     def reset(self) -> None:
         """Forget every request and fault, and go back to the options of the start."""
-        self.store.wipe()
+        self.ledger.wipe()
         self.options = self.at_start
         self._begin()
 
@@ -89,33 +89,33 @@ class Site:
             self.settle(time.time())
             self.queue.resize(self.options.slots, time.time())
         if "rate" in wanted:
-            self.bucket = Bucket(self.options.rate)
+            self.token_bucket = TokenBucket(self.options.rate)
         if "balance" in wanted:
             left = self.options.balance
-            self.wallet = None if left is None else left + self.store.billed
+            self.wallet = None if left is None else left + self.ledger.billed
 
     @property
     def left(self) -> float | None:
-        """USD left in the wallet; None is without end."""
-        return None if self.wallet is None else round(self.wallet - self.store.billed, 6)
+        """USD left in the wallet; None is unlimited."""
+        return None if self.wallet is None else round(self.wallet - self.ledger.billed, 6)
 
     def settle(self, now: float) -> None:
-        """Let the queue catch up with the time."""
-        self.store.begin(self.queue.advance(now))
+        """Bring the queue up to date, and note in the ledger which requests have started."""
+        self.ledger.begin(self.queue.advance(now))
 
     def seconds(self, input_sha256: str) -> float:
-        """How long this input takes; the same input takes the same time."""
-        chance = roll(self.options.dice_seed, "seconds", input_sha256)
+        """Return the seconds that this input takes, always the same for the same input."""
+        chance = seeded_fraction(self.options.dice_seed, "seconds", input_sha256)
         return duration(self.options.seconds, self.options.spread, chance)
 
-    def text(self, row: Row) -> str:
+    def text(self, row: LedgerRow) -> str:
         """The prompt of a row, as far as faults may need it."""
-        if not self.book.hooks and "[[" not in row.input:
+        if not self.faults.hooks and "[[" not in row.input:
             return ""
-        return prompt_of(json.loads(row.input))
+        return prompt_text(json.loads(row.input))
 
     def count(self, key: str) -> int:
-        """How often `key` was counted before."""
+        """Count a call of `key`, and return how many came before it."""
         self.asked[key] += 1
         return self.asked[key] - 1
 

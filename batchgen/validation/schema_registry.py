@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from batchgen.errors import UsageError
-from batchgen.files import clear_parts, write_whole
+from batchgen.files import remove_temporary_files, write_whole
 from batchgen.resources import schemas_folder as schemas_folder
 from batchgen.validation.model_schema import (
     SchemaUnusable,
@@ -93,7 +93,7 @@ class SchemaRegistry:
         """Store what was fetched, so that the next run checks against the same."""
         for model, found in self.fetched.items():
             path = schema_path(folder, model)
-            clear_parts(path.parent)
+            remove_temporary_files(path.parent)
             write_schema(path, model, found)
 
 

@@ -15,8 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sandbox_client import Control
+
 from batchgen.sandbox import Address, started
-from batchgen.sandbox.client import Control
 
 from .contenders import CONTENDERS, OUT
 from .measure import Figures, launched, measure

@@ -51,11 +51,11 @@ def answers(api: Api, pace: RateLimiter, until: float, now: float = 0.0) -> Iter
         due = max(now, pace.next_at)
         if under_way and (under_way[0][0] <= due or len(under_way) == AT_ONCE):
             now, sent_at, refused, wait = heapq.heappop(under_way)
-            pace = pace.throttled(now, sent_at, wait) if refused else pace.accepted(sent_at)
+            pace = pace.after_429(now, sent_at, wait) if refused else pace.after_acceptance(sent_at)
             yield Answer(now, refused, pace)
             continue
         now = due
-        pace = pace.sent(now)
+        pace = pace.after_submission(now)
         level, then = min(api.burst, level + (now - then) * api.allowed), now
         refused = level < 1
         heapq.heappush(under_way, (now + api.latency, now, refused, api.wait(level)))

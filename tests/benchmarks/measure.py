@@ -13,8 +13,9 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from sandbox_client import Control
+
 from batchgen.sandbox import Address, started
-from batchgen.sandbox.client import Control
 
 from .contenders import LIST, OUT, Contender
 from .pictures import look

@@ -21,8 +21,8 @@ class Pictures(NamedTuple):
 
 def expected(scenario: Scenario, prompt: str) -> bytes:
     """The picture that the sandbox makes for a prompt."""
-    stamped = media.stamped(sent(prompt), 0, scenario.picture_size)
-    return media.padded(stamped, scenario.picture_bytes)
+    stamped = media.stamp_png(sent(prompt), 0, scenario.picture_size)
+    return media.pad_png(stamped, scenario.picture_bytes)
 
 
 def same(found: bytes, delivered: bytes) -> bool:

@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from sandbox_client import Control
+
 from batchgen.sandbox import started
-from batchgen.sandbox.client import Control
 
 from .contenders import Contender
 from .measure import Figures, measure

@@ -5,8 +5,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from batchgen.sandbox.faults import roll
-from batchgen.sandbox.ledger import canonical
+from batchgen.sandbox.faults import seeded_fraction
+from batchgen.sandbox.ledger import canonical_input
 from batchgen.sandbox.state import duration, sha256
 
 DICE_SEED = 4
@@ -70,7 +70,11 @@ class Scenario:
     def latencies(self) -> list[float]:
         """The seconds that the API takes for each row: the same in every run and contender."""
         return [
-            duration(self.seconds, self.spread, roll(DICE_SEED, "seconds", sha256(text.encode())))
+            duration(
+                self.seconds,
+                self.spread,
+                seeded_fraction(DICE_SEED, "seconds", sha256(text.encode())),
+            )
             for text in map(sent, self.prompts().values())
         ]
 
@@ -93,7 +97,7 @@ class Scenario:
 
 def sent(prompt: str) -> str:
     """The canonical JSON of what is sent for a prompt."""
-    return canonical({"prompt": prompt})
+    return canonical_input({"prompt": prompt})
 
 
 SCENARIOS = (

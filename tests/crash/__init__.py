@@ -20,8 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers import MEDIA_FOLDERS
-
-from batchgen.sandbox.client import Control
+from sandbox_client import Control
 
 ROOT = Path(__file__).parents[2]
 DRIVER = Path(__file__).with_name("driver.py")

@@ -17,7 +17,6 @@ import signal
 import sqlite3
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +27,11 @@ import sqlite_utils  # noqa: F401
 import tqdm  # noqa: F401
 
 from batchgen import files
-from batchgen.api import client, submit_outcome
+from batchgen.api import client, model_api, submit_outcome
 from batchgen.batch_folder import Folder
 from batchgen.cli import main as cli
 from batchgen.core.states import Event
-from batchgen.engine import backoff, poll_schedule
+from batchgen.engine import poll_schedule, run_state
 from batchgen.journal.database import Database
 from batchgen.journal.group_commit import WriteQueue
 from batchgen.journal.recovery import Recovery
@@ -126,14 +125,14 @@ def on_statements(step: Callable[[str], None], ends: tuple[str, ...] = ("COMMIT"
 
 def on_answers(step: Callable[[bytes], None]) -> None:
     """Call `step` with the answer to each paid POST, once it is read and before it is used."""
-    original = client.ApiClient.submit
+    original = client.ApiClient.post_once
 
-    async def submit(self: Any, *values: Any) -> Any:
-        reply = await original(self, *values)
-        step(reply.body)
-        return reply
+    async def post_once(self: Any, *values: Any) -> Any:
+        response = await original(self, *values)
+        step(response.content)
+        return response
 
-    client.ApiClient.submit = submit
+    client.ApiClient.post_once = post_once
 
 
 def _on_the_wire(step: Callable[[str], None]) -> None:
@@ -224,19 +223,19 @@ def _tell(note: str) -> None:
 
 def tell_try(n: int, note: str) -> None:
     """Tell the pipe `note` when W2 is tried for the n-th time; a try waits a tenth of a second."""
-    do, begin = WriteQueue.do, Database.begin
+    enqueue, begin = WriteQueue.enqueue, Database.begin
     tell = _nth(n, lambda: _tell(note))
 
-    def doing(self: Any, move: Any, *values: Any, **more: Any) -> Any:
-        if getattr(getattr(move, "func", None), "__name__", "") == "accepted":
+    def enqueuing(self: Any, write: Any, *values: Any, **more: Any) -> Any:
+        if values or more:  # W2 has a receipt, and each further try of it a group of its own
             tell(None)
-        return do(self, move, *values, **more)
+        return enqueue(self, write, *values, **more)
 
     def hasty(self: Any) -> None:
         self.db.execute("PRAGMA busy_timeout = 100")
         begin(self)
 
-    WriteQueue.do, Database.begin = doing, hasty
+    WriteQueue.enqueue, Database.begin = enqueuing, hasty
 
 
 def kill_before(name: str) -> None:
@@ -339,7 +338,7 @@ def sync_fails(name: str, number: int = errno.EIO, after: int = 0) -> None:
 
 def no_room_for_downloads(after: int) -> None:
     """Writing into a `.part` file of a picture fails with ENOSPC after so many bytes."""
-    new = files.new
+    create = files.create_new_file
 
     class Full:
         def __init__(self, file: Any) -> None:
@@ -362,9 +361,9 @@ def no_room_for_downloads(after: int) -> None:
             return int(self.file.write(content))
 
     def made(path: Path) -> Any:
-        return Full(new(path)) if path.suffix == ".part" else new(path)
+        return Full(create(path)) if path.suffix == ".part" else create(path)
 
-    files.new = made
+    files.create_new_file = made
 
 
 def fill_disk_at_answer(filler: str, n: int, *, keeping: bool = True) -> None:
@@ -409,17 +408,14 @@ def start_up_resets_submitting() -> None:
 
 
 def lost_answers_are_repeated() -> None:
-    original = submit_outcome.classify_submit
+    original = model_api.classify_submit
 
-    def after_submit(*values: Any) -> Any:
-        verdict = original(*values)
-        return (
-            replace(verdict, event=Event.NOT_ACCEPTED)
-            if verdict.event is Event.OUTCOME_UNKNOWN
-            else verdict
-        )
+    def classify_submit(response: Any) -> Any:
+        outcome = original(response)
+        lost = isinstance(outcome, submit_outcome.OutcomeUnknown)
+        return submit_outcome.Throttled(0.0, 503) if lost else outcome
 
-    submit_outcome.classify_submit = after_submit
+    model_api.classify_submit = classify_submit
 
 
 def nothing_before_the_post() -> None:
@@ -455,14 +451,14 @@ def synchronous_is_normal() -> None:
 
 def w2_can_be_cancelled() -> None:
     """An await stands between the id and the journal."""
-    original = client.ApiClient.submit
+    original = client.ApiClient.post_once
 
-    async def submit(self: Any, *values: Any) -> Any:
-        reply = await original(self, *values)
+    async def post_once(self: Any, *values: Any) -> Any:
+        response = await original(self, *values)
         await asyncio.sleep(0.2)
-        return reply
+        return response
 
-    client.ApiClient.submit = submit
+    client.ApiClient.post_once = post_once
 
 
 FAULTS = (
@@ -491,8 +487,8 @@ def carry_out(order: dict[str, Any]) -> None:
         os.dup2(handle, target)
     signal.alarm(RUN_AT_MOST)
     # The sandbox is quick; so are we.
-    poll_schedule.FIRST_GUESS, poll_schedule.MIN_DELAY_S = 0.05, 0.01
-    backoff.backoff = lambda tries, dice: 0.02
+    poll_schedule.MIN_DELAY_S = 0.01
+    run_state.backoff_delay = lambda *values: 0.02
     for name, details in order["faults"]:
         KNOWN[name](**details)
     sys.argv = ["batchgen", *order["words"]]

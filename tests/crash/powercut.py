@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from sandbox_client import Control
 
-from batchgen.sandbox.client import Control
 from crash import KILLED, Batch, Driver, Fault
 
 SHIM = r"""

@@ -6,10 +6,6 @@ from typing import Any
 
 import httpx
 
-from batchgen.sandbox.ledger import canonical
-
-__all__ = ["Control", "canonical"]
-
 
 class Control:
     """Sees what a sandbox saw, and tells it what shall go wrong.
@@ -83,7 +79,7 @@ class Control:
         return found
 
     def billed_per_input(self) -> dict[str, int]:
-        """How often each input is billed, by its JSON as `canonical` spells it."""
+        """How often each input is billed, by its JSON as `ledger.canonical_input` writes it."""
         return dict(Counter(row["input"] for row in self.ledger() if row["billed"]))
 
     def fault(

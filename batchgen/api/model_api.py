@@ -1,0 +1,136 @@
+"""RunComfy's Model API as a `Service`. Source: docs/maintainers/wire.md."""
+
+from types import TracebackType
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from batchgen.api.catalogue_price import parse_price
+from batchgen.api.client import ApiClient, Commit
+from batchgen.api.poll_outcome import Cancelled, classify_cancel, classify_result, parse_balance
+from batchgen.api.response import Response
+from batchgen.api.service import Capabilities, PollResult
+from batchgen.api.submit_outcome import Halt, HaltReason, SubmitOutcome, classify_submit
+from batchgen.core.prices import Price
+from batchgen.core.text import describe_error
+from batchgen.errors import ServiceUnreachable, TokenRefused
+from batchgen.network.media_hosts import MediaHost
+
+CATALOGUE_PAGE = 100  # models
+
+
+class ModelApi:
+    """The API below `client`'s base, which ends in `/v1`. To be entered and left like its client.
+
+    balance_url: of the wallet; None where nobody knows it.
+    """
+
+    # Source: wire.md; results of the serverless API are deleted after seven days, and that is
+    # taken for true here as well.
+    capabilities = Capabilities(cancels_running=False, results_kept_s=7 * 86400.0)
+    # Source: wire.md; the official command line refuses other hosts.
+    media_hosts = (MediaHost(".runcomfy.net"), MediaHost(".runcomfy.com"))
+
+    def __init__(self, client: ApiClient, balance_url: str | None = None) -> None:
+        self._client = client
+        self._balance_url = balance_url
+
+    async def __aenter__(self) -> "ModelApi":
+        await self._client.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        await self._client.__aexit__(kind, error, at)
+
+    # -- requests --------------------------------------------------------------------------------
+
+    async def submit(self, model: str, body: bytes, commit: Commit) -> SubmitOutcome:
+        return classify_submit(await self._client.post_once(_model_path(model), body, commit))
+
+    async def result(self, request_id: str) -> PollResult:
+        # It answers with the state as long as there is no output, so nothing else is asked.
+        response = await self._client.ask(f"/requests/{request_id}/result?include_cost=true")
+        return _poll_result(response, request_id)
+
+    async def cancel(self, request_id: str) -> bool | None:
+        answer = classify_cancel(await self._client.ask(f"/requests/{request_id}/cancel", "POST"))
+        if answer is None:  # the request's own state may say more
+            response = await self._client.ask(f"/requests/{request_id}/status")
+            if isinstance(classify_result(response, request_id), Cancelled):
+                return True
+        return answer
+
+    # -- catalogue and wallet --------------------------------------------------------------------
+
+    async def price(self, model: str) -> Price | None:
+        return parse_price(await self.describe(model) or {})
+
+    async def describe(self, model: str) -> dict[str, Any] | None:
+        """Return the catalogue's entry of a model; None where it knows no such model.
+
+        Raises ServiceUnreachable where no answer came, and TokenRefused.
+        """
+        response = await self._client.ask(_model_path(model))
+        if response.status is None:
+            raise ServiceUnreachable(
+                f"RunComfy cannot be reached and asked about {model}"
+                f" ({describe_error(response.error)}). Nothing was sent.",
+                "Run the same command again to go on.",
+            )
+        _raise_if_refused(response)
+        found = response.body
+        return found if response.status == 200 and isinstance(found, dict) else None
+
+    async def list_models(self, search: str, offset: int) -> list[Any]:
+        """Return a page of the catalogue's entries, from the `offset`-th on; empty at its end.
+
+        Raises ServiceUnreachable where the answer is no such list, and TokenRefused.
+        """
+        query = urlencode({"search": search, "limit": CATALOGUE_PAGE, "offset": offset})
+        response = await self._client.ask(f"/models?{query}")
+        models = response.body.get("models") if isinstance(response.body, dict) else None
+        if response.status == 200 and isinstance(models, list):
+            return models
+        _raise_if_refused(response)
+        raise ServiceUnreachable(
+            "RunComfy's catalogue gave no list of models.",
+            "Name the model as its page does, and its schema with --schema.",
+        )
+
+    @property
+    def knows_balance(self) -> bool:
+        return self._balance_url is not None
+
+    async def balance(self) -> float | None:
+        """Return the USD in the wallet; None where nobody says."""
+        if self._balance_url is None:
+            return None
+        return parse_balance(await self._client.ask_url(self._balance_url))
+
+
+def _model_path(model: str) -> str:
+    return f"/models/{quote(model, safe='/')}"
+
+
+def _poll_result(response: Response, request_id: str) -> PollResult:
+    body = response.body
+    model = body.get("model_id") if isinstance(body, dict) else None
+    return PollResult(
+        classify_result(response, request_id),
+        response.content.decode(errors="replace"),
+        type(response.error).__name__ if response.status is None else "",
+        model if isinstance(model, str) else None,
+    )
+
+
+def _raise_if_refused(response: Response) -> None:
+    """Raise TokenRefused if that is what the answer to a free question says."""
+    match response.status is not None and classify_submit(response):
+        case Halt(why=HaltReason.TOKEN):
+            raise TokenRefused(
+                "RunComfy refused the token. Nothing was sent.", TokenRefused.ANOTHER
+            )

@@ -1,0 +1,73 @@
+"""What a run needs of a service that makes outputs for money.
+
+The engine knows this protocol and nothing of a service's paths, words or codes. `model_api.py` is
+its first implementation; another is a module beside it, and a line in endpoint.py that chooses it.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from batchgen.api.client import Commit
+from batchgen.api.poll_outcome import PollOutcome
+from batchgen.api.submit_outcome import SubmitOutcome
+from batchgen.core.prices import Price
+from batchgen.network.media_hosts import MediaHost
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a service can do.
+
+    cancels_running: whether a request in progress can be cancelled; a queued one always can.
+    results_kept_s: seconds for which a result can be fetched.
+    finds_lost_requests: whether a request whose answer was lost can be found by a key of ours. If
+        not, its row is unknown until a person settles it.
+    """
+
+    cancels_running: bool
+    results_kept_s: float
+    finds_lost_requests: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PollResult:
+    """The answer to a question about a request.
+
+    content: as it came, for the journal. unreachable: what failed where no answer began, else "".
+    model: that made the request, by the service's word; None where it does not say.
+    """
+
+    outcome: PollOutcome
+    content: str = ""
+    unreachable: str = ""
+    model: str | None = None
+
+
+class Service(Protocol):
+    """media_hosts: where outputs may be fetched from."""
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    @property
+    def media_hosts(self) -> tuple[MediaHost, ...]: ...
+
+    async def submit(self, model: str, body: bytes, commit: Commit) -> SubmitOutcome:
+        """Send one paid request, once.
+
+        body: the input, as JSON. commit: awaited before the first byte of the body leaves; if it
+        raises, none does. Raises nothing, and a cancellation is not raised either: the caller
+        records the outcome first and asks its task whether it was cancelled.
+        """
+
+    async def result(self, request_id: str) -> PollResult:
+        """Ask for a request's state and outputs. Free, and may be repeated. Raises MemoryError."""
+
+    async def cancel(self, request_id: str) -> bool | None:
+        """Return True: cancelled. False: it cannot be, and still runs. None: no clear answer."""
+
+    async def price(self, model: str) -> Price | None:
+        """Return what `model` costs; None where the service does not say.
+
+        Raises ServiceUnreachable where no answer came, and TokenRefused.
+        """

@@ -1,0 +1,139 @@
+"""Which row is submitted next, and when.
+
+Rows go in the order of the manifest. The next one goes when all of these allow it: the person's
+limits of time and number, the concurrency, the rate limiter, the rate that is shared with other
+batches of the account, the circuit breaker of its model, and the connection.
+"""
+
+import math
+from collections.abc import Callable
+
+from batchgen.clock import Clock
+from batchgen.engine.policy import Policy
+from batchgen.engine.rate_limiter import RateLimiter, resume_rate_limiter
+from batchgen.engine.run_outcome import RUN_AGAIN, RunOutcome
+from batchgen.engine.run_state import RunState
+from batchgen.engine.shared_rate import SharedRateLimit
+from batchgen.journal.writer import Journal, Request
+
+
+def restore_rate_limiter(journal: Journal, clock: Clock, max_rate: float) -> RateLimiter:
+    """Return the rate limiter of a new run: what was learned holds, and nothing bursts.
+
+    max_rate: submissions per second, as the person allowed them.
+    """
+    saved = journal.get_meta("pace")
+    if not saved:
+        return resume_rate_limiter(max_rate, None)
+    now = clock.now()
+    rate = min(saved["learned"] or math.inf, max_rate)
+    last = journal.last_submitted_at()
+    # A run that was killed has not saved when its next submission was due. The second bound is for
+    # a clock that was set back.
+    due = 0.0 if last is None else min(last + 1 / rate - now, 1 / rate)
+    return resume_rate_limiter(max_rate, (saved["learned"], max(saved["next_at"] - now, due)))
+
+
+class Dispatcher:
+    """Reads due rows ahead, and hands out one at a time."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        run_state: RunState,
+        policy: Policy,
+        shared_rate: SharedRateLimit,
+    ) -> None:
+        self._journal = journal
+        self._state = run_state
+        self._policy = policy
+        self._shared_rate = shared_rate
+        self._submitted = 0  # in this run; a row that came back unaccepted does not count
+        self._page: list[Request] = []  # due rows, read ahead; the next one last
+        self._given_back: list[Request] = []  # in the same order
+        self._read_to = 0  # the position up to which rows were taken
+
+    async def run(self, start: Callable[[Request], None]) -> None:
+        """Call `start` with each row when it may go, until none is left or the run stops."""
+        while self._state.outcome is None:
+            row = self._next_row()
+            if row is None and not self._state.open_posts:
+                return
+            delay = math.inf if row is None else self._delay(row)
+            if delay > 0:
+                await self._state.wait_for_change(delay)
+            elif row is not None and not self._stop_at_a_limit():
+                interval = 1 / self._state.limiter.rate
+                wait = self._shared_rate.acquire(self._state.clock.monotonic(), interval)
+                if wait > 0:
+                    await self._state.wait_for_change(min(wait, self._time_left()))
+                    continue
+                self._take(row)
+                start(row)
+
+    def give_back(self, row: Request) -> None:
+        """Take a row that was surely not accepted: it is submitted again, in its order."""
+        self._submitted -= 1
+        self._given_back = sorted([*self._given_back, row], key=lambda back: -back.position)
+
+    def _next_row(self) -> Request | None:
+        """Return the next row; it stays where it is until `_take`."""
+        stopped = self._state.breaker.stopped_models
+        for rows in (self._given_back, self._page):
+            while rows and rows[-1].model in stopped:
+                rows.pop()
+        if not self._given_back and not self._page:
+            self._page = self._journal.next_pending(self._read_to, stopped)[::-1]
+        return next(reversed(self._given_back or self._page), None)
+
+    def _delay(self, row: Request) -> float:
+        """Return the seconds until `row` may go, at most until the person's limit of time."""
+        state = self._state
+        left = self._time_left()
+        full = len(state.in_flight) >= self._policy.concurrency
+        # In an outage one request finds out for all whether it is over.
+        probing = bool(state.offline_tries and state.open_posts)
+        if (
+            full
+            or probing
+            or self._may_reach_the_limit()
+            or not state.breaker.may_submit(row.model)
+        ):
+            return left
+        now = state.time()
+        return min(left, max(state.limiter.delay(now), state.offline_until - now, 0.0))
+
+    def _time_left(self) -> float:
+        """Return seconds; by both clocks, since one may stand still while the computer sleeps."""
+        stop_after, until = self._policy.stop_after, self._policy.until
+        by_stop_after = math.inf if stop_after is None else stop_after - self._state.time()
+        by_until = math.inf if until is None else until - self._state.clock.now()
+        return max(min(by_stop_after, by_until), 0.0)
+
+    def _may_reach_the_limit(self) -> bool:
+        """Whether the limit is reached unless an open POST comes back unaccepted."""
+        limit = self._policy.limit
+        return limit is not None and self._submitted >= limit and bool(self._state.open_posts)
+
+    def _stop_at_a_limit(self) -> bool:
+        limit = self._policy.limit
+        if self._time_left() <= 0:
+            reason = "The time limit is reached: nothing more is submitted."
+            self._state.stop(RunOutcome(75, reason, RUN_AGAIN, calm=True))
+        elif limit is not None and self._submitted >= limit:
+            reason = f"The limit of {limit} submissions is reached."
+            self._state.stop(RunOutcome(75, reason, RUN_AGAIN, calm=True))
+        return self._state.outcome is not None
+
+    def _take(self, row: Request) -> None:
+        if self._given_back:
+            self._given_back.pop()
+        else:
+            self._page.pop()
+            self._read_to = row.position
+        state = self._state
+        self._submitted += 1
+        state.open_posts.add(row.key)
+        state.in_flight.add(row.key)
+        state.breaker.on_submitting(row.model)
+        state.limiter = state.limiter.after_submission(state.time())
