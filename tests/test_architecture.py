@@ -149,8 +149,38 @@ def test_a_pure_module_takes_time_and_randomness_as_arguments_and_opens_nothing(
     assert called & ACTS == set()
 
 
+# Statements of SQL, with so much of what follows that no sentence of English is one.
+SQL = re.compile(
+    r"\b(SELECT\b.+\bFROM|INSERT (OR \w+ )?INTO|UPDATE \w+ SET|DELETE FROM|PRAGMA \w"
+    r"|(CREATE|DROP|ALTER) (TEMP )?(TABLE|VIEW|INDEX)|BEGIN IMMEDIATE|ATTACH)\b",
+    re.DOTALL,
+)
+
+
+def test_all_sql_is_in_the_journal():
+    # The sandbox has a ledger of its own. verify is to ask the journal as well.
+    allowed = {"batchgen.operations.verify"}
+    found = {
+        module
+        for module in MODULES
+        if room_of(module) not in ("journal", "sandbox")
+        for node in ast.walk(tree_of(module))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and SQL.search(node.value)
+    }
+
+    assert found <= allowed
+
+
+@pytest.mark.parametrize("room", ["journal", "operations", "report"])
+def test_no_check_is_an_assert_which_python_can_be_told_to_leave_out(room):
+    modules = [module for module in MODULES if room_of(module) == room]
+
+    found = {m for m in modules for node in ast.walk(tree_of(m)) if isinstance(node, ast.Assert)}
+    assert found == set()
+
+
 def test_the_journal_is_written_by_the_standard_library_only():
-    for name in ("writer", "recovery", "reconcile", "group_commit"):
+    for name in ("database", "requests", "writer", "recovery", "reconcile", "group_commit"):
         assert "sqlite_utils" not in imports(f"batchgen.journal.{name}")
 
 

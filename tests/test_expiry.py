@@ -9,7 +9,7 @@ from conftest import Command, Write
 from helpers import PretendClock, query, states, table
 from sandbox_client import Control
 
-from batchgen.engine.expiry import DAY_S, expiry_warning, is_urgent
+from batchgen.core.expiry import DAY_S, expiry_warning, is_urgent
 
 
 @pytest.mark.parametrize(

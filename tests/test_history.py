@@ -41,7 +41,7 @@ from batchgen.api.submit_outcome import classify_submit
 from batchgen.clock import Clock, to_iso
 from batchgen.core.budget import CostLimits, active_limits
 from batchgen.core.rows import Entry, Place, Problem, Row
-from batchgen.core.states import Event, State
+from batchgen.core.states import SURELY_NOT_ACCEPTED, Event, State
 from batchgen.journal.receipts import Receipt, ReceiptLog
 from batchgen.journal.recovery import Recovery
 from batchgen.journal.staging import StagedRows
@@ -378,7 +378,7 @@ class AnyHistory(RuleBasedStateMachine):
             self.keep_id(row, verdict.request_id, dies)
             return
         self.journal.record_not_accepted(row, verdict.event, verdict.code, verdict.reason)
-        if verdict.event in (Event.NOT_ACCEPTED, Event.THROTTLED):
+        if verdict.event in SURELY_NOT_ACCEPTED:
             self.ledger.has_left.discard(row.key)
         if verdict.event is not Event.OUTCOME_UNKNOWN:
             assert not answer.taken
@@ -495,7 +495,7 @@ class AnyHistory(RuleBasedStateMachine):
         ((committed,),) = self.query("SELECT COALESCE(SUM(usd), 0) FROM spending")
 
         assert self.journal.committed_usd() == pytest.approx(committed)
-        assert +self.journal.counts == self.journal.count_states()
+        assert +self.journal.state_counts == self.journal.count_states()
 
     @precondition(lambda self: self.journal is not None)
     @invariant()

@@ -13,7 +13,7 @@ from conftest import Command, Write
 from helpers import PretendClock, many, query, table, tally
 from sandbox_client import Control
 
-from batchgen.api.catalogue import catalogue_price
+from batchgen.api.catalogue_price import parse_price
 from batchgen.core.budget import ActiveLimit, CostLimits, active_limits, first_exceeded
 from batchgen.core.prices import COUNTS, Price, remembered
 from batchgen.core.units import usd
@@ -560,13 +560,13 @@ def prices_of(folder: Path) -> dict[str, float | None]:
 def test_a_catalogues_price_is_for_a_request_or_for_an_output(
     entry: dict[str, Any], found: Price | None
 ) -> None:
-    assert catalogue_price(entry) == found
+    assert parse_price(entry) == found
 
 
 def test_a_model_that_makes_several_outputs_unasked_is_priced_by_them() -> None:
     properties = {"num_images": {"type": "integer", "default": 4}, "n": {"default": 1}}
     entry = {"base_price_usd": 0.01, "price_unit": "output", "input": {"properties": properties}}
-    found = catalogue_price(entry)
+    found = parse_price(entry)
 
     assert found == Price(0.01, {"num_images": 4})
     assert found.of('{"prompt": "a"}') == found.of('{"num_images": null}') == 0.04

@@ -58,7 +58,7 @@ def listing_of(rows: Rows) -> StagedRows:
 
 def one_by_one(journal: Journal, listing: StagedRows) -> None:
     """What listing means: the plainest way to say it, and twenty times as slow."""
-    db = journal.db
+    db = journal.connection
     with journal.transaction():
         db.execute("UPDATE requests SET listed = 0")
         for row in listing:
@@ -132,11 +132,11 @@ def test_whatever_the_lists_they_are_listed_as_one_by_one(
             Recovery(fast).list_rows(listing)
             one_by_one(plain, listing)
             assert rows_of(fast) == rows_of(plain)
-            assert fast.counts == plain.count()
+            assert fast.state_counts == plain.count_states()
             listing.close()
             for journal in (fast, plain):
                 for n in sent & {*range(len(keys))}:
-                    journal.db.execute(
+                    journal.connection.execute(
                         "UPDATE requests SET attempts = 1, state = 'failed' WHERE key = ?"
                         " AND state = 'pending'",
                         (keys[n],),

@@ -6,6 +6,7 @@ import pytest
 
 from batchgen.core.states import (
     IN_FLIGHT,
+    SURELY_NOT_ACCEPTED,
     TRANSITIONS,
     UNFINISHED,
     Event,
@@ -45,13 +46,31 @@ def test_every_state_but_those_that_only_a_manifest_gives_is_led_to():
 def test_a_row_becomes_pending_again_only_if_surely_unpaid_or_because_a_person_said_so():
     back = {event for _, event, new in EVERY_MOVE if new is State.PENDING}
 
-    assert back == {Event.NOT_ACCEPTED, Event.RETRY}
+    assert back == {*SURELY_NOT_ACCEPTED, Event.RETRY}
 
 
-def test_only_a_row_that_is_being_sent_can_come_back_unpaid():
-    assert [old for old, event, _ in EVERY_MOVE if event is Event.NOT_ACCEPTED] == [
-        State.SUBMITTING
-    ]
+@pytest.mark.parametrize("unpaid", SURELY_NOT_ACCEPTED)
+def test_only_a_row_that_is_being_sent_can_come_back_unpaid(unpaid):
+    assert [old for old, event, _ in EVERY_MOVE if event is unpaid] == [State.SUBMITTING]
+
+
+def test_the_values_that_journals_hold_never_change():
+    assert {event.name: event.value for event in Event} == {
+        "SUBMIT": "send",
+        "ACCEPTED": "accepted",
+        "NOT_ACCEPTED": "returned",
+        "THROTTLED": "throttled",
+        "REJECTED": "refused",
+        "OUTCOME_UNKNOWN": "lost",
+        "RECEIPT": "receipt",
+        "COMPLETED": "done",
+        "FAILED": "failed",
+        "CANCELLED": "cancelled",
+        "SAVED": "saved",
+        "ATTACHED": "attached",
+        "WRITTEN_OFF": "written off",
+        "RETRY": "retry",
+    }
 
 
 def test_only_a_pending_row_is_sent():

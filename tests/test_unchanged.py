@@ -90,13 +90,13 @@ def test_a_list_that_was_changed_while_it_was_read_and_changed_back_is_read_agai
     manifest = write("list.csv", table(many(2)))
     real = unchanged.manifest_fingerprint
 
-    def seal_then_edit(*args: Any) -> str | None:
+    def fingerprint_then_edit(*args: Any) -> str | None:
         found = real(*args)
         write("list.csv", table(many(3)))
         return found
 
     with monkeypatch.context() as meanwhile:
-        meanwhile.setattr(run_module, "manifest_fingerprint", seal_then_edit)
+        meanwhile.setattr(run_module, "manifest_fingerprint", fingerprint_then_edit)
         run(manifest, "--limit", 1)
     write("list.csv", table(many(2)))
 

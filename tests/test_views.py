@@ -13,8 +13,11 @@ from sandbox_client import Control
 from sqlite_utils import Database
 
 from batchgen.journal import database, schema
+from batchgen.journal.reader import Reader
+from batchgen.report.statistics import activity
 
-LATER = "m002_delivered_and_views"
+# The migration that makes a version, and so the first that a journal of the version before lacks.
+MIGRATION_TO = {2: "m002_delivered_and_views", 3: "m003_throttled"}
 IDEOGRAM = "ideogram/ideogram-v2/generate"
 SERIES = "atelier/series/text-to-image"
 
@@ -62,8 +65,12 @@ def test_by_hour_and_by_day_count_what_happened_then(
     hours = view(folder, "by_hour")
     totals = {name: sum(hour[name] for hour in hours) for name in hours[0] if name != "hour"}
     assert totals == {
-        **{"submitted": 3, "returned": 1, "completed": 3, "saved": 3, "failed": 1, "files": 3},
+        **{"submitted": 3, "returned": 1, "throttled": 1, "completed": 3, "saved": 3},
+        **{"failed": 1, "files": 3},
     }
+    assert query(folder, "SELECT event FROM events WHERE event IN ('returned', 'throttled')") == [
+        ("throttled",)
+    ]
     ((at,),) = query(folder, "SELECT MIN(at) FROM events")
     assert hours[0]["hour"] == at[:13] + ":00Z"
     days = view(folder, "by_day")
@@ -148,7 +155,7 @@ def test_slowest_begins_with_the_row_that_took_longest(
 
 def test_every_view_is_empty_while_nothing_happened_yet(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "batch.db")) as journal:
-        schema.migrations.apply(Database(journal))
+        schema.migrate(journal)
 
     assert [name for name in schema.VIEWS if view(tmp_path, name)] == []
 
@@ -156,64 +163,118 @@ def test_every_view_is_empty_while_nothing_happened_yet(tmp_path: Path) -> None:
 # Journals of before
 
 
-def as_before(folder: Path) -> None:
-    """Make the journal what the first batchgen would have written."""
+def as_before(folder: Path, version: int) -> None:
+    """Make the journal what the batchgen of a version before would have written."""
     now = folder / "batch.db"
     old = folder / "old.db"
     with closing(sqlite3.connect(old)) as journal:
+        schema.migrate(journal, stop_before=MIGRATION_TO[version + 1])
+        assert journal.execute("PRAGMA user_version").fetchone() == (version,)
         db = Database(journal)
-        schema.migrations.apply(db, stop_before=LATER)
-        assert journal.execute("PRAGMA user_version").fetchone() == (1,)
         tables = [name for name in db.table_names() if not name.startswith("_")]
-        assert db.view_names() == []
         journal.execute("ATTACH ? AS now", (str(now),))
         for name in tables:
             names = ", ".join(f'"{column.name}"' for column in db.table(name).columns)
             journal.execute(f"INSERT INTO main.{name} SELECT {names} FROM now.{name}")
+        # What a 429 was before it had an event of its own.
+        journal.execute("UPDATE events SET event = 'returned' WHERE event = 'throttled'")
         journal.commit()
     for part in folder.glob("batch.db*"):
         part.unlink()
     shutil.move(old, now)
 
 
+def throttled_in_timeline(folder: Path) -> int:
+    """How many 429s the timeline of the gallery has."""
+    with closing(Reader(folder / "batch.db")) as reader:
+        return sum(count.n for count in activity(reader) if count.kind == "throttled")
+
+
+@pytest.fixture
+def eventful(run: Command, sandbox: Control, write: Write) -> str:
+    """A manifest whose first run met two 429s, a refused token and two rows that failed or are
+    unknown, before all others were saved; one row was saved twice."""
+    manifest = write("list.csv", table(many(6)))
+    sandbox.fault("429", match="number 1", times=2)
+    sandbox.fault("422", match="number 2")
+    sandbox.fault("lost", match="number 3")
+    sandbox.fault("401", match="number 5", times=1)
+    assert run(manifest).code == 77
+    assert run(manifest).code == 1
+    return manifest
+
+
+@pytest.mark.parametrize("version", [1, 2])
 def test_a_journal_of_before_is_migrated_by_the_next_run_and_pays_nothing(
-    run: Command, folder: Path, sandbox: Control, manifest: str
+    run: Command, folder: Path, sandbox: Control, eventful: str, version: int
 ) -> None:
-    run(manifest)
-    before = query(folder, "SELECT key, state, request_id, saved_at FROM requests ORDER BY key")
-    as_before(folder)
+    all_rows = "SELECT key, state, attempts, request_id, saved_at FROM requests ORDER BY key"
+    before, posts = query(folder, all_rows), sandbox.posts
+    as_before(folder, version)
 
-    assert run(manifest).code == 0
-    assert sandbox.posts == 4
-    after = query(folder, "SELECT key, state, request_id, saved_at FROM requests ORDER BY key")
-    assert after == before
+    assert run(eventful).code == 1
+    assert sandbox.posts == posts
+    assert query(folder, all_rows) == before
     assert query(folder, "PRAGMA user_version") == [(database.VERSION,)]
-    assert query(folder, "SELECT DISTINCT delivered_sha256 FROM outputs") == [(None,)]
-    assert [row["rows"] for row in view(folder, "by_model")] == [4]
+    assert {name for row in view(folder, "by_model") for name in row} > {"rows", "usd"}
+    hours = view(folder, "by_hour")
+    assert [sum(hour[name] for hour in hours) for name in ("returned", "throttled")] == [3, 2]
+    if version == 1:
+        assert query(folder, "SELECT DISTINCT delivered_sha256 FROM outputs") == [(None,)]
 
 
+@pytest.mark.parametrize("version", [1, 2])
 def test_a_journal_of_before_is_read_as_it_is(
-    batchgen: Command, run: Command, folder: Path, manifest: str
+    batchgen: Command, folder: Path, eventful: str, version: int
 ) -> None:
-    run(manifest)
-    as_before(folder)
+    assert throttled_in_timeline(folder) == 2
+    as_before(folder, version)
 
     status = batchgen("status", folder)
     assert status.code == 0
     assert "4 saved" in status.stdout
     assert batchgen("report", folder).code == 0
-    assert query(folder, "PRAGMA user_version") == [(1,)]
+    assert batchgen("plan", eventful).code == 0
+    assert throttled_in_timeline(folder) == 2
+    assert query(folder, "PRAGMA user_version") == [(version,)]
 
 
-def test_a_migration_that_is_killed_halfway_begins_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "command", ["retry --state failed", "resolve --write-off --id row-3", "cancel", "verify"]
+)
+def test_every_command_that_writes_migrates_a_journal_of_before(
+    batchgen: Command, folder: Path, eventful: str, command: str
+) -> None:
+    as_before(folder, 2)
+    name, *options = command.split()
+
+    assert batchgen(name, folder, *options).code == 0
+    assert query(folder, "PRAGMA user_version") == [(database.VERSION,)]
+
+
+def test_the_view_of_version_2_stays_as_it_was_until_it_is_migrated(
+    folder: Path, eventful: str
+) -> None:
+    as_before(folder, 2)
+
+    assert sum(hour["returned"] for hour in view(folder, "by_hour")) == 3
+    assert "throttled" not in view(folder, "by_hour")[0]
+
+
+@pytest.mark.parametrize(("version", "last"), [(1, "slowest"), (2, "by_hour")])
+def test_a_migration_that_fails_halfway_begins_again(
+    tmp_path: Path, version: int, last: str
+) -> None:
     with closing(sqlite3.connect(tmp_path / "batch.db")) as journal:
-        schema.migrations.apply(Database(journal), stop_before=LATER)
-        journal.execute("CREATE VIEW slowest AS SELECT 1")  # so that it fails after the others
+        schema.migrate(journal, stop_before=MIGRATION_TO[version + 1])
+        # A table where the migration wants its last view makes it fail.
+        journal.execute(f"DROP VIEW IF EXISTS {last}")
+        journal.execute(f"CREATE TABLE {last} (n)")
         with pytest.raises(sqlite3.OperationalError):
-            schema.migrations.apply(Database(journal))
-        journal.execute("DROP VIEW slowest")
-        assert journal.execute("PRAGMA user_version").fetchone() == (1,)
+            schema.migrate(journal)
+        journal.execute(f"DROP TABLE {last}")
+        assert journal.execute("PRAGMA user_version").fetchone() == (version,)
 
-        schema.migrations.apply(Database(journal))
+        schema.migrate(journal)
         assert set(Database(journal).view_names()) == set(schema.VIEWS)
         assert journal.execute("PRAGMA user_version").fetchone() == (database.VERSION,)

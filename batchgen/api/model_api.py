@@ -10,6 +10,7 @@ from batchgen.api.poll_outcome import Cancelled, classify_cancel, classify_resul
 from batchgen.api.response import Response
 from batchgen.api.service import Capabilities, PollResult
 from batchgen.api.submit_outcome import Halt, HaltReason, SubmitOutcome, classify_submit
+from batchgen.core.expiry import RESULTS_KEPT_S
 from batchgen.core.prices import Price
 from batchgen.core.text import describe_error
 from batchgen.errors import ServiceUnreachable, TokenRefused
@@ -24,9 +25,7 @@ class ModelApi:
     balance_url: of the wallet; None where nobody knows it.
     """
 
-    # Source: wire.md; results of the serverless API are deleted after seven days, and that is
-    # taken for true here as well.
-    capabilities = Capabilities(cancels_running=False, results_kept_s=7 * 86400.0)
+    capabilities = Capabilities(cancels_running=False, results_kept_s=RESULTS_KEPT_S)
     # Source: wire.md; the official command line refuses other hosts.
     media_hosts = (MediaHost(".runcomfy.net"), MediaHost(".runcomfy.com"))
 

@@ -15,9 +15,9 @@ from batchgen.batch_folder import Folder
 from batchgen.cli.progress import rate_words
 from batchgen.clock import Clock, from_iso, show_time
 from batchgen.config import default_out
+from batchgen.core.expiry import RESULTS_KEPT_S
 from batchgen.core.states import State
 from batchgen.core.text import plural, terminal_safe
-from batchgen.engine.expiry import EXPIRES_AFTER_S
 from batchgen.errors import BatchgenError
 from batchgen.journal.reader import Reader, summary
 from batchgen.log import write_stderr
@@ -242,7 +242,7 @@ def status(folder: Folder) -> None:
     if oldest:
         lines.append(f"  oldest request in flight: {_span(now - from_iso(oldest))}")
     if first:
-        left = EXPIRES_AFTER_S - (now - from_iso(first))
+        left = RESULTS_KEPT_S - (now - from_iso(first))
         lines.append(f"  results not fetched yet may expire from {_span(left)} on")
     pending = numbers["counts"][State.PENDING]
     if rate:

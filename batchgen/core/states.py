@@ -1,7 +1,7 @@
-"""The states of a row, what can happen to it, and the one table of moves between them.
+"""The states of a row, the events that change them, and the one table of transitions. Pure.
 
-Source: design.md's table of states. Whatever is not in `MOVES` cannot happen: the journal looks
-here before every write.
+What is not in `TRANSITIONS` cannot happen: the journal looks there before every write. The states
+are explained in docs/maintainers/architecture.md, "The life of a row".
 """
 
 from enum import StrEnum
@@ -20,10 +20,12 @@ class State(StrEnum):
 
 
 class Event(StrEnum):
-    SUBMIT = "send"  # the next thing that happens is the paid POST
+    """What changes a row's state. The values stand in journals, so they never change."""
+
+    SUBMIT = "send"  # the submission is about to leave
     ACCEPTED = "accepted"  # the API gave a request_id
-    THROTTLED = "throttled"  # not accepted: the API asks for a slower rate
-    NOT_ACCEPTED = "returned"  # surely not accepted: throttled, no balance, token refused
+    NOT_ACCEPTED = "returned"  # surely not accepted: no balance, token refused, never sent
+    THROTTLED = "throttled"  # surely not accepted: answered with a rate limit (429)
     REJECTED = "refused"  # the API refused this input
     OUTCOME_UNKNOWN = "lost"  # it may or may not have been accepted
     RECEIPT = "receipt"  # a request_id that the journal had lost was found in receipts.log
@@ -39,12 +41,12 @@ class Event(StrEnum):
 S = State
 TRANSITIONS: dict[State, dict[Event, State]] = {
     S.PENDING: {Event.SUBMIT: S.SUBMITTING},
-    # From SUBMITTING on, money may be gone. Only an answer that says "not accepted" leads back to
+    # From SUBMITTING on, money may be spent. Only an answer that says "not accepted" leads back to
     # PENDING; anything less clear leads to UNKNOWN, and only a person leads out of that.
     S.SUBMITTING: {
         Event.ACCEPTED: S.SUBMITTED,
-        Event.THROTTLED: S.PENDING,
         Event.NOT_ACCEPTED: S.PENDING,
+        Event.THROTTLED: S.PENDING,
         Event.REJECTED: S.FAILED,
         Event.OUTCOME_UNKNOWN: S.UNKNOWN,
     },
@@ -64,22 +66,25 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
         Event.WRITTEN_OFF: S.FAILED,
     },
 }
-# A receipt proves that a request was accepted, whatever an older journal believed.
-for _moves in TRANSITIONS.values():
-    _moves[Event.RECEIPT] = S.SUBMITTED
+# A receipt proves that a request was accepted, whatever the state in an older journal.
+for _transitions in TRANSITIONS.values():
+    _transitions[Event.RECEIPT] = S.SUBMITTED
+
+# A submission that ended so is no attempt and costs nothing.
+SURELY_NOT_ACCEPTED = (Event.NOT_ACCEPTED, Event.THROTTLED)
 
 UNFINISHED = (S.PENDING, S.SUBMITTING, S.SUBMITTED, S.COMPLETED)
 IN_FLIGHT = (S.SUBMITTING, S.SUBMITTED)
 
 
 class ImpossibleTransition(Exception):
-    """A bug of ours, or a journal that somebody else wrote to."""
+    """A mistake in the program, or a journal that another program wrote to."""
 
 
 def next_state(state: State, event: Event) -> State:
     """Return the state that `event` leads to from `state`.
 
-    Raises ImpossibleMove if the table has no such move.
+    Raises ImpossibleTransition if the table has no such transition.
     """
     try:
         return TRANSITIONS[state][event]

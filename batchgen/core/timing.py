@@ -18,8 +18,8 @@ class Timing:
         wait for a free connection.
     download_grace: from then on a download has to move at download_bytes_per_s at least.
     download_tries: of a file whose download breaks off, before it is left to the next run.
-    commit_tries: of the commit that keeps a request_id, of `busy` seconds each, while another
-        program holds the journal.
+    busy: while another program holds the journal, before a transaction gives up.
+    commit_tries: of the commit that keeps a request_id, of `busy` seconds each.
     backoff_first, backoff_max: the longest wait after the first failure in a row, and after many.
     max_polling: of asking about one request, in one run; it is asked again in the next.
     offline_limit: without any answer of the API, before the run gives up.
@@ -34,6 +34,7 @@ class Timing:
     download_grace: float = 60.0
     download_bytes_per_s: int = 1024
     download_tries: int = 5
+    busy: float = 10.0
     commit_tries: int = 7
     backoff_first: float = 0.5
     backoff_max: float = 60.0

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import astuple
 from typing import Any
 
+from batchgen.core.expiry import expiry_warning, is_urgent
 from batchgen.core.states import State
-from batchgen.engine import expiry
 from batchgen.engine.collector import Collector
 from batchgen.engine.dispatcher import Dispatcher
 from batchgen.engine.poller import Poller
@@ -29,7 +29,10 @@ DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class Engine:
-    """changed: called after each change of a row's state."""
+    """results_kept_s: the seconds for which the service keeps results.
+
+    changed: called after each change of a row's state.
+    """
 
     def __init__(
         self,
@@ -39,6 +42,7 @@ class Engine:
         poller: Poller,
         collector: Collector,
         run_state: RunState,
+        results_kept_s: float,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
         self._journal = journal
@@ -47,6 +51,7 @@ class Engine:
         self._poller = poller
         self._collector = collector
         self._state = run_state
+        self._results_kept_s = results_kept_s
         self._changed = changed
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._draining = False
@@ -69,9 +74,11 @@ class Engine:
         """Wait until old results are collected, before anything new is paid for."""
         now = self._state.clock.now()
         ages = {row.key: now - row.submitted_at for row in left if row.submitted_at is not None}
-        if words := expiry.expiry_warning(list(ages.values())):
+        if words := expiry_warning(list(ages.values()), self._results_kept_s):
             log.warning("%s", words)
-        tasks = [self._tasks[key] for key, age in ages.items() if expiry.is_urgent(age)]
+        tasks = [
+            self._tasks[key] for key, age in ages.items() if is_urgent(age, self._results_kept_s)
+        ]
         while self._state.outcome is None and not all(task.done() for task in tasks):
             await self._state.wait_for_change(math.inf)
 

@@ -1,6 +1,15 @@
-"""batch.db as a file: opening it, trusting it, transactions, and what runs leave to each other.
+"""batch.db as a file: opening and checking it, transactions, and what one run leaves to the next.
 
-Source: faults.md, "Where it is written, in order".
+How it is written, and why (docs/maintainers/specification.md, "What is written when"):
+
+- WAL mode with `synchronous=FULL` and full fsync, so that a committed transaction survives a power
+  cut. SQLite may refuse a setting without an error, so each one is read back.
+- Each transaction begins with `BEGIN IMMEDIATE`. A deferred one becomes a writer with its first
+  UPDATE, and that fails at once, whatever the time-out, if a reader made its snapshot stale.
+- There are two connections. A transaction stays open on the first while a thread waits for the
+  disk; the event loop goes on meanwhile, and reads what is committed through the second.
+- There is one writer, the holder of the folder's lock. So the sums by state and the committed cost
+  are counted once and then kept up to date; a rollback restores them as well.
 """
 
 import json
@@ -18,106 +27,105 @@ from batchgen import files
 from batchgen.clock import Clock, to_iso
 from batchgen.core.states import State
 from batchgen.core.text import shell_quote
+from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.errors import JournalLocked, LeadsOutside, NewerJournal, StorageDamaged
+from batchgen.journal.schema import VERSION, migrate
 
-# Of the tables, `schema.py`'s, that this program reads and writes. It stands here since `status`
-# asks for it, and has no need of sqlite-utils.
-VERSION = 2
-
-# Rows that the manifest no longer has count while they may cost money or bring a picture.
+# A row that is no longer listed still counts in these states: it may cost money or bring a file.
 ALWAYS_COUNTED = (State.SUBMITTING, State.SUBMITTED, State.COMPLETED, State.UNKNOWN)
-# (state, listed, rows), read off an index in its order: a fifth of a second for a million rows.
+# (state, listed, rows), from an index in its order: a fifth of a second for a million rows.
 COUNTS_QUERY = "SELECT state, listed, COUNT(*) AS n FROM requests GROUP BY state, listed"
+SETTINGS = {"journal_mode": "wal", "synchronous": 2, "fullfsync": 1, "checkpoint_fullfsync": 1}
 
 
 class Database:
-    """Open batch.db for writing, under the folder's lock. Raises StorageDamaged, whichever it is.
+    """Open batch.db for writing; the caller holds the folder's lock.
 
-    db: writes. view: reads what is committed, and never waits for `db`.
-    counts: the rows of the manifest and those that may cost money, by state.
-    spent: USD spent, reserved or possibly spent since a stamp; "" is all of it.
+    state_counts: rows by state, of the rows that are listed or ALWAYS_COUNTED.
+    run: the number of the run that writes, None outside of one.
+
+    Raises StorageDamaged or one of its subclasses, as every method does.
     """
 
-    def __init__(self, path: Path, clock: Clock) -> None:
+    def __init__(self, path: Path, clock: Clock, timing: Timing = DEFAULT_TIMING) -> None:
         self.path = path
         self.clock = clock
         self.run: int | None = None
-        self._lent = False
+        self._handed_over = False
+        self._committed_usd: dict[str, float] = {}  # by the stamp since when; "" is the beginning
         files.refuse_linked_database(path)
         with storage_errors(path):
-            self.db = _connected(path)
+            self.connection = _connected(path, timing)
             path.chmod(0o600)  # before SQLite makes -wal and -shm, which take over the mode
             self._check()
             self._set_up()
-            self.view = _connected(path)
-            self.view.execute("PRAGMA query_only = 1")
-            self.counts = self.count_states()
-            self.spent: dict[str, float] = {}
+            self._reading = _connected(path, timing)
+            self._reading.execute("PRAGMA query_only = 1")
+            self.state_counts = self.count_states()
             self.committed_usd()
+        self._before = self.state_counts, self._committed_usd
 
     def close(self) -> None:
-        self.view.close()
-        self.db.close()
+        self._reading.close()
+        self.connection.close()
 
     def _check(self) -> None:
-        (version,) = self.db.execute("PRAGMA user_version").fetchone()
+        (version,) = self.connection.execute("PRAGMA user_version").fetchone()
         if version > VERSION:
             raise NewerJournal(str(self.path), version, VERSION)
-        (found,) = self.db.execute("PRAGMA quick_check(1)").fetchone()
+        (found,) = self.connection.execute("PRAGMA quick_check(1)").fetchone()
         if found != "ok":
             raise damaged_journal(self.path, found)
 
     def _set_up(self) -> None:
-        wanted: dict[str, Any] = {
-            "journal_mode": "wal",
-            "synchronous": 2,
-            "fullfsync": 1,
-            "checkpoint_fullfsync": 1,
-        }
-        for name, value in wanted.items():
-            self.db.execute(f"PRAGMA {name} = {value}")
-            (found,) = self.db.execute(f"PRAGMA {name}").fetchone()
+        for name, value in SETTINGS.items():
+            self.connection.execute(f"PRAGMA {name} = {value}")
+            (found,) = self.connection.execute(f"PRAGMA {name}").fetchone()
             if found != value:
                 raise damaged_journal(self.path, f"SQLite keeps {name} at {found}, not {value}")
-        from sqlite_utils import Database
-
-        from batchgen.journal import schema
-
-        schema.migrations.apply(Database(self.db))
+        migrate(self.connection)
 
     def count_states(self) -> Counter[State]:
-        return count_states(self.db.execute(COUNTS_QUERY))
+        """Count `state_counts` anew; it looks at every row."""
+        return count_states(self.connection.execute(COUNTS_QUERY))
 
     def committed_usd(self, since: str = "") -> float:
-        """USD spent, reserved or possibly spent by POSTs since a stamp, all of them without one.
+        """Return the USD spent, reserved or possibly spent by submissions since a stamp.
 
-        Counted once, then kept up to date: there is one writer.
+        since: ISO 8601, UTC, as the journal writes it; "" is the beginning.
         """
-        if since not in self.spent:
+        if since not in self._committed_usd:
             query = "SELECT COALESCE(SUM(usd), 0) FROM spending WHERE at >= ?"
-            (self.spent[since],) = self.fetch_one(query, since)
-        return self.spent[since]
+            (self._committed_usd[since],) = self.fetch_one(query, since)
+        return self._committed_usd[since]
 
     def set_cost(self, key: str, attempt: int, at: str, usd: float) -> None:
-        """Set what one POST costs, inside a transaction of the caller's."""
+        """Set what one submission costs, inside a transaction of the caller.
+
+        at: when it was sent; ignored if its cost was set before, so that it counts on that day.
+        """
         before, at = self.fetch_one(
             "SELECT usd, at FROM spending WHERE key = ? AND attempt = ?", key, attempt
-        ) or (0.0, at)  # what came back counts less on the day it was sent
+        ) or (0.0, at)
         if usd == before:
             return
-        self.db.execute(
+        self.connection.execute(
             "INSERT INTO spending VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET usd = excluded.usd",
             (key, attempt, at, usd),
         )
-        for since in self.spent:
+        for since in self._committed_usd:
             if at >= since:
-                self.spent[since] += usd - before
+                self._committed_usd[since] += usd - before
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Commit what the block does, or undo it; inside another such block, join that one."""
-        assert not self._lent, "the journal is being committed"
-        if self.db.in_transaction:
+        """Commit what the block does, or undo it; inside another such block, join that one.
+
+        Raises RuntimeError, a mistake in the program, while another thread commits.
+        """
+        if self._handed_over:
+            raise RuntimeError("the journal is being committed by another thread")
+        if self.connection.in_transaction:
             with storage_errors(self.path):
                 yield
             return
@@ -131,33 +139,32 @@ class Database:
             raise
 
     def begin(self) -> None:
-        """Begin a transaction that is to end with `commit`, or with `undo` after any error."""
-        self._before = self.counts.copy(), self.spent.copy()
-        # A deferred BEGIN would fail at once, whatever the time-out, when a reader made the
-        # snapshot stale.
+        """Begin a transaction; `commit` ends it, or `rollback` after any error."""
+        self._before = self.state_counts.copy(), self._committed_usd.copy()
         with storage_errors(self.path):
-            self.db.execute("BEGIN IMMEDIATE")
+            self.connection.execute("BEGIN IMMEDIATE")
 
     def hand_over(self) -> None:
-        """From now until its end the transaction is another thread's, and nobody else's."""
-        self._lent = True
+        """Leave the open transaction to another thread; none joins it until that has ended it."""
+        self._handed_over = True
 
     def commit(self) -> None:
         with storage_errors(self.path):
-            self.db.execute("COMMIT")
-        self._lent = False
+            self.connection.execute("COMMIT")
+        self._handed_over = False
 
     def rollback(self) -> None:
-        self._lent = False
-        self.counts, self.spent = self._before
-        if self.db.in_transaction:
+        self._handed_over = False
+        self.state_counts, self._committed_usd = self._before
+        if self.connection.in_transaction:
             with storage_errors(self.path):
-                self.db.execute("ROLLBACK")
+                self.connection.execute("ROLLBACK")
 
     def start_run(self, manifest: str, memory: dict[str, Any]) -> None:
+        """Record that a run begins. memory: as `set_meta` takes it."""
         with self.transaction():
             self.set_meta(memory)
-            cursor = self.db.execute(
+            cursor = self.connection.execute(
                 "INSERT INTO runs (started_at, process, version, manifest) VALUES (?, ?, ?, ?)",
                 (
                     self.now(),
@@ -169,51 +176,55 @@ class Database:
             self.run = cursor.lastrowid
 
     def end_run(self, exit_code: int, ending: str, memory: dict[str, Any]) -> None:
-        counts = {str(state): n for state, n in self.counts.items() if n}
+        """Record how the run ended. ending: in words. memory: as `set_meta` takes it."""
+        counts = {str(state): n for state, n in self.state_counts.items() if n}
         with self.transaction():
-            self.db.execute(
+            self.connection.execute(
                 "UPDATE runs SET ended_at = ?, exit_code = ?, ending = ?, counts = ? WHERE id = ?",
                 (self.now(), exit_code, ending, json.dumps(counts), self.run),
             )
             self.set_meta(memory)
 
     def set_meta(self, memory: dict[str, Any]) -> None:
+        """Keep values for later runs, inside a transaction of the caller. memory: JSON, by name."""
         for name, value in memory.items():
-            self.db.execute(
+            self.connection.execute(
                 "INSERT INTO memory VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
                 (name, json.dumps(value)),
             )
 
     def get_meta(self, name: str) -> Any:
-        """What an earlier run remembered under `name`; None if nothing."""
+        """Return the value that an earlier run kept under `name`; None if there is none."""
         found = self.fetch_one("SELECT value FROM memory WHERE name = ?", name)
         return json.loads(found[0]) if found else None
 
     def fetch_one(self, query: str, *values: Any) -> Any:
-        """The first row that `query` finds; None if there is none."""
+        """Return the first row that `query` finds, with an open transaction's; None if none."""
         with storage_errors(self.path):
-            return self.db.execute(query, values).fetchone()
+            return self.connection.execute(query, values).fetchone()
 
     def fetch_all(self, query: str, *values: Any) -> list[Any]:
+        """Return all rows that `query` finds, with an open transaction's."""
         with storage_errors(self.path):
-            return self.db.execute(query, values).fetchall()
+            return self.connection.execute(query, values).fetchall()
 
     def fetch_committed(self, query: str, *values: Any) -> list[Any]:
-        """What is committed, also while a transaction is under way."""
+        """Return all rows that `query` finds in what is committed; it never waits for a commit."""
         with storage_errors(self.path):
-            return self.view.execute(query, values).fetchall()
+            return self._reading.execute(query, values).fetchall()
 
     def now(self) -> str:
+        """Return the time as the journal writes it."""
         return to_iso(self.clock.now())
 
 
-def _connected(path: Path) -> sqlite3.Connection:
+def _connected(path: Path, timing: Timing) -> sqlite3.Connection:
     # Two threads use it, never both at once.
-    return sqlite3.connect(path, isolation_level=None, timeout=10, check_same_thread=False)
+    return sqlite3.connect(path, isolation_level=None, timeout=timing.busy, check_same_thread=False)
 
 
 def count_states(found: Iterable[tuple[str, int, int]]) -> Counter[State]:
-    """Rows by state, from what COUNTS finds."""
+    """Return `state_counts`. found: (state, listed, rows), as COUNTS_QUERY finds them."""
     counts: Counter[State] = Counter()
     for state, listed, n in found:
         if listed == 1 or state in ALWAYS_COUNTED:
@@ -223,7 +234,7 @@ def count_states(found: Iterable[tuple[str, int, int]]) -> Counter[State]:
 
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """Turn what SQLite raises about the file into our own error."""
+    """Turn an error of SQLite into JournalLocked or StorageDamaged."""
     try:
         yield
     except sqlite3.Error as error:
@@ -243,7 +254,7 @@ def damaged_journal(path: Path, why: str) -> StorageDamaged:
 
 
 def not_ours(path: Path, id: object, column: str, value: object) -> LeadsOutside:
-    """A value, as `stored.odd` has found it, of the row with this id."""
+    """Return the error for a value that `stored_values.odd` found in the row with this id."""
     return LeadsOutside(
         f"{path}: row {id!r}: the {column} {str(value)[:200]!r} is none that batchgen writes, and"
         " could lead outside the batch. The row is left alone.",

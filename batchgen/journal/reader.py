@@ -1,4 +1,7 @@
-"""Reading a journal that another process may be writing: for status, reports and curious people."""
+"""Reading a journal that another process may be writing: for `status`, `plan` and the reports.
+
+The file is opened for reading only, and an older version is read as it is, without migrating it.
+"""
 
 import json
 import sqlite3
@@ -10,39 +13,36 @@ from typing import Any
 
 from batchgen.core.prices import Price, remembered
 from batchgen.core.states import State
+from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.errors import NewerJournal, StorageDamaged, UsageError
 from batchgen.files import refuse_linked_database
 from batchgen.journal import stored_values
-from batchgen.journal.database import (
-    COUNTS_QUERY,
-    VERSION,
-    count_states,
-    damaged_journal,
-    storage_errors,
-)
+from batchgen.journal.database import COUNTS_QUERY, count_states, damaged_journal, storage_errors
+from batchgen.journal.schema import SHOWN, VERSION
 
-# The rows of the manifest in its order, then those that it no longer has but that were sent. Two
-# queries are in order by their index; one that asks for both sorts a million rows first.
-SHOWN = "(listed = 1 OR attempts > 0)"
+# The two halves of SHOWN: the rows of the manifest in its order, then those that it no longer has.
+# Each query is in order by its index; a single one would sort a million rows first.
 SHOWN_IN_ORDER = ("listed = 1", "listed IS NOT 1 AND attempts > 0")
-ORDER = "listed DESC, position, created_at, requests.rowid DESC"  # the last keeps a row together
-COLUMNS = (
+ORDER = "listed DESC, position, created_at, requests.rowid DESC"  # rowid: outputs of a row together
+REQUEST_COLUMNS = (
     "position", "id", "source", "model", "input", "meta", "state", "request_id", "api_status",
     "attempts", "error_code", "error", "price", "cost", "created_at", "submitted_at",
     "completed_at", "saved_at", "listed", "key",
 )  # fmt: skip
-OF_OUTPUTS = (
+OUTPUT_COLUMNS = (
     "n", "kind", "url", "path", "bytes", "sha256", "content_type", "width", "height",
 )  # fmt: skip
 
 
 class Reader:
-    """Open batch.db for reading only. Raises UsageError if there is none, or StorageDamaged.
+    """Open batch.db for reading only. Raises UsageError if there is none.
 
-    left_out: what `rows` had to leave out, in words.
+    left_out: the first file that `rows` had to leave out, in words; "" if none.
+
+    Every method that reads raises StorageDamaged or one of its subclasses.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, timing: Timing = DEFAULT_TIMING) -> None:
         if not path.is_file():
             raise UsageError(
                 f"There is no batch in {path.parent}: it has no {path.name}.",
@@ -52,7 +52,8 @@ class Reader:
         self.left_out = ""
         refuse_linked_database(path, written=False)
         with storage_errors(path):
-            self._db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=10)
+            uri = f"{path.resolve().as_uri()}?mode=ro"
+            self._db = sqlite3.connect(uri, uri=True, timeout=timing.busy)
         try:
             with storage_errors(path):
                 (version,) = self._db.execute("PRAGMA user_version").fetchone()
@@ -68,7 +69,7 @@ class Reader:
         self._db.close()
 
     def query(self, sql: str, *values: Any) -> Iterator[dict[str, Any]]:
-        """Yield rows as they are read; a million of them are never held."""
+        """Yield what a query finds, by column, without holding it. For this folder only."""
         try:
             cursor = self._db.execute(sql, values)
             names = [column[0] for column in cursor.description]
@@ -79,7 +80,7 @@ class Reader:
 
     @contextmanager
     def one_moment(self) -> Iterator[None]:
-        """What is read inside was true at one moment, whatever a run writes meanwhile."""
+        """Read everything in the block from one snapshot, whatever a run writes meanwhile."""
         with storage_errors(self._path):
             self._db.execute("BEGIN")
         try:
@@ -88,20 +89,25 @@ class Reader:
             self._db.rollback()
 
     def check(self) -> None:
-        """Read the whole file. Raises StorageDamaged."""
+        """Read the whole file. Raises StorageDamaged if it is not whole."""
         (found,) = next(iter(self.query("PRAGMA quick_check(1)"))).values()
         if found != "ok":
             raise damaged_journal(self._path, found)
 
     def counts(self) -> Counter[State]:
+        """Return the rows by state, of those that `Database.state_counts` has."""
         return count_states(
             (row["state"], row["listed"], row["n"]) for row in self.query(COUNTS_QUERY)
         )
 
     def money(self) -> dict[str, float | int]:
-        """USD over all rows: what may have been spent, how much of it is unknown, and unpriced."""
-        # The rows in a state are found by an index; those without a price are looked for in all,
-        # once, and by what most rows have.
+        """Return what the batch has cost.
+
+        committed: USD spent, reserved or possibly spent. reserved, unknown: the part of it of rows
+        in these states. unpriced: the number of rows that were sent without a price or cost.
+        """
+        # An index finds the rows in a state. `unpriced` looks at every row once, and its first
+        # condition excludes most of them.
         (row,) = self.query(
             """SELECT (SELECT COALESCE(SUM(usd), 0) FROM spending) AS committed,
                 (SELECT COALESCE(SUM(price), 0) FROM requests
@@ -114,31 +120,32 @@ class Reader:
         return {name: round(value, 6) for name, value in row.items()}
 
     def causes(self) -> list[dict[str, Any]]:
-        """Why rows are not saved, the most common first, each with an example row."""
+        """Return why rows are not saved, the 50 most common first: state, cause, rows, example."""
         return list(
             self.query(
                 "SELECT state, COALESCE(error, '') AS cause, COUNT(*) AS rows, MIN(id) AS example"
-                " FROM requests WHERE error IS NOT NULL AND +state <> 'saved'"  # in one pass
-                " AND (listed = 1 OR attempts > 0)"
+                f" FROM requests WHERE error IS NOT NULL AND +state <> 'saved' AND {SHOWN}"
+                # "+": without the index on `state`, so that every row is looked at once.
                 " GROUP BY state, cause ORDER BY rows DESC, state, cause LIMIT 50"
             )
         )
 
     def ids(self) -> Iterator[tuple[str, str | None]]:
-        """Yield id and request_id of each row that the reports have, in no order."""
+        """Yield id and request_id of each row that is in the reports, in no order."""
         for row in self.query(f"SELECT id, request_id FROM requests WHERE {SHOWN}"):
             yield row["id"], row["request_id"]
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Yield each row as the reports have it; `input`, `meta` and `outputs` decoded.
+        """Yield each row that is in the reports: REQUEST_COLUMNS and `outputs`, a list by `n`.
 
-        A file that batchgen cannot have saved is no file here; `left_out` tells of the first.
+        `input` and `meta` are decoded; an output has OUTPUT_COLUMNS, all but `n` and `url` None if
+        it was not saved, or has a value that batchgen does not write.
         """
         # Here, so that `status` answers without it.
         from sqlite_utils import Database
 
         db = Database(self._db)
-        columns = ", ".join((*(f"requests.{name}" for name in COLUMNS), *OF_OUTPUTS))
+        columns = ", ".join((*(f"requests.{name}" for name in REQUEST_COLUMNS), *OUTPUT_COLUMNS))
         try:
             for shown in SHOWN_IN_ORDER:
                 for row in _with_outputs(
@@ -147,12 +154,12 @@ class Reader:
                         f" WHERE {shown} ORDER BY {ORDER}, n"
                     )
                 ):
-                    self._leave_out(row)
+                    self._leave_out_odd_files(row)
                     yield row
         except sqlite3.Error as error:
             raise damaged_journal(self._path, str(error)) from error
 
-    def _leave_out(self, row: dict[str, Any]) -> None:
+    def _leave_out_odd_files(self, row: dict[str, Any]) -> None:
         for output in row["outputs"]:
             if column := stored_values.odd(output):
                 self.left_out = self.left_out or (
@@ -162,19 +169,25 @@ class Reader:
                 output.update(dict.fromkeys(output.keys() - {"n", "url"}))
 
     def names_in(self, column: str) -> list[str]:
-        """All names that the JSON objects in `input` or `meta` use, in order of appearance."""
-        assert column in ("input", "meta")
+        """Return the names in the JSON objects of a column, in the order of their first rows.
+
+        column: `input` or `meta`. Raises ValueError for any other.
+        """
+        if column not in ("input", "meta"):
+            raise ValueError(column)
         found = self.query(
             f"SELECT each.key AS name FROM requests, json_each(requests.{column}) AS each"
-            f" WHERE {SHOWN.replace('listed', 'requests.listed')} GROUP BY each.key"
+            f" WHERE {SHOWN} GROUP BY each.key"
             " ORDER BY MIN(requests.position), MIN(each.id)"
         )
         return [row["name"] for row in found]
 
     def last_run(self) -> dict[str, Any] | None:
+        """Return the row of `runs` of the latest run; None if there was none."""
         return next(self.query("SELECT * FROM runs ORDER BY id DESC LIMIT 1"), None)
 
     def oldest_in_flight(self) -> str | None:
+        """Return when the oldest request without a result was sent; None if there is none."""
         (row,) = self.query(
             "SELECT MIN(submitted_at) AS at FROM requests WHERE state = 'submitted'"
         )
@@ -182,7 +195,7 @@ class Reader:
         return at
 
     def first_to_expire(self) -> str | None:
-        """When the oldest result that is not on disk yet was completed."""
+        """Return when the oldest result that is not on disk was completed; None if all are."""
         (row,) = self.query(
             "SELECT MIN(completed_at) AS at FROM requests WHERE state = 'completed'"
         )
@@ -190,29 +203,31 @@ class Reader:
         return at
 
     def is_rehearsal(self) -> bool:
-        """Whether its requests went to the sandbox: placeholders, and pretend money."""
+        """Return whether the requests went to the sandbox: its files are placeholders."""
         return self.get_meta("sandbox") is True
 
     def get_meta(self, name: str) -> Any:
-        """What an earlier run remembered under `name`; None if nothing."""
+        """Return the value that an earlier run kept under `name`; None if there is none."""
         found = next(self.query("SELECT value FROM memory WHERE name = ?", name), None)
         return json.loads(found["value"]) if found else None
 
     def prices(self) -> dict[str, Price | None]:
-        """What each model cost when a run last asked."""
+        """Return the price of each model, as a run last asked for it."""
         return remembered(self.get_meta("prices"))
 
     def pace(self) -> float | None:
-        """The learned rate, POSTs per second; None before the first POST."""
+        """Return the learned rate in submissions per second; None before the first submission."""
         saved = self.get_meta("pace")
         return saved["rate"] if saved else None
 
 
 def _with_outputs(found: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield one dictionary for the rows of a request, each of which holds another output of it."""
+    """Yield one dictionary for each request. found: a row for each output, those of a request
+    together.
+    """
     request: dict[str, Any] = {"key": None}
     for row in found:
-        output = dict(zip(OF_OUTPUTS, map(row.pop, OF_OUTPUTS), strict=True))
+        output = dict(zip(OUTPUT_COLUMNS, map(row.pop, OUTPUT_COLUMNS), strict=True))
         if row["key"] != request["key"]:
             if request["key"] is not None:
                 yield request
@@ -228,7 +243,7 @@ def _with_outputs(found: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 def summary(reader: Reader) -> dict[str, Any]:
-    """The numbers of a batch, as `summary.json`, `--json` and the gallery have them."""
+    """Return the numbers of a batch for `summary.json`, `--json` and the gallery."""
     counts = reader.counts()
     run = reader.last_run() or {}
     return {

@@ -1,7 +1,8 @@
-"""receipts.log: every request_id that the API gave us, one line each, fsynced.
+"""receipts.log: a durable line for every request_id, independent of the journal.
 
-It stands beside the journal so that a full disk, a deleted journal or an old backup cannot lose a
-paid request. Room is taken ahead, so that a line can be written when the disk is full.
+With it a paid request is not lost with the journal: when the disk is full, or batch.db is deleted,
+damaged, or restored from an old backup (docs/maintainers/specification.md, "What is written when").
+The file is grown by zero bytes ahead of its lines, so that a line fits when the disk is full.
 """
 
 import contextlib
@@ -16,12 +17,15 @@ from types import TracebackType
 from batchgen.files import open_in_place, sync_file
 
 PREALLOCATED_BYTES = 64 * 1024
-MAX_LINE_BYTES = 256  # bytes of a line
+MAX_LINE_BYTES = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """attempt: counts from 1; `request_id` is what the attempt-th POST of row `key` was given."""
+    """key: of the row. attempt: of its submissions, from 1, the one that got `request_id`.
+
+    at: when, as the journal writes it.
+    """
 
     key: str
     attempt: int
@@ -29,12 +33,13 @@ class Receipt:
     at: str
 
     def line(self) -> bytes:
+        """Return the line, with a checksum of what stands before it and a newline."""
         words = f"{self.key} {self.attempt} {self.request_id} {self.at}"
         return f"{words} {zlib.crc32(words.encode()):08x}\n".encode()
 
 
 def parse_receipt(line: bytes) -> Receipt | None:
-    """Return the receipt on `line`; None if it is torn: a power cut may halve the last one."""
+    """Return the receipt on a line; None if the line is not whole, as after a power cut."""
     try:
         words, _, checksum = line.decode("ascii").rpartition(" ")
         key, attempt, request_id, at = words.split(" ")
@@ -45,13 +50,16 @@ def parse_receipt(line: bytes) -> Receipt | None:
 
 
 class ReceiptLog:
-    """Open receipts.log for appending. Raises OSError or LeadsOutside where it cannot be."""
+    """Open receipts.log for appending, mode 0600. Raises OSError or LeadsOutside.
+
+    end: the byte after the last line.
+    """
 
     def __init__(self, path: Path) -> None:
         self._handle = open_in_place(path)
-        self._room = os.fstat(self._handle).st_size
+        self._file_bytes = os.fstat(self._handle).st_size
         self.end = self._find_end()
-        self._make_room()
+        self._preallocate()
 
     def __enter__(self) -> "ReceiptLog":
         return self
@@ -65,8 +73,8 @@ class ReceiptLog:
         os.close(self._handle)
 
     def _find_end(self) -> int:
-        """The room taken ahead is zero bytes; the last other byte ends the last line."""
-        end = self._room
+        """Return the place after the last byte that is not zero, reading backwards."""
+        end = self._file_bytes
         while end > 0:
             start = max(0, end - PREALLOCATED_BYTES)
             block = os.pread(self._handle, end - start, start).rstrip(b"\0")
@@ -75,30 +83,31 @@ class ReceiptLog:
             end = start
         return 0
 
-    def _make_room(self) -> None:
-        if self._room - self.end < PREALLOCATED_BYTES // 2:
-            self._room += os.pwrite(self._handle, bytes(PREALLOCATED_BYTES), self._room)
+    def _preallocate(self) -> None:
+        if self._file_bytes - self.end < PREALLOCATED_BYTES // 2:
+            zeros = bytes(PREALLOCATED_BYTES)
+            self._file_bytes += os.pwrite(self._handle, zeros, self._file_bytes)
             sync_file(self._handle)
 
     def append(self, *receipts: Receipt) -> None:
-        """Write a line for each and make them durable."""
+        """Write a line for each receipt; they are durable on return. Raises OSError."""
         lines = b"".join([receipt.line() for receipt in receipts])
-        # A torn last line must not swallow the first of these.
-        lines = lines if self._ends_whole() else b"\n" + lines
+        # Else the first of them would be read as part of a last line that is not whole.
+        lines = lines if self._ends_with_newline() else b"\n" + lines
         if os.pwrite(self._handle, lines, self.end) != len(lines):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         sync_file(self._handle)
         self.end += len(lines)
-        self._room = max(self._room, self.end)
-        # On a full disk the lines are safe all the same, and the next start says so.
+        self._file_bytes = max(self._file_bytes, self.end)
+        # The lines are durable even if the disk is too full for more; the next start raises then.
         with contextlib.suppress(OSError):
-            self._make_room()
+            self._preallocate()
 
-    def _ends_whole(self) -> bool:
+    def _ends_with_newline(self) -> bool:
         return self.end == 0 or os.pread(self._handle, 1, self.end - 1) == b"\n"
 
     def since(self, offset: int) -> Iterator[Receipt]:
-        """Yield the receipts that stand after byte `offset`, skipping torn lines."""
+        """Yield the receipts after byte `offset`, without lines that are not whole."""
         with open(self._handle, "rb", closefd=False) as file:
             file.seek(min(max(offset, 0), self.end))
             for line in file:

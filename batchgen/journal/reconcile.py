@@ -1,7 +1,6 @@
-"""The manifest, as it was just read -> the journal's rows, by what differs between the two.
+"""Bring the journal's rows into line with the staged rows: add, move, unlist.
 
-A list has a million rows and is seldom changed much, so SQLite finds the rows that differ, and
-only those are looked at one by one.
+A row that was sent is never deleted; it is unlisted when the manifest no longer has it.
 """
 
 import json
@@ -11,128 +10,123 @@ from sqlite3 import Connection
 
 from batchgen.core import identity
 from batchgen.core.states import State
+from batchgen.journal.comparison import compare
 from batchgen.journal.staging import StagedRow, StagedRows
 from batchgen.journal.writer import Journal
 
-CHUNK_ROWS = 500  # that are named at once, at most
+CHUNK_ROWS = 500  # inserted by one statement, at most
 CHUNK_CHARS = 2**20
-# An index in the order of keys is written everywhere at once, so its pages have to be in memory:
-# two of them, with as much again for what SQLite leaves free in a page.
+# Keys and names come in no order, so every page of their two indexes is written to again and again
+# and has to stay in memory. The bytes are those of both, doubled for the free space in a page.
 CACHE_BYTES_PER_ROW = 120
-
-# `rows` are the manifest's, `journal.requests` what the journal held before.
-UNLISTED_QUERY = (
-    "SELECT key FROM journal.requests WHERE listed = 1 AND key NOT IN (SELECT key FROM rows)"
-)
-MOVED_QUERY = """SELECT n.position, n.source, n.meta, n.key
-    FROM rows AS n JOIN journal.requests AS o USING (key)
-    WHERE o.listed = 0 OR o.position <> n.position OR o.source IS NOT n.source
-        OR o.meta IS NOT n.meta"""
-# A row without a model is known by its receipt only: the manifest brings the rest.
-NEW_QUERY = """SELECT n.key, n.position, n.source, n.id, n.model, n.input, n.meta, n.problem
-    FROM rows AS n LEFT JOIN journal.requests AS o USING (key)
-    WHERE o.key IS NULL OR o.model = '' ORDER BY n.position"""
 
 
 class NameAllocator:
-    """Stems of files that no row has, nor ever had: `hero`, else `hero.2`, …
+    """Stems of files that no row of the journal has: `hero`, else `hero.2`, `hero.3`, …
 
-    A changed row never gets the name of a picture already paid. given: names, folded, that were
-    just taken, whether the journal has been told or not.
+    Rows that were sent stay in the journal, so a changed row never gets the name of a paid file.
+    given: folded names that were given out and may not be in the journal yet.
     """
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self._last: dict[str, int] = {}
+        self._last_number: dict[str, int] = {}
         self.given: set[str] = set()
 
     def free(self, name: str) -> str:
-        same = identity.fold_name(name)
-        n = self._last.get(same, 1)
+        """Return the first name made from `name` that is free."""
+        folded = identity.fold_name(name)
+        n = self._last_number.get(folded, 1)
         candidate = name if n == 1 else f"{name}.{n}"
         while self._is_taken(identity.fold_name(candidate)):
             n += 1
             candidate = f"{name}.{n}"
-            self._last[same] = n
+            self._last_number[folded] = n
         return candidate
 
     def _is_taken(self, folded: str) -> bool:
         query = "SELECT 1 FROM requests WHERE folded = ?"
         return folded in self.given or self._journal.fetch_one(query, folded) is not None
 
-    def among(self, names: Iterable[str]) -> set[str]:
-        """Which of these names, folded, are a row's."""
+    def taken(self, names: Iterable[str]) -> set[str]:
+        """Return, folded, those of the names that rows of the journal have."""
         wanted = json.dumps([identity.fold_name(name) for name in names])
         query = "SELECT folded FROM requests WHERE folded IN (SELECT value FROM json_each(?))"
         return {folded for (folded,) in self._journal.fetch_all(query, wanted)}
 
 
-def reconcile(journal: Journal, listing: StagedRows) -> None:
-    """List the manifest's rows, and no others, inside a transaction of the caller's.
+def reconcile(journal: Journal, staged: StagedRows) -> None:
+    """List the staged rows and no others, inside a transaction of the caller.
 
-    Rows that never left are dropped first, so that their names are free; none that did ever goes.
+    Unlisted rows that were never sent are deleted first, so that their names are free.
     """
-    db = journal.db
-    with _room_for(db, len(listing)), listing.beside(journal.path) as both:
-        db.executemany("UPDATE requests SET listed = 0 WHERE key = ?", both.execute(UNLISTED_QUERY))
-        db.executemany(
-            "UPDATE requests SET position = ?, source = ?, meta = ?, listed = 1 WHERE key = ?",
-            both.execute(MOVED_QUERY),
+    connection = journal.connection
+    with _large_cache(connection, len(staged)), compare(staged, journal.path) as comparison:
+        connection.executemany(
+            "UPDATE requests SET listed = 0 WHERE key = ?", comparison.unlisted_keys()
         )
-        db.execute(
+        connection.executemany(
+            "UPDATE requests SET position = ?, source = ?, meta = ?, listed = 1 WHERE key = ?",
+            comparison.moved(),
+        )
+        connection.execute(
             "DELETE FROM requests WHERE listed = 0 AND attempts = 0"
             " AND state IN ('pending', 'invalid')"
         )
         names = NameAllocator(journal)
-        (lost,) = journal.fetch_one("SELECT EXISTS (SELECT 1 FROM requests WHERE model = '')")
-        for part in _parts(map(StagedRow._make, both.execute(NEW_QUERY))):
-            _take(journal, names, part, lost=bool(lost))
-    journal.counts = journal.count_states()
+        (recovered,) = journal.fetch_one("SELECT EXISTS (SELECT 1 FROM requests WHERE model = '')")
+        for chunk in _chunks(comparison.new_rows()):
+            _add_chunk(journal, names, chunk, complete_recovered=bool(recovered))
+    journal.state_counts = journal.count_states()
 
 
 @contextmanager
-def _room_for(db: Connection, rows: int) -> Iterator[None]:
-    """Keep more of the journal's indices in memory for a while."""
-    (usual,) = db.execute("PRAGMA cache_size").fetchone()
-    db.execute(f"PRAGMA cache_size = {-max(2000, rows * CACHE_BYTES_PER_ROW // 1024)}")
+def _large_cache(connection: Connection, rows: int) -> Iterator[None]:
+    """Keep the indexes of so many rows in memory, for the block."""
+    (usual,) = connection.execute("PRAGMA cache_size").fetchone()
+    cache_kib = max(2000, rows * CACHE_BYTES_PER_ROW // 1024)
+    connection.execute(f"PRAGMA cache_size = {-cache_kib}")
     try:
         yield
     finally:
-        db.execute(f"PRAGMA cache_size = {usual}")
-        db.execute("PRAGMA shrink_memory")
+        connection.execute(f"PRAGMA cache_size = {usual}")
+        connection.execute("PRAGMA shrink_memory")
 
 
-def _parts(rows: Iterable[StagedRow]) -> Iterator[list[StagedRow]]:
-    """Cut the stream into parts that are worth a statement and small in memory."""
-    part: list[StagedRow] = []
-    size = 0
+def _chunks(rows: Iterable[StagedRow]) -> Iterator[list[StagedRow]]:
+    """Cut the rows into lists of at most CHUNK_ROWS, or about CHUNK_CHARS of input."""
+    chunk: list[StagedRow] = []
+    chars = 0
     for row in rows:
-        part.append(row)
-        size += len(row.input)
-        if len(part) >= CHUNK_ROWS or size >= CHUNK_CHARS:
-            yield part
-            part, size = [], 0
-    if part:
-        yield part
+        chunk.append(row)
+        chars += len(row.input)
+        if len(chunk) >= CHUNK_ROWS or chars >= CHUNK_CHARS:
+            yield chunk
+            chunk, chars = [], 0
+    if chunk:
+        yield chunk
 
 
-def _take(journal: Journal, names: NameAllocator, part: list[StagedRow], *, lost: bool) -> None:
-    """Add new rows, each by the first name that is free when its turn comes.
+def _add_chunk(
+    journal: Journal, names: NameAllocator, chunk: list[StagedRow], *, complete_recovered: bool
+) -> None:
+    """Add new rows in order, each with the first name that is free by then.
 
-    lost: whether rows are known by their receipts only; some of these may be among them.
+    complete_recovered: whether the journal has rows that are known by their receipts only; these
+        get from the manifest what they lack.
     """
-    stems = [_stem(row) for row in part]
-    taken = names.among(stems)
+    stems = [_stem(row) for row in chunk]
+    taken = names.taken(stems)
     now = journal.now()
     added = []
-    for row, stem in zip(part, stems, strict=True):
+    for row, stem in zip(chunk, stems, strict=True):
         folded = identity.fold_name(stem)
         if folded in taken or folded in names.given:
             stem = names.free(stem)
             folded = identity.fold_name(stem)
         names.given.add(folded)
         id = row.id or stem
-        if lost and _complete(journal, row, id, stem, folded):
+        if complete_recovered and _complete(journal, row, id, stem, folded):
             continue
         state = State.INVALID if row.problem else State.PENDING
         added.append(
@@ -141,7 +135,7 @@ def _take(journal: Journal, names: NameAllocator, part: list[StagedRow], *, lost
                 *(row.meta, state, row.problem or None, now),
             )
         )
-    journal.db.executemany(
+    journal.connection.executemany(
         "INSERT INTO requests (key, id, name, folded, position, source, model, input, meta,"
         " state, error, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         added,
@@ -150,14 +144,14 @@ def _take(journal: Journal, names: NameAllocator, part: list[StagedRow], *, lost
 
 
 def _stem(row: StagedRow) -> str:
-    """The stem of its files, if no row had it yet; a row without an id is called by its prompt."""
+    """Return the stem for the row's files, by its id or else its prompt; it may be taken."""
     id = row.id or identity.readable_id(row.position, json.loads(row.input))
     return identity.safe_name(id)
 
 
 def _complete(journal: Journal, row: StagedRow, id: str, stem: str, folded: str) -> bool:
-    """Bring a row of which only a receipt was left what the manifest knows; False if it is none."""
-    done = journal.db.execute(
+    """Complete a row that is known by its receipt only; return whether the journal has the row."""
+    done = journal.connection.execute(
         "UPDATE requests SET id = ?, name = ?, folded = ?, model = ?, input = ? WHERE key = ?",
         (id, stem, folded, row.model, row.input, row.key),
     )

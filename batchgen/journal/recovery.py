@@ -1,4 +1,9 @@
-"""The start of a run: the journal takes over what stands outside it, receipts and manifest."""
+"""The start of a run: the journal takes over receipts and what an earlier run left `submitting`.
+
+Why receipts: a request_id is written to receipts.log as well as to the journal. So a paid request
+can be found again when the journal was full, deleted, damaged or restored from an old backup
+(docs/maintainers/specification.md, "What is written when"). A receipt only ever adds a request_id.
+"""
 
 import logging
 from collections import Counter
@@ -12,6 +17,7 @@ from batchgen.batch_folder import Folder
 from batchgen.clock import Clock
 from batchgen.core import identity
 from batchgen.core.states import Event, State
+from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.errors import StorageDamaged
 from batchgen.journal.receipts import MAX_LINE_BYTES, Receipt, ReceiptLog
 from batchgen.journal.reconcile import NameAllocator, reconcile
@@ -20,31 +26,32 @@ from batchgen.journal.writer import Journal
 
 log = logging.getLogger("batchgen")
 
-MAX_REPLAYED_EVENTS = (
-    500  # accepted requests of which some may lack a receipt; more than are ever under way
-)
+# Accepted requests of which some may lack a receipt; more than are ever under way at a time.
+MAX_REPLAYED_EVENTS = 500
 RECEIPTS_TAIL_BYTES = (MAX_REPLAYED_EVENTS + 1) * MAX_LINE_BYTES
-IMPORT_META = "listed"  # the name of what is remembered of the list, as `unchanged.py` has it
+# The name under which `set_meta` keeps the fingerprint of the manifest that was listed.
+IMPORT_META = "listed"
 
 
 class Recovery:
-    """One for each start of a run."""
+    """What a start of a run does with the journal before anything may be sent."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
 
     def recover(self, receipts: Iterable[Receipt], read_to: int) -> Counter[str]:
-        """Settle what a run before this one left behind; only after this may anything be sent.
+        """Apply the receipts; then every row that is still `submitting` becomes `unknown`.
 
         read_to: the byte of receipts.log up to which `receipts` were read.
-        Returns how many rows were found by receipt and how many are unknown now.
+        Returns how many `receipts` told something new, and how many rows became `unknown`.
         """
         found: Counter[str] = Counter()
         with self._journal.transaction():
             for receipt in receipts:
                 found["receipts"] += self._apply(receipt)
-            stuck = self._journal.db.execute("SELECT key FROM requests WHERE state = 'submitting'")
-            for (key,) in stuck.fetchall():
+            for (key,) in self._journal.fetch_all(
+                "SELECT key FROM requests WHERE state = 'submitting'"
+            ):
                 reason = "the run ended before the API's answer was on disk"
                 self._journal.transition(
                     key, State.SUBMITTING, Event.OUTCOME_UNKNOWN, reason, error=reason
@@ -54,9 +61,9 @@ class Recovery:
         return found
 
     def complete(self, receipts: ReceiptLog) -> None:
-        """Write the receipts that a run before this one was killed, or failed, before writing.
+        """Write the receipts that are missing because a run was killed, or its disk was full.
 
-        Its last requests are the only ones that can lack theirs.
+        Only the last requests of a run can lack theirs. Raises OSError.
         """
         written = {
             receipt.request_id for receipt in receipts.since(receipts.end - RECEIPTS_TAIL_BYTES)
@@ -72,7 +79,7 @@ class Recovery:
                 receipts.append(receipt)
 
     def reopen(self, state: State, detail: str) -> None:
-        """Send every listed row that is in `state` once more, because a person said so."""
+        """Make every listed row in a state `pending`. detail: the option that asked for it."""
         found = self._journal.fetch_all(
             "SELECT key FROM requests WHERE state = ? AND listed = 1 ORDER BY position", state
         )
@@ -80,15 +87,19 @@ class Recovery:
             self._journal.record_retry(key, detail)
 
     def _apply(self, receipt: Receipt) -> bool:
+        """Return whether the receipt told something new.
+
+        It does if its attempt is later than the row's, or the same and without an outcome.
+        """
         row = self._journal.fetch_one(
             "SELECT state, attempts FROM requests WHERE key = ?", receipt.key
         )
         if row is None:
-            self._insert_lost(receipt)
+            self._insert_recovered(receipt)
             row = (State.SUBMITTING, 0)
         state, attempts = State(row[0]), row[1]
-        open_ended = state in (State.SUBMITTING, State.UNKNOWN)
-        if not (receipt.attempt > attempts or (receipt.attempt == attempts and open_ended)):
+        no_outcome = state in (State.SUBMITTING, State.UNKNOWN)
+        if not (receipt.attempt > attempts or (receipt.attempt == attempts and no_outcome)):
             return False
         if self._journal.fetch_one(
             "SELECT 1 FROM requests WHERE request_id = ?", receipt.request_id
@@ -106,38 +117,44 @@ class Recovery:
         )
         return True
 
-    def _insert_lost(self, receipt: Receipt) -> None:
-        """A receipt for a row that the journal does not know: its manifest may bring the rest."""
+    def _insert_recovered(self, receipt: Receipt) -> None:
+        """Insert a row that is known by its receipt only; `reconcile` may complete it.
+
+        The fingerprint of the manifest is forgotten, so that the manifest is read again.
+        """
         name = NameAllocator(self._journal).free(
             identity.safe_name(f"recovered-{receipt.key[:12]}")
         )
-        self._journal.db.execute(
+        self._journal.connection.execute(
             "INSERT INTO requests (key, id, name, folded, position, listed, source, model, input,"
             " state, created_at) VALUES (?, ?, ?, ?, 0, 0, 'receipts.log', '', '{}', 'submitting',"
             " ?)",
             (receipt.key, name, name, identity.fold_name(name), self._journal.now()),
         )
-        self._journal.counts[State.SUBMITTING] += 1
+        self._journal.state_counts[State.SUBMITTING] += 1
         self._journal.set_meta({IMPORT_META: None})
 
-    def list_rows(self, listing: StagedRows, memory: dict[str, Any] | None = None) -> None:
-        """Take over a reading of the manifest: rows are added, and none that was ever sent goes.
-
-        memory: what to remember of the list.
-        """
+    def list_rows(self, staged: StagedRows, memory: dict[str, Any] | None = None) -> None:
+        """Bring the journal into line with the staged rows. memory: as `set_meta` takes it."""
         with self._journal.transaction():
-            reconcile(self._journal, listing)
+            reconcile(self._journal, staged)
             self._journal.set_meta(memory or {})
 
 
-def open_journal(stack: ExitStack, folder: Folder, clock: Clock) -> tuple[Journal, ReceiptLog]:
-    """Open journal and receipts. A journal that is gone is rebuilt from them or refused."""
+def open_journal(
+    stack: ExitStack, folder: Folder, clock: Clock, timing: Timing = DEFAULT_TIMING
+) -> tuple[Journal, ReceiptLog]:
+    """Open journal and receipts of a batch folder, and close them with `stack`.
+
+    An empty or absent journal beside receipts is made anew, to be rebuilt from them. Raises
+    StorageDamaged for one beside media files without receipts, and if a file cannot be opened.
+    """
     files.refuse_linked_database(folder.journal)
     fresh = not folder.journal.exists() or folder.journal.stat().st_size == 0
     try:
         receipts = stack.enter_context(ReceiptLog(folder.receipts))
     except OSError as error:
-        raise _cannot_write(folder.receipts, error) from error
+        raise unwritable_receipts(folder.receipts, error) from error
     if fresh and receipts.end:
         log.warning("%s is gone: rebuilding it from receipts.log.", folder.journal)
     elif fresh and any((folder.path / kind).is_dir() for kind in ("images", "videos", "audio")):
@@ -146,12 +163,13 @@ def open_journal(stack: ExitStack, folder: Folder, clock: Clock) -> tuple[Journa
             " Nothing was sent.",
             "Put batch.db or receipts.log back, or choose another folder with --out.",
         )
-    journal = Journal(folder.journal, clock)
+    journal = Journal(folder.journal, clock, timing)
     stack.callback(journal.close)
     return journal, receipts
 
 
-def _cannot_write(path: Path, error: OSError) -> StorageDamaged:
+def unwritable_receipts(path: Path, error: OSError) -> StorageDamaged:
+    """Return the error for a receipts.log that cannot be opened or written at a start."""
     return StorageDamaged(
         f"{path} cannot be written: {error.strerror}. Nothing was sent.",
         "Make room, or make the folder writable.",

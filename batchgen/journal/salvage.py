@@ -1,6 +1,7 @@
-"""What can still be read of a damaged journal, for a report. The damaged file stays as it is.
+"""Salvage: copying what can still be read of a damaged journal, for a report.
 
-The copy that is made is for reading only: a run would take what it lacks for never sent.
+The damaged file stays as it is. The copy is for reading only: a run would take the rows that it
+lacks for rows that were never sent.
 """
 
 import json
@@ -10,36 +11,35 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-from sqlite_utils import Database
-
 from batchgen.batch_folder import Folder
 from batchgen.clock import Clock
 from batchgen.core.states import State
-from batchgen.journal import schema
+from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.journal.receipts import ReceiptLog
 from batchgen.journal.recovery import Recovery
+from batchgen.journal.schema import migrate
 from batchgen.journal.writer import Journal
 
 TABLES = ("requests", "outputs", "spending", "runs", "memory")
-MAX_ROWID_GAP = 10_000  # rows after which a table is taken to end; a damaged page hides far fewer
+MAX_ROWID_GAP = 10_000  # unreadable rowids in a row that end a table; a damaged page has far fewer
 
 
-def salvage(damaged: Path, into: Path) -> int:
+def salvage(damaged: Path, into: Path, timing: Timing = DEFAULT_TIMING) -> int:
     """Copy every row of `damaged` that SQLite can still read to a new journal at `into`.
 
     Returns how many requests were found; 0 where the file is no journal any more.
     """
     found = 0
     with closing(sqlite3.connect(into)) as copy:
-        schema.migrations.apply(Database(copy))
+        migrate(copy)
         source = f"{damaged.resolve().as_uri()}?mode=ro"
-        with closing(sqlite3.connect(source, uri=True, timeout=10)) as old:
+        with closing(sqlite3.connect(source, uri=True, timeout=timing.busy)) as old:
             for table in TABLES:
-                names = _columns(old, table) & _columns(copy, table)  # an older one has fewer
+                names = _columns(old, table) & _columns(copy, table)  # an older journal has fewer
                 columns = ", ".join(f'"{name}"' for name in names)
                 marks = ", ".join(f":{name}" for name in names)
                 for row in _readable(old, table, list(names)):
-                    with suppress(sqlite3.IntegrityError):  # a torn page may repeat a key
+                    with suppress(sqlite3.IntegrityError):  # a damaged page may repeat a key
                         copy.execute(f"INSERT INTO {table} ({columns}) VALUES ({marks})", row)
                         found += table == "requests"
         copy.commit()
@@ -47,7 +47,7 @@ def salvage(damaged: Path, into: Path) -> int:
 
 
 def _columns(db: sqlite3.Connection, table: str) -> set[str]:
-    """The names of a table's columns; none where SQLite cannot read them any more."""
+    """Return the names of a table's columns; none if SQLite cannot read them any more."""
     try:
         return {name for _, name, *_ in db.execute(f"PRAGMA table_info({table})")}
     except sqlite3.DatabaseError:
@@ -55,26 +55,26 @@ def _columns(db: sqlite3.Connection, table: str) -> set[str]:
 
 
 def _readable(db: sqlite3.Connection, table: str, names: list[str]) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a table in the order of their rowid, stepping over what is damaged."""
+    """Yield the rows of a table in the order of their rowid, without those that are damaged."""
     if not names:
         return
     columns = ", ".join(f'"{name}"' for name in names)
     query = f"SELECT rowid, {columns} FROM {table} WHERE rowid > ? ORDER BY rowid"
-    at = last = 0
-    while at - last < MAX_ROWID_GAP:
+    after = last_read = 0
+    while after - last_read < MAX_ROWID_GAP:
         try:
-            for rowid, *values in db.execute(query, (at,)):
-                at = last = rowid
+            for rowid, *values in db.execute(query, (after,)):
+                after = last_read = rowid
                 row = dict(zip(names, values, strict=True))
-                if _makes_sense(row):
+                if _is_plausible(row):
                     yield row
             return
         except (sqlite3.DatabaseError, UnicodeDecodeError):
-            at += 1
+            after += 1
 
 
-def _makes_sense(row: dict[str, Any]) -> bool:
-    """SQLite reads random bytes as values where they happen to have the form of a row."""
+def _is_plausible(row: dict[str, Any]) -> bool:
+    """Return whether a row can have been written by batchgen: SQLite also reads random bytes."""
     try:
         for name in ("input", "meta", "value"):
             json.loads(row.get(name) or "{}")
@@ -84,8 +84,8 @@ def _makes_sense(row: dict[str, Any]) -> bool:
     return True
 
 
-def _add_receipts(copy: Path, folder: Folder) -> int:
-    """What a rebuilt journal would know: requests of which only a receipt can be read."""
+def add_receipts(copy: Path, folder: Folder) -> int:
+    """Add the requests of receipts.log that the copy lacks; return how many."""
     if not folder.receipts.exists():
         return 0
     journal = Journal(copy, Clock())

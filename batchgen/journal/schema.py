@@ -1,16 +1,30 @@
-"""batch.db: its tables, its views, and how older ones become today's. Source: design.md, "Journal".
+"""The tables and views of batch.db, and the migrations that make them.
 
-The views answer what people ask of a batch; nothing in the program reads them. The last of the
-migrations leaves `storage.VERSION` behind.
+VERSION is what the last migration leaves in SQLite's `PRAGMA user_version`. A migration that was
+released is never changed: a new journal is made by all of them in turn. The rules are in
+docs/maintainers/journal-versions.md.
+
+The views answer what people ask of a batch; nothing in the program reads them.
 """
 
-from sqlite_utils import Database, Migrations
+import sqlite3
+from typing import TYPE_CHECKING
 
-migrations = Migrations("batchgen")
+if TYPE_CHECKING:
+    from sqlite_utils import Database
+
+VERSION = 3
+
+# SQL: whether a row of `requests` is in the reports. A row that was sent stays in them when the
+# manifest no longer has it.
+SHOWN = "(requests.listed = 1 OR requests.attempts > 0)"
+
+# SQL: whether a row of `events` is a submission that was answered with a rate limit (429). Before
+# version 3, every submission that was not accepted had the same event, and the detail told why.
+THROTTLED = "(event = 'throttled' OR (event = 'returned' AND detail = 'rate limit'))"
 
 
-@migrations()
-def m001_first_tables(db: Database) -> None:
+def m001_first_tables(db: "Database") -> None:
     db.table("requests").create(
         {
             "key": str,
@@ -98,27 +112,49 @@ def m001_first_tables(db: Database) -> None:
         },
         pk="id",
     )
-    # What a run hands to the next: the learned pace and times, the receipts read so far.
+    # What a run hands to the next, as JSON: the learned rate, the bytes of receipts read so far.
     db.table("memory").create({"name": str, "value": str}, pk="name")
     db.execute("PRAGMA user_version = 1")
 
 
-@migrations()
-def m002_delivered_and_views(db: Database) -> None:
-    # The hash of what the host delivered, where the file is not that to the byte any more since its
-    # facts were written into it; null where it is, as in every older journal.
+def m002_delivered_and_views(db: "Database") -> None:
+    # The SHA-256 of what the host delivered, where provenance was written into the file afterwards;
+    # null where the file is what was delivered, as in every older journal.
     db.table("outputs").add_column("delivered_sha256", str)
-    for name, query in VIEWS.items():
+    for name, query in VIEWS_OF_2.items():
         db.create_view(name, query)
     db.execute("PRAGMA user_version = 2")
 
 
-_SHOWN = "(listed = 1 OR attempts > 0)"  # the rows that the reports have
+def m003_throttled(db: "Database") -> None:
+    # An event of its own for a 429. The events of older journals stay as they were written.
+    db.execute("DROP VIEW IF EXISTS by_hour")
+    db.create_view("by_hour", BY_HOUR_OF_3)
+    db.execute("PRAGMA user_version = 3")
+
+
+MIGRATIONS = (m001_first_tables, m002_delivered_and_views, m003_throttled)
+
+
+def migrate(connection: sqlite3.Connection, *, stop_before: str | None = None) -> None:
+    """Apply the migrations that a journal lacks, each in a transaction of its own.
+
+    stop_before: the name of the first migration to leave out, for tests. Raises sqlite3.Error.
+    """
+    # Here, so that `status` and `--help` answer without it.
+    from sqlite_utils import Database, Migrations
+
+    migrations = Migrations("batchgen")
+    for migration in MIGRATIONS:
+        migrations()(migration)
+    migrations.apply(Database(connection), stop_before=stop_before)
+
+
 _SECONDS = "(julianday(completed_at) - julianday(submitted_at)) * 86400"
 _USD = "ROUND(SUM(usd), 6)"  # null where no price is known
-# Hours and days are UTC, as every time in the journal. Without an order where there can be a
-# million rows: whoever wants ten should not wait until all are sorted.
-VIEWS = {
+# Hours and days are UTC, as every time in the journal. `files` has no order: sorting a million rows
+# would delay a query for ten of them.
+VIEWS_OF_2 = {
     "files": """
         SELECT path, id, n, kind, model,
             COALESCE(json_extract(input, '$.prompt'), json_extract(input, '$.text'),
@@ -134,7 +170,7 @@ VIEWS = {
         FROM requests
             LEFT JOIN (SELECT key, SUM(usd) AS usd FROM spending GROUP BY key) USING (key)
             LEFT JOIN (SELECT key, COUNT(path) AS files FROM outputs GROUP BY key) USING (key)
-        WHERE {_SHOWN} GROUP BY model ORDER BY rows DESC
+        WHERE {SHOWN} GROUP BY model ORDER BY rows DESC
         """,
     "by_hour": """
         SELECT hour, SUM(submitted) AS submitted, SUM(returned) AS returned,
@@ -160,7 +196,7 @@ VIEWS = {
         """,
     "by_cause": f"""
         SELECT state, error_code, error AS cause, COUNT(*) AS rows, MIN(id) AS example
-        FROM requests WHERE error IS NOT NULL AND state <> 'saved' AND {_SHOWN}
+        FROM requests WHERE error IS NOT NULL AND state <> 'saved' AND {SHOWN}
         GROUP BY state, error_code, error ORDER BY rows DESC
         """,
     "by_setting": f"""
@@ -170,7 +206,7 @@ VIEWS = {
         FROM requests JOIN json_each(input) AS each
             LEFT JOIN (SELECT key, SUM(usd) AS usd FROM spending GROUP BY key) AS spent
                 ON spent.key = requests.key
-        WHERE {_SHOWN} AND each.type NOT IN ('object', 'array') AND length(each.value) <= 80
+        WHERE {SHOWN} AND each.type NOT IN ('object', 'array') AND length(each.value) <= 80
             AND each.key NOT IN ('prompt', 'negative_prompt', 'text', 'tags')
         GROUP BY setting, value ORDER BY setting, rows DESC
         """,
@@ -180,3 +216,21 @@ VIEWS = {
         FROM requests WHERE completed_at IS NOT NULL ORDER BY seconds DESC LIMIT 100
         """,
 }
+
+# returned: every submission that was surely not accepted, with those that were throttled.
+BY_HOUR_OF_3 = f"""
+    SELECT hour, SUM(submitted) AS submitted, SUM(returned) AS returned,
+        SUM(throttled) AS throttled, SUM(completed) AS completed, SUM(saved) AS saved,
+        SUM(failed) AS failed, SUM(files) AS files
+    FROM (
+        SELECT substr(at, 1, 13) || ':00Z' AS hour, "to" = 'submitted' AS submitted,
+            event IN ('returned', 'throttled') AS returned, {THROTTLED} AS throttled,
+            event = 'done' AS completed, event = 'saved' AS saved, "to" = 'failed' AS failed,
+            0 AS files
+        FROM events
+        UNION ALL
+        SELECT substr(saved_at, 1, 13) || ':00Z', 0, 0, 0, 0, 0, 0, 1
+        FROM requests JOIN outputs USING (key) WHERE path IS NOT NULL AND saved_at IS NOT NULL
+    ) GROUP BY hour ORDER BY hour
+    """
+VIEWS = {**VIEWS_OF_2, "by_hour": BY_HOUR_OF_3}

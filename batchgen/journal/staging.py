@@ -1,7 +1,7 @@
-"""The rows of one reading of a manifest, on disk until the whole of it is known to be good.
+"""Staged rows: a manifest's rows in a private temporary database, before the journal is changed.
 
-A run takes this snapshot at its start, so that editing the file meanwhile changes nothing, and a
-million rows need no memory.
+The journal takes them over only when the whole manifest was read and checked. They are a snapshot:
+editing the manifest afterwards changes nothing. They are on disk: memory does not grow with them.
 """
 
 import contextlib
@@ -16,17 +16,19 @@ from typing import NamedTuple
 from batchgen.core import identity
 from batchgen.core.rows import Entry, Problem, Row
 from batchgen.files import refuse_linked_database
-from batchgen.journal.database import storage_errors
 
-CHUNK_ROWS = 200  # that are written at once, at most
+CHUNK_ROWS = 200  # written by one statement, at most
 CHUNK_CHARS = 2**18
-ID_CACHE_KIB = 64 * 1024  # of memory, at most
+ID_CACHE_KIB = 64 * 1024
 EMPTY_REQUESTS_TABLE = """CREATE TABLE journal.requests (key TEXT, id TEXT, position INTEGER,
     listed INTEGER, source TEXT, model TEXT, input TEXT, state TEXT, attempts INTEGER)"""
 
 
 class StagedRow(NamedTuple):
-    """A row as the journal takes it: `input` and `meta` as JSON; `problem` is "" if it has none."""
+    """A row as the journal takes it.
+
+    input, meta: JSON. problem: why the row is not sent; "" if it is valid.
+    """
 
     key: str
     position: int
@@ -40,9 +42,11 @@ class StagedRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FileInput:
-    """A URL among the inputs: where it is met first, and in how many rows.
+    """A URL among the inputs.
 
-    kind: of file, as `Validator.hosted` has it. field: `image` or `images[0]`, counted from 0.
+    kind: of file, as `Validator.hosted` has it.
+    source, id, field: where it is met first; field: `image`, or `images[0]`, counted from 0.
+    rows: how many rows have it.
     """
 
     url: str
@@ -54,65 +58,70 @@ class FileInput:
 
 
 class StagedRows:
-    """A private temporary database: SQLite spills it to disk and deletes it when it is closed."""
+    """Rows in a temporary database that SQLite deletes when it is closed.
+
+    Call `close` at the end.
+    """
 
     def __init__(self) -> None:
         self._db = sqlite3.connect("file:", uri=True, isolation_level=None)
         self._db.create_function("row_key", 2, identity.row_key, deterministic=True)
-        # Rows are only added, in their order; ids are looked up in any order, so their pages have
-        # a cache of their own, which is large enough for a million.
+        # Rows are added in order, ids are looked up in any order. So the ids have a database of
+        # their own, whose cache is large enough for a million.
         self._db.executescript(
             f"""
             PRAGMA journal_mode = OFF;
             PRAGMA synchronous = OFF;
             CREATE TABLE rows (position INTEGER PRIMARY KEY, key TEXT, base TEXT, source TEXT,
                 id TEXT, model TEXT, input TEXT, meta TEXT, problem TEXT);
-            ATTACH '' AS apart;
-            PRAGMA apart.journal_mode = OFF;
-            PRAGMA apart.synchronous = OFF;
-            PRAGMA apart.cache_size = -{ID_CACHE_KIB};
-            CREATE TABLE apart.ids (id TEXT PRIMARY KEY, source TEXT) WITHOUT ROWID;
+            ATTACH '' AS claimed;
+            PRAGMA claimed.journal_mode = OFF;
+            PRAGMA claimed.synchronous = OFF;
+            PRAGMA claimed.cache_size = -{ID_CACHE_KIB};
+            CREATE TABLE claimed.ids (id TEXT PRIMARY KEY, source TEXT) WITHOUT ROWID;
             BEGIN;
             """
         )
         self._numbered = True
-        self._waiting: list[tuple[int | str | None, ...]] = []
-        self._size = 0
-        self._claimed: list[tuple[str, str]] = []
+        self._unwritten: list[tuple[int | str | None, ...]] = []
+        self._unwritten_chars = 0
+        self._unwritten_ids: list[tuple[str, str]] = []
         self._last_id = (-1, "")
 
     def close(self) -> None:
         self._db.close()
 
     def claim(self, id: str, source: str) -> str | None:
-        """Take `id` for the row at `source`; return the source of the row that has it already."""
-        # Ids mostly count up, as row-9 and row-10 do; what comes after all others is surely new.
-        place = len(id), id
-        if place > self._last_id:
-            self._last_id = place
-            self._claimed.append((id, source))
-            if len(self._claimed) >= CHUNK_ROWS:
+        """Take an id for the row at `source`; return the source of a row that took it before."""
+        # Ids mostly count up, as row-9 and row-10 do. An id that is longer or greater than all
+        # before it is new, and need not be looked up.
+        order = len(id), id
+        if order > self._last_id:
+            self._last_id = order
+            self._unwritten_ids.append((id, source))
+            if len(self._unwritten_ids) >= CHUNK_ROWS:
                 self._write_ids()
             return None
         self._write_ids()
-        took = self._db.execute("INSERT OR IGNORE INTO ids VALUES (?, ?)", (id, source))
-        if took.rowcount:
+        inserted = self._db.execute("INSERT OR IGNORE INTO ids VALUES (?, ?)", (id, source))
+        if inserted.rowcount:
             return None
-        (taken,) = self._db.execute("SELECT source FROM ids WHERE id = ?", (id,)).fetchone()
-        return str(taken)
+        (first,) = self._db.execute("SELECT source FROM ids WHERE id = ?", (id,)).fetchone()
+        return str(first)
 
     def _write_ids(self) -> None:
-        if self._claimed:
-            self._db.executemany("INSERT INTO ids VALUES (?, ?)", self._claimed)
-            self._claimed.clear()
+        if self._unwritten_ids:
+            self._db.executemany("INSERT INTO ids VALUES (?, ?)", self._unwritten_ids)
+            self._unwritten_ids.clear()
 
     def add(self, row: Row) -> None:
+        """Add a valid row."""
         base, input = identity.canonical_json(row.model, row.input, row.id)
         meta = identity.to_json(row.meta) if row.meta else "{}"
         self._add(row.position, base, row.source, row.id, row.model, input, meta, "")
 
     def add_invalid(self, entry: Entry, model: str, problems: list[Problem]) -> None:
-        """List a row that will not be sent, with the reasons."""
+        """Add a row that is not sent, with the reasons. model: the entry's, or the default."""
         reasons = "; ".join(f"{p.field}: {p.what}" if p.field else p.what for p in problems)
         input, meta, id = _storable(entry.values), _storable(dict(entry.meta)), entry.id
         id = id and id.encode(errors="backslashreplace").decode()
@@ -121,23 +130,24 @@ class StagedRows:
 
     def _add(self, position: int, base: str, *others: str | None) -> None:
         """others: source, id, model, input, meta and problem."""
-        self._waiting.append((position, identity.row_key(base, 0), base, *others))
-        self._size += len(others[3] or "")
-        if len(self._waiting) >= CHUNK_ROWS or self._size >= CHUNK_CHARS:
+        self._unwritten.append((position, identity.row_key(base, 0), base, *others))
+        self._unwritten_chars += len(others[3] or "")
+        if len(self._unwritten) >= CHUNK_ROWS or self._unwritten_chars >= CHUNK_CHARS:
             self._write()
 
     def _write(self) -> None:
-        if self._waiting:
+        if self._unwritten:
             self._numbered = False
             self._db.executemany(
-                "INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", self._waiting
+                "INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", self._unwritten
             )
-            self._waiting.clear()
-            self._size = 0
+            self._unwritten.clear()
+            self._unwritten_chars = 0
 
     def _number(self) -> None:
-        """Tell equal rows apart. Until all are there, each has the key of the first of its kind:
-        to sort them once is a tenth of the work of looking for each row among those before it.
+        """Give equal rows keys of their own. Until all are added, equal rows have the same key.
+
+        Sorting them once takes a tenth of the time of looking each row up among those before it.
         """
         self._write()
         if self._numbered:
@@ -158,7 +168,7 @@ class StagedRows:
         return int(count)
 
     def __iter__(self) -> Iterator[StagedRow]:
-        """Yield the rows in their order. No more are added after this."""
+        """Yield the rows in order. No more are added after this."""
         self._number()
         rows = self._db.execute(
             "SELECT key, position, source, id, model, input, meta, problem FROM rows"
@@ -167,7 +177,7 @@ class StagedRows:
         return map(StagedRow._make, rows)
 
     def models(self) -> list[str]:
-        """The models of the valid rows."""
+        """Return the models of the valid rows."""
         self._write()
         found = self._db.execute("SELECT DISTINCT model FROM rows WHERE problem = ''")
         return [model for (model,) in found]
@@ -179,7 +189,7 @@ class StagedRows:
         """
         self._write()
         wanted = [(model, *one) for model, kinds in fields.items() for one in kinds.items()]
-        # Columns beside a MIN() are those of the row that has it.
+        # SQLite takes the columns beside a MIN() from the row that has the minimum.
         found = self._db.execute(
             """WITH hosted AS MATERIALIZED (SELECT json_extract(value, '$[0]') AS model,
                 json_extract(value, '$[1]') AS name, json_extract(value, '$[2]') AS kind
@@ -195,22 +205,21 @@ class StagedRows:
             yield FileInput(url, kind, source, id, key.removeprefix("$.").replace('"', ""), count)
 
     @contextmanager
-    def beside(self, journal: Path) -> Iterator[sqlite3.Connection]:
-        """A connection that sees these `rows`, and the journal's tables as `journal.requests`.
+    def attached(self, journal: Path) -> Iterator[sqlite3.Connection]:
+        """Hand out a connection that sees these `rows`, and the journal as `journal.requests`.
 
-        An absent journal is an empty one. Raises StorageDamaged if it cannot be read.
-        No more rows are added after this.
+        For `comparison.compare`. An absent journal is an empty one. Raises sqlite3.Error if the
+        journal cannot be read. No more rows are added after this.
         """
         self._number()
         refuse_linked_database(journal, written=False)
         self._db.execute("COMMIT")
         try:
-            with storage_errors(journal):
-                where = f"{journal.resolve().as_uri()}?mode=ro" if journal.is_file() else ":memory:"
-                self._db.execute("ATTACH ? AS journal", (where,))
-                if where == ":memory:":
-                    self._db.executescript(EMPTY_REQUESTS_TABLE)
-                yield self._db
+            where = f"{journal.resolve().as_uri()}?mode=ro" if journal.is_file() else ":memory:"
+            self._db.execute("ATTACH ? AS journal", (where,))
+            if where == ":memory:":
+                self._db.executescript(EMPTY_REQUESTS_TABLE)
+            yield self._db
         finally:
             with contextlib.suppress(sqlite3.OperationalError):
                 self._db.execute("DETACH journal")
@@ -218,7 +227,10 @@ class StagedRows:
 
 
 def _storable(value: object) -> str:
-    """JSON of whatever a broken row held, with half a surrogate pair as an escape."""
+    """Return a value of an invalid row as JSON, a lone surrogate as an escape.
+
+    What JSON cannot hold is told in words.
+    """
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError):

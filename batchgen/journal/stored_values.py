@@ -1,7 +1,7 @@
-"""Whether what a journal says of files is what we would have written ourselves.
+"""Whether a journal's values about files can have been written by batchgen. Pure.
 
-A journal can come from somebody else, and its values become names of files. What passes here stays
-in the batch folder: a superset of all that any version of batchgen has written.
+A journal can come from another person, and its values become names of files. A value that passes
+stays inside the batch folder. Everything that any version of batchgen has written passes.
 """
 
 import re
@@ -9,24 +9,24 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 KINDS = ("image", "video", "audio")
-LONGEST = 255  # bytes of a name, which is what common file systems take
-# Not hidden; without separators, of Windows too, and control characters.
+MAX_NAME_BYTES = 255  # that common file systems take
+# Not hidden; without control characters and separators, also those of Windows.
 _NAME = re.compile(r"(?!\.)[^/\\\x00-\x1f\x7f-\x9f]+")
 _FOLDERS = {"images", "videos", "audio"}
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def is_name(value: Any) -> bool:
-    """Whether this is the name of one file or the stem of one."""
+    """Return whether this is the name of one file, or the stem of one."""
     return (
         isinstance(value, str)
         and _NAME.fullmatch(value) is not None
-        and len(value.encode(errors="replace")) <= LONGEST
+        and len(value.encode(errors="replace")) <= MAX_NAME_BYTES
     )
 
 
 def is_path(value: Any) -> bool:
-    """Whether this is the path of an output, as seen from the batch folder."""
+    """Return whether this is the path of an output, relative to the batch folder."""
     if not isinstance(value, str):
         return False
     folder, _, name = value.partition("/")
@@ -41,8 +41,8 @@ def _is_count(value: Any) -> bool:
     return type(value) is int and value >= 0
 
 
-_ALWAYS: Mapping[str, Callable[[Any], bool]] = {"key": is_name, "name": is_name, "n": _is_count}
-_IF_ANY: Mapping[str, Callable[[Any], bool]] = {
+_NEVER_NULL: Mapping[str, Callable[[Any], bool]] = {"key": is_name, "name": is_name, "n": _is_count}
+_MAY_BE_NULL: Mapping[str, Callable[[Any], bool]] = {
     "path": is_path,
     "sha256": _is_sha256,
     "delivered_sha256": _is_sha256,
@@ -54,14 +54,15 @@ _IF_ANY: Mapping[str, Callable[[Any], bool]] = {
 
 
 def odd(values: Mapping[str, Any]) -> str | None:
-    """Return the column whose value we would never have written; None if there is none.
+    """Return the first column whose value batchgen does not write; None if there is none.
 
-    values: those of a request, an output, or both, by column; others are not looked at.
+    values: of a request, an output, or both, by column. Columns that are no part of a file's name
+        or facts are not looked at.
     """
     for column, value in values.items():
-        if column in _IF_ANY:
-            if value is not None and not _IF_ANY[column](value):
+        if column in _MAY_BE_NULL:
+            if value is not None and not _MAY_BE_NULL[column](value):
                 return column
-        elif column in _ALWAYS and not _ALWAYS[column](value):
+        elif column in _NEVER_NULL and not _NEVER_NULL[column](value):
             return column
     return None

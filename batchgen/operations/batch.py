@@ -1,4 +1,4 @@
-"""An existing batch: its journal under the lock, and the API that its requests went to."""
+"""What operations on an existing batch share: its locked journal, and the API of its requests."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,13 +8,17 @@ from batchgen.api.endpoint import Endpoint, find_endpoint
 from batchgen.batch_folder import Folder
 from batchgen.clock import Clock
 from batchgen.config import RunOptions
+from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.journal.writer import Journal
 from batchgen.network.media_hosts import parse_media_host
 
 
 @contextmanager
 def start_rehearsal(folder: Folder, schema: Path | None) -> Iterator[Endpoint]:
-    """Start the sandbox for the length of the block; its requests stay in the batch folder."""
+    """Run the sandbox for the block; it keeps its requests in the batch folder.
+
+    schema: of a model that the sandbox does not know. Raises what `sandbox.started` raises.
+    """
     from batchgen import sandbox
 
     options = ["--schema", str(schema)] if schema is not None else []
@@ -25,9 +29,9 @@ def start_rehearsal(folder: Folder, schema: Path | None) -> Iterator[Endpoint]:
 
 @contextmanager
 def reach_endpoint(journal: Journal, folder: Folder, flags: RunOptions) -> Iterator[Endpoint]:
-    """The API that a batch's requests went to: its own sandbox, or the real one.
+    """Hand out the API that a batch's requests went to: its own sandbox, or the real one.
 
-    Raises as `service` does.
+    Raises what `start_rehearsal` and `find_endpoint` raise.
     """
     if journal.get_meta("sandbox"):
         with start_rehearsal(folder, None) as where:
@@ -37,10 +41,13 @@ def reach_endpoint(journal: Journal, folder: Folder, flags: RunOptions) -> Itera
 
 
 @contextmanager
-def open_batch(folder: Folder) -> Iterator[Journal]:
-    """The journal of an existing batch, held against runs."""
+def open_batch(folder: Folder, timing: Timing = DEFAULT_TIMING) -> Iterator[Journal]:
+    """Hand out the journal of an existing batch, with the folder locked for the block.
+
+    Raises BatchBusy if a run holds it, and StorageDamaged.
+    """
     with folder.locked():
-        journal = Journal(folder.journal, Clock())
+        journal = Journal(folder.journal, Clock(), timing)
         try:
             yield journal
         finally:

@@ -1,4 +1,4 @@
-"""What is done to a batch between runs: retry, cancel; and to model schemas: list, fetch."""
+"""`cancel`: ask the API to cancel the requests in flight."""
 
 from dataclasses import dataclass
 
@@ -14,13 +14,18 @@ from batchgen.operations.batch import open_batch
 
 @dataclass
 class CancelResult:
+    """Numbers of requests. running: no longer cancelled by the API. unclear: without an answer."""
+
     cancelled: int = 0
     running: int = 0
     unclear: int = 0
 
 
 def cancel(folder: Folder, flags: RunOptions) -> CancelResult:
-    """Ask for every request in flight to be cancelled; those in progress stay as they are."""
+    """Cancel every accepted request that the API has not begun to work on.
+
+    Raises what `reach_endpoint` raises, and StorageDamaged.
+    """
     done = CancelResult()
     with open_batch(folder) as journal, batch.reach_endpoint(journal, folder, flags) as where:
         event_loop.run(_cancel_all(journal, where, done))

@@ -65,7 +65,9 @@ async def execute(
     run_state = RunState(clock, random.Random(), timing, limiter)
     async with (
         endpoint.service(timing, clock.now) as service,
-        Downloader(folder.path, endpoint.media_hosts, endpoint.use_proxy) as downloader,
+        Downloader(
+            folder.path, (*service.media_hosts, *endpoint.media_hosts), endpoint.use_proxy
+        ) as downloader,
     ):
         downloader.clear_parts()
         shared_rate = SharedRateLimit(endpoint.shared_rate_file)
@@ -79,11 +81,18 @@ async def execute(
             journal, writes, folder, downloader, poller, run_state, output_options
         )
         progress = show_progress(
-            lambda: (journal.counts, journal.committed_usd(), run_state.limiter.rate),
+            lambda: (journal.state_counts, journal.committed_usd(), run_state.limiter.rate),
             clock.monotonic,
         )
         engine = Engine(
-            journal, dispatcher, submitter, poller, collector, run_state, progress.changed
+            journal,
+            dispatcher,
+            submitter,
+            poller,
+            collector,
+            run_state,
+            service.capabilities.results_kept_s,
+            progress.changed,
         )
         with _signals(engine):
             try:
@@ -92,7 +101,7 @@ async def execute(
                 progress.close()
                 shared_rate.close()
                 writes.close()
-            outcome = final_outcome(journal.counts, run_state.outcome)
+            outcome = final_outcome(journal.state_counts, run_state.outcome)
             log.info("ended with exit code %d: %s", outcome.code, outcome.reason)
             try:
                 journal.end_run(outcome.code, outcome.reason, engine.memory())

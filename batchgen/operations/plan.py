@@ -1,7 +1,8 @@
-"""What a run would do with a manifest, told before anything is sent. Source: design.md, `plan`.
+"""`plan`: what a run would do with a manifest, without sending anything.
 
-A row that is new while a row of the same id, or else of the same position, is no longer listed is a
-changed row: a new request, named with the inputs that differ.
+A new row takes the place of one that the manifest no longer has and that has the same id, or, for a
+row without an id, the same position. It is told as a changed row, with the inputs that differ; it
+is a new request all the same.
 """
 
 import json
@@ -14,6 +15,7 @@ from typing import Any
 from batchgen.batch_folder import Folder
 from batchgen.core.prices import Price
 from batchgen.core.states import State
+from batchgen.journal.comparison import GoneRows, KnownRow, compare
 from batchgen.journal.reader import Reader
 from batchgen.journal.staging import StagedRows
 from batchgen.operations.open_manifest import ProblemSink, open_manifest_for, require_valid_rows
@@ -25,9 +27,10 @@ NEW, CHANGED, UNLISTED = "new", "changed", "no longer listed"
 
 @dataclass(frozen=True, slots=True)
 class PlannedRow:
-    """What becomes of one row. what: `new`, `changed`, `no longer listed`, or the row's state.
+    """What becomes of one row.
 
-    sends: whether the run would pay for it. price: USD; None where unknown or nothing is sent.
+    what: `new`, `changed`, `no longer listed`, or the row's state.
+    sends: whether the run would pay for it. price: USD; None if unknown or if nothing is sent.
     changes: for a changed row, `name: old -> new` for each input that differs.
     """
 
@@ -42,21 +45,25 @@ class PlannedRow:
 
 @dataclass
 class Plan:
-    """counts: rows by what becomes of them. sends: requests; cost: USD of those with a price."""
+    """Sums over the planned rows.
+
+    counts: rows by what becomes of them. sends: requests. cost: USD of those with a price.
+    unpriced: requests without one.
+    """
 
     counts: Counter[str] = field(default_factory=Counter)
     sends: int = 0
     cost: float = 0.0
     unpriced: int = 0
 
-    def add(self, step: PlannedRow) -> None:
-        self.counts[step.what] += 1
-        self.sends += step.sends
-        self.cost += step.price or 0.0
-        self.unpriced += step.sends and step.price is None
+    def add(self, row: PlannedRow) -> None:
+        self.counts[row.what] += 1
+        self.sends += row.sends
+        self.cost += row.price or 0.0
+        self.unpriced += row.sends and row.price is None
 
     def seconds(self, rate: float) -> float:
-        """How long the submissions take at `rate` POSTs per second."""
+        """Return the seconds that the submissions take. rate: submissions per second."""
         return max(self.sends - 1, 0) / rate
 
     def as_json(self) -> dict[str, Any]:
@@ -69,77 +76,58 @@ class Plan:
 
 
 def planned_rows(
-    listing: StagedRows,
+    staged: StagedRows,
     folder: Folder,
-    price_of: Callable[[str], Price | None],
-    reopened: Collection[str] = (),
+    find_price: Callable[[str], Price | None],
+    reopened: Collection[State] = (),
 ) -> Iterator[PlannedRow]:
-    """Yield a step for each row of the manifest, in its order, then for those it no longer has.
+    """Yield what becomes of each row of the manifest, in order, then of those it no longer has.
 
-    price_of: a model -> its price.
+    find_price: returns the price of a model.
     reopened: the states whose rows the person asked to send again.
+    Raises StorageDamaged if the journal cannot be read.
     """
-    with listing.beside(folder.journal) as db:
-        db.execute(
-            "CREATE TEMP TABLE gone AS SELECT id, position, source, model, input, state, attempts"
-            " FROM journal.requests WHERE key NOT IN (SELECT key FROM rows)"
-            " AND (listed = 1 OR state IN ('submitted', 'completed', 'unknown'))"
-        )
-        db.execute("CREATE INDEX temp.gone_id ON gone (id)")
-        db.execute("CREATE INDEX temp.gone_position ON gone (position)")
-        rows = db.execute(
-            "SELECT n.position, n.id, n.source, n.model, n.input, n.problem, o.state, o.id"
-            " FROM rows AS n LEFT JOIN journal.requests AS o USING (key) ORDER BY n.position"
-        )
-        try:
-            for position, id, source, model, input, problem, state, known_as in rows:
-                name = id or known_as or f"row {position}"
-                if problem:
-                    yield PlannedRow("invalid", name, source, model, False, None)
-                elif state is not None:
-                    sends = state == "pending" or state in reopened
-                    usd = _usd(price_of(model), input) if sends else None
-                    yield PlannedRow(state, name, source, model, sends, usd)
-                else:
-                    old = _replaced(db, id, position)
-                    changes = _changes(old, model, json.loads(input)) if old else ()
-                    what = CHANGED if old else NEW
-                    usd = _usd(price_of(model), input)
-                    yield PlannedRow(what, name, source, model, True, usd, changes)
-            for id, source, model in db.execute(
-                "SELECT id, source, model FROM gone ORDER BY position"
-            ):
-                yield PlannedRow(UNLISTED, id, source, model, False, None)
-        finally:
-            db.execute("DROP TABLE temp.gone")
+    with compare(staged, folder.journal) as comparison, comparison.gone_rows() as gone:
+        for row in comparison.rows():
+            name = row.id or row.journal_id or f"row {row.position}"
+            changes: tuple[str, ...] = ()
+            if row.problem:
+                what, sends = "invalid", False
+            elif row.state is not None:
+                what, sends = row.state, row.state == State.PENDING or row.state in reopened
+            elif old := _take_predecessor(gone, row):
+                what, sends = CHANGED, True
+                changes = _changes(old, row.model, json.loads(row.input))
+            else:
+                what, sends = NEW, True
+            price = find_price(row.model) if sends else None
+            usd = None if price is None else price.of(row.input)
+            yield PlannedRow(what, name, row.source, row.model, sends, usd, changes)
+        for id, source, model in gone:
+            yield PlannedRow(UNLISTED, id, source, model, False, None)
 
 
-def _usd(price: Price | None, input: str) -> float | None:
-    return None if price is None else price.of(input)
+def _take_predecessor(gone: GoneRows, row: KnownRow) -> tuple[str, str] | None:
+    """Return the model and the input of the row that a new one takes the place of.
 
-
-def _replaced(db: Any, id: str | None, position: int) -> tuple[str, str] | None:
-    """The (model, input) of the row that a new one stands in for, which is then spoken for."""
-    where, value = ("id = ?", id) if id is not None else ("position = ?", position)
-    found = db.execute(f"SELECT rowid, model, input FROM gone WHERE {where}", (value,)).fetchone()
-    if found is None:
-        return None
-    db.execute("DELETE FROM gone WHERE rowid = ?", (found[0],))
-    return found[1], found[2]
+    It is no longer among the gone rows then, so it has one successor.
+    """
+    return gone.take_by_position(row.position) if row.id is None else gone.take_by_id(row.id)
 
 
 def _changes(old: tuple[str, str], model: str, input: dict[str, Any]) -> tuple[str, ...]:
+    """Return `name: old -> new` for the model and each input that differ."""
     before = {"model": old[0], **json.loads(old[1])}
     now = {"model": model, **input}
     return tuple(
         f"{name}: {_shown(before, name)} -> {_shown(now, name)}"
         for name in dict.fromkeys([*before, *now])
-        if _exactly(before, name) != _exactly(now, name)
+        if _canonical(before, name) != _canonical(now, name)
     )
 
 
-def _exactly(values: dict[str, Any], name: str) -> str | None:
-    """As a row's identity has it: 5, 5.0 and true are three values."""
+def _canonical(values: dict[str, Any], name: str) -> str | None:
+    """Return a value as a key is made from it: 5, 5.0 and true are three values."""
     return json.dumps(values[name], sort_keys=True) if name in values else None
 
 
@@ -153,31 +141,32 @@ def _shown(values: dict[str, Any], name: str) -> str:
 def plan(
     flags: Mapping[str, Any], path: str, show: ProblemSink, step: Callable[[PlannedRow], None]
 ) -> tuple[Plan, float]:
-    """Tell what a run would do, calling `step` for each row; return the sum and POSTs per second.
+    """Call `step` for each row with what a run would do; return the sums and the rate.
 
-    Nothing is sent. Raises as `run` does before its first POST.
+    show: gets each problem of the manifest. The rate is in submissions per second. Nothing is sent.
+    Raises what `run` raises before its first submission.
     """
     manifest, options = open_manifest_for(flags, path)
     folder = Folder(options.out)
     known = SchemaRegistry(options.model, options.schema, folder.schemas, None)
-    listing = StagedRows()
+    staged = StagedRows()
     try:
-        require_valid_rows(manifest, known, listing, show, options)
-        whole = Plan()
+        require_valid_rows(manifest, known, staged, show, options)
+        sums = Plan()
         seen = _prices_seen(folder)
         reopened = [State.FAILED] * options.retry_failed
         reopened += [State.UNKNOWN] * (options.on_unknown == "resubmit")
         find_price = partial(price_of, options.price, otherwise=seen.get)
-        for found in planned_rows(listing, folder, find_price, reopened):
-            whole.add(found)
-            step(found)
-        return whole, options.rate
+        for row in planned_rows(staged, folder, find_price, reopened):
+            sums.add(row)
+            step(row)
+        return sums, options.rate
     finally:
-        listing.close()
+        staged.close()
 
 
 def _prices_seen(folder: Folder) -> dict[str, Price | None]:
-    """What models cost when this batch last ran; the catalogue is not asked for a plan."""
+    """Return the price of each model when this batch last ran; a plan asks no catalogue."""
     if not folder.journal.is_file():
         return {}
     reader = Reader(folder.journal)

@@ -1,4 +1,4 @@
-"""Write the reports of a batch; of a damaged journal, what can still be read."""
+"""`report`: write the reports of a batch; of a damaged journal, what can still be read."""
 
 import tempfile
 from contextlib import closing
@@ -8,16 +8,16 @@ from batchgen.batch_folder import Folder
 from batchgen.core.text import plural
 from batchgen.errors import JournalLocked, LeadsOutside, NewerJournal, StorageDamaged
 from batchgen.journal.reader import Reader
-from batchgen.journal.salvage import _add_receipts, salvage
+from batchgen.journal.salvage import add_receipts, salvage
 from batchgen.report import tables
 from batchgen.report.filters import EVERYTHING, Filter
 
 
 def write_report(folder: Folder, view: Filter = EVERYTHING, *, thumbnails: bool = True) -> int:
-    """Write the reports of a batch; of a damaged journal, what can still be read.
+    """Write the reports; return how many rows the gallery shows.
 
-    Returns how many rows the gallery shows; `view` and `thumbnails` as `report.write_files` has
-    them. Raises StorageDamaged in the second case, too, and says how much it was.
+    view, thumbnails: as `tables.write_report` takes them. Raises StorageDamaged for a damaged
+    journal, after the reports were written from what can still be read of it; it says how much.
     """
     try:
         with closing(Reader(folder.journal)) as reader:
@@ -29,7 +29,7 @@ def write_report(folder: Folder, view: Filter = EVERYTHING, *, thumbnails: bool 
         with tempfile.TemporaryDirectory() as scratch:
             copy = Path(scratch) / "batch.db"
             found = salvage(folder.journal, copy)
-            added = _add_receipts(copy, folder)
+            added = add_receipts(copy, folder)
             what = (
                 f"{error.what} {plural(found, 'row')} could still be read"
                 + (f" and {plural(added, 'more request')} found in receipts.log" if added else "")

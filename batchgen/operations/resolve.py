@@ -1,5 +1,7 @@
-"""Settling `unknown` rows: attach the request that was found in the account, write the row off, or
-send it again. Nothing is decided without a person; nothing is paid for without their word.
+"""`resolve`: settle `unknown` rows.
+
+A person attaches the request that they found in their account, writes the row off, or sends it
+again. Nothing is decided or paid without them.
 """
 
 import json
@@ -12,6 +14,7 @@ from batchgen.api.poll_outcome import Failed, Unauthorized, Unclear
 from batchgen.api.response import REQUEST_ID_PATTERN
 from batchgen.api.service import PollResult
 from batchgen.batch_folder import Folder
+from batchgen.clock import to_iso
 from batchgen.config import RunOptions
 from batchgen.core.states import State
 from batchgen.errors import ServiceUnreachable, TokenRefused, UsageError
@@ -23,7 +26,10 @@ from batchgen.operations.batch import open_batch
 
 @dataclass(frozen=True, slots=True)
 class UnknownRow:
-    """An unknown row as a person needs to see it: what to look for in the account, and when."""
+    """What a person needs to find an unknown row's request in their account.
+
+    sent_at: ISO 8601, UTC. price: USD. reason: why nobody can tell whether it was accepted.
+    """
 
     id: str
     source: str
@@ -37,10 +43,11 @@ class UnknownRow:
 def resolve(
     folder: Folder, action: str, ids: tuple[str, ...], request_id: str | None, flags: RunOptions
 ) -> list[UnknownRow]:
-    """Do `action` to the unknown rows with these ids, all without any; return what is left unknown.
+    """Settle the unknown rows with these ids, all if none is given; return what is still unknown.
 
-    action: "attach", with one id and the request_id; "write-off"; "send-again"; "" does nothing.
-    Raises as `attach` does, and UsageError for an id that no unknown row has.
+    action: "attach", with one id and the request_id; "write-off"; "send-again"; "" only returns
+        the rows with these ids.
+    Raises what `attach` raises, and UsageError for an id that no unknown row has.
     """
     with open_batch(folder) as journal:
         if action == "attach":
@@ -58,29 +65,24 @@ def resolve(
                 else:
                     journal.record_retry(row.key, "batchgen resolve --send-again")
         else:
-            select_unknown(journal, ids)
-            return [row for row in unknown_rows(journal) if not ids or row.id in ids]
-        return unknown_rows(journal)
+            return [_for_person(row) for row in select_unknown(journal, ids)]
+        return [_for_person(row) for row in journal.requests_in(State.UNKNOWN)]
 
 
-def unknown_rows(journal: Journal) -> list[UnknownRow]:
-    """Every unknown row, the oldest first."""
-    rows = journal.fetch_all(
-        "SELECT id, source, model, submitted_at, price, input, COALESCE(error, '')"
-        " FROM requests WHERE state = 'unknown' ORDER BY submitted_at"
+def _for_person(row: Request) -> UnknownRow:
+    sent_at = "" if row.submitted_at is None else to_iso(row.submitted_at)
+    return UnknownRow(
+        row.id, row.source, row.model, sent_at, row.price, json.loads(row.input), row.error or ""
     )
-    return [
-        UnknownRow(id, source, model, sent_at, price, json.loads(input), reason)
-        for id, source, model, sent_at, price, input, reason in rows
-    ]
 
 
 def select_unknown(
     journal: Journal, ids: tuple[str, ...], *, listed: bool = False
 ) -> list[Request]:
-    """The unknown rows with these ids, or all where none is given. Raises UsageError.
+    """Return the unknown rows with these ids, all if none is given, the oldest first.
 
     listed: only rows that the manifest still has; no other is ever sent.
+    Raises UsageError for an id that none of these rows has.
     """
     rows = journal.requests_in(State.UNKNOWN, listed=listed)
     if missing := set(ids) - {row.id for row in rows}:
@@ -92,10 +94,10 @@ def select_unknown(
 def attach(
     journal: Journal, folder: Folder, row: Request, request_id: str, flags: RunOptions
 ) -> None:
-    """Give an unknown row the request that a person found; the next run collects it.
+    """Give an unknown row the request that a person found; the next run collects its result.
 
-    Raises UsageError if there is no such request, if it is another row's, or if the API says that
-    another model made it; ServiceUnreachable if the API says nothing clear.
+    Raises UsageError if the API has no such request, if another row has it, or if the API says that
+    it is of another model; TokenRefused; ServiceUnreachable if the API's answer is not clear.
     """
     if not REQUEST_ID_PATTERN.fullmatch(request_id):
         raise UsageError(f"{request_id!r} is no request_id.", "Copy it from your account.")

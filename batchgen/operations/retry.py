@@ -1,4 +1,4 @@
-"""Queue rows again: the next run sends them, and pays for them again."""
+"""`retry`: make rows `pending` again. The next run sends them, and pays for them again."""
 
 from batchgen.batch_folder import Folder
 from batchgen.core.states import State
@@ -7,7 +7,11 @@ from batchgen.operations.batch import open_batch
 
 
 def retry(folder: Folder, state: str, ids: tuple[str, ...], cause: str | None) -> int:
-    """Reopen rows; return how many. Raises UsageError for an id that no row in `state` has."""
+    """Reopen listed rows in a state; return how many.
+
+    ids: only these rows, all if none is given. cause: only rows whose error has this text.
+    Raises UsageError for an id that no listed row in `state` has.
+    """
     with open_batch(folder) as journal:
         rows = journal.requests_in(State(state), listed=True)
         if missing := set(ids) - {row.id for row in rows}:

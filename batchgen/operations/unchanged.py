@@ -1,8 +1,8 @@
-"""Whether a manifest was listed before just as it is now, so that nothing of it need be read again.
+"""The import of a manifest, which is left out if the journal has the same rows already.
 
-A seal stands for all that decides how the rows come out: every file, byte for byte, the options,
-and the program's version. The journal remembers it in the transaction that lists the rows. Where
-anything is in doubt there is no seal, and the manifest is read.
+A fingerprint stands for everything that decides how a manifest's rows come out: the bytes of its
+files and of the schemas, the options, and the program's version. The journal keeps it in the
+transaction that lists the rows. In any doubt there is no fingerprint, and the manifest is read.
 """
 
 import hashlib
@@ -23,16 +23,16 @@ from batchgen.manifest.read_text import text_files
 from batchgen.manifest.source import ManifestSource
 from batchgen.validation.model_schema import LARGEST_SCHEMA
 
-Fingerprint = dict[str, str]
+Fingerprint = dict[str, str]  # of the schemas: SHA-256 by file
 
 
 def manifest_fingerprint(
     sources: Collection[ManifestSource], options: Mapping[str, Any]
 ) -> str | None:
-    """Return the digest of the manifest's files and options; None where it cannot be told.
+    """Return the fingerprint of the manifest's files and options; None if there can be none.
 
-    sources: the manifest, and the file that it takes its rows from. Standard input and pipes can
-    be read only once, so they have no seal.
+    sources: the manifest, and the file that it takes its rows from. Standard input and pipes have
+        none, since they can be read only once.
     """
     found: list[Any] = [__version__, sorted(options.items())]
     try:
@@ -45,8 +45,8 @@ def manifest_fingerprint(
             for path in files or [source.path]:
                 if not path.is_file():
                     return None
-                # The time is first: a file that is changed and changed back while it is read.
-                found += [source.file, source.format, source.seen, _changed(path)]
+                # Size and time before the bytes, for a file that changes while it is read.
+                found += [source.file, source.format, source.seen, _size_and_time(path)]
                 found += [_digest(path, open), str(path.resolve())]
     except OSError:
         return None
@@ -54,7 +54,10 @@ def manifest_fingerprint(
 
 
 def schema_fingerprints(given: Path | None, *folders: Path) -> Fingerprint | None:
-    """Return the digest of each schema file that may be used; None if one of them cannot be."""
+    """Return the SHA-256 of each schema file that may be used; None if one cannot be read.
+
+    given: the file of `--schema`.
+    """
     files = {} if given is None else {"--schema": given}
     for number, folder in enumerate(folders):
         for path in folder.rglob("*.json"):
@@ -67,7 +70,7 @@ def schema_fingerprints(given: Path | None, *folders: Path) -> Fingerprint | Non
         return None
 
 
-def _changed(path: Path) -> tuple[int, int]:
+def _size_and_time(path: Path) -> tuple[int, int]:
     status = path.stat()
     return status.st_size, status.st_mtime_ns
 
@@ -78,9 +81,10 @@ def _digest(path: Path, open: Callable[[Path], BufferedReader] = open_regular) -
 
 
 class ManifestImport:
-    """The reading of one manifest by one run, which is left out where nothing has changed.
+    """The import of one manifest by one run.
 
-    list_seal: as `seal_of_list` has it. schemas: gives those that hold now.
+    manifest_fingerprint: as the function of that name returns it.
+    schema_fingerprints: returns those of the schemas as they are now.
     read: reads the manifest into `listing`, and returns how many problems it has.
     """
 
@@ -88,62 +92,68 @@ class ManifestImport:
         self,
         file: str,
         listing: StagedRows,
-        list_seal: str | None,
-        schemas: Callable[[], Fingerprint | None],
+        manifest_fingerprint: str | None,
+        schema_fingerprints: Callable[[], Fingerprint | None],
         read: Callable[[], int],
     ) -> None:
         self.file = file
         self.listing = listing
-        self._list_seal = list_seal
-        self._schemas = schemas
-        self._schemas_before = schemas()
+        self._manifest_fingerprint = manifest_fingerprint
+        self._current_schemas = schema_fingerprints
+        self._schemas = schema_fingerprints()
         self._read = read
         self._problems: int | None = None
 
     def unless_listed_in(self, journal: Path) -> None:
-        """Read the manifest now, before anything is written, unless the journal has it already."""
-        if self._seal() is None or self._seal() != (_remembered(journal) or {}).get("seal"):
+        """Read the manifest, before anything is written, unless the journal has its rows.
+
+        journal: the path of batch.db, which may be absent or damaged.
+        """
+        fingerprint = self._fingerprint()
+        if fingerprint is None or fingerprint != (_kept_fingerprint(journal) or {}).get("seal"):
             self._problems = self._read()
 
     def is_listed_in(self, journal: Journal) -> bool:
-        """Say whether the journal has these very rows; if not, they have been read now.
+        """Return whether the journal lists exactly the manifest's rows; else they are read by now.
 
-        A receipt of a row that the journal did not know, or a hand in it, may have changed that.
+        Called after the receipts were applied: one of a row that the journal did not know makes it
+        forget the fingerprint. The count shows rows that somebody deleted.
         """
         if self._problems is not None:
             return False
         before = journal.get_meta(IMPORT_META)
-        (rows,) = journal.fetch_one("SELECT COUNT(*) FROM requests WHERE listed = 1")
-        if before is not None and before == self._memory(rows):
+        if before is not None and before == self._with_rows(journal.count_listed()):
             return True
         self._problems = self._read()
         return False
 
     def memory(self) -> dict[str, Any]:
-        """What to remember in the transaction that lists the rows.
+        """Return what to keep, as `set_meta` takes it, in the transaction that lists the rows.
 
-        Problems are told on each run, so a list that has some is read on each run.
+        A manifest with problems gets no fingerprint: each run reads it, and tells the problems.
         """
-        after = self._schemas()
-        before, self._schemas_before = self._schemas_before, after
-        # A fetched schema is kept, and holds from then on; no other may have changed meanwhile.
+        before, after = self._schemas, self._current_schemas()
+        self._schemas = after
+        # Reading may have added schemas that were fetched; none of the others may have changed.
         held = before is not None and after is not None and before.items() <= after.items()
-        if self._problems or not held or self._list_seal is None:
+        if self._problems or not held or self._manifest_fingerprint is None:
             return {IMPORT_META: None}
-        return {IMPORT_META: self._memory(len(self.listing))}
+        return {IMPORT_META: self._with_rows(len(self.listing))}
 
-    def _memory(self, rows: int) -> dict[str, Any]:
-        return {"seal": self._seal(), "rows": rows}
+    def _with_rows(self, rows: int) -> dict[str, Any]:
+        return {"seal": self._fingerprint(), "rows": rows}
 
-    def _seal(self) -> list[Any] | None:
-        if self._list_seal is None or self._schemas_before is None:
+    def _fingerprint(self) -> list[Any] | None:
+        if self._manifest_fingerprint is None or self._schemas is None:
             return None
-        return [self._list_seal, self._schemas_before]
+        return [self._manifest_fingerprint, self._schemas]
 
 
-def _remembered(journal: Path) -> Any:
-    """What the last run remembered; None where there was none, or the journal is damaged, which
-    is told when it is opened."""
+def _kept_fingerprint(journal: Path) -> Any:
+    """Return what `memory` kept; None if there is nothing, or no journal that can be read.
+
+    A damaged journal is reported later, when it is opened for writing.
+    """
     try:
         reader = Reader(journal)
     except (UsageError, StorageDamaged):

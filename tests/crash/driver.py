@@ -232,7 +232,7 @@ def tell_try(n: int, note: str) -> None:
         return enqueue(self, write, *values, **more)
 
     def hasty(self: Any) -> None:
-        self.db.execute("PRAGMA busy_timeout = 100")
+        self.connection.execute("PRAGMA busy_timeout = 100")
         begin(self)
 
     WriteQueue.enqueue, Database.begin = enqueuing, hasty
@@ -258,9 +258,9 @@ def journal_full(move: str, n: int = 1) -> None:
         seen += event == move
         original(self, key, old, event, *values, **more)
         if event == move and seen >= n:
-            (pages,) = self.db.execute("PRAGMA page_count").fetchone()
-            self.db.execute(f"PRAGMA max_page_count = {pages}")
-            self.db.execute("INSERT INTO memory VALUES ('filler', zeroblob(100000))")
+            (pages,) = self.connection.execute("PRAGMA page_count").fetchone()
+            self.connection.execute(f"PRAGMA max_page_count = {pages}")
+            self.connection.execute("INSERT INTO memory VALUES ('filler', zeroblob(100000))")
 
     Journal.transition = fuller
 
@@ -273,9 +273,9 @@ def journal_full_until_ballast_is_dropped() -> None:
     def fuller(self: Any, key: str, old: Any, event: Event, *values: Any, **more: Any) -> None:
         original(self, key, old, event, *values, **more)
         if event is Event.ACCEPTED and state["full"]:
-            (pages,) = self.db.execute("PRAGMA page_count").fetchone()
-            self.db.execute(f"PRAGMA max_page_count = {pages}")
-            self.db.execute("INSERT INTO memory VALUES ('filler', zeroblob(100000))")
+            (pages,) = self.connection.execute("PRAGMA page_count").fetchone()
+            self.connection.execute(f"PRAGMA max_page_count = {pages}")
+            self.connection.execute("INSERT INTO memory VALUES ('filler', zeroblob(100000))")
 
     def dropping(self: Folder) -> None:
         state["full"] = False
@@ -399,7 +399,7 @@ def start_up_resets_submitting() -> None:
 
     def recover(self: Any, *values: Any) -> Any:
         with self._journal.transaction():
-            self._journal.db.execute(
+            self._journal.connection.execute(
                 "UPDATE requests SET state = 'pending' WHERE state = 'submitting'"
             )
         return original(self, *values)
@@ -444,7 +444,7 @@ def synchronous_is_normal() -> None:
 
     def set_up(self: Any) -> None:
         original(self)
-        self.db.execute("PRAGMA synchronous = NORMAL")
+        self.connection.execute("PRAGMA synchronous = NORMAL")
 
     Database._set_up = set_up
 

@@ -1,0 +1,134 @@
+"""The staged rows of a manifest beside the journal's: what both have, what is new, what is gone.
+
+A manifest can have a million rows of which few change, so SQLite finds the differences and only
+those are read one by one.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from sqlite3 import Connection
+from typing import NamedTuple
+
+from batchgen.journal.database import storage_errors
+from batchgen.journal.staging import StagedRow, StagedRows
+
+# In SQL, `rows` are the staged rows, and `journal.requests` the journal's.
+UNLISTED_QUERY = (
+    "SELECT key FROM journal.requests WHERE listed = 1 AND key NOT IN (SELECT key FROM rows)"
+)
+MOVED_QUERY = """SELECT n.position, n.source, n.meta, n.key
+    FROM rows AS n JOIN journal.requests AS o USING (key)
+    WHERE o.listed = 0 OR o.position <> n.position OR o.source IS NOT n.source
+        OR o.meta IS NOT n.meta"""
+# A row without a model is known by its receipt only: the manifest brings the rest.
+NEW_QUERY = """SELECT n.key, n.position, n.source, n.id, n.model, n.input, n.meta, n.problem
+    FROM rows AS n LEFT JOIN journal.requests AS o USING (key)
+    WHERE o.key IS NULL OR o.model = '' ORDER BY n.position"""
+# Rows that a new one may take the place of, or that still cost money or bring a file.
+CREATE_GONE = """CREATE TEMP TABLE gone AS SELECT id, position, source, model, input
+    FROM journal.requests WHERE key NOT IN (SELECT key FROM rows)
+    AND (listed = 1 OR state IN ('submitted', 'completed', 'unknown'))"""
+
+
+class KnownRow(NamedTuple):
+    """A staged row, and the state and id that the journal has for its key; None if it has none."""
+
+    position: int
+    id: str | None
+    source: str
+    model: str
+    input: str
+    problem: str
+    state: str | None
+    journal_id: str | None
+
+
+class Comparison:
+    """What `compare` hands out. Its iterators are to be read inside of that block."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def unlisted_keys(self) -> Iterator[tuple[str]]:
+        """Yield (key,) of each listed row that the manifest no longer has."""
+        return self._connection.execute(UNLISTED_QUERY)
+
+    def moved(self) -> Iterator[tuple[int, str, str, str]]:
+        """Yield (position, source, meta, key) of each known row that has changed in one of them."""
+        return self._connection.execute(MOVED_QUERY)
+
+    def new_rows(self) -> Iterator[StagedRow]:
+        """Yield each row that the journal does not know, or by its receipt only, in order."""
+        return map(StagedRow._make, self._connection.execute(NEW_QUERY))
+
+    def count_listed(self) -> int:
+        """Return how many rows the manifest before this one had."""
+        query = "SELECT COUNT(*) FROM journal.requests WHERE listed = 1"
+        (count,) = self._connection.execute(query).fetchone()
+        return int(count)
+
+    def shares_a_row(self) -> bool:
+        """Return whether the journal has any of the staged rows, or lists one with the same id."""
+        query = (
+            "SELECT 1 FROM rows JOIN journal.requests AS o"
+            " ON o.key = rows.key OR (o.id = rows.id AND o.listed = 1) LIMIT 1"
+        )
+        return self._connection.execute(query).fetchone() is not None
+
+    def rows(self) -> Iterator[KnownRow]:
+        """Yield every staged row in order, with what the journal knows of it."""
+        found = self._connection.execute(
+            "SELECT n.position, n.id, n.source, n.model, n.input, n.problem, o.state, o.id"
+            " FROM rows AS n LEFT JOIN journal.requests AS o USING (key) ORDER BY n.position"
+        )
+        return map(KnownRow._make, found)
+
+    @contextmanager
+    def gone_rows(self) -> Iterator["GoneRows"]:
+        """Collect the journal's rows that the manifest no longer has, for the block."""
+        self._connection.execute(CREATE_GONE)
+        self._connection.execute("CREATE INDEX temp.gone_id ON gone (id)")
+        self._connection.execute("CREATE INDEX temp.gone_position ON gone (position)")
+        try:
+            yield GoneRows(self._connection)
+        finally:
+            self._connection.execute("DROP TABLE temp.gone")
+
+
+class GoneRows:
+    """Rows of the journal that the manifest no longer has."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def take_by_id(self, id: str) -> tuple[str, str] | None:
+        """Remove a row with this id; return its model and input (JSON), None if there is none."""
+        return self._take("id = ?", id)
+
+    def take_by_position(self, position: int) -> tuple[str, str] | None:
+        """As `take_by_id`, for a row at this position of the manifest before."""
+        return self._take("position = ?", position)
+
+    def _take(self, where: str, value: str | int) -> tuple[str, str] | None:
+        query = f"SELECT rowid, model, input FROM gone WHERE {where}"
+        found = self._connection.execute(query, (value,)).fetchone()
+        if found is None:
+            return None
+        rowid, model, input = found
+        self._connection.execute("DELETE FROM gone WHERE rowid = ?", (rowid,))
+        return model, input
+
+    def __iter__(self) -> Iterator[tuple[str, str, str]]:
+        """Yield (id, source, model) of each row that was not taken, in order."""
+        return self._connection.execute("SELECT id, source, model FROM gone ORDER BY position")
+
+
+@contextmanager
+def compare(staged: StagedRows, journal: Path) -> Iterator[Comparison]:
+    """Compare the staged rows with those of a journal; an absent one has none.
+
+    No more rows are staged after this. Raises StorageDamaged if the journal cannot be read.
+    """
+    with storage_errors(journal), staged.attached(journal) as connection:
+        yield Comparison(connection)

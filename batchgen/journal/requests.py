@@ -1,0 +1,159 @@
+"""Requests and outputs as values, and what the engine and the operations ask about them."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from batchgen.clock import from_iso
+from batchgen.core.prices import Price
+from batchgen.core.states import Event, State
+from batchgen.journal import stored_values
+from batchgen.journal.database import Database, not_ours, storage_errors
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A row of the table `requests`.
+
+    name: the stem of its files. input: JSON. submitted_at: seconds since the epoch.
+    attempts: submissions that were accepted or may have been. price: USD reserved for the latest.
+    """
+
+    key: str
+    id: str
+    name: str
+    source: str
+    model: str
+    input: str
+    state: State
+    request_id: str | None
+    attempts: int
+    price: float | None
+    submitted_at: float | None
+    position: int
+    error: str | None
+
+    @classmethod
+    def read(cls, row: list[Any]) -> "Request":
+        """Return the request. row: its columns, in the order of the fields."""
+        values = [*row]
+        values[_STATE_INDEX] = State(row[_STATE_INDEX])
+        if submitted_at := row[_SUBMITTED_AT_INDEX]:
+            values[_SUBMITTED_AT_INDEX] = from_iso(submitted_at)
+        return cls(*values)
+
+
+_REQUEST_COLUMNS = [field.name for field in fields(Request)]
+_STATE_INDEX = _REQUEST_COLUMNS.index("state")
+_SUBMITTED_AT_INDEX = _REQUEST_COLUMNS.index("submitted_at")
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A file that a request produced.
+
+    n: its number among them, from 1. path: relative to the batch folder, None until it is saved.
+    """
+
+    key: str
+    n: int
+    url: str
+    path: str | None
+
+
+class RequestQueries(Database):
+    """Questions about the rows of a journal that is open for writing.
+
+    Requests and outputs are read from what is committed, also while a commit is under way. Raises
+    LeadsOutside for one with a value that batchgen does not write.
+    """
+
+    def next_pending(
+        self, after_position: int, models_to_skip: Iterable[str], limit: int = 256
+    ) -> list[Request]:
+        """Return up to `limit` listed pending rows after a position, in the manifest's order."""
+        skip = list(models_to_skip)
+        return self._requests(
+            f"state = 'pending' AND listed = 1 AND position > ?"
+            f" AND model NOT IN ({','.join('?' * len(skip))}) ORDER BY position LIMIT {limit}",
+            after_position,
+            *skip,
+        )
+
+    def last_submitted_at(self) -> float | None:
+        """Return when the last submission left, in seconds since the epoch; None if none did."""
+        found = self.fetch_one(
+            "SELECT at FROM events WHERE event = ? ORDER BY seq DESC", Event.SUBMIT
+        )
+        return from_iso(found[0]) if found else None
+
+    def pending_models(self) -> dict[str, int]:
+        """Return the number of listed pending rows by model."""
+        return dict(
+            self.fetch_all(
+                "SELECT model, COUNT(*) FROM requests WHERE state = 'pending' AND listed = 1"
+                " GROUP BY model"
+            )
+        )
+
+    def pending_cost(self, prices: Mapping[str, Price | None]) -> float:
+        """Return the USD that the listed pending rows cost, as far as their prices are known.
+
+        Rows of models that are priced by the output are read one by one, the others counted.
+        """
+        known = {model: price for model, price in prices.items() if price is not None}
+        by_output = [model for model, price in known.items() if price.outputs is not None]
+        counts = self.pending_models()
+        cost = sum(n * known[m].usd for m, n in counts.items() if m in known.keys() - by_output)
+        with storage_errors(self.path):
+            found = self.connection.execute(
+                "SELECT model, input FROM requests WHERE state = 'pending' AND listed = 1"
+                f" AND model IN ({','.join('?' * len(by_output))})",
+                by_output,
+            )
+            return cost + sum(known[model].of(input) for model, input in found)
+
+    def count_listed(self) -> int:
+        """Return how many rows the last manifest had."""
+        (count,) = self.fetch_one("SELECT COUNT(*) FROM requests WHERE listed = 1")
+        return int(count)
+
+    def requests_in(self, state: State, *, listed: bool = False) -> list[Request]:
+        """Return the rows in a state, the earliest submission first. listed: only listed ones."""
+        where = "state = ? AND listed >= ? ORDER BY submitted_at"
+        return self._requests(where, state, int(listed))
+
+    def get_request(self, key: str) -> Request:
+        """Return the row with this key."""
+        (found,) = self._requests("key = ?", key)
+        return found
+
+    def _requests(self, where: str, *values: Any) -> list[Request]:
+        query = f"SELECT {', '.join(_REQUEST_COLUMNS)} FROM requests WHERE {where}"
+        found = self.fetch_committed(query, *values)
+        for key, id, name, *_ in found:
+            self.refuse_odd(id, {"key": key, "name": name})
+        return [Request.read(row) for row in found]
+
+    def refuse_odd(self, id: object, values: Mapping[str, Any]) -> None:
+        """Raise LeadsOutside if `stored_values.odd` finds a value that batchgen does not write."""
+        if column := stored_values.odd(values):
+            raise not_ours(self.path, id, column, values[column])
+
+    def get_outputs(self, key: str) -> list[Output]:
+        """Return the outputs of a row, in their order."""
+        query = "SELECT key, n, url, path FROM outputs WHERE key = ? ORDER BY n"
+        found = [Output(*row) for row in self.fetch_committed(query, key)]
+        for output in found:
+            self.refuse_odd(key, {"n": output.n, "path": output.path})
+        return found
+
+    def path_owner(self, path: str) -> str | None:
+        """Return the key of the row that has the file `path`; None if none has."""
+        found = self.fetch_committed("SELECT key FROM outputs WHERE path = ?", path)
+        return found[0][0] if found else None
+
+    def state_of(self, key: str) -> State:
+        """Return the state of a row, also of one that the open transaction changed."""
+        (state,) = self.fetch_one("SELECT state FROM requests WHERE key = ?", key)
+        return State(state)

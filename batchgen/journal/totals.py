@@ -1,0 +1,63 @@
+"""Questions of the reports about a batch as a whole; SQLite counts, in one pass each.
+
+`status` asks none of them, since most look at every row or event.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from batchgen.journal.reader import Reader
+from batchgen.journal.schema import SHOWN, THROTTLED
+
+
+def by_model(reader: Reader) -> Iterator[dict[str, Any]]:
+    """Yield model, rows, saved and cost_usd of each model, most rows first."""
+    return reader.query(
+        "SELECT model, COUNT(*) AS rows, SUM(state = 'saved') AS saved,"
+        " ROUND(COALESCE(SUM((SELECT SUM(usd) FROM spending"
+        " WHERE spending.key = requests.key)), 0), 6) AS cost_usd"
+        f" FROM requests WHERE {SHOWN} GROUP BY model ORDER BY rows DESC, model"
+    )
+
+
+def files(reader: Reader) -> int:
+    """Return how many outputs are on disk."""
+    (row,) = reader.query("SELECT COUNT(*) AS n FROM outputs WHERE path IS NOT NULL")
+    return int(row["n"])
+
+
+def runs(reader: Reader) -> list[dict[str, Any]]:
+    """Return id, started_at, process, ended_at, exit_code and ending of every run, in order."""
+    return list(
+        reader.query(
+            "SELECT id, started_at, process, ended_at, exit_code, ending FROM runs ORDER BY id"
+        )
+    )
+
+
+def last_events_by_run(reader: Reader) -> dict[int | None, str]:
+    """Return when each run wrote its last event; it looks at every event."""
+    found = reader.query("SELECT run, MAX(at) AS at FROM events GROUP BY run")
+    return {row["run"]: row["at"] for row in found}
+
+
+def first_and_last_event(reader: Reader) -> tuple[str, str] | None:
+    """Return when the first and the last event happened; None if there is none."""
+    (row,) = reader.query(
+        "SELECT (SELECT at FROM events ORDER BY seq LIMIT 1) AS first,"
+        " (SELECT at FROM events ORDER BY seq DESC LIMIT 1) AS last"
+    )
+    return None if row["first"] is None else (row["first"], row["last"])
+
+
+def activity(reader: Reader, stamp_chars: int) -> Iterator[tuple[str, str, int]]:
+    """Yield (time, kind, count) of what happened; kind: submitted, completed or throttled.
+
+    stamp_chars: of an event's stamp that make its time: 16 for a minute, 19 for a second.
+    """
+    found = reader.query(
+        f"SELECT SUBSTR(at, 1, {int(stamp_chars)}) AS at, CASE event WHEN 'accepted' THEN"
+        " 'submitted' WHEN 'done' THEN 'completed' ELSE 'throttled' END AS kind, COUNT(*) AS n"
+        f" FROM events WHERE event IN ('accepted', 'done') OR {THROTTLED} GROUP BY 1, 2"
+    )
+    return ((row["at"], row["kind"], row["n"]) for row in found)
