@@ -8,7 +8,7 @@ from batchgen import event_loop
 from batchgen.api.endpoint import Endpoint
 from batchgen.core.prices import Price
 
-log = logging.getLogger("batchgen")
+log = logging.getLogger(__name__)
 
 
 def schema_lookup(endpoint: Endpoint) -> Callable[[str], dict[str, Any] | None]:

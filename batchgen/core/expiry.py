@@ -24,5 +24,6 @@ def expiry_warning(ages: list[float], kept_s: float = RESULTS_KEPT_S) -> str:
         return ""
     return (
         f"{plural(len(old), 'row')} submitted up to {max(old) / DAY_S:.0f} days ago: RunComfy"
-        f" deletes results after {kept_s / DAY_S:.0f}, so they are fetched before anything is submitted."
+        f" deletes results after {kept_s / DAY_S:.0f}, so they are fetched before anything is"
+        " submitted."
     )

@@ -19,7 +19,7 @@ from batchgen.media import provenance, xmp
 from batchgen.media.check import MediaBroken, MediaError
 from batchgen.media.download import Downloader, MediaGone, MediaUntrusted
 
-log = logging.getLogger("batchgen")
+log = logging.getLogger(__name__)
 
 MAX_DOWNLOADS = 8  # downloads
 
@@ -134,7 +134,7 @@ class Collector:
         columns = {**fetched.columns(), "path": self._folder.relative(path)}
         if last:
             await self._writes.enqueue(lambda: self._journal.record_saved(row, output, columns))
-            log.info("%s: row %r: saved", row.source, row.id)
+            log.debug("%s: row %r: saved", row.source, row.id)
         else:
             await self._writes.enqueue(lambda: self._journal.record_file(output, columns))
 

@@ -29,7 +29,7 @@ from batchgen.log import write_stderr
 from batchgen.media.download import Downloader
 from batchgen.report import tables
 
-log = logging.getLogger("batchgen")
+log = logging.getLogger(__name__)
 
 
 class Progress(Protocol):
@@ -102,7 +102,7 @@ async def execute(
                 shared_rate.close()
                 writes.close()
             outcome = final_outcome(journal.state_counts, run_state.outcome)
-            log.info("ended with exit code %d: %s", outcome.code, outcome.reason)
+            log.debug("ended with exit code %d: %s", outcome.code, outcome.reason)
             try:
                 journal.end_run(outcome.code, outcome.reason, engine.memory())
             except StorageDamaged as error:

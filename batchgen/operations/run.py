@@ -30,7 +30,7 @@ from batchgen.operations.take_over import refuse_mixed_batch, take_over
 from batchgen.operations.unchanged import ManifestImport, manifest_fingerprint, schema_fingerprints
 from batchgen.validation.schema_registry import SchemaRegistry
 
-log = logging.getLogger("batchgen")
+log = logging.getLogger(__name__)
 
 
 def run(
@@ -77,7 +77,7 @@ def run(
         warn_of_low_balance(endpoint, partial(journal.pending_cost, known))
         memory = {model: price and price.memory() for model, price in known.items()}
         journal.start_run(manifest.file, {"prices": memory})
-        log.info("batchgen %s runs %s into %s", __version__, manifest.file, folder.path)
+        log.debug("batchgen %s runs %s into %s", __version__, manifest.file, folder.path)
         policy = view(
             Policy,
             options,
