@@ -17,6 +17,7 @@ from batchgen.api.poll_outcome import Completed, PollOutcome, Unauthorized, Uncl
 from batchgen.api.service import Service
 from batchgen.batch_folder import Folder
 from batchgen.config import RunOptions
+from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.errors import BatchgenError, ServiceUnreachable, TokenRefused
 from batchgen.files import open_regular, sync_folder
 from batchgen.journal.writer import Journal
@@ -74,13 +75,15 @@ class VerifyResult:
     later: list[str] = field(default_factory=list)
 
 
-def verify(folder: Folder, flags: RunOptions, show: LineSink) -> VerifyResult:
+def verify(
+    folder: Folder, flags: RunOptions, show: LineSink, timing: Timing = DEFAULT_TIMING
+) -> VerifyResult:
     """Check every file, and restore what can be; `show` gets a line for each that is not whole.
 
     The account is needed only if something has to be downloaded again. Raises what `service` does.
     """
     found = VerifyResult()
-    with open_batch(folder) as journal:
+    with open_batch(folder, timing) as journal:
         broken: list[SavedFile] = []
         for file in files(journal):
             path = folder.path / file.path
@@ -96,7 +99,7 @@ def verify(folder: Folder, flags: RunOptions, show: LineSink) -> VerifyResult:
                 )
         if broken:
             with batch.reach_endpoint(journal, folder, flags) as where:
-                event_loop.run(_restore_all(journal, folder, where, broken, found, show))
+                event_loop.run(_restore_all(journal, folder, where, timing, broken, found, show))
     return found
 
 
@@ -151,12 +154,13 @@ async def _restore_all(
     journal: Journal,
     folder: Folder,
     where: endpoint.Endpoint,
+    timing: Timing,
     broken: list[SavedFile],
     found: VerifyResult,
     show: LineSink,
 ) -> None:
     async with (
-        where.service() as service,
+        where.service(timing) as service,
         Downloader(folder.path, where.media_hosts, where.use_proxy) as media,
     ):
         for file in broken:
