@@ -1,4 +1,9 @@
-"""Where messages go: batchgen.log gets all of them, stderr what a person should see now."""
+"""Where messages go: batchgen.log gets all of them, the terminal those of INFO and above.
+
+Each module logs by a logger of its own name. DEBUG is every step of every row; INFO is what a
+person at a terminal wants to know; WARNING is what may need a person; CRITICAL is what is lost if
+nobody reads it now, such as a request_id that cannot be written down.
+"""
 
 import logging
 import os
@@ -10,11 +15,11 @@ from pathlib import Path
 from batchgen.core.text import terminal_safe
 from batchgen.files import open_in_place
 
-log = logging.getLogger("batchgen")
+log = logging.getLogger("batchgen")  # the parent of all loggers of the package
 
 
 def write_stderr(text: str = "") -> None:
-    """Write a line to stderr, above a progress bar if any; a lost terminal is no matter."""
+    """Write a line to stderr, above a progress bar if there is one; do nothing without a stderr."""
     if sys.stderr is None:  # started with it closed
         return
     from tqdm import tqdm  # here, since most commands have nothing to say to stderr
@@ -26,12 +31,12 @@ def write_stderr(text: str = "") -> None:
         pass
 
 
-class _FileHandler(logging.FileHandler):
+class _LogFile(logging.FileHandler):
     def format(self, record: logging.LogRecord) -> str:
         return terminal_safe(super().format(record))
 
 
-class _ToOwnFile(_FileHandler):
+class _OwnLogFile(_LogFile):
     """A log in the batch folder, whose names may be somebody else's."""
 
     def _open(self) -> TextIOWrapper:
@@ -39,44 +44,44 @@ class _ToOwnFile(_FileHandler):
         return open(handle, "a", encoding=self.encoding, errors=self.errors)  # noqa: PTH123
 
 
-class _StderrHandler(logging.Handler):
+class _Terminal(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         write_stderr(record.getMessage())
 
 
 def set_up(own: Path, named: Path | None, *, quiet: bool, verbose: bool) -> None:
-    """own: the log file of the batch, unless the person has `named` another, which may be a link.
+    """Log to a file and to the terminal.
 
-    quiet: only what needs a person; verbose: everything.
+    own: the log file of the batch. named: another that the person named, which may be a link.
+    quiet: the terminal shows only what is lost otherwise; verbose: it shows every step.
     """
     if named is None:
-        file: _FileHandler = _ToOwnFile(own, encoding="utf-8", errors="backslashreplace")
+        file: _LogFile = _OwnLogFile(own, encoding="utf-8", errors="backslashreplace")
     else:
         named.parent.mkdir(parents=True, exist_ok=True)
         named.touch(mode=0o600)
-        file = _FileHandler(named, encoding="utf-8", errors="backslashreplace")
+        file = _LogFile(named, encoding="utf-8", errors="backslashreplace")
     formatter = logging.Formatter("%(asctime)sZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
     formatter.converter = time.gmtime
     file.setFormatter(formatter)
-    file.setLevel(logging.DEBUG if verbose else logging.INFO)
-    person = _StderrHandler()
-    person.setLevel(logging.CRITICAL if quiet else logging.DEBUG if verbose else logging.WARNING)
-    log.handlers[:] = [file, person]
+    terminal = _Terminal()
+    terminal.setLevel(logging.CRITICAL if quiet else logging.DEBUG if verbose else logging.INFO)
+    log.handlers[:] = [file, terminal]
     log.setLevel(logging.DEBUG)
     log.propagate = False
     logging.raiseExceptions = False  # a full disk must not fill the terminal with tracebacks
 
 
 def warn(text: str) -> None:
-    """Log a warning; without a log, say it."""
-    if any(isinstance(handler, _StderrHandler) for handler in log.handlers):
+    """Log a warning; without a log, write it to stderr."""
+    if any(isinstance(handler, _Terminal) for handler in log.handlers):
         log.warning("%s", text)
     else:
         write_stderr(text)
 
 
 def close() -> None:
-    """Let go of the log file; from here on only `say` speaks."""
+    """Close the log file. Later messages have to go through `write_stderr` or `warn`."""
     for handler in log.handlers[:]:
         log.removeHandler(handler)
         handler.close()

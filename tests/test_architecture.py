@@ -178,6 +178,13 @@ def test_no_check_is_an_assert_which_python_can_be_told_to_leave_out(room):
     assert found == set()
 
 
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_logs_by_its_own_name(module):
+    text = file_of(module).read_text(encoding="utf-8")
+    if module != "batchgen.log":
+        assert {*re.findall(r"getLogger\((.*?)\)", text)} <= {"__name__"}
+
+
 def test_the_journal_is_written_by_the_standard_library_only():
     for name in ("database", "requests", "writer", "recovery", "reconcile", "group_commit"):
         assert "sqlite_utils" not in imports(f"batchgen.journal.{name}")

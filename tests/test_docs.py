@@ -21,7 +21,8 @@ PAGES = sorted(
 )
 # Shown with `$`, and not run here: the help is generated, the rest is sqlite-utils' own.
 NOT_RUN = ("cat ", "batchgen --help", "sqlite-utils ")
-STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+_DATE, _TIME = r"\d{4}-\d\d-\d\d", r"\d\d:\d\d:\d\d"
+STAMP = re.compile(rf"{_DATE}T{_TIME}\.\d{{3}}Z|{_DATE} {_TIME} (UTC|\(({_DATE} )?{_TIME} UTC\))")
 
 
 def name_of(page: Path) -> str:

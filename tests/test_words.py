@@ -109,3 +109,28 @@ def test_a_folder_says_who_holds_it_and_a_look_at_it_keeps_nobody_out(tmp_path: 
         with pytest.raises(BatchBusy), Folder(tmp_path).locked():
             pass
     assert folder.holder() is None
+
+
+# What a terminal shows, and what the log has
+
+
+@pytest.mark.parametrize(
+    ("options", "shown"), [([], False), (["-v"], True), (["-q"], False)], ids=["", "-v", "-q"]
+)
+def test_the_log_has_every_step_and_the_terminal_what_was_asked_for(
+    run: Command, folder: Path, write: Write, options: list[str], shown: bool
+) -> None:
+    outcome = run(write("list.csv", table(many(1))), *options)
+    log = (folder / "batchgen.log").read_text(encoding="utf-8")
+
+    assert re.search(r"Z DEBUG .*accepted as", log)
+    assert ("accepted as" in outcome.stderr) == shown
+
+
+def test_a_limit_that_was_set_is_no_warning(run: Command, folder: Path, write: Write) -> None:
+    outcome = run(write("list.csv", table(many(2))), "--limit", 1)
+    log = (folder / "batchgen.log").read_text(encoding="utf-8")
+
+    (reason,) = re.findall(r"Z INFO (.*)", log)
+    assert reason in outcome.stderr
+    assert "WARNING" not in log

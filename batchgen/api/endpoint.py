@@ -12,11 +12,12 @@ from batchgen.api import credentials
 from batchgen.api.client import ApiClient
 from batchgen.api.model_api import ModelApi
 from batchgen.config import RunOptions
+from batchgen.core.text import shell_quote
 from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.errors import UsageError
 from batchgen.network.media_hosts import MediaHost, parse_media_host
 
-log = logging.getLogger("batchgen")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,8 @@ def find_endpoint(options: RunOptions) -> Endpoint:
     token = credentials.find_token(os.environ)
     if credentials.token_file_is_readable_by_others(os.environ):
         path = credentials.token_file(os.environ)
-        log.warning("%s can be read by others on this computer: chmod 600 %s", path, path)
+        command = f"chmod 600 {shell_quote(str(path))}"
+        log.warning("%s can be read by others on this computer: %s", path, command)
     # What is not https stays on this computer: a proxy would read the token.
     shared = shared_rate_file(os.environ, base, token)
     return Endpoint(base, token, hosts, base.startswith("https:"), shared)

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from batchgen.batch_folder import Folder
-from batchgen.cli.options import FILE, SERVICE, find_batch, options_without_manifest
+from batchgen.cli.options import FILE, SERVICE, find_batch, options_without_manifest, runtime
 from batchgen.core.text import plural
 from batchgen.errors import UsageError
 
@@ -48,7 +48,7 @@ def retry(batch: str, ids: tuple[str, ...], cause: str | None, state: str) -> No
             "Name each one with --id.",
         )
     folder = find_batch(batch)
-    reopened = retry(folder, state, ids, cause)
+    reopened = retry(folder, state, ids, cause, runtime().timing)
     click.echo(f"{plural(reopened, 'row')} queued again.")
     if reopened:
         output.next_run(folder)
@@ -112,15 +112,15 @@ def resolve(
     if (write_off or send_again) and not ids and not every:
         raise UsageError(f"--{chosen[0]} needs --id for each row, or --all.")
     folder = find_batch(batch)
-    options = options_without_manifest()
-    left = resolve(folder, chosen[0] if chosen else "", ids, attach, options)
+    options, timing = options_without_manifest(), runtime().timing
+    left = resolve(folder, chosen[0] if chosen else "", ids, attach, options, timing)
     if not chosen:
         output.unknown_rows(left, folder, as_json)
         if not as_json and sys.stdin.isatty() and sys.stdout.isatty():
             for row in left:
                 action, found = output.ask_about(row)
                 if action:
-                    left = resolve(folder, action, (row.id,), found, options)
+                    left = resolve(folder, action, (row.id,), found, options, timing)
     sys.exit(1 if left else 0)
 
 
@@ -149,7 +149,7 @@ def verify(batch: str, **given: Any) -> None:
     from batchgen.operations.verify import verify as verify_files
 
     folder = find_batch(batch)
-    found = verify_files(folder, options_without_manifest(), output.line)
+    found = verify_files(folder, options_without_manifest(), output.line, runtime().timing)
     click.echo(f"{found.whole} whole, {found.restored} restored, {len(found.lost)} lost.")
     if found.lost:
         output.lost_files(folder, found.lost)
@@ -182,7 +182,7 @@ def cancel(batch: str, **given: Any) -> None:
     from batchgen.operations.cancel import cancel
 
     folder = find_batch(batch)
-    done = cancel(folder, options_without_manifest())
+    done = cancel(folder, options_without_manifest(), runtime().timing)
     counts = {
         "cancelled": done.cancelled,
         "already in progress": done.running,

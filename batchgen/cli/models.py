@@ -5,7 +5,14 @@ from typing import Any
 
 import click
 
-from batchgen.cli.options import FILE, SERVICE, Commands, find_batch, options_without_manifest
+from batchgen.cli.options import (
+    FILE,
+    SERVICE,
+    Commands,
+    find_batch,
+    options_without_manifest,
+    runtime,
+)
 
 
 @click.group(cls=Commands, short_help="List, show and fetch model schemas.")
@@ -33,7 +40,8 @@ def models_list(search: str, online: bool, **given: Any) -> None:
     from batchgen.cli import output
     from batchgen.operations.models import list_models
 
-    for line in list_models(search, options_without_manifest() if online else None):
+    options = options_without_manifest() if online else None
+    for line in list_models(search, options, runtime().timing):
         output.line(line)
 
 
@@ -77,4 +85,4 @@ def models_fetch(model: str, out: Path | None, **given: Any) -> None:
     from batchgen.cli import output
     from batchgen.operations.models import fetch_model
 
-    output.line(fetch_model(model, out, options_without_manifest()))
+    output.line(fetch_model(model, out, options_without_manifest(), runtime().timing))

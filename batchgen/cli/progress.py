@@ -8,7 +8,7 @@ from typing import Any
 
 from batchgen.core.states import IN_FLIGHT, State
 
-log = logging.getLogger("batchgen")
+log = logging.getLogger(__name__)
 
 EVERY = 60.0  # seconds between lines where there is no terminal
 
@@ -50,7 +50,6 @@ class Progress:
         self._numbers = numbers
         self._now = now
         self._next_line = now() + EVERY
-        self._quiet = quiet
         self._bar: Any = None  # a tqdm, imported where there is a terminal
         if not quiet and sys.stderr is not None and sys.stderr.isatty():
             from tqdm import tqdm
@@ -78,8 +77,7 @@ class Progress:
                 self._bar.update(counts.get(State.SAVED, 0) - self._bar.n)
         elif self._now() >= self._next_line:
             self._next_line = self._now() + EVERY
-            words = line(*self._numbers())
-            log.log(logging.INFO if self._quiet else logging.WARNING, "%s", words)
+            log.info("%s", line(*self._numbers()))
 
     def close(self) -> None:
         if self._bar is not None:

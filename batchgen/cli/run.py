@@ -214,8 +214,13 @@ def validate(manifest: str, check_urls: bool, **given: Any) -> None:
     from batchgen.operations.validate import validate
 
     with closing(output.Problems()) as problems:
-        show = problems.show
-        rows, probed = validate(given_options(), manifest, show, check_urls=check_urls)
+        rows, probed = validate(
+            given_options(),
+            manifest,
+            problems.show,
+            check_urls=check_urls,
+            timing=runtime().timing,
+        )
     urls = f" {probed}" if probed else ""
     output.line(f"{plural(rows, 'row')} in {manifest}, all valid.{urls}")
 

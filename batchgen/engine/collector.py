@@ -18,7 +18,7 @@ from batchgen.media.check import CheckedFile, MediaBroken, MediaError
 from batchgen.media.destination import Destination
 from batchgen.media.download import Downloader, MediaGone, MediaUntrusted
 
-log = logging.getLogger("batchgen")
+log = logging.getLogger(__name__)
 
 MAX_DOWNLOADS = 8  # at a time
 
@@ -139,7 +139,7 @@ class Collector:
         file = stored_file(checked, path)
         if last:
             await self._writes.enqueue(lambda: self._journal.record_saved(row, output, file))
-            log.info("%s: row %r: saved", row.source, row.id)
+            log.debug("%s: row %r: saved", row.source, row.id)
         else:
             await self._writes.enqueue(lambda: self._journal.record_file(output, file))
 

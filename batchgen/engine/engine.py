@@ -23,7 +23,7 @@ from batchgen.engine.submitter import Submitter
 from batchgen.errors import BatchgenError, out_of_memory
 from batchgen.journal.writer import Journal, Request
 
-log = logging.getLogger("batchgen")
+log = logging.getLogger(__name__)
 
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 

@@ -27,7 +27,7 @@ from batchgen.errors import StorageDamaged, TokenRefused
 from batchgen.journal.group_commit import WriteQueue
 from batchgen.journal.writer import Journal, Request
 
-log = logging.getLogger("batchgen")
+log = logging.getLogger(__name__)
 
 MIN_POLLS_PER_S = 20.0
 POLLS_PER_SUBMISSION = 4.0

@@ -20,7 +20,7 @@ from batchgen.engine.circuit_breaker import (
 from batchgen.engine.rate_limiter import RateLimiter
 from batchgen.engine.run_outcome import RUN_AGAIN, RunOutcome
 
-log = logging.getLogger("batchgen")
+log = logging.getLogger(__name__)
 
 
 class RunState:
@@ -65,7 +65,7 @@ class RunState:
         """Submit nothing more. The first reason stays, unless it was a limit of the person's."""
         if self.outcome is None or (self.outcome.is_limit and not outcome.calm):
             self.outcome = replace(outcome, said=True)
-            log.warning("%s", outcome.reason)
+            log.log(logging.INFO if outcome.calm else logging.WARNING, "%s", outcome.reason)
         self.polling = self.polling and polling
         self.notify()
 
@@ -109,7 +109,7 @@ class RunState:
     def report_online(self) -> None:
         """An answer came, whatever it says."""
         if self.offline_tries:
-            log.warning("RunComfy answers again.")
+            log.info("RunComfy answers again.")
         self.offline_tries = 0
         self.offline_until = 0.0
         self._last_answer = self.time()

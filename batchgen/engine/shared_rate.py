@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-log = logging.getLogger("batchgen")
+log = logging.getLogger(__name__)
 
 CLOCK_TOLERANCE_S = 0.001  # two readings of one computer's clock do not agree any better
 _RECORD = struct.Struct("<dd")  # when the next submission may go, and when that was written
@@ -35,7 +35,7 @@ class SharedRateLimit:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            log.info("%s: %s: other batches are not seen.", path, error.strerror)
+            log.debug("%s: %s: other batches are not seen.", path, error.strerror)
 
     def close(self) -> None:
         if self._handle is not None:

@@ -40,7 +40,7 @@ from batchgen.journal.group_commit import Write, WriteQueue
 from batchgen.journal.receipts import Receipt
 from batchgen.journal.writer import Journal, Request, RequestIdInUse
 
-log = logging.getLogger("batchgen")
+log = logging.getLogger(__name__)
 
 LONG_PAUSE_S = 10.0  # from here on a pause is told to the person
 
@@ -172,7 +172,7 @@ class Submitter:
                 event = Event.OUTCOME_UNKNOWN
                 await self._record_not_accepted(row, event, None, in_use.what)
                 return
-        log.info("%s: row %r: accepted as %s", row.source, row.id, request_id)
+        log.debug("%s: row %r: accepted as %s", row.source, row.id, request_id)
         if not pending.receipt_written:
             self._writes.write_receipts(pending)
         if self._writes.receipts_failure is not None:
@@ -239,6 +239,6 @@ class Submitter:
         delay = state.limiter.delay(now)
         self._shared_rate.pause(state.clock.monotonic(), delay)
         if delay > max(before, LONG_PAUSE_S):
-            log.warning("Rate limit: waiting until %s.", show_time(state.clock.now() + delay))
+            log.info("Rate limit: waiting until %s.", show_time(state.clock.now() + delay))
         if delay > before + 1.0:  # a run that starts after a kill has to wait as well
             await self._writes.enqueue(lambda: self._journal.set_meta(state.rate_memory()))

@@ -24,7 +24,7 @@ from batchgen.journal.reconcile import NameAllocator, reconcile
 from batchgen.journal.staging import StagedRows
 from batchgen.journal.writer import Journal
 
-log = logging.getLogger("batchgen")
+log = logging.getLogger(__name__)
 
 # Accepted requests of which some may lack a receipt; more than are ever under way at a time.
 MAX_REPLAYED_EVENTS = 500

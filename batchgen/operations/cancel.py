@@ -7,6 +7,7 @@ from batchgen.api import endpoint
 from batchgen.batch_folder import Folder
 from batchgen.config import RunOptions
 from batchgen.core.states import Event, State
+from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.journal.writer import Journal, Request
 from batchgen.operations import batch
 from batchgen.operations.batch import open_batch
@@ -21,19 +22,24 @@ class CancelResult:
     unclear: int = 0
 
 
-def cancel(folder: Folder, flags: RunOptions) -> CancelResult:
+def cancel(folder: Folder, flags: RunOptions, timing: Timing = DEFAULT_TIMING) -> CancelResult:
     """Cancel every accepted request that the API has not begun to work on.
 
     Raises what `reach_endpoint` raises, and StorageDamaged.
     """
     done = CancelResult()
-    with open_batch(folder) as journal, batch.reach_endpoint(journal, folder, flags) as where:
-        event_loop.run(_cancel_all(journal, where, done))
+    with (
+        open_batch(folder, timing) as journal,
+        batch.reach_endpoint(journal, folder, flags) as where,
+    ):
+        event_loop.run(_cancel_all(journal, where, timing, done))
     return done
 
 
-async def _cancel_all(journal: Journal, where: endpoint.Endpoint, done: CancelResult) -> None:
-    async with where.service() as service:
+async def _cancel_all(
+    journal: Journal, where: endpoint.Endpoint, timing: Timing, done: CancelResult
+) -> None:
+    async with where.service(timing) as service:
         for row in journal.requests_in(State.SUBMITTED):
             _record(journal, row, await service.cancel(row.request_id or ""), done)
 

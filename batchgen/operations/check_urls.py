@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from batchgen import event_loop
 from batchgen.core.rows import Place, Problem
 from batchgen.core.text import plural
+from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.journal.staging import FileInput, StagedRows
 from batchgen.network.url_probe import UrlProbe
 from batchgen.network.url_rules import UrlProblem
 from batchgen.validation.schema_registry import SchemaRegistry
 
-LOOKING_AHEAD = 64
+MAX_PROBES_AHEAD = 64
 
 
 @dataclass(slots=True)
@@ -34,17 +35,22 @@ class ProbeResult:
 
 
 def probe_file_inputs(
-    listing: StagedRows, known: SchemaRegistry, show: Callable[[Problem], None]
+    listing: StagedRows,
+    known: SchemaRegistry,
+    show: Callable[[Problem], None],
+    timing: Timing = DEFAULT_TIMING,
 ) -> ProbeResult:
     """Probe every hosted file input of the valid rows in `listing`, each URL once.
 
     show: called with each problem and warning, in the order of the manifest.
     """
     fields = {model: known.validator(model).hosted for model in listing.models()}
-    return event_loop.run(_check_all(listing.hosted(fields), show))
+    return event_loop.run(_probe_all(listing.hosted(fields), show, timing))
 
 
-async def _check_all(inputs: Iterator[FileInput], show: Callable[[Problem], None]) -> ProbeResult:
+async def _probe_all(
+    inputs: Iterator[FileInput], show: Callable[[Problem], None], timing: Timing
+) -> ProbeResult:
     found = ProbeResult()
     waiting: deque[tuple[FileInput, asyncio.Task[UrlProblem | None]]] = deque()
 
@@ -57,10 +63,10 @@ async def _check_all(inputs: Iterator[FileInput], show: Callable[[Problem], None
             found.warnings += not flaw.sure
             show(_problem(one, flaw))
 
-    async with aclosing(UrlProbe()) as probe:
+    async with aclosing(UrlProbe(timing)) as probe:
         for one in inputs:
             waiting.append((one, asyncio.create_task(probe.probe(one.url, one.kind))))
-            if len(waiting) >= LOOKING_AHEAD:
+            if len(waiting) >= MAX_PROBES_AHEAD:
                 await tell_first()
         while waiting:
             await tell_first()

@@ -31,7 +31,7 @@ from batchgen.media.download import DEFAULT_LIMITS, Downloader, DownloadLimits
 from batchgen.operations.destination import open_destination
 from batchgen.report import tables
 
-log = logging.getLogger("batchgen")
+log = logging.getLogger(__name__)
 
 
 class Progress(Protocol):
@@ -109,7 +109,7 @@ async def execute(
                 shared_rate.close()
                 writes.close()
             outcome = final_outcome(journal.state_counts, run_state.outcome)
-            log.info("ended with exit code %d: %s", outcome.code, outcome.reason)
+            log.debug("ended with exit code %d: %s", outcome.code, outcome.reason)
             try:
                 journal.end_run(outcome.code, outcome.reason, engine.memory())
             except StorageDamaged as error:

@@ -5,12 +5,18 @@ from pathlib import Path
 from batchgen import event_loop, resources
 from batchgen.api import catalogue, endpoint
 from batchgen.config import RunOptions
+from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.errors import ServiceUnreachable
 from batchgen.validation import schema_registry
 
 
-def list_models(search: str, online: RunOptions | None) -> list[str]:
-    """Model ids; those that come with batchgen, or with `online` those of the catalogue."""
+def list_models(
+    search: str, online: RunOptions | None, timing: Timing = DEFAULT_TIMING
+) -> list[str]:
+    """Return the ids of models: those that come with batchgen, or those of the catalogue.
+
+    online: how to reach the catalogue; None asks for those that come with batchgen.
+    """
     if online is None:
         here = resources.schemas_folder()
         ids = [
@@ -22,7 +28,7 @@ def list_models(search: str, online: RunOptions | None) -> list[str]:
 
     async def ask() -> list[str]:
         found: list[str] = []
-        async with where.service() as service:
+        async with where.service(timing) as service:
             while page := await service.list_models(search, offset=len(found)):
                 found += [str(entry.get("model_id")) for entry in page if isinstance(entry, dict)]
             return found
@@ -30,9 +36,11 @@ def list_models(search: str, online: RunOptions | None) -> list[str]:
     return event_loop.run(ask())
 
 
-def fetch_model(model: str, out: Path | None, flags: RunOptions) -> Path:
+def fetch_model(
+    model: str, out: Path | None, options: RunOptions, timing: Timing = DEFAULT_TIMING
+) -> Path:
     """Write the catalogue's schema of `model` into a file; return its path."""
-    found = catalogue.schema_lookup(endpoint.find_endpoint(flags))(model)
+    found = catalogue.schema_lookup(endpoint.find_endpoint(options), timing)(model)
     if found is None:
         raise ServiceUnreachable(
             f"RunComfy's catalogue has no answer about {model}.",

@@ -7,7 +7,7 @@ from batchgen.config import RunOptions
 from batchgen.core.prices import Price
 from batchgen.errors import ServiceUnreachable, UsageError
 
-log = logging.getLogger("batchgen")
+log = logging.getLogger(__name__)
 
 
 def require_prices(options: RunOptions, known: Mapping[str, Price | None]) -> None:

@@ -17,6 +17,7 @@ from batchgen.batch_folder import Folder
 from batchgen.clock import to_iso
 from batchgen.config import RunOptions
 from batchgen.core.states import State
+from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.errors import ServiceUnreachable, TokenRefused, UsageError
 from batchgen.journal.receipts import Receipt, ReceiptLog
 from batchgen.journal.writer import Journal, Request, RequestIdInUse
@@ -41,7 +42,12 @@ class UnknownRow:
 
 
 def resolve(
-    folder: Folder, action: str, ids: tuple[str, ...], request_id: str | None, flags: RunOptions
+    folder: Folder,
+    action: str,
+    ids: tuple[str, ...],
+    request_id: str | None,
+    flags: RunOptions,
+    timing: Timing = DEFAULT_TIMING,
 ) -> list[UnknownRow]:
     """Settle the unknown rows with these ids, all if none is given; return what is still unknown.
 
@@ -49,7 +55,7 @@ def resolve(
         the rows with these ids.
     Raises what `attach` raises, and UsageError for an id that no unknown row has.
     """
-    with open_batch(folder) as journal:
+    with open_batch(folder, timing) as journal:
         if action == "attach":
             row, *others = select_unknown(journal, ids)
             if others:
@@ -57,7 +63,7 @@ def resolve(
                     f"{len(others) + 1} unknown rows have the id {row.id}: its row was changed"
                     " after it was sent. Nothing was changed."
                 )
-            attach(journal, folder, row, request_id or "", flags)
+            attach(journal, folder, row, request_id or "", flags, timing)
         elif action:
             for row in select_unknown(journal, ids, listed=action == "send-again"):
                 if action == "write-off":
@@ -92,7 +98,12 @@ def select_unknown(
 
 
 def attach(
-    journal: Journal, folder: Folder, row: Request, request_id: str, flags: RunOptions
+    journal: Journal,
+    folder: Folder,
+    row: Request,
+    request_id: str,
+    flags: RunOptions,
+    timing: Timing,
 ) -> None:
     """Give an unknown row the request that a person found; the next run collects its result.
 
@@ -101,7 +112,7 @@ def attach(
     """
     if not REQUEST_ID_PATTERN.fullmatch(request_id):
         raise UsageError(f"{request_id!r} is no request_id.", "Copy it from your account.")
-    _refuse_mismatch(row, request_id, _ask(journal, folder, request_id, flags))
+    _refuse_mismatch(row, request_id, _ask(journal, folder, request_id, flags, timing))
     with ReceiptLog(folder.receipts) as receipts:
         try:
             journal.record_attached(row, request_id)
@@ -113,9 +124,11 @@ def attach(
         receipts.append(Receipt(row.key, row.attempts, request_id, journal.now()))
 
 
-def _ask(journal: Journal, folder: Folder, request_id: str, flags: RunOptions) -> PollResult:
+def _ask(
+    journal: Journal, folder: Folder, request_id: str, flags: RunOptions, timing: Timing
+) -> PollResult:
     async def ask(where: endpoint.Endpoint) -> PollResult:
-        async with where.service() as service:
+        async with where.service(timing) as service:
             return await service.result(request_id)
 
     with batch.reach_endpoint(journal, folder, flags) as where:

@@ -2,17 +2,24 @@
 
 from batchgen.batch_folder import Folder
 from batchgen.core.states import State
+from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.errors import UsageError
 from batchgen.operations.batch import open_batch
 
 
-def retry(folder: Folder, state: str, ids: tuple[str, ...], cause: str | None) -> int:
+def retry(
+    folder: Folder,
+    state: str,
+    ids: tuple[str, ...],
+    cause: str | None,
+    timing: Timing = DEFAULT_TIMING,
+) -> int:
     """Reopen listed rows in a state; return how many.
 
     ids: only these rows, all if none is given. cause: only rows whose error has this text.
     Raises UsageError for an id that no listed row in `state` has.
     """
-    with open_batch(folder) as journal:
+    with open_batch(folder, timing) as journal:
         rows = journal.requests_in(State(state), listed=True)
         if missing := set(ids) - {row.id for row in rows}:
             raise UsageError(f"No {state} row has the id {', '.join(sorted(missing))}.")

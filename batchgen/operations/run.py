@@ -30,7 +30,7 @@ from batchgen.operations.take_over import refuse_mixed_batch, take_over
 from batchgen.operations.unchanged import ManifestImport, manifest_fingerprint, schema_fingerprints
 from batchgen.validation.schema_registry import SchemaRegistry
 
-log = logging.getLogger("batchgen")
+log = logging.getLogger(__name__)
 
 
 def run(
@@ -59,7 +59,7 @@ def run(
         endpoint = None if options.sandbox else find_endpoint(options)
         listing = StagedRows()
         stack.callback(listing.close)
-        fetch = None if endpoint is None else schema_lookup(endpoint)
+        fetch = None if endpoint is None else schema_lookup(endpoint, timing)
         schemas = SchemaRegistry(options.model, options.schema, folder.schemas, fetch)
         reading = _manifest_import(manifest, schemas, listing, show, options, folder)
         reading.unless_listed_in(folder.journal)
@@ -72,12 +72,12 @@ def run(
         refuse_mixed_batch(journal, folder, rehearsing=options.sandbox)
         take_over(journal, receipts, reading, options)
         seen = prices.read_prices(journal.get_meta("prices"))
-        known = find_prices(journal.pending_models(), options, price_lookup(endpoint), seen)
+        known = find_prices(journal.pending_models(), options, price_lookup(endpoint, timing), seen)
         require_prices(options, known)
-        warn_of_low_balance(endpoint, partial(journal.pending_cost, known))
+        warn_of_low_balance(endpoint, partial(journal.pending_cost, known), timing)
         memory = {model: price and price.stored() for model, price in known.items()}
         journal.start_run(manifest.file, {"prices": memory})
-        log.info("batchgen %s runs %s into %s", __version__, manifest.file, folder.path)
+        log.debug("batchgen %s runs %s into %s", __version__, manifest.file, folder.path)
         policy = view(
             Policy,
             options,

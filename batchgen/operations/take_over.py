@@ -15,7 +15,7 @@ from batchgen.journal.staging import StagedRows
 from batchgen.journal.writer import Journal
 from batchgen.operations.unchanged import ManifestImport
 
-log = logging.getLogger("batchgen")
+log = logging.getLogger(__name__)
 
 
 def refuse_mixed_batch(journal: Journal, folder: Folder, *, rehearsing: bool) -> None:
@@ -73,13 +73,13 @@ def take_over(
     except OSError as error:
         raise unwritable_receipts(journal.path.with_name("receipts.log"), error) from error
     if found["receipts"]:
-        log.warning("Found in receipts.log: %s.", plural(found["receipts"], "request"))
+        log.info("Found in receipts.log: %s.", plural(found["receipts"], "request"))
     if found["unknown"]:
         log.warning(
             "Unknown, since the last run ended in mid-request: %s.", plural(found["unknown"], "row")
         )
     if manifest.is_listed_in(journal):
-        log.info("%s has not changed since it was read last.", manifest.file)
+        log.debug("%s has not changed since it was read last.", manifest.file)
     else:
         _refuse_other_list(journal, manifest.listing, manifest.file, flags)
         recovery.list_rows(manifest.listing, manifest.memory())

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from batchgen.batch_folder import Folder
+from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.errors import ManifestInvalid
 from batchgen.journal.staging import StagedRows
 from batchgen.operations.check_urls import ProbeResult
@@ -12,7 +13,12 @@ from batchgen.validation.schema_registry import SchemaRegistry
 
 
 def validate(
-    flags: Mapping[str, Any], path: str, show: ProblemSink, *, check_urls: bool = False
+    flags: Mapping[str, Any],
+    path: str,
+    show: ProblemSink,
+    *,
+    check_urls: bool = False,
+    timing: Timing = DEFAULT_TIMING,
 ) -> tuple[int, ProbeResult | None]:
     """Check a manifest without an account.
 
@@ -31,7 +37,7 @@ def validate(
                 probe_file_inputs,  # here, since it brings httpx, and a run needs neither
             )
 
-            probed = probe_file_inputs(listing, known, show)
+            probed = probe_file_inputs(listing, known, show, timing)
         if problems := problems + (probed.problems if probed else 0):
             raise ManifestInvalid(manifest.file, problems, str(probed or ""))
         return len(listing), probed

@@ -55,7 +55,7 @@ def verify(
     """
     result = VerifyResult()
     destination = open_destination(folder)
-    with open_batch(folder) as journal:
+    with open_batch(folder, timing) as journal:
         damaged: list[SavedFile] = []
         for file in journal.saved_files():
             problem, other_request = inspect_file(destination, file)
