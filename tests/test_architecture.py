@@ -23,7 +23,8 @@ MODULES = sorted(
 )
 # What a pure module may take from the standard library and others.
 HARMLESS = {
-    *("codecs", "collections", "collections.abc", "dataclasses", "datetime", "difflib", "enum"),
+    *("bisect", "codecs", "collections", "collections.abc", "dataclasses", "datetime", "difflib"),
+    *("enum", "heapq"),
     *("email.utils", "functools", "hashlib", "http", "ipaddress", "itertools", "json", "math"),
     *("random", "re", "statistics", "types", "typing", "unicodedata", "urllib.parse"),
     *("jsonschema", "jsonschema.exceptions", "referencing"),

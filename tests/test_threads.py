@@ -137,7 +137,7 @@ def started(*values, start=_thread.start_new_thread):
 
 # Before Python 3.12 no audit hook is told of a thread.
 _thread.start_new_thread = threading._start_new_thread = started
-after(ApiClient, "submit", lambda: since.add("paid"), before=True)
+after(ApiClient, "post_once", lambda: since.add("paid"), before=True)
 after(tables, "write_report_files", lambda: since.add("reported"))
 after(run, "run", lambda: since.discard("reported"))  # the lock is given back
 after(tables, "make_thumbnails", since.clear, before=True)
