@@ -1,4 +1,4 @@
-"""The queue of the emulated service: N slots, first come first served. Pure.
+"""The queue of the emulated service: N slots, first come first served, without I/O.
 
 Nothing runs in the background: a request's start and end follow from when it came, how long it
 takes and when a slot was free, so they are worked out at the next question, however late that is.
