@@ -1,7 +1,8 @@
 """Write the pages of docs/ that are made from the code: `python docs/generate.py`.
 
-They are committed; tests/test_docs.py compares them with what `generated_pages` returns. What the
-code does not say, such as the meaning of a column, stands in docs/reference/meanings.toml.
+They are committed; tests/integration/test_docs.py compares them with what `generated_pages`
+returns. What the code does not say, such as the meaning of a column, stands in
+docs/reference/meanings.toml.
 """
 
 import json

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import TOKEN, Outcome, PretendClock
+from helpers import ROOT, TOKEN, Outcome, PretendClock
 from sandbox_client import Control
 
 from batchgen import config
@@ -183,3 +183,13 @@ def start(here: Path, folder: Path, reach: list[str]) -> Iterator[Callable[..., 
     for child in children:
         child.kill()
         child.communicate()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests by their folder: `-m "not slow and not browser"` leaves those out."""
+    for item in items:
+        folder = item.path.relative_to(ROOT / "tests").parts[0]
+        if folder in ("crash", "benchmarks"):
+            item.add_marker("slow")
+        elif folder == "browser":
+            item.add_marker("browser")

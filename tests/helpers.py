@@ -31,6 +31,7 @@ from batchgen.media import provenance
 PATIENT = pytest.mark.timing(max_polling=1e7)
 # A run that submits and never asks.
 NEVER_ASKING = Timing(max_polling=0.0)
+ROOT = Path(__file__).parents[1]
 TOKEN = "a-token-that-nobody-may-see"
 MEDIA_FOLDERS = ("images", "videos", "audio")
 

@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from crash import GO_ON, Batch, check_the_books, fault
 from sandbox_client import Control
+
+from crash import GO_ON, Batch, check_the_books, fault
 
 DAMAGED = 74
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from helpers import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,7 +24,6 @@ from batchgen.manifest.read_yaml import resolve_scalar
 from batchgen.validation.model_schema import load_schema
 from batchgen.validation.validator import Validator
 
-ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "data" / "prompts"
 MODEL = "ideogram/ideogram-v2/generate"
 VALIDATOR = Validator(load_schema(ROOT / "schemas" / f"{MODEL}.json"))

@@ -1,7 +1,7 @@
 """The power is cut at every fsync, and what no fsync had asked for is gone.
 
 The sandbox is another computer: nothing of it is lost. `BATCHGEN_CUTS=all python -m pytest
-tests/test_power_cut.py` cuts at each fsync; here every third is.
+tests/crash/test_power_cut.py` cuts at each fsync; here every third is.
 """
 
 import os
@@ -14,9 +14,10 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from sandbox_client import Control
+
 from crash import Batch, Driver, check_the_books, fault
 from crash.powercut import PoweredBatch, disk_after, shimmed
-from sandbox_client import Control
 
 STRIDE = 1 if os.environ.get("BATCHGEN_CUTS") == "all" else 3
 SLICES = 3

@@ -1,7 +1,7 @@
 """Kills and faults by dice, the run started again until it is quiet, and then the books.
 
 Short here. The night's size: `BATCHGEN_SEEDS=20 BATCHGEN_ROWS=60 python -m pytest
-tests/test_campaign.py`.
+tests/crash/test_campaign.py`.
 """
 
 import os
@@ -10,10 +10,10 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
-from crash import GO_ON, KILLED, Batch, check_the_books, fault
 from sandbox_client import Control
 
 from batchgen.sandbox import Address, started
+from crash import GO_ON, KILLED, Batch, check_the_books, fault
 
 SEEDS = int(os.environ.get("BATCHGEN_SEEDS", "3"))
 ROWS = int(os.environ.get("BATCHGEN_ROWS", "25"))

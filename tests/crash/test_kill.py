@@ -1,6 +1,6 @@
 """The real program, killed at random moments and started again, against the sandbox's ledger.
 
-Short here; `BATCHGEN_KILLS=500 python -m pytest tests/test_kill.py` makes a night of it.
+Short here; `BATCHGEN_KILLS=500 python -m pytest tests/crash/test_kill.py` makes a night of it.
 """
 
 import contextlib
@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import ROOT
 
 KILLS = int(os.environ.get("BATCHGEN_KILLS", "8"))
 ROWS_A_KILL = 20
-ROOT = Path(__file__).parents[1]
 GO_ON = 75
 
 

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import ROOT
+
 from benchmarks.compare import compared
 from benchmarks.pictures import expected, look
 from benchmarks.races import faults
 from benchmarks.scenarios import SCENARIOS, Scenario
 from benchmarks.simulation import Seen, best_possible, fixed, watched
 
-ROOT = Path(__file__).parents[1]
 TINY = Scenario("tiny", 2, picture_size=32)
 GOOD = {"wrong": 0, "lost": 0, "paid_twice": 0, "saved": 1.0, "exit_code": 0}
 

@@ -9,9 +9,10 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from sandbox_client import Control
+
 from crash import KILLED, Batch, Driver, Fault, check_the_books, fault
 from crash.powercut import PoweredBatch, disk_after, shimmed
-from sandbox_client import Control
 
 
 @pytest.fixture(scope="module")

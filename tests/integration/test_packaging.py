@@ -7,11 +7,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from helpers import ROOT
 
 from batchgen.resources import schemas_folder
 from batchgen.validation.schema_registry import bundled_schemas
 
-ROOT = Path(__file__).parents[1]
 DATA = (
     "batchgen/schemas/ideogram/ideogram-v2/generate.json",
     "batchgen/schemas/manifest.schema.json",

@@ -1,6 +1,6 @@
 """No way to the API, an unsafe one, or one that ends under us: what stays, what is on the wire.
 
-An API that is there and misbehaves is in test_answers_on_the_wire.py, a service that is away for
+An API that is there and misbehaves is in test_model_api.py, a service that is away for
 hours in test_account.py, and proxies are in test_proxy.py.
 """
 
@@ -41,7 +41,8 @@ from batchgen.core.timing import DEFAULT_TIMING
 from batchgen.network import session
 from batchgen.sandbox import Address
 
-# `BATCHGEN_POSTS=1000 python -m pytest tests/test_network.py` makes a whole night's list of it.
+# `BATCHGEN_POSTS=1000 python -m pytest tests/integration/api/test_connections.py` makes a whole
+# night's list of it.
 POSTS = int(os.environ.get("BATCHGEN_POSTS", "60"))
 ALL_SAVED = {"saved": 6}
 ALL_PENDING = {"pending": 6}

@@ -2,7 +2,7 @@
 
 A step is whatever makes something durable, before it and after it, and what happens to the paid
 POST in between. The run kills itself at step 1, 2, … until one completes untouched. Here the second
-kill is a sample; `BATCHGEN_PAIRS=all python -m pytest tests/test_kill_points.py` tries
+kill is a sample; `BATCHGEN_PAIRS=all python -m pytest tests/crash/test_kill_points.py` tries
 all pairs.
 """
 
@@ -14,8 +14,9 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from crash import KILLED, Batch, check_the_books, fault
 from sandbox_client import Control
+
+from crash import KILLED, Batch, check_the_books, fault
 
 SLICES = 8
 ALL_PAIRS = os.environ.get("BATCHGEN_PAIRS") == "all"

@@ -1,9 +1,9 @@
 """What the model's schema makes of an entry: a row to send, or every problem that it has."""
 
 import json
-from pathlib import Path
 
 import pytest
+from helpers import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
@@ -20,7 +20,6 @@ from batchgen.validation.model_schema import (
 )
 from batchgen.validation.validator import Validator
 
-ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "data" / "models"
 MODEL = "ideogram/ideogram-v2/generate"
 IDEOGRAM = load_schema(ROOT / "schemas" / f"{MODEL}.json")

@@ -2,7 +2,8 @@
 
 Hypothesis writes the story over a real journal and real receipts. The ledger of a pretend API is
 the judge: it knows what left us, and what of that a person had asked for. Each history has up to
-ten chapters; `BATCHGEN_HISTORIES=5000 python -m pytest tests/test_history.py` tells many more.
+ten chapters; `BATCHGEN_HISTORIES=5000 python -m pytest tests/integration/journal/test_history.py`
+tells many more.
 """
 
 import asyncio

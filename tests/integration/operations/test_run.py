@@ -12,6 +12,7 @@ from conftest import Command, Write
 from helpers import (
     NEVER_ASKING,
     PATIENT,
+    ROOT,
     TOKEN,
     PretendClock,
     change,
@@ -24,7 +25,7 @@ from helpers import (
 )
 from sandbox_client import Control
 
-SHARED = Path(__file__).parents[2] / "shared"
+SHARED = ROOT.parent / "shared"
 BRUSH = "atelier/brush-2/text-to-image"
 SERIES = "atelier/series/text-to-image"
 CLIPS = "atelier/clips/text-to-video"
