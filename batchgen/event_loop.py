@@ -1,7 +1,7 @@
-"""asyncio, with all threads from the beginning and none for its end.
+"""An asyncio event loop whose threads are all started at the beginning.
 
-asyncio's own starts threads when there is something for them to do, and one more to close down. A
-run that is short of memory waited for ever for that one, and kept its folder locked.
+asyncio's own loop starts threads when there is work for them, and one more when it closes. A run
+that was short of memory waited for ever for that one, and kept its folder locked.
 """
 
 import asyncio
@@ -14,14 +14,14 @@ from typing import Any, TypeVar, TypeVarTuple
 from batchgen.errors import out_of_memory
 from batchgen.threads import Threads
 
-THREADS = 8  # as many downloads are checked at one time
+THREADS = 8  # the most downloads that are checked at the same time
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """As `asyncio.run`. Raises MemoryError before anything is done if there is not enough."""
+    """As `asyncio.run`. Raises MemoryError before `main` starts if threads cannot be started."""
     with (
         closing(main),
         Threads(THREADS) as threads,
@@ -31,7 +31,7 @@ def run(main: Coroutine[Any, Any, T]) -> T:
 
 
 class Loop(asyncio.SelectorEventLoop):
-    """threads: the default executor, of `asyncio.to_thread` and `getaddrinfo`; not ended here."""
+    """threads: the executor of `asyncio.to_thread` and `getaddrinfo`; the loop does not end it."""
 
     def __init__(self, threads: Threads) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class Loop(asyncio.SelectorEventLoop):
         return super().run_in_executor(executor or self._threads, func, *args)
 
     def default_exception_handler(self, context: dict[str, Any]) -> None:
-        """Of a lack of memory say nothing: whoever waits for the connection is told of it."""
+        """Report nothing of a lack of memory, which is raised where the connection is awaited."""
         error = context.get("exception")
         if error is None or not out_of_memory(error):
             super().default_exception_handler(context)

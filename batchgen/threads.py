@@ -1,8 +1,8 @@
-"""Threads that are all there before they have anything to do.
+"""A thread pool whose threads are all started before there is any work.
 
-Where memory is short, `threading.Thread.start` waits for ever for a thread that dies before it can
-say that it runs, and `concurrent.futures` starts its threads so in the middle of the work. These
-are asked for at the beginning, where a failure costs nothing, and nothing later needs another.
+Where memory is short, `threading.Thread.start` waits for ever for a thread that dies before it
+reports that it runs, and `concurrent.futures` starts its threads in the middle of the work. Here a
+failure to start comes at the beginning, when nothing has been paid for.
 """
 
 import _thread
@@ -14,8 +14,8 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, ParamSpec, TypeVar
 
-STARTS_WITHIN = 30.0  # seconds
-GOODBYE = 5.0  # seconds that calls under way get to end; the interpreter waits for none of them
+START_TIMEOUT_S = 30.0
+SHUTDOWN_TIMEOUT_S = 5.0
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -23,11 +23,15 @@ Work = tuple["Future[Any]", Callable[[], Any]]
 
 
 class Threads(Executor):
-    """So many threads, and never more. Raises MemoryError where the system has no room for them."""
+    """A pool of `count` threads. Raises MemoryError where they cannot be started.
 
-    def __init__(self, count: int) -> None:
+    shutdown_timeout: seconds that running calls get to end; the interpreter does not wait for them.
+    """
+
+    def __init__(self, count: int, *, shutdown_timeout: float = SHUTDOWN_TIMEOUT_S) -> None:
+        self._shutdown_timeout = shutdown_timeout
         self._work: SimpleQueue[Work | None] = SimpleQueue()
-        self._said: SimpleQueue[object] = SimpleQueue()
+        self._reports: SimpleQueue[object] = SimpleQueue()
         self._running = 0
         self._shut = False
         try:
@@ -37,12 +41,12 @@ class Threads(Executor):
             raise
 
     def _start(self, count: int) -> None:
-        # What a thread dies of at its start is told here; a function of Python's needs memory too.
-        hook, sys.unraisablehook = sys.unraisablehook, self._said.put
+        # Gets the error of a thread that dies at its start. A Python function would need memory.
+        hook, sys.unraisablehook = sys.unraisablehook, self._reports.put
         try:
             for _ in range(count):
-                _thread.start_new_thread(_serve, (self._work, self._said))
-                if self._said.get(timeout=STARTS_WITHIN) is not True:
+                _thread.start_new_thread(_serve, (self._work, self._reports))
+                if self._reports.get(timeout=START_TIMEOUT_S) is not True:
                     raise MemoryError("a thread died at its start")
                 self._running += 1
         except (RuntimeError, Empty) as error:
@@ -58,9 +62,9 @@ class Threads(Executor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Let the threads end; wait for GOODBYE at most for those that are in the middle of a call.
+        """End the threads; wait for running calls, for `shutdown_timeout` at most.
 
-        cancel_futures: whether calls that were not begun are dropped.
+        cancel_futures: whether calls that have not started are cancelled.
         """
         if cancel_futures and not self._shut:
             with suppress(Empty):
@@ -70,19 +74,19 @@ class Threads(Executor):
             self._shut = True
             for _ in range(self._running):
                 self._work.put(None)
-        end = time.monotonic() + GOODBYE
+        end = time.monotonic() + self._shutdown_timeout
         with suppress(Empty):
             while wait and self._running:
-                self._said.get(timeout=max(end - time.monotonic(), 0.0))
+                self._reports.get(timeout=max(end - time.monotonic(), 0.0))
                 self._running -= 1
 
 
-def _serve(work: "SimpleQueue[Work | None]", said: "SimpleQueue[object]") -> None:
-    said.put(True)
+def _serve(work: "SimpleQueue[Work | None]", reports: "SimpleQueue[object]") -> None:
+    reports.put(True)
     while (one := work.get()) is not None:
         _do(*one)
-        del one  # or its result is kept until there is more to do
-    said.put(None)
+        del one  # or its result would be kept until the next call
+    reports.put(None)
 
 
 def _do(future: "Future[Any]", call: Callable[[], Any]) -> None:

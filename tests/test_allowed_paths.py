@@ -18,7 +18,7 @@ from sandbox_client import Control
 
 from batchgen.errors import UsageError
 from batchgen.files import FileRefused, open_regular
-from batchgen.manifest.allowed_paths import Reach
+from batchgen.manifest.allowed_paths import AllowedPaths
 from batchgen.manifest.manifest import open_manifest
 from batchgen.operations import unchanged
 from batchgen.sandbox import catalogue
@@ -413,7 +413,7 @@ def test_a_file_that_is_replaced_while_it_is_opened_is_refused(
     monkeypatch.setattr(os.path, "realpath", swapped)
 
     with pytest.raises(FileRefused, match="was replaced while it was opened"):
-        Reach(lists).open(lists / "a.txt")
+        AllowedPaths(lists).open(lists / "a.txt")
 
 
 def test_what_became_a_pipe_after_the_look_at_it_is_refused(

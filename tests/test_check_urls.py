@@ -4,8 +4,7 @@ import asyncio
 import json
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,9 @@ from conftest import Command, Write
 from helpers import TOKEN, Outcome
 from servers import Wire, certificate, listening, proxy, relay, self_signed, silence, trusted
 
+from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.network import url_probe, url_rules
+from batchgen.network.url_probe import UrlProbe
 from batchgen.network.url_rules import (
     ProbeResponse,
     address_problem,
@@ -22,6 +23,7 @@ from batchgen.network.url_rules import (
     response_problem,
     url_problem,
 )
+from batchgen.operations import check_urls
 
 MODEL = "atelier/edits/image-to-image"
 SCHEMA = {
@@ -188,10 +190,14 @@ class Site:
     """Hosts on one port of this computer, behind TLS, and what they were asked.
 
     answers: by path. names: the addresses of each host. lookups: the hosts that were looked up.
+    timing: of those who ask. public: addresses that are taken for public ones.
     pause: seconds before an answer. drips: whether it comes a byte at a time and never ends.
+    offline: whether the name server is out of reach.
     """
 
     port: int = 0
+    timing: Timing = DEFAULT_TIMING
+    public: set[str] = field(default_factory=lambda: {"127.0.0.1"})
     answers: dict[str, Answering] = field(default_factory=dict)
     names: dict[str, list[str]] = field(default_factory=dict)
     lookups: list[str] = field(default_factory=list)
@@ -200,6 +206,7 @@ class Site:
     most_at_once: int = 0
     pause: float = 0.0
     drips: bool = False
+    offline: bool = False
 
     def url(self, path: str, host: str = FILES) -> str:
         return f"https://{host}:{self.port}{path}"
@@ -238,20 +245,20 @@ class Site:
 
     async def resolve(self, host: str, port: int) -> list[str]:
         self.lookups.append(host)
+        if self.offline:
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
         if host[0].isdigit():
             return [host]
         if host not in self.names:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         return self.names[host]
 
+    def address_kind(self, address: str) -> str | None:
+        return None if address in self.public else non_public_kind(address)
 
-@contextmanager
-def at_home(patch: pytest.MonkeyPatch, site: Site) -> Iterator[Site]:
-    """Take 127.0.0.1 for a public address, and the site's word for what names stand for."""
-    judge = url_rules.non_public_kind
-    patch.setattr(url_rules, "non_public_kind", lambda a: None if a == "127.0.0.1" else judge(a))
-    patch.setattr(url_probe, "resolve", site.resolve)
-    yield site
+    def probe(self, timing: Timing = DEFAULT_TIMING) -> UrlProbe:
+        """A probe that resolves names as this site says."""
+        return UrlProbe(self.timing, resolve=self.resolve, address_kind=self.address_kind)
 
 
 @pytest.fixture
@@ -261,8 +268,8 @@ def site(here: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     with (
         trusted(here) as authority,
         listening(site.talk, tls=certificate(authority, "*.pictures.example")) as site.port,
-        at_home(monkeypatch, site),
     ):
+        monkeypatch.setattr(check_urls, "UrlProbe", site.probe)
         yield site
 
 
@@ -436,10 +443,8 @@ def test_a_host_that_says_429_is_left_alone(check: Check, site: Site) -> None:
     assert f"and 20 more: image: warning: {FILES} answers 429 Too Many Requests" in done.stderr
 
 
-def test_a_host_that_does_not_answer_is_left_alone_after_a_few(
-    check: Check, site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(url_probe, "STEP_TIMEOUT_S", 0.1)
+def test_a_host_that_does_not_answer_is_left_alone_after_a_few(check: Check, site: Site) -> None:
+    site.timing = replace(DEFAULT_TIMING, probe_step=0.1)
     wire = Wire()
 
     async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -454,10 +459,8 @@ def test_a_host_that_does_not_answer_is_left_alone_after_a_few(
     assert len(wire.heard) <= url_probe.MAX_TIMEOUTS_PER_HOST + url_probe.MAX_PROBES_PER_HOST
 
 
-def test_a_host_that_answers_a_byte_at_a_time_is_given_up(
-    check: Check, site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(url_probe, "TOTAL_TIMEOUT_S", 0.3)
+def test_a_host_that_answers_a_byte_at_a_time_is_given_up(check: Check, site: Site) -> None:
+    site.timing = replace(DEFAULT_TIMING, probe_total=0.3)
     site.drips = True
 
     assert f"warning: {FILES} did not answer in" in check(site.says("/a.png")).stderr
@@ -569,11 +572,8 @@ def test_a_name_is_looked_up_once_and_what_was_judged_is_asked(check: Check, sit
     assert [one.headers["host"] for one in site.asked] == [f"{FILES}:{site.port}"] * 2
 
 
-def test_the_next_address_of_a_host_is_asked_if_one_is_dead(
-    check: Check, site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    judge = url_rules.non_public_kind
-    monkeypatch.setattr(url_rules, "non_public_kind", lambda a: None if a == "::1" else judge(a))
+def test_the_next_address_of_a_host_is_asked_if_one_is_dead(check: Check, site: Site) -> None:
+    site.public.add("::1")
     site.names[FILES] = ["::1", "127.0.0.1"]  # the server listens at the second only
 
     assert check(site.says("/a.png")).code == 0
@@ -596,13 +596,8 @@ def test_a_name_that_does_not_exist_is_a_problem(check: Check, site: Site) -> No
     assert "2 problems" in done.stderr
 
 
-def test_a_name_server_that_is_out_of_reach_is_a_warning(
-    check: Check, site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def offline(host: str, port: int) -> list[str]:
-        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
-
-    monkeypatch.setattr(url_probe, "resolve", offline)
+def test_a_name_server_that_is_out_of_reach_is_a_warning(check: Check, site: Site) -> None:
+    site.offline = True
 
     done = check(site.says("/a.png"))
 
@@ -627,7 +622,8 @@ def test_a_host_that_cannot_show_who_it_is_is_a_problem(
     with trusted(here) as authority:
         wrong = certificate(authority, "elsewhere.example")
         tls = wrong if fault == "another name" else self_signed(authority)
-        with listening(site.talk, tls=tls) as site.port, at_home(monkeypatch, site):
+        with listening(site.talk, tls=tls) as site.port:
+            monkeypatch.setattr(check_urls, "UrlProbe", site.probe)
             done = check(site.says("/a.png"))
 
     assert done.code == 65

@@ -3,9 +3,12 @@
 import csv
 import io
 import json
+import os
 import tracemalloc
+from contextlib import contextmanager
 from datetime import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given, settings
@@ -13,10 +16,10 @@ from hypothesis import strategies as st
 
 from batchgen.core.rows import Entry, Place, Problem
 from batchgen.errors import UsageError
+from batchgen.manifest.formats import FORMATS
 from batchgen.manifest.manifest import open_manifest
 from batchgen.manifest.read_csv import is_quoted
 from batchgen.manifest.read_yaml import resolve_scalar
-from batchgen.manifest.source import FORMATS
 from batchgen.validation.model_schema import load_schema
 from batchgen.validation.validator import Validator
 
@@ -53,7 +56,11 @@ def problems(path, **how):
     manifest = open_manifest(path, **how)
     found = list(manifest.problems)
     for item in manifest.entries(known):
-        result = [item] if isinstance(item, Problem) else VALIDATOR.check(item, default_model=MODEL)
+        result = (
+            [item]
+            if isinstance(item, Problem)
+            else VALIDATOR.check_entry(item, default_model=MODEL)
+        )
         found += result if isinstance(result, list) else []
     return found
 
@@ -892,7 +899,7 @@ def test_whatever_the_bytes_are_there_are_entries_or_problems(format, data):
     for item in manifest.entries(known):
         result = item
         if isinstance(item, Entry):
-            result = VALIDATOR.check(item, default_model=MODEL)
+            result = VALIDATOR.check_entry(item, default_model=MODEL)
         assert result
     assert all(str(problem.place) for problem in manifest.problems)
 
@@ -912,14 +919,25 @@ def test_a_file_that_cannot_be_found_or_told_is_a_usage_error(tmp_path, name, me
         open_manifest(tmp_path / name)
 
 
-def test_a_file_that_may_not_be_read_is_a_usage_error(tmp_path, monkeypatch):
-    path = write(tmp_path, "a.csv", "prompt\nA fox\n")
-    monkeypatch.setattr(
-        Path, "open", lambda *_: (_ for _ in ()).throw(PermissionError(13, "Permission denied"))
-    )
+@contextmanager
+def nobody():
+    """Root may read everything, so the block is run as another user."""
+    user = os.geteuid()
+    os.seteuid(user or 65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
 
-    with pytest.raises(UsageError, match="cannot be read: permission denied"):
-        open_manifest(path)
+
+def test_a_file_that_may_not_be_read_is_a_usage_error():
+    with TemporaryDirectory() as folder:  # pytest's own folder is closed to others
+        Path(folder).chmod(0o755)
+        path = write(Path(folder), "a.csv", "prompt\nA fox\n")
+        path.chmod(0)
+
+        with nobody(), pytest.raises(UsageError, match="cannot be read: permission denied"):
+            open_manifest(path)
 
 
 def test_a_format_beats_the_name(tmp_path):

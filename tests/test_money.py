@@ -15,8 +15,8 @@ from sandbox_client import Control
 
 from batchgen.api.catalogue_price import parse_price
 from batchgen.core.budget import ActiveLimit, CostLimits, active_limits, first_exceeded
-from batchgen.core.prices import COUNTS, Price, remembered
-from batchgen.core.units import usd
+from batchgen.core.prices import OUTPUT_COUNT_INPUTS, Price, read_prices
+from batchgen.core.units import parse_usd
 
 BERLIN = ZoneInfo("Europe/Berlin")
 AUCKLAND = ZoneInfo("Pacific/Auckland")
@@ -152,7 +152,7 @@ def test_what_is_not_a_number_stops_what_it_would_let_through(
     [("5", 5.0), ("5.00", 5.0), (" .5 ", 0.5), ("0", 0.0), ("1e+06", 1e6), ("1e9", 1e9)],
 )
 def test_an_amount_is_digits_and_a_point(text: str, amount: float) -> None:
-    assert usd(text) == amount
+    assert parse_usd(text) == amount
 
 
 ODD_AMOUNTS = {
@@ -168,7 +168,7 @@ ODD_AMOUNTS = {
 @pytest.mark.parametrize(("text", "advice"), ODD_AMOUNTS.items())
 def test_what_is_not_an_amount_is_told_how_it_is_written(text: str, advice: str) -> None:
     with pytest.raises(ValueError, match="is not an amount") as found:
-        usd(text)
+        parse_usd(text)
 
     assert str(found.value) == f"{text!r} is not an amount; write {advice}."
 
@@ -577,7 +577,7 @@ def test_a_model_that_makes_several_outputs_unasked_is_priced_by_them() -> None:
     ("input", "outputs"),
     [
         ({}, 1),
-        *(({name: 3}, 3) for name in COUNTS),
+        *(({name: 3}, 3) for name in OUTPUT_COUNT_INPUTS),
         ({"n": "4"}, 4),
         ({"n": 4.0}, 4),
         ({"num_images": 2, "max_images": 3}, 6),
@@ -599,15 +599,15 @@ def test_a_row_is_priced_by_the_outputs_that_its_input_asks_for(
 
 @pytest.mark.parametrize("one", [Price(0.03), Price(0.03, {}), Price(0.03, {"n": 4})])
 def test_a_price_is_remembered_as_it_is(one: Price) -> None:
-    assert remembered(json.loads(json.dumps({"m": one.memory()}))) == {"m": one}
+    assert read_prices(json.loads(json.dumps({"m": one.stored()}))) == {"m": one}
 
 
 def test_an_older_journals_prices_are_for_a_request_and_a_strange_one_is_unknown() -> None:
     memory = {"a": 0.03, "b": None, "c": True, "d": "0.03", "e": [0.03], "f": [0.03, "second"]}
 
     unknown = dict.fromkeys("bcdef")
-    assert remembered(memory) == {"a": Price(0.03), **unknown}
-    assert remembered(None) == {}
+    assert read_prices(memory) == {"a": Price(0.03), **unknown}
+    assert read_prices(None) == {}
 
 
 def test_a_row_reserves_the_price_of_every_picture_that_it_asks_for(

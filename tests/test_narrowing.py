@@ -15,7 +15,7 @@ from batchgen.report.filters import (
     Choice,
     Filter,
     comparable_text,
-    condition,
+    parse_condition,
     read_picks,
 )
 from batchgen.report.tables import csv_cell
@@ -37,12 +37,12 @@ values = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) 
 
 
 def holds(text, row=ROW):
-    return condition(text, INPUTS, METAS)(row)
+    return parse_condition(text, INPUTS, METAS)(row)
 
 
 def refusal(text):
     with pytest.raises(UsageError) as refused:
-        condition(text, INPUTS, METAS)
+        parse_condition(text, INPUTS, METAS)
     return f"{refused.value.what} {refused.value.remedy}"
 
 
@@ -87,12 +87,12 @@ def test_the_value_begins_after_the_first_sign():
 
 
 def test_all_conditions_have_to_hold():
-    shows = Filter(("state=failed", "seed=7")).shows(INPUTS, METAS)
-    hides = Filter(("state=failed", "seed=8")).shows(INPUTS, METAS)
+    shows = Filter(("state=failed", "seed=7")).predicate(INPUTS, METAS)
+    hides = Filter(("state=failed", "seed=8")).predicate(INPUTS, METAS)
 
     assert shows(ROW)
     assert not hides(ROW)
-    assert EVERYTHING.shows(INPUTS, METAS)(ROW)
+    assert EVERYTHING.predicate(INPUTS, METAS)(ROW)
 
 
 def test_a_name_that_no_row_has_is_refused_with_the_nearest():
@@ -116,15 +116,17 @@ def test_a_value_equals_its_own_words_and_contains_each_part_of_them(value):
     row = {**ROW, "input": {"prompt": value}}
     text = comparable_text(value)
 
-    assert condition(f"prompt={text}", ["prompt"], [])(row)
-    assert not condition(f"prompt!={text}", ["prompt"], [])(row)
-    assert condition(f"prompt~{text[1:3].upper()}", ["prompt"], [])(row) or not text.isascii()
+    assert parse_condition(f"prompt={text}", ["prompt"], [])(row)
+    assert not parse_condition(f"prompt!={text}", ["prompt"], [])(row)
+    assert parse_condition(f"prompt~{text[1:3].upper()}", ["prompt"], [])(row) or not text.isascii()
 
 
 @given(values, st.text())
 def test_equal_and_not_equal_are_opposites(value, wanted):
     row = {**ROW, "input": {"prompt": value}}
-    same, other = (condition(f"prompt{sign}{wanted}", ["prompt"], [])(row) for sign in ("=", "!="))
+    same, other = (
+        parse_condition(f"prompt{sign}{wanted}", ["prompt"], [])(row) for sign in ("=", "!=")
+    )
 
     assert same is not other
     assert same is (comparable_text(value) == wanted)
@@ -157,21 +159,21 @@ def refused(*rows, **form):
 def test_a_pick_finds_its_row_by_request_and_else_by_id():
     found = file(("other", "r-1", "pick", "4"), ("fox", "", "reject", ""))
 
-    assert found.mark(ROW) == Choice("pick", 4)
-    assert found.mark({**ROW, "id": "fox", "request_id": "r-9"}) == Choice("reject", 0)
-    assert found.mark({**ROW, "request_id": "r-9"}) is None
-    assert found.mark({**ROW, "request_id": None}) is None
+    assert found.choice_of(ROW) == Choice("pick", 4)
+    assert found.choice_of({**ROW, "id": "fox", "request_id": "r-9"}) == Choice("reject", 0)
+    assert found.choice_of({**ROW, "request_id": "r-9"}) is None
+    assert found.choice_of({**ROW, "request_id": None}) is None
 
 
 def test_a_view_of_picks_shows_these_rows_only():
     view = Filter(("state=failed",), file(("heron", "", "pick", "")))
-    shows = view.shows(INPUTS, METAS)
+    shows = view.predicate(INPUTS, METAS)
 
     assert shows(ROW)
     assert not shows({**ROW, "id": "fox"})
     assert not shows({**ROW, "state": "saved"})
-    assert view.words == "state=failed, picks.csv"
-    assert EVERYTHING.words is None
+    assert view.description == "state=failed, picks.csv"
+    assert EVERYTHING.description is None
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
@@ -181,12 +183,12 @@ def test_the_file_may_have_been_through_a_spreadsheet(delimiter, end):
     names = ("id", "request_id", "verdict", "rating", "prompt")
     found = file(row, names=names, delimiter=delimiter, lineterminator=end)
 
-    assert found.mark(ROW) == Choice("pick", 5)
+    assert found.choice_of(ROW) == Choice("pick", 5)
 
 
 @pytest.mark.parametrize("name", ["id", "request_id"])
 def test_one_column_is_enough(name):
-    assert file((ROW[name],), names=(name,)).mark(ROW) == Choice("", 0)
+    assert file((ROW[name],), names=(name,)).choice_of(ROW) == Choice("", 0)
 
 
 @given(st.text(min_size=1).filter(lambda text: text[0] != "'" and "\0" not in text))
@@ -196,17 +198,17 @@ def test_an_id_is_read_back_whatever_a_spreadsheet_would_make_of_it(id):
 
 def test_rows_that_the_batch_does_not_have_are_named():
     found = file(("heron", "r-1", "", ""), ("fox", "", "", ""), ("", "r-7", "", ""))
-    found.all_in([("heron", "r-1"), ("fox", None), ("owl", "r-7")])
+    found.require_rows([("heron", "r-1"), ("fox", None), ("owl", "r-7")])
 
     with pytest.raises(UsageError, match=r"this batch has no row 'fox', 'r-7'\."):
-        found.all_in([("heron", "r-1")])
+        found.require_rows([("heron", "r-1")])
 
 
 def test_of_many_that_the_batch_does_not_have_a_few_are_named():
     found = file(*((f"row-{n}", "", "", "") for n in range(1000)))
 
     with pytest.raises(UsageError, match="and 990 more"):
-        found.all_in([])
+        found.require_rows([])
 
 
 @pytest.mark.parametrize(

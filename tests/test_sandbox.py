@@ -458,7 +458,7 @@ def test_the_queue_gives_places_in_order_however_late_it_is_asked() -> None:
     queue = RequestQueue(2)
     for name in "abcd":
         queue.add(name, accepted_at=10.0, seconds=5.0)
-    queue.cancel("c")
+    queue.remove("c")
 
     found = queue.advance(now=100.0)
 

@@ -13,7 +13,7 @@ from conftest import Write
 from helpers import many, table, tally
 from sandbox_client import Control
 
-from batchgen import event_loop, threads
+from batchgen import event_loop
 from batchgen.threads import Threads
 
 
@@ -80,15 +80,14 @@ def test_calls_give_their_result_or_raise() -> None:
         some.submit(divmod, 1, 1)
 
 
-def test_a_call_that_never_comes_back_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threads, "GOODBYE", 0.01)
+def test_a_call_that_never_comes_back_holds_nothing_up() -> None:
     begun, go_on = threading.Event(), threading.Event()
 
     def hang() -> None:
         begun.set()
         go_on.wait()
 
-    some = Threads(1)
+    some = Threads(1, shutdown_timeout=0.01)
     under_way, waiting = some.submit(hang), some.submit(hang)
     begun.wait()
     some.shutdown(cancel_futures=True)
@@ -104,9 +103,10 @@ def test_a_call_that_never_comes_back_holds_nothing_up(monkeypatch: pytest.Monke
 WATCHED = """
 import _thread, json, sys, threading
 from pathlib import Path
-from batchgen import report, wiring
-from batchgen.api import Api
-from batchgen.cli import main
+from batchgen.api.client import ApiClient
+from batchgen.cli.main import main
+from batchgen.operations import run
+from batchgen.report import tables
 
 told = {"started": [], "opened": []}
 since = set()
@@ -137,10 +137,10 @@ def started(*values, start=_thread.start_new_thread):
 
 # Before Python 3.12 no audit hook is told of a thread.
 _thread.start_new_thread = threading._start_new_thread = started
-after(Api, "submit", lambda: since.add("paid"), before=True)
-after(report, "write_files", lambda: since.add("reported"))
-after(wiring, "run", lambda: since.discard("reported"))  # the lock is given back
-after(report, "make_thumbnails", since.clear, before=True)
+after(ApiClient, "submit", lambda: since.add("paid"), before=True)
+after(tables, "write_report_files", lambda: since.add("reported"))
+after(run, "run", lambda: since.discard("reported"))  # the lock is given back
+after(tables, "make_thumbnails", since.clear, before=True)
 sys.addaudithook(watch)
 note = Path(sys.argv.pop(1))
 try:

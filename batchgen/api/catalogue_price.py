@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from batchgen.core.prices import COUNTS, Price, count
+from batchgen.core.prices import OUTPUT_COUNT_INPUTS, Price, output_count
 from batchgen.validation.model_schema import SchemaUnusable, find_input_schema, normalize_schema
 
 MAX_PRICE_USD = 1e6
@@ -35,5 +35,7 @@ def _default_outputs(entry: Mapping[str, Any]) -> dict[str, int]:
         properties = normalize_schema(find_input_schema(entry)).properties
     except SchemaUnusable:
         return {}
-    defaults = {name: count(properties.get(name, {}).get("default")) for name in COUNTS}
+    defaults = {
+        name: output_count(properties.get(name, {}).get("default")) for name in OUTPUT_COUNT_INPUTS
+    }
     return {name: number for name, number in defaults.items() if number > 1}

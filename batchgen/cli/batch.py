@@ -237,8 +237,8 @@ def report(batch: str, where: tuple[str, ...], picks: Path | None, no_thumbnails
     found = None if picks is None else filters.read_picks(_lines_of(picks), str(picks))
     view = filters.Filter(where, found)
     shown = write_report(folder, view, thumbnails=not no_thumbnails)
-    if not shown and view.words:
-        log.write_stderr(f"No row matches {view.words}.")
+    if not shown and view.description:
+        log.write_stderr(f"No row matches {view.description}.")
     output.line(folder.path / "report" / "index.html")
 
 

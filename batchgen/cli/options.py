@@ -14,12 +14,12 @@ from batchgen.clock import Clock
 from batchgen.core import units
 from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.errors import UsageError
+from batchgen.manifest.formats import FORMATS
 
 if TYPE_CHECKING:
     from batchgen.batch_folder import Folder
     from batchgen.config import RunOptions
 
-FORMATS = ("csv", "tsv", "json", "jsonl", "yaml", "text")
 FILE = click.Path(path_type=Path)
 
 
@@ -41,7 +41,7 @@ class Notation(click.ParamType[Any]):
             self.fail(str(error), param, ctx)
 
 
-AMOUNT = Notation("amount", units.usd)
+AMOUNT = Notation("amount", units.parse_usd)
 RATE = Notation("rate", units.parse_rate)
 DURATION = Notation("duration", units.parse_duration)
 CLOCK = Notation("HH:MM", units.parse_clock_time)
@@ -96,7 +96,9 @@ READING = section(
     "What to run",
     click.option("--model", help="Model of rows that name none.  [default: Ideogram 2.0]"),
     click.option("--schema", type=FILE, help="File with that model's input schema."),
-    click.option("--format", type=click.Choice(FORMATS), help="Read the manifest as this format."),
+    click.option(
+        "--format", type=click.Choice([*FORMATS]), help="Read the manifest as this format."
+    ),
     click.option(
         "--column",
         "columns",

@@ -1,4 +1,4 @@
-"""Limits to what a batch may cost, over all of its runs. Pure: the time is an argument."""
+"""Limits of a batch's cost, over all of its runs, and what a row counts for. Pure."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ from batchgen.core.states import State
 
 @dataclass(frozen=True, slots=True)
 class CostLimits:
-    """USD that spent + reserved + unknown may not pass; None is no limit.
+    """The most that the committed cost may be, USD; None is no limit.
 
-    Days and months are the calendar's where the computer is: a crontab has the same midnight.
+    Days and months are those of the computer's time zone, as crontab's.
     """
 
     batch: float | None = None
@@ -24,7 +24,11 @@ class CostLimits:
 
 @dataclass(frozen=True, slots=True)
 class ActiveLimit:
-    """A limit as it stands now. since: an ISO 8601 stamp, UTC; "" counts from the beginning."""
+    """A limit that holds now.
+
+    since: ISO 8601, UTC, from when on cost is counted; "" is from the beginning.
+    option: of the command line. words: the period, in messages.
+    """
 
     usd: float
     since: str
@@ -35,8 +39,8 @@ class ActiveLimit:
 def active_limits(limits: CostLimits, now: datetime) -> list[ActiveLimit]:
     """Return the limits that hold at `now`, the narrowest last.
 
-    now: a local time, naive or with a zone that knows its changes of clocks: with a mere offset
-        the midnight before such a change would come out an hour off.
+    now: a local time, naive or with a time zone, not with a mere offset: with that, the midnight
+        before a change of clocks would be an hour off.
     """
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     every = (
@@ -51,15 +55,19 @@ def active_limits(limits: CostLimits, now: datetime) -> list[ActiveLimit]:
     ]
 
 
+def _utc(local: datetime) -> str:
+    return local.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+
+
 def committed_cost(
     state: State, price: float | None, cost: float | None, request_id: str | None
 ) -> float:
-    """Return what a row's latest POST has cost or may yet cost, in USD.
+    """Return what a row's latest submission has cost or may yet cost, USD.
 
-    price: reserved for it. cost: what the API said. A request that was cancelled in the queue is
-    not billed unless the API says so.
+    price: reserved for it. cost: as the API says, None where it has not said. A request that was
+    cancelled in the queue is not billed unless the API says so.
     """
-    # Not in SQL: SQLite 3.40 takes any column for NOT NULL in the RETURNING of an UPDATE.
+    # Not in SQL: SQLite 3.40 takes every column in the RETURNING of an UPDATE for NOT NULL.
     if state in (State.SUBMITTING, State.UNKNOWN):
         return price or 0.0
     if state is State.CANCELLED:
@@ -69,20 +77,16 @@ def committed_cost(
     return 0.0
 
 
-def _utc(local: datetime) -> str:
-    return local.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
-
-
 def first_exceeded(
     committed: Callable[[str], float], price: float, limits: list[ActiveLimit]
 ) -> ActiveLimit | None:
     """Return the first limit that a request of `price` USD could pass; None if there is none.
 
-    committed: USD spent, reserved or possibly spent since a stamp.
+    committed: returns the USD that are spent, reserved or possibly spent since a time.
     """
-    for cap in limits:
-        # A sum of cents is never exact in binary. And NaN, which no comparison holds for, has to
-        # stop what it would let through as a limit or a price.
-        if not committed(cap.since) + price <= cap.usd + 1e-9:
-            return cap
+    for limit in limits:
+        # 1e-9, since a sum of cents is not exact in binary. `not <=`, since no comparison with NaN
+        # holds, and a limit or price of NaN has to stop the request.
+        if not committed(limit.since) + price <= limit.usd + 1e-9:
+            return limit
     return None

@@ -1,7 +1,7 @@
-"""What a row is called: its key in the journal, its readable id, and a name safe for any disk.
+"""A row's key in the journal, its readable id, and file names that every file system takes.
 
-Everything here is a pure function of its arguments, on every machine and in every version: a key
-that came out differently tomorrow would pay for every row again.
+All results are the same on every computer and in every version: rows with other keys would be sent,
+and paid for, again.
 """
 
 import hashlib
@@ -15,22 +15,36 @@ from typing import Any
 
 ROW_DOMAIN = "batchgen row v1"
 KEY_DOMAIN = "batchgen key v1"
-MAX_NAME_BYTES = (
-    150  # of UTF-8; leaves room for "-12.png.part" under the 255 of common file systems
-)
+MAX_NAME_BYTES = 150  # UTF-8; leaves room for "-12.png.part" below the 255 of most file systems
 MAX_SLUG_CHARS = 40
 PROMPT_NAMES = ("prompt", "text", "tags")  # what models call the prompt, most usual first
 
 # Windows gives these names to devices, with any extension and in any folder.
 _DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])", re.IGNORECASE)
 _FORBIDDEN = frozenset('/\\<>:"|?*')
-# A short cut for most ids, since a million rows have to be named: nothing in these to make safe.
+# Most ids, which are safe as they are: a short cut, since a million rows get names.
 _SAFE = re.compile(r"[A-Za-z0-9_]+(?:[-. ][A-Za-z0-9_]+)*")
 
-
+to_json = json.JSONEncoder(ensure_ascii=False).encode
 _canonical = json.JSONEncoder(
     sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
 ).encode
+_text = json.encoder.encode_basestring
+
+
+def _number(value: float) -> str:
+    if not math.isfinite(value):
+        raise ValueError(f"{value} is not a number that can be sent")
+    return float.__repr__(value)
+
+
+# What a plain value is as JSON. By exact type: a bool is an int as well.
+_SERIALIZERS: dict[type, Callable[[Any], str]] = {
+    str: _text,
+    int: int.__repr__,
+    float: _number,
+    bool: lambda value: "true" if value else "false",
+}
 
 
 def row_digest(model: str, input: Mapping[str, Any], id: str | None) -> str:
@@ -44,10 +58,10 @@ def row_digest(model: str, input: Mapping[str, Any], id: str | None) -> str:
 
 
 def canonical_json(model: str, input: Mapping[str, Any], id: str | None) -> tuple[str, str]:
-    """Return a row's base, and its input as JSON text, the names in their own order.
+    """Return a row's digest, and its input as JSON text with the names in their own order.
 
-    Both at once, since a million rows need both and their values are the same in them: a short
-    cut for plain values, held to `base` and `json.dumps` by a test. Raises as `base` does.
+    Both at once, since a million rows need both: each plain value is serialized only once. A test
+    compares the results with `row_digest` and `json.dumps`. Raises as `row_digest` does.
     """
     try:
         written = [_SERIALIZERS[type(value)](value) for value in input.values()]
@@ -62,8 +76,10 @@ def canonical_json(model: str, input: Mapping[str, Any], id: str | None) -> tupl
 
 @lru_cache(maxsize=1000)
 def _object_templates(names: tuple[str, ...]) -> tuple[str, str, list[int]]:
-    """Return an object's text with room for the values, once as it is and once sorted by name, and
-    which value comes where in the second."""
+    """Return templates of an object's JSON with %s for the values: as it is, and sorted by name.
+
+    The list has, for each place in the second, the index of its value in the first.
+    """
     pick = sorted(range(len(names)), key=names.__getitem__)
     texts = [_text(name).replace("%", "%%") for name in names]
     plain = ", ".join(f"{text}: %s" for text in texts)
@@ -71,33 +87,17 @@ def _object_templates(names: tuple[str, ...]) -> tuple[str, str, list[int]]:
     return f"{{{plain}}}", f"{{{ordered}}}", pick
 
 
-def _number(value: float) -> str:
-    if not math.isfinite(value):
-        raise ValueError(f"{value} is not a number that can be sent")
-    return float.__repr__(value)
-
-
-to_json = json.JSONEncoder(ensure_ascii=False).encode
-_text = json.encoder.encode_basestring
-_SERIALIZERS: dict[type, Callable[[Any], str]] = {
-    str: _text,
-    int: int.__repr__,
-    float: _number,
-    bool: lambda value: "true" if value else "false",
-}
-
-
-def row_key(base: str, n: int) -> str:
-    """Return the journal's key, 32 hex digits, of the n-th row (from 0) that has this base."""
-    return hashlib.sha256(f"{KEY_DOMAIN}\n{base}\n{n}".encode()).hexdigest()[:32]
+def row_key(digest: str, n: int) -> str:
+    """Return the journal's key, 32 hex digits, of the n-th row (from 0) that has this digest."""
+    return hashlib.sha256(f"{KEY_DOMAIN}\n{digest}\n{n}".encode()).hexdigest()[:32]
 
 
 def safe_name(text: str, max: int = 80) -> str:
     """Return a file stem made from `text` that every common file system takes as it is.
 
-    At most `max` characters and 150 bytes, never empty, never hidden, an option or a device, with
-    nothing in it that separates, controls or is invisible. Different texts can give equal names:
-    compare them by `folded` before use.
+    At most `max` characters and 150 bytes, never empty, hidden, an option or a device name,
+    without separators, control characters and invisible ones. Different texts can give equal names:
+    compare them by `fold_name` before use.
     """
     if len(text) <= min(max, MAX_NAME_BYTES) and _SAFE.fullmatch(text):
         name = text
@@ -152,7 +152,7 @@ def _prompt_of(input: Mapping[str, Any]) -> str:
 
 
 def fold_name(name: str) -> str:
-    """Return the form in which two names are equal if any file system may take them for one.
+    """Return a form of a name that is equal for two names that a file system may not tell apart.
 
     macOS and Windows ignore case, macOS also how an accented letter is composed.
     """

@@ -1,6 +1,6 @@
-"""What a row costs by its model's price. Pure. Source: api.md, "Prices".
+"""What a row costs by its model's price. Pure. Source: docs/maintainers/wire.md.
 
-RunComfy prices image models by the output, and a row says itself how many of them it asks for.
+RunComfy prices image models by the output, and a row's input says how many outputs it asks for.
 """
 
 import json
@@ -12,12 +12,12 @@ from typing import Any
 
 # Inputs that say how many outputs a request makes, as models name them. Where a row has several
 # (so many series of so many images), they multiply: a limit of cost needs the most that it may be.
-COUNTS = (
+OUTPUT_COUNT_INPUTS = (
     *("num_images", "number_of_images", "num_images_per_prompt", "max_images", "image_count"),
     *("num_outputs", "number_of_outputs", "num_samples", "num_generations", "num_videos"),
     *("batch_size", "n"),
 )
-MOST = 1_000_000  # outputs, by one input; a number beyond floats is no sum
+MAX_OUTPUTS = 1_000_000  # by one input; a larger number could overflow a float
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,23 +36,23 @@ class Price:
         if self.outputs is None:
             return self.usd
         given = json.loads(input)
-        written = {name: given[name] for name in COUNTS if given.get(name) is not None}
+        written = {name: given[name] for name in OUTPUT_COUNT_INPUTS if given.get(name) is not None}
         usd = self.usd
         for value in {**self.outputs, **written}.values():
-            usd *= count(value)
+            usd *= output_count(value)
         return usd
 
-    def memory(self) -> float | list[Any]:
-        """The price as a journal keeps it: USD a request, or `[USD an output, outputs]`."""
+    def stored(self) -> float | list[Any]:
+        """Return what the journal stores: USD a request, or `[USD an output, outputs]`."""
         return self.usd if self.outputs is None else [self.usd, self.outputs]
 
 
-def remembered(memory: Mapping[str, Any] | None) -> dict[str, Price | None]:
-    """Return the prices by model that a journal keeps; None for what cannot be read."""
-    return {model: _remembered(value) for model, value in (memory or {}).items()}
+def read_prices(stored: Mapping[str, Any] | None) -> dict[str, Price | None]:
+    """Return the prices by model that the journal stores; None for what cannot be read."""
+    return {model: _read_price(value) for model, value in (stored or {}).items()}
 
 
-def _remembered(value: Any) -> Price | None:
+def _read_price(value: Any) -> Price | None:
     match value:
         case bool():
             return None
@@ -63,10 +63,10 @@ def _remembered(value: Any) -> Price | None:
     return None
 
 
-def count(value: Any) -> int:
-    """Return the outputs that an input's value asks for; 1 where it says nothing of the kind."""
+def output_count(value: Any) -> int:
+    """Return the outputs that the value of an input asks for; 1 where it is no count."""
     if isinstance(value, str) and re.fullmatch(r"\s*[0-9]{1,9}\s*", value, re.ASCII):
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 1:
         return 1
-    return math.ceil(min(value, MOST))
+    return math.ceil(min(value, MAX_OUTPUTS))

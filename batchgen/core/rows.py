@@ -1,6 +1,6 @@
-"""What the readers, the validator and the journal hand to each other: places, rows and problems.
+"""The values that manifest, validation and journal share: places, entries, rows and problems.
 
-What there is one of in every row is a named tuple, which is made in a third of the time.
+What every row has is a named tuple: making one takes a third of the time of a dataclass.
 """
 
 from collections.abc import Mapping, Set
@@ -12,7 +12,7 @@ EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
 class Place(NamedTuple):
-    """Where in a person's file something stands; `line` and `column` count from 1, 0 is unknown."""
+    """A place in a file. line, column: from 1; 0 is unknown."""
 
     file: str
     line: int = 0
@@ -23,19 +23,19 @@ class Place(NamedTuple):
 
     @property
     def source(self) -> str:
-        """`file:line`, the form the journal keeps."""
+        """`file:line`, as the journal has it."""
         return f"{self.file}:{self.line}" if self.line else self.file
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that a person has to put right, with all that is needed to do it.
+    """Something wrong in a manifest that a person has to correct.
 
     row: the row's id, or None where it has none or the problem is not a row's.
     field: the input property, column or setting; "" where it is the whole row or file.
     what: what is wrong, without place, row and field.
     remedy: a sentence that says what would be right.
-    whole: True where it is the file's and not one row's, so that leaving out rows cannot help.
+    whole: whether it is the file's and not one row's, so that leaving out rows does not help.
     """
 
     place: Place
@@ -47,12 +47,13 @@ class Problem:
 
 
 class Entry(NamedTuple):
-    """One entry of a manifest as it was written, after defaults and matrix, before the schema.
+    """An entry of a manifest, after defaults and matrix, before it is checked.
 
     position: from 1, in the order of the manifest, after the matrix.
     values: input properties by name; a CSV cell is a str whatever it means.
-    cells: names in `values` whose str came from a text cell and is still to be converted.
-    places: the places of single values, where the format knows better than the row's own.
+    cells: names in `values` whose str is a text cell that is still to be converted.
+    places: of single values, where the format has them; else the entry's own place holds.
+    meta: metadata, which is never sent.
     """
 
     position: int
@@ -66,7 +67,7 @@ class Entry(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A valid row: `input` is exactly the JSON object that will be sent to `model`."""
+    """A valid row. input: exactly the JSON object that will be sent to `model`."""
 
     position: int
     source: str

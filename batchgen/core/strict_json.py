@@ -1,4 +1,4 @@
-"""JSON, strictly: what a lenient parser would choose or change is refused. Pure."""
+"""Strict JSON: a name written twice, NaN, Infinity and a number too large are refused. Pure."""
 
 import json
 import math
@@ -8,7 +8,7 @@ from batchgen.core.text import quote_value
 
 
 class JsonRefused(ValueError):
-    """Valid for Python's parser, not for us."""
+    """JSON that Python's parser would accept. field: the name that is written twice, or ""."""
 
     def __init__(self, what: str, remedy: str, field: str = "") -> None:
         super().__init__(what)
@@ -23,13 +23,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: set[str] = set()
         for name, _ in pairs:
             if name in seen:
-                raise _twice(name)
+                raise JsonRefused("the name is written twice", "Take one of the two out.", name)
             seen.add(name)
     return result
-
-
-def _twice(name: str) -> JsonRefused:
-    return JsonRefused("the name is written twice", "Take one of the two out.", name)
 
 
 def _constant(text: str) -> float:
@@ -46,14 +42,12 @@ def _float(text: str) -> float:
 STRICT_DECODER = json.JSONDecoder(
     object_pairs_hook=_object, parse_constant=_constant, parse_float=_float
 )
-
-
-# Finds where a value ends that the strict one refuses, so that reading can go on after it.
+# Finds the end of a value that the strict one refuses, so that reading can go on after it.
 LENIENT_DECODER = json.JSONDecoder()
 
 
 def parse_json(text: str) -> Any:
-    """Return the value of a JSON text, such as a cell's. Raises ValueError with a sentence."""
+    """Return the value of a JSON text, such as a cell's. Raises ValueError, which says why not."""
     try:
         return STRICT_DECODER.decode(text)
     except JsonRefused as error:

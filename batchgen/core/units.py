@@ -1,9 +1,10 @@
-"""The few notations that options and manifests share: amounts, rates, durations, times of day."""
+"""The notations that options and manifests share: amounts, rates, durations, times of day."""
 
 import math
 import re
 from datetime import time
 
+MAX_USD = 1e9  # as in the schema of manifests
 UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 _RATE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(?:/\s*([smhd]))?\s*")
@@ -11,7 +12,6 @@ _DURATION = re.compile(r"(?:([0-9]+)d)?(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+(?:
 _CLOCK = re.compile(r"([0-9]{1,2}):([0-9]{2})")
 _USD = re.compile(r"([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
 _NEARLY_USD = re.compile(r"(?:USD|\$)?\s*([0-9]{1,9})(?:[.,]([0-9]{1,2}))?\s*(?:USD|\$)?", re.I)
-MOST_USD = 1e9  # as in the schema of manifests
 
 
 def parse_rate(text: str | int | float) -> float:
@@ -50,13 +50,13 @@ def parse_duration(text: str | int | float) -> float:
     return seconds
 
 
-def usd(text: str) -> float:
-    """Return the amount that `5.00` is. NaN is none: no sum ever passes a limit that is NaN.
+def parse_usd(text: str) -> float:
+    """Return an amount in USD from `5.00`. NaN is refused: no sum is ever above a limit of NaN.
 
     Raises ValueError with a sentence for the person who wrote it.
     """
     written = text.strip()
-    if _USD.fullmatch(written) and (amount := float(written)) <= MOST_USD:
+    if _USD.fullmatch(written) and (amount := float(written)) <= MAX_USD:
         return amount
     near = _NEARLY_USD.fullmatch(written)
     meant = float(f"{near[1]}.{near[2] or 0}") if near else 5.0

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from batchgen.core.prices import Price, remembered
+from batchgen.core.prices import Price, read_prices
 from batchgen.core.states import State
 from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.errors import NewerJournal, StorageDamaged, UsageError
@@ -213,7 +213,7 @@ class Reader:
 
     def prices(self) -> dict[str, Price | None]:
         """Return the price of each model, as a run last asked for it."""
-        return remembered(self.get_meta("prices"))
+        return read_prices(self.get_meta("prices"))
 
     def pace(self) -> float | None:
         """Return the learned rate in submissions per second; None before the first submission."""

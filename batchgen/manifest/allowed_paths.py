@@ -1,7 +1,7 @@
-"""What a manifest may have read: regular files below its own folder, and what the person allows.
+"""Which files a manifest may name: regular ones below its own folder, and those of --allow-path.
 
-A list can come from a stranger, and what its `from:` names is sent as prompts. What the person
-names on the command line is not held to this, except that a schema has to be a regular file.
+A manifest can come from a stranger, and the file that its `from:` names is sent as prompts. Files
+that are named on the command line may be anywhere; a schema must be a regular file.
 """
 
 import os
@@ -12,37 +12,41 @@ from pathlib import Path
 from batchgen.core.text import shell_quote
 from batchgen.files import FileRefused, open_regular
 
-# Beside the token file that is in use there may be another, of another configuration folder.
+# The end of any token file's path: besides the one in use there may be others.
 _TOKEN_FILE = f"{os.sep}runcomfy{os.sep}token.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
-    """What one manifest may have read.
+class AllowedPaths:
+    """The files that one manifest may have read.
 
-    folder: the manifest's own; allowed: files and folders that the person named besides.
-    secret: the token file, which is never read, whatever is allowed; None where there is none.
+    folder: the manifest's own. extra: files and folders of --allow-path.
+    secret: the token file, which is refused even where it is allowed; None where there is none.
     """
 
     folder: Path
-    allowed: tuple[Path, ...] = ()
+    extra: tuple[Path, ...] = ()
     secret: Path | None = None
 
     def check_folder(self, path: Path) -> None:
-        """Raises Refused unless the folder `path` is within reach. Its files are still opened one
-        by one: they may be links."""
+        """Raise FileRefused unless the folder `path` is allowed.
+
+        Each of its files still has to be opened by `open`: it may be a link.
+        """
         self._refuse_outside(os.path.realpath(path))
 
     def open(self, path: Path) -> BufferedReader:
-        """Raises Refused unless `path` leads to a regular file within reach; else as
-        `open_regular`."""
+        """Open a regular file that is allowed, after every link.
+
+        Raises FileRefused for any other; OSError and ValueError as `open_regular` does.
+        """
         file = open_regular(path)
         try:
             status = os.fstat(file.fileno())
             real = os.path.realpath(path)
             self._refuse_secret(real, status)
             self._refuse_outside(real)
-            # A link that was changed in between: what is open is not what was judged.
+            # The link was changed in between: the open file is not the one that was checked.
             if not os.path.samestat(Path(real).stat(), status):
                 raise FileRefused("was replaced while it was opened", "Run the same command again.")
         except BaseException:
@@ -53,7 +57,7 @@ class Reach:
     def _refuse_outside(self, real: str) -> None:
         if _is_below(real, os.path.realpath(self.folder)):
             return
-        for path in map(os.path.realpath, self.allowed):
+        for path in map(os.path.realpath, self.extra):
             if real == path or _is_below(real, path):
                 return
         raise FileRefused(

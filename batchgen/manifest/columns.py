@@ -1,8 +1,8 @@
 """What a name in a manifest stands for: the row's id, its model, an input, or metadata.
 
-`--column TARGET=SOURCE` gives an input another name in the file. Metadata is carried along and
-never sent: what `--meta` names, what begins with `_`, and with `--meta '*'` every name that the
-model does not know. A name that `--meta` and the model both know is metadata: the person said so.
+`--column TARGET=SOURCE` gives an input another name in the file. Metadata is copied into the
+results and never sent: what `--meta` names, what begins with `_`, and with `--meta '*'` every name
+that is no input of the model. What `--meta` names is metadata even if the model has such an input.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -18,15 +18,15 @@ from batchgen.manifest.records import Header, Record
 ALL_COLUMNS = "*"
 RESERVED = ("id", "model")
 NO_NAMES: frozenset[str] = frozenset()
-MAX_CACHED_NAMES = 1000  # to be remembered; a file can have a new one in every row
+MAX_CACHED_NAMES = 1000  # a file can have new names in every row
 
-# A model's id, None for the default one -> the names of its inputs; None where they are not known.
+# A model's id, None for the default model -> the names of its inputs; None where they are unknown.
 Properties = Callable[[str | None], Collection[str] | None]
 
 
 @dataclass(slots=True)
 class EntryParts:
-    """A record, taken apart. The places are the inputs' own, as far as they are known."""
+    """The parts of a record. places: of inputs, as far as they are known."""
 
     id: Any = None
     model: Any = None
@@ -36,7 +36,10 @@ class EntryParts:
 
 
 class ColumnMapping:
-    """Takes records apart. columns: source by target; meta: names to carry along."""
+    """Sorts the values of records. columns: source by target. meta: names that are metadata.
+
+    What a name stands for is found once for each model, since most rows have the same names.
+    """
 
     def __init__(
         self, columns: Mapping[str, str], meta: Collection[str], properties: Properties
@@ -48,19 +51,19 @@ class ColumnMapping:
         self._properties = properties
         self._dropped: set[str] = set()
         self._known: dict[str | None, Collection[str] | None] = {}
-        self._uses: dict[str | None, dict[str, list[str] | None]] = {}
-        self._plain: dict[
-            str | None, set[str]
-        ] = {}  # of these, the names that stand for themselves
+        self._resolved: dict[str | None, dict[str, list[str] | None]] = {}
+        # The names that stand for the input of the same name, by model.
+        self._direct: dict[str | None, set[str]] = {}
         self._models = [n for n, targets in self._targets.items() if "model" in targets]
 
     def properties(self, model: str | None) -> Collection[str] | None:
+        """Return the inputs of a model; None where they are unknown."""
         if model not in self._known:
             self._known[model] = self._properties(model)
         return self._known[model]
 
     def prompt_name(self, model: str | None) -> str:
-        """Return the input that a prompt alone is meant for; some models call it text or tags."""
+        """Return the input that a text alone stands for; some models call it text or tags."""
         known = self.properties(model)
         return next((n for n in PROMPT_NAMES if known is None or n in known), PROMPT_NAMES[0])
 
@@ -78,21 +81,21 @@ class ColumnMapping:
                 return None
         return [name]
 
-    def take(self, record: Record) -> EntryParts:
-        """Sort a record's values by what their names stand for."""
+    def split(self, record: Record) -> EntryParts:
+        """Sort a record's values into id, model, inputs and metadata."""
         parts = EntryParts(id=record.id)
         if isinstance(record.values, str):
             parts.inputs[self.prompt_name(None)] = record.values
             return parts
         model = self._model_of(record.values)
-        uses = self._uses_for(model)
-        if record.values.keys() <= self._plain.get(model, NO_NAMES) and not record.places:
-            parts.inputs = dict(record.values)  # as most rows are, and in a fifth of the time
+        uses = self._targets_for(model)
+        if record.values.keys() <= self._direct.get(model, NO_NAMES) and not record.places:
+            parts.inputs = dict(record.values)  # most rows; a fifth of the time of the loop below
             parts.id = parts.inputs.pop("id", record.id)
             parts.model = parts.inputs.pop("model", None)
             return parts
         for name, value in record.values.items():
-            targets = uses[name] if name in uses else self._learn(name, model)
+            targets = uses[name] if name in uses else self._resolve_name(name, model)
             if targets is None:
                 parts.meta[name] = value
                 continue
@@ -111,28 +114,28 @@ class ColumnMapping:
         model = values.get(self._models[0] if self._models else "model")
         return model if isinstance(model, str) and model else None
 
-    def _uses_for(self, model: str | None) -> dict[str, list[str] | None]:
-        """What names were found to stand for: most rows have those of the row before."""
-        return self._uses.setdefault(model, {})
+    def _targets_for(self, model: str | None) -> dict[str, list[str] | None]:
+        """Return the targets of names that were resolved for a model."""
+        return self._resolved.setdefault(model, {})
 
-    def _learn(self, name: str, model: str | None) -> list[str] | None:
+    def _resolve_name(self, name: str, model: str | None) -> list[str] | None:
         targets = [] if name in self._dropped else self.targets(name, model)
-        if sum(map(len, self._uses.values())) >= MAX_CACHED_NAMES:
-            self._uses.clear()
-            self._plain.clear()
-        self._uses_for(model)[name] = targets
+        if sum(map(len, self._resolved.values())) >= MAX_CACHED_NAMES:
+            self._resolved.clear()
+            self._direct.clear()
+        self._targets_for(model)[name] = targets
         if targets == [name]:
-            self._plain.setdefault(model, set()).add(name)
+            self._direct.setdefault(model, set()).add(name)
         return targets
 
-    def header(self, header: Header) -> Iterator[Problem]:
-        """Yield what is wrong with a table's columns, and leave the unknown ones out from now on.
+    def check_header(self, header: Header) -> Iterator[Problem]:
+        """Yield the problems of a table's columns; unknown columns are left out of every row.
 
-        Where rows name their own models, a column may be known to one and not to another; then
-        each row answers for its cells.
+        Where rows name their own models, a column may be known to one and not to another. Then
+        unknown names are problems of the rows.
         """
         names = [name for name in header.names if name is not None]
-        yield from self._absent(header, names)
+        yield from self._missing_columns(header, names)
         uses: dict[str, str] = {}
         for name in names:
             for target in self.targets(name, None) or []:
@@ -148,13 +151,13 @@ class ColumnMapping:
                 self._dropped.add(name)
                 yield unknown_name_problem(target, known, header.column(name), whole=True)
 
-    def none_known(self, header: Header) -> bool:
-        """Say whether no column is read as an input; then the rows have nothing to tell."""
+    def has_no_inputs(self, header: Header) -> bool:
+        """Whether no column is an input, so that reading the rows would find nothing more."""
         names = [n for n in header.names if n is not None and n not in self._dropped]
         used = {target for name in names for target in self.targets(name, None) or []}
         return used <= set(RESERVED)
 
-    def _absent(self, header: Header, names: list[str]) -> Iterator[Problem]:
+    def _missing_columns(self, header: Header, names: list[str]) -> Iterator[Problem]:
         wanted = [
             (source, f"--column {'/'.join(t)}={source}") for source, t in self._targets.items()
         ]

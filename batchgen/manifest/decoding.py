@@ -1,7 +1,7 @@
-"""Bytes to text: strict UTF-8, one line or one file at a time, and the first fault with its place.
+"""Decoding of UTF-8, strictly, by lines or as a whole file.
 
-Nothing is ever replaced or guessed: a prompt is sent with exactly the characters of the file, or
-not at all.
+Nothing is replaced or guessed: a prompt is sent with exactly the characters of the file, or not at
+all.
 """
 
 import codecs
@@ -21,11 +21,12 @@ SAVE_AS_UTF8 = "Save the file as UTF-8 (in a spreadsheet: “CSV UTF-8”), then
 class DecodedLines:
     """The lines of a UTF-8 stream, with their ends, decoded one by one.
 
-    number: of the line last handed out, from 1. faulty: whether one so far is not UTF-8.
+    number: of the line that was yielded last, from 1. has_errors: whether a line so far is not
+        UTF-8 or has a NUL.
 
-    Only the first fault is told, by `faults()`: a file in another encoding has one mistake, not
-    one in every line. Every faulty line is handed out with marks that no UTF-8 can hold, so that
-    `spoilt` knows it, and a reader leaves it out.
+    A file in another encoding has one problem, not one in every line: `new_problems` yields the
+    first only. An undecodable line is yielded with surrogates in place of its wrong bytes, by which
+    `is_undecodable` recognizes it, so that a reader can leave it out.
     """
 
     def __init__(self, stream: BinaryIO, file: str) -> None:
@@ -33,8 +34,8 @@ class DecodedLines:
         self.number = 0
         self._stream = stream
         self._offset = 0
-        self.faulty = False
-        self._untold: Problem | None = None
+        self.has_errors = False
+        self._unreported: Problem | None = None
 
     def __iter__(self) -> Iterator[str]:
         while line := self._stream.readline(MAX_LINE_BYTES + 1):
@@ -43,20 +44,20 @@ class DecodedLines:
                 raise Unreadable(_too_long(self.file, self.number))
             whole = len(line)
             if self.number == 1:
-                line = _without_mark(line, self.file)
+                line = _strip_byte_order_mark(line, self.file)
                 self._offset = whole - len(line)
             yield self._decode(line)
             self._offset += len(line)
 
-    def faults(self) -> Iterator[Problem]:
-        """Yield what was found since the last call."""
-        if self._untold:
-            problem, self._untold = self._untold, None
+    def new_problems(self) -> Iterator[Problem]:
+        """Yield the problem that was found since the last call, if any."""
+        if self._unreported:
+            problem, self._unreported = self._unreported, None
             yield problem
 
-    def spoilt(self, *texts: str) -> bool:
-        """Say whether one of these pieces of the stream is not what the file holds."""
-        return self.faulty and not all(map(is_text, texts))
+    def is_undecodable(self, *texts: str) -> bool:
+        """Whether one of these pieces of the stream could not be decoded."""
+        return self.has_errors and not all(map(is_text, texts))
 
     def _decode(self, line: bytes) -> str:
         try:
@@ -65,15 +66,15 @@ class DecodedLines:
                 return text
         except UnicodeDecodeError:
             text = line.decode(errors="surrogateescape")
-        if not self.faulty:
-            self._untold = _fault(line, self.file, self.number, self._offset)
-        self.faulty = True
+        if not self.has_errors:
+            self._unreported = _decoding_problem(line, self.file, self.number, self._offset)
+        self.has_errors = True
         return text
 
 
 def decode_whole(stream: BinaryIO, file: str) -> str:
     """Return the whole stream as text. Raises Unreadable."""
-    # In pieces, since a read of so many bytes would set the memory for them aside at once.
+    # In pieces: one read of MAX_TEXT_BYTES would allocate that much memory at once.
     parts = []
     size = 0
     while size <= MAX_TEXT_BYTES and (part := stream.read(READ_BYTES)):
@@ -88,7 +89,7 @@ def decode_whole(stream: BinaryIO, file: str) -> str:
                 whole=True,
             )
         )
-    data = _without_mark(b"".join(parts), file)
+    data = _strip_byte_order_mark(b"".join(parts), file)
     try:
         text = data.decode()
         if "\0" not in text:
@@ -99,11 +100,11 @@ def decode_whole(stream: BinaryIO, file: str) -> str:
     start = data.rfind(b"\n", 0, at) + 1
     end = data.find(b"\n", at) + 1 or len(data)
     line = data.count(b"\n", 0, start) + 1
-    raise Unreadable(_fault(data[start:end], file, line, start + size - len(data)))
+    raise Unreadable(_decoding_problem(data[start:end], file, line, start + size - len(data)))
 
 
-def _without_mark(data: bytes, file: str) -> bytes:
-    """Take off UTF-8's byte order mark; UTF-16's and UTF-32's say that we cannot read on."""
+def _strip_byte_order_mark(data: bytes, file: str) -> bytes:
+    """Remove the mark of UTF-8. Raises Unreadable for those of UTF-16 and UTF-32."""
     for mark, encoding in (
         (codecs.BOM_UTF32_LE, "UTF-32"),
         (codecs.BOM_UTF32_BE, "UTF-32"),
@@ -116,8 +117,11 @@ def _without_mark(data: bytes, file: str) -> bytes:
     return data.removeprefix(codecs.BOM_UTF8)
 
 
-def _fault(line: bytes, file: str, number: int, offset: int) -> Problem:
-    """Say which byte of a line is at fault. offset: of the line's first byte in the file."""
+def _decoding_problem(line: bytes, file: str, number: int, offset: int) -> Problem:
+    """Return a problem with the first wrong byte of a line.
+
+    number: the line's, from 1. offset: of the line's first byte in the file.
+    """
     try:
         line.decode()
         at = line.index(0)

@@ -1,9 +1,9 @@
-"""A manifest, in any of its forms -> its settings, and its entries as a stream.
+"""A manifest of any format: its settings, and its entries as a stream.
 
 CSV, TSV, JSONL, text and folders are read row by row, so that a million rows need no more memory
-than ten; JSON and YAML, which can carry settings, are held as a whole. Every entry knows the file
-and line where a person finds it. Nothing is checked against a model here, except whether a
-table's columns have names that the model knows: that is one mistake, not one in every row.
+than ten; JSON and YAML, which can carry settings, are held as a whole. Every entry has its file and
+line. Nothing is checked against a model here, except that a table's columns are inputs of it: that
+is one problem, not one in every row.
 """
 
 import json
@@ -18,12 +18,12 @@ from batchgen.core.rows import Entry, Place, Problem
 from batchgen.core.text import quote_value
 from batchgen.errors import UsageError
 from batchgen.files import FileRefused
-from batchgen.manifest.allowed_paths import Reach
+from batchgen.manifest.allowed_paths import AllowedPaths
 from batchgen.manifest.columns import ColumnMapping, EntryParts, Properties
 from batchgen.manifest.document import Document
 from batchgen.manifest.records import Header, Item, Record, Unreadable
 from batchgen.manifest.settings import Settings, read_settings
-from batchgen.manifest.source import ManifestSource, find_source
+from batchgen.manifest.source import FOLDER, ManifestSource, find_source
 
 
 def open_manifest(
@@ -39,23 +39,23 @@ def open_manifest(
 ) -> "Manifest":
     """Open a manifest and read its settings; rows are read later, by `Manifest.entries`.
 
-    path: as the person typed it, which is how problems name the file; None or `-` is `stdin`.
-    format: one of FORMATS; without it the name tells.
-    columns: the name in the file by the input's name; meta: names to carry along unsent, `*` for
-        all that the model does not know. Both are added to those that the manifest sets.
-    allowed, secret: as in Reach, for what the manifest names.
+    path: as it was typed, which is how problems name the file; None or `-` is `stdin`.
+    format: one of FORMATS; None takes the one of the file's suffix.
+    columns: the name in the file by the input's name. meta: names that are metadata, `*` for all
+        that are no input of the model. Both are added to those that the manifest sets.
+    allowed, secret: `extra` and `secret` of AllowedPaths, for files that the manifest names.
     use_schema: whether the schema that the manifest names will be read.
 
     Raises UsageError where there is no such file, it cannot be opened, or its form is not known.
     What is wrong inside the file is a Problem, never an exception.
     """
     source = find_source(path, format=format, stream=stdin)
-    if source.format == "folder" and source.path is not None:
-        reach = Reach(source.path, allowed, secret)
-        source = replace(source, reach=reach)
+    if source.format == FOLDER and source.path is not None:
+        paths = AllowedPaths(source.path, allowed, secret)
+        source = replace(source, allowed=paths)
     else:
-        reach = Reach(source.path.parent if source.path else Path(), allowed, secret)
-    return Manifest(source, dict(columns or {}), meta, reach, use_schema)
+        paths = AllowedPaths(source.path.parent if source.path else Path(), allowed, secret)
+    return Manifest(source, dict(columns or {}), meta, paths, use_schema)
 
 
 class Manifest:
@@ -66,7 +66,7 @@ class Manifest:
         source: ManifestSource,
         columns: dict[str, str],
         meta: Collection[str],
-        reach: Reach,
+        allowed: AllowedPaths,
         use_schema: bool,
     ) -> None:
         self.file = source.file
@@ -74,14 +74,11 @@ class Manifest:
         self.problems: list[Problem] = []
         self.sources = [source]  # this file, and the one that it takes its rows from
         self._source = source
-        self._reach = reach
+        self._allowed = allowed
         self._use_schema = use_schema
         self._document: Document | None = None
         self._settings_document: Document | None = None
-        if source.is_document:
-            self._read_document()
-        else:
-            _try_to_open(source)
+        self._read_document()
         self._columns = {**self.settings.columns, **columns}
         self._meta = {*self.settings.meta, *meta}
 
@@ -92,23 +89,23 @@ class Manifest:
             None where they are not known, and then every name passes as an input.
 
         A Problem takes the place of an entry that could not be read, or of a whole table's column;
-        it is `whole` if the file cannot be trusted after it. `problems` are not repeated here.
-        The position counts what could not be read, too, so that mending a row moves no other.
+        it is `whole` if the file is unreliable after it. `problems` are not repeated here.
+        The position counts rows that could not be read, so that mending one moves no other.
         """
         names = ColumnMapping(self._columns, self._meta, properties or (lambda _: None))
         position = 0
-        told = any(problem.whole for problem in self.problems)
+        reported = any(problem.whole for problem in self.problems)
         try:
             for item in self._items():
                 if isinstance(item, Problem):
                     position += not item.whole
-                    told |= item.whole
+                    reported |= item.whole
                     yield item
                 elif isinstance(item, Header):
-                    for problem in names.header(item):
-                        told = True
+                    for problem in names.check_header(item):
+                        reported = True
                         yield problem
-                    if told and names.none_known(item):
+                    if reported and names.has_no_inputs(item):
                         return
                 else:
                     for made in self._expand(item, names, position):
@@ -120,11 +117,11 @@ class Manifest:
             reason = (error.strerror or str(error)).lower()
             yield Problem(Place(self.file), f"it cannot be read on: {reason}", whole=True)
         else:
-            if not position and not told:
+            if not position and not reported:
                 yield self._no_rows()
 
     def _read_document(self) -> None:
-        """Read the settings, and find where the rows are."""
+        """Read the settings of a format that has some, and find where the rows are."""
         try:
             document = self._source.document()
         except Unreadable as error:
@@ -133,6 +130,9 @@ class Manifest:
             return
         except OSError as error:
             raise _cannot_open(self.file, error) from None
+        if document is None:
+            _try_to_open(self._source)
+            return
         self._document = document
         if not document.settings and document.rows is not None:
             self.problems += document.problems
@@ -141,22 +141,22 @@ class Manifest:
         self.settings, problems = read_settings(document)
         self.problems += problems
         if self.settings.from_ is not None and document.rows is None:
-            self._follow(self.settings.from_, document)
+            self._take_rows_from(self.settings.from_, document)
         if self.settings.schema is not None and self._use_schema:
             self._check_schema(self.settings.schema, document)
 
-    def _follow(self, name: str, document: Document) -> None:
+    def _take_rows_from(self, name: str, document: Document) -> None:
         """Take the rows from another file, which has no settings of its own."""
         self._document = None
         place = document.place(("from",))
         try:
-            source = find_source(name, format=self.settings.format, folder=self._reach.folder)
-            source = replace(source, reach=self._reach)
-            if source.format == "folder":
-                self._reach.check_folder(self._reach.folder / name)
+            source = find_source(name, format=self.settings.format, folder=self._allowed.folder)
+            source = replace(source, allowed=self._allowed)
+            if source.format == FOLDER:
+                self._allowed.check_folder(self._allowed.folder / name)
             _try_to_open(source)
-            if source.is_document:
-                self._document = source.document()
+            self._document = source.document()
+            if self._document is not None:
                 if self._document.settings:
                     what = f"{source.file} has settings of its own, which are not read here"
                     remedy = "Run that file, or take its settings out."
@@ -177,12 +177,12 @@ class Manifest:
             self._document = _NO_ROWS
 
     def _check_schema(self, name: str, document: Document) -> None:
-        """Refuse a schema out of reach, and read no rows then: they could not be checked.
+        """Refuse a schema file that is not allowed; no rows are read then, as none can be checked.
 
-        That there is no such file is said when it is needed.
+        A missing file is reported later, by the code that reads the schema.
         """
         try:
-            self._reach.open(self._reach.folder / name).close()
+            self._allowed.open(self._allowed.folder / name).close()
         except FileRefused as error:
             self._refuse("schema", document.place(("schema",)), name, error)
             self.settings.schema = None
@@ -190,7 +190,7 @@ class Manifest:
             pass
 
     def _refuse(self, field: str, place: Place, name: str, error: FileRefused) -> None:
-        what = f"{self._reach.folder / name} {error.what}"
+        what = f"{self._allowed.folder / name} {error.what}"
         self.problems.append(Problem(place, what, error.remedy, field=field, whole=True))
         self._document = _NO_ROWS
 
@@ -201,7 +201,7 @@ class Manifest:
 
     def _no_rows(self) -> Problem:
         file = self._source.file
-        if self._source.format == "folder":
+        if self._source.format == FOLDER:
             return Problem(Place(file), "the folder holds no .txt files", whole=True)
         return Problem(Place(file), "there are no rows", "Write at least one prompt.", whole=True)
 
@@ -209,8 +209,8 @@ class Manifest:
         self, record: Record, names: ColumnMapping, position: int
     ) -> Iterator[Entry | Problem]:
         """Yield the entries that one record makes; `position` were made before it."""
-        parts = names.take(record)
-        if problem := _label_problem(parts, record.place):
+        parts = names.split(record)
+        if problem := _id_or_model_problem(parts, record.place):
             yield problem
             return
         id = None if parts.id is None else str(parts.id)
@@ -219,8 +219,8 @@ class Manifest:
         if defaults := self.settings.defaults:
             values = {**defaults, **values}
             places = {**self._places("defaults", defaults), **places}
-        # A row that gives an input of the matrix itself keeps its value: the more special wins,
-        # as it does over defaults, and it costs less than the other reading.
+        # A row's own value is used in place of the matrix's, as in place of a default; the other
+        # reading would cost more.
         matrix = self.settings.matrix
         axes = {n: v for n, v in matrix.items() if n not in parts.inputs} if matrix else {}
         if not axes:
@@ -252,12 +252,12 @@ _NO_ROWS = Document({}, {}, None)
 
 
 def _suffix(name: str, value: Any) -> str:
-    """Return what a value of the matrix adds to an id: `-seed1`; the same when others are added."""
+    """Return what a value of the matrix adds to an id, such as `-seed1`; it alone decides that."""
     return f"-{name}{value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
 
 
-def _label_problem(parts: EntryParts, place: Place) -> Problem | None:
-    """Say what is wrong with a row's id or model, if anything is."""
+def _id_or_model_problem(parts: EntryParts, place: Place) -> Problem | None:
+    """Return the problem of a row's id or model, if there is one."""
     id, model = parts.id, parts.model
     if id is not None and (isinstance(id, bool) or not isinstance(id, str | int)):
         remedy = "Write a text, or take it out: rows without an id get a readable one."
@@ -280,14 +280,14 @@ def _label_problem(parts: EntryParts, place: Place) -> Problem | None:
 
 
 def _try_to_open(source: ManifestSource) -> None:
-    """Raise UsageError or Refused now, not in mid-stream, if the file cannot be opened."""
+    """Raise UsageError or FileRefused before any row is read, if the file cannot be opened."""
     try:
         if source.path is None:
             return
-        if source.format == "folder":
+        if source.format == FOLDER:
             next(source.path.iterdir(), None)
-        elif source.reach is not None:
-            source.reach.open(source.path).close()
+        elif source.allowed is not None:
+            source.allowed.open(source.path).close()
         elif source.path.is_file():  # a pipe can be opened only once
             source.path.open("rb").close()
     except FileRefused:

@@ -2,11 +2,11 @@
 
 CSV is RFC 4180: a cell in quotes may hold commas, line breaks and doubled quotes. A row's line is
 the one where it starts. Rows of blank or missing cells only are skipped, as spreadsheets add them
-at the end; any other row must have a cell for each column, since half a row is most often a line
-break in a prompt that nobody quoted, and half a prompt costs as much as a whole one.
+at the end; any other row must have a cell for each column, since half a row is mostly due
+to an unquoted line break in a prompt, and half a prompt costs as much as a whole one.
 
 A TSV may be quoted in the same way or not at all, and nothing in the file says which. See
-`quotes_are_marks`.
+`is_quoted`.
 """
 
 import csv
@@ -43,7 +43,7 @@ def read_tsv(lines: DecodedLines) -> Iterator[Item]:
 
 
 def is_quoted(head: str, *, cut_off: bool = False) -> bool:
-    """Say whether quotes in this beginning of a TSV are marks around cells, or part of the text.
+    """Whether quotes in this beginning of a TSV are marks around cells, or part of the text.
 
     They are marks if the whole header is quoted; or if every quote is one that a program would
     have written: around a cell that holds a tab, a line break or a doubled quote, or a comma while
@@ -84,17 +84,17 @@ def _read(
         try:
             cells = next(reader)
         except StopIteration:
-            yield from lines.faults()
+            yield from lines.new_problems()
             return
         except csv.Error as error:
-            yield from lines.faults()
+            yield from lines.new_problems()
             yield _malformed(place, str(error))
             continue
-        if lines.faulty:
-            yield from lines.faults()
-        if lines.faulty and lines.spoilt(*cells):
+        if lines.has_errors:
+            yield from lines.new_problems()
+        if lines.has_errors and lines.is_undecodable(*cells):
             if not names:
-                return  # without its header the rest means nothing
+                return  # without a header the cells have no names
             continue
         if not any(cells):
             continue
@@ -143,7 +143,10 @@ def _row(place: Place, names: list[str | None], cells: list[str]) -> Record | Pr
 
 
 def _malformed(place: Place, error: str) -> Problem:
-    """Turn the csv module's words into ours; an unknown one is told as it is."""
+    """Return the problem for an error of the csv module, which only its message tells.
+
+    Raises Unreadable where the rest of the file was read as one cell.
+    """
     if "field larger" in error or "unexpected end" in error:
         problem = Problem(
             place,

@@ -1,6 +1,6 @@
 """A JSON manifest: an array of rows, or an object with settings and `rows`.
 
-It is held as one text, and its rows are parsed one at a time, so that each knows its lines.
+The text is held as a whole; its rows are parsed one at a time, so that each has its line.
 """
 
 import json
@@ -13,7 +13,7 @@ from batchgen.core.rows import Place, Problem
 from batchgen.core.strict_json import LENIENT_DECODER, STRICT_DECODER, JsonRefused, lower_first
 from batchgen.core.text import quote_value
 from batchgen.manifest.document import Document
-from batchgen.manifest.read_jsonl import problem_of, record
+from batchgen.manifest.read_jsonl import json_problem, make_record
 from batchgen.manifest.records import Item, Record, Unreadable
 
 T = TypeVar("T")
@@ -27,7 +27,10 @@ def read_json(text: str, file: str) -> Document:
 
 
 class _Scanner:
-    """Steps over the outer two levels of a JSON text; Python's parser does what is inside."""
+    """Parses the outer two levels of a JSON text, for their places; `json` parses the inner ones.
+
+    at: the position in the text.
+    """
 
     def __init__(self, text: str, file: str) -> None:
         self.text = text
@@ -36,9 +39,9 @@ class _Scanner:
         self._line, self._counted, self._line_start = 1, 0, 0
 
     def document(self) -> Document:
-        self._skip()
+        self._skip_space()
         if self.text.startswith("[", self.at):
-            # Read while it is iterated, so that each row's objects live no longer than the row.
+            # Parsed while it is iterated, so that a row's objects are freed after the row.
             return Document({}, {(): self._place()}, lambda: _Scanner(self.text, self.file).array())
         if not self.text.startswith("{", self.at):
             raise Unreadable(
@@ -64,36 +67,36 @@ class _Scanner:
 
     def array(self) -> Iterator[Item]:
         """Read a document that is an array of rows."""
-        self._skip()
+        self._skip_space()
         yield from self._rows()
         self._end()
 
     def _rows(self) -> Iterator[Item]:
         for place in self._elements():
-            flaws: list[Problem] = []
+            problems: list[Problem] = []
             if not self.text.startswith("{", self.at):
-                value = self._value(flaws)
-                yield from flaws
-                if not flaws:
-                    yield record(value, place)
+                value = self._value(problems)
+                yield from problems
+                if not problems:
+                    yield make_record(value, place)
                 continue
             values: dict[str, Any] = {}
             places: dict[str, Place] = {}
-            for name, where in self._members(flaws):
-                values[name] = self._value(flaws)
+            for name, where in self._members(problems):
+                values[name] = self._value(problems)
                 places[name] = where
-            yield from flaws
-            if not flaws:
+            yield from problems
+            if not problems:
                 yield Record(place, values, places=places)
 
     def _elements(self) -> Iterator[Place]:
-        """Step through an array; the caller takes the value at each place."""
+        """Step through an array; the caller reads the value at each place."""
         yield from self._items("]", lambda: self._place())
 
-    def _members(self, flaws: list[Problem] | None = None) -> Iterator[tuple[str, Place]]:
-        """Step through an object; the caller takes the value after each name.
+    def _members(self, problems: list[Problem] | None = None) -> Iterator[tuple[str, Place]]:
+        """Step through an object; the caller reads the value after each name.
 
-        flaws: collects the names that are written again; without it, such a name ends reading.
+        problems: gets names that are written twice; None raises Unreadable for them.
         """
         seen: dict[str, Place] = {}
         for name, place in self._items("}", self._name):
@@ -103,48 +106,48 @@ class _Scanner:
                     f"the name is written twice, the first time on line {seen[name].line}",
                     "Take one of the two out.",
                     field=name,
-                    whole=flaws is None,
+                    whole=problems is None,
                 )
-                if flaws is None:
+                if problems is None:
                     raise Unreadable(problem)
-                flaws.append(problem)
+                problems.append(problem)
             seen.setdefault(name, place)
             yield name, place
 
     def _items(self, closing: str, head: Callable[[], T]) -> Iterator[T]:
         self.at += 1
-        self._skip()
+        self._skip_space()
         if self.text.startswith(closing, self.at):
             self.at += 1
             return
         while True:
             yield head()
-            self._skip()
+            self._skip_space()
             mark = self.text[self.at : self.at + 1]
             self._expect(closing if mark == closing else ",")
             if mark == closing:
                 return
-            self._skip()
+            self._skip_space()
 
     def _name(self) -> tuple[str, Place]:
         place = self._place()
         if not self.text.startswith('"', self.at):
             raise self._unreadable("expecting a name in double quotes")
         name = self._value()
-        self._skip()
+        self._skip_space()
         self._expect(":")
-        self._skip()
+        self._skip_space()
         return name, place
 
-    def _value(self, flaws: list[Problem] | None = None) -> Any:
-        """Take the value that begins here. flaws: collects what is wrong with it, as above."""
+    def _value(self, problems: list[Problem] | None = None) -> Any:
+        """Return the value that begins here. problems: as for `_members`."""
         try:
             return self._decode(STRICT_DECODER)
         except JsonRefused as error:
-            problem = problem_of(error, self._place(), whole=flaws is None)
-            if flaws is None:
+            problem = json_problem(error, self._place(), whole=problems is None)
+            if problems is None:
                 raise Unreadable(problem) from None
-            flaws.append(problem)
+            problems.append(problem)
             return self._decode(LENIENT_DECODER)
 
     def _decode(self, decoder: json.JSONDecoder) -> Any:
@@ -156,7 +159,7 @@ class _Scanner:
             self.at = error.pos
             raise self._unreadable(lower_first(error.msg)) from None
         except (ValueError, RecursionError) as error:
-            raise Unreadable(problem_of(error, self._place(), whole=True)) from None
+            raise Unreadable(json_problem(error, self._place(), whole=True)) from None
         return value
 
     def _expect(self, mark: str) -> None:
@@ -165,16 +168,16 @@ class _Scanner:
         self.at += 1
 
     def _end(self) -> None:
-        self._skip()
+        self._skip_space()
         if self.at < len(self.text):
             raise self._unreadable("there is more after the end")
 
-    def _skip(self) -> None:
+    def _skip_space(self) -> None:
         if space := _SPACE.match(self.text, self.at):
             self.at = space.end()
 
     def _place(self) -> Place:
-        # Only what is new is counted: a list may be one line of many megabytes.
+        # Counted from the last place on: a list may be one line of many megabytes.
         if breaks := self.text.count("\n", self._counted, self.at):
             self._line += breaks
             self._line_start = self.text.rfind("\n", self._counted, self.at) + 1

@@ -1,7 +1,7 @@
-"""JSON values and JSONL, strictly: what a lenient parser would choose or change is a problem.
+"""JSON Lines, streamed, and what it shares with JSON manifests.
 
-A name written twice, NaN, Infinity and a number too large for any reader are refused, not settled
-silently. JSONL is streamed.
+What a lenient parser would choose or change is a problem: a name that is written twice, NaN,
+Infinity, and a number that is too large.
 """
 
 import json
@@ -17,19 +17,21 @@ from batchgen.manifest.records import Item, Record
 
 def read_jsonl(lines: DecodedLines) -> Iterator[Item]:
     for line in lines:
-        if lines.faulty:
-            yield from lines.faults()
-        if lines.spoilt(line) or line.isspace():
+        if lines.has_errors:
+            yield from lines.new_problems()
+        if lines.is_undecodable(line) or line.isspace():
             continue
         place = Place(lines.file, lines.number)
         try:
-            yield record(STRICT_DECODER.decode(line), place)
+            yield make_record(STRICT_DECODER.decode(line), place)
         except (ValueError, RecursionError) as error:
-            yield problem_of(error, place)
+            yield json_problem(error, place)
 
 
-def record(value: Any, place: Place, places: dict[str, Place] | None = None) -> Record | Problem:
-    """Make an entry of a value: an object of inputs, or a text that is the prompt."""
+def make_record(
+    value: Any, place: Place, places: dict[str, Place] | None = None
+) -> Record | Problem:
+    """Return a record of a value: an object of inputs, or a text that is the prompt."""
     if isinstance(value, dict | str):
         return Record(place, value, places=places or EMPTY)
     return Problem(
@@ -39,8 +41,8 @@ def record(value: Any, place: Place, places: dict[str, Place] | None = None) -> 
     )
 
 
-def problem_of(error: Exception, place: Place, *, whole: bool = False) -> Problem:
-    """Turn what the parser raised about a text that begins at `place` into a problem."""
+def json_problem(error: Exception, place: Place, *, whole: bool = False) -> Problem:
+    """Return the problem for an exception of the parser; the text begins at `place`."""
     if isinstance(error, JsonRefused):
         return Problem(place, error.what, error.remedy, field=error.field, whole=whole)
     if isinstance(error, json.JSONDecodeError):

@@ -17,9 +17,9 @@ from batchgen.manifest.records import Item, Record, Unreadable
 def read_text_lines(lines: DecodedLines) -> Iterator[Item]:
     for line in lines:
         place = Place(lines.file, lines.number)
-        yield from lines.faults()
+        yield from lines.new_problems()
         prompt = line.removesuffix("\n").removesuffix("\r")
-        if lines.spoilt(prompt) or not prompt.strip():
+        if lines.is_undecodable(prompt) or not prompt.strip():
             continue
         if "\r" in prompt:
             yield Problem(
@@ -42,7 +42,7 @@ def read_folder(folder: Path, file: str, open: Callable[[Path], BinaryIO]) -> It
 
     The file's name without `.txt` is the id. One line end at the very end is not part of it.
 
-    open: opens one of them, and raises Refused for one that is not to be read.
+    open: opens one of them. A FileRefused of it is a Problem of that file.
     """
     for name in text_files(folder):
         shown = f"{file.rstrip('/')}/{name}"

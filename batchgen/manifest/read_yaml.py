@@ -1,9 +1,9 @@
-"""YAML by the 1.2 core rules, with the place of every value, and no way to explode.
+"""A YAML manifest by the 1.2 core schema, with the place of every value, in bounded memory.
 
 Only null, true, false and decimal numbers are more than text. `no`, `007`, `12:30`, a date and
-`0x1f` stay what was written: YAML 1.1, which most parsers speak, makes False, 7 and 750 of the
-first three. We build from the parser's events: the depth is capped, and what aliases stand for is
-counted before anything is copied, so that a few lines cannot become billions of values.
+`0x1f` stay text: YAML 1.1, which most parsers implement, makes False, 7 and 750 of the first three.
+The values are built from the parser's events. Their depth is limited, and the values that aliases
+stand for are counted before anything is copied: a few lines cannot become billions of values.
 """
 
 import re
@@ -16,17 +16,23 @@ import yaml
 
 from batchgen.core.rows import Place, Problem
 from batchgen.core.text import quote_value
-from batchgen.manifest.document import Document, Path
-from batchgen.manifest.read_jsonl import record
+from batchgen.manifest.document import Document, SettingPath
+from batchgen.manifest.read_jsonl import make_record
 from batchgen.manifest.records import Item, Record, Unreadable
 
 MAX_DEPTH = 64
-MAX_ALIASED_SIZE = (
-    100_000  # size, as Node has it, that all aliases of a file may stand for together
-)
-SIZE_CHARS = 64  # a text this long counts as one more value
+MAX_ALIASED_SIZE = 100_000  # in units of Node.size, all aliases of a file together
+SIZE_CHARS = 64  # characters of a text that count as one more value
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# Plain scalars that are more than text.
+_INT = re.compile(r"[-+]?(0|[1-9][0-9]{0,400})")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]{1,3})?")
+_WORDS: dict[str, bool | None] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +40,16 @@ class Node:
     """A value with its place. value: a scalar, a list of Nodes, or a dict of Nodes by name.
 
     size: the values in it, aliases written out; a long text counts for more.
-    flaws: problems found in it that did not stop the reading.
+    problems: found in it, which did not stop the reading.
     """
 
     place: Place
     value: Any
     size: int = 1
-    flaws: tuple[Problem, ...] = ()
+    problems: tuple[Problem, ...] = ()
 
     def plain(self) -> Any:
+        """Return the value without its Nodes."""
         if isinstance(self.value, dict):
             return {name: node.plain() for name, node in self.value.items()}
         if isinstance(self.value, list):
@@ -63,18 +70,18 @@ def read_yaml(text: str, file: str) -> Document:
     rows = inside.get("rows")
     listed = rows.value if rows and isinstance(rows.value, list) else None
     settings = {k: v for k, v in inside.items() if k != "rows" or listed is None}
-    # A row's own flaws are told with the row.
-    told = {id(flaw) for flaw in rows.flaws} if rows and listed is not None else set()
-    flaws = [flaw for flaw in node.flaws if id(flaw) not in told]
+    # A row's problems are yielded with the row.
+    in_rows = {id(problem) for problem in rows.problems} if rows and listed is not None else set()
+    problems = [problem for problem in node.problems if id(problem) not in in_rows]
     return Document(
         {name: value.plain() for name, value in settings.items()},
         dict(_places(node, settings)),
         None if listed is None else partial(_rows, listed),
-        [replace(flaw, whole=True) for flaw in flaws],
+        [replace(problem, whole=True) for problem in problems],
     )
 
 
-def _places(node: Node, settings: dict[str, Node]) -> Iterator[tuple[Path, Place]]:
+def _places(node: Node, settings: dict[str, Node]) -> Iterator[tuple[SettingPath, Place]]:
     yield (), node.place
     for name, value in settings.items():
         yield from _places_in((name,), value)
@@ -82,7 +89,7 @@ def _places(node: Node, settings: dict[str, Node]) -> Iterator[tuple[Path, Place
         yield ("rows",), node.value["rows"].place
 
 
-def _places_in(path: Path, node: Node) -> Iterator[tuple[Path, Place]]:
+def _places_in(path: SettingPath, node: Node) -> Iterator[tuple[SettingPath, Place]]:
     yield path, node.place
     if isinstance(node.value, dict):
         for name, child in node.value.items():
@@ -95,14 +102,25 @@ def _places_in(path: Path, node: Node) -> Iterator[tuple[Path, Place]]:
 def _rows(nodes: list[Node]) -> Iterator[Item]:
     for node in nodes:
         inside = node.value if isinstance(node.value, dict) else {}
-        if node.flaws:
+        if node.problems:
             id = inside["id"].value if "id" in inside else None
-            yield from (replace(f, row=id if isinstance(id, str) else None) for f in node.flaws)
+            yield from (replace(f, row=id if isinstance(id, str) else None) for f in node.problems)
         elif isinstance(node.value, dict):
             places = {name: child.place for name, child in inside.items()}
             yield Record(node.place, node.plain(), places=places)
         else:
-            yield record(node.plain(), node.place)
+            yield make_record(node.plain(), node.place)
+
+
+def resolve_scalar(text: str) -> bool | int | float | str | None:
+    """Return the value of a plain scalar by YAML 1.2's core schema, less octal, hex and .inf."""
+    if text in _WORDS:
+        return _WORDS[text]
+    if _INT.fullmatch(text):
+        return int(text)
+    if _FLOAT.fullmatch(text) and abs(number := float(text)) != float("inf"):
+        return number
+    return text
 
 
 class _Composer:
@@ -130,7 +148,7 @@ class _Composer:
             remedy = "Put quotes around a text with “: ” or “ #” in it, or that begins with a mark."
             raise Unreadable(Problem(place, what, remedy, whole=True)) from None
         except yaml.YAMLError as error:
-            # The reader's: a character that YAML does not allow, with no mark but in words.
+            # An error of the reader: a character that YAML does not allow, without a mark.
             what = f"this is not YAML: {str(error).splitlines()[0]}"
             raise Unreadable(Problem(Place(self.file), what, whole=True)) from None
         return node
@@ -145,7 +163,7 @@ class _Composer:
             return self._alias(event)
         anchor = event.anchor
         if anchor is not None:
-            self.anchors[anchor] = None  # known, but not to itself
+            self.anchors[anchor] = None  # an alias to it inside itself is refused
         if depth > MAX_DEPTH:
             raise self._refused(
                 event, f"values are nested deeper than {MAX_DEPTH}", "No model's input is so deep."
@@ -187,13 +205,13 @@ class _Composer:
                 break
             children.append(self._node(event, depth + 1))
         self._check_tag(start, "tag:yaml.org,2002:seq")
-        flaws = tuple(flaw for child in children for flaw in child.flaws)
-        return Node(self._place(start), children, 1 + sum(c.size for c in children), flaws)
+        problems = tuple(problem for child in children for problem in child.problems)
+        return Node(self._place(start), children, 1 + sum(c.size for c in children), problems)
 
     def _mapping(self, start: Any, depth: int) -> Node:
         children: dict[str, Node] = {}
         lines: dict[str, int] = {}
-        flaws: list[Problem] = []
+        problems: list[Problem] = []
         size = 1
         for event in iter(partial(next, self.events), None):
             if isinstance(event, yaml.MappingEndEvent):
@@ -202,15 +220,15 @@ class _Composer:
             place = self._place(event)
             child = self._node(next(self.events), depth + 1)
             size += child.size
-            flaws.extend(child.flaws)
+            problems.extend(child.problems)
             if name in children:
                 what = f"the name is written twice, the first time on line {lines[name]}"
-                flaws.append(Problem(place, what, "Take one of the two out.", field=name))
+                problems.append(Problem(place, what, "Take one of the two out.", field=name))
             else:
                 children[name] = child
                 lines[name] = place.line
         self._check_tag(start, "tag:yaml.org,2002:map")
-        return Node(self._place(start), children, size, tuple(flaws))
+        return Node(self._place(start), children, size, tuple(problems))
 
     def _name(self, event: Any) -> str:
         if not isinstance(event, yaml.ScalarEvent):
@@ -245,27 +263,3 @@ class _Composer:
 
     def _refused(self, event: Any, what: str, remedy: str) -> Unreadable:
         return Unreadable(Problem(self._place(event), what, remedy, whole=True))
-
-
-_INT = re.compile(r"[-+]?(0|[1-9][0-9]{0,400})")
-
-
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]{1,3})?")
-
-
-_WORDS: dict[str, bool | None] = {
-    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
-    **dict.fromkeys(("true", "True", "TRUE"), True),
-    **dict.fromkeys(("false", "False", "FALSE"), False),
-}
-
-
-def resolve_scalar(text: str) -> bool | int | float | str | None:
-    """Return what an unquoted scalar means by YAML 1.2's core rules, less octal, hex and .inf."""
-    if text in _WORDS:
-        return _WORDS[text]
-    if _INT.fullmatch(text):
-        return int(text)
-    if _FLOAT.fullmatch(text) and abs(number := float(text)) != float("inf"):
-        return number
-    return text

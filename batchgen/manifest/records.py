@@ -1,13 +1,11 @@
-"""One module per form of manifest. Each turns bytes into a stream and judges nothing but form.
-
-A reader yields, in the order of the file,
+"""What the readers of manifests yield, in the order of the file.
 
     Header   the names of a table's columns, once, before its first record
     Record   one entry as it was written: names and values, or the text of a prompt alone
-    Problem  what could not be read; `whole` where the rest of the file cannot be trusted
+    Problem  something that could not be read; `whole` where the rest of the file is unreliable
 
-and raises Unreadable(problem) where it cannot go on. What the names mean is `naming.py`'s, what
-the values have to be is the model's schema's.
+A reader raises Unreadable(problem) where it cannot go on. It checks the syntax only: `columns.py`
+decides what names mean, the model's schema what values are valid.
 """
 
 from collections.abc import Mapping
@@ -25,7 +23,7 @@ class Header:
     names: list[str | None]
 
     def column(self, name: str) -> Place:
-        """Where a column is named: the header's line, and the column counted from 1."""
+        """Return the place of a column's name: the header's line, and the column from 1."""
         return Place(self.place.file, self.place.line, self.names.index(name) + 1)
 
 
@@ -33,8 +31,9 @@ class Record(NamedTuple):
     """One entry as it was written.
 
     values: by the names in the file, or a str where the entry is only a prompt.
-    cells: whether the values are text cells, whose type is still to be decided.
-    places: of single values, where the reader knows them; the record's own stands for the others.
+    cells: whether the values are text cells, to be converted by the model's schema.
+    id: where the format has one beside the values, as a file's name.
+    places: of single values, where the reader knows them; else the record's own place holds.
     """
 
     place: Place
@@ -48,7 +47,7 @@ Item = Header | Record | Problem
 
 
 class Unreadable(Exception):
-    """Raised inside a reader where nothing after this place can be trusted."""
+    """A file that cannot be read on. problem: what is wrong, with its place."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.what)

@@ -1,4 +1,4 @@
-"""Where a manifest's bytes are, what form they have, and how people call the file."""
+"""Where a manifest's bytes are, what format they have, and the file's name in messages."""
 
 from collections.abc import Iterator
 from contextlib import closing, nullcontext
@@ -7,32 +7,26 @@ from pathlib import Path
 from typing import BinaryIO
 
 from batchgen.errors import UsageError
-from batchgen.manifest import read_csv, read_json, read_jsonl, read_yaml
-from batchgen.manifest.allowed_paths import Reach
+from batchgen.manifest.allowed_paths import AllowedPaths
 from batchgen.manifest.decoding import DecodedLines, decode_whole
 from batchgen.manifest.document import Document
-from batchgen.manifest.read_text import read_folder, read_text_lines
+from batchgen.manifest.formats import FORMAT_OF_SUFFIX, FORMATS
+from batchgen.manifest.read_text import read_folder
 from batchgen.manifest.records import Item
 
-FORMATS = ("csv", "tsv", "json", "jsonl", "yaml", "text")
 STDIN = "<stdin>"
-
-_SUFFIXES = {name: name for name in FORMATS} | {
-    "tab": "tsv",
-    "ndjson": "jsonl",
-    "yml": "yaml",
-    "txt": "text",
-}
+FOLDER = "folder"  # the format of a folder of .txt files, which nobody has to name
 
 _SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 
 
 @dataclass(frozen=True, slots=True)
 class ManifestSource:
-    """A manifest to read. path: None for standard input. format: of FORMATS, or `folder`.
+    """A manifest to read. path: None for standard input. format: of FORMATS, or FOLDER.
 
+    file: its name in messages.
     seen: size and time of change, in ns, before anything was read of it.
-    reach: what may be read of it; None for a file that the person named, which may be a pipe.
+    allowed: what may be read of it; None for a file that the person named, which may be a pipe.
     """
 
     file: str
@@ -40,33 +34,29 @@ class ManifestSource:
     path: Path | None
     stream: BinaryIO | None = None
     seen: tuple[int, int] = (0, 0)
-    reach: Reach | None = None
+    allowed: AllowedPaths | None = None
 
-    @property
-    def is_document(self) -> bool:
-        """Whether it is read as one piece, and can carry settings."""
-        return self.format in ("json", "yaml")
-
-    def document(self) -> Document:
-        """Raises Unreadable and OSError."""
+    def document(self) -> Document | None:
+        """Read a format that can carry settings; None for any other. Raises Unreadable, OSError."""
+        read = FORMATS[self.format].read_document if self.format in FORMATS else None
+        if read is None:
+            return None
         with self._open() as stream:
             text = decode_whole(stream, self.file)
-        read = read_json.read_json if self.format == "json" else read_yaml.read_yaml
         return read(text, self.file)
 
     def items(self) -> Iterator[Item]:
-        """Stream a form that is no document. Raises Unreadable and OSError."""
-        if self.format == "folder" and self.path is not None:
-            reach = self.reach or Reach(self.path)
-            yield from read_folder(self.path, self.file, reach.open)
-            return
-        read = {"csv": read_csv.read_csv, "tsv": read_csv.read_tsv, "jsonl": read_jsonl.read_jsonl}
-        with self._open() as stream:
-            yield from read.get(self.format, read_text_lines)(DecodedLines(stream, self.file))
+        """Stream a format that is no document. Raises Unreadable and OSError."""
+        if self.format == FOLDER and self.path is not None:
+            allowed = self.allowed or AllowedPaths(self.path)
+            yield from read_folder(self.path, self.file, allowed.open)
+        elif read := FORMATS[self.format].read_lines:
+            with self._open() as stream:
+                yield from read(DecodedLines(stream, self.file))
 
     def _open(self) -> "closing[BinaryIO] | nullcontext[BinaryIO]":
         if self.path is not None:
-            return closing(self.reach.open(self.path) if self.reach else self.path.open("rb"))
+            return closing(self.allowed.open(self.path) if self.allowed else self.path.open("rb"))
         if self.stream is None:
             raise UsageError("There is no standard input to read the manifest from.")
         return nullcontext(self.stream)
@@ -81,40 +71,35 @@ def find_source(
 ) -> ManifestSource:
     """Return the source of this name. None and `-` are standard input, unless there is a `folder`.
 
+    format: a name or a suffix of FORMATS; None takes the one of the file's suffix.
     folder: what a relative name is relative to, if it is not the current folder.
-    Raises UsageError where there is nothing of this name, or its form cannot be told.
+    Raises UsageError where there is nothing of this name, or its format cannot be told.
     """
-    if format is not None and format not in _SUFFIXES:
+    if format is not None and format not in FORMAT_OF_SUFFIX:
         raise UsageError(f"{format!r} is not a format.", f"Formats are {', '.join(FORMATS)}.")
-    given = None if format is None else _SUFFIXES[format]
+    given = None if format is None else FORMAT_OF_SUFFIX[format]
+    add_format = f"Add --format, one of {', '.join(FORMATS)}."
     if name is None or (folder is None and str(name) == "-"):
         if given is None:
-            raise UsageError(
-                "Standard input has no name that would tell its format.",
-                f"Add --format, one of {', '.join(FORMATS)}.",
-            )
+            raise UsageError("Standard input has no name that would tell its format.", add_format)
         return ManifestSource(STDIN, given, None, stream)
     path = Path(name) if folder is None else folder / name
     file = str(name) if folder is None else str(path)
     try:
-        is_folder = path.is_dir()
         status = path.stat()
-        seen = (status.st_size, status.st_mtime_ns)
-        found = True
+        is_folder = path.is_dir()
     except (OSError, ValueError):
-        found = is_folder = False
-    if not found:
-        raise UsageError(f"There is no file {file}.", "Look at the spelling and the folder.")
+        what = f"There is no file {file}."
+        raise UsageError(what, "Look at the spelling and the folder.") from None
+    seen = (status.st_size, status.st_mtime_ns)
     if is_folder:
-        return ManifestSource(file, "folder", path, seen=seen)
-    by_name = _SUFFIXES.get(path.suffix.lower().removeprefix("."))
-    if given is None and (sheet := path.suffix.lower()) in _SPREADSHEETS:
+        return ManifestSource(file, FOLDER, path, seen=seen)
+    suffix = path.suffix.lower()
+    if given is None and suffix in _SPREADSHEETS:
         raise UsageError(
-            f"batchgen does not read {sheet}: {file}.", "Save it as CSV UTF-8, and run that."
+            f"batchgen does not read {suffix}: {file}.", "Save it as CSV UTF-8, and run that."
         )
-    if given is None and by_name is None:
-        raise UsageError(
-            f"The name {file} does not tell the file's format.",
-            f"Add --format, one of {', '.join(FORMATS)}.",
-        )
-    return ManifestSource(file, given or by_name or "", path, seen=seen)
+    given = given or FORMAT_OF_SUFFIX.get(suffix.removeprefix("."))
+    if given is None:
+        raise UsageError(f"The name {file} does not tell the file's format.", add_format)
+    return ManifestSource(file, given, path, seen=seen)

@@ -1,7 +1,7 @@
-"""Which media URLs are fetched at all. Pure.
+"""Which URLs of outputs are fetched. Pure.
 
-Source: api.md (outputs are hosted under *.runcomfy.net and *.runcomfy.com; the official CLI
-refuses other hosts) and the row "output URL" of faults.md.
+Outputs are hosted under *.runcomfy.net and *.runcomfy.com; the official CLI refuses other hosts.
+Source: docs/maintainers/wire.md; docs/maintainers/specification.md.
 """
 
 import ipaddress
@@ -28,7 +28,7 @@ class MediaHost:
 
 
 def parse_media_host(text: str) -> MediaHost:
-    """Raises ValueError if `text` is not `HOST[:PORT]`, with a leading dot for subdomains."""
+    """Read `HOST[:PORT]`, with a leading dot for subdomains. Raises ValueError."""
     host, _, port = text.lower().partition(":")
     if not _HOST.fullmatch(host.removeprefix(".")) or (
         port and not (port.isdecimal() and int(port) < 65536)

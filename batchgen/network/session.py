@@ -1,4 +1,4 @@
-"""What every HTTP client of ours has in common: whom it trusts, its proxy, its name.
+"""What all HTTP clients of batchgen share: certificates, proxy, user agent, sessions.
 
 Requests use aiohttp. Measured on loopback with 40 at once, a GET took 0.2 ms of CPU with it, 0.6 ms
 with httpcore's connections alone, and 4.4 ms with httpx, whose pool looks through all of its
@@ -25,7 +25,7 @@ _AS_IT_IS = "%/:=&?~#+!$,;'@()*[]"
 
 @cache
 def trusted_certificates() -> ssl.SSLContext:
-    """Whom all clients trust; read once, since each reading takes some 30 ms.
+    """Return the TLS context of all clients; made once, since that takes some 30 ms.
 
     Raises ServiceUnreachable where the environment names certificates that cannot be read.
     """
@@ -41,19 +41,19 @@ def trusted_certificates() -> ssl.SSLContext:
             " Nothing was sent.",
             "Check SSL_CERT_FILE and SSL_CERT_DIR, then run the same command again.",
         ) from error
-    context.set_alpn_protocols(["http/1.1"])  # a server must not choose another
+    context.set_alpn_protocols(["http/1.1"])  # aiohttp has no other
     return context
 
 
 def open_session(
     timeout: aiohttp.ClientTimeout, *, use_proxy: bool, at_once: int = 0, reuse: bool = True
 ) -> aiohttp.ClientSession:
-    """A client without cookies that decodes nothing and takes nothing from the environment.
+    """Return a client without cookies that decodes nothing and reads no environment variables.
 
     It has no headers of its own: aiohttp would send them, and so the token, to a proxy as well.
 
-    use_proxy: whether its requests are to go through the environment's proxy. at_once: connections
-        at most; 0 is no limit. reuse: whether one serves several requests.
+    use_proxy: whether its requests will go through the environment's proxy.
+    at_once: the most connections; 0 is no limit. reuse: whether one may serve several requests.
     Raises ServiceUnreachable where the environment's certificates or proxy cannot be used.
     """
     if use_proxy:
@@ -70,12 +70,12 @@ def open_session(
 
 
 def exact_url(url: str) -> URL:
-    """The URL as it was given: a signature may cover each of its characters. Raises ValueError."""
+    """Return a URL unchanged: a signature may cover each character. Raises ValueError."""
     return URL(quote(url, safe=_AS_IT_IS), encoded=True)
 
 
 def proxy_for(url: str) -> str | None:
-    """The environment's proxy for an https URL; None for any other, and where it has none."""
+    """Return the environment's proxy for an https URL; None for others, or without one."""
     parts = urlsplit(url)
     proxy = environment_proxy()
     if parts.scheme != "https" or not proxy or urllib.request.proxy_bypass(parts.netloc):
@@ -84,7 +84,7 @@ def proxy_for(url: str) -> str | None:
 
 
 def require_usable_proxy() -> None:
-    """Raise ServiceUnreachable where the environment names a proxy that we cannot use."""
+    """Raise ServiceUnreachable where the environment names a proxy that cannot be used."""
     proxy = environment_proxy()
     try:
         known = not proxy or bool(URL(proxy).scheme in ("http", "https") and URL(proxy).host)
@@ -99,7 +99,7 @@ def require_usable_proxy() -> None:
 
 
 def environment_proxy() -> str | None:
-    """The proxy for https that the environment names, usable or not; None where it has none."""
+    """Return the proxy for https that the environment names, usable or not; None without one."""
     proxies = urllib.request.getproxies()
     proxy = proxies.get("https") or proxies.get("all")
     return proxy if not proxy or "://" in proxy else f"http://{proxy}"

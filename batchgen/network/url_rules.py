@@ -1,4 +1,4 @@
-"""Whether RunComfy could fetch a hosted file input, by what is known of its URL. Pure.
+"""Whether RunComfy could fetch the URL of a file input, judged by a probe of it. Pure.
 
 Source: RunComfy's page, “File inputs”: a publicly reachable HTTPS URL, fetched by the service
 without login or cookies from a host that does not block programs; images up to 50 MB and videos up
@@ -6,17 +6,17 @@ to 100 MB are recommended.
 """
 
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
 REDIRECT_STATUSES = (301, 302, 303, 307, 308)
 DELIVERED_STATUSES = (200, 206)
-# What the same request may well get another answer to tonight.
-TRANSIENT_STATUSES = (408, 425, 429)
+TRANSIENT_STATUSES = (408, 425, 429)  # and every 5xx; the next request may get another answer
 MAX_MEGABYTES = {"image": 50, "video": 100}
-# The first that fits names an address; whatever is not global is refused in any case.
+# Attributes of `ipaddress`; the first that is set names the kind. Any other address that is not
+# global is called reserved.
 _KINDS = {
     "is_unspecified": "the unspecified address",
     "is_loopback": "a loopback address",
@@ -27,6 +27,8 @@ _KINDS = {
     "is_reserved": "a reserved address",
 }
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# An IP address -> its kind in words, such as `a private address`; None for a public one.
+AddressKind = Callable[[str], str | None]
 
 REMEDY_PUBLIC = "Put the file where anybody can fetch it over https, without a login."
 REMEDY_LOGIN = (
@@ -43,9 +45,9 @@ REMEDY_SMALLER = "Make it smaller, or try it with one row first."
 
 @dataclass(frozen=True, slots=True)
 class UrlProblem:
-    """What is wrong with a URL: said after the name of its host, such as `answers 404`.
+    """What is wrong with a URL. what: a predicate of its host, such as `answers 404`.
 
-    sure: False where it may be otherwise tonight or for RunComfy, so that it is only a warning.
+    sure: False where it may be otherwise later or for RunComfy, so that it is only a warning.
     """
 
     what: str
@@ -55,7 +57,7 @@ class UrlProblem:
 
 @dataclass(frozen=True, slots=True)
 class ProbeResponse:
-    """What a host said to HEAD or to GET.
+    """A host's response to HEAD or to GET.
 
     headers: lower-cased names. empty: whether a GET brought no byte; False for HEAD.
     """
@@ -65,12 +67,12 @@ class ProbeResponse:
     empty: bool = False
 
     @property
-    def leads_to(self) -> str | None:
+    def redirect(self) -> str | None:
         return self.headers.get("location") if self.status in REDIRECT_STATUSES else None
 
 
 def url_problem(url: str) -> UrlProblem | None:
-    """Judge a URL, or what a redirect leads to, before anybody is asked."""
+    """Return what is wrong with a URL itself, also that of a redirect, before any request."""
     try:
         parts = urlsplit(url)
         _ = parts.port
@@ -85,17 +87,22 @@ def url_problem(url: str) -> UrlProblem | None:
     return None
 
 
-def address_problem(host: str, addresses: Iterable[str]) -> UrlProblem | None:
-    """Judge a host by all that its name resolves to: one address inside is one too many."""
+def address_problem(
+    host: str, addresses: Iterable[str], address_kind: "AddressKind | None" = None
+) -> UrlProblem | None:
+    """Return what is wrong with a host whose name resolves to `addresses`; all must be public.
+
+    address_kind: in place of `non_public_kind`.
+    """
     for address in addresses:
-        if kind := non_public_kind(address):
+        if kind := (address_kind or non_public_kind)(address):
             be = f"is {kind}" if address == host else f"is at {address}, {kind}"
             return UrlProblem(f"{be}, which RunComfy cannot reach", REMEDY_PUBLIC)
     return None
 
 
 def non_public_kind(address: str) -> str | None:
-    """Say what an IP address is that only this computer or network can reach; None for others."""
+    """Return the kind of an IP address that RunComfy cannot reach; None for a public one."""
     found = ipaddress.ip_address(address)
     if isinstance(found, ipaddress.IPv6Address):
         if found.ipv4_mapped:
@@ -112,9 +119,9 @@ def non_public_kind(address: str) -> str | None:
 
 
 def needs_get(head: ProbeResponse) -> bool:
-    """Whether an answer to HEAD has to be confirmed by GET, which is what RunComfy will send.
+    """Whether a response to HEAD has to be confirmed by GET, which is what RunComfy will send.
 
-    Many hosts refuse HEAD, sign their links for GET alone, or describe something else.
+    Many hosts refuse HEAD, sign their links for GET alone, or answer it with other headers.
     """
     if head.status in REDIRECT_STATUSES or head.status == HTTPStatus.TOO_MANY_REQUESTS:
         return False
@@ -125,39 +132,42 @@ def needs_get(head: ProbeResponse) -> bool:
     )
 
 
-def response_problem(answer: ProbeResponse, kind: str) -> UrlProblem | None:
-    """Judge an answer that is no redirect. kind: `image`, `video`, `audio`, or "" for any."""
-    status = answer.status
+def response_problem(response: ProbeResponse, kind: str) -> UrlProblem | None:
+    """Return what is wrong with a response that is no redirect.
+
+    kind: of the file: `image`, `video`, `audio`, or "" for any.
+    """
+    status = response.status
     if status in TRANSIENT_STATUSES or status >= 500:
-        return UrlProblem(f"answers {_named(status)}", REMEDY_LATER, sure=False)
-    if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or answer.empty:
+        return UrlProblem(f"answers {_with_phrase(status)}", REMEDY_LATER, sure=False)
+    if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or response.empty:
         return UrlProblem("sends an empty file", REMEDY_PUBLIC)
     if status not in DELIVERED_STATUSES:
-        return UrlProblem(f"answers {_named(status)}", REMEDY_LOGIN)
-    if _is_page(answer):
+        return UrlProblem(f"answers {_with_phrase(status)}", REMEDY_LOGIN)
+    if _is_page(response):
         return UrlProblem("sends a web page, not a file", REMEDY_FILE)
-    size, most = size_of(answer), MAX_MEGABYTES.get(kind)
+    size, most = file_bytes(response), MAX_MEGABYTES.get(kind)
     if size is not None and most is not None and size > most * 1_000_000:
         what = f"sends {size / 1_000_000:.0f} MB, and RunComfy recommends {most} MB at most"
         return UrlProblem(what, REMEDY_SMALLER, sure=False)
     return None
 
 
-def size_of(answer: ProbeResponse) -> int | None:
-    """The bytes of the whole file; None where the host does not say."""
-    if answer.status == HTTPStatus.PARTIAL_CONTENT:
-        text = answer.headers.get("content-range", "").rpartition("/")[2]
+def file_bytes(response: ProbeResponse) -> int | None:
+    """Return the size of the whole file in bytes; None where the headers do not tell."""
+    if response.status == HTTPStatus.PARTIAL_CONTENT:
+        text = response.headers.get("content-range", "").rpartition("/")[2]
     else:
-        text = answer.headers.get("content-length", "")
+        text = response.headers.get("content-length", "")
     return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
 
 
-def _is_page(answer: ProbeResponse) -> bool:
-    kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+def _is_page(response: ProbeResponse) -> bool:
+    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
     return kind in ("text/html", "application/xhtml+xml")
 
 
-def _named(status: int) -> str:
+def _with_phrase(status: int) -> str:
     try:
         return f"{status} {HTTPStatus(status).phrase}"
     except ValueError:

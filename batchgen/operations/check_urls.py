@@ -65,7 +65,7 @@ async def _probe_all(
 
     async with aclosing(UrlProbe(timing)) as probe:
         for one in inputs:
-            waiting.append((one, asyncio.create_task(probe.flaw(one.url, one.kind))))
+            waiting.append((one, asyncio.create_task(probe.probe(one.url, one.kind))))
             if len(waiting) >= MAX_PROBES_AHEAD:
                 await tell_first()
         while waiting:

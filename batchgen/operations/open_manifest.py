@@ -55,7 +55,7 @@ def check_rows(
 
 
 def _check_entry(entry: Entry, models: SchemaRegistry, listing: StagedRows) -> list[Problem]:
-    checked = models.validator(entry.model).check(entry, default_model=models.default)
+    checked = models.validator(entry.model).check_entry(entry, default_model=models.default)
     problems = [] if isinstance(checked, Row) else checked
     if entry.id is not None:
         first = listing.claim(entry.id, entry.place.source)

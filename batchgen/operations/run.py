@@ -65,17 +65,17 @@ def run(
         reading.unless_listed_in(folder.journal)
         if not existed:
             claim()
-            schemas.keep(folder.schemas)
+            schemas.store_fetched(folder.schemas)
         if endpoint is None:
             endpoint = stack.enter_context(start_rehearsal(folder, options.schema))
         journal, receipts = open_journal(stack, folder, clock)
         refuse_mixed_batch(journal, folder, rehearsing=options.sandbox)
         take_over(journal, receipts, reading, options)
-        seen = prices.remembered(journal.get_meta("prices"))
+        seen = prices.read_prices(journal.get_meta("prices"))
         known = find_prices(journal.pending_models(), options, price_lookup(endpoint, timing), seen)
         require_prices(options, known)
         warn_of_low_balance(endpoint, partial(journal.pending_cost, known), timing)
-        memory = {model: price and price.memory() for model, price in known.items()}
+        memory = {model: price and price.stored() for model, price in known.items()}
         journal.start_run(manifest.file, {"prices": memory})
         log.debug("batchgen %s runs %s into %s", __version__, manifest.file, folder.path)
         policy = view(
@@ -107,7 +107,7 @@ def _manifest_import(
     def read() -> int:
         problems = require_valid_rows(manifest, schemas, listing, show, options)
         if folder.path.is_dir():  # a new one is made when the list is known to be good
-            schemas.keep(folder.schemas)
+            schemas.store_fetched(folder.schemas)
         return problems
 
     decisive = {

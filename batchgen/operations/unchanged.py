@@ -21,7 +21,7 @@ from batchgen.journal.staging import StagedRows
 from batchgen.journal.writer import Journal
 from batchgen.manifest.read_text import text_files
 from batchgen.manifest.source import ManifestSource
-from batchgen.validation.model_schema import LARGEST_SCHEMA
+from batchgen.validation.model_schema import MAX_SCHEMA_BYTES
 
 Fingerprint = dict[str, str]  # of the schemas: SHA-256 by file
 
@@ -39,7 +39,7 @@ def manifest_fingerprint(
         for source in sources:
             if source.path is None:
                 return None
-            open = source.reach.open if source.reach else open_regular
+            open = source.allowed.open if source.allowed else open_regular
             is_folder = source.format == "folder"
             files = [source.path / name for name in text_files(source.path)] if is_folder else []
             for path in files or [source.path]:
@@ -63,7 +63,7 @@ def schema_fingerprints(given: Path | None, *folders: Path) -> Fingerprint | Non
         for path in folder.rglob("*.json"):
             files[f"{number}/{path.relative_to(folder).as_posix()}"] = path
     try:
-        if any(path.stat().st_size > LARGEST_SCHEMA for path in files.values()):
+        if any(path.stat().st_size > MAX_SCHEMA_BYTES for path in files.values()):
             return None
         return {name: _digest(path) for name, path in files.items()}
     except (OSError, ValueError):

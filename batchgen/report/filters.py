@@ -1,7 +1,7 @@
-"""What of a batch its gallery shows: the conditions of --where and the file of --picks. Pure.
+"""Which rows of a batch its gallery shows: conditions of --where, and the file of --picks. Pure.
 
-A value is compared as a person reads it in the gallery: a text as it is, numbers, true and false
-as JSON has them, and what a row does not have as an empty text.
+Values are compared as the gallery shows them: a text as it is, numbers and booleans as in JSON, and
+what a row does not have as an empty text.
 """
 
 import csv
@@ -14,15 +14,15 @@ from typing import Any, NamedTuple
 from batchgen.core.text import closest_match, list_choices, quote_value
 from batchgen.errors import UsageError
 
-Row = Mapping[str, Any]
+ReportRow = Mapping[str, Any]
 ROW_FIELDS = ("state", "id", "model", "error", "error_code", "cost", "source")
 VERDICTS = ("pick", "reject", "")
 MAX_RATING = 5
 MAX_SHOWN_IDS = 10
 
 _CONDITION = re.compile(r"(.+?)(!=|=|~)(.*)", re.DOTALL)
-# What a spreadsheet would run; our tables put an apostrophe before it.
-_KEPT_FROM_RUNNING = re.compile(r"'[=+\-@\t\r]")
+# An apostrophe that the exported tables put before what a spreadsheet would run as a formula.
+_ESCAPED_FORMULA = re.compile(r"'[=+\-@\t\r]")
 
 
 def comparable_text(value: Any) -> str:
@@ -32,8 +32,10 @@ def comparable_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def condition(text: str, inputs: Collection[str], metas: Collection[str]) -> Callable[[Row], bool]:
-    """Return what says whether a row fulfils `NAME=VALUE`, `NAME!=VALUE` or `NAME~TEXT`.
+def parse_condition(
+    text: str, inputs: Collection[str], metas: Collection[str]
+) -> Callable[[ReportRow], bool]:
+    """Return a test of rows for `NAME=VALUE`, `NAME!=VALUE` or `NAME~TEXT`.
 
     inputs, metas: the names that the rows of the batch have. Raises UsageError for any other.
     """
@@ -51,7 +53,9 @@ def condition(text: str, inputs: Collection[str], metas: Collection[str]) -> Cal
     return lambda row: (comparable_text(value(row)) == wanted) is (sign == "=")
 
 
-def _value_of(name: str, inputs: Collection[str], metas: Collection[str]) -> Callable[[Row], Any]:
+def _value_of(
+    name: str, inputs: Collection[str], metas: Collection[str]
+) -> Callable[[ReportRow], Any]:
     if name in ROW_FIELDS:
         return itemgetter(name)
     places = {"input": inputs, "meta": metas}
@@ -77,25 +81,28 @@ def _split(name: str) -> tuple[str, str]:
 
 
 class Choice(NamedTuple):
-    """What a person said about a row. rating: 1 to 5; 0 is none."""
+    """A person's choice for a row. verdict: of VERDICTS. rating: 1 to 5; 0 is none."""
 
     verdict: str
     rating: int
 
 
 class Picks(NamedTuple):
-    """The rows of a file of picks: by request where the file says it, else by id."""
+    """The choices in a file of picks: by request_id where the file has one, else by id.
+
+    file: its name in messages.
+    """
 
     file: str
     by_request: dict[str, Choice]
     by_id: dict[str, Choice]
 
-    def mark(self, row: Row) -> Choice | None:
-        """Return the mark of a row; None if the file does not name it."""
+    def choice_of(self, row: ReportRow) -> Choice | None:
+        """Return the choice for a row; None if the file does not name it."""
         found = self.by_request.get(row["request_id"])
         return found or self.by_id.get(row["id"])
 
-    def all_in(self, known: Iterable[tuple[str, str | None]]) -> None:
+    def require_rows(self, known: Iterable[tuple[str, str | None]]) -> None:
         """Raise UsageError unless every row of the file is among `known`: (id, request_id)."""
         ids, requests = set(self.by_id), set(self.by_request)
         for id, request_id in known:
@@ -116,7 +123,7 @@ def read_picks(lines: Sequence[str], file: str) -> Picks:
     """Read a CSV file of picks, with at least a column `id` or `request_id`. Raises UsageError."""
     found = Picks(file, {}, {})
     header = lines[0] if lines else ""
-    delimiter = max(",;\t", key=header.count)  # a spreadsheet writes its country's
+    delimiter = max(",;\t", key=header.count)  # spreadsheets use the one of their country
     table = csv.DictReader(lines, delimiter=delimiter, strict=True)
     try:
         if not {"id", "request_id"} & {*(table.fieldnames or ())}:
@@ -129,7 +136,7 @@ def read_picks(lines: Sequence[str], file: str) -> Picks:
 
 
 def _add(found: Picks, row: Mapping[str, str | None], place: str) -> None:
-    id, request_id = (_plain(row.get(name) or "") for name in ("id", "request_id"))
+    id, request_id = (_unescape(row.get(name) or "") for name in ("id", "request_id"))
     verdict, rating = ((row.get(name) or "").strip() for name in ("verdict", "rating"))
     if verdict not in VERDICTS:
         raise _refused(place, f"the verdict {quote_value(verdict)} is neither pick nor reject")
@@ -141,8 +148,8 @@ def _add(found: Picks, row: Mapping[str, str | None], place: str) -> None:
     names[name] = Choice(verdict, int(rating or 0))
 
 
-def _plain(cell: str) -> str:
-    return cell[1:] if _KEPT_FROM_RUNNING.match(cell) else cell
+def _unescape(cell: str) -> str:
+    return cell[1:] if _ESCAPED_FORMULA.match(cell) else cell
 
 
 def _refused(place: str, what: str) -> UsageError:
@@ -150,25 +157,27 @@ def _refused(place: str, what: str) -> UsageError:
 
 
 class Filter(NamedTuple):
-    """What the gallery shows. where: conditions that all have to hold."""
+    """Which rows the gallery shows. where: conditions that all have to hold."""
 
     where: tuple[str, ...] = ()
     picks: Picks | None = None
 
     @property
-    def words(self) -> str | None:
-        """What was narrowed by, for people; None where the whole batch is shown."""
+    def description(self) -> str | None:
+        """The conditions and the file, for messages; None where the whole batch is shown."""
         return ", ".join((*self.where, *([self.picks.file] if self.picks else []))) or None
 
-    def mark(self, row: Row) -> Choice | None:
-        """Return what the file of picks says about a row; None if nothing."""
-        return self.picks.mark(row) if self.picks is not None else None
+    def choice_of(self, row: ReportRow) -> Choice | None:
+        """Return the choice for a row in the file of picks; None if there is none."""
+        return self.picks.choice_of(row) if self.picks is not None else None
 
-    def shows(self, inputs: Collection[str], metas: Collection[str]) -> Callable[[Row], bool]:
-        """Return what says whether a row is shown. Raises UsageError as `condition` does."""
-        conditions = [condition(text, inputs, metas) for text in self.where]
+    def predicate(
+        self, inputs: Collection[str], metas: Collection[str]
+    ) -> Callable[[ReportRow], bool]:
+        """Return a test of whether a row is shown. Raises UsageError as parse_condition does."""
+        conditions = [parse_condition(text, inputs, metas) for text in self.where]
         if self.picks is not None:
-            conditions.append(lambda row: self.mark(row) is not None)
+            conditions.append(lambda row: self.choice_of(row) is not None)
         return lambda row: all(holds(row) for holds in conditions)
 
 

@@ -75,9 +75,9 @@ def write_report_files(
             remove_temporary_files(place)
         with reader.one_moment():
             names = reader.names_in("input"), reader.names_in("meta")
-            shows = view.shows(*names)
+            shows = view.predicate(*names)
             if view.picks is not None:
-                view.picks.all_in(reader.ids())
+                view.picks.require_rows(reader.ids())
             numbers = {**summary(reader), "totals": statistics.totals(reader)}
             if damaged:
                 numbers["damaged"] = damaged
@@ -116,7 +116,7 @@ def _about(
         # When the journal last changed, so that the same journal gives the same files.
         "written_at": statistics.changed_at(reader) or to_iso(Clock().now()),
         "rehearsal": numbers["rehearsal"],
-        "narrowed": view.words,
+        "narrowed": view.description,
         "command": f"batchgen report {shell_quote(str(folder.path))}",
     }
     return gallery.GalleryContent(
@@ -125,7 +125,7 @@ def _about(
         numbers,
         statistics.activity(reader),
         statistics.run_stops(reader),
-        view.mark,
+        view.choice_of,
         thumbnails,
     )
 

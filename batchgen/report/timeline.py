@@ -1,7 +1,7 @@
-"""The night as a picture: submissions, completions, 429s and stops -> an inline SVG. Pure.
+"""A batch's last night as an inline SVG: submissions, completions, 429s and stops. Pure.
 
-Widths are in percent and heights in pixels, so that it fits a telephone with its letters unshrunk.
-Colours are gallery.css's. Times are UTC, as everywhere in a batch.
+Widths are in percent and heights in pixels, so that text keeps its size on a narrow screen. Colours
+are in gallery.css. Times are UTC, as everywhere in a batch.
 """
 
 import math
@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 MAX_BARS = 96
 MAX_TICKS = 6
-NIGHT_GAP_S = 6 * 3600.0  # seconds without any event, before which it was another night
+NIGHT_GAP_S = 6 * 3600.0  # without any event, which parts two nights
 BAR_SECONDS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200)
 DAY_S = 86400
-# From the top, in pixels: legend, marks, bars up to the axis, bars down from it, labels.
-LEGEND, MARK, REACH = 18, 4, 48
+# Pixels from the top: legend, marks, bars above the axis, bars below it, labels.
+LEGEND, MARK, REACH = 18, 4, 48  # the height of the legend, a mark's radius, the longest bar
 AXIS = LEGEND + 3 * MARK + REACH
 LABELS = AXIS + REACH + 16
 HEIGHT = LABELS + 6
@@ -32,6 +32,8 @@ class ActivityCount(NamedTuple):
 
 
 class RunStop(NamedTuple):
+    """A run that stopped early. at: seconds since the epoch."""
+
     at: float
     why: str
 
@@ -41,7 +43,7 @@ def draw_timeline(
 ) -> str:
     """Return the last night of a batch as an <svg>; "" where nothing happened.
 
-    words: those of `timeline` in words.json.
+    words: the texts of `timeline` in words.json.
     """
     if not counts:
         return ""
@@ -74,7 +76,7 @@ def draw_timeline(
 
 
 def last_night(times: Sequence[float]) -> float:
-    """Return when what ended with the last of `times`, in order, began: after the last pause."""
+    """Return the first of the sorted `times` after the last gap of NIGHT_GAP_S."""
     start = times[-1]
     for time in reversed(times):
         if start - time > NIGHT_GAP_S:
@@ -84,7 +86,7 @@ def last_night(times: Sequence[float]) -> float:
 
 
 def bar_seconds(span: float, most: int) -> int:
-    """Return a length of time, in seconds, of which at most `most` cover `span`."""
+    """Return the seconds of a bar, so that at most `most` bars cover `span` seconds."""
     for seconds in BAR_SECONDS:
         if span <= seconds * most:
             return seconds
@@ -92,7 +94,10 @@ def bar_seconds(span: float, most: int) -> int:
 
 
 class Scale(NamedTuple):
-    """start: of the first bar, seconds since the epoch. seconds: a bar's. bars: how many."""
+    """Time in bars.
+
+    start: of the first bar, seconds since the epoch. seconds: of each bar. bars: their number.
+    """
 
     start: float
     seconds: int
@@ -100,7 +105,7 @@ class Scale(NamedTuple):
 
     @classmethod
     def over(cls, start: float, end: float) -> "Scale":
-        seconds = bar_seconds(end - start, MAX_BARS - 1)  # of which one more cover it, once aligned
+        seconds = bar_seconds(end - start, MAX_BARS - 1)  # aligned, they may need one more
         begin = math.floor(start / seconds) * seconds
         return cls(begin, seconds, math.floor((end - begin) / seconds) + 1)
 

@@ -1,7 +1,7 @@
 """The sandbox: an emulator of RunComfy's Model API on this computer, for rehearsals and tests.
 
 It answers as the API does, bills pretend money into a ledger of its own, draws placeholder
-pictures, and can be asked to misbehave (`faults.py` lists how). This module only starts it in a
+pictures, and has faults on request (`faults.py` lists them). This module only starts it in a
 child process; nothing heavy is imported here.
 
 Promise: it shares no code with the client that it judges. May import: nothing but errors and the
@@ -22,7 +22,7 @@ from typing import IO
 from batchgen.errors import ServiceUnreachable, UsageError
 
 REQUIRED_PACKAGES = ("starlette", "uvicorn", "httptools")
-STOP_TIMEOUT_S = 5.0  # seconds a sandbox gets to leave by itself
+STOP_TIMEOUT_S = 5.0  # then it is killed
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Address:
 
 
 def require_packages() -> None:
-    """Raise UsageError if what the sandbox stands on is not installed."""
+    """Raise UsageError if a package that the sandbox needs is not installed."""
     missing = [name for name in REQUIRED_PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise UsageError(
@@ -44,7 +44,7 @@ def require_packages() -> None:
 
 
 def spawn(folder: Path | None, options: Sequence[str], stderr: IO[str]) -> subprocess.Popen[str]:
-    """Start a sandbox that lives no longer than the pipe to its standard input, i.e. than us."""
+    """Start a sandbox that ends with the pipe to its standard input, i.e. with this process."""
     command = [sys.executable, "-m", "batchgen", "sandbox", "--exit-with-stdin", *options]
     if folder is not None:
         command += ["--folder", str(folder)]
@@ -54,7 +54,7 @@ def spawn(folder: Path | None, options: Sequence[str], stderr: IO[str]) -> subpr
 
 
 def read_address(child: subprocess.Popen[str], stderr: IO[str]) -> Address:
-    """Wait for the line that the child prints when it listens.
+    """Return the address that the child prints when it listens.
 
     Raises ServiceUnreachable, with the last lines of stderr, if the child died instead.
     """

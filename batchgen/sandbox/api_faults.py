@@ -34,7 +34,7 @@ ApiFault = Callable[[FaultContext], Awaitable[None]]
 
 
 async def hang_up(at: FaultContext) -> None:
-    await at.call.close()
+    await at.call.hang_up()
 
 
 async def reset_connection(at: FaultContext) -> None:
@@ -97,8 +97,8 @@ def cut_answer(place: Callable[[bytes, bytes], int]) -> ApiFault:
     async def break_off(at: FaultContext) -> None:
         body = json.dumps(at.usual, separators=(",", ":")).encode()
         await at.call.begin(200, length=len(body))
-        await at.call.write(body[: place(body, str(at.usual.get("request_id", "")).encode())])
-        await at.call.close()
+        await at.call.send_part(body[: place(body, str(at.usual.get("request_id", "")).encode())])
+        await at.call.hang_up()
 
     return break_off
 
@@ -127,9 +127,9 @@ async def answer_large(at: FaultContext) -> None:
     fill = b"x" * 2**16
     if at.value == "endless":
         await call.begin(200)
-        await call.write(usual[:-1] + b',"padding":"')
+        await call.send_part(usual[:-1] + b',"padding":"')
         while not call.closed:
-            await call.write(fill)
+            await call.send_part(fill)
         return
     padding = b'"padding":"' + fill * (PADDING_BYTES // len(fill)) + b'"'
     last = at.value == "id-last"

@@ -64,7 +64,7 @@ class SandboxApi:
             return
         if self.state.faults.drops_connection(operation):
             self.state.counts["dropped"] += 1
-            await call.close()
+            await call.hang_up()
         elif operation == "submit":
             await submissions.receive_submission(self.state, call, subject)
         elif not submissions.known_token(self.state, call):
@@ -78,7 +78,7 @@ class SandboxApi:
 
 
 async def look_up(state: SandboxState, call: HttpCall, operation: str, subject: str) -> None:
-    """The calls that are about no request: one model, all models, the wallet."""
+    """Answer a call about one model, all models or the balance."""
     fault = state.faults.pick(operation, "", subject, lambda: state.count(f"{operation} {subject}"))
     if fault is not None:
         await apply_fault(fault, call, state.media_host)
@@ -115,12 +115,14 @@ async def list_models(state: SandboxState, call: HttpCall) -> None:
 
 
 class MediaServer:
-    """The origin of the files. It wants no token, and notes who sends one all the same."""
+    """The origin of the files. It needs no token, and counts the calls that send one."""
 
     def __init__(self, state: SandboxState) -> None:
         self.state = state
         if state.options.pictures == "stamped":
-            media.blank_png(state.options.picture_size)  # or every request waits while it is drawn
+            media.blank_png(
+                state.options.picture_size
+            )  # now, since other calls would wait while it is drawn
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         call = HttpCall(scope, receive, send)
@@ -131,7 +133,7 @@ class MediaServer:
             await call.json(*WRONG_METHOD)
             return
         if self.state.faults.drops_connection("media"):
-            await call.close()
+            await call.hang_up()
             return
         found = FILE.fullmatch(call.path)
         row = self.state.ledger.row(found[1]) if found else None
@@ -159,7 +161,7 @@ class MediaServer:
             await apply_fault(fault, call, state.media_host)
 
     async def content(self, row: LedgerRow, n: int, what: media.MediaFormat) -> bytes:
-        """The bytes of a file: kept, or made in a thread, so that nobody waits for a pen."""
+        """Return a file from the cache, or made in a thread, so that other calls go on."""
         options, media_cache = self.state.options, self.state.media_cache
         key = (row.model, row.input_sha256, n, options.picture_size)
         if what is media.PNG and options.pictures == "stamped":

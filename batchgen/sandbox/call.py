@@ -1,4 +1,4 @@
-"""One HTTP call as a handler sees it, down to the socket where a fault needs that."""
+"""An HTTP call as handlers have it, with the socket below, which some faults need."""
 
 import asyncio
 import json
@@ -29,7 +29,7 @@ class BodyTooLarge(Exception):
 
 
 class CallProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, which also hands each request the transport it came by."""
+    """uvicorn's protocol, which also puts its transport into the scope of each call."""
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -37,7 +37,7 @@ class CallProtocol(HttpToolsProtocol):
 
 
 class HttpCall:
-    """A request and the means to answer it, properly or not."""
+    """A request, and methods that answer it, properly or not."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope = scope
@@ -76,14 +76,14 @@ class HttpCall:
             fields.append((b"content-length", b"%d" % length))
         await self.send({"type": "http.response.start", "status": status, "headers": fields})
 
-    async def write(self, part: bytes, *, more: bool = True) -> None:
+    async def send_part(self, part: bytes, *, more: bool = True) -> None:
         await self.send({"type": "http.response.body", "body": part, "more_body": more})
 
     async def answer(
         self, status: int, body: bytes = b"", *headers: Header, kind: bytes = JSON
     ) -> None:
         await self.begin(status, *headers, length=len(body), kind=kind)
-        await self.write(body, more=False)
+        await self.send_part(body, more=False)
 
     async def json(self, status: int, value: Any, *headers: Header) -> None:
         await self.answer(status, json.dumps(value, separators=(",", ":")).encode(), *headers)
@@ -97,7 +97,7 @@ class HttpCall:
     def closed(self) -> bool:
         return self.transport.is_closing()
 
-    async def close(self) -> None:
+    async def hang_up(self) -> None:
         """End the connection with FIN, after what was written so far."""
         self.transport.close()
         await self.gone()
@@ -110,7 +110,7 @@ class HttpCall:
         await self.gone()
 
     async def gone(self) -> None:
-        """Wait, saying nothing, until the client has left."""
+        """Wait without an answer until the client has left."""
         while (await self.receive())["type"] != "http.disconnect":
             pass
 

@@ -26,7 +26,7 @@ MISSING_PROPERTY = re.compile(r"^'(.*)' is a required property")
 
 
 def standard_schema(schema: Any) -> Any:
-    """A copy of a schema in which every `type` is one that JSON Schema knows."""
+    """Return a copy of a schema in which every `type` is one of JSON Schema."""
     if isinstance(schema, list):
         return [standard_schema(part) for part in schema]
     if not isinstance(schema, dict):
@@ -59,7 +59,7 @@ class SandboxModel:
         return "image"
 
     def problems(self, given: dict[str, Any]) -> list[dict[str, Any]]:
-        """What keeps an input from being accepted, in the form of a 422's `detail`."""
+        """Return the problems of an input, in the form of a 422's `detail`."""
         if self.validator is None or self.validator.is_valid(given):
             return []
         errors = sorted(
@@ -68,7 +68,7 @@ class SandboxModel:
         return [problem(error) for error in errors]
 
     def cost(self, price: float, given: dict[str, Any]) -> float:
-        """What a request is billed, USD, by the price that `shown` tells."""
+        """Return what a request costs, USD, at the price that `shown` has."""
         return round(price * (output_count(given) if self.kind == "image" else 1), 6)
 
     def shown(self, price: float) -> dict[str, Any]:
@@ -130,7 +130,7 @@ class Catalogue:
         self.models = {model.id: model for model in found}
 
     def find(self, model_id: str, *, any_model: bool) -> SandboxModel | None:
-        """The model of this id; with any_model one is made up where there is none."""
+        """Return the model of this id; with any_model a model that takes any input."""
         if any_model:
             return SandboxModel(
                 model_id, self.models[model_id].described if model_id in self.models else {}, None

@@ -1,4 +1,4 @@
-"""The control endpoints, `/_sandbox/...`: what arrived, what was billed, and what is to go wrong.
+"""The control endpoints, `/_sandbox/...`: what arrived, what was billed, faults, and options.
 
 They are outside /v1, need no token, and belong to tests; `tests/sandbox_client.py` is their client.
 """

@@ -1,4 +1,4 @@
-"""Which fault applies to a call: by a control hook, by a marker in the prompt, or by dice. Pure.
+"""Which fault applies to a call: by a control hook, by a marker in the prompt, or by chance. Pure.
 
 A marker is `[[name]]` or `[[name:value]]` anywhere in the prompt. Where the fault takes no value
 of its own, the value is a number: so many calls of that row meet the fault, then it is over.
@@ -22,7 +22,7 @@ PACE = ("pace",)
 OUTCOME = ("outcome",)
 
 SERVER_ERRORS = ("500", "502", "503", "504")
-# Billed, and then the answer goes wrong.
+# The request is accepted and billed; the fault is in the answer.
 ACCEPTED_FIRST = frozenset(
     {*SERVER_ERRORS, "lost", "lost-rst", "silent", "html-200", "empty-200", "big-answer"}
     | {"cut-after-id", "cut-before-id", "id-beside-error", "no-id", "id-in-urls-only", "same-id"}
@@ -31,10 +31,10 @@ ACCEPTED_FIRST = frozenset(
 
 @dataclass(frozen=True)
 class Fault:
-    """stages: where it strikes unasked. value: what it uses when it is given none.
+    """stages: the operations that it applies to. value: its default.
 
     takes_value: whether a marker's value is the fault's own, not a number of times.
-    anywhere: whether a hook may put it on any operation.
+    anywhere: whether a hook may apply it to any operation.
     """
 
     stages: tuple[str, ...]
@@ -100,7 +100,7 @@ FAULTS: dict[str, Fault] = _table()
 
 
 class AppliedFault(NamedTuple):
-    """A fault that strikes now, with its value."""
+    """A fault that applies to a call, with its value."""
 
     name: str
     value: Any
@@ -124,11 +124,11 @@ def make_hook(
     match: str | None = None,
     value: Any = None,
 ) -> Hook:
-    """Make a hook from what a test asked for.
+    """Return a hook as a test describes it.
 
-    on: one of OPERATIONS; None leaves the fault where it belongs.
+    on: one of OPERATIONS; None takes the fault's own.
 
-    Raises ValueError for an unknown name, or one that cannot strike there.
+    Raises ValueError for an unknown name, or one that cannot apply there.
     """
     if name not in FAULTS:
         raise ValueError(f"no such fault: {name}; there are {', '.join(FAULTS)}")
@@ -143,12 +143,12 @@ def make_hook(
     return Hook(name, stages, times, match, fault.value if value is None else value)
 
 
-# Lazy, and the last of several brackets closes: `[[status:[402, "x"]]]`.
+# Not greedy; the last of several brackets closes it: `[[status:[402, "x"]]]`.
 MARKER = re.compile(r"\[\[([a-z0-9-]+)(?::(.*?))?\]\](?!\])", re.DOTALL)
 
 
 def find_markers(text: str) -> Iterator[tuple[str, Any]]:
-    """The faults that a prompt asks for, with their values: JSON where it is JSON, else text."""
+    """Yield the faults of the markers in a prompt. Values are read as JSON, or else are text."""
     for match in MARKER.finditer(text):
         name, value = match.groups()
         if name in FAULTS:
@@ -165,7 +165,7 @@ def seeded_fraction(seed: int, *of: object) -> float:
 
 
 class FaultPlan:
-    """Which faults may strike: hooks, and probabilities by the fault's name (`dice`).
+    """Which faults may apply: hooks, and probabilities by the fault's name (`dice`).
 
     A probability is tried by seed, input and how often the call was made, not by the order in which
     calls arrive: a run with sixteen workers meets the same faults as a run with one.
@@ -187,11 +187,11 @@ class FaultPlan:
         return seeded_fraction(self.seed, "drop", self.calls) < self.dice["drop"]
 
     def pick(self, stage: str, text: str, key: str, nth: Callable[[], int]) -> AppliedFault | None:
-        """The fault that strikes a call, if any.
+        """Return the fault that applies to a call, if any.
 
         stage: an operation, or "pace" or "outcome".
-        text: the prompt. key: the hash of the input, by which the dice fall.
-        nth: tells how many such calls there were before; called once, and only if it matters.
+        text: the prompt. key: the hash of the input, on which chance depends.
+        nth: returns how many such calls there were before; called at most once.
         """
         if self.hooks and (found := self._hooked(stage, text)):
             return found

@@ -1,8 +1,7 @@
-"""What the sandbox remembers: every POST that arrived whole, and every request it accepted.
+"""The database of the sandbox: every POST that arrived whole, and every accepted request.
 
-An acceptance is stored before its answer leaves: this ledger is the judge of who was billed for
-what. With a folder it survives kill -9 of the sandbox (WAL, synchronous=OFF: the page cache is
-enough); a power cut is not its business.
+An acceptance is stored before its answer leaves, so that the ledger proves what was billed. With a
+folder it survives kill -9 of the sandbox (WAL, synchronous=OFF), but not a power cut.
 """
 
 import json
@@ -42,7 +41,7 @@ CREATE INDEX IF NOT EXISTS posts_by_input ON posts (input_sha256);
 
 
 def canonical_input(given: Any) -> str:
-    """The one JSON text of an input: sorted names, no spaces, letters as they are."""
+    """Return the canonical JSON of an input: sorted names, no spaces, no escaped letters."""
     return json.dumps(given, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
@@ -96,12 +95,12 @@ class Ledger:
         self.billed: float = billed - self.db.execute(back).fetchone()[0]
 
     def refuse(self, post: LedgerPost) -> None:
-        """Note a POST that was not accepted."""
+        """Store a POST that was not accepted."""
         self.db.execute("INSERT INTO posts VALUES (NULL,?,?,?,?,?)", post)
         self.posts += 1
 
     def accept(self, row: LedgerRow, post: LedgerPost, started: Sequence[StartedRequest]) -> None:
-        """Note an accepted request, its POST, and what began at the same moment, at once."""
+        """Store an accepted request, its POST, and what started then, in one transaction."""
         self.db.execute("BEGIN IMMEDIATE")
         self.db.execute("INSERT INTO posts VALUES (NULL,?,?,?,?,?)", post)
         self.db.execute("INSERT INTO accepted VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", row)
@@ -113,7 +112,7 @@ class Ledger:
         self.last = row.seq
 
     def begin(self, started: Sequence[StartedRequest]) -> None:
-        """Note that these requests have their places."""
+        """Store when these requests started and will finish."""
         if started:
             self.db.execute("BEGIN IMMEDIATE")
             self._begin(started)
@@ -126,14 +125,14 @@ class Ledger:
                 [(s.started_at, s.finish_at, s.request_id) for s in started],
             )
 
-    def cancel(self, row: LedgerRow, now: float) -> None:
-        """Note a cancelled request; it is refunded."""
+    def store_cancellation(self, row: LedgerRow, now: float) -> None:
+        """Store that a request was cancelled; it is refunded."""
         update = "UPDATE accepted SET cancelled_at=? WHERE request_id=?"
         self.db.execute(update, (now, row.request_id))
         self.billed -= row.price
 
     def decide(self, request_id: str, outcome: str) -> None:
-        """Fix what comes of a request, so that it is the same at every question."""
+        """Store the fault of a result, so that every question gets the same one."""
         update = "UPDATE accepted SET outcome=? WHERE request_id=?"
         self.db.execute(update, (outcome, request_id))
 
@@ -147,26 +146,26 @@ class Ledger:
         return (self.last or 0) + 1
 
     def previous_id(self, seq: int) -> str | None:
-        """The request_id that was given out before the one with this `seq`."""
+        """Return the request_id before the one of this `seq`; None for the first."""
         before = "SELECT request_id FROM accepted WHERE seq<? ORDER BY seq DESC LIMIT 1"
         found = self.db.execute(before, (seq,)).fetchone()
         return found[0] if found else None
 
     def posts_of(self, input_sha256: str) -> int:
-        """How often this input arrived so far."""
+        """Return how often this input has arrived."""
         count = "SELECT count(*) FROM posts WHERE input_sha256=?"
         found: int = self.db.execute(count, (input_sha256,)).fetchone()[0]
         return found
 
     def posts_before(self, row: LedgerRow) -> int:
-        """How often this row's input had arrived when the row was accepted."""
+        """Return how often a row's input had arrived when the row was accepted."""
         own = "SELECT n FROM posts WHERE input_sha256=?1 AND request_id=?2"
         count = f"SELECT count(*) FROM posts WHERE input_sha256=?1 AND n < ({own})"
         found: int = self.db.execute(count, (row.input_sha256, row.request_id)).fetchone()[0]
         return found
 
     def unfinished(self, slots: int) -> tuple[list[float], list[LedgerRow]]:
-        """The latest `slots` ends, and the requests that were still in the queue, in order."""
+        """Return the latest `slots` finish times, and the requests in the queue, in order."""
         latest = "SELECT finish_at FROM accepted WHERE finish_at>0 ORDER BY 1 DESC LIMIT ?"
         ends = [end for (end,) in self.db.execute(latest, (slots,))]
         queued = (
@@ -180,7 +179,7 @@ class Ledger:
         ]
 
     def log(self) -> list[dict[str, Any]]:
-        """Every POST in the order of arrival, with its input's hash and how it was answered."""
+        """Return every POST in the order of arrival, as names and values of LedgerPost, and `n`."""
         found = self.db.execute("SELECT * FROM posts ORDER BY n")
         return [dict(zip(("n", *LedgerPost._fields), entry, strict=True)) for entry in found]
 
@@ -188,7 +187,7 @@ class Ledger:
         return dict(self.db.execute("SELECT answer, count(*) FROM posts GROUP BY 1 ORDER BY 1"))
 
     def states(self, now: float) -> dict[str, int]:
-        """How many requests are in each state at `now`."""
+        """Return the number of requests by state at `now`."""
         state = (
             "CASE WHEN cancelled_at IS NOT NULL THEN 'cancelled' WHEN finish_at IS NULL THEN"
             " 'in_queue' WHEN finish_at > ? THEN 'in_progress' ELSE 'completed' END"

@@ -1,4 +1,4 @@
-"""The files behind a request's URLs: what they are called, and what bytes they have."""
+"""The output files of requests: their names, formats and bytes."""
 
 import io
 import json
@@ -24,7 +24,7 @@ OUTPUT_COUNT_INPUTS = (
 
 
 class MediaFormat(NamedTuple):
-    """Pillow's name for a format (empty where Pillow has no part in it), extension, media type."""
+    """A format of files. pillow: Pillow's name for it, "" for audio and video. type: media type."""
 
     pillow: str
     extension: str
@@ -41,14 +41,14 @@ OTHER_FORMATS = {
 
 
 def media_format(kind: str, given: dict[str, Any]) -> MediaFormat:
-    """kind: image, video or audio; an image's format may be chosen by the input."""
+    """Return an output's format. kind: image, video or audio; an input may choose an image's."""
     if kind != "image":
         return OTHER_FORMATS[kind]
     return IMAGE_FORMATS.get(str(given.get("output_format", "")).lower(), PNG)
 
 
 def output_count(given: dict[str, Any]) -> int:
-    """How many outputs an input asks for, 1 to 16."""
+    """Return the number of outputs that an input asks for, 1 to 16."""
     for name in OUTPUT_COUNT_INPUTS:
         try:
             return min(max(int(given[name]), 1), 16)
@@ -58,7 +58,7 @@ def output_count(given: dict[str, Any]) -> int:
 
 
 def prompt_text(given: dict[str, Any]) -> str:
-    """All texts of an input as one; the field has another name in every other model."""
+    """Return all texts of an input, the prompt first: models have different names for it."""
     first = given.get("prompt")
     texts = [first] if isinstance(first, str) else []
     texts += [value for name, value in given.items() if isinstance(value, str) and name != "prompt"]
@@ -72,7 +72,7 @@ def box(name: bytes, *parts: bytes) -> bytes:
 
 
 def mp4(seed: int) -> bytes:
-    """The least that says it is an MP4: a file type, a movie header without tracks, some data."""
+    """Return a minimal MP4: a file type, a movie header without tracks, some data."""
     header = struct.pack(">IIIIIIH10x", 0, 0, 0, 1000, 1000, 0x10000, 0x100)
     header += struct.pack(">9I24xI", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000, 1)
     kind = struct.pack(">4sI4s4s", b"isom", 512, b"isom", b"mp41")
@@ -81,7 +81,7 @@ def mp4(seed: int) -> bytes:
 
 
 def wav(seed: int) -> bytes:
-    """A quarter of a second of a tone that depends on the seed; 8 kHz, 8 bit, mono."""
+    """Return a quarter of a second of a tone of the seed's pitch; 8 kHz, 8 bit, mono."""
     pitch = 220 + seed % 660
     samples = bytes(round(128 + 90 * math.sin(math.tau * pitch * i / 8000)) for i in range(2000))
     buffer = io.BytesIO()
@@ -93,7 +93,7 @@ def wav(seed: int) -> bytes:
 
 @lru_cache(maxsize=1)
 def padding(size: int) -> bytes:
-    """A PNG chunk of `size` zeros that every reader skips: ancillary, private, safe to copy."""
+    """Return a PNG chunk of `size` zeros that readers skip: ancillary, private, safe to copy."""
     body = b"paDd" + bytes(size)
     return struct.pack(">I", size) + body + struct.pack(">I", zlib.crc32(body))
 
@@ -102,7 +102,7 @@ IEND_BYTES = 12  # IEND: length, name, checksum
 
 
 def pad_png(png: bytes, least: int) -> bytes:
-    """A PNG of at least `least` bytes; only the padding lets it grow."""
+    """Return a PNG of at least `least` bytes, by padding."""
     if len(png) >= least:
         return png
     return png[:-IEND_BYTES] + padding(least) + png[-IEND_BYTES:]
@@ -110,14 +110,14 @@ def pad_png(png: bytes, least: int) -> bytes:
 
 @lru_cache(maxsize=4)
 def blank_png(longer: int) -> bytes:
-    """The picture, of no prompt, that stamped files show; longer: its longer side, pixels."""
+    """Return the picture of all stamped files, with no prompt. longer: its longer side, pixels."""
     return encode(draw_card({}, "", 0, longer), PNG.pillow)
 
 
 def stamp_png(canonical: str, n: int, longer: int) -> bytes:
-    """The n-th PNG for an input: always the same picture, with the input's JSON as a text in it.
+    """Return the n-th PNG for an input: always the same picture, with the input's JSON as text.
 
-    It takes microseconds where drawing takes milliseconds, and still tells whose it is.
+    It takes microseconds where drawing takes milliseconds, and still identifies the input.
     """
     text = f"Input {n}\0{canonical}".encode("utf-8", "replace")
     body = b"tEXt" + text
@@ -127,7 +127,7 @@ def stamp_png(canonical: str, n: int, longer: int) -> bytes:
 
 
 class MediaCache:
-    """Makes files and keeps the latest, up to CACHE_BYTES of them; for the event loop alone."""
+    """The latest files, up to CACHE_BYTES. Not safe in threads."""
 
     def __init__(self) -> None:
         self.kept: OrderedDict[tuple[Any, ...], bytes] = OrderedDict()
@@ -148,7 +148,7 @@ class MediaCache:
 
 
 def make_file(form: MediaFormat, canonical: str, n: int, longer: int) -> bytes:
-    """The n-th file for an input. canonical: its JSON. longer: a picture's longer side, pixels."""
+    """Return the n-th file for an input. canonical: its JSON. longer: as in draw_card."""
     seed = zlib.crc32(f"{canonical}|{n}".encode("utf-8", "replace"))
     if form.extension == "mp4":
         return mp4(seed)

@@ -52,12 +52,12 @@ def altered(change: Callable[[bytes], bytes]) -> MediaFault:
 async def half(to: MediaDelivery) -> None:
     """The length of the whole, and half of the bytes."""
     await to.call.begin(200, length=len(to.content), kind=to.kind)
-    await to.call.write(to.content[: len(to.content) // 2])
+    await to.call.send_part(to.content[: len(to.content) // 2])
 
 
 async def short(to: MediaDelivery) -> None:
     await half(to)
-    await to.call.close()
+    await to.call.hang_up()
 
 
 async def stall(to: MediaDelivery) -> None:
@@ -70,20 +70,20 @@ async def slow(to: MediaDelivery) -> None:
     await to.call.begin(200, length=len(to.content), kind=to.kind)
     for at in range(len(to.content)):
         last = at == len(to.content) - 1
-        await to.call.write(to.content[at : at + 1], more=not last)
+        await to.call.send_part(to.content[at : at + 1], more=not last)
         if last or await to.call.gone_within(1.0):
             return
 
 
 async def endless(to: MediaDelivery) -> None:
     await to.call.begin(200, kind=to.kind)
-    await to.call.write(to.content[:-12])
+    await to.call.send_part(to.content[:-12])
     while not to.call.closed:
-        await to.call.write(bytes(2**16))
+        await to.call.send_part(bytes(2**16))
 
 
 async def drop(to: MediaDelivery) -> None:
-    await to.call.close()
+    await to.call.hang_up()
 
 
 async def redirect(to: MediaDelivery) -> None:

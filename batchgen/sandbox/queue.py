@@ -1,7 +1,7 @@
-"""The queue of the pretend service: N places, first come first served. Values in, values out.
+"""The queue of the emulated service: N slots, first come first served. Pure.
 
 Nothing runs in the background: a request's start and end follow from when it came, how long it
-takes and when a place was free, so they are worked out at the next question, however late that is.
+takes and when a slot was free, so they are worked out at the next question, however late that is.
 """
 
 import heapq
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 
 class QueuedRequest(NamedTuple):
-    """A request in the queue; seconds: how long it will take once it has a place."""
+    """A request in the queue; seconds: how long it will take once it has a slot."""
 
     ticket: int
     request_id: str
@@ -20,7 +20,7 @@ class QueuedRequest(NamedTuple):
 
 
 class StartedRequest(NamedTuple):
-    """A request that has had a place since `started_at`; times are Unix seconds."""
+    """A request that got its slot at `started_at`. Times are Unix seconds."""
 
     request_id: str
     started_at: float
@@ -28,7 +28,7 @@ class StartedRequest(NamedTuple):
 
 
 class RequestQueue:
-    """slots: the number of places. busy: the ends of requests that may still hold one."""
+    """slots: requests that run at the same time. busy: finish times of those that may run now."""
 
     def __init__(self, slots: int, busy: list[float] | None = None) -> None:
         self.free_at = [0.0] * slots
@@ -36,8 +36,8 @@ class RequestQueue:
             heapq.heappushpop(self.free_at, finish)
         self.waiting: deque[QueuedRequest] = deque()
         self.tickets: dict[str, int] = {}
-        # Tickets that were cancelled and not reached yet, in order, so that the place of those
-        # behind them costs two bisections and not a walk.
+        # Tickets that were cancelled and not reached yet, in order, so that a position
+        # in the queue costs two bisections.
         self.left: list[int] = []
         self.issued = 0
 
@@ -47,7 +47,7 @@ class RequestQueue:
         self.issued += 1
 
     def advance(self, now: float) -> list[StartedRequest]:
-        """Give places to all whose turn came by `now`, and return them."""
+        """Start all requests whose turn has come by `now`, and return them."""
         started = []
         while self.waiting:
             head = self.waiting[0]
@@ -64,7 +64,7 @@ class RequestQueue:
             started.append(StartedRequest(head.request_id, start, start + head.seconds))
         return started
 
-    def cancel(self, request_id: str) -> bool:
+    def remove(self, request_id: str) -> bool:
         """Take a request out; False if it is not in the queue (any more)."""
         ticket = self.tickets.pop(request_id, None)
         if ticket is None:
@@ -78,7 +78,7 @@ class RequestQueue:
         return ticket - self.waiting[0].ticket - bisect_left(self.left, ticket)
 
     def resize(self, slots: int, now: float) -> None:
-        """Change the number of places; those taken away are the ones that are free soonest."""
+        """Change the number of slots; those that are free soonest are removed first."""
         more = slots - len(self.free_at)
         self.free_at = heapq.nlargest(slots, self.free_at + [now] * max(more, 0))
         heapq.heapify(self.free_at)

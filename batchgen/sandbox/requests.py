@@ -124,14 +124,23 @@ def describe(
     return changed if operation == "result" else {k: changed[k] for k in answer}
 
 
-async def answer_poll(state: SandboxState, call: HttpCall, request_id: str, operation: str) -> None:
-    """Answer a poll. operation: `status` or `result`."""
-    state.counts["polls"] += 1
-    now = time.time()
+async def find_request(
+    state: SandboxState, call: HttpCall, request_id: str, now: float
+) -> LedgerRow | None:
+    """Return a request as it stands at `now`; where there is none, answer so and return None."""
     state.settle(now)
     row = state.ledger.row(request_id)
     if row is None:
         await call.json(*(NO_REQUEST if REQUEST_ID.fullmatch(request_id) else BAD_REQUEST_ID))
+    return row
+
+
+async def answer_poll(state: SandboxState, call: HttpCall, request_id: str, operation: str) -> None:
+    """Answer a poll. operation: `status` or `result`."""
+    state.counts["polls"] += 1
+    now = time.time()
+    row = await find_request(state, call, request_id, now)
+    if row is None:
         return
     cost = "include_cost=true" in call.query.split("&")
     answer = describe(state, row, operation, now, cost=cost)
@@ -154,14 +163,12 @@ async def answer_poll(state: SandboxState, call: HttpCall, request_id: str, oper
 async def cancel_request(state: SandboxState, call: HttpCall, request_id: str) -> None:
     """Cancel a request that is in the queue; one that has started goes on."""
     now = time.time()
-    state.settle(now)
-    row = state.ledger.row(request_id)
+    row = await find_request(state, call, request_id, now)
     if row is None:
-        await call.json(*(NO_REQUEST if REQUEST_ID.fullmatch(request_id) else BAD_REQUEST_ID))
         return
-    done = state.queue.cancel(request_id)
+    done = state.queue.remove(request_id)
     if done:
-        state.ledger.cancel(row, now)
+        state.ledger.store_cancellation(row, now)
     word = "cancelled" if done else request_state(row, now)
     outcome = "cancelled" if done else "not_cancellable"
     answer = {"request_id": request_id, "status": word, "outcome": outcome}

@@ -23,18 +23,18 @@ from batchgen.sandbox.options import SandboxOptions
 from batchgen.sandbox.state import SandboxState
 
 LOOPBACK = "127.0.0.1"
-LOCK_TIMEOUT_S = 10.0  # seconds a predecessor gets to die
+LOCK_TIMEOUT_S = 10.0  # a sandbox that was killed before gets this long to exit
 
 
 class SandboxServer(uvicorn.Server):
-    """uvicorn's server, without its hands on the signals: there are two of them here."""
+    """uvicorn's server without its signal handlers, since two of them run here."""
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         yield
 
     def leave(self) -> None:
-        """Stop now, whoever is still connected."""
+        """Stop now, and close every connection."""
         for connection in list(self.server_state.connections):
             connection.transport.abort()
         self.should_exit = self.force_exit = True
@@ -58,7 +58,7 @@ def listen(port: int) -> socket.socket:
 
 
 def lock_folder(folder: Path) -> int:
-    """Take the folder for this process, and return the descriptor that holds it.
+    """Lock the folder for this process, and return the descriptor of the lock.
 
     Raises StoppedEarly if another sandbox keeps it.
     """
@@ -126,14 +126,14 @@ async def run_servers(state: SandboxState, api: socket.socket, media: socket.soc
         loop.add_reader(0, watch_stdin, leave)
     else:
         loop.add_signal_handler(signal.SIGINT, leave)
-    # Both sockets listen already: whoever reads this may connect at once.
+    # Both sockets listen already, so that a client may connect as soon as it has read this.
     address = {"base_url": state.base_url, "media_host": state.media_host, "pid": os.getpid()}
     print(json.dumps(address), flush=True)
     await asyncio.gather(servers[0].serve([api]), servers[1].serve([media]))
 
 
 def watch_stdin(leave: Callable[[], None]) -> None:
-    """HttpCall `leave` when nobody holds the other end of the pipe on standard input any more."""
+    """Call `leave` at the end of standard input, i.e. when the parent process is gone."""
     if not os.read(0, 4096):
         asyncio.get_running_loop().remove_reader(0)
         leave()

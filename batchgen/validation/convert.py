@@ -1,8 +1,7 @@
-"""Text cells -> values, as a property's schema wants them.
+"""Conversion of text cells to the types of a property's schema.
 
-A cell is text until the schema says otherwise: `42` is "42" where a text is wanted. Nothing is
-read generously: `yes` is no boolean and `5.0` no whole number, since a value that was guessed
-wrong is paid for all the same.
+A cell stays text unless the schema has another type: `42` is "42" where a text is expected. Nothing
+is guessed: `yes` is no boolean and `5.0` no whole number, since a wrong guess is paid for as well.
 """
 
 import math
@@ -19,6 +18,8 @@ _LEAVE_EMPTY = ", or leave the cell empty to let the model choose."
 
 
 class CellNotConverted(ValueError):
+    """A cell that has no value of the schema's type. what, remedy: as in Problem."""
+
     def __init__(self, what: str, remedy: str) -> None:
         super().__init__(what)
         self.what = what
@@ -29,11 +30,11 @@ CellConverter = Callable[[str], Any]
 
 
 def make_converter(schema: Mapping[str, Any], fits: Callable[[Any], bool]) -> CellConverter | None:
-    """Return what turns a cell of this property into its value; None where it stays as it is.
+    """Return the converter of a property's cells; None where they stay text.
 
-    fits: says whether a value is valid; asked where the schema allows several types, the first
-        valid of text, whole number, number, boolean, list and object wins, else the first.
-    The converter raises NotConverted.
+    fits: whether a value is valid. Where the schema allows several types, the first valid one of
+        text, whole number, number, boolean, list and object is taken, else the first.
+    The converter raises CellNotConverted.
     """
     types = _types(schema)
     candidates = [_CONVERTERS[name] for name in _CONVERTERS if name in types]
@@ -66,12 +67,12 @@ def make_converter(schema: Mapping[str, Any], fits: Callable[[Any], bool]) -> Ce
 
 
 def _types(schema: Mapping[str, Any]) -> set[str]:
-    """The types a property may have: those it names, or those of its values or alternatives."""
+    """Return the types of a property: those it names, or those of its values or alternatives."""
     written = schema.get("type")
     if written is not None:
         return {written} if isinstance(written, str) else set(written)
     values = [schema["const"]] if "const" in schema else schema.get("enum", [])
-    types = {_NAMES[type(value)] for value in values if type(value) in _NAMES}
+    types = {_TYPE_NAMES[type(value)] for value in values if type(value) in _TYPE_NAMES}
     for alternatives in ("anyOf", "oneOf"):
         for one in schema.get(alternatives, []):
             types |= _types(one) if isinstance(one, Mapping) else set()
@@ -106,7 +107,7 @@ def _boolean(text: str) -> bool:
 
 
 def _list(text: str, inner: CellConverter | None = None) -> list[Any]:
-    """A JSON array, or the one value of the list: `https://…` is `["https://…"]`."""
+    """Return a list from a JSON array, or of the cell alone: `https://…` is `["https://…"]`."""
     if not text.lstrip().startswith("["):
         return [inner(text) if inner else text]
     value = _json(text, "list", '["one", "two"]')
@@ -141,7 +142,7 @@ _CONVERTERS: dict[str, CellConverter] = {
     "array": _list,
     "object": _object,
 }
-_NAMES = {
+_TYPE_NAMES = {
     str: "string",
     int: "integer",
     float: "number",

@@ -1,10 +1,10 @@
-"""A model's input schema as it is found in the wild -> one that a validator takes.
+"""Model schemas as the catalogue has them, normalized to JSON Schema Draft 2020-12.
 
-The catalogue's schemas are written by many hands: `type: "float"`, a keyword named `validations`,
+The catalogue's schemas deviate from the standard: `type: "float"`, a keyword named `validations`,
 formats of their own, arrays without `items`, `required: true` on a property. What has an evident
-meaning is put in its standard form; what has none is dropped, since the API is the judge in the
-end and a row must not be refused for a word that we do not know. A schema that cannot be read at
-all is an error. Nothing is ever fetched: a `$ref` has to point into the schema itself.
+meaning gets its standard form. What has none is dropped: the API decides in the end, and a row must
+not be refused for a keyword that is unknown here. Nothing is ever fetched: a `$ref` has to point
+into the schema itself.
 """
 
 import json
@@ -21,7 +21,9 @@ from batchgen.core.text import truncate
 from batchgen.errors import UsageError
 from batchgen.files import FileRefused, open_regular
 
-LARGEST_SCHEMA = 16 * 2**20  # bytes; those of the catalogue have a few thousand
+MAX_SCHEMA_BYTES = 16 * 2**20  # those of the catalogue have a few thousand
+
+_USE_ANOTHER = "Fetch it again with batchgen models, or name another file with --schema."
 
 _TYPES = {name: name for name in ("string", "integer", "number", "boolean", "array", "object")} | {
     **dict.fromkeys(("str", "text"), "string"),
@@ -32,12 +34,36 @@ _TYPES = {name: name for name in ("string", "integer", "number", "boolean", "arr
     "dict": "object",
     "null": "null",
 }
-_ONE = ("items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames")
-_SEVERAL = ("anyOf", "oneOf", "allOf", "prefixItems")
-_NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
-_COUNTS = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
-_BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
-_KEPT = ("$ref", "title", "description", "default", "examples", "format", "const", "uniqueItems")
+_SCHEMA_KEYWORDS = (
+    "items",
+    "additionalProperties",
+    "not",
+    "if",
+    "then",
+    "else",
+    "contains",
+    "propertyNames",
+)
+_SCHEMA_LIST_KEYWORDS = ("anyOf", "oneOf", "allOf", "prefixItems")
+_SCHEMA_MAP_KEYWORDS = (
+    "properties",
+    "patternProperties",
+    "$defs",
+    "definitions",
+    "dependentSchemas",
+)
+_COUNT_KEYWORDS = (
+    "minLength",
+    "maxLength",
+    "minItems",
+    "maxItems",
+    "minProperties",
+    "maxProperties",
+)
+_NUMBER_KEYWORDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
+_COPIED_KEYWORDS = (
+    *("$ref", "title", "description", "default", "examples", "format", "const", "uniqueItems"),
+)
 
 
 class SchemaUnusable(ValueError):
@@ -66,31 +92,34 @@ def load_schema(path: Path) -> InputSchema:
 
 
 def read_schema(path: Path) -> Any:
-    """Return the JSON in a schema's file. Raises UsageError, also for what is not a regular file,
-    and so may have no end."""
+    """Return the JSON in a schema's file.
+
+    Raises UsageError, also for a file that is not regular or larger than MAX_SCHEMA_BYTES.
+    """
     try:
         with open_regular(path) as file:
-            content = file.read(LARGEST_SCHEMA + 1)
-        if len(content) > LARGEST_SCHEMA:
-            raise ValueError(f"it is larger than {LARGEST_SCHEMA // 2**20} MiB")
+            content = file.read(MAX_SCHEMA_BYTES + 1)
+        if len(content) > MAX_SCHEMA_BYTES:
+            raise ValueError(f"it is larger than {MAX_SCHEMA_BYTES // 2**20} MiB")
         return json.loads(content.decode("utf-8-sig"))
     except FileRefused as error:
         raise UsageError(f"{path} {error.what}.", error.remedy) from None
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror or error}", _OTHER) from None
+        raise UsageError(
+            f"{path} cannot be read: {error.strerror or error}", _USE_ANOTHER
+        ) from None
     except (ValueError, RecursionError) as error:
         raise _unusable(path, error) from None
 
 
 def _unusable(path: Path, error: Exception) -> UsageError:
-    return UsageError(f"{path} is not a usable model schema: {truncate(str(error), 160)}", _OTHER)
-
-
-_OTHER = "Fetch it again with batchgen models, or name another file with --schema."
+    return UsageError(
+        f"{path} is not a usable model schema: {truncate(str(error), 160)}", _USE_ANOTHER
+    )
 
 
 def find_input_schema(doc: Any) -> dict[str, Any]:
-    """Find the schema of the input in a document: a stored schema, or an answer of the catalogue.
+    """Return the schema of the input in a stored schema, or in a response of the catalogue.
 
     It is the document itself if that describes an object, or stands under `input`,
     `input_schema`, or either of them inside `schema`. Raises SchemaUnusable.
@@ -138,23 +167,23 @@ def normalize_schema(doc: Mapping[str, Any]) -> InputSchema:
 
 
 def _normal(schema: Any) -> dict[str, Any] | bool:
-    """Return the standard form of a schema and of those in it; True (anything) if it is none."""
+    """Return the standard form of a schema and of those in it; True (any value) if it is none."""
     if isinstance(schema, bool) or not isinstance(schema, Mapping):
         return schema if isinstance(schema, bool) else True
-    result: dict[str, Any] = {name: schema[name] for name in _KEPT if name in schema}
+    result: dict[str, Any] = {name: schema[name] for name in _COPIED_KEYWORDS if name in schema}
     if (types := _types(schema.get("type"))) is not None:
         result["type"] = types
     if isinstance(schema.get("enum"), list) and schema["enum"]:
         result["enum"] = schema["enum"]
-    for name in _ONE:
+    for name in _SCHEMA_KEYWORDS:
         if isinstance(schema.get(name), Mapping | bool):
             result[name] = _normal(schema[name])
-    for name in _SEVERAL:
+    for name in _SCHEMA_LIST_KEYWORDS:
         if isinstance(schema.get(name), list) and schema[name]:
             result[name] = [_normal(one) for one in schema[name]]
     if isinstance(schema.get("items"), list):  # a tuple, as drafts before 2020-12 wrote it
         result["prefixItems"] = [_normal(one) for one in schema["items"]]
-    for name in _NAMED:
+    for name in _SCHEMA_MAP_KEYWORDS:
         if isinstance(schema.get(name), Mapping):
             result[name] = {str(key): _normal(one) for key, one in schema[name].items()}
     result.update(_limits(schema))
@@ -179,13 +208,13 @@ def _types(written: Any) -> str | list[str] | None:
 
 def _limits(schema: Mapping[str, Any]) -> dict[str, Any]:
     result: dict[str, Any] = {}
-    for name in (*_COUNTS, *_BOUNDS):
+    for name in (*_COUNT_KEYWORDS, *_NUMBER_KEYWORDS):
         limit = schema.get(name)
         counted = isinstance(limit, int) and not isinstance(limit, bool) and limit >= 0
         measured = isinstance(limit, int | float) and not isinstance(limit, bool)
-        if counted if name in _COUNTS else measured:
+        if counted if name in _COUNT_KEYWORDS else measured:
             result[name] = limit
-    # Draft 4 wrote the exclusive limits as a word about the others.
+    # In Draft 4 the exclusive limits were booleans that changed the others.
     for exclusive, plain in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
         if schema.get(exclusive) is True and plain in result:
             result[exclusive] = result.pop(plain)
@@ -196,7 +225,7 @@ def _limits(schema: Mapping[str, Any]) -> dict[str, Any]:
             re.compile(schema["pattern"])
             result["pattern"] = schema["pattern"]
         except re.error:
-            pass  # JavaScript's regular expressions know more than Python's; the API will judge.
+            pass  # JavaScript's regular expressions have more syntax; the API decides.
     return result
 
 
@@ -240,6 +269,7 @@ def _collect(
     required: dict[str, None],
     depth: int,
 ) -> None:
+    """Add the inputs of `schema`, also behind `$ref` and `allOf`, and the required names."""
     if not isinstance(schema, Mapping) or depth > 8:
         return
     resolve: Callable[[str], Any] = lambda reference: _resolve(document, reference)  # noqa: E731

@@ -1,7 +1,8 @@
-"""Model schemas: those that come with us, those kept in a batch folder, and the catalogue's.
+"""Model schemas: those of the package, those stored in a batch folder, and the catalogue's.
 
-Source: api.md: `GET /models/{model_id}` is not in RunComfy's published page, so it is a help where
-it answers and never needed. Schemas drift; each stored one carries the date it was fetched.
+`GET /models/{model_id}` is not in RunComfy's published documentation, so that nothing may depend on
+it. Schemas change; each stored one has the date on which it was fetched. Source:
+docs/maintainers/wire.md.
 """
 
 import json
@@ -12,7 +13,7 @@ from typing import Any
 
 from batchgen.errors import UsageError
 from batchgen.files import remove_temporary_files, write_whole
-from batchgen.resources import schemas_folder as schemas_folder
+from batchgen.resources import schemas_folder
 from batchgen.validation.model_schema import (
     SchemaUnusable,
     find_input_schema,
@@ -25,6 +26,8 @@ SchemaLookup = Callable[[str], dict[str, Any] | None]
 
 
 class NoSchema(UsageError):
+    """A model whose schema is nowhere to be found."""
+
     def __init__(self, model: str) -> None:
         super().__init__(
             f"There is no schema for {model}, so its rows cannot be checked. Nothing was sent.",
@@ -33,34 +36,36 @@ class NoSchema(UsageError):
 
 
 def bundled_schemas() -> Iterator[Path]:
-    """The files of the schemas that come with batchgen."""
+    """Yield the schema files of the package, sorted."""
     yield from sorted(schemas_folder().glob("*/**/*.json"))
 
 
 def schema_path(folder: Path, model: str) -> Path:
-    """Where the schema of `model` is kept below `folder`."""
+    """Return the path of the schema of `model` below `folder`."""
     return folder.joinpath(*model.split("/")).with_name(model.split("/")[-1] + ".json")
 
 
 class SchemaRegistry:
     """Validators by model id, each made once.
 
-    default: the model of rows that name none; `given` is a schema file for it, or None.
-    kept: the folder of the batch's own schemas; `fetch` asks the API, None = do not ask.
+    default: the model of rows that name none. given: a schema file for it, or None.
+    stored: the folder of the batch's own schemas, or None.
+    fetch: asks the catalogue, and returns None for a model that it does not have; None: do not ask.
+    fetched: the catalogue's documents, by model.
     """
 
     def __init__(
-        self, default: str, given: Path | None, kept: Path | None, fetch: SchemaLookup | None
+        self, default: str, given: Path | None, stored: Path | None, fetch: SchemaLookup | None
     ) -> None:
         self.default = default
         self._given = given
-        self._kept = kept
+        self._stored = stored
         self._fetch = fetch
         self._validators: dict[str, Validator] = {}
         self.fetched: dict[str, dict[str, Any]] = {}
 
     def validator(self, model: str | None) -> Validator:
-        """Raises NoSchema, or UsageError for a file that is no schema."""
+        """Return a model's validator. Raises NoSchema, and UsageError for an unusable schema."""
         name = model or self.default
         if name not in self._validators:
             self._validators[name] = self._load(name)
@@ -72,7 +77,7 @@ class SchemaRegistry:
     def _load(self, model: str) -> Validator:
         if model == self.default and self._given is not None:
             return Validator(load_schema(self._given))
-        folders = [folder for folder in (self._kept, schemas_folder()) if folder is not None]
+        folders = [folder for folder in (self._stored, schemas_folder()) if folder is not None]
         for path in (schema_path(folder, model) for folder in folders):
             if path.is_file():
                 return Validator(load_schema(path))
@@ -89,8 +94,8 @@ class SchemaRegistry:
         self.fetched[model] = found
         return validator
 
-    def keep(self, folder: Path) -> None:
-        """Store what was fetched, so that the next run checks against the same."""
+    def store_fetched(self, folder: Path) -> None:
+        """Store the fetched schemas, so that the next run checks against the same."""
         for model, found in self.fetched.items():
             path = schema_path(folder, model)
             remove_temporary_files(path.parent)
@@ -98,7 +103,7 @@ class SchemaRegistry:
 
 
 def write_schema(path: Path, model: str, found: Mapping[str, Any]) -> None:
-    """Store a schema with the date it was fetched."""
+    """Write a schema with today as the date on which it was fetched."""
     path.parent.mkdir(parents=True, exist_ok=True)
     document = {"model_id": model, "fetched_at": datetime.now(UTC).date().isoformat(), **found}
     with write_whole(path) as file:

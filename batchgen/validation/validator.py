@@ -1,12 +1,12 @@
-"""Entries and the model's input schema -> rows to send, or every problem that each has.
+"""Validation of entries against a model's input schema: rows to send, or all of their problems.
 
-jsonschema is the judge. Two things come before it: text cells get the type that the schema wants,
-and a row of plain values that surely fits is let through unjudged, since a million rows have to
-pass within a minute; a test holds the two to the same verdict. Beyond the schema, a row is refused
-for a name that the model does not know (the API would ignore it, and bill), a required text that is
-blank, a URL that the API cannot fetch, and text that cannot be sent as it stands.
+jsonschema decides. Two steps come before it: text cells are converted to the schema's types, and a
+row of plain values that surely fits is accepted without jsonschema, since a million rows have to
+pass within a minute (a test compares the two). Beyond the schema, a row is refused for a name that
+is no input of the model (the API would ignore it, and bill), a required text that is blank, a URL
+that the API cannot fetch, and text that cannot be sent unchanged.
 
-Defaults of a schema are never added: the catalogue holds sample prompts as defaults.
+Defaults of a schema are never added: the catalogue has sample prompts as defaults.
 """
 
 import math
@@ -21,11 +21,9 @@ from batchgen.core.messages import explain_schema_error, unknown_name_problem
 from batchgen.core.rows import Entry, Problem, Row
 from batchgen.core.text import is_text, quote_value
 from batchgen.validation.convert import CellConverter, CellNotConverted, make_converter
-from batchgen.validation.model_schema import (
-    InputSchema,
-)
+from batchgen.validation.model_schema import InputSchema
 
-_NOTHING_FETCHED: Registry[Any] = Registry()
+_NO_FETCHING: Registry[Any] = Registry()
 _ANNOTATIONS = {"title", "description", "default", "examples", "format"}
 _PLAIN = _ANNOTATIONS | {"type", "enum", "minimum", "maximum", "minLength", "maxLength"}
 
@@ -39,14 +37,15 @@ class Validator:
     required: names that every row needs.
     hosted: the kind of file behind each input that is a URL, or a list of them: `image`, `video`,
         `audio`, or "" where the schema does not say.
+    quick: whether plain values that surely fit are passed without jsonschema.
     """
 
-    def __init__(self, schema: InputSchema) -> None:
+    def __init__(self, schema: InputSchema, *, quick: bool = True) -> None:
         self.properties: Mapping[str, dict[str, Any]] = schema.properties
         kinds = ((name, _hosted(one)) for name, one in schema.properties.items())
         self.hosted = {name: kind for name, kind in kinds if kind is not None}
         self.required = schema.required
-        self._judge = _validator(schema.document)
+        self._schema = _validator(schema.document)
         self._converters = {
             name: made
             for name, one in schema.properties.items()
@@ -58,14 +57,14 @@ class Validator:
         self._quick = {
             name: (self._converters.get(name), check)
             for name, check in checks.items()
-            if check is not None and plain
+            if check is not None and plain and quick
         }
 
-    def check(self, entry: Entry, *, default_model: str) -> Row | list[Problem]:
-        """Return the row to send, or all problems of this entry; pure, and nothing is kept."""
-        quickly = self._surely_valid(entry)
-        values = dict(entry.values) if quickly is None else quickly
-        if quickly is None:
+    def check_entry(self, entry: Entry, *, default_model: str) -> Row | list[Problem]:
+        """Return the row to send, or all problems of this entry."""
+        quick = self._quick_values(entry)
+        values = dict(entry.values) if quick is None else quick
+        if quick is None:
             unfit = self._convert(entry, values)
             fields = {problem.field for problem in unfit}
             problems = unfit + [p for p in self._problems(entry, values) if p.field not in fields]
@@ -76,7 +75,7 @@ class Validator:
         return Row(entry.position, source, entry.id, model, values, entry.meta)
 
     def _convert(self, entry: Entry, values: dict[str, Any]) -> list[Problem]:
-        """Turn the text cells among `values` into what the schema wants, in place."""
+        """Convert the text cells among `values` in place; return the problems of the others."""
         problems = []
         for name, convert in self._converters.items():
             if name in values and name in entry.cells:
@@ -86,9 +85,9 @@ class Validator:
                     problems.append(_problem(entry, name, error.what, error.remedy))
         return problems
 
-    def _surely_valid(self, entry: Entry) -> dict[str, Any] | None:
-        """Return the values, converted, of a row so plain that no judge is needed; else None."""
-        if not _keepable(entry):
+    def _quick_values(self, entry: Entry) -> dict[str, Any] | None:
+        """Return the converted values of a row that surely fits; else None."""
+        if not _is_storable(entry):
             return None
         values, cells = dict(entry.values), entry.cells
         try:
@@ -107,7 +106,7 @@ class Validator:
         return values
 
     def _problems(self, entry: Entry, values: dict[str, Any]) -> Iterator[Problem]:
-        for what, remedy in _texts_of_entry(entry):
+        for what, remedy in _label_problems(entry):
             yield _problem(entry, "", what, remedy)
         for name in values:
             if name not in self.properties:
@@ -123,28 +122,28 @@ class Validator:
         known = {name: value for name, value in values.items() if name in self.properties}
         unfit = set()
         for name, value in known.items():
-            for field, what, remedy in self._flaws(name, value):
+            for field, what, remedy in self._value_problems(name, value):
                 unfit.add(name)
                 yield _problem(entry, field, what, remedy)
-        yield from self._judged(entry, {n: v for n, v in known.items() if n not in unfit})
+        yield from self._schema_problems(entry, {n: v for n, v in known.items() if n not in unfit})
 
-    def _flaws(self, name: str, value: Any) -> Iterator[tuple[str, str, str]]:
-        """Yield (field, what, remedy) for what no schema says: text and URLs that cannot work."""
+    def _value_problems(self, name: str, value: Any) -> Iterator[tuple[str, str, str]]:
+        """Yield (field, what, remedy) for text, URLs and numbers that cannot be sent or fetched."""
         hosted = name in self.hosted
         for field, part in _parts(name, value):
             if isinstance(part, str) and not is_text(part):
                 yield field, *_unsendable(part)
-            elif isinstance(part, str) and hosted and (wrong := _url_flaw(part)):
+            elif isinstance(part, str) and hosted and (wrong := _url_problem(part)):
                 remedy = "Give a public https:// address; the service fetches it without a login."
                 yield field, f"{quote_value(part)} {wrong}", remedy
             elif isinstance(part, float) and not math.isfinite(part):
                 yield field, f"{part} is not a number that can be sent", "Write a number."
 
-    def _judged(self, entry: Entry, values: dict[str, Any]) -> Iterator[Problem]:
+    def _schema_problems(self, entry: Entry, values: dict[str, Any]) -> Iterator[Problem]:
         try:
             told = entry.values.keys() | set(self.required)
-            for error in self._judge.iter_errors(values):
-                # Missing here is also what was left out because it has a problem of its own.
+            for error in self._schema.iter_errors(values):
+                # An input that has a problem of its own was left out, and is not missing.
                 top = error.validator == "required" and not error.absolute_path
                 if top and told.issuperset(error.validator_value):
                     continue
@@ -154,16 +153,16 @@ class Validator:
             yield _problem(entry, "", "the values are nested too deeply to be checked", "")
 
     def _converter(self, one: dict[str, Any], document: dict[str, Any]) -> CellConverter | None:
-        judge = _validator({**one, "$defs": document.get("$defs", {})})
-        return make_converter(one, judge.is_valid)
+        validator = _validator({**one, "$defs": document.get("$defs", {})})
+        return make_converter(one, validator.is_valid)
 
 
 def _validator(schema: dict[str, Any]) -> Any:
-    return Draft202012Validator(schema, registry=_NOTHING_FETCHED)
+    return Draft202012Validator(schema, registry=_NO_FETCHING)
 
 
 def _quick_check(schema: dict[str, Any]) -> QuickCheck | None:
-    """Return a test that passes only values that the judge would pass too; None without one."""
+    """Return a test that passes only what jsonschema passes too; None if there is none."""
     kind = schema.get("type")
     if schema.keys() - _PLAIN or _hosted(schema) is not None:
         return None
@@ -187,7 +186,10 @@ def _quick_check(schema: dict[str, Any]) -> QuickCheck | None:
 
 
 def _hosted(schema: Mapping[str, Any]) -> str | None:
-    """Return what `image_uri` or `image_uris` names, also of a list's items; None for no URL."""
+    """Return `image` for the format `image_uri` or `image_uris`, also of a list's items.
+
+    None where the value is no URL.
+    """
     for one in (schema, schema.get("items")):
         form = one.get("format") if isinstance(one, Mapping) else None
         if isinstance(form, str) and form.lower().endswith(("uri", "uris")):
@@ -206,10 +208,10 @@ def _path(name: str, inside: list[str | int]) -> str:
 
 
 def _parts(name: str, value: Any, depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """Yield a value and all in it, names too, each with where it is: `image[2]`, `a.b`."""
+    """Yield a value and all values and names in it, each with its path: `image[2]`, `a.b`."""
     yield name, value
     if depth > 100:
-        return  # the judge says that it is too deep, if it is
+        return  # jsonschema reports that it is nested too deeply, if it is
     if isinstance(value, list):
         for number, one in enumerate(value, start=1):
             yield from _parts(f"{name}[{number}]", one, depth + 1)
@@ -220,15 +222,15 @@ def _parts(name: str, value: Any, depth: int = 0) -> Iterator[tuple[str, Any]]:
             yield from _parts(f"{name}.{inner}", one, depth + 1)
 
 
-def _keepable(entry: Entry) -> bool:
-    """Say whether the id and what is carried along can be kept; most rows have neither."""
+def _is_storable(entry: Entry) -> bool:
+    """Whether the id and the metadata can be stored as UTF-8; most rows have neither."""
     if not entry.meta:
         return entry.id is None or is_text(entry.id)
-    return not any(True for _ in _texts_of_entry(entry))
+    return not any(True for _ in _label_problems(entry))
 
 
-def _texts_of_entry(entry: Entry) -> Iterator[tuple[str, str]]:
-    """Yield (what, remedy) for each text of the row, its inputs apart, that cannot be kept."""
+def _label_problems(entry: Entry) -> Iterator[tuple[str, str]]:
+    """Yield (what, remedy) for each text of id and metadata that cannot be stored as UTF-8."""
     if entry.id is not None and not is_text(entry.id):
         yield _unsendable(entry.id)
     for name, value in entry.meta.items():
@@ -245,7 +247,7 @@ def _unsendable(text: str) -> tuple[str, str]:
     )
 
 
-def _url_flaw(text: str) -> str | None:
+def _url_problem(text: str) -> str | None:
     try:
         url = urlsplit(text)
         host = url.hostname

@@ -1,1 +1,0 @@
-"""What an unquoted YAML scalar means: text, unless there is no doubt."""
