@@ -1,4 +1,4 @@
-"""The output folder: its places, its lock, and its file system."""
+"""The batch folder: the paths in it, its lock, and its file system."""
 
 import contextlib
 import fcntl
@@ -13,17 +13,17 @@ from batchgen import files
 from batchgen.errors import BatchBusy, LeadsOutside, StorageDamaged
 from batchgen.files import network_file_system
 
-# Room given back when the disk is full and a request_id has to be written.
+# Deleted when the disk is full and a request_id has to be written.
 BALLAST_BYTES = 1 << 20
 LOCK_TRIES = 5
-# A folder of these comes after those that it lies in.
+# A folder comes after its parent.
 FOLDERS = (
     *("images", "videos", "audio", "report", "report/data", "report/thumbs", "schemas", "sandbox"),
 )
 
 
 class Folder:
-    """The places in an output folder. Nothing is created by naming them."""
+    """The paths in a batch folder. Making a Folder creates nothing."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -35,7 +35,7 @@ class Folder:
         self.schemas = path / "schemas"
 
     def create(self) -> None:
-        """Make the folder, private to its owner. Raises StorageDamaged where it cannot be used."""
+        """Make the folder, private to its owner. Raises StorageDamaged if it cannot be used."""
         if kind := network_file_system(self.path):
             raise StorageDamaged(
                 f"{self.path} is on a network file system ({kind}), where neither locks nor the"
@@ -46,13 +46,13 @@ class Folder:
             made = [path for path in self.path.parents if not path.exists()]
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
             for path in (self.path, *made):
-                # A power cut must not take the folder's own name, and all that is in it.
+                # Or a power cut takes the folder's own name, and so all that is in it.
                 with contextlib.suppress(PermissionError):
                     files.sync_folder(path.parent)
             files.refuse_linked_file(self.ballast)
             if not self.ballast.exists():
                 with files.create_new_file(self.ballast) as file:
-                    # Random, since a file system that compresses gives no room for zeros.
+                    # Random, since zeros take no room on a file system that compresses.
                     file.write(os.urandom(BALLAST_BYTES))
         except OSError as error:
             raise StorageDamaged(
@@ -63,14 +63,10 @@ class Folder:
     def drop_ballast(self) -> None:
         self.ballast.unlink(missing_ok=True)
 
-    def relative(self, path: Path) -> str:
-        """The form that the journal keeps, so that the folder can be moved."""
-        return path.relative_to(self.path).as_posix()
-
     def refuse_links(self) -> None:
-        """Raise LeadsOutside where a folder in the batch is a link, before anything is written.
+        """Raise LeadsOutside if a folder in the batch folder is a link.
 
-        That the batch folder itself is reached through links is its owner's business.
+        The path to the batch folder itself may contain links.
         """
         for name in FOLDERS:
             files.refuse_linked_folder(self.path / name)
@@ -90,7 +86,7 @@ class Folder:
         try:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            return _holder(handle).removesuffix(f" on {socket.gethostname()}")
+            return _read_holder(handle).removesuffix(f" on {socket.gethostname()}")
         except OSError:
             return None
         finally:
@@ -99,11 +95,11 @@ class Folder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder against other runs; the kernel lets go when the process dies.
+        """Keep other processes out of the folder. The kernel drops the lock if the process dies.
 
-        The lock is a file of its own: closing any descriptor of the journal's would drop SQLite's.
-        Raises BatchBusy, naming the holder, or StorageDamaged if the folder cannot be locked, or
-        has links where we would write.
+        The lock is on a file of its own, since closing any descriptor of the journal's file would
+        drop SQLite's locks. Raises BatchBusy, naming the holder; StorageDamaged if the folder
+        cannot be locked; LeadsOutside as `refuse_links` does.
         """
         path = self.path / ".lock"
         try:
@@ -116,23 +112,24 @@ class Folder:
         try:
             _flock(handle, self.path)
             self.refuse_links()
-            _sign(handle)
+            _write_holder(handle)
             try:
                 yield
             finally:
-                os.ftruncate(handle, 0)  # the next holder's name comes a moment after its lock
+                # Or the next holder goes by this name until it has written its own.
+                os.ftruncate(handle, 0)
         finally:
             os.close(handle)
 
 
-def _sign(handle: int) -> None:
+def _write_holder(handle: int) -> None:
     name = f"process {os.getpid()} on {socket.gethostname()}\n".encode()
     os.pwrite(handle, name, 0)
     os.ftruncate(handle, len(name))
 
 
-def _holder(handle: int) -> str:
-    """Who holds the lock. The name is written just after the lock is taken, so look again."""
+def _read_holder(handle: int) -> str:
+    """Return who holds the lock; wait up to 0.2 s for the name, which follows the lock."""
     for _ in range(20):
         if name := os.pread(handle, 200, 0).decode(errors="replace").strip():
             return name
@@ -147,7 +144,7 @@ def _flock(handle: int, folder: Path) -> None:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return
             time.sleep(0.01)  # `status` may be looking who holds it, which takes a moment
-        raise BatchBusy(str(folder), _holder(handle))
+        raise BatchBusy(str(folder), _read_holder(handle))
     except OSError as error:
         raise StorageDamaged(
             f"{folder} cannot be locked: {error.strerror}. Nothing was sent.",

@@ -25,6 +25,7 @@ from batchgen.api.submit_outcome import (
 from batchgen.clock import Clock
 from batchgen.core.states import Event
 from batchgen.core.timing import Timing
+from batchgen.media import provenance
 
 # A pretend hour can be shorter than the real fifth of a second of a rehearsal's request.
 PATIENT = pytest.mark.timing(max_polling=1e7)
@@ -137,3 +138,8 @@ def told(outcome: Any) -> Told:
         case Halt(row, why):
             return replace(told(row), stop=why)
     raise AssertionError(f"{outcome!r} is no outcome")
+
+
+def provenance_of(picture: Path) -> Mapping[str, Any] | None:
+    with picture.open("rb") as file:
+        return provenance.read_provenance(file)

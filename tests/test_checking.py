@@ -4,25 +4,30 @@ import asyncio
 import hashlib
 import io
 import os
+import select
 import signal
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from subprocess import PIPE, Popen
 from typing import Any, TypeVar
 
 import pytest
 from conftest import Command, Write
 from crash import Batch, check_the_books, fault
-from helpers import many, media, query, states, table
+from helpers import many, media, provenance_of, query, states, table
 from PIL import Image
+from resume import resume
 from sandbox_client import Control
 
 from batchgen import event_loop
 from batchgen.api import credentials
-from batchgen.media import check_pool, provenance
-from batchgen.media.check import CheckedFile, MediaBroken
+from batchgen.media import provenance
+from batchgen.media.check import CheckedFile, MediaBroken, check_file
 from batchgen.media.check_pool import CheckPool
+from batchgen.media.download import DownloadLimits
 from batchgen.media.formats import GIF, MP4, PNG, Format
+from batchgen.sandbox import Address
 
 Result = TypeVar("Result")
 FACTS = provenance.make_provenance(
@@ -44,11 +49,8 @@ WHOLE = picture()
 
 
 @pytest.fixture(params=[1, 0], ids=["by a thread", "by a process"])
-def checked(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., CheckedFile]:
+def checked(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., CheckedFile]:
     """Check a download, which is in memory, or in its file already; return what is found."""
-    monkeypatch.setattr(check_pool, "CHECKS_BY_THREAD", request.param)
 
     def check(
         content: bytes, format: Format = PNG, *, on_disk: bool = False, facts: Any = FACTS
@@ -56,18 +58,23 @@ def checked(
         part = tmp_path / ".heron-1.part"
         if on_disk:
             part.write_bytes(content)
-        return by_checkers(lambda c: c.check(part, format, None if on_disk else content, facts))
+        held = None if on_disk else content
+        return in_pool(
+            lambda pool: pool.check(part, format, held, facts), checks_by_thread=request.param
+        )
 
     return check
 
 
-def by_checkers(ask: Callable[[CheckPool], Awaitable[Result]]) -> Result:
+def in_pool(ask: Callable[[CheckPool], Awaitable[Result]], **options: int) -> Result:
+    """By default every check is a process's."""
+
     async def go() -> Result:
-        found = CheckPool()
+        pool = CheckPool(**{"checks_by_thread": 0, **options})
         try:
-            return await ask(found)
+            return await ask(pool)
         finally:
-            found.close()
+            pool.close()
 
     return event_loop.run(go())
 
@@ -132,12 +139,10 @@ def test_other_files_are_what_was_delivered(
     assert (found.width, found.height, found.delivered_sha256) == (*size, None)
 
 
-def test_a_picture_too_large_for_the_memory_is_decoded_and_told_nothing(
-    checked: Callable[..., CheckedFile], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(provenance, "MAX_PICTURE_BYTES", len(WHOLE) - 1)
-    monkeypatch.setattr(check_pool, "CHECKS_BY_THREAD", 1)  # whose limit this is
-    found = checked(WHOLE, on_disk=True)
+def test_a_picture_too_large_for_the_memory_is_decoded_and_told_nothing(tmp_path: Path) -> None:
+    part = tmp_path / ".heron-1.part"
+    part.write_bytes(WHOLE)
+    found = check_file(part, PNG, None, FACTS, max_picture_bytes=len(WHOLE) - 1)
 
     assert (found.width, found.height) == (37, 23)
     assert found.part.read_bytes() == WHOLE
@@ -161,89 +166,126 @@ def test_a_disk_that_fails_is_told_as_that(
 # The processes
 
 
-def test_a_process_that_dies_of_a_picture_takes_only_that_along(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(check_pool, "CHECKS_BY_THREAD", 0)
-    monkeypatch.setattr(check_pool, "MAX_PROCESSES", 1)
-
-    async def ask(by: CheckPool) -> CheckedFile:
-        await by.check(tmp_path / "1.part", PNG, WHOLE, None)
-        (process,) = by._started
+def test_a_process_that_dies_of_a_picture_takes_only_that_along(tmp_path: Path) -> None:
+    async def ask(pool: CheckPool) -> CheckedFile:
+        await pool.check(tmp_path / "1.part", PNG, WHOLE, None)
+        (process,) = pool.processes
         process.kill()
         with pytest.raises(MediaBroken, match="died"):
-            await by.check(tmp_path / "2.part", PNG, WHOLE, None)
-        return await by.check(tmp_path / "3.part", PNG, WHOLE, None)
+            await pool.check(tmp_path / "2.part", PNG, WHOLE, None)
+        return await pool.check(tmp_path / "3.part", PNG, WHOLE, None)
 
-    assert by_checkers(ask).width == 37
+    assert in_pool(ask, processes=1).width == 37
 
 
-def test_one_whose_picture_nobody_waits_for_any_more_is_ended(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(check_pool, "CHECKS_BY_THREAD", 0)
+def test_a_process_that_dies_takes_no_other_check_along(tmp_path: Path) -> None:
+    async def ask(pool: CheckPool) -> list[CheckedFile | BaseException]:
+        checks = [
+            asyncio.create_task(pool.check(tmp_path / f"{n}.part", PNG, WHOLE, None))
+            for n in range(2)
+        ]
+        while len(pool.processes) < 2:
+            await asyncio.sleep(0)
+        pool.processes[0].kill()
+        return await asyncio.gather(*checks, return_exceptions=True)
 
-    async def ask(by: CheckPool) -> int | None:
-        check = asyncio.create_task(by.check(tmp_path / "1.part", PNG, WHOLE, None))
-        while not by._started:
+    died, whole = in_pool(ask)
+    assert isinstance(died, MediaBroken)
+    assert isinstance(whole, CheckedFile)
+
+
+def test_one_whose_picture_nobody_waits_for_any_more_is_ended(tmp_path: Path) -> None:
+    async def ask(pool: CheckPool) -> int | None:
+        check = asyncio.create_task(pool.check(tmp_path / "1.part", PNG, WHOLE, None))
+        while not pool.processes:
             await asyncio.sleep(0)
         await asyncio.sleep(0)
         check.cancel()
         with pytest.raises(asyncio.CancelledError):
             await check
-        (process,) = by._started
-        return process._process.wait()
+        (process,) = pool.processes
+        return process.wait()
 
-    assert by_checkers(ask) == -signal.SIGKILL
+    assert in_pool(ask) == -signal.SIGKILL
 
 
 def test_where_no_process_can_be_had_a_thread_does_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(check_pool, "CHECKS_BY_THREAD", 0)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "no-python"))
 
-    found = by_checkers(lambda by: by.check(tmp_path / "1.part", PNG, WHOLE, None))
+    found = in_pool(lambda pool: pool.check(tmp_path / "1.part", PNG, WHOLE, None))
     assert found.width == 37
 
 
 def test_they_have_no_token_and_ignore_what_is_meant_for_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(check_pool, "CHECKS_BY_THREAD", 0)
     for name in credentials.TOKEN_VARIABLES:
         monkeypatch.setenv(name, "a-token")
 
-    async def ask(by: CheckPool) -> tuple[bytes, CheckedFile]:
-        await by.check(tmp_path / "1.part", PNG, WHOLE, None)
-        (process,) = by._started
-        pid = process._process.pid
+    async def ask(pool: CheckPool) -> tuple[bytes, CheckedFile]:
+        await pool.check(tmp_path / "1.part", PNG, WHOLE, None)
+        (process,) = pool.processes
+        pid = process.pid
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             os.kill(pid, number)
         environment = Path(f"/proc/{pid}/environ")
         found = environment.read_bytes() if environment.exists() else b""
-        return found, await by.check(tmp_path / "2.part", PNG, WHOLE, None)
+        return found, await pool.check(tmp_path / "2.part", PNG, WHOLE, None)
 
-    environment, found = by_checkers(ask)
+    environment, found = in_pool(ask)
     assert b"a-token" not in environment
     assert found.width == 37
+
+
+ABANDONED = """
+import signal, sys
+from pathlib import Path
+from batchgen import event_loop
+from batchgen.media.check_pool import CheckPool
+from batchgen.media.formats import PNG
+
+async def check():
+    pool = CheckPool(checks_by_thread=0)
+    await pool.check(Path(sys.argv[1]), PNG, sys.stdin.buffer.read(), None)
+    print(pool.processes[0].pid, flush=True)
+    signal.pause()
+
+event_loop.run(check())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="pidfd_open is Linux's")
+def test_a_process_ends_when_the_run_is_killed(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", ABANDONED, str(tmp_path / "1.part")]
+    with Popen(command, stdin=PIPE, stdout=PIPE, stderr=PIPE) as run:
+        assert run.stdin is not None
+        assert run.stdout is not None
+        run.stdin.write(WHOLE)
+        run.stdin.close()
+        process = os.pidfd_open(int(run.stdout.readline()))
+        run.kill()
+    try:
+        assert select.select([process], [], [], 10.0)[0] == [process]
+    finally:
+        os.close(process)
 
 
 # In a run
 
 
 def test_a_run_of_many_rows_leaves_the_same_whoever_checks(
-    run: Command, folder: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+    run: Command, folder: Path, address: Address, write: Write
 ) -> None:
-    manifest = write("list.csv", table(many(20)))
-    monkeypatch.setattr(check_pool, "CHECKS_BY_THREAD", 5)
-    assert run(manifest).code == 0
+    run(write("list.csv", table(many(20))), "--limit", 0)
+    assert resume(folder, address, limits=DownloadLimits(checks_by_thread=5)).code == 0
 
     assert set(states(folder).values()) == {"saved"}
     assert len(media(folder)) == 20
     for path, found in query(folder, "SELECT path, sha256 FROM outputs"):
         assert sha256((folder / path).read_bytes()) == found
-        assert (provenance.read_provenance(folder / path) or {})["id"] == Path(path).stem
+        assert (provenance_of(folder / path) or {})["id"] == Path(path).stem
 
 
 def test_a_run_killed_while_processes_check_goes_on(

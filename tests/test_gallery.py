@@ -17,8 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sandbox_client import Control
 
+from batchgen.batch_folder import Folder
 from batchgen.files import write_whole
-from batchgen.report import gallery, next_steps
+from batchgen.report import gallery, next_steps, tables
 
 # Of a row, in the order that the script knows.
 POSITION, ID, STATE, MODEL, INPUT, META, FILES, REQUEST_ID, COST = range(9)
@@ -325,11 +326,11 @@ def test_a_long_batch_comes_in_pieces_of_a_thousand_rows_in_order(
 
 @pytest.mark.parametrize("count", [3, 4, 5, 9])
 def test_what_is_beyond_the_limit_is_counted_and_in_the_tables(
-    run: Command, folder: Path, write: Write, monkeypatch: pytest.MonkeyPatch, count: int
+    run: Command, folder: Path, write: Write, count: int
 ) -> None:
-    monkeypatch.setattr(gallery, "ROWS_PER_PIECE", 2)
-    monkeypatch.setattr(gallery, "MAX_PIECES", 2)
     run(write("list.csv", table(many(count))), "--limit", 0)
+    size = gallery.GallerySize(rows_per_piece=2, max_pieces=2)
+    tables.write_report_files(Folder(folder), size=size)
 
     assert ids(folder) == [*many(min(count, 4))]
     assert facts(folder)["rows"] == min(count, 4)

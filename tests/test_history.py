@@ -42,6 +42,7 @@ from batchgen.clock import Clock, to_iso
 from batchgen.core.budget import CostLimits, active_limits
 from batchgen.core.rows import Entry, Place, Problem, Row
 from batchgen.core.states import SURELY_NOT_ACCEPTED, Event, State
+from batchgen.journal.files import StoredFile
 from batchgen.journal.receipts import Receipt, ReceiptLog
 from batchgen.journal.recovery import Recovery
 from batchgen.journal.staging import StagedRows
@@ -445,13 +446,14 @@ class AnyHistory(RuleBasedStateMachine):
             return
         row = rows[which % len(rows)]
         missing = [output for output in self.journal.get_outputs(row.key) if output.path is None]
-        columns = {"path": f"images/{row.name}-{missing[0].n}.png", "bytes": 9, "sha256": "0"}
+        path = f"images/{row.name}-{missing[0].n}.png"
+        file = StoredFile(path, "image", 9, "0", None, "image/png", None, None)
         if is_gone:
             self.journal.record_ended(row, Event.FAILED, None, "paid, but gone")
         elif len(missing) > 1:
-            self.journal.record_file(missing[0], columns)
+            self.journal.record_file(missing[0], file)
         else:
-            self.journal.record_saved(row, missing[0], columns)
+            self.journal.record_saved(row, missing[0], file)
         self.die_if(dies, True)
 
     # -- what is always true ---------------------------------------------------------------------

@@ -1,17 +1,18 @@
 """No picture that was paid for is lost by us, and nothing else is taken for one."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
-import aiohttp
 import pytest
 from conftest import Command, Write
 from helpers import change, error_of, media, query, states, table
 from PIL import Image
+from resume import resume
 from sandbox_client import Control
 
-from batchgen.engine import collector
-from batchgen.media import download as downloads
+from batchgen.core.timing import DEFAULT_TIMING
+from batchgen.media.download import DownloadLimits
 from batchgen.sandbox import Address
 from batchgen.sandbox.media_faults import MEDIA_FAULTS
 
@@ -19,12 +20,9 @@ PICTURE = "images/heron.png"
 SERIES = "atelier/series/text-to-image"
 
 
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two tries for a file, little patience with a slow host, and small files only."""
-    monkeypatch.setattr(collector, "MAX_TRIES", 2)
-    monkeypatch.setattr(downloads, "DOWNLOAD_TIMEOUT", aiohttp.ClientTimeout(sock_read=0.25))
-    monkeypatch.setattr(downloads, "MAX_FILE_BYTES", 4 << 20)
+# Two tries for a file, and little patience with a slow host.
+IMPATIENT = {"download_tries": 2, "download_read": 0.25}
+pytestmark = pytest.mark.timing(**IMPATIENT)
 
 
 @pytest.fixture
@@ -57,7 +55,6 @@ BROKEN = {
     "media-drop": "broke off",
     "media-truncated": "damaged",
     "media-corrupt": "damaged",
-    "media-endless": "larger than",
     "media-gzip-bomb": "no picture, video or sound",
     "media-huge-pixels": "40000 x 40000 pixels",
     "media-redirect-loop": "more than 3 redirects",
@@ -66,6 +63,7 @@ BROKEN = {
 
 def test_the_tables_have_every_fault_of_a_download() -> None:
     elsewhere = {"media-404", "media-expired", "media-slow", "media-wrong-type", "media-redirect"}
+    elsewhere |= {"media-endless"}
     assert set(BROKEN) | elsewhere == set(MEDIA_FAULTS)
 
 
@@ -100,19 +98,33 @@ def test_a_download_that_breaks_once_is_tried_again_by_the_same_run(
     assert is_whole(folder)
 
 
-def test_a_host_that_sends_a_byte_per_second_is_given_up(
-    run: Command,
-    folder: Path,
-    sandbox: Control,
-    manifest: str,
-    monkeypatch: pytest.MonkeyPatch,
+def test_an_endless_download_is_given_up_and_the_next_run_fetches_the_file_unpaid(
+    run: Command, folder: Path, sandbox: Control, address: Address, manifest: str
 ) -> None:
-    monkeypatch.setattr(downloads, "DOWNLOAD_TIMEOUT", aiohttp.ClientTimeout(sock_read=10))
-    monkeypatch.setattr(downloads, "SPEED_GRACE_S", 0.0)
-    monkeypatch.setattr(collector, "MAX_TRIES", 1)
+    run(manifest, "--limit", 0)
+    sandbox.fault("media-endless", times=2)
+
+    small = DownloadLimits(max_file_bytes=4 << 20)
+    assert (
+        resume(folder, address, timing=replace(DEFAULT_TIMING, **IMPATIENT), limits=small).code == 1
+    )
+    assert states(folder) == {"heron": "completed"}
+    assert "larger than" in error_of(folder, "heron")
+    assert media(folder) == []
+
+    assert run(manifest).code == 0
+    assert media(folder) == [PICTURE]
+    assert sandbox.posts == 1
+
+
+def test_a_host_that_sends_a_byte_per_second_is_given_up(
+    run: Command, folder: Path, sandbox: Control, address: Address, manifest: str
+) -> None:
+    run(manifest, "--limit", 0)
     sandbox.fault("media-slow")
 
-    assert run(manifest).code == 1
+    hurried = replace(DEFAULT_TIMING, download_tries=1, download_grace=0.0)
+    assert resume(folder, address, timing=hurried).code == 1
     assert "slower than 1 KiB/s" in error_of(folder, "heron")
     assert media(folder) == []
 

@@ -15,15 +15,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from subprocess import Popen
 
-import aiohttp
 import pytest
 from conftest import Command, Write
 from helpers import PATIENT, error_of, many, media, query, states, table, tally
 from PIL import Image
 from sandbox_client import Control
 
-from batchgen.engine import collector
-from batchgen.media import download as downloads
+from batchgen.media.download import DEFAULT_LIMITS
+from batchgen.sandbox import Address
 
 resource = pytest.importorskip("resource", reason="limits of a process are Unix's")
 pytestmark = pytest.mark.skipif(
@@ -283,18 +282,29 @@ def test_a_manifest_that_does_not_fit_into_memory_sends_nothing_and_says_why(
 WEIGHED = """
 import atexit, re, sys
 from pathlib import Path
-from batchgen import collector, media
-from batchgen.__main__ import main
 
 def weigh():
     status = Path("/proc/self/status").read_text()
     peak.write_text(re.search(r"VmHWM:\\s+(\\d+) kB", status)[1])
 
 peak = Path(sys.argv.pop(1))
-media.FILE_LIMIT = 64 << 20  # two gigabytes take too long
-collector.TRIES = 1
 atexit.register(weigh)
+"""
+COMMAND_LINE = """
+from batchgen.__main__ import main
 main()
+"""
+# One try for a file of 64 MiB at most: two gigabytes take too long.
+RESUMED = f"""
+sys.path.append({str(Path(__file__).parent)!r})
+from dataclasses import replace
+from resume import resume
+from batchgen.core.timing import DEFAULT_TIMING
+from batchgen.media.download import DownloadLimits
+from batchgen.sandbox import Address
+timing, limits = replace(DEFAULT_TIMING, download_tries=1), DownloadLimits(max_file_bytes=64 << 20)
+outcome = resume(Path(sys.argv[1]), Address(*sys.argv[2:]), timing=timing, limits=limits)
+sys.exit(outcome.code)
 """
 Weigh = Callable[..., float]
 
@@ -303,9 +313,9 @@ Weigh = Callable[..., float]
 def weigh(here: Path) -> Weigh:
     """Run a command in a process of its own; return its peak of memory in MiB."""
 
-    def run_it(*words: object, code: int = 0) -> float:
+    def run_it(*words: object, code: int = 0, what: str = COMMAND_LINE) -> float:
         peak = here / "peak"
-        command = [sys.executable, "-c", WEIGHED, str(peak), *map(str, words)]
+        command = [sys.executable, "-c", WEIGHED + what, str(peak), *map(str, words)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == code, done.stderr
         assert "Traceback" not in done.stderr
@@ -315,15 +325,19 @@ def weigh(here: Path) -> Weigh:
 
 
 def test_endless_files_bombs_and_huge_pictures_take_no_memory(
-    weigh: Weigh, folder: Path, here: Path, reach: list[str], sandbox: Control, write: Write
-) -> None:
+    weigh: Weigh, run: Command, folder: Path, here: Path, address: Address, sandbox: Control,
+    write: Write,
+) -> None:  # fmt: skip
     manifest = write("list.csv", table(many(6)))
-    plain = weigh("run", manifest, "--out", here / "plain", "--rate", "1000/s", *reach)
+    for out in (here / "plain", folder):
+        run(manifest, "--limit", 0, "--out", out)
+    at = (address.base_url, address.media_host)
+    plain = weigh(here / "plain", *at, what=RESUMED)
     sandbox.reset()
     sandbox.fault("media-endless", match="number 1")
     sandbox.fault("media-gzip-bomb", match="number 2")
     sandbox.fault("media-huge-pixels", match="number 3")
-    peak = weigh("run", manifest, "--out", folder, "--rate", "1000/s", *reach, code=1)
+    peak = weigh(folder, *at, code=1, what=RESUMED)
 
     found = states(folder)
     waiting = [id for id, state in found.items() if state == "completed"]
@@ -356,11 +370,9 @@ def test_a_file_that_claims_to_be_larger_than_any_is_refused_before_it_is_fetche
     sandbox: Control,
     write: Write,
     host: Callable[..., str],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(collector, "MAX_TRIES", 1)
-    monkeypatch.setattr(downloads, "DOWNLOAD_TIMEOUT", aiohttp.ClientTimeout(sock_read=1.0))
-    url = host(b"\x89PNG\r\n\x1a\n" + bytes(200), length=downloads.MAX_FILE_BYTES + 1)
+    length = DEFAULT_LIMITS.max_file_bytes + 1
+    url = host(b"\x89PNG\r\n\x1a\n" + bytes(200), length=length)
     sandbox.fault("media-other-host", value=url)
 
     assert run(write("list.csv", table({"heron": "a heron"})), *host_of(url)).code == 1

@@ -1,6 +1,7 @@
 """Thumbnails: small, true to the picture, made once, whole or not there, and never in the way."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -10,9 +11,9 @@ from batchgen.media.formats import MAX_PIXELS
 from batchgen.media.thumbnails import MAX_SIDE_PX, MIN_SOURCE_BYTES
 
 NAME = "thumbs/0123456789abcdef.webp"
-OUTPUT = {
+OUTPUT: dict[str, Any] = {
     "kind": "image",
-    "bytes": MIN_SOURCE_BYTES + 1,
+    "size": MIN_SOURCE_BYTES + 1,
     "sha256": "0123456789abcdef" * 4,
     "width": 1024,
     "height": 768,
@@ -51,24 +52,24 @@ def make(report: Path, *pictures: str, tidy: bool = True) -> list[str]:
 
 
 def test_it_is_named_by_the_hash_of_its_picture() -> None:
-    assert thumbnails.thumbnail_path(OUTPUT) == NAME
+    assert thumbnails.thumbnail_path(**OUTPUT) == NAME
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        *({"kind": "video"}, {"kind": "audio"}, {"sha256": None}, {"bytes": None}),
-        {"bytes": MIN_SOURCE_BYTES},
+        *({"kind": "video"}, {"kind": "audio"}, {"sha256": None}, {"size": 0}),
+        {"size": MIN_SOURCE_BYTES},
         {"width": MAX_SIDE_PX, "height": MAX_SIDE_PX},
         {"width": MAX_PIXELS, "height": 2},
     ],
 )
 def test_what_is_small_or_huge_or_no_picture_has_none(other: dict[str, object]) -> None:
-    assert thumbnails.thumbnail_path({**OUTPUT, **other}) is None
+    assert thumbnails.thumbnail_path(**{**OUTPUT, **other}) is None
 
 
 def test_a_picture_of_unknown_size_has_one() -> None:
-    assert thumbnails.thumbnail_path({**OUTPUT, "width": None, "height": None}) == NAME
+    assert thumbnails.thumbnail_path(**{**OUTPUT, "width": None, "height": None}) == NAME
 
 
 # What they look like
@@ -172,12 +173,14 @@ def test_a_picture_that_cannot_be_read_has_none_and_the_others_do(report: Path) 
     ) == [called(4)]
 
 
-def test_a_picture_that_would_fill_the_memory_is_not_decoded(
-    report: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(thumbnails, "MOST_PIXELS", 599 * 600)
+def test_a_picture_that_would_fill_the_memory_is_not_decoded(report: Path) -> None:
+    path = picture(report, "a.png", Image.new("RGB", (600, 600)))
 
-    assert make(report, picture(report, "a.png", Image.new("RGB", (600, 600)))) == []
+    for max_pixels, expected in ((599 * 600, []), (600 * 600, [called(0)])):
+        thumbnails.make_thumbnails(
+            report, [(path, f"thumbs/{called(0)}")], tidy=True, max_pixels=max_pixels
+        )
+        assert made(report) == expected
 
 
 def test_where_they_cannot_be_written_the_gallery_goes_without(report: Path) -> None:
@@ -188,20 +191,17 @@ def test_where_they_cannot_be_written_the_gallery_goes_without(report: Path) -> 
     assert (report / "thumbs").is_file()
 
 
-def test_an_interrupted_one_leaves_only_whole_thumbnails(
-    report: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(thumbnails, "QUEUE_LENGTH", 8)
+def test_an_interrupted_one_leaves_only_whole_thumbnails(report: Path) -> None:
     path = picture(report, "a.png", Image.new("RGB", (600, 600)))
 
     def interrupted() -> object:
-        yield from ((path, f"thumbs/{called(n)}") for n in range(thumbnails.QUEUE_LENGTH + 3))
+        yield from ((path, f"thumbs/{called(n)}") for n in range(11))
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        thumbnails.make_thumbnails(report, interrupted(), tidy=True)
+        thumbnails.make_thumbnails(report, interrupted(), tidy=True, queue_length=8)
 
-    assert len(made(report)) == thumbnails.QUEUE_LENGTH
+    assert len(made(report)) == 8
     for name in made(report):
         with Image.open(report / "thumbs" / name) as small:
             small.load()

@@ -9,15 +9,9 @@ from subprocess import Popen
 
 import pytest
 from conftest import Command, Write
-from helpers import PATIENT, Outcome, change, many, media, query, table, tally
+from helpers import PATIENT, Outcome, change, many, media, provenance_of, query, table, tally
 from PIL import Image
 from sandbox_client import Control
-
-from batchgen.clock import Clock
-from batchgen.journal.writer import Journal
-from batchgen.media import provenance
-from batchgen.media.formats import PNG
-from batchgen.operations.verify import files
 
 SERIES = "atelier/series/text-to-image"
 
@@ -41,21 +35,6 @@ def verify(batchgen: Command, folder: Path, reach: list[str]) -> Callable[[], Ou
 
 def pictures(folder: Path) -> dict[str, bytes]:
     return {path: (folder / path).read_bytes() for path in media(folder)}
-
-
-def give_facts(folder: Path) -> None:
-    """Write its facts into every picture that has none."""
-    journal = Journal(folder / "batch.db", Clock())
-    for file in files(journal):
-        path = folder / file.path
-        if file.delivered_sha256 is None and provenance.write(path, PNG, file.facts()):
-            columns = {
-                "bytes": path.stat().st_size,
-                "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-                "delivered_sha256": file.sha256,
-            }
-            journal.replace_file(file.key, file.n, columns)
-    journal.close()
 
 
 def delete(path: Path) -> None:
@@ -337,8 +316,7 @@ def test_verify_waits_until_no_run_holds_the_batch(
 @pytest.fixture
 def told(folder: Path, saved: dict[str, bytes]) -> dict[str, bytes]:
     """The batch, its pictures with their facts in them; their bytes by their path."""
-    give_facts(folder)
-    assert all(provenance.read_provenance(folder / path) for path in saved)
+    assert all(provenance_of(folder / path) for path in saved)
     return pictures(folder)
 
 
@@ -367,7 +345,7 @@ def test_a_picture_that_had_no_facts_comes_back_without(
     assert verify().code == 0
     content = (folder / "images" / "row-2.png").read_bytes()
     assert hashlib.sha256(content).hexdigest() == bare
-    assert provenance.read_provenance(folder / "images" / "row-2.png") is None
+    assert provenance_of(folder / "images" / "row-2.png") is None
 
 
 def test_facts_that_an_older_batchgen_wrote_are_written_as_this_one_does(
@@ -408,7 +386,7 @@ def test_of_pictures_that_changed_places_each_is_told_whose_it_is(
 def test_a_whole_picture_that_names_another_request_is_told_of_and_is_no_loss(
     verify: Callable[[], Outcome], folder: Path, told: dict[str, bytes]
 ) -> None:
-    facts = provenance.read_provenance(folder / "images" / "row-2.png")
+    facts = provenance_of(folder / "images" / "row-2.png")
     assert facts is not None
     change(folder, "UPDATE requests SET request_id = 'another' WHERE id = 'row-2'")
 

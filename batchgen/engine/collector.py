@@ -1,34 +1,34 @@
-"""Fetches what completed requests produced, and says `saved` only when all of it is on disk."""
+"""Downloads what completed requests produced, and records `saved` when all of it is durable."""
 
 import asyncio
 import json
 import logging
 from dataclasses import dataclass
-from pathlib import Path
 
 from batchgen.api.poll_outcome import Completed, Failed
-from batchgen.batch_folder import Folder
 from batchgen.clock import to_iso
 from batchgen.core.states import Event
 from batchgen.engine.poller import Poller
 from batchgen.engine.run_state import RunState
-from batchgen.files import write_whole
+from batchgen.journal.files import StoredFile
 from batchgen.journal.group_commit import WriteQueue
 from batchgen.journal.writer import Journal, Output, Request
-from batchgen.media import provenance, xmp
-from batchgen.media.check import MediaBroken, MediaError
+from batchgen.media import provenance
+from batchgen.media.check import CheckedFile, MediaBroken, MediaError
+from batchgen.media.destination import Destination
 from batchgen.media.download import Downloader, MediaGone, MediaUntrusted
 
 log = logging.getLogger(__name__)
 
-MAX_DOWNLOADS = 8  # downloads
+MAX_DOWNLOADS = 8  # at a time
 
 
 @dataclass(frozen=True, slots=True)
 class OutputOptions:
-    """What is kept of each file besides it.
+    """What is kept of an output besides its content.
 
-    provenance: its facts in it. sidecars: the same beside it, as JSON. thumbnails: for the gallery.
+    provenance: what it was made from, in its metadata. sidecars: the same in a JSON file beside it.
+    thumbnails: a small picture for the gallery.
     """
 
     provenance: bool
@@ -41,35 +41,38 @@ class Collector:
         self,
         journal: Journal,
         writes: WriteQueue,
-        folder: Folder,
-        media: Downloader,
+        destination: Destination,
+        downloader: Downloader,
         poller: Poller,
         run_state: RunState,
-        keeping: OutputOptions,
+        options: OutputOptions,
     ) -> None:
-        self._keeping = keeping
         self._journal = journal
         self._writes = writes
-        self._folder = folder
-        self._media = media
+        self._destination = destination
+        self._downloader = downloader
         self._poller = poller
         self._state = run_state
-        self._places = asyncio.Semaphore(MAX_DOWNLOADS)
+        self._options = options
+        self._slots = asyncio.Semaphore(MAX_DOWNLOADS)
 
     async def collect(self, row: Request) -> None:
-        """Download what is not on disk yet. A row whose output cannot be had stays as it is."""
+        """Download the outputs of a row that are not saved yet.
+
+        If one cannot be had now, the row stays `completed` for the next run; if one is gone and no
+        other is late, the row becomes `failed`. Raises OSError where the disk fails.
+        """
         errors: list[MediaError] = []
         missing = [output for output in self._journal.get_outputs(row.key) if output.path is None]
-        for left, output in zip(range(len(missing) - 1, -1, -1), missing, strict=True):
+        for number, output in enumerate(missing, 1):
             try:
-                await self._collect_one(row, output, last=not (left or errors))
+                await self._collect_one(row, output, last=number == len(missing) and not errors)
             except MediaError as error:
-                errors.append(error)  # the row's other files were paid for, too
-        # What may still be had keeps the row open.
+                errors.append(error)  # and go on: the row's other outputs are paid for, too
         if errors:
-            await self._not_collected(row, min(errors, key=lambda e: isinstance(e, MediaGone)))
+            await self._record_error(row, min(errors, key=lambda e: isinstance(e, MediaGone)))
 
-    async def _not_collected(self, row: Request, error: MediaError) -> None:
+    async def _record_error(self, row: Request, error: MediaError) -> None:
         if isinstance(error, MediaGone):
             reason = f"paid, but gone: {error}"
             log.warning("%s: row %r: %s", row.source, row.id, reason)
@@ -81,17 +84,18 @@ class Collector:
             await self._writes.enqueue(lambda: self._journal.set_error(row, str(error)))
 
     async def _collect_one(self, row: Request, output: Output, last: bool) -> None:
-        asked_again = False
+        """last: the row is `saved` with this output."""
+        has_fresh_url = False
         tries = 0
         while True:
             try:
-                return await self._fetch(row, output, last)
+                return await self._fetch_and_keep(row, output, last)
             except (MediaGone, MediaUntrusted):
-                # Signed URLs expire before their files do, and a sandbox that was started again
-                # has moved; a fresh result has fresh URLs, unpaid.
-                if asked_again:
+                # A signed URL expires before its file does, and a restarted sandbox has another
+                # port. Asking for the result again is free and gives fresh URLs.
+                if has_fresh_url:
                     raise
-                asked_again = True
+                has_fresh_url = True
                 output = await self._with_fresh_url(row, output)
             except MediaBroken:
                 tries += 1
@@ -111,8 +115,7 @@ class Collector:
                 raise MediaGone(reason)
         return output
 
-    async def _fetch(self, row: Request, output: Output, last: bool) -> None:
-        """last: no other file of the row is missing then."""
+    async def _fetch_and_keep(self, row: Request, output: Output, last: bool) -> None:
         facts = provenance.make_provenance(
             id=row.id,
             model=row.model,
@@ -121,24 +124,35 @@ class Collector:
             submitted_at=None if row.submitted_at is None else to_iso(row.submitted_at),
             output=output.n,
         )
-        told = facts if self._keeping.provenance else None
-        async with self._places:
-            fetched = await self._media.fetch(output.url, f"{row.key}-{output.n}", told)
+        async with self._slots:
+            checked = await self._downloader.fetch(
+                output.url, f"{row.key}-{output.n}", facts if self._options.provenance else None
+            )
 
-        def taken(path: str) -> bool:
+        def is_taken(path: str) -> bool:
             return self._journal.path_owner(path) not in (None, row.key)
 
-        path = await self._media.keep(fetched, row.name, output.n, taken)
-        if self._keeping.sidecars:
-            await asyncio.to_thread(_write_sidecar, path, facts)
-        columns = {**fetched.columns(), "path": self._folder.relative(path)}
+        path = await self._destination.keep(checked, row.name, output.n, is_taken)
+        if self._options.sidecars:
+            text = provenance.sidecar_text(facts)
+            await asyncio.to_thread(self._destination.keep_sidecar, path, text)
+        file = stored_file(checked, path)
         if last:
-            await self._writes.enqueue(lambda: self._journal.record_saved(row, output, columns))
+            await self._writes.enqueue(lambda: self._journal.record_saved(row, output, file))
             log.debug("%s: row %r: saved", row.source, row.id)
         else:
-            await self._writes.enqueue(lambda: self._journal.record_file(output, columns))
+            await self._writes.enqueue(lambda: self._journal.record_file(output, file))
 
 
-def _write_sidecar(path: Path, facts: xmp.Provenance) -> None:
-    with write_whole(provenance.sidecar(path)) as file:
-        file.write(provenance.sidecar_text(facts))
+def stored_file(checked: CheckedFile, path: str) -> StoredFile:
+    """Return what the journal records of a checked file that is kept at `path`."""
+    return StoredFile(
+        path=path,
+        kind=checked.format.kind,
+        bytes=checked.bytes,
+        sha256=checked.sha256,
+        delivered_sha256=checked.delivered_sha256,
+        content_type=checked.format.content_type,
+        width=checked.width,
+        height=checked.height,
+    )

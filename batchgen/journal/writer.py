@@ -15,13 +15,15 @@ the files are downloaded.
 Transitions use the standard sqlite3 in autocommit mode, with explicit transactions.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from typing import Any
 
 from batchgen.core.budget import ActiveLimit, committed_cost, first_exceeded
 from batchgen.core.states import SURELY_NOT_ACCEPTED, Event, State, next_state
 from batchgen.errors import StoppedEarly, StorageDamaged
 from batchgen.journal.database import ALWAYS_COUNTED
+from batchgen.journal.files import SavedFile, StoredFile
 from batchgen.journal.requests import Output, Request, RequestQueries
 
 __all__ = ["CostLimitReached", "Journal", "Output", "Request", "RequestIdInUse"]
@@ -205,18 +207,18 @@ class Journal(RequestQueries):
                 "UPDATE requests SET error = ? WHERE key = ?", (reason, row.key)
             )
 
-    def record_file(self, output: Output, columns: dict[str, Any]) -> None:
+    def record_file(self, output: Output, file: StoredFile) -> None:
         """Record one of several files of a request; the last is for `record_saved`.
 
-        columns: values of `outputs`, of a file that was checked and is on disk under its name.
+        file: it was checked and is on disk under its name.
         """
         with self.transaction():
-            self._update_output(output.key, output.n, columns)
+            self._set_file(output.key, output.n, file)
 
-    def record_saved(self, row: Request, output: Output, columns: dict[str, Any]) -> None:
-        """W4: record the last file of a request. columns: as `record_file` takes them."""
+    def record_saved(self, row: Request, output: Output, file: StoredFile) -> None:
+        """W4: record the last file of a request. file: as `record_file` takes it."""
         with self.transaction():
-            self._update_output(output.key, output.n, columns)
+            self._set_file(output.key, output.n, file)
             self.transition(
                 row.key,
                 State.COMPLETED,
@@ -226,11 +228,12 @@ class Journal(RequestQueries):
                 error_code=None,
             )
 
-    def _update_output(self, key: str, n: int, columns: dict[str, Any]) -> None:
-        names = ", ".join(f"{name} = :{name}" for name in columns)
+    def _set_file(self, key: str, n: int, file: StoredFile) -> None:
         self.connection.execute(
-            f"UPDATE outputs SET {names} WHERE key = :key AND n = :n",
-            {**columns, "key": key, "n": n},
+            "UPDATE outputs SET path = :path, kind = :kind, bytes = :bytes, sha256 = :sha256,"
+            " delivered_sha256 = :delivered_sha256, content_type = :content_type,"
+            " width = :width, height = :height WHERE key = :key AND n = :n",
+            {**asdict(file), "key": key, "n": n},
         )
 
     def record_attached(self, row: Request, request_id: str) -> None:
@@ -255,10 +258,10 @@ class Journal(RequestQueries):
         with self.transaction():
             self.transition(row.key, State.UNKNOWN, Event.WRITTEN_OFF, reason, error=reason)
 
-    def replace_file(self, key: str, n: int, columns: dict[str, Any]) -> None:
+    def replace_file(self, key: str, n: int, file: StoredFile) -> None:
         """Record a file that was downloaded again and differs from the one saved before."""
         with self.transaction():
-            self._update_output(key, n, columns)
+            self._set_file(key, n, file)
 
     def record_retry(self, key: str, detail: str) -> None:
         """Record that a person wants this row sent again; what it cost so far stays counted."""
@@ -273,3 +276,21 @@ class Journal(RequestQueries):
                 price=None,
             )
             self.connection.execute("DELETE FROM outputs WHERE key = ?", (key,))
+
+    def saved_files(self) -> Iterator[SavedFile]:
+        """Yield every saved file in the order of the manifest. Raises LeadsOutside."""
+        rows = self.fetch_all(
+            "SELECT o.key, o.n, r.id, r.model, r.input, r.request_id, r.submitted_at, o.url,"
+            " o.path, o.sha256, o.delivered_sha256"
+            " FROM outputs AS o JOIN requests AS r USING (key)"
+            " WHERE o.path IS NOT NULL ORDER BY r.position, o.n"
+        )
+        for row in rows:
+            file = SavedFile(*row)
+            self.refuse_odd(file.id, {"key": file.key, "n": file.n, "path": file.path})
+            yield file
+
+    def id_of_request(self, request_id: str) -> str | None:
+        """Return the id of the row with this request; None if there is none."""
+        found = self.fetch_one("SELECT id FROM requests WHERE request_id = ?", request_id)
+        return found[0] if found else None

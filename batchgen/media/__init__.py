@@ -3,5 +3,5 @@
 Promise: a file gets its name only when it is whole, decoded and on disk, and never replaces
 another.
 
-May import: api, journal, network, core.
+May import: api, network, core.
 """

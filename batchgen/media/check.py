@@ -1,30 +1,24 @@
-"""A download -> a checked, durable `.part` file that says what it was made from.
+"""A download -> a checked, durable scratch file that says what it was made from.
 
-Blocking, so it runs in a thread, or in a process of its own: see `checkers.py`. Pictures are
-decoded whole before anything of them counts (faults.md, W4).
+A picture is decoded whole before it counts (docs/maintainers/architecture.md, "The order of
+writes", W4). These calls block: check_pool.py runs them in threads and processes.
 """
 
-import errno
 import hashlib
 import io
-import json
-import signal
-import sys
-import traceback
-from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from PIL import Image
 
 from batchgen import files
 from batchgen.core.text import describe_error
 from batchgen.media import provenance
-from batchgen.media.formats import MAX_PIXELS, SIGNATURE_BYTES, Format, format_of
+from batchgen.media.formats import MAX_PIXELS, Format
 from batchgen.media.xmp import Provenance
 
-Image.MAX_IMAGE_PIXELS = None  # we look at the size ourselves before anything is decoded
+Image.MAX_IMAGE_PIXELS = None  # `decode_picture` compares the size with MAX_PIXELS
 
 
 class MediaError(Exception):
@@ -32,15 +26,15 @@ class MediaError(Exception):
 
 
 class MediaBroken(MediaError):
-    """What came is not a whole file of a known kind; another try may do better."""
+    """What arrived is not a whole file of a known format; another try may succeed."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedFile:
-    """A file in its folder, still under its `.part` name; bytes, width and height counted there.
+    """A whole, durable file under its scratch name `part`.
 
-    sha256: of the file. delivered_sha256: of what the host sent, where that has no facts in it yet;
-    None where the file is that.
+    bytes, sha256: of the file. width, height: pixels; None where it is no picture.
+    delivered_sha256: of what the host sent, if facts were written into that; otherwise None.
     """
 
     part: Path
@@ -51,51 +45,47 @@ class CheckedFile:
     height: int | None
     delivered_sha256: str | None = None
 
-    def columns(self) -> dict[str, Any]:
-        """What the journal keeps of a file besides its name."""
-        return {
-            "kind": self.format.kind,
-            "bytes": self.bytes,
-            "sha256": self.sha256,
-            "delivered_sha256": self.delivered_sha256,
-            "content_type": self.format.content_type,
-            "width": self.width,
-            "height": self.height,
-        }
+    @property
+    def host_sha256(self) -> str:
+        """The hash of what the host sent."""
+        return self.delivered_sha256 or self.sha256
 
 
 def check_file(
-    part: Path, format: Format, content: bytes | None, facts: Provenance | None
+    part: Path,
+    format: Format,
+    content: bytes | None,
+    facts: Provenance | None,
+    max_picture_bytes: int = provenance.MAX_PICTURE_BYTES,
 ) -> CheckedFile:
-    """Decode a download, put `facts` into it if there are some, and make `part` durable.
+    """Decode a download, write `facts` into it if there are some, and make `part` durable.
 
-    content: what the host sent; None where that is in `part` already.
+    content: what the host sent; None if that is in the file `part` already.
+    max_picture_bytes: a larger picture that is in `part` gets no facts.
     Raises MediaBroken if it cannot be decoded; OSError where the disk fails.
     """
-    if content is None and (
-        not format.pillow or part.stat().st_size > provenance.MAX_PICTURE_BYTES
-    ):
+    if content is None and (not format.pillow or part.stat().st_size > max_picture_bytes):
         return _check_on_disk(part, format)
     delivered = part.read_bytes() if content is None else content
-    told = provenance.embed(delivered, format, facts) if facts else None
-    whole = told or delivered
+    with_facts = provenance.embed(delivered, format, facts) if facts else None
+    whole = with_facts or delivered
     width, height = decode_picture(io.BytesIO(whole), format) if format.pillow else (None, None)
     if content is None:
         own: BinaryIO = open(files.open_in_place(part), "r+b")  # noqa: PTH123, SIM115
     else:
         own = files.create_new_file(part)
     with own as file:
-        if content is not None or told is not None:
+        if content is not None or with_facts is not None:
             file.write(whole)
             file.truncate()
         file.flush()
         files.sync_file(file.fileno())
-    fetched = CheckedFile(part, format, len(whole), _sha256(whole), width, height)
-    return replace(fetched, delivered_sha256=_sha256(delivered)) if told else fetched
+    checked = CheckedFile(part, format, len(whole), _sha256(whole), width, height)
+    return replace(checked, delivered_sha256=_sha256(delivered)) if with_facts else checked
 
 
 def _check_on_disk(part: Path, format: Format) -> CheckedFile:
-    """What is too large for the memory, or no picture, has no room for facts either."""
+    """Check a file that is too large to be read into memory, or is no picture. It gets no facts."""
     with part.open("rb") as file:
         files.sync_file(file.fileno())
         width, height = decode_picture(file, format) if format.pillow else (None, None)
@@ -104,8 +94,8 @@ def _check_on_disk(part: Path, format: Format) -> CheckedFile:
         return CheckedFile(part, format, file.tell(), sha256, width, height)
 
 
-def decode_picture(source: Path | BinaryIO, format: Format) -> tuple[int, int]:
-    """Return width and height of a picture that decodes whole. Raises MediaBroken."""
+def decode_picture(source: BinaryIO, format: Format) -> tuple[int, int]:
+    """Return width and height, in pixels, of a picture that decodes whole. Raises MediaBroken."""
     try:
         with Image.open(source, formats=[format.pillow]) as picture:
             width, height = picture.size
@@ -116,52 +106,10 @@ def decode_picture(source: Path | BinaryIO, format: Format) -> tuple[int, int]:
         raise
     except MemoryError as error:
         raise MediaBroken("there is not enough memory to decode the picture") from error
-    except Exception as error:  # Pillow's decoders raise whatever they like about broken files
+    except Exception as error:  # Pillow's decoders raise exceptions of any type
         raise MediaBroken(f"the picture is damaged ({describe_error(error)})") from error
     return width, height
 
 
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-# -- as a process of its own ---------------------------------------------------------------------
-
-
-def main() -> None:
-    """Check what is ordered until nobody is there any more who could."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # whoever started us decides
-    with suppress(BrokenPipeError):
-        serve(sys.stdin.buffer, sys.stdout.buffer)
-
-
-def serve(orders: BinaryIO, answers: BinaryIO) -> None:
-    for line in orders:
-        order = json.loads(line)
-        content = None if order["size"] is None else orders.read(order["size"])
-        answer = _answer(Path(order["part"]), content, order["facts"])
-        answers.write(json.dumps(answer).encode() + b"\n")
-        answers.flush()
-
-
-def _answer(part: Path, content: bytes | None, facts: Provenance | None) -> dict[str, Any]:
-    try:
-        format = format_of(_head(part) if content is None else content[:SIGNATURE_BYTES])
-        assert format is not None
-        found = asdict(check_file(part, format, content, facts))
-        del found["part"], found["format"]
-        return found
-    except MediaBroken as error:
-        return {"broken": str(error)}
-    except OSError as error:
-        return {"errno": error.errno or errno.EIO}
-    except MemoryError:
-        return {"errno": errno.ENOMEM}
-    except Exception:  # noqa: BLE001
-        return {"mistake": traceback.format_exc()}
-
-
-def _head(part: Path) -> bytes:
-    with part.open("rb") as file:
-        return file.read(SIGNATURE_BYTES)

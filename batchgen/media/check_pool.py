@@ -1,12 +1,12 @@
-"""Who checks downloads while the event loop goes on: a thread at first, then processes.
+"""Checks downloads off the event loop: the first ones of a run in threads, then in processes.
 
-A thread shares the interpreter with the loop, and the two keep each other waiting. A process does
-not, but to start one takes as long as a thread needs for a hundred small pictures. A decoder that
-crashes takes its process along, and not the run.
+A thread shares the interpreter with the event loop, and the two keep each other waiting. A process
+does not, but starting one takes as long as a thread needs for a hundred small pictures. A decoder
+that crashes takes its process along, and not the run. Why these are not the processes of
+`concurrent.futures`: docs/maintainers/decisions/0010-own-check-pool.md.
 """
 
 import asyncio
-import json
 import os
 import socket
 import subprocess
@@ -14,137 +14,125 @@ import sys
 import time
 from contextlib import nullcontext, suppress
 from pathlib import Path
-from typing import Any
 
 from batchgen.api.credentials import TOKEN_VARIABLES
 from batchgen.media.check import CheckedFile, MediaBroken, check_file
+from batchgen.media.check_worker import decode_answer, encode_request
 from batchgen.media.formats import Format
 from batchgen.media.xmp import Provenance
 
 CHECKS_BY_THREAD = 100  # downloads of a run
-MAX_PROCESSES = 4  # more than there may be cores, since each waits for the disk most of the time
-MAX_LARGE_CHECKS = 2  # files that were not held in memory: each is there several times when checked
-EXIT_TIMEOUT_S = 5.0  # seconds until a process that does not end is made to
-# The child finds what we import where we found it.
-CHILD = "import sys; sys.path[:] = sys.argv[1:]; from batchgen.media import check; check.main()"
-
-Answer = dict[str, Any]
+MAX_PROCESSES = 4  # also with fewer cores, since each waits for the disk most of the time
+MAX_LARGE_CHECKS = 2  # files that are not held in memory; a check reads each several times over
+EXIT_TIMEOUT_S = 5.0  # after that, a process is killed
+# The process finds modules where this one does.
+CODE = (
+    "import sys; sys.path[:] = sys.argv[1:]; from batchgen.media import check_worker;"
+    " check_worker.main()"
+)
 
 
 class CheckPool:
-    """Its processes end when it is closed, or when this one dies."""
+    """Its processes end when it is closed, and when this process dies.
 
-    def __init__(self) -> None:
-        self._given = 0
-        self._places = asyncio.Semaphore(MAX_PROCESSES)
-        self._places_of_large = asyncio.Semaphore(MAX_LARGE_CHECKS)
-        self._started: list[_Checker] = []
-        self._idle: list[_Checker] = []
+    checks_by_thread: before a process is started. processes: at most.
+    """
+
+    def __init__(
+        self, checks_by_thread: int = CHECKS_BY_THREAD, processes: int = MAX_PROCESSES
+    ) -> None:
+        self._checks_by_thread = checks_by_thread
+        self._checks = 0
+        self._slots = asyncio.Semaphore(processes)
+        self._large_slots = asyncio.Semaphore(MAX_LARGE_CHECKS)
+        self._workers: list[_Worker] = []
+        self._idle: list[_Worker] = []
+
+    @property
+    def processes(self) -> list[subprocess.Popen[bytes]]:
+        """All that were started."""
+        return [worker.process for worker in self._workers]
 
     async def check(
         self, part: Path, format: Format, content: bytes | None, facts: Provenance | None
     ) -> CheckedFile:
-        """As `checking.check`, off the event loop."""
-        async with self._places_of_large if content is None else nullcontext():
-            return await self._check(part, format, content, facts)
-
-    async def _check(
-        self, part: Path, format: Format, content: bytes | None, facts: Provenance | None
-    ) -> CheckedFile:
-        self._given += 1
-        if self._given <= CHECKS_BY_THREAD:
-            return await asyncio.to_thread(check_file, part, format, content, facts)
-        async with self._places:
-            try:
-                checker = self._idle.pop() if self._idle else await self._start()
-            except (OSError, MemoryError):  # there is no process to be had
+        """As `check_file`. Raises MediaBroken also if the process dies while it checks."""
+        async with self._large_slots if content is None else nullcontext():
+            self._checks += 1
+            if self._checks <= self._checks_by_thread:
                 return await asyncio.to_thread(check_file, part, format, content, facts)
-            answer = None
-            try:
-                answer = await checker.ask(part, content, facts)
-            finally:  # dead, or given up in the middle
-                if answer is None:
-                    checker.kill()
-                else:
-                    self._idle.append(checker)
-        return _fetched(part, format, answer)
+            async with self._slots:
+                try:
+                    worker = self._idle.pop() if self._idle else await self._start()
+                except (OSError, MemoryError):  # the system has no room for a process
+                    return await asyncio.to_thread(check_file, part, format, content, facts)
+                line = b""
+                try:
+                    line = await worker.ask(encode_request(part, content, facts))
+                finally:
+                    if line:
+                        self._idle.append(worker)
+                    else:  # it died, or the caller was cancelled
+                        worker.process.kill()
+        return decode_answer(part, format, line)
 
     def close(self) -> None:
-        for checker in self._started:
-            checker.leave()
-        end = time.monotonic() + EXIT_TIMEOUT_S
-        for checker in self._started:
-            checker.reap(max(end - time.monotonic(), 0.0))
+        """End all processes. Starts no thread and opens nothing."""
+        for worker in self._workers:
+            worker.hang_up()
+        deadline = time.monotonic() + EXIT_TIMEOUT_S
+        for process in self.processes:
+            try:
+                process.wait(max(deadline - time.monotonic(), 0.0))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
-    async def _start(self) -> "_Checker":
-        # asyncio's own processes are each watched by another thread (in Python 3.11).
-        environment = [entry for entry in os.environ.items() if entry[0] not in TOKEN_VARIABLES]
-        ours, its = socket.socketpair()
-        with its:
-            answers, orders = await asyncio.open_connection(sock=ours)
+    async def _start(self) -> "_Worker":
+        # Not asyncio's own subprocesses: in Python 3.11 a thread watches each of them.
+        environment = {n: value for n, value in os.environ.items() if n not in TOKEN_VARIABLES}
+        ours, theirs = socket.socketpair()
+        with theirs:
+            reader, writer = await asyncio.open_connection(sock=ours)
             try:
                 process = subprocess.Popen(
-                    (sys.executable, "-c", CHILD, *sys.path),
-                    stdin=its.fileno(),
-                    stdout=its.fileno(),
+                    (sys.executable, "-c", CODE, *sys.path),
+                    stdin=theirs.fileno(),
+                    stdout=theirs.fileno(),
                     stderr=subprocess.DEVNULL,
-                    env=dict(environment),
-                    start_new_session=True,  # Ctrl-C is for us
+                    env=environment,
+                    start_new_session=True,  # Ctrl-C goes to the run alone
                 )
             except BaseException:
-                orders.transport.abort()
+                writer.transport.abort()
                 raise
-        checker = _Checker(process, answers, orders)
-        self._started.append(checker)
-        return checker
+        self._workers.append(_Worker(process, reader, writer))
+        return self._workers[-1]
 
 
-class _Checker:
-    """A process: it is sent a line of JSON and a download, and answers with a line of JSON."""
+class _Worker:
+    """A process of check_worker.py and the socket to it."""
 
     def __init__(
         self,
         process: subprocess.Popen[bytes],
-        answers: asyncio.StreamReader,
-        orders: asyncio.StreamWriter,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
     ) -> None:
-        self._process = process
-        self._answers, self._orders = answers, orders
+        self.process = process
+        self._reader, self._writer = reader, writer
 
-    async def ask(self, part: Path, content: bytes | None, facts: Provenance | None) -> Answer:
-        """Raises MediaBroken where the process dies of it."""
-        order = {"part": str(part), "facts": facts, "size": content and len(content)}
+    async def ask(self, request: bytes) -> bytes:
+        """Return the line of the answer. Raises MediaBroken if the process dies before it ends."""
         line = b""
         with suppress(ConnectionError):
-            self._orders.write(json.dumps(order).encode() + b"\n" + (content or b""))
-            await self._orders.drain()
-            line = await self._answers.readline()
+            self._writer.write(request)
+            await self._writer.drain()
+            line = await self._reader.readline()
         if not line.endswith(b"\n"):
             raise MediaBroken("the process that decoded it died of it")
-        answer: Answer = json.loads(line)
-        return answer
+        return line
 
-    def kill(self) -> None:
-        self._process.kill()
-
-    def leave(self) -> None:
-        """Let the process end when it has done what it was given."""
-        self._orders.transport.abort()  # `close` would first send the rest of an order
-
-    def reap(self, within: float) -> None:
-        """Wait for the end of the process so many seconds, then make it end."""
-        try:
-            self._process.wait(within)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            self._process.wait()
-
-
-def _fetched(part: Path, format: Format, answer: Answer) -> CheckedFile:
-    if "broken" in answer:
-        raise MediaBroken(answer["broken"])
-    if "errno" in answer:
-        raise OSError(answer["errno"], os.strerror(answer["errno"]))
-    if "mistake" in answer:
-        raise RuntimeError(answer["mistake"])
-    return CheckedFile(part, format, **answer)
+    def hang_up(self) -> None:
+        """Close the socket, at which the process ends. `close` would first send what is left."""
+        self._writer.transport.abort()

@@ -1,4 +1,4 @@
-"""The first bytes of a file -> what it is. Pure. Neither the URL nor the headers are believed.
+"""The first bytes of a file -> its format. Pure. URL and content-type header are not trusted.
 
 Sources: the formats' own specifications (PNG, JFIF, RIFF, ISO/IEC 14496-12 for `ftyp`, EBML, Ogg,
 FLAC, ID3v2).
@@ -6,13 +6,13 @@ FLAC, ID3v2).
 
 from dataclasses import dataclass
 
-SIGNATURE_BYTES = 64  # bytes, to tell any of them
-MAX_PIXELS = 150_000_000  # of a picture that is decoded; more would take half a gigabyte
+SIGNATURE_BYTES = 64  # enough to tell all formats apart
+MAX_PIXELS = 150_000_000  # of a picture that is decoded; it takes half a gigabyte of memory
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """kind: `image`, `video` or `audio`. pillow: the name under which Pillow decodes it, or ""."""
+    """kind: `image`, `video` or `audio`. pillow: Pillow's name of it; "" if Pillow is not used."""
 
     kind: str
     extension: str
@@ -21,6 +21,7 @@ class Format:
 
     @property
     def folder(self) -> str:
+        """The first part of the path that the journal keeps of such a file."""
         return {"image": "images", "video": "videos", "audio": "audio"}[self.kind]
 
 
@@ -57,7 +58,7 @@ _BRANDS = {b"avif": AVIF, b"avis": AVIF, b"M4A ": M4A, b"M4B ": M4A, b"qt  ": MO
 
 
 def format_of(head: bytes) -> Format | None:
-    """Return the format of a file that begins with `head`, 64 bytes of it; None if unknown."""
+    """Return the format of a file that begins with `head`, at least 64 bytes; None if unknown."""
     for start, found in _STARTS.items():
         if head.startswith(start):
             return found

@@ -1,19 +1,19 @@
-"""What a picture was made from, in its own metadata: no pixel and nobody else's metadata changes.
+"""What a picture was made from, written into its metadata and read from it.
 
-An XMP packet holds the facts as JSON, the prompt as the description, and the model as IPTC's "AI
-system used"; a PNG has also the text `parameters`, which is what viewers of generated pictures look
-for. A picture that its maker has signed (C2PA) stays as it is: one more byte breaks the signature.
+An XMP packet holds the provenance as JSON, the prompt as the description, and the model as IPTC's
+"AI system used". A PNG gets the text `parameters` too, which viewers of generated pictures show.
+Pixels and other metadata stay. A picture with a C2PA signature stays as it is, since one more byte
+would break the signature.
 """
 
 import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import batchgen
 from batchgen.core.identity import PROMPT_NAMES
-from batchgen.files import open_regular
 from batchgen.media.containers import (
     MAX_PACKET_BYTES,
     UnsupportedPicture,
@@ -24,12 +24,18 @@ from batchgen.media.containers import (
     replace_packet,
 )
 from batchgen.media.formats import PNG, SIGNATURE_BYTES, Format, format_of
-from batchgen.media.xmp import ILLEGAL, add_provenance, find_provenance, prompt_of, to_xml_json
-from batchgen.media.xmp import Provenance as Facts
+from batchgen.media.xmp import (
+    ILLEGAL,
+    Provenance,
+    add_provenance,
+    find_provenance,
+    prompt_of,
+    to_xml_json,
+)
 
 GENERATOR = f"batchgen {batchgen.__version__}"
-OWN_MARK = "Version: batchgen "  # stands in a text that we wrote
-MAX_PICTURE_BYTES = 64 << 20  # bytes of a picture that are read into memory to be written again
+OWN_MARK = "Version: batchgen "  # in each text `parameters` that batchgen wrote
+MAX_PICTURE_BYTES = 64 << 20  # of a picture that is read into memory to get its provenance
 _URL = re.compile(
     r"""\b([a-z][a-z0-9+.-]{0,20}://)"""  # scheme
     r"""(?:[^\s/?#"'<>]*@)?([^\s?#"'<>]*)"""  # user and password; host and path
@@ -39,7 +45,7 @@ _URL = re.compile(
 _DATA = re.compile(r"data:([\w.+-]+/[\w.+-]+)?[\w=;.+-]*;base64,[\w+/=-]*", re.IGNORECASE)
 
 
-# -- the facts -----------------------------------------------------------------------------------
+# -- made ----------------------------------------------------------------------------------------
 
 
 def make_provenance(
@@ -50,27 +56,27 @@ def make_provenance(
     request_id: str | None,
     submitted_at: str | None,
     output: int = 1,
-) -> Facts:
-    """Return what is told about an output of a row, the `output`-th from 1.
+) -> Provenance:
+    """Return the provenance of a row's output, of which `output` is the number, from 1.
 
-    input: what was sent. URLs lose their query, where signatures stand, and their password;
-    a file that is itself in the input is told by its type and length.
+    input: what was sent. URLs lose their user, password and query, which may hold signatures; a
+    file given as base64 is replaced by its type and length.
     submitted_at: ISO 8601, UTC.
     """
     return {
         "generator": GENERATOR,
         "id": id,
         "model": model,
-        "input": _harmless(dict(input)),
+        "input": _without_secrets(dict(input)),
         "request_id": request_id,
         "output": output,
-        # No more of it: a journal rebuilt from receipts knows the time a little later, and has to
-        # find that a picture fetched again is the file that lies there.
+        # The day alone: a journal rebuilt from receipts has a slightly later time, and a picture
+        # fetched again has to come out as the same file.
         "date": submitted_at and submitted_at[:10],
     }
 
 
-def _harmless(value: Any) -> Any:
+def _without_secrets(value: Any) -> Any:
     if isinstance(value, str):
         if "://" in value:
             value = _URL.sub(r"\1\2", value)
@@ -80,57 +86,53 @@ def _harmless(value: Any) -> Any:
             )
         return value
     if isinstance(value, dict):
-        return {name: _harmless(inner) for name, inner in value.items()}
+        return {name: _without_secrets(inner) for name, inner in value.items()}
     if isinstance(value, list):
-        return [_harmless(inner) for inner in value]
+        return [_without_secrets(inner) for inner in value]
     return value
 
 
-# -- into a picture and out of it ------------------------------------------------------------------
+# -- written and read ----------------------------------------------------------------------------
 
 
-def embed(content: bytes, format: Format, facts: Facts) -> bytes | None:
+def embed(content: bytes, format: Format, facts: Provenance) -> bytes | None:
     """Return the bytes of a picture with `facts` in it.
 
-    None where it stays as it is: its format has no place for them, its maker signed it, or it is
-    odd in any way.
+    None if it has to stay as it is: its format has no place for them, it has a C2PA signature, or
+    it breaks its format's specification.
     """
     if format not in MAX_PACKET_BYTES:
         return None
     try:
-        pieces = parse_segments(content, format)
-        fitted = add_provenance(find_packet(content, pieces), facts, MAX_PACKET_BYTES[format])
+        segments = parse_segments(content, format)
+        fitted = add_provenance(find_packet(content, segments), facts, MAX_PACKET_BYTES[format])
         if fitted is None:
             return None
-        packet, told = fitted
+        packet, written = fitted
         texts = {}
-        if format == PNG and OWN_MARK in (find_text(content, pieces, "parameters") or OWN_MARK):
-            texts["parameters"] = parameters(told)
-        return replace_packet(content, format, pieces, packet, texts)
+        if format == PNG and OWN_MARK in (find_text(content, segments, "parameters") or OWN_MARK):
+            texts["parameters"] = parameters(written)
+        return replace_packet(content, format, segments, packet, texts)
     except UnsupportedPicture:
         return None
 
 
-def read_provenance(path: Path) -> Facts | None:
-    """Return the facts that a picture holds; None if there are none, or none that can be read."""
-    try:
-        with open_regular(path) as file:
-            head = file.read(SIGNATURE_BYTES)
-            format = format_of(head)
-            if format not in MAX_PACKET_BYTES:
-                return None
-            content = head + file.read(MAX_PICTURE_BYTES)
-        packet = find_packet(content, leading_segments(content, format))
-    except OSError:
+def read_provenance(picture: BinaryIO) -> Provenance | None:
+    """Return the provenance in a picture; None if there is none that can be read."""
+    head = picture.read(SIGNATURE_BYTES)
+    format = format_of(head)
+    if format not in MAX_PACKET_BYTES:
         return None
+    content = head + picture.read(MAX_PICTURE_BYTES)
+    packet = find_packet(content, leading_segments(content, format))
     return find_provenance(packet) if packet is not None else None
 
 
 # -- for other programs --------------------------------------------------------------------------
 
 
-def parameters(facts: Facts) -> str:
-    """The text `parameters`, in the form that the Stable Diffusion web UI began.
+def parameters(facts: Provenance) -> str:
+    """Return the text `parameters` in the form of the Stable Diffusion web UI.
 
     The prompt, a line "Negative prompt: …" if there is one, and a line of "Name: value, …".
     """
@@ -159,9 +161,9 @@ def _plain(value: Any) -> str:
 
 
 def sidecar(path: Path) -> Path:
-    """Where a file's facts stand beside it: `heron.png.json`, which no output is called."""
+    """Return where a file's provenance is kept beside it: `heron.png.json`, no output's name."""
     return path.with_name(f"{path.name}.json")
 
 
-def sidecar_text(facts: Facts) -> str:
+def sidecar_text(facts: Provenance) -> str:
     return json.dumps(facts, ensure_ascii=True, indent=2) + "\n"

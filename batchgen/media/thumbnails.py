@@ -1,108 +1,116 @@
-"""Small pictures for the gallery, each made once and named by the hash of what it was made from.
+"""Small pictures for the gallery, each made once and named by the hash of its picture.
 
-They are a convenience: one that cannot be made is left out, and the gallery shows the picture
-itself. Each is whole or not there, whatever interrupts us.
+A thumbnail that cannot be made is left out, and the gallery shows the picture itself. A thumbnail
+file is whole or does not exist.
 """
 
 import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from batchgen.files import is_regular_file, open_regular, remove_temporary_files, write_whole_bytes
 from batchgen.media.formats import MAX_PIXELS
 
 FOLDER = "thumbs"
-MAX_SIDE_PX = 480  # pixels
+MAX_SIDE_PX = 480
 MIN_SOURCE_BYTES = 64 * 1024  # a smaller picture is its own thumbnail
-SCALABLE = ("RGB", "RGBA", "L", "CMYK")  # others would be scaled without regard to colours
+SCALABLE_MODES = ("RGB", "RGBA", "L", "CMYK")  # Pillow scales other modes without interpolation
 THREADS = 4
 QUEUE_LENGTH = 256  # pictures that wait for a thread
 _OURS = re.compile(rf"{FOLDER}/[0-9a-f]{{16}}\.webp")
 
 
-def thumbnail_path(output: dict[str, Any]) -> str | None:
-    """Return where the thumbnail of an output belongs, as seen from report/; None: it needs none.
+def thumbnail_path(
+    *, kind: str, sha256: str | None, size: int, width: int | None, height: int | None
+) -> str | None:
+    """Return the path of an output's thumbnail, relative to report/; None if it gets none.
 
-    output: as the journal has it.
+    kind: `image`, `video` or `audio`. size: bytes. width, height: pixels; None if unknown.
     """
-    if (
-        output["kind"] != "image"
-        or not output["sha256"]
-        or (output["bytes"] or 0) <= MIN_SOURCE_BYTES
-    ):
+    if kind != "image" or not sha256 or size <= MIN_SOURCE_BYTES:
         return None
-    width, height = output["width"] or MAX_SIDE_PX + 1, output["height"] or MAX_SIDE_PX + 1
+    width, height = width or MAX_SIDE_PX + 1, height or MAX_SIDE_PX + 1
     if max(width, height) <= MAX_SIDE_PX or width * height > MAX_PIXELS:
         return None
-    return f"{FOLDER}/{output['sha256'][:16]}.webp"
+    return f"{FOLDER}/{sha256[:16]}.webp"
 
 
 def is_ours(thumbnail: str) -> bool:
-    """Whether a path, as seen from report/, is one that `name` gives."""
+    """Whether a path relative to report/ is of the form that `thumbnail_path` returns."""
     return _OURS.fullmatch(thumbnail) is not None
 
 
-def make_thumbnails(report: Path, named: Iterable[tuple[str, str]], *, tidy: bool) -> None:
-    """Make the thumbnails that are not there yet.
+def make_thumbnails(
+    report: Path,
+    pictures: Iterable[tuple[str, str]],
+    *,
+    tidy: bool,
+    max_pixels: int = MAX_PIXELS,
+    queue_length: int = QUEUE_LENGTH,
+) -> None:
+    """Make the thumbnails that do not exist yet.
 
-    named: (picture, thumbnail), as seen from the batch folder and from `report` in it.
-    tidy: remove all others of ours.
+    pictures: (picture, thumbnail): paths relative to the batch folder and to `report` in it.
+    tidy: remove all other thumbnails. max_pixels: of a picture that is decoded.
     """
     folder = report / FOLDER
-    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    existing = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     wanted: set[str] = set()
 
-    def todo() -> Iterator[tuple[Path, Path]]:
-        for picture, thumbnail in named:
+    def missing() -> Iterator[tuple[Path, Path]]:
+        for picture, thumbnail in pictures:
             path = report / thumbnail
             if path.name not in wanted:
                 wanted.add(path.name)
-                if path.name not in there:
+                if path.name not in existing:
                     yield report.parent / picture, path
 
-    _make_all(folder, todo())
+    _make_all(folder, missing(), max_pixels, queue_length)
     if tidy:
         remove_temporary_files(folder)
-        for old in there - wanted:
-            if is_ours(f"{FOLDER}/{old}") and is_regular_file(folder / old):
-                (folder / old).unlink(missing_ok=True)
+        for name in existing - wanted:
+            if is_ours(f"{FOLDER}/{name}") and is_regular_file(folder / name):
+                (folder / name).unlink(missing_ok=True)
 
 
-def _make_all(folder: Path, todo: Iterator[tuple[Path, Path]]) -> None:
-    if not (some := list(islice(todo, QUEUE_LENGTH))):
+def _make_all(
+    folder: Path, missing: Iterator[tuple[Path, Path]], max_pixels: int, queue_length: int
+) -> None:
+    if not (queue := list(islice(missing, queue_length))):
         return
-    # Here, as Pillow below: only who makes some needs to wait for it.
+    # Imported here, as Pillow below, since many reports make no thumbnail.
     from batchgen.threads import Threads
 
-    # No room on the disk, no memory for a thread: another time.
+    make = partial(_make, max_pixels)
+    # Where disk or memory are full, a later report makes them.
     with suppress(OSError, MemoryError), Threads(min(THREADS, os.cpu_count() or 1)) as pool:
         folder.mkdir(exist_ok=True, mode=0o700)
         try:
-            while some:
-                for _ in pool.map(_make, *zip(*some, strict=True)):
+            while queue:
+                for _ in pool.map(make, *zip(*queue, strict=True)):
                     pass
-                some = list(islice(todo, QUEUE_LENGTH))
+                queue = list(islice(missing, queue_length))
         finally:
-            pool.shutdown(cancel_futures=True)  # after Ctrl-C, too, only what is begun is ended
+            pool.shutdown(cancel_futures=True)  # also after Ctrl-C, those under way are finished
 
 
-def _make(picture: Path, thumbnail: Path) -> None:
+def _make(max_pixels: int, picture: Path, thumbnail: Path) -> None:
     from PIL import Image, ImageOps
 
-    Image.MAX_IMAGE_PIXELS = None  # we look at the size ourselves before anything is decoded
-    # Pillow raises nearly anything on a file that is broken or odd.
+    Image.MAX_IMAGE_PIXELS = None  # the size is compared with `max_pixels` before decoding
+    # Pillow raises exceptions of any type for a broken file.
     with suppress(Exception), open_regular(picture) as source, Image.open(source) as image:
-        if image.width * image.height > MAX_PIXELS:
+        if image.width * image.height > max_pixels:
             return
         small: Image.Image = image
-        if image.mode not in SCALABLE:
+        if image.mode not in SCALABLE_MODES:
             small = image.convert("RGBA" if image.has_transparency_data else "RGB")
-        # Decodes a JPEG at a fraction of its size, and takes a third of the time of a finer filter,
-        # for a difference that nobody sees in a tile.
+        # `reducing_gap` decodes a JPEG at a fraction of its size. HAMMING takes a third of the time
+        # of a finer filter, without a visible difference at this size.
         small.thumbnail((MAX_SIDE_PX, MAX_SIDE_PX), Image.Resampling.HAMMING, reducing_gap=1.0)
         ImageOps.exif_transpose(small, in_place=True)
         with write_whole_bytes(thumbnail) as file:

@@ -1,4 +1,4 @@
-"""XMP packets: the facts about a picture go in or come out, what others said in it stays. Pure.
+"""XMP packets: write the provenance of a picture into one, or read it. Pure.
 
 Source: XMP Specification, Parts 1 and 3 (ISO 16684); IPTC Photo Metadata Standard 2025.1 for the
 name of the model, `AISystemUsed`.
@@ -28,66 +28,69 @@ _END = "</rdf:Description>\n"
 _OURS = re.compile(f"{re.escape(_BEGIN)}.*?{re.escape(_END)}", re.DOTALL)
 _CLOSE = "</rdf:RDF>"
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-# What XML cannot hold in any form, so that JSON has to escape it: controls, surrogates, U+FFFE.
+# What XML cannot hold even escaped, so that JSON escapes it: controls, surrogates, U+FFFE.
 ILLEGAL = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def add_provenance(
-    old: bytes | None, facts: Provenance, room: int
+    old: bytes | None, facts: Provenance, max_bytes: int
 ) -> tuple[bytes, Provenance] | None:
-    """Return an XMP packet with `facts`, and with all that `old` has but earlier facts of ours.
+    """Return an XMP packet with `facts`, and the facts that it has.
 
-    room: bytes that it may have. What does not fit is left out, the description first, then the
-    longest of the input's values; `left_out` in the facts, which are returned too, names these.
-    Returns None where `old` is not as we know packets, or nothing fits.
+    old: the packet that the picture has. All of it stays, except facts that batchgen wrote.
+    max_bytes: of the new packet. What does not fit is left out: first the description, then the
+    input's values, the longest first; `left_out` in the returned facts names these.
+    Returns None if `old` is not a packet of the usual form, or nothing fits.
     """
     try:
         base = _OURS.sub("", old.decode()) if old is not None else _EMPTY
     except UnicodeDecodeError:
         return None
     before, close, after = base.rpartition(_CLOSE)
-    if not close or NAMESPACE in base:  # another program wrote our facts in its own way
+    if not close or NAMESPACE in base:  # another program rewrote batchgen's facts
         return None
-    room -= len(base.encode())
-    for told, with_prompt in _shorter(facts):
-        ours = _described(told, base, with_prompt).encode()
-        if len(ours) <= room:
-            packet = b"".join((before.encode(), ours, close.encode(), after.encode()))
+    room = max_bytes - len(base.encode())
+    for shorter, with_prompt in _shorter(facts):
+        description = _description(shorter, base, with_prompt).encode()
+        if len(description) <= room:
+            packet = b"".join((before.encode(), description, close.encode(), after.encode()))
             readable = base == _EMPTY or find_provenance(packet) is not None
-            return (packet, told) if readable else None
+            return (packet, shorter) if readable else None
     return None
 
 
 def _shorter(facts: Provenance) -> Iterator[tuple[Provenance, bool]]:
-    """Yield facts with ever less in them, and whether the prompt is to be their description."""
+    """Yield facts with less and less in them, and whether the prompt is written as description."""
     yield facts, True
     yield facts, False
-    input, gone = dict(facts["input"]), []
+    input, left_out = dict(facts["input"]), []
     for name in sorted(input, key=lambda name: len(to_xml_json(input[name])), reverse=True):
         del input[name]
-        gone.append(name)
-        yield {**facts, "input": dict(input), "left_out": list(gone)}, False
+        left_out.append(name)
+        yield {**facts, "input": dict(input), "left_out": list(left_out)}, False
 
 
-def _described(facts: Provenance, base: str, with_prompt: bool) -> str:
-    """One rdf:Description; what `base` says already it does not say again."""
+def _description(facts: Provenance, base: str, with_prompt: bool) -> str:
+    """Return an rdf:Description without the properties that `base` has already."""
     generator, model, prompt = str(facts["generator"]), str(facts["model"]), prompt_of(facts)
-    told = f"<batchgen:facts>{_escaped(to_xml_json(facts))}</batchgen:facts>"
+    properties = f"<batchgen:facts>{_escaped(to_xml_json(facts))}</batchgen:facts>"
     if "CreatorTool" not in base:
-        told += f'<xmp:CreatorTool xmlns:xmp="{_XMP}">{_legal(generator)}</xmp:CreatorTool>'
+        properties += f'<xmp:CreatorTool xmlns:xmp="{_XMP}">{_legal(generator)}</xmp:CreatorTool>'
     if "AISystemUsed" not in base:
-        told += f'<iptc:AISystemUsed xmlns:iptc="{_IPTC}">{_legal(model)}</iptc:AISystemUsed>'
+        properties += f'<iptc:AISystemUsed xmlns:iptc="{_IPTC}">{_legal(model)}</iptc:AISystemUsed>'
     if with_prompt and prompt and "dc:description" not in base:
         text = f'<rdf:Alt><rdf:li xml:lang="x-default">{_legal(prompt)}</rdf:li></rdf:Alt>'
-        told += f'<dc:description xmlns:dc="{_DC}">{text}</dc:description>'
-    return f"{_BEGIN}>{told}{_END}"
+        properties += f'<dc:description xmlns:dc="{_DC}">{text}</dc:description>'
+    return f"{_BEGIN}>{properties}{_END}"
 
 
 def find_provenance(packet: bytes) -> Provenance | None:
-    """Return the facts in an XMP packet, in whatever form another program has left them."""
-    from xml.etree import ElementTree  # here, since a run writes them only
+    """Return the facts in an XMP packet, also if another program has rewritten it."""
+    from xml.etree import ElementTree  # imported here, since a run only writes packets
 
-    if NAMESPACE.encode() not in packet or b"<!" in packet:  # a DTD is none of XMP's business
+    if (
+        NAMESPACE.encode() not in packet or b"<!" in packet
+    ):  # XMP has no DTD, and a DTD can be an attack
         return None
     try:
         for element in ElementTree.fromstring(packet.strip(b"\0 \r\n")).iter():
@@ -118,7 +121,7 @@ def _escaped(text: str) -> str:
 
 
 def prompt_of(facts: Provenance) -> str:
-    """The text that the picture was made from, "" if its input has none."""
+    """Return the prompt that the picture was made from; "" if its input has none."""
     input = facts.get("input")
     texts = (input.get(name) for name in PROMPT_NAMES) if isinstance(input, dict) else ()
     return next((text for text in texts if isinstance(text, str)), "")

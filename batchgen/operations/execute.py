@@ -26,7 +26,9 @@ from batchgen.journal.group_commit import WriteQueue
 from batchgen.journal.receipts import ReceiptLog
 from batchgen.journal.writer import Journal
 from batchgen.log import write_stderr
-from batchgen.media.download import Downloader
+from batchgen.media.destination import Destination
+from batchgen.media.download import DEFAULT_LIMITS, Downloader, DownloadLimits
+from batchgen.operations.destination import open_destination
 from batchgen.report import tables
 
 log = logging.getLogger(__name__)
@@ -58,18 +60,23 @@ async def execute(
     show_progress: ShowProgress,
     *,
     timing: Timing = DEFAULT_TIMING,
+    destination: Destination | None = None,
+    limits: DownloadLimits = DEFAULT_LIMITS,
 ) -> RunOutcome:
-    """Run what the open journal holds, until it is done or stops, and write the reports."""
+    """Run what the open journal holds, until it is done or stops, and write the reports.
+
+    destination: of the files; None is the batch folder.
+    """
     clock = journal.clock
+    destination = destination or open_destination(folder)
     limiter = restore_rate_limiter(journal, clock, policy.rate)
     run_state = RunState(clock, random.Random(), timing, limiter)
+    hosts = (*endpoint.service().media_hosts, *endpoint.media_hosts)
     async with (
         endpoint.service(timing, clock.now) as service,
-        Downloader(
-            folder.path, (*service.media_hosts, *endpoint.media_hosts), endpoint.use_proxy
-        ) as downloader,
+        Downloader(destination, hosts, endpoint.use_proxy, timing, limits) as downloader,
     ):
-        downloader.clear_parts()
+        destination.clear_scratch()
         shared_rate = SharedRateLimit(endpoint.shared_rate_file)
         writes = WriteQueue(journal, receipts)
         dispatcher = Dispatcher(journal, run_state, policy, shared_rate)
@@ -78,7 +85,7 @@ async def execute(
         )
         poller = Poller(journal, writes, service, run_state, policy.rate)
         collector = Collector(
-            journal, writes, folder, downloader, poller, run_state, output_options
+            journal, writes, destination, downloader, poller, run_state, output_options
         )
         progress = show_progress(
             lambda: (journal.state_counts, journal.committed_usd(), run_state.limiter.rate),

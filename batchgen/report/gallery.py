@@ -1,8 +1,8 @@
-"""Rows, streamed -> report/: a page, its script, and the data in pieces that it loads on demand.
+"""Rows, streamed -> report/: a page, its scripts, and the rows in pieces that it loads on demand.
 
-It opens from disk, where a page may load scripts but not data, so the data are scripts: calls with
-JSON. What stands in the journal came from outside; in a script it is harmless as JSON without "<",
-on the page the template escapes it, and the page forbids itself every request beyond the batch.
+A page that is opened from disk may load scripts but not data, so each piece is a script: a call
+with JSON. The journal's texts came from outside. In a script they are JSON without "<"; on the page
+the template escapes them; the page's content security policy forbids requests beyond the batch.
 """
 
 import json
@@ -19,23 +19,31 @@ from batchgen.media import thumbnails
 from batchgen.report import next_steps, timeline
 from batchgen.report.filters import Choice
 
-ROWS_PER_PIECE = 1000
-MAX_PIECES = 100
-FILES_INDEX = 6  # their place in a row
-CHUNKS_PER_WRITE = 4096  # of the page's text, written at once
+FILES_INDEX = 6  # of the list of files in a row
+CHUNKS_PER_WRITE = 4096  # of the page's text
 TEMPLATES = Path(__file__).with_name("templates")
-# json.dumps would make an encoder for each row.
-_dumped = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-# Nothing in a script may end it, nor a line of it; outside its texts JSON has none of these.
-_HARMLESS = (("<", "\\u003c"), ("\u2028", "\\u2028"), ("\u2029", "\\u2029"))
+# Made once: json.dumps makes an encoder for each call.
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+# Characters that can end a script or a line of it; JSON has them in its strings only.
+_ESCAPES = (("<", "\\u003c"), ("\u2028", "\\u2028"), ("\u2029", "\\u2029"))
+
+
+class GallerySize(NamedTuple):
+    """How many rows a data file holds, and how many data files the gallery has at most."""
+
+    rows_per_piece: int = 1000
+    max_pieces: int = 100
+
+
+DEFAULT_SIZE = GallerySize()
 
 
 class GalleryContent(NamedTuple):
-    """What is told of a batch besides its rows.
+    """What the gallery shows of a batch besides its rows.
 
-    batch: its folder, as a command names it. facts: those of the contract with the script, without
-    the numbers of what is written. narrowed: by what, in words; None is the whole batch.
-    mark: what a file of picks says about a row. thumbs: whether the pieces name thumbnails.
+    batch: its folder, as a command names it. facts: values for the script, without the counts of
+    what is written; `narrowed` there is the filter in words, None for the whole batch.
+    mark: returns what a file of picks says about a row. thumbs: whether rows name thumbnails.
     """
 
     batch: Path
@@ -45,12 +53,14 @@ class GalleryContent(NamedTuple):
     stops: list[timeline.RunStop]
     mark: Callable[[Mapping[str, Any]], Choice | None]
     thumbs: bool
+    size: GallerySize = DEFAULT_SIZE
 
 
 def write_gallery(gallery: GalleryContent, rows: Iterator[dict[str, Any]]) -> dict[str, Any]:
-    """Write report/ from the rows that it is to show; return the facts.
+    """Write report/ from the rows that it is to show; return the facts of data/batch.js.
 
-    rows: taken to the last. A file that would stay the same is left alone.
+    rows: read to the end, so that those beyond the gallery's size are counted. A file that would
+    stay the same is not written again.
     """
     report = gallery.batch / "report"
     data = report / "data"
@@ -59,19 +69,19 @@ def write_gallery(gallery: GalleryContent, rows: Iterator[dict[str, Any]]) -> di
     shown = named = 0
     entries = (gallery_row(row, gallery) for row in rows)
     pieces: set[str] = set()
-    while len(pieces) < MAX_PIECES and (first := next(entries, None)):
-        piece = chain([first], islice(entries, ROWS_PER_PIECE - 1))
+    while len(pieces) < gallery.size.max_pieces and (first := next(entries, None)):
+        piece = chain([first], islice(entries, gallery.size.rows_per_piece - 1))
         path = data / f"rows-{len(pieces) + 1}.js"
         with write_whole(path, keep_if_same=True) as file:
-            ours = _write_piece(file, len(pieces) + 1, piece)
-        shown, named = shown + ours[0], named + ours[1]
+            counts = _write_piece(file, len(pieces) + 1, piece)
+        shown, named = shown + counts[0], named + counts[1]
         pieces.add(path.name)
     words = json.loads((TEMPLATES / "words.json").read_text(encoding="utf-8"))
     facts = {
         **gallery.facts,
         "rows": shown,
         "pieces": len(pieces),
-        "size": ROWS_PER_PIECE,
+        "size": gallery.size.rows_per_piece,
         "left_out": sum(1 for _ in rows),
         "thumbnails": named,
         "words": words,
@@ -88,7 +98,7 @@ def write_gallery(gallery: GalleryContent, rows: Iterator[dict[str, Any]]) -> di
 
 
 def _write_piece(file: IO[str], number: int, entries: Iterable[list[Any]]) -> tuple[int, int]:
-    """Write a piece; return how many rows it has and how many thumbnails it names."""
+    """Write a piece; return the numbers of its rows and of the thumbnails that it names."""
     count = named = 0
     file.write(f"gallery.rows({number},[")
     for count, one in enumerate(entries, 1):
@@ -99,20 +109,20 @@ def _write_piece(file: IO[str], number: int, entries: Iterable[list[Any]]) -> tu
 
 
 def to_script_json(value: Any) -> str:
-    """Return a value as JSON that is harmless in a script."""
-    text = _dumped(value)
-    for character, escape in _HARMLESS:
+    """Return a value as JSON that is safe inside a script element."""
+    text = _encode(value)
+    for character, escape in _ESCAPES:
         text = text.replace(character, escape)
     return text
 
 
 def gallery_row(row: Mapping[str, Any], gallery: GalleryContent) -> list[Any]:
-    """Return a row as the script takes it: an array, in the order that it knows."""
+    """Return a row as the array that templates/store.js reads."""
     state, listed = row["state"], row["listed"]
     files = [
         [
             *map(output.get, ("path", "kind", "width", "height", "bytes", "sha256")),
-            thumbnails.thumbnail_path(output) if gallery.thumbs else None,
+            _thumbnail(output) if gallery.thumbs else None,
         ]
         for output in row["outputs"]
         if output["path"]
@@ -129,8 +139,18 @@ def gallery_row(row: Mapping[str, Any], gallery: GalleryContent) -> list[Any]:
     ]
 
 
+def _thumbnail(output: Mapping[str, Any]) -> str | None:
+    return thumbnails.thumbnail_path(
+        kind=output["kind"],
+        sha256=output["sha256"],
+        size=output["bytes"] or 0,
+        width=output["width"],
+        height=output["height"],
+    )
+
+
 def _write_page(report: Path, gallery: GalleryContent, facts: Mapping[str, Any]) -> None:
-    # Here, so that the first POST of a run does not wait for it.
+    # Imported here, so that the first POST of a run does not wait for it.
     from jinja2 import Environment, FileSystemLoader, select_autoescape
     from markupsafe import Markup
 
@@ -139,7 +159,7 @@ def _write_page(report: Path, gallery: GalleryContent, facts: Mapping[str, Any])
         autoescape=select_autoescape(),
         trim_blocks=True,
         lstrip_blocks=True,
-        optimized=False,  # for a page that is made once, it takes longer than it saves
+        optimized=False,  # for one page, optimizing takes longer than it saves
     )
     numbers = gallery.numbers
     causes = [
@@ -156,7 +176,7 @@ def _write_page(report: Path, gallery: GalleryContent, facts: Mapping[str, Any])
         numbers={**numbers, "causes": causes},
         states=[state for state in State if numbers["counts"][state]],
         facts=facts,
-        timeline=Markup(drawing),  # escaped where it was drawn
+        timeline=Markup(drawing),  # `draw_timeline` has escaped it
         words=facts["words"],
     )
     with write_whole(report / "index.html", keep_if_same=True) as file:
@@ -168,11 +188,11 @@ def _write_page(report: Path, gallery: GalleryContent, facts: Mapping[str, Any])
 
 
 def make_thumbnails(report: Path) -> None:
-    """Make what the pieces in `report` name and what is not there yet; they need no journal.
+    """Make the thumbnails that the data files in `report` name and that do not exist yet.
 
-    Of a whole batch, thumbnails that no piece names are removed.
+    If the gallery shows the whole batch, thumbnails that no data file names are removed.
     """
-    # Where the reports could not be written, there may be what is no gallery of ours.
+    # If the reports could not be written, the files there may be of any form.
     with suppress(ValueError, LookupError, TypeError):
         facts = read_data_file(report / "data" / "batch.js")
         if not facts["thumbnails"] and not (report / thumbnails.FOLDER).is_dir():
@@ -190,7 +210,7 @@ def _thumbnails_named(report: Path) -> Iterator[tuple[str, str]]:
 
 
 def read_data_file(path: Path) -> Any:
-    """Return the JSON in one of the data files: the facts, or the rows of a piece."""
+    """Return the JSON in a data file: the facts of batch.js, or the rows of a piece."""
     with open_regular(path) as file:
         text = file.read().decode()
     begin = min(at for at in (text.find("["), text.find("{")) if at >= 0)

@@ -1,7 +1,7 @@
 """Journal rows, streamed -> the files that people open, each replaced atomically.
 
-What stands in the journal came from outside, and a spreadsheet must not run it: cells that begin
-like a formula get an apostrophe. `gallery.py` sees to the browser.
+The journal's texts came from outside, and a spreadsheet must not run them: a cell that begins like
+a formula gets an apostrophe. gallery.py protects the browser.
 """
 
 import csv
@@ -28,9 +28,9 @@ COLUMNS = (
     "width", "height", "bytes", "sha256",
 )  # fmt: skip
 NO_FILE = dict.fromkeys(("width", "height", "bytes", "sha256"))
-# What the csv module writes just as JSON would; nearly every cell is one of these, or text.
+# The csv module writes these as JSON does; most cells are of these types, or text.
 PLAIN_TYPES = {type(None), int}
-# json.dumps would make an encoder for each row.
+# Made once: json.dumps makes an encoder for each call.
 to_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
@@ -44,7 +44,7 @@ def write_report(
 ) -> int:
     """Write every report of a batch, then its thumbnails; return how many rows the gallery shows.
 
-    Parameters and errors as for `write_files`.
+    Parameters and errors as for `write_report_files`.
     """
     shown = write_report_files(folder, journal, damaged, view=view, thumbnails=thumbnails)
     if thumbnails:
@@ -59,14 +59,15 @@ def write_report_files(
     *,
     view: Filter = EVERYTHING,
     thumbnails: bool = True,
+    size: gallery.GallerySize = gallery.DEFAULT_SIZE,
 ) -> int:
     """Write every report of a batch from its journal alone; return how many rows the gallery shows.
 
-    journal: read instead of the batch's own, which is `damaged` in these words.
-    view: what the gallery shows; the tables always hold all.
-    thumbnails: whether the gallery names some; `make_thumbnails` makes them.
-    Raises UsageError, with nothing written, where the batch has not what `view` names, and
-    LeadsOutside where a folder in it is a link.
+    journal: read instead of the batch's own, in which `damaged` says what is wrong.
+    view: which rows the gallery shows; the tables always hold all.
+    thumbnails: whether the gallery names thumbnails; `make_thumbnails` makes them.
+    Raises UsageError, before anything is written, if `view` names what the batch does not have, and
+    LeadsOutside if a folder in the batch is a link.
     """
     folder.refuse_links()
     reader = Reader(journal or folder.journal)
@@ -81,12 +82,12 @@ def write_report_files(
             numbers = {**summary(reader), "totals": statistics.totals(reader)}
             if damaged:
                 numbers["damaged"] = damaged
-            about = _about(folder, reader, numbers, view, thumbnails)
+            about = _about(folder, reader, numbers, view, thumbnails, size)
             with (
                 write_whole(folder.path / "results.jsonl") as lines,
                 write_whole(folder.path / "results.csv") as table,
             ):
-                # Read once: on its way to the gallery a row passes through the two others.
+                # The rows are read once, and written to all three on the way.
                 rows = _through_table(_through_lines(reader.rows(), lines), names, table)
                 facts = gallery.write_gallery(about, filter(shows, rows))
         with write_whole(folder.path / "summary.json") as file:
@@ -101,19 +102,24 @@ def write_report_files(
 
 
 def make_thumbnails(folder: Folder) -> None:
-    """Make what the gallery in `folder` names and lacks; neither journal nor lock is needed."""
+    """Make the thumbnails that the gallery names and that are missing. Needs no journal or lock."""
     folder.refuse_links()
     gallery.make_thumbnails(folder.path / "report")
 
 
 def _about(
-    folder: Folder, reader: Reader, numbers: dict[str, Any], view: Filter, thumbnails: bool
+    folder: Folder,
+    reader: Reader,
+    numbers: dict[str, Any],
+    view: Filter,
+    thumbnails: bool,
+    size: gallery.GallerySize,
 ) -> gallery.GalleryContent:
     facts = {
         "batch": folder.path.resolve().name,
         "batch_id": statistics.batch_id(reader),
         "manifest": numbers["run"]["manifest"],
-        # When the journal last changed, so that the same journal gives the same files.
+        # The time of the last change, so that the same journal gives the same files.
         "written_at": statistics.changed_at(reader) or to_iso(Clock().now()),
         "rehearsal": numbers["rehearsal"],
         "narrowed": view.description,
@@ -127,11 +133,12 @@ def _about(
         statistics.run_stops(reader),
         view.choice_of,
         thumbnails,
+        size,
     )
 
 
 def _through_lines(rows: Iterable[dict[str, Any]], file: IO[str]) -> Iterator[dict[str, Any]]:
-    """Yield the rows again, each when it is a line of results.jsonl."""
+    """Yield each row after writing it as a line of results.jsonl."""
     for row in rows:
         file.write(to_json(row) + "\n")
         yield row
@@ -140,9 +147,9 @@ def _through_lines(rows: Iterable[dict[str, Any]], file: IO[str]) -> Iterator[di
 def _through_table(
     rows: Iterable[dict[str, Any]], names: tuple[list[str], list[str]], file: IO[str]
 ) -> Iterator[dict[str, Any]]:
-    """Yield the rows again, each when it is a line of results.csv, below the header.
+    """Write the header of results.csv; yield each row after writing it as a line.
 
-    names: of the inputs and the metadata that any row has.
+    names: those of all inputs, and of all metadata.
     """
     inputs, metas = names
     add = csv.writer(file).writerow
@@ -162,10 +169,10 @@ def _through_table(
 
 
 def csv_cell(value: Any) -> str:
-    """Return a CSV cell, other than AS_IT_IS, that a spreadsheet shows and does not run."""
+    """Return a value that is not of PLAIN_TYPES as a cell that a spreadsheet does not run."""
     if isinstance(value, str):
         return "'" + value if value[:1] in FORMULA_STARTS else value
-    if isinstance(value, bool):  # this and the next as below, and much faster
+    if isinstance(value, bool):  # as `to_json` does, but much faster
         return "true" if value else "false"
     if isinstance(value, float) and math.isfinite(value):
         return repr(value)

@@ -36,7 +36,8 @@ from batchgen.journal.database import Database
 from batchgen.journal.group_commit import WriteQueue
 from batchgen.journal.recovery import Recovery
 from batchgen.journal.writer import Journal
-from batchgen.media import check_pool
+from batchgen.media import download
+from batchgen.media.check_pool import CheckPool
 from batchgen.network import session
 
 RUN_AT_MOST = 50  # seconds
@@ -388,7 +389,7 @@ def fill_disk_at_answer(filler: str, n: int, *, keeping: bool = True) -> None:
 
 def checked_by_processes() -> None:
     """Downloads go to processes from the first on."""
-    check_pool.CHECKS_BY_THREAD = 0
+    download.CheckPool = lambda *_: CheckPool(checks_by_thread=0)
 
 
 # -- mistakes that somebody might make in batchgen one day ---------------------------------------

@@ -1,0 +1,75 @@
+"""The process that checks files for check_pool.py, and the form in which the two talk.
+
+A request is a line of JSON, then the bytes of the download if it is held in memory; the answer is a
+line of JSON. Not pickle: a decoder that a hostile picture has taken over must not reach the run.
+"""
+
+import errno
+import json
+import os
+import signal
+import sys
+import traceback
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from batchgen.media.check import CheckedFile, MediaBroken, check_file
+from batchgen.media.formats import SIGNATURE_BYTES, Format, format_of
+from batchgen.media.xmp import Provenance
+
+
+def encode_request(part: Path, content: bytes | None, facts: Provenance | None) -> bytes:
+    """The parameters are those of `check_file`."""
+    size = None if content is None else len(content)
+    request = {"part": str(part), "facts": facts, "size": size}
+    return json.dumps(request).encode() + b"\n" + (content or b"")
+
+
+def decode_answer(part: Path, format: Format, line: bytes) -> CheckedFile:
+    """Return or raise what `check_file` did in the process; RuntimeError if that has a bug."""
+    answer = json.loads(line)
+    if "broken" in answer:
+        raise MediaBroken(answer["broken"])
+    if "errno" in answer:
+        raise OSError(answer["errno"], os.strerror(answer["errno"]))
+    if "bug" in answer:
+        raise RuntimeError(answer["bug"])
+    return CheckedFile(part, format, **answer)
+
+
+def main() -> None:
+    """Answer requests until standard input ends, as it also does when the run is killed."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # the run decides when the process ends
+    with suppress(BrokenPipeError):
+        for line in sys.stdin.buffer:
+            request = json.loads(line)
+            size = request["size"]
+            content = None if size is None else sys.stdin.buffer.read(size)
+            answer = _answer(Path(request["part"]), content, request["facts"])
+            sys.stdout.buffer.write(json.dumps(answer).encode() + b"\n")
+            sys.stdout.buffer.flush()
+
+
+def _answer(part: Path, content: bytes | None, facts: Provenance | None) -> dict[str, Any]:
+    try:
+        format = format_of(_head(part) if content is None else content[:SIGNATURE_BYTES])
+        assert format is not None
+        answer = asdict(check_file(part, format, content, facts))
+        del answer["part"], answer["format"]
+        return answer
+    except MediaBroken as error:
+        return {"broken": str(error)}
+    except OSError as error:
+        return {"errno": error.errno or errno.EIO}
+    except MemoryError:
+        return {"errno": errno.ENOMEM}
+    except Exception:  # noqa: BLE001
+        return {"bug": traceback.format_exc()}
+
+
+def _head(part: Path) -> bytes:
+    with part.open("rb") as file:
+        return file.read(SIGNATURE_BYTES)

@@ -1,0 +1,50 @@
+"""Where checked files are kept for good: the calls that a run and `verify` need of such a place.
+
+`LocalFolder` is the first. Another one implements these calls in a module of this folder, and is
+chosen in operations/destination.py.
+"""
+
+from collections.abc import Callable
+from io import BufferedReader
+from pathlib import Path
+from typing import Protocol
+
+from batchgen.media.check import CheckedFile
+from batchgen.media.formats import Format
+
+
+class Destination(Protocol):
+    """path: what the journal keeps of a file: `FOLDER/NAME`, with the folder of its format.
+
+    All calls but `keep` may block. All raise OSError if the place fails.
+    """
+
+    def clear_scratch(self) -> None:
+        """Remove the scratch files that earlier runs left. The journal has their URLs."""
+
+    def scratch(self, format: Format, stem: str) -> Path:
+        """Return a path on a local disk, another one each time, for a download of a known format.
+
+        stem: a file name that is unique in the batch, e.g. the row's key and the output's number.
+        """
+
+    async def keep(
+        self, file: CheckedFile, name: str, n: int, is_taken: Callable[[str], bool]
+    ) -> str:
+        """Move a checked file to its place, durably, without replacing another. Return its path.
+
+        A run may have been killed between this and the journal's record, so a file with the same
+        content counts as this one.
+
+        name: the row's, safe as a file name. n: the output's number, from 1.
+        is_taken: whether the journal has another row's file at a path.
+        """
+
+    def keep_sidecar(self, path: str, text: str) -> None:
+        """Write a text beside the kept file at `path`, durably; it replaces an earlier one."""
+
+    def open(self, path: str) -> BufferedReader:
+        """Open a kept file, seekable. Raises FileNotFoundError."""
+
+    def replace(self, file: CheckedFile, path: str) -> None:
+        """Put a checked file at `path`, durably. A damaged one there is put aside, not deleted."""

@@ -1,0 +1,120 @@
+"""The batch folder as a destination: `images/`, `videos/` and `audio/` below it."""
+
+import asyncio
+import errno
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from io import BufferedReader
+from itertools import count
+from pathlib import Path
+
+from batchgen import files
+from batchgen.media.check import CheckedFile
+from batchgen.media.formats import Format
+from batchgen.media.provenance import sidecar
+
+# A file system that has no hard links, such as exFAT, answers with one of these.
+NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK}
+
+
+class LocalFolder:
+    """A `Destination`. root: the batch folder, whose lock keeps other runs out."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._durable_folders: set[Path] = set()
+        self._sync_locks: defaultdict[Path, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._next_syncs: dict[Path, asyncio.Task[None]] = {}
+
+    def clear_scratch(self) -> None:
+        for folder in ("images", "videos", "audio"):
+            files.remove_temporary_files(self._root / folder)
+
+    def scratch(self, format: Format, stem: str) -> Path:
+        folder = self._root / format.folder
+        if folder not in self._durable_folders:
+            folder.mkdir(exist_ok=True, mode=0o700)
+            files.sync_folder(self._root)  # or a power cut takes the folder with its pictures
+            self._durable_folders.add(folder)
+        # A new name each time: a check process of a killed run may still write to its own file.
+        return files.temporary_path(folder / stem)
+
+    async def keep(
+        self, file: CheckedFile, name: str, n: int, is_taken: Callable[[str], bool]
+    ) -> str:
+        for stem in candidate_stems(name, n, file.sha256):
+            path = f"{file.format.folder}/{stem}.{file.format.extension}"
+            target = self._root / path
+            if not is_taken(path) and (_link(file.part, target) or _has_content(target, file)):
+                break
+        file.part.unlink(missing_ok=True)
+        await self._sync_names(target.parent)
+        return path
+
+    async def _sync_names(self, folder: Path) -> None:
+        """Make the names in `folder` durable. One sync serves all callers that wait for it."""
+        if folder not in self._next_syncs:
+            self._next_syncs[folder] = asyncio.create_task(self._sync(folder))
+        await asyncio.shield(self._next_syncs[folder])
+
+    async def _sync(self, folder: Path) -> None:
+        async with self._sync_locks[folder]:
+            del self._next_syncs[folder]  # a name that is added from now on needs another sync
+            await asyncio.to_thread(files.sync_folder, folder)
+
+    def keep_sidecar(self, path: str, text: str) -> None:
+        with files.write_whole(sidecar(self._root / path)) as file:
+            file.write(text)
+
+    def open(self, path: str) -> BufferedReader:
+        return files.open_regular(self._root / path)
+
+    def replace(self, file: CheckedFile, path: str) -> None:
+        target = self._root / path
+        if os.path.lexists(target):
+            target.rename(_free_name(target))
+        file.part.rename(target)
+        files.sync_folder(target.parent)
+
+
+def candidate_stems(name: str, n: int, sha256: str) -> Iterator[str]:
+    """Yield file names without extension for the n-th output (from 1) of a row, without end.
+
+    The plain name comes first, then the name with the beginning of the file's hash.
+    """
+    plain = name if n == 1 else f"{name}-{n}"
+    yield plain
+    yield f"{plain}.{sha256[:8]}"
+    for number in count(2):
+        yield f"{plain}.{sha256[:8]}.{number}"
+
+
+def _link(part: Path, target: Path) -> bool:
+    """Give `part` a second name; return False if that is taken. A rename would replace the file."""
+    try:
+        os.link(part, target)
+        return True
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in NO_HARD_LINKS:
+            raise
+    # The batch folder's lock keeps other runs from taking the name in between.
+    if os.path.lexists(target):
+        return False
+    part.rename(target)
+    return True
+
+
+def _has_content(target: Path, file: CheckedFile) -> bool:
+    with suppress(OSError), files.open_regular(target, follow=False) as found:
+        return hashlib.file_digest(found, "sha256").hexdigest() == file.sha256
+    return False
+
+
+def _free_name(target: Path) -> Path:
+    names = (target.with_name(f"{target.name}.damaged-{n}") for n in count(1))
+    return next(name for name in names if not os.path.lexists(name))
