@@ -23,8 +23,27 @@ MODULES = sorted(
 )
 # What a pure module may take from the standard library and others.
 HARMLESS = {
-    *("bisect", "codecs", "collections", "collections.abc", "dataclasses", "datetime", "difflib", "enum"),
-    *("email.utils", "functools", "hashlib", "heapq", "http", "ipaddress", "itertools", "json", "math"),
+    *(
+        "bisect",
+        "codecs",
+        "collections",
+        "collections.abc",
+        "dataclasses",
+        "datetime",
+        "difflib",
+        "enum",
+    ),
+    *(
+        "email.utils",
+        "functools",
+        "hashlib",
+        "heapq",
+        "http",
+        "ipaddress",
+        "itertools",
+        "json",
+        "math",
+    ),
     *("random", "re", "statistics", "types", "typing", "unicodedata", "urllib.parse"),
     *("jsonschema", "jsonschema.exceptions", "referencing"),
     *("contextlib", "csv", "html", "operator", "shlex", "struct", "xml.etree", "zlib"),
