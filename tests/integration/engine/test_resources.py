@@ -296,7 +296,7 @@ main()
 """
 # One try for a file of 64 MiB at most: two gigabytes take too long.
 RESUMED = f"""
-sys.path.append({str(Path(__file__).parent)!r})
+sys.path.append({str(Path(__file__).parents[2])!r})
 from dataclasses import replace
 from resume import resume
 from batchgen.core.timing import DEFAULT_TIMING
