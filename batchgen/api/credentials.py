@@ -40,7 +40,7 @@ def check_base_url(text: str) -> str:
 def balance_url(base: str) -> str | None:
     """Where the wallet of the API at `base` is; None where that cannot be known.
 
-    Source: api.md. Beside the sandbox's API stands its own.
+    Source: docs/maintainers/wire.md. Beside the sandbox's API stands its own.
     """
     if base == DEFAULT_BASE_URL:
         return "https://api.runcomfy.net/prod/v2/balance"
@@ -55,7 +55,7 @@ def balance_url(base: str) -> str | None:
 def find_token(environment: Mapping[str, str]) -> str:
     """Return the first token found. Raises TokenRefused; never with the token in its text.
 
-    Source: api.md, the names that RunComfy's documents and programs use.
+    Source: docs/maintainers/wire.md, the names that RunComfy's documents and programs use.
     """
     for name in TOKEN_VARIABLES:
         if environment.get(name):

@@ -26,7 +26,7 @@ class ModelApi:
     """
 
     capabilities = Capabilities(cancels_running=False, results_kept_s=RESULTS_KEPT_S)
-    # Source: wire.md; the official command line refuses other hosts.
+    # Source: docs/maintainers/wire.md; the official command line refuses other hosts.
     media_hosts = (MediaHost(".runcomfy.net"), MediaHost(".runcomfy.com"))
 
     def __init__(self, client: ApiClient, balance_url: str | None = None) -> None:

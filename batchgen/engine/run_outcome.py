@@ -1,4 +1,4 @@
-"""How a run ends: its exit code and the words for it. Pure. Source: design.md, "Exit codes"."""
+"""How a run ends: exit code and words. Pure. Source: docs/reference/exit-codes.md."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

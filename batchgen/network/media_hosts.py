@@ -1,8 +1,4 @@
-"""Which URLs of outputs are fetched. Pure.
-
-Outputs are hosted under *.runcomfy.net and *.runcomfy.com; the official CLI refuses other hosts.
-Source: docs/maintainers/wire.md; docs/maintainers/specification.md.
-"""
+"""Which URLs of outputs are fetched. Pure. Source: docs/maintainers/specification.md."""
 
 import ipaddress
 import re
@@ -10,14 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-TRUSTED_SUFFIXES = (".runcomfy.net", ".runcomfy.com")
 _HOST = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)*")
 _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\x9f\\]")
 
 
 @dataclass(frozen=True, slots=True)
 class MediaHost:
-    """A host that the person named with --media-host: `HOST[:PORT]`, `.HOST` for its subdomains."""
+    """A host of the service, or one of --media-host: `HOST[:PORT]`, `.HOST` for its subdomains."""
 
     host: str
     port: int | None = None
@@ -51,8 +46,8 @@ def _is_ip(host: str) -> bool:
     return host.rpartition(".")[2].isdecimal() or bool(re.fullmatch(r"0x[0-9a-f]+", host))
 
 
-def rejection_reason(url: str, named: Iterable[MediaHost] = ()) -> str | None:
-    """Return why `url` is not fetched, or None if it may be."""
+def rejection_reason(url: str, allowed: Iterable[MediaHost]) -> str | None:
+    """Return why `url` is not fetched, or None if it is on one of the hosts in `allowed`."""
     if _UNPRINTABLE.search(url):
         return "it holds characters that no URL holds"
     try:
@@ -64,7 +59,7 @@ def rejection_reason(url: str, named: Iterable[MediaHost] = ()) -> str | None:
         return "it carries a user name"
     if not _HOST.fullmatch(host):
         return "its host name is not a plain one"
-    matching = [m for m in named if _matches(m, host, port, parts.scheme)]
+    matching = [m for m in allowed if _matches(m, host, port, parts.scheme)]
     if parts.scheme == "http":
         return None if any(m.is_loopback for m in matching) else "it is not https"
     if parts.scheme != "https":
@@ -75,14 +70,12 @@ def rejection_reason(url: str, named: Iterable[MediaHost] = ()) -> str | None:
         return "it names an address, not a host"
     if port not in (None, 443):
         return f"it names port {port}"
-    if host.endswith(TRUSTED_SUFFIXES):
-        return None
-    return f"{host} is not a host of RunComfy's"
+    return f"{host} is not a host of the service's outputs"
 
 
 def _matches(named: MediaHost, host: str, port: int | None, scheme: str) -> bool:
     default = 443 if scheme == "https" else 80
-    if (port or default) != (named.port or default):
+    if (default if port is None else port) != (named.port or default):
         return False
     if named.host.startswith("."):
         return host.endswith(named.host) and not _is_ip(host)

@@ -27,14 +27,15 @@ Fingerprint = dict[str, str]  # of the schemas: SHA-256 by file
 
 
 def manifest_fingerprint(
-    sources: Collection[ManifestSource], options: Mapping[str, Any]
+    sources: Collection[ManifestSource], options: Mapping[str, Any], version: str = __version__
 ) -> str | None:
     """Return the fingerprint of the manifest's files and options; None if there can be none.
 
     sources: the manifest, and the file that it takes its rows from. Standard input and pipes have
         none, since they can be read only once.
+    version: of batchgen; another one may read the same file differently.
     """
-    found: list[Any] = [__version__, sorted(options.items())]
+    found: list[Any] = [version, sorted(options.items())]
     try:
         for source in sources:
             if source.path is None:

@@ -5,8 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batchgen.api.model_api import ModelApi
 from batchgen.network.media_hosts import is_loopback, parse_media_host, rejection_reason
 
+HOSTS = ModelApi.media_hosts
 FETCHED = [
     "https://media.runcomfy.net/a.png",
     "https://media.runcomfy.com/a.png",
@@ -82,12 +84,12 @@ REFUSED = {
 
 @pytest.mark.parametrize("url", FETCHED)
 def test_what_runcomfy_hosts_is_fetched(url):
-    assert rejection_reason(url) is None
+    assert rejection_reason(url, HOSTS) is None
 
 
 @pytest.mark.parametrize("url", REFUSED.values(), ids=REFUSED.keys())
 def test_nothing_else_is_fetched(url):
-    assert rejection_reason(url)
+    assert rejection_reason(url, HOSTS)
 
 
 @pytest.mark.parametrize("url", REFUSED.values(), ids=REFUSED.keys())
@@ -96,7 +98,7 @@ def test_a_host_that_the_person_named_opens_no_other(url):
         parse_media_host(text) for text in ("cdn.example.org", ".example.net", "127.0.0.1:8000")
     ]
 
-    assert rejection_reason(url, named)
+    assert rejection_reason(url, [*HOSTS, *named])
 
 
 @pytest.mark.parametrize(
@@ -117,8 +119,8 @@ def test_a_host_that_the_person_named_opens_no_other(url):
     ],
 )
 def test_a_host_that_the_person_named_is_fetched_from(named, url):
-    assert rejection_reason(url) is not None
-    assert rejection_reason(url, [parse_media_host(named)]) is None
+    assert rejection_reason(url, HOSTS) is not None
+    assert rejection_reason(url, [*HOSTS, parse_media_host(named)]) is None
 
 
 @pytest.mark.parametrize(
@@ -148,14 +150,11 @@ def test_a_host_that_the_person_named_is_fetched_from(named, url):
     ],
 )
 def test_naming_a_host_opens_that_host_and_port_only_and_addresses_only_for_loopback(named, url):
-    assert rejection_reason(url, [parse_media_host(named)])
+    assert rejection_reason(url, [*HOSTS, parse_media_host(named)])
 
 
-def test_naming_a_host_does_not_close_runcomfys():
-    assert (
-        rejection_reason("https://media.runcomfy.net/a.png", [parse_media_host("cdn.example.org")])
-        is None
-    )
+def test_no_host_is_allowed_unless_the_service_or_the_person_names_it():
+    assert rejection_reason("https://media.runcomfy.net/a.png", [])
 
 
 @pytest.mark.parametrize(
@@ -201,7 +200,7 @@ URL_LETTERS = "htps:/.@\\\u2100\u212arucomfynet[]:0123456789?#%"
 def test_what_is_fetched_is_runcomfys_for_the_client_too(before, name, after):
     url = f"https://{before}{name}{after}"
 
-    if rejection_reason(url) is None:
+    if rejection_reason(url, HOSTS) is None:
         assert httpx.URL(url).host.endswith((".runcomfy.net", ".runcomfy.com"))
         assert httpx.URL(url).port in (None, 443)
         assert not httpx.URL(url).userinfo
