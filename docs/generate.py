@@ -107,7 +107,7 @@ def _dedented(lines: str) -> str:
 
 
 def commands_page() -> str:
-    listing = cli.get_help(click.Context(cli, info_name="batchgen", max_content_width=80))
+    listing = cli.get_help(click.Context(cli, info_name="batchgen", terminal_width=78))
     parts = [
         f"# Commands\n\n{FROM_CODE}\n\n```console\n$ batchgen --help\n…\n",
         f"{listing[listing.index('Commands:') :].rstrip()}\n```\n",

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from difflib import unified_diff
 from importlib import util
 from pathlib import Path
 from types import ModuleType
@@ -201,9 +202,20 @@ def generator() -> ModuleType:
 
 def test_the_generated_pages_are_what_the_code_says() -> None:
     made = generator().generated_pages()
-    old = [name_of(path) for path in made if made[path] != path.read_text(encoding="utf-8")]
+    differences = [
+        line
+        for path, text in made.items()
+        for line in unified_diff(
+            path.read_text(encoding="utf-8").splitlines(),
+            text.splitlines(),
+            name_of(path),
+            "docs/generate.py",
+            n=0,
+            lineterm="",
+        )
+    ]
 
-    assert old == [], "run: python docs/generate.py"
+    assert differences == [], "run: python docs/generate.py"
 
 
 @pytest.mark.slow
