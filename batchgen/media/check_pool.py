@@ -134,5 +134,8 @@ class _Worker:
         return line
 
     def hang_up(self) -> None:
-        """Close the socket, at which the process ends. `close` would first send what is left."""
-        self._writer.transport.abort()
+        """End the conversation, at which the process ends."""
+        # The loop closes the socket only later, and `CheckPool.close` does not let it run.
+        with suppress(OSError):  # the process is gone
+            self._writer.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+        self._writer.transport.abort()  # `close` would first send what is left

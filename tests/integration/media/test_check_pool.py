@@ -79,6 +79,15 @@ def in_pool(ask: Callable[[CheckPool], Awaitable[Result]], **options: int) -> Re
     return event_loop.run(go())
 
 
+def test_processes_end_by_themselves_when_the_pool_is_closed(tmp_path: Path) -> None:
+    async def check_one(pool: CheckPool) -> list[Popen[bytes]]:
+        await pool.check(tmp_path / ".heron-1.part", PNG, WHOLE, None)
+        return pool.processes
+
+    # Killed ones would have -9, after a wait.
+    assert [process.returncode for process in in_pool(check_one)] == [0]
+
+
 def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
