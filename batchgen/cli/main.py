@@ -35,20 +35,8 @@ def cli() -> None:
     """
 
 
-for command in (
-    run,
-    validate,
-    plan,
-    status,
-    retry,
-    resolve,
-    verify,
-    cancel,
-    report,
-    models,
-    sandbox,
-):
-    cli.add_command(command)
+for one in (run, validate, plan, status, retry, resolve, verify, cancel, report, models, sandbox):
+    cli.add_command(one)
 
 
 def main(clock: Clock | None = None, timing: Timing = DEFAULT_TIMING) -> None:

@@ -79,9 +79,7 @@ class SectionedCommand(click.Command):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
         for option in self.get_params(ctx):
-            if not isinstance(option, click.Option):
-                continue
-            if record := option.get_help_record(ctx):
+            if isinstance(option, click.Option) and (record := option.get_help_record(ctx)):
                 sections.setdefault(getattr(option, "section", "Other"), []).append(record)
         for title, records in sections.items():
             with formatter.section(title):

@@ -57,9 +57,8 @@ class Progress:
             tqdm.monitor_interval = 0  # else it starts a thread; see threads.py
 
             counts, _, _ = numbers()
-            total = sum(counts.values())
             self._bar = tqdm(
-                total=total,
+                total=sum(counts.values()),
                 initial=counts.get(State.SAVED, 0),
                 unit="row",
                 miniters=0,  # what that thread would see to

@@ -80,13 +80,7 @@ NOT_NEGATIVE = Finite(min=0)
     help="Probability of a fault, by its name; repeatable.",
 )
 @click.option("--seed-dice", "dice_seed", type=int, default=0, help="Seed of the random numbers.")
-@click.option(
-    "--schema",
-    "schemas",
-    type=FILE,
-    multiple=True,
-    help="Serve this model too.",
-)
+@click.option("--schema", "schemas", type=FILE, multiple=True, help="Serve this model too.")
 @click.option("--all-models", is_flag=True, help="Accept any model id and input, unchecked.")
 @click.option(
     "--picture-size", type=click.IntRange(16, 8192), default=512, help="Longer side, pixels."

@@ -142,7 +142,8 @@ _MODEL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)
 def model_id_problem(text: str) -> str | None:
     """Say what is wrong with a model id; None if it can stand in the API's path.
 
-    Ids have two to six parts, three or four in practice; dots and upper case occur. Source: api.md.
+    Ids have two to six parts, three or four in practice; dots and upper case occur. Source:
+    docs/maintainers/wire.md.
     """
     if _MODEL_ID.fullmatch(text) and len(text) <= 200 and ".." not in text:
         return None
