@@ -9,7 +9,6 @@ name.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime, time, timedelta
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,15 +22,6 @@ DEFAULT_BASE_URL = "https://model-api.runcomfy.net/v1"
 VARIABLES = {"base_url": "RUNCOMFY_MODEL_API_BASE"}
 
 
-class Source(StrEnum):
-    """Where an option's value comes from, the strongest first."""
-
-    FLAG = "flag"
-    MANIFEST = "manifest"
-    ENVIRONMENT = "environment"
-    DEFAULT = "default"
-
-
 @dataclass(frozen=True, slots=True)
 class RunOptions:
     """Every option of a run, as it holds after the merge.
@@ -43,7 +33,6 @@ class RunOptions:
     max_time: seconds. until: a local time of day.
     format, columns, meta, allow_path: how the manifest is read. `columns` and `meta` are what the
         command line adds to those of the manifest, which its reader knows.
-    sources: where each of these comes from, by name.
     """
 
     out: Path = Path("out")
@@ -75,7 +64,6 @@ class RunOptions:
     quiet: bool = False
     verbose: bool = False
     log_file: Path | None = None
-    sources: Mapping[str, Source] = field(default_factory=dict)
 
     @property
     def limits(self) -> CostLimits:
@@ -97,22 +85,15 @@ def merge_options(
     environment: Mapping[str, str],
     defaults: Mapping[str, Any],
 ) -> RunOptions:
-    """Return what holds, field by field.
+    """Return the options of a run; of two sources of an option, the one named first decides.
 
     flags, manifest: what is written, by field. environment: by variable; an empty one says nothing.
     defaults: those that depend on the manifest; `RunOptions` has the others.
     """
     set_there = {name: value for name, key in VARIABLES.items() if (value := environment.get(key))}
-    layers = dict(zip(Source, (flags, manifest, set_there, defaults), strict=True))
-    values, sources = {}, {}
-    for option in fields(RunOptions):
-        if option.name == "sources":
-            continue
-        written = [source for source, layer in layers.items() if option.name in layer]
-        sources[option.name] = written[0] if written else Source.DEFAULT
-        if written:
-            values[option.name] = layers[written[0]][option.name]
-    return RunOptions(**values, sources=sources)
+    merged = {**defaults, **set_there, **manifest, **flags}
+    names = {option.name for option in fields(RunOptions)}
+    return RunOptions(**{name: value for name, value in merged.items() if name in names})
 
 
 def view(kind: type[View], options: RunOptions, **computed: Any) -> View:

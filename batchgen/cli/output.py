@@ -24,7 +24,7 @@ from batchgen.journal.reader import Reader, summary
 from batchgen.log import write_stderr
 from batchgen.report import next_steps
 
-if TYPE_CHECKING:  # what these modules import would make `status` and an error slow to come
+if TYPE_CHECKING:  # what these modules import takes long, and `status` and errors need none of it
     from batchgen.core.rows import Problem
     from batchgen.engine.run_outcome import RunOutcome
     from batchgen.operations.plan import Plan, PlannedRow

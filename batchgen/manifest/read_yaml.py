@@ -73,30 +73,25 @@ def read_yaml(text: str, file: str) -> Document:
     # A row's problems are yielded with the row.
     in_rows = {id(problem) for problem in rows.problems} if rows and listed is not None else set()
     problems = [problem for problem in node.problems if id(problem) not in in_rows]
+    places = dict(_places((), replace(node, value=settings)))
+    if rows:
+        places[("rows",)] = rows.place
     return Document(
         {name: value.plain() for name, value in settings.items()},
-        dict(_places(node, settings)),
+        places,
         None if listed is None else partial(_rows, listed),
         [replace(problem, whole=True) for problem in problems],
     )
 
 
-def _places(node: Node, settings: dict[str, Node]) -> Iterator[tuple[SettingPath, Place]]:
-    yield (), node.place
-    for name, value in settings.items():
-        yield from _places_in((name,), value)
-    if isinstance(node.value, dict) and "rows" in node.value:
-        yield ("rows",), node.value["rows"].place
-
-
-def _places_in(path: SettingPath, node: Node) -> Iterator[tuple[SettingPath, Place]]:
+def _places(path: SettingPath, node: Node) -> Iterator[tuple[SettingPath, Place]]:
     yield path, node.place
     if isinstance(node.value, dict):
         for name, child in node.value.items():
-            yield from _places_in((*path, name), child)
+            yield from _places((*path, name), child)
     elif isinstance(node.value, list):
         for index, child in enumerate(node.value):
-            yield from _places_in((*path, index), child)
+            yield from _places((*path, index), child)
 
 
 def _rows(nodes: list[Node]) -> Iterator[Item]:

@@ -40,7 +40,7 @@ def settings_of(text):
 
 # -- settings --------------------------------------------------------------------------------------
 
-OPTIONS = sorted(RunOptions.__dataclass_fields__.keys() - {"sources"})
+OPTIONS = sorted(RunOptions.__dataclass_fields__)
 COMMANDS = (run, validate, plan)
 # What a manifest sets about its own reading.
 OF_READING = {"defaults", "matrix", "max_matrix", "rows", "from", "format", "columns", "meta"}
@@ -53,18 +53,17 @@ def test_where_nobody_says_anything_the_defaults_hold():
     assert (found.rate, found.concurrency, found.limit) == (1.0, 16, None)
     assert found.base_url == "https://model-api.runcomfy.net/v1"
     assert found.limits == CostLimits()
-    assert found.sources == dict.fromkeys(OPTIONS, "default")
 
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_a_flag_beats_the_manifest_and_the_manifest_a_default(name):
-    for flags, manifest, value, source in (
-        ({name: "a"}, {name: "b"}, "a", "flag"),
-        ({}, {name: "b"}, "b", "manifest"),
-        ({}, {}, "c", "default"),
+    for flags, manifest, value in (
+        ({name: "a"}, {name: "b"}, "a"),
+        ({}, {name: "b"}, "b"),
+        ({}, {}, "c"),
     ):
         found = merge(flags, manifest, defaults={name: "c"})
-        assert (getattr(found, name), found.sources[name]) == (value, source)
+        assert getattr(found, name) == value
 
 
 def test_a_flag_of_nothing_is_a_flag():
@@ -181,24 +180,23 @@ def test_the_output_folder_is_named_after_the_manifest(manifest, out):
 
 
 @pytest.mark.parametrize(
-    ("flags", "environment", "source", "base"),
+    ("flags", "environment", "base"),
     [
-        ({}, {}, "default", DEFAULT_BASE_URL),
-        ({}, {VARIABLE: ""}, "default", DEFAULT_BASE_URL),
-        ({}, {VARIABLE: "https://b.example/v1"}, "environment", "https://b.example/v1"),
+        ({}, {}, DEFAULT_BASE_URL),
+        ({}, {VARIABLE: ""}, DEFAULT_BASE_URL),
+        ({}, {VARIABLE: "https://b.example/v1"}, "https://b.example/v1"),
         (
             {"base_url": "https://a.example/v1"},
             {VARIABLE: "https://b.example/v1"},
-            "flag",
             "https://a.example/v1",
         ),
     ],
     ids=["default", "empty", "environment", "option first"],
 )
-def test_the_option_beats_the_environment_and_that_the_default(flags, environment, source, base):
+def test_the_option_beats_the_environment_and_that_the_default(flags, environment, base):
     found = merge(flags, environment=environment)
 
-    assert (found.base_url, found.sources["base_url"]) == (base, source)
+    assert found.base_url == base
 
 
 @pytest.mark.parametrize(
