@@ -55,10 +55,9 @@ class Folder:
                     # Random, since zeros take no room on a file system that compresses.
                     file.write(os.urandom(BALLAST_BYTES))
         except OSError as error:
-            raise StorageDamaged(
-                f"{self.path} cannot be written: {error.strerror}. Nothing was sent.",
-                "Choose another folder with --out, or make room.",
-            ) from error
+            what = f"{self.path} cannot be written: {error.strerror}. Nothing was sent."
+            remedy = "Choose another folder with --out, or make room."
+            raise StorageDamaged(what, remedy) from error
 
     def drop_ballast(self) -> None:
         self.ballast.unlink(missing_ok=True)
@@ -105,10 +104,9 @@ class Folder:
         try:
             handle = files.open_in_place(path)
         except OSError as error:
-            raise StorageDamaged(
-                f"{path} cannot be opened: {error.strerror}. Nothing was sent.",
-                "Make the folder writable, or choose another with --out.",
-            ) from error
+            what = f"{path} cannot be opened: {error.strerror}. Nothing was sent."
+            remedy = "Make the folder writable, or choose another with --out."
+            raise StorageDamaged(what, remedy) from error
         try:
             _flock(handle, self.path)
             self.refuse_links()
@@ -146,7 +144,5 @@ def _flock(handle: int, folder: Path) -> None:
             time.sleep(0.01)  # `status` may be looking who holds it, which takes a moment
         raise BatchBusy(str(folder), _read_holder(handle))
     except OSError as error:
-        raise StorageDamaged(
-            f"{folder} cannot be locked: {error.strerror}. Nothing was sent.",
-            "Choose a folder on a local disk with --out.",
-        ) from error
+        what = f"{folder} cannot be locked: {error.strerror}. Nothing was sent."
+        raise StorageDamaged(what, "Choose a folder on a local disk with --out.") from error

@@ -77,6 +77,10 @@ class RunOptions:
     log_file: Path | None = None
     sources: Mapping[str, Source] = field(default_factory=dict)
 
+    def given(self) -> list[str]:
+        """Return the options that are not left at their defaults, each with its source."""
+        return [f"{n} ({source})" for n, source in self.sources.items() if source != Source.DEFAULT]
+
     @property
     def limits(self) -> CostLimits:
         return CostLimits(self.max_cost, self.max_cost_per_day, self.max_cost_per_month)

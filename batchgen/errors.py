@@ -12,7 +12,7 @@
     │   └── BatchBusy        75   another run holds the folder
     └── TokenRefused         77   token missing, malformed or refused
 
-Exit codes are `sysexits.h`'s where that file has one. `cli.py` alone prints errors.
+Exit codes are `sysexits.h`'s where that file has one. `cli/main.py` alone prints errors.
 """
 
 from batchgen.core.text import plural, shell_quote

@@ -214,7 +214,10 @@ def refuse_linked_file(path: Path, *, written: bool = True) -> None:
 
 
 def refuse_linked_database(path: Path, *, written: bool = True) -> None:
-    """As `refuse_linked_file`, for a database and its companions, which readers write, too."""
+    """As `refuse_linked_file`, for a database and the files that SQLite opens beside it.
+
+    Those are checked as written files in any case, since a reader writes to them too.
+    """
     for ending in COMPANIONS:
         refuse_linked_file(path.with_name(path.name + ending), written=written or bool(ending))
     _refuse_super_journal(path.with_name(f"{path.name}-journal"))

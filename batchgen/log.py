@@ -55,12 +55,11 @@ def set_up(own: Path, named: Path | None, *, quiet: bool, verbose: bool) -> None
     own: the log file of the batch. named: another that the person named, which may be a link.
     quiet: the terminal shows only what is lost otherwise; verbose: it shows every step.
     """
-    if named is None:
-        file: _LogFile = _OwnLogFile(own, encoding="utf-8", errors="backslashreplace")
-    else:
+    if named is not None:
         named.parent.mkdir(parents=True, exist_ok=True)
         named.touch(mode=0o600)
-        file = _LogFile(named, encoding="utf-8", errors="backslashreplace")
+    kind = _LogFile if named else _OwnLogFile
+    file = kind(named or own, encoding="utf-8", errors="backslashreplace")
     formatter = logging.Formatter("%(asctime)sZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
     formatter.converter = time.gmtime
     file.setFormatter(formatter)

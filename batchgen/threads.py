@@ -66,12 +66,11 @@ class Threads(Executor):
 
         cancel_futures: whether calls that have not started are cancelled.
         """
-        if cancel_futures and not self._shut:
-            with suppress(Empty):
-                while work := self._work.get_nowait():
-                    work[0].cancel()
         if not self._shut:
             self._shut = True
+            with suppress(Empty):
+                while cancel_futures and (work := self._work.get_nowait()):
+                    work[0].cancel()
             for _ in range(self._running):
                 self._work.put(None)
         end = time.monotonic() + self._shutdown_timeout

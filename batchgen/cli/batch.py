@@ -1,6 +1,7 @@
 """The commands that look after a batch between its runs."""
 
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -100,11 +101,8 @@ def resolve(
     from batchgen.cli import output
     from batchgen.operations.resolve import resolve
 
-    chosen = [
-        name
-        for name, on in (("attach", attach), ("write-off", write_off), ("send-again", send_again))
-        if on
-    ]
+    actions = {"attach": attach, "write-off": write_off, "send-again": send_again}
+    chosen = [name for name, given in actions.items() if given]
     if len(chosen) > 1:
         raise UsageError("Choose one of --attach, --write-off and --send-again.")
     if attach and len(ids) != 1:
@@ -282,8 +280,5 @@ def _print_summary(folder: "Folder") -> None:
 
     from batchgen.journal.reader import Reader, summary
 
-    reader = Reader(folder.journal)
-    try:
+    with closing(Reader(folder.journal)) as reader:
         click.echo(json.dumps(summary(reader), indent=2, ensure_ascii=False))
-    finally:
-        reader.close()

@@ -1,4 +1,6 @@
-"""Words in, words and an exit code out. Only this module prints errors.
+"""The entry point: runs a command, and turns an error into a message and an exit code.
+
+Only this module prints errors.
 
 Imports are made where they are needed: `--help` is answered without httpx, Pillow and the rest.
 """
@@ -35,20 +37,8 @@ def cli() -> None:
     """
 
 
-for command in (
-    run,
-    validate,
-    plan,
-    status,
-    retry,
-    resolve,
-    verify,
-    cancel,
-    report,
-    models,
-    sandbox,
-):
-    cli.add_command(command)
+for one in (run, validate, plan, status, retry, resolve, verify, cancel, report, models, sandbox):
+    cli.add_command(one)
 
 
 def main(clock: Clock | None = None, timing: Timing = DEFAULT_TIMING) -> None:

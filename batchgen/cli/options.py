@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click import Context, Parameter
 from click.core import ParameterSource
 
 from batchgen.clock import Clock
@@ -30,9 +31,7 @@ class Notation(click.ParamType[Any]):
         self.name = name
         self._parse = parse
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float | time:
+    def convert(self, value: Any, param: Parameter | None, ctx: Context | None) -> float | time:
         if not isinstance(value, str):
             return value  # type: ignore[no-any-return]
         try:
@@ -47,9 +46,7 @@ DURATION = Notation("duration", units.parse_duration)
 CLOCK = Notation("HH:MM", units.parse_clock_time)
 
 
-def read_columns(
-    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
-) -> dict[str, str]:
+def read_columns(context: Context, param: Parameter, values: tuple[str, ...]) -> dict[str, str]:
     """Turn `prompt=Prompt`, given any number of times, into a dictionary."""
     columns: dict[str, str] = {}
     for text in values:
@@ -76,12 +73,10 @@ def section(title: str, *decorators: Callable[[Any], Any]) -> Callable[[Any], An
 class SectionedCommand(click.Command):
     """A command with so many options that its help shows them in sections."""
 
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_options(self, ctx: Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
         for option in self.get_params(ctx):
-            if not isinstance(option, click.Option):
-                continue
-            if record := option.get_help_record(ctx):
+            if isinstance(option, click.Option) and (record := option.get_help_record(ctx)):
                 sections.setdefault(getattr(option, "section", "Other"), []).append(record)
         for title, records in sections.items():
             with formatter.section(title):
@@ -151,7 +146,7 @@ def runtime() -> Runtime:
 class Commands(click.Group):
     """Commands in the order of a batch's life, not of the alphabet."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: Context) -> list[str]:
         return list(self.commands)
 
 

@@ -4,6 +4,7 @@ import errno
 import json
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -23,7 +24,7 @@ from batchgen.journal.reader import Reader, summary
 from batchgen.log import write_stderr
 from batchgen.report import next_steps
 
-if TYPE_CHECKING:  # what these modules import would make `status` and an error slow to come
+if TYPE_CHECKING:  # what these modules import takes long, and `status` and errors need none of it
     from batchgen.core.rows import Problem
     from batchgen.engine.run_outcome import RunOutcome
     from batchgen.operations.plan import Plan, PlannedRow
@@ -31,6 +32,12 @@ if TYPE_CHECKING:  # what these modules import would make `status` and an error 
     from batchgen.validation.validator import Validator
 
 MOST_ALIKE = 10
+UNKNOWN_ROWS = """\
+Unknown rows may have been billed, so they are not sent again unasked. Look for them
+in your RunComfy account, and settle them with:"""
+COMPLETED_ROWS = (
+    "Completed rows are paid for and not on disk yet; the next run fetches them, unpaid."
+)
 
 
 class Problems:
@@ -48,9 +55,8 @@ class Problems:
     def close(self) -> None:
         for (field, what), times in self._alike.items():
             if times > MOST_ALIKE:
-                write_stderr(
-                    f"and {times - MOST_ALIKE} more: {field + ': ' if field else ''}{what}"
-                )
+                where = f"{field}: " if field else ""
+                write_stderr(f"and {times - MOST_ALIKE} more: {where}{what}")
 
 
 def problem(found: "Problem") -> None:
@@ -81,23 +87,16 @@ def _indented(text: str) -> None:
 
 def after_run(folder: Folder, ending: "RunOutcome", *, quiet: bool) -> None:
     """The end of a run: states, causes, money, where to look, what to do next."""
-    reader = Reader(folder.journal)
-    try:
+    with closing(Reader(folder.journal)) as reader:
         numbers = summary(reader)
-    finally:
-        reader.close()
     if quiet or not ending.said:
         write_stderr(ending.reason)
     _indented(ending.remedy)
-    _counts(numbers)
+    write_stderr(f"  {nonzero(numbers['counts'])}")
+    write_stderr(f"  {_money(numbers)}")
     _causes(numbers["causes"])
     _next_steps(folder, numbers["counts"])
     write_stderr(f"Pictures and report: {folder.path / 'report' / 'index.html'}")
-
-
-def _counts(numbers: Mapping[str, Any]) -> None:
-    write_stderr(f"  {nonzero(numbers['counts'])}")
-    write_stderr(f"  {_money(numbers)}")
 
 
 def _money(numbers: Mapping[str, Any]) -> str:
@@ -124,15 +123,10 @@ def _next_steps(folder: Folder, counts: Mapping[str, int]) -> None:
         write_stderr("To queue the failed rows again (the next run pays for them again):")
         write_stderr(f"  {next_steps.command_for_state(where, State.FAILED)}")
     if counts[State.UNKNOWN]:
-        write_stderr(
-            "Unknown rows may have been billed, so they are not sent again unasked. Look for them"
-        )
-        write_stderr("in your RunComfy account, and settle them with:")
+        write_stderr(UNKNOWN_ROWS)
         write_stderr(f"  {next_steps.command_for_state(where, State.UNKNOWN)}")
     if counts[State.COMPLETED]:
-        write_stderr(
-            "Completed rows are paid for and not on disk yet; the next run fetches them, unpaid."
-        )
+        write_stderr(COMPLETED_ROWS)
 
 
 def step(found: "PlannedRow") -> None:
@@ -209,12 +203,9 @@ def lost_files(folder: Folder, ids: list[str]) -> None:
 
 def next_run(folder: Folder) -> None:
     """The command that submits what is pending, on stdout."""
-    reader = Reader(folder.journal)
-    try:
+    with closing(Reader(folder.journal)) as reader:
         manifest = (reader.last_run() or {}).get("manifest") or ""
         rehearsal = reader.is_rehearsal()
-    finally:
-        reader.close()
     if not manifest or not Path(manifest).exists():  # standard input, or named from another folder
         click.echo("The next run submits them.")
         return
@@ -226,13 +217,10 @@ def next_run(folder: Folder) -> None:
 
 def status(folder: Folder) -> None:
     """How far a batch is, on stdout."""
-    reader = Reader(folder.journal)
-    try:
+    with closing(Reader(folder.journal)) as reader:
         numbers = summary(reader)
         rate = reader.pace()
         oldest, first = reader.oldest_in_flight(), reader.first_to_expire()
-    finally:
-        reader.close()
     now = Clock().now()
     run = numbers["run"]
     holder = folder.holder() if run["started_at"] and not run["ended_at"] else None

@@ -11,20 +11,20 @@ from batchgen.core.states import IN_FLIGHT, State
 log = logging.getLogger(__name__)
 
 EVERY = 60.0  # seconds between lines where there is no terminal
+_SHOWN = {
+    "failed": (State.FAILED,),
+    "in flight": IN_FLIGHT,
+    "to download": (State.COMPLETED,),
+    "unknown": (State.UNKNOWN,),
+    "pending": (State.PENDING,),
+}
 
 
 def line(counts: Mapping[State, int], committed: float, rate: float) -> str:
     """Return the numbers of a run in a line. rate: POSTs per second; committed: USD."""
     parts = [f"{counts.get(State.SAVED, 0)} saved"]
-    flying = sum(counts.get(state, 0) for state in IN_FLIGHT)
-    for name, number in (
-        ("failed", counts.get(State.FAILED, 0)),
-        ("in flight", flying),
-        ("to download", counts.get(State.COMPLETED, 0)),
-        ("unknown", counts.get(State.UNKNOWN, 0)),
-        ("pending", counts.get(State.PENDING, 0)),
-    ):
-        if number:
+    for name, states in _SHOWN.items():
+        if number := sum(counts.get(state, 0) for state in states):
             parts.append(f"{number} {name}")
     return f"{', '.join(parts)} · {rate_words(rate)} · ${committed:.2f}"
 
@@ -57,9 +57,8 @@ class Progress:
             tqdm.monitor_interval = 0  # else it starts a thread; see threads.py
 
             counts, _, _ = numbers()
-            total = sum(counts.values())
             self._bar = tqdm(
-                total=total,
+                total=sum(counts.values()),
                 initial=counts.get(State.SAVED, 0),
                 unit="row",
                 miniters=0,  # what that thread would see to

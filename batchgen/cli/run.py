@@ -24,6 +24,9 @@ from batchgen.cli.options import (
 )
 from batchgen.core.text import plural
 
+amount_option = partial(click.option, type=AMOUNT, metavar="USD")
+rate_option = partial(click.option, "--rate", type=RATE, metavar="N/s|m|h|d")
+
 
 @click.command(cls=SectionedCommand, short_help="Submit what is missing, wait, download, report.")
 @click.argument("manifest")
@@ -50,12 +53,7 @@ from batchgen.core.text import plural
 )
 @section(
     "Pace",
-    click.option(
-        "--rate",
-        type=RATE,
-        metavar="N/s|m|h|d",
-        help="Highest submission rate.  [default: 60/m]",
-    ),
+    rate_option(help="Highest submission rate.  [default: 60/m]"),
     click.option(
         "--concurrency",
         type=click.IntRange(1),
@@ -65,24 +63,9 @@ from batchgen.core.text import plural
 )
 @section(
     "Money",
-    click.option(
-        "--max-cost",
-        type=AMOUNT,
-        metavar="USD",
-        help="Never let the whole batch cost more than this.",
-    ),
-    click.option(
-        "--max-cost-per-day",
-        type=AMOUNT,
-        metavar="USD",
-        help="Most this list may cost per calendar day.",
-    ),
-    click.option(
-        "--max-cost-per-month",
-        type=AMOUNT,
-        metavar="USD",
-        help="Most this list may cost per calendar month.",
-    ),
+    amount_option("--max-cost", help="Never let the whole batch cost more than this."),
+    amount_option("--max-cost-per-day", help="Most this list may cost per calendar day."),
+    amount_option("--max-cost-per-month", help="Most this list may cost per calendar month."),
 )
 @section(
     "Time",
@@ -163,14 +146,11 @@ def run(manifest: str, dry_run: bool, as_json: bool, **given: Any) -> None:
         return
     flags, around = given_options(), runtime()
     quiet = flags.get("quiet", False)
+    show_progress = partial(Progress, quiet=quiet)
     with closing(output.Problems()) as problems:
+        clock, timing = around.clock, around.timing
         outcome, folder = run(
-            flags,
-            manifest,
-            problems.show,
-            partial(Progress, quiet=quiet),
-            clock=around.clock,
-            timing=around.timing,
+            flags, manifest, problems.show, show_progress, clock=clock, timing=timing
         )
     if as_json:
         _print_summary(folder)
@@ -215,11 +195,7 @@ def validate(manifest: str, check_urls: bool, **given: Any) -> None:
 
     with closing(output.Problems()) as problems:
         rows, probed = validate(
-            given_options(),
-            manifest,
-            problems.show,
-            check_urls=check_urls,
-            timing=runtime().timing,
+            given_options(), manifest, problems.show, check_urls=check_urls, timing=runtime().timing
         )
     urls = f" {probed}" if probed else ""
     output.line(f"{plural(rows, 'row')} in {manifest}, all valid.{urls}")
@@ -229,12 +205,7 @@ def validate(manifest: str, check_urls: bool, **given: Any) -> None:
 @click.argument("manifest")
 @OUT
 @READING
-@click.option(
-    "--rate",
-    type=RATE,
-    metavar="N/s|m|h|d",
-    help="Submission rate to reckon with.  [default: 60/m]",
-)
+@rate_option(help="Submission rate to reckon with.  [default: 60/m]")
 @click.option("--skip-invalid", is_flag=True, help="Leave out the rows that are not valid.")
 @click.option("--json", "as_json", is_flag=True, help="Print the totals as JSON.")
 def plan(manifest: str, as_json: bool, **given: Any) -> None:

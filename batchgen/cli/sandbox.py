@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click import Context, Parameter
 
 
-def read_dice(
-    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
-) -> dict[str, float]:
+def read_dice(context: Context, param: Parameter, values: tuple[str, ...]) -> dict[str, float]:
     """Turn `NAME=PROBABILITY`, given any number of times, into a dictionary."""
     from batchgen.sandbox.faults import FAULTS
 
@@ -38,9 +37,7 @@ PORT = click.IntRange(0, 65535)
 class Finite(click.FloatRange):
     """A range of numbers without NaN, which is neither above nor below anything, and infinity."""
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
+    def convert(self, value: Any, param: Parameter | None, ctx: Context | None) -> float:
         number: float = super().convert(value, param, ctx)
         if not math.isfinite(number):
             self.fail(f"{value!r} is not a finite number.", param, ctx)
@@ -80,13 +77,7 @@ NOT_NEGATIVE = Finite(min=0)
     help="Probability of a fault, by its name; repeatable.",
 )
 @click.option("--seed-dice", "dice_seed", type=int, default=0, help="Seed of the random numbers.")
-@click.option(
-    "--schema",
-    "schemas",
-    type=FILE,
-    multiple=True,
-    help="Serve this model too.",
-)
+@click.option("--schema", "schemas", type=FILE, multiple=True, help="Serve this model too.")
 @click.option("--all-models", is_flag=True, help="Accept any model id and input, unchecked.")
 @click.option(
     "--picture-size", type=click.IntRange(16, 8192), default=512, help="Longer side, pixels."

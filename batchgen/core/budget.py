@@ -72,9 +72,9 @@ def committed_cost(
         return price or 0.0
     if state is State.CANCELLED:
         return cost or 0.0
-    if request_id is not None:
-        return (price if cost is None else cost) or 0.0
-    return 0.0
+    if request_id is None:
+        return 0.0
+    return (price if cost is None else cost) or 0.0
 
 
 def first_exceeded(

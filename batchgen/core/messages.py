@@ -1,4 +1,4 @@
-"""How a problem with a value is put: what is wrong, and what would be right.
+"""The texts of problems with values: what is wrong, and what would be right.
 
 Texts that came from outside are shown short and with every control, invisible or bidirectional
 character escaped: a message is often read in a terminal.
@@ -6,7 +6,7 @@ character escaped: a message is often read in a terminal.
 
 import json
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from batchgen.core.rows import Place, Problem
@@ -54,10 +54,26 @@ _TYPE_REMEDIES = {
 
 def explain_schema_error(error: Any) -> tuple[str, str]:
     """Return what is wrong and the remedy for a jsonschema ValidationError."""
-    put = _EXPLANATIONS.get(error.validator)
-    if put is None:
-        return truncate(escape_unprintable(error.message), 160), ""
-    return put(error.instance, error.validator_value)
+    value, limit = error.instance, error.validator_value
+    if texts := _TEMPLATES.get(error.validator):
+        size = len(value) if isinstance(value, str | list) else 0
+        facts = {"value": quote_value(value), "limit": limit}
+        facts |= {"characters": plural(size, "character"), "values": plural(size, "value")}
+        return texts[0].format(**facts), texts[1].format(**facts)
+    match error.validator:
+        case "type":
+            return explain_type(value, limit)
+        case "enum":
+            return explain_enum(value, limit)
+        case "const":
+            return f"{quote_value(value)} is not allowed", f"Write {quote_value(limit)}."
+        case "required":
+            missing = list_choices([name for name in limit if name not in value])
+            return f"{missing} is missing", "Write it, or leave out what needs it."
+        case "pattern":
+            what = f"{quote_value(value)} does not have the form the model wants"
+            return what, f"It has to match {truncate(quote_value(limit), 80)}."
+    return truncate(escape_unprintable(error.message), 160), ""
 
 
 def explain_type(value: Any, wanted: Any) -> tuple[str, str]:
@@ -72,67 +88,31 @@ def explain_type(value: Any, wanted: Any) -> tuple[str, str]:
 
 
 def explain_enum(value: Any, allowed: Sequence[Any]) -> tuple[str, str]:
-    """Put an enum's refusal, with the nearest value first."""
+    """Explain a value that an enum does not allow; the nearest allowed value comes first."""
     texts = {c if isinstance(c, str) else json.dumps(c): c for c in allowed}
     text = value if isinstance(value, str) else json.dumps(value, default=str)
-    same = text in texts
-    near = text if same else closest_match(text, texts)
-    if same:
+    if text in texts:
         form = "in quotes" if isinstance(texts[text], str) else "without quotes"
         return f"{quote_value(value)} is not allowed as written", f"Write it {form}."
+    near = closest_match(text, texts)
     meant = f"Did you mean {near}? " if near else ""
     return f"{quote_value(value)} is not allowed", f"{meant}Allowed: {list_choices(allowed)}."
 
 
-_EXPLANATIONS: dict[str, Callable[[Any, Any], tuple[str, str]]] = {
-    "type": explain_type,
-    "enum": explain_enum,
-    "const": lambda v, only: (f"{quote_value(v)} is not allowed", f"Write {quote_value(only)}."),
-    "minimum": lambda v, low: (f"{quote_value(v)} is too small", f"The least allowed is {low}."),
-    "maximum": lambda v, high: (f"{quote_value(v)} is too large", f"The most allowed is {high}."),
-    "exclusiveMinimum": lambda v, low: (
-        f"{quote_value(v)} is too small",
-        f"Write more than {low}.",
-    ),
-    "exclusiveMaximum": lambda v, high: (
-        f"{quote_value(v)} is too large",
-        f"Write less than {high}.",
-    ),
-    "multipleOf": lambda v, step: (
-        f"{quote_value(v)} does not fit the steps of {step}",
-        f"Write a multiple of {step}.",
-    ),
-    "minLength": lambda v, least: (
-        f"it has {plural(len(v), 'character')}, too few",
-        f"Write at least {least}.",
-    ),
-    "maxLength": lambda v, most: (
-        f"it has {plural(len(v), 'character')}, too many",
-        f"Shorten it to {most} or fewer.",
-    ),
-    "minItems": lambda v, least: (
-        f"the list has {plural(len(v), 'value')}, too few",
-        f"Give at least {least}.",
-    ),
-    "maxItems": lambda v, most: (
-        f"the list has {plural(len(v), 'value')}, too many",
-        f"Give {most} or fewer.",
-    ),
-    "uniqueItems": lambda v, _: (
-        "a value is in the list more than once",
-        "Take the repetition out.",
-    ),
-    "required": lambda v, names: (
-        f"{list_choices([n for n in names if n not in v])} is missing",
-        "Write it, or leave out what needs it.",
-    ),
-    "pattern": lambda v, form: (
-        f"{quote_value(v)} does not have the form the model wants",
-        f"It has to match {truncate(quote_value(form), 80)}.",
-    ),
-    "anyOf": lambda v, _: (f"{quote_value(v)} is none of the forms the model takes", ""),
-    "oneOf": lambda v, _: (f"{quote_value(v)} is not exactly one of the forms the model takes", ""),
-    "false schema": lambda v, _: ("the model takes nothing here", "Take it out."),
+# What is wrong and the remedy, as templates.
+_TEMPLATES = {
+    "minimum": ("{value} is too small", "The least allowed is {limit}."),
+    "maximum": ("{value} is too large", "The most allowed is {limit}."),
+    "exclusiveMinimum": ("{value} is too small", "Write more than {limit}."),
+    "exclusiveMaximum": ("{value} is too large", "Write less than {limit}."),
+    "multipleOf": ("{value} does not fit the steps of {limit}", "Write a multiple of {limit}."),
+    "minLength": ("it has {characters}, too few", "Write at least {limit}."),
+    "maxLength": ("it has {characters}, too many", "Shorten it to {limit} or fewer."),
+    "minItems": ("the list has {values}, too few", "Give at least {limit}."),
+    "maxItems": ("the list has {values}, too many", "Give {limit} or fewer."),
+    "uniqueItems": ("a value is in the list more than once", "Take the repetition out."),
+    "anyOf": ("{value} is none of the forms the model takes", ""),
+    "oneOf": ("{value} is not exactly one of the forms the model takes", ""),
 }
 
 
@@ -152,10 +132,5 @@ def model_id_problem(text: str) -> str | None:
 
 def duplicate_id_problem(place: Place, id: str, first_source: str) -> Problem:
     """Say that an id was given before. first_source: `file:line` of the row that has it."""
-    return Problem(
-        place,
-        f"this id was given before, in {first_source}",
-        "Give one of the two rows another id, or none.",
-        id,
-        "id",
-    )
+    remedy = "Give one of the two rows another id, or none."
+    return Problem(place, f"this id was given before, in {first_source}", remedy, id, "id")

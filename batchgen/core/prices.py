@@ -54,9 +54,7 @@ def read_prices(stored: Mapping[str, Any] | None) -> dict[str, Price | None]:
 
 def _read_price(value: Any) -> Price | None:
     match value:
-        case bool():
-            return None
-        case int() | float():
+        case int() | float() if not isinstance(value, bool):
             return Price(float(value))
         case [int() | float() as usd, dict() as outputs]:
             return Price(float(usd), outputs)

@@ -60,11 +60,7 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
     S.FAILED: {Event.RETRY: S.PENDING},
     S.CANCELLED: {Event.RETRY: S.PENDING},
     S.INVALID: {},
-    S.UNKNOWN: {
-        Event.RETRY: S.PENDING,
-        Event.ATTACHED: S.SUBMITTED,
-        Event.WRITTEN_OFF: S.FAILED,
-    },
+    S.UNKNOWN: {Event.RETRY: S.PENDING, Event.ATTACHED: S.SUBMITTED, Event.WRITTEN_OFF: S.FAILED},
 }
 # A receipt proves that a request was accepted, whatever the state in an older journal.
 for _transitions in TRANSITIONS.values():

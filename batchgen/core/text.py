@@ -6,6 +6,9 @@ import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+MAX_SHOWN_CHARS = 60
+MAX_SHOWN_CHOICES = 24
+
 
 def terminal_safe(text: str) -> str:
     """Return `text` with whatever could steer a terminal shown as an escape."""
@@ -39,13 +42,10 @@ def is_text(text: str) -> bool:
     """Say whether a text can be sent: no NUL, and no half of a surrogate pair."""
     if "\0" in text:
         return False
-    if text.isascii():
-        return True
     try:
-        text.encode()
+        return text.isascii() or bool(text.encode())
     except UnicodeEncodeError:
         return False
-    return True
 
 
 def describe_error(error: BaseException | None) -> str:
@@ -61,20 +61,13 @@ def replace_surrogates(text: str) -> str:
     return text.encode(errors="replace").decode()
 
 
-MAX_SHOWN_CHARS = 60
-
-
-MAX_SHOWN_CHOICES = 24
-
-
 def quote_value(value: Any) -> str:
     """Return a value in the form of a message: a text in quotes, everything else as JSON."""
     if isinstance(value, str):
         return repr(truncate(value))
     # Only the beginning is shown, and a list can be long.
     shortened = value[:MAX_SHOWN_CHARS] if isinstance(value, list) else value
-    text = truncate(json.dumps(shortened, ensure_ascii=False, default=str))
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return escape_unprintable(truncate(json.dumps(shortened, ensure_ascii=False, default=str)))
 
 
 def truncate(text: str, longest: int = MAX_SHOWN_CHARS) -> str:

@@ -41,10 +41,8 @@ def parse_duration(text: str | int | float) -> float:
         match = _DURATION.fullmatch(f"{written}s")
     if not match or not written:
         raise ValueError("A duration is written like 6h, 90m, 1h30m or 45s.")
-    seconds = sum(
-        float(part or 0) * UNIT_SECONDS[unit]
-        for part, unit in zip(match.groups(), "dhms", strict=True)
-    )
+    parts = zip(match.groups(), "dhms", strict=True)
+    seconds = sum(float(part or 0) * UNIT_SECONDS[unit] for part, unit in parts)
     if not 0 < seconds < math.inf:
         raise ValueError("A duration is more than zero; 90m is an hour and a half.")
     return seconds

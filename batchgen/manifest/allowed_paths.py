@@ -44,7 +44,9 @@ class AllowedPaths:
         try:
             status = os.fstat(file.fileno())
             real = os.path.realpath(path)
-            self._refuse_secret(real, status)
+            if real.casefold().endswith(_TOKEN_FILE) or self._is_secret(status):
+                remedy = "No manifest may read it: name another file."
+                raise FileRefused("is the token file", remedy)
             self._refuse_outside(real)
             # The link was changed in between: the open file is not the one that was checked.
             if not os.path.samestat(Path(real).stat(), status):
@@ -55,20 +57,13 @@ class AllowedPaths:
         return file
 
     def _refuse_outside(self, real: str) -> None:
-        if _is_below(real, os.path.realpath(self.folder)):
-            return
-        for path in map(os.path.realpath, self.extra):
-            if real == path or _is_below(real, path):
-                return
-        raise FileRefused(
-            "does not lie below the manifest's folder",
-            "Move it beside the manifest, or name it on the command line:"
-            f" --allow-path {shell_quote(real)}",
-        )
-
-    def _refuse_secret(self, real: str, status: os.stat_result) -> None:
-        if real.casefold().endswith(_TOKEN_FILE) or self._is_secret(status):
-            raise FileRefused("is the token file", "No manifest may read it: name another file.")
+        extra = map(os.path.realpath, self.extra)
+        if not _is_below(real, os.path.realpath(self.folder)) and not any(
+            real == path or _is_below(real, path) for path in extra
+        ):
+            remedy = "Move it beside the manifest, or name it on the command line: --allow-path"
+            what = "does not lie below the manifest's folder"
+            raise FileRefused(what, f"{remedy} {shell_quote(real)}")
 
     def _is_secret(self, status: os.stat_result) -> bool:
         try:

@@ -10,12 +10,16 @@ from typing import BinaryIO
 
 from batchgen.core.rows import Place, Problem
 from batchgen.core.text import is_text
-from batchgen.manifest.records import Unreadable
+from batchgen.manifest.records import Unreadable, file_problem
 
 MAX_LINE_BYTES = 16 * 2**20  # bytes; a cell of 1 MB passes, a disk image named .csv does not
 MAX_TEXT_BYTES = 256 * 2**20  # bytes of a file that has to be read as one piece
 READ_BYTES = 2**20  # bytes
 SAVE_AS_UTF8 = "Save the file as UTF-8 (in a spreadsheet: “CSV UTF-8”), then run this again."
+NO_LIST = "Look at the line ends, and at --format: this does not look like a list of prompts."
+# UTF-32 first, since its little-endian mark begins with that of UTF-16.
+_OTHER_MARKS = dict.fromkeys((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE), "UTF-32")
+_OTHER_MARKS |= dict.fromkeys((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE), "UTF-16")
 
 
 class DecodedLines:
@@ -41,7 +45,8 @@ class DecodedLines:
         while line := self._stream.readline(MAX_LINE_BYTES + 1):
             self.number += 1
             if len(line) > MAX_LINE_BYTES:
-                raise Unreadable(_too_long(self.file, self.number))
+                what = f"the line is longer than {MAX_LINE_BYTES // 2**20} MiB"
+                raise Unreadable(file_problem(Place(self.file, self.number), what, NO_LIST))
             whole = len(line)
             if self.number == 1:
                 line = _strip_byte_order_mark(line, self.file)
@@ -81,14 +86,9 @@ def decode_whole(stream: BinaryIO, file: str) -> str:
         parts.append(part)
         size += len(part)
     if size > MAX_TEXT_BYTES:
-        raise Unreadable(
-            Problem(
-                Place(file),
-                f"the file is larger than {MAX_TEXT_BYTES >> 20} MiB, and has to be read at once",
-                "Write long lists as CSV, TSV or JSONL; those are read row by row.",
-                whole=True,
-            )
-        )
+        what = f"the file is larger than {MAX_TEXT_BYTES >> 20} MiB, and has to be read at once"
+        remedy = "Write long lists as CSV, TSV or JSONL; those are read row by row."
+        raise Unreadable(file_problem(Place(file), what, remedy))
     data = _strip_byte_order_mark(b"".join(parts), file)
     try:
         text = data.decode()
@@ -105,15 +105,10 @@ def decode_whole(stream: BinaryIO, file: str) -> str:
 
 def _strip_byte_order_mark(data: bytes, file: str) -> bytes:
     """Remove the mark of UTF-8. Raises Unreadable for those of UTF-16 and UTF-32."""
-    for mark, encoding in (
-        (codecs.BOM_UTF32_LE, "UTF-32"),
-        (codecs.BOM_UTF32_BE, "UTF-32"),
-        (codecs.BOM_UTF16_LE, "UTF-16"),
-        (codecs.BOM_UTF16_BE, "UTF-16"),
-    ):
+    for mark, encoding in _OTHER_MARKS.items():
         if data.startswith(mark):
             what = f"the file is {encoding} (its first bytes are {mark.hex(' ').upper()})"
-            raise Unreadable(Problem(Place(file, 1), what, SAVE_AS_UTF8, whole=True))
+            raise Unreadable(file_problem(Place(file, 1), what, SAVE_AS_UTF8))
     return data.removeprefix(codecs.BOM_UTF8)
 
 
@@ -132,13 +127,4 @@ def _decoding_problem(line: bytes, file: str, number: int, offset: int) -> Probl
         what = f"byte {offset + at + 1} of the file, 0x{line[at]:02X}, is not UTF-8"
         remedy = SAVE_AS_UTF8
     column = len(line[:at].decode(errors="replace")) + 1
-    return Problem(Place(file, number, column), what, remedy, whole=True)
-
-
-def _too_long(file: str, number: int) -> Problem:
-    return Problem(
-        Place(file, number),
-        f"the line is longer than {MAX_LINE_BYTES // 2**20} MiB",
-        "Look at the line ends, and at --format: this does not look like a list of prompts.",
-        whole=True,
-    )
+    return file_problem(Place(file, number, column), what, remedy)

@@ -15,13 +15,14 @@ from typing import Any, BinaryIO
 
 from batchgen.core.messages import model_id_problem
 from batchgen.core.rows import Entry, Place, Problem
+from batchgen.core.strict_json import lower_first
 from batchgen.core.text import quote_value
 from batchgen.errors import UsageError
 from batchgen.files import FileRefused
 from batchgen.manifest.allowed_paths import AllowedPaths
 from batchgen.manifest.columns import ColumnMapping, EntryParts, Properties
 from batchgen.manifest.document import Document
-from batchgen.manifest.records import Header, Item, Record, Unreadable
+from batchgen.manifest.records import Header, Item, Record, Unreadable, file_problem
 from batchgen.manifest.settings import Settings, read_settings
 from batchgen.manifest.source import FOLDER, ManifestSource, find_source
 
@@ -50,11 +51,11 @@ def open_manifest(
     What is wrong inside the file is a Problem, never an exception.
     """
     source = find_source(path, format=format, stream=stdin)
-    if source.format == FOLDER and source.path is not None:
-        paths = AllowedPaths(source.path, allowed, secret)
+    path = source.path or Path()
+    is_folder = source.format == FOLDER
+    paths = AllowedPaths(path if is_folder else path.parent, allowed, secret)
+    if is_folder:
         source = replace(source, allowed=paths)
-    else:
-        paths = AllowedPaths(source.path.parent if source.path else Path(), allowed, secret)
     return Manifest(source, dict(columns or {}), meta, paths, use_schema)
 
 
@@ -70,7 +71,7 @@ class Manifest:
         use_schema: bool,
     ) -> None:
         self.file = source.file
-        self.settings = Settings(place=Place(self.file))
+        self.settings = Settings()
         self.problems: list[Problem] = []
         self.sources = [source]  # this file, and the one that it takes its rows from
         self._source = source
@@ -160,17 +161,16 @@ class Manifest:
                 if self._document.settings:
                     what = f"{source.file} has settings of its own, which are not read here"
                     remedy = "Run that file, or take its settings out."
-                    self.problems.append(Problem(place, what, remedy, field="from", whole=True))
+                    self.problems.append(file_problem(place, what, remedy, "from"))
                 self.problems += self._document.problems
             self._source = source
             self.sources.append(source)
         except FileRefused as error:
             self._refuse("from", place, name, error)
         except UsageError as error:
-            what = error.what.rstrip(".")
+            what = lower_first(error.what.rstrip("."))
             remedy = error.remedy.replace("Add --format", "Add format:")
-            what = what[:1].lower() + what[1:]
-            self.problems.append(Problem(place, what, remedy, field="from", whole=True))
+            self.problems.append(file_problem(place, what, remedy, "from"))
             self._document = _NO_ROWS
         except Unreadable as error:
             self.problems.append(error.problem)
@@ -191,7 +191,7 @@ class Manifest:
 
     def _refuse(self, field: str, place: Place, name: str, error: FileRefused) -> None:
         what = f"{self._allowed.folder / name} {error.what}"
-        self.problems.append(Problem(place, what, error.remedy, field=field, whole=True))
+        self.problems.append(file_problem(place, what, error.remedy, field))
         self._document = _NO_ROWS
 
     def _items(self) -> Iterator[Item]:
@@ -228,18 +228,11 @@ class Manifest:
             yield Entry(at, record.place, id, parts.model, values, cells, parts.meta, places)
             return
         places = {**self._places("matrix", axes), **places}
-        for number, combination in enumerate(product(*axes.values()), start=1):
+        for at, combination in enumerate(product(*axes.values()), start=position + 1):
             chosen = dict(zip(axes, combination, strict=True))
-            yield Entry(
-                position + number,
-                record.place,
-                None if id is None else id + "".join(map(_suffix, chosen, combination)),
-                parts.model,
-                values | chosen,
-                cells,
-                parts.meta,
-                places,
-            )
+            full_id = None if id is None else id + "".join(map(_suffix, chosen, combination))
+            row = values | chosen
+            yield Entry(at, record.place, full_id, parts.model, row, cells, parts.meta, places)
 
     def _places(self, setting: str, names: Mapping[str, Any]) -> dict[str, Place]:
         document = self._settings_document
@@ -259,20 +252,17 @@ def _suffix(name: str, value: Any) -> str:
 def _id_or_model_problem(parts: EntryParts, place: Place) -> Problem | None:
     """Return the problem of a row's id or model, if there is one."""
     id, model = parts.id, parts.model
+    where = parts.places.get("id", place)
     if id is not None and (isinstance(id, bool) or not isinstance(id, str | int)):
         remedy = "Write a text, or take it out: rows without an id get a readable one."
-        where = parts.places.get("id", place)
         return Problem(where, f"{quote_value(id)} is not an id", remedy, field="id")
     if isinstance(id, str) and not id.strip():
-        where = parts.places.get("id", place)
         return Problem(where, "the id is blank", "Write a text, or take it out.", field="id")
     if model is not None:
         row = None if id is None else str(id)
-        what = (
-            model_id_problem(model)
-            if isinstance(model, str)
-            else f"{quote_value(model)} is no model id"
-        )
+        what: str | None = f"{quote_value(model)} is no model id"
+        if isinstance(model, str):
+            what = model_id_problem(model)
         if what:
             remedy = "Write it as the model's page does, like ideogram/ideogram-v2/generate."
             return Problem(parts.places.get("model", place), what, remedy, row, "model")

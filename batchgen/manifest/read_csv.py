@@ -17,9 +17,13 @@ from itertools import chain
 from batchgen.core.rows import Place, Problem
 from batchgen.core.text import plural
 from batchgen.manifest.decoding import MAX_LINE_BYTES, DecodedLines
-from batchgen.manifest.records import Header, Item, Record, Unreadable
+from batchgen.manifest.records import Header, Item, Record, Unreadable, file_problem
 
 SNIFF_CHARS = 2**20  # characters of a TSV that are looked at to tell whether it is quoted
+_TOO_FEW = (
+    "Put quotes around a cell that holds a line break; write an empty cell for what is left out."
+)
+_TOO_MANY = "Put quotes around a cell that holds a comma or a tab."
 
 _QUOTED_CELL = re.compile(r'(?:^|(?<=\t))"((?:[^"]|"")*+)"(?=\t|\r?$)', re.MULTILINE)
 _CUT_OFF_CELL = re.compile(r'(?:^|\t)"(?:[^"]|"")*+\Z', re.MULTILINE)
@@ -109,36 +113,23 @@ def _header(place: Place, names: list[str | None]) -> Iterator[Item]:
     for number, name in enumerate(names, start=1):
         if name is not None and name in names[: number - 1]:
             first = names.index(name) + 1
-            raise Unreadable(
-                Problem(
-                    Place(place.file, place.line, number),
-                    f"columns {first} and {number} have the same name",
-                    "Rename one of them, or take it out.",
-                    field=name,
-                    whole=True,
-                )
-            )
+            what = f"columns {first} and {number} have the same name"
+            remedy = "Rename one of them, or take it out."
+            where = Place(place.file, place.line, number)
+            raise Unreadable(file_problem(where, what, remedy, name))
     yield Header(place, names)
 
 
 def _row(place: Place, names: list[str | None], cells: list[str]) -> Record | Problem:
     if len(cells) != len(names):
-        found = plural(len(cells), "cell")
-        remedy = (
-            "Put quotes around a cell that holds a line break; write an empty cell for what is "
-            "left out."
-            if len(cells) < len(names)
-            else "Put quotes around a cell that holds a comma or a tab."
-        )
-        return Problem(place, f"the row has {found}, the header {len(names)}", remedy)
+        what = f"the row has {plural(len(cells), 'cell')}, the header {len(names)}"
+        return Problem(place, what, _TOO_FEW if len(cells) < len(names) else _TOO_MANY)
     values = {name: cell for name, cell in zip(names, cells) if cell and name}  # noqa: B905
-    if None in names and any(c for n, c in zip(names, cells, strict=True) if n is None):
-        number = next(i for i, n in enumerate(names) if n is None and cells[i]) + 1
-        return Problem(
-            Place(place.file, place.line, number),
-            f"there is a cell in column {number}, which has no name",
-            "Name the column in the header, or empty the cell.",
-        )
+    nameless = (n for n, name in enumerate(names, start=1) if name is None and cells[n - 1])
+    if None in names and (number := next(nameless, 0)):
+        where = Place(place.file, place.line, number)
+        what = f"there is a cell in column {number}, which has no name"
+        return Problem(where, what, "Name the column in the header, or empty the cell.")
     return Record(place, values, cells=True)
 
 
@@ -148,23 +139,15 @@ def _malformed(place: Place, error: str) -> Problem:
     Raises Unreadable where the rest of the file was read as one cell.
     """
     if "field larger" in error or "unexpected end" in error:
-        problem = Problem(
-            place,
-            "a quote opens in this row and never closes",
-            'Close it, or double a quote that is part of the text: "".',
-            whole=True,
-        )
+        remedy = 'Close it, or double a quote that is part of the text: "".'
+        problem = file_problem(place, "a quote opens in this row and never closes", remedy)
         if "field larger" in error:
             raise Unreadable(problem)
         return problem
     if "expected after" in error:
-        return Problem(
-            place,
-            "text follows a closing quote",
-            'Double a quote that is part of a quoted cell: "".',
-        )
+        remedy = 'Double a quote that is part of a quoted cell: "".'
+        return Problem(place, "text follows a closing quote", remedy)
     if "new-line character" in error:
-        return Problem(
-            place, "a carriage return stands in a cell", "Save the file with LF or CRLF line ends."
-        )
+        remedy = "Save the file with LF or CRLF line ends."
+        return Problem(place, "a carriage return stands in a cell", remedy)
     return Problem(place, f"the row cannot be read: {error}")

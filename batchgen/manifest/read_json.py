@@ -6,6 +6,7 @@ The text is held as a whole; its rows are parsed one at a time, so that each has
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -13,8 +14,8 @@ from batchgen.core.rows import Place, Problem
 from batchgen.core.strict_json import LENIENT_DECODER, STRICT_DECODER, JsonRefused, lower_first
 from batchgen.core.text import quote_value
 from batchgen.manifest.document import Document
-from batchgen.manifest.read_jsonl import json_problem, make_record
-from batchgen.manifest.records import Item, Record, Unreadable
+from batchgen.manifest.read_jsonl import json_problem, make_record, repeated_name
+from batchgen.manifest.records import Item, Record, Unreadable, file_problem
 
 T = TypeVar("T")
 
@@ -44,22 +45,16 @@ class _Scanner:
             # Parsed while it is iterated, so that a row's objects are freed after the row.
             return Document({}, {(): self._place()}, lambda: _Scanner(self.text, self.file).array())
         if not self.text.startswith("{", self.at):
-            raise Unreadable(
-                Problem(
-                    self._place(),
-                    "this is neither an array of rows nor an object with rows",
-                    'Begin with [ for rows alone, or with {"rows": [ for rows with settings.',
-                    whole=True,
-                )
-            )
+            what = "this is neither an array of rows nor an object with rows"
+            remedy = 'Begin with [ for rows alone, or with {"rows": [ for rows with settings.'
+            raise Unreadable(file_problem(self._place(), what, remedy))
         places: dict[tuple[str | int, ...], Place] = {(): self._place()}
         settings: dict[str, Any] = {}
         rows: Callable[[], Iterator[Item]] | None = None
         for name, place in self._members():
             places[(name,)] = place
             if name == "rows" and self.text.startswith("[", self.at):
-                items = list(self._rows())
-                rows = partial(iter, items)
+                rows = partial(iter, list(self._rows()))
             else:
                 settings[name] = self._value()
         self._end()
@@ -72,7 +67,7 @@ class _Scanner:
         self._end()
 
     def _rows(self) -> Iterator[Item]:
-        for place in self._elements():
+        for place in self._items("]", self._place):
             problems: list[Problem] = []
             if not self.text.startswith("{", self.at):
                 value = self._value(problems)
@@ -89,10 +84,6 @@ class _Scanner:
             if not problems:
                 yield Record(place, values, places=places)
 
-    def _elements(self) -> Iterator[Place]:
-        """Step through an array; the caller reads the value at each place."""
-        yield from self._items("]", lambda: self._place())
-
     def _members(self, problems: list[Problem] | None = None) -> Iterator[tuple[str, Place]]:
         """Step through an object; the caller reads the value after each name.
 
@@ -101,20 +92,15 @@ class _Scanner:
         seen: dict[str, Place] = {}
         for name, place in self._items("}", self._name):
             if name in seen:
-                problem = Problem(
-                    place,
-                    f"the name is written twice, the first time on line {seen[name].line}",
-                    "Take one of the two out.",
-                    field=name,
-                    whole=problems is None,
-                )
+                problem = repeated_name(place, name, seen[name].line)
                 if problems is None:
-                    raise Unreadable(problem)
+                    raise Unreadable(replace(problem, whole=True))
                 problems.append(problem)
             seen.setdefault(name, place)
             yield name, place
 
     def _items(self, closing: str, head: Callable[[], T]) -> Iterator[T]:
+        """Step through an array or an object; the caller reads the value after each head."""
         self.at += 1
         self._skip_space()
         if self.text.startswith(closing, self.at):
@@ -185,11 +171,5 @@ class _Scanner:
         return Place(self.file, self._line, self.at - self._line_start + 1)
 
     def _unreadable(self, reason: str) -> Unreadable:
-        return Unreadable(
-            Problem(
-                self._place(),
-                f"this is not JSON: {reason}",
-                "Look at the place just before, too.",
-                whole=True,
-            )
-        )
+        what = f"this is not JSON: {reason}"
+        return Unreadable(file_problem(self._place(), what, "Look at the place just before, too."))

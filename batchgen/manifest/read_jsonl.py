@@ -34,11 +34,14 @@ def make_record(
     """Return a record of a value: an object of inputs, or a text that is the prompt."""
     if isinstance(value, dict | str):
         return Record(place, value, places=places or EMPTY)
-    return Problem(
-        place,
-        f"the entry is {quote_value(value)}",
-        'Write an object, {"prompt": "…"}, or the prompt alone, in quotes.',
-    )
+    remedy = 'Write an object, {"prompt": "…"}, or the prompt alone, in quotes.'
+    return Problem(place, f"the entry is {quote_value(value)}", remedy)
+
+
+def repeated_name(place: Place, name: str, first_line: int) -> Problem:
+    """Return the problem of a name that an object has twice."""
+    what = f"the name is written twice, the first time on line {first_line}"
+    return Problem(place, what, "Take one of the two out.", field=name)
 
 
 def json_problem(error: Exception, place: Place, *, whole: bool = False) -> Problem:

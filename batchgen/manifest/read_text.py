@@ -22,11 +22,8 @@ def read_text_lines(lines: DecodedLines) -> Iterator[Item]:
         if lines.is_undecodable(prompt) or not prompt.strip():
             continue
         if "\r" in prompt:
-            yield Problem(
-                place,
-                "a carriage return stands inside the line",
-                "Save the file with LF or CRLF line ends.",
-            )
+            remedy = "Save the file with LF or CRLF line ends."
+            yield Problem(place, "a carriage return stands inside the line", remedy)
         else:
             yield Record(place, prompt)
 

@@ -17,8 +17,8 @@ import yaml
 from batchgen.core.rows import Place, Problem
 from batchgen.core.text import quote_value
 from batchgen.manifest.document import Document, SettingPath
-from batchgen.manifest.read_jsonl import make_record
-from batchgen.manifest.records import Item, Record, Unreadable
+from batchgen.manifest.read_jsonl import make_record, repeated_name
+from batchgen.manifest.records import Item, Record, Unreadable, file_problem
 
 MAX_DEPTH = 64
 MAX_ALIASED_SIZE = 100_000  # in units of Node.size, all aliases of a file together
@@ -65,7 +65,7 @@ def read_yaml(text: str, file: str) -> Document:
     if not isinstance(node.value, dict):
         what = "this is neither a list of rows nor settings with rows"
         remedy = "Write rows: and under it a line beginning with “- ” for each prompt."
-        raise Unreadable(Problem(node.place, what, remedy, whole=True))
+        raise Unreadable(file_problem(node.place, what, remedy))
     inside: dict[str, Node] = node.value
     rows = inside.get("rows")
     listed = rows.value if rows and isinstance(rows.value, list) else None
@@ -73,30 +73,25 @@ def read_yaml(text: str, file: str) -> Document:
     # A row's problems are yielded with the row.
     in_rows = {id(problem) for problem in rows.problems} if rows and listed is not None else set()
     problems = [problem for problem in node.problems if id(problem) not in in_rows]
+    places = dict(_places((), replace(node, value=settings)))
+    if rows:
+        places[("rows",)] = rows.place
     return Document(
         {name: value.plain() for name, value in settings.items()},
-        dict(_places(node, settings)),
+        places,
         None if listed is None else partial(_rows, listed),
         [replace(problem, whole=True) for problem in problems],
     )
 
 
-def _places(node: Node, settings: dict[str, Node]) -> Iterator[tuple[SettingPath, Place]]:
-    yield (), node.place
-    for name, value in settings.items():
-        yield from _places_in((name,), value)
-    if isinstance(node.value, dict) and "rows" in node.value:
-        yield ("rows",), node.value["rows"].place
-
-
-def _places_in(path: SettingPath, node: Node) -> Iterator[tuple[SettingPath, Place]]:
+def _places(path: SettingPath, node: Node) -> Iterator[tuple[SettingPath, Place]]:
     yield path, node.place
     if isinstance(node.value, dict):
         for name, child in node.value.items():
-            yield from _places_in((*path, name), child)
+            yield from _places((*path, name), child)
     elif isinstance(node.value, list):
         for index, child in enumerate(node.value):
-            yield from _places_in((*path, index), child)
+            yield from _places((*path, index), child)
 
 
 def _rows(nodes: list[Node]) -> Iterator[Item]:
@@ -135,28 +130,23 @@ class _Composer:
     def compose(self) -> Node:
         try:
             node = Node(Place(self.file, 1), None)
-            for number, event in enumerate(self._documents()):
+            starts = (e for e in self.events if isinstance(e, yaml.DocumentStartEvent))
+            for number, event in enumerate(starts):
                 if number:
-                    raise self._refused(
-                        event, "a second document begins here", "Keep each list in its own file."
-                    )
+                    remedy = "Keep each list in its own file."
+                    raise self._refused(event, "a second document begins here", remedy)
                 node = self._node(next(self.events), 1)
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             place = Place(self.file, mark.line + 1, mark.column + 1) if mark else Place(self.file)
             what = f"this is not YAML: {error.problem or error.context}"
             remedy = "Put quotes around a text with “: ” or “ #” in it, or that begins with a mark."
-            raise Unreadable(Problem(place, what, remedy, whole=True)) from None
+            raise Unreadable(file_problem(place, what, remedy)) from None
         except yaml.YAMLError as error:
             # An error of the reader: a character that YAML does not allow, without a mark.
             what = f"this is not YAML: {str(error).splitlines()[0]}"
-            raise Unreadable(Problem(Place(self.file), what, whole=True)) from None
+            raise Unreadable(file_problem(Place(self.file), what)) from None
         return node
-
-    def _documents(self) -> Iterator[Any]:
-        for event in self.events:
-            if isinstance(event, yaml.DocumentStartEvent):
-                yield event
 
     def _node(self, event: Any, depth: int) -> Node:
         if isinstance(event, yaml.AliasEvent):
@@ -165,9 +155,8 @@ class _Composer:
         if anchor is not None:
             self.anchors[anchor] = None  # an alias to it inside itself is refused
         if depth > MAX_DEPTH:
-            raise self._refused(
-                event, f"values are nested deeper than {MAX_DEPTH}", "No model's input is so deep."
-            )
+            what = f"values are nested deeper than {MAX_DEPTH}"
+            raise self._refused(event, what, "No model's input is so deep.")
         if isinstance(event, yaml.ScalarEvent):
             node = Node(self._place(event), self._scalar(event), 1 + len(event.value) // SIZE_CHARS)
         elif isinstance(event, yaml.SequenceStartEvent):
@@ -181,28 +170,19 @@ class _Composer:
     def _alias(self, event: Any) -> Node:
         node = self.anchors.get(event.anchor)
         if node is None:
-            known = event.anchor in self.anchors
-            what = (
-                f"*{event.anchor} stands inside itself"
-                if known
-                else (f"nothing before this is called &{event.anchor}")
-            )
-            remedy = "Quote a text that begins with *." if not known else ""
-            raise self._refused(event, what, remedy)
+            if event.anchor in self.anchors:
+                raise self._refused(event, f"*{event.anchor} stands inside itself", "")
+            what = f"nothing before this is called &{event.anchor}"
+            raise self._refused(event, what, "Quote a text that begins with *.")
         self.aliased += node.size
         if self.aliased > MAX_ALIASED_SIZE:
-            raise self._refused(
-                event,
-                f"the file's aliases stand for more than {MAX_ALIASED_SIZE} values",
-                "Write the rows out, or use defaults: and matrix:.",
-            )
+            what = f"the file's aliases stand for more than {MAX_ALIASED_SIZE} values"
+            raise self._refused(event, what, "Write the rows out, or use defaults: and matrix:.")
         return replace(node, place=self._place(event))
 
     def _sequence(self, start: Any, depth: int) -> Node:
         children: list[Node] = []
-        for event in iter(partial(next, self.events), None):
-            if isinstance(event, yaml.SequenceEndEvent):
-                break
+        while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
             children.append(self._node(event, depth + 1))
         self._check_tag(start, "tag:yaml.org,2002:seq")
         problems = tuple(problem for child in children for problem in child.problems)
@@ -213,17 +193,14 @@ class _Composer:
         lines: dict[str, int] = {}
         problems: list[Problem] = []
         size = 1
-        for event in iter(partial(next, self.events), None):
-            if isinstance(event, yaml.MappingEndEvent):
-                break
+        while not isinstance(event := next(self.events), yaml.MappingEndEvent):
             name = self._name(event)
             place = self._place(event)
             child = self._node(next(self.events), depth + 1)
             size += child.size
             problems.extend(child.problems)
             if name in children:
-                what = f"the name is written twice, the first time on line {lines[name]}"
-                problems.append(Problem(place, what, "Take one of the two out.", field=name))
+                problems.append(repeated_name(place, name, lines[name]))
             else:
                 children[name] = child
                 lines[name] = place.line
@@ -232,16 +209,12 @@ class _Composer:
 
     def _name(self, event: Any) -> str:
         if not isinstance(event, yaml.ScalarEvent):
-            raise self._refused(
-                event, "a name has to be a plain text", "Put quotes around a text with [, { or *."
-            )
+            remedy = "Put quotes around a text with [, { or *."
+            raise self._refused(event, "a name has to be a plain text", remedy)
         name: str = event.value
         if name == "<<" and event.implicit[0]:
-            raise self._refused(
-                event,
-                "<< is no part of YAML 1.2 and is not supported",
-                "Put what all rows share under defaults:.",
-            )
+            what = "<< is no part of YAML 1.2 and is not supported"
+            raise self._refused(event, what, "Put what all rows share under defaults:.")
         return name
 
     def _scalar(self, event: Any) -> Any:
@@ -253,13 +226,12 @@ class _Composer:
 
     def _check_tag(self, event: Any, allowed: str | None) -> None:
         if event.tag not in (None, allowed):
-            raise self._refused(
-                event, f"the tag {quote_value(event.tag)} is not supported", "Take it out."
-            )
+            what = f"the tag {quote_value(event.tag)} is not supported"
+            raise self._refused(event, what, "Take it out.")
 
     def _place(self, event: Any) -> Place:
         mark = event.start_mark
         return Place(self.file, mark.line + 1, mark.column + 1)
 
     def _refused(self, event: Any, what: str, remedy: str) -> Unreadable:
-        return Unreadable(Problem(self._place(event), what, remedy, whole=True))
+        return Unreadable(file_problem(self._place(event), what, remedy))

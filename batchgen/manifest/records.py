@@ -46,6 +46,11 @@ class Record(NamedTuple):
 Item = Header | Record | Problem
 
 
+def file_problem(place: Place, what: str, remedy: str = "", field: str = "") -> Problem:
+    """Return a problem of the whole file."""
+    return Problem(place, what, remedy, field=field, whole=True)
+
+
 class Unreadable(Exception):
     """A file that cannot be read on. problem: what is wrong, with its place."""
 

@@ -6,6 +6,7 @@ may be paid for again is not among them: a list that came from somewhere else mu
 """
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
@@ -17,9 +18,10 @@ from referencing import Registry
 
 from batchgen.core import units
 from batchgen.core.messages import explain_schema_error
-from batchgen.core.rows import Place, Problem
+from batchgen.core.rows import Problem
 from batchgen.core.text import closest_match, plural
 from batchgen.manifest.document import Document
+from batchgen.manifest.records import file_problem
 from batchgen.resources import schemas_folder
 
 MAX_MATRIX = 100
@@ -51,7 +53,6 @@ class Settings:
     from_: the file with the rows, and schema: the model's schema; as written, relative to the
         manifest.
     of_run: the options of a run that are written, parsed, by the name that `RunOptions` has.
-    place: where the settings stand; places: of each that is written.
     """
 
     schema: str | None = None
@@ -63,14 +64,11 @@ class Settings:
     from_: str | None = None
     format: str | None = None
     of_run: dict[str, Any] = field(default_factory=dict)
-    place: Place = field(default_factory=lambda: Place(""))
-    places: dict[str, Place] = field(default_factory=dict)
 
     def run_options(self, folder: Path) -> dict[str, Any]:
         """Return the options of a run that are written. folder: the manifest's own."""
-        return (
-            self.of_run if self.schema is None else self.of_run | {"schema": folder / self.schema}
-        )
+        schema = {} if self.schema is None else {"schema": folder / self.schema}
+        return self.of_run | schema
 
 
 # What says how the manifest is read, and the field that holds it.
@@ -85,83 +83,64 @@ def read_settings(document: Document) -> tuple[Settings, list[Problem]]:
     problems = list(document.problems)
     told: set[str] = set()
     shape = {**document.settings, **({} if document.rows is None else {"rows": []})}
-    for error in _judge().iter_errors(shape):
+    for error in _validator().iter_errors(shape):
         name = str(error.absolute_path[0]) if error.absolute_path else ""
         problems += [p for p in _problems(error, document) if p not in problems]
         told.add(name)
-    settings = Settings(place=document.place())
-    settings.places = {str(p[0]): place for p, place in document.places.items() if len(p) == 1}
+    settings = Settings()
     for name, value in document.settings.items():
         if name in told:
             continue
         try:
-            _set(settings, name, value)
+            read = _PARSERS[name](value) if name in _PARSERS else value
         except ValueError as error:
             place = document.place((name,))
-            problems.append(
-                Problem(place, "this cannot be read", str(error), field=name, whole=True)
-            )
-    problems += _contradictions(settings, document)
+            problems.append(file_problem(place, "this cannot be read", str(error), name))
+        else:
+            if name in _OF_READING:
+                setattr(settings, _OF_READING[name], read)
+            else:
+                settings.of_run[name] = read
+    size = math.prod(map(len, settings.matrix.values()))
+    if size > settings.max_matrix:
+        requests = plural(size, "request")
+        what = f"the matrix makes {requests} of every row, more than {settings.max_matrix}"
+        remedy = f"If all of them are meant and to be paid for, write max_matrix: {size}."
+        problems.append(file_problem(document.place(("matrix",)), what, remedy, "matrix"))
+        settings.matrix = {}
     return settings, sorted(problems, key=lambda problem: problem.place)
-
-
-def _set(settings: Settings, name: str, value: Any) -> None:
-    """Take one setting over. Raises ValueError with a sentence."""
-    value = _PARSERS[name](value) if name in _PARSERS else value
-    if name in _OF_READING:
-        setattr(settings, _OF_READING[name], value)
-    else:
-        settings.of_run[name] = value
 
 
 def _problems(error: Any, document: Document) -> list[Problem]:
     path = tuple(error.absolute_path)
     if error.validator == "additionalProperties" and not path:
-        known = error.schema["properties"]
-        return [
-            _unknown(name, list(known), document) for name in error.instance if name not in known
-        ]
+        known = list(error.schema["properties"])
+        return [_unknown(name, known, document) for name in error.instance if name not in known]
     if error.validator == "oneOf" and not path:
         what = "there are no rows" if "rows" not in error.instance else "rows stand beside from:"
         remedy = "Write either rows: with a list, or from: with the name of a file."
-        return [Problem(document.place(), what, remedy, whole=True)]
+        return [file_problem(document.place(), what, remedy)]
     what, remedy = explain_schema_error(error)
     if error.validator in ("anyOf", "oneOf"):
         remedy = str(error.schema.get("description", ""))
     field = ".".join(str(p + 1 if isinstance(p, int) else p) for p in path)
-    return [Problem(document.place(path), what, remedy, field=field, whole=True)]
+    return [file_problem(document.place(path), what, remedy, field)]
 
 
 def _unknown(name: str, known: list[str], document: Document) -> Problem:
     place = document.place((name,))
     if name in _TOKENS:
-        return Problem(place, "a token does not belong here", _NEVER, field=name, whole=True)
+        return file_problem(place, "a token does not belong here", _NEVER, name)
     option = name.replace("-", "_")
     if option in _ONLY_OPTIONS:
-        what = "a manifest cannot set this"
-        return Problem(place, what, _ONLY_OPTIONS[option], field=name, whole=True)
+        return file_problem(place, "a manifest cannot set this", _ONLY_OPTIONS[option], name)
     near = closest_match(name, known)
     remedy = f"Did you mean {near}?" if near else f"Settings are {', '.join(known)}."
-    return Problem(place, "there is no setting of this name", remedy, field=name, whole=True)
-
-
-def _contradictions(settings: Settings, document: Document) -> list[Problem]:
-    problems = []
-    size = 1
-    for values in settings.matrix.values():
-        size *= len(values)
-    if size > settings.max_matrix:
-        requests = plural(size, "request")
-        what = f"the matrix makes {requests} of every row, more than {settings.max_matrix}"
-        remedy = f"If all of them are meant and to be paid for, write max_matrix: {size}."
-        place = document.place(("matrix",))
-        problems.append(Problem(place, what, remedy, field="matrix", whole=True))
-        settings.matrix = {}
-    return problems
+    return file_problem(place, "there is no setting of this name", remedy, name)
 
 
 @cache
-def _judge() -> Any:
+def _validator() -> Any:
     path = schemas_folder() / "manifest.schema.json"
     schema = json.loads(path.read_text(encoding="utf-8"))
     settings = {"$ref": "#/$defs/settings", "$defs": schema["$defs"]}

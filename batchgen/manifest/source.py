@@ -1,5 +1,6 @@
 """Where a manifest's bytes are, what format they have, and the file's name in messages."""
 
+import stat
 from collections.abc import Iterator
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
@@ -87,18 +88,16 @@ def find_source(
     file = str(name) if folder is None else str(path)
     try:
         status = path.stat()
-        is_folder = path.is_dir()
     except (OSError, ValueError):
         what = f"There is no file {file}."
         raise UsageError(what, "Look at the spelling and the folder.") from None
     seen = (status.st_size, status.st_mtime_ns)
-    if is_folder:
+    if stat.S_ISDIR(status.st_mode):
         return ManifestSource(file, FOLDER, path, seen=seen)
     suffix = path.suffix.lower()
     if given is None and suffix in _SPREADSHEETS:
-        raise UsageError(
-            f"batchgen does not read {suffix}: {file}.", "Save it as CSV UTF-8, and run that."
-        )
+        what = f"batchgen does not read {suffix}: {file}."
+        raise UsageError(what, "Save it as CSV UTF-8, and run that.")
     given = given or FORMAT_OF_SUFFIX.get(suffix.removeprefix("."))
     if given is None:
         raise UsageError(f"The name {file} does not tell the file's format.", add_format)

@@ -1,7 +1,7 @@
 """What operations on an existing batch share: its locked journal, and the API of its requests."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from batchgen.api.endpoint import Endpoint, find_endpoint
@@ -46,9 +46,5 @@ def open_batch(folder: Folder, timing: Timing = DEFAULT_TIMING) -> Iterator[Jour
 
     Raises BatchBusy if a run holds it, and StorageDamaged.
     """
-    with folder.locked():
-        journal = Journal(folder.journal, Clock(), timing)
-        try:
-            yield journal
-        finally:
-            journal.close()
+    with folder.locked(), closing(Journal(folder.journal, Clock(), timing)) as journal:
+        yield journal

@@ -19,10 +19,8 @@ def list_models(
     """
     if online is None:
         here = resources.schemas_folder()
-        ids = [
-            path.relative_to(here).with_suffix("").as_posix()
-            for path in schema_registry.bundled_schemas()
-        ]
+        paths = schema_registry.bundled_schemas()
+        ids = [path.relative_to(here).with_suffix("").as_posix() for path in paths]
         return [id for id in ids if search.lower() in id.lower()]
     where = endpoint.find_endpoint(online)
 

@@ -11,7 +11,7 @@ from batchgen import config
 from batchgen.api import credentials
 from batchgen.config import RunOptions
 from batchgen.core.messages import duplicate_id_problem
-from batchgen.core.rows import Entry, Place, Problem, Row
+from batchgen.core.rows import Entry, Problem, Row
 from batchgen.errors import ManifestInvalid
 from batchgen.journal.staging import StagedRows
 from batchgen.manifest.manifest import Manifest, open_manifest
@@ -29,11 +29,9 @@ def check_rows(
     Raises NoSchema or UsageError where a model's rows cannot be checked at all; ManifestInvalid if
     the file as a whole cannot be trusted, after reporting why.
     """
-    found = 0
-    broken = False
     for problem in manifest.problems:
         report(problem)
-        found, broken = found + 1, True
+    found, broken = len(manifest.problems), bool(manifest.problems)
     position = 0
     for item in manifest.entries(models.properties):
         if isinstance(item, Problem):
@@ -60,7 +58,7 @@ def _check_entry(entry: Entry, models: SchemaRegistry, listing: StagedRows) -> l
     if entry.id is not None:
         first = listing.claim(entry.id, entry.place.source)
         if first is not None:
-            place: Place = entry.places.get("id", entry.place)
+            place = entry.places.get("id", entry.place)
             problems = [*problems, duplicate_id_problem(place, entry.id, first)]
     if problems or not isinstance(checked, Row):
         listing.add_invalid(entry, entry.model or models.default, problems)
@@ -75,7 +73,6 @@ def open_manifest_for(flags: Mapping[str, Any], path: str) -> tuple[Manifest, Ru
     flags: the options that were given, by the names of `RunOptions`.
     Raises UsageError if there is no such file, or its form is not known.
     """
-    stdin = sys.stdin.buffer if path == "-" else None
     secret = None
     with suppress(RuntimeError):  # no home, and so no token file there
         secret = credentials.token_file(os.environ)
@@ -84,13 +81,12 @@ def open_manifest_for(flags: Mapping[str, Any], path: str) -> tuple[Manifest, Ru
         format=flags.get("format"),
         columns=flags.get("columns"),
         meta=flags.get("meta", ()),
-        stdin=stdin,
+        stdin=sys.stdin.buffer if path == "-" else None,
         allowed=flags.get("allow_path", ()),
         secret=secret,
         use_schema="schema" not in flags,
     )
-    folder = Path() if path == "-" else Path(path).parent
-    written = manifest.settings.run_options(folder)
+    written = manifest.settings.run_options(Path() if path == "-" else Path(path).parent)
     defaults = {"out": config.default_out(path)}
     return manifest, config.merge_options(flags, written, os.environ, defaults)
 

@@ -8,6 +8,7 @@ is a new request all the same.
 import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -149,28 +150,21 @@ def plan(
     manifest, options = open_manifest_for(flags, path)
     folder = Folder(options.out)
     known = SchemaRegistry(options.model, options.schema, folder.schemas, None)
-    staged = StagedRows()
-    try:
+    sums = Plan()
+    reopened = [State.FAILED] * options.retry_failed
+    reopened += [State.UNKNOWN] * (options.on_unknown == "resubmit")
+    with closing(StagedRows()) as staged:
         require_valid_rows(manifest, known, staged, show, options)
-        sums = Plan()
-        seen = _prices_seen(folder)
-        reopened = [State.FAILED] * options.retry_failed
-        reopened += [State.UNKNOWN] * (options.on_unknown == "resubmit")
-        find_price = partial(price_of, options.price, otherwise=seen.get)
+        find_price = partial(price_of, options.price, otherwise=_prices_seen(folder).get)
         for row in planned_rows(staged, folder, find_price, reopened):
             sums.add(row)
             step(row)
-        return sums, options.rate
-    finally:
-        staged.close()
+    return sums, options.rate
 
 
 def _prices_seen(folder: Folder) -> dict[str, Price | None]:
     """Return the price of each model when this batch last ran; a plan asks no catalogue."""
     if not folder.journal.is_file():
         return {}
-    reader = Reader(folder.journal)
-    try:
+    with closing(Reader(folder.journal)) as reader:
         return reader.prices()
-    finally:
-        reader.close()

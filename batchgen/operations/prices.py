@@ -26,9 +26,11 @@ def find_prices(
     lookup: Callable[[str], Price | None],
     seen: Mapping[str, Price | None],
 ) -> dict[str, Price | None]:
-    """The price of each model to be submitted; said out loud where nobody knows it.
+    """Return the price of each model in `sending`; log a warning where none is known.
 
-    seen: what they cost when this batch last ran, for the time that the API is away.
+    lookup: asks the catalogue. seen: the prices when this batch last ran, which are used where the
+        API cannot be reached. Raises ServiceUnreachable if a cost limit needs a price that neither
+        has.
     """
     known: dict[str, Price | None] = {}
     for model in sending:
@@ -36,7 +38,7 @@ def find_prices(
         try:
             price = price_of(options.price, model, lookup)
         except ServiceUnreachable:
-            # An outage, which the run itself waits out; but not without the price of its limit.
+            # The run waits until the API is back, but a cost limit cannot do without a price.
             why = "RunComfy cannot be asked what a request costs"
             price = seen.get(model)
             if price is None and options.limits.any():

@@ -30,10 +30,8 @@ def write_report(folder: Folder, view: Filter = EVERYTHING, *, thumbnails: bool 
             copy = Path(scratch) / "batch.db"
             found = salvage(folder.journal, copy)
             added = add_receipts(copy, folder)
-            what = (
-                f"{error.what} {plural(found, 'row')} could still be read"
-                + (f" and {plural(added, 'more request')} found in receipts.log" if added else "")
-                + "; the reports show these."
-            )
+            more = f" and {plural(added, 'more request')} found in receipts.log" if added else ""
+            rows = f"{plural(found, 'row')} could still be read{more}"
+            what = f"{error.what} {rows}; the reports show these."
             tables.write_report(folder, copy, what, view=view, thumbnails=thumbnails)
         raise StorageDamaged(what, error.remedy) from error

@@ -24,6 +24,8 @@ from batchgen.journal.writer import Journal, Request, RequestIdInUse
 from batchgen.operations import batch
 from batchgen.operations.batch import open_batch
 
+UNCHANGED = "Nothing was changed."
+
 
 @dataclass(frozen=True, slots=True)
 class UnknownRow:
@@ -77,9 +79,8 @@ def resolve(
 
 def _for_person(row: Request) -> UnknownRow:
     sent_at = "" if row.submitted_at is None else to_iso(row.submitted_at)
-    return UnknownRow(
-        row.id, row.source, row.model, sent_at, row.price, json.loads(row.input), row.error or ""
-    )
+    input = json.loads(row.input)
+    return UnknownRow(row.id, row.source, row.model, sent_at, row.price, input, row.error or "")
 
 
 def select_unknown(
@@ -112,51 +113,37 @@ def attach(
     """
     if not REQUEST_ID_PATTERN.fullmatch(request_id):
         raise UsageError(f"{request_id!r} is no request_id.", "Copy it from your account.")
-    _refuse_mismatch(row, request_id, _ask(journal, folder, request_id, flags, timing))
-    with ReceiptLog(folder.receipts) as receipts:
-        try:
-            journal.record_attached(row, request_id)
-        except RequestIdInUse:
-            raise UsageError(
-                f"{request_id} is another row's request already. Nothing was changed.",
-                f"Look for the request with the input of row {row.id!r}.",
-            ) from None
-        receipts.append(Receipt(row.key, row.attempts, request_id, journal.now()))
 
-
-def _ask(
-    journal: Journal, folder: Folder, request_id: str, flags: RunOptions, timing: Timing
-) -> PollResult:
     async def ask(where: endpoint.Endpoint) -> PollResult:
         async with where.service(timing) as service:
             return await service.result(request_id)
 
     with batch.reach_endpoint(journal, folder, flags) as where:
-        return event_loop.run(ask(where))
+        _refuse_mismatch(row, request_id, event_loop.run(ask(where)))
+    with ReceiptLog(folder.receipts) as receipts:
+        try:
+            journal.record_attached(row, request_id)
+        except RequestIdInUse:
+            what = f"{request_id} is another row's request already. {UNCHANGED}"
+            remedy = f"Look for the request with the input of row {row.id!r}."
+            raise UsageError(what, remedy) from None
+        receipts.append(Receipt(row.key, row.attempts, request_id, journal.now()))
 
 
 def _refuse_mismatch(row: Request, request_id: str, result: PollResult) -> None:
     match result.outcome:
         case Unauthorized(reason):
-            raise TokenRefused(
-                f"RunComfy refused the token ({reason}). Nothing was changed.",
-                "Set RUNCOMFY_TOKEN to a token that works.",
-            )
+            what = f"RunComfy refused the token ({reason}). {UNCHANGED}"
+            raise TokenRefused(what, "Set RUNCOMFY_TOKEN to a token that works.")
         case Unclear(reason):
-            raise ServiceUnreachable(
-                f"RunComfy gave no clear answer about {request_id} ({reason})."
-                " Nothing was changed.",
-                "Try again later.",
-            )
+            what = f"RunComfy gave no clear answer about {request_id} ({reason}). {UNCHANGED}"
+            raise ServiceUnreachable(what, "Try again later.")
         case Failed(reason, api_status=""):
-            raise UsageError(
-                f"RunComfy knows no request {request_id} in this account ({reason})."
-                " Nothing was changed.",
-                "Copy the request_id from the account that this token belongs to.",
-            )
+            what = f"RunComfy knows no request {request_id} in this account ({reason}). {UNCHANGED}"
+            remedy = "Copy the request_id from the account that this token belongs to."
+            raise UsageError(what, remedy)
     if result.model is not None and result.model != row.model:
-        raise UsageError(
+        mismatch = (
             f"{request_id} was made by {result.model}, and row {row.id!r} is for {row.model}."
-            " Nothing was changed.",
-            "Look for the request with this row's input.",
         )
+        raise UsageError(f"{mismatch} {UNCHANGED}", "Look for the request with this row's input.")

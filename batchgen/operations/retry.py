@@ -23,11 +23,8 @@ def retry(
         rows = journal.requests_in(State(state), listed=True)
         if missing := set(ids) - {row.id for row in rows}:
             raise UsageError(f"No {state} row has the id {', '.join(sorted(missing))}.")
-        chosen = [
-            row
-            for row in rows
-            if (not ids or row.id in ids) and (cause is None or cause in (row.error or ""))
-        ]
+        named = [row for row in rows if not ids or row.id in ids]
+        chosen = [row for row in named if cause is None or cause in (row.error or "")]
         for row in chosen:
             journal.record_retry(row.key, f"batchgen retry --state {state}")
         return len(chosen)

@@ -78,19 +78,14 @@ def run(
         memory = {model: price and price.stored() for model, price in known.items()}
         journal.start_run(manifest.file, {"prices": memory})
         log.debug("batchgen %s runs %s into %s", __version__, manifest.file, folder.path)
-        policy = view(
-            Policy,
-            options,
-            prices=known,
-            stop_after=options.stop_after(now),
-            until=options.ends_at(now),
-        )
+        log.debug("options: %s", ", ".join(options.given()) or "the defaults")
+        stop_after, until = options.stop_after(now), options.ends_at(now)
+        policy = view(Policy, options, prices=known, stop_after=stop_after, until=until)
         output = view(OutputOptions, options)
-        outcome = event_loop.run(
-            execute(
-                journal, receipts, folder, endpoint, policy, output, show_progress, timing=timing
-            )
+        running = execute(
+            journal, receipts, folder, endpoint, policy, output, show_progress, timing=timing
         )
+        outcome = event_loop.run(running)
     return outcome, folder
 
 
@@ -110,17 +105,11 @@ def _manifest_import(
             schemas.store_fetched(folder.schemas)
         return problems
 
-    decisive = {
-        "format": options.format,
-        "columns": dict(options.columns),
-        "meta": options.meta,
-        "model": options.model,
-        "schema": options.schema and str(options.schema),
-    }
+    decisive = {name: getattr(options, name) for name in ("format", "meta", "model")}
+    decisive |= {"columns": dict(options.columns), "schema": options.schema and str(options.schema)}
     fingerprint = None if manifest.problems else manifest_fingerprint(manifest.sources, decisive)
-    schema_files = partial(
-        schema_fingerprints, options.schema, folder.schemas, resources.schemas_folder()
-    )
+    folders = (folder.schemas, resources.schemas_folder())
+    schema_files = partial(schema_fingerprints, options.schema, *folders)
     return ManifestImport(manifest.file, listing, fingerprint, schema_files, read)
 
 

@@ -39,7 +39,7 @@ def _refuse_other_list(
 ) -> None:
     """Raise UsageError for another file than before, of which the journal has no row.
 
-    It was hardly meant for the same folder. `--new-list` allows it.
+    Such a list was probably not meant for this folder. `--new-list` allows it.
     """
     before = journal.get_meta("manifest")
     path = manifest if manifest.startswith("<") else str(Path(manifest).resolve())
@@ -75,9 +75,8 @@ def take_over(
     if found["receipts"]:
         log.info("Found in receipts.log: %s.", plural(found["receipts"], "request"))
     if found["unknown"]:
-        log.warning(
-            "Unknown, since the last run ended in mid-request: %s.", plural(found["unknown"], "row")
-        )
+        rows = plural(found["unknown"], "row")
+        log.warning("Unknown, since the last run ended in mid-request: %s.", rows)
     if manifest.is_listed_in(journal):
         log.debug("%s has not changed since it was read last.", manifest.file)
     else:

@@ -8,6 +8,7 @@ transaction that lists the rows. In any doubt there is no fingerprint, and the m
 import hashlib
 import json
 from collections.abc import Callable, Collection, Mapping
+from contextlib import closing
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -156,12 +157,7 @@ def _kept_fingerprint(journal: Path) -> Any:
     A damaged journal is reported later, when it is opened for writing.
     """
     try:
-        reader = Reader(journal)
+        with closing(Reader(journal)) as reader:
+            return reader.get_meta(IMPORT_META)
     except (UsageError, StorageDamaged):
         return None
-    try:
-        return reader.get_meta(IMPORT_META)
-    except StorageDamaged:
-        return None
-    finally:
-        reader.close()

@@ -1,6 +1,7 @@
 """Check a manifest against its models' schemas; nothing is sent."""
 
 from collections.abc import Mapping
+from contextlib import closing
 from typing import Any
 
 from batchgen.batch_folder import Folder
@@ -28,18 +29,15 @@ def validate(
     """
     manifest, options = open_manifest_for(flags, path)
     known = SchemaRegistry(options.model, options.schema, Folder(options.out).schemas, None)
-    listing = StagedRows()
-    try:
+    probed = None
+    with closing(StagedRows()) as listing:
         problems = check_rows(manifest, known, listing, show)
-        probed = None
         if check_urls:
-            from batchgen.operations.check_urls import (
-                probe_file_inputs,  # here, since it brings httpx, and a run needs neither
-            )
+            # Here, since it brings httpx, which nothing else needs.
+            from batchgen.operations.check_urls import probe_file_inputs
 
             probed = probe_file_inputs(listing, known, show, timing)
-        if problems := problems + (probed.problems if probed else 0):
+            problems += probed.problems
+        if problems:
             raise ManifestInvalid(manifest.file, problems, str(probed or ""))
         return len(listing), probed
-    finally:
-        listing.close()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from batchgen import event_loop
 from batchgen.api.endpoint import Endpoint
-from batchgen.api.poll_outcome import Completed, PollOutcome, Unauthorized, Unclear
+from batchgen.api.poll_outcome import Completed, Unauthorized, Unclear
 from batchgen.api.service import Service
 from batchgen.batch_folder import Folder
 from batchgen.config import RunOptions
@@ -61,23 +61,18 @@ def verify(
             problem, other_request = inspect_file(destination, file)
             if problem:
                 row = journal.id_of_request(other_request) if other_request else None
-                show(
-                    f"{file.path}: {problem}"
-                    + (f", but the picture of row {row!r}" if row is not None else "")
-                )
+                whose = "" if row is None else f", but the picture of row {row!r}"
+                show(f"{file.path}: {problem}{whose}")
                 damaged.append(file)
                 continue
             result.whole += 1
             if other_request:
-                show(
-                    f"{file.path}: it is whole, but says that it is request {other_request};"
-                    f" the journal has {file.request_id}"
-                )
+                says = f"request {other_request}; the journal has {file.request_id}"
+                show(f"{file.path}: it is whole, but says that it is {says}")
         if damaged:
             with batch.reach_endpoint(journal, folder, flags) as endpoint:
-                event_loop.run(
-                    _restore_all(journal, destination, endpoint, timing, damaged, result, show)
-                )
+                work = _restore_all(journal, destination, endpoint, timing, damaged, result, show)
+                event_loop.run(work)
     return result
 
 
@@ -147,12 +142,27 @@ async def _restore(
     downloader: Downloader,
     file: SavedFile,
 ) -> bool:
-    """Replace a damaged file by a whole one. Return whether the host sent the same as before."""
-    outcome = await _ask(service, file)
+    """Replace a damaged file by a whole one. Return whether the host sent the same as before.
+
+    Raises TokenRefused, ServiceUnreachable and what `Downloader.fetch` raises.
+    """
+    outcome = (await service.result(file.request_id or "")).outcome  # with fresh URLs
+    if isinstance(outcome, Unauthorized):
+        what = f"RunComfy refused the token ({outcome.reason}). What is broken stays as it is."
+        raise TokenRefused(what, TokenRefused.ANOTHER)
     url = file.url
     if isinstance(outcome, Completed) and len(outcome.urls) >= file.n:
         url = outcome.urls[file.n - 1]
-    facts = None if file.delivered_sha256 is None else _provenance_of(file)
+    facts = None
+    if file.delivered_sha256 is not None:  # the file on disk has provenance written into it
+        facts = provenance.make_provenance(
+            id=file.id,
+            model=file.model,
+            input=json.loads(file.input),
+            request_id=file.request_id,
+            submitted_at=file.submitted_at,
+            output=file.n,
+        )
     try:
         checked = await downloader.fetch(url, f"{file.key}-{file.n}", facts)
     except MediaGone as error:
@@ -163,25 +173,3 @@ async def _restore(
     if (checked.sha256, checked.delivered_sha256) != (file.sha256, file.delivered_sha256):
         journal.replace_file(file.key, file.n, stored_file(checked, file.path))
     return checked.host_sha256 == (file.delivered_sha256 or file.sha256)
-
-
-def _provenance_of(file: SavedFile) -> Provenance:
-    return provenance.make_provenance(
-        id=file.id,
-        model=file.model,
-        input=json.loads(file.input),
-        request_id=file.request_id,
-        submitted_at=file.submitted_at,
-        output=file.n,
-    )
-
-
-async def _ask(service: Service, file: SavedFile) -> PollOutcome:
-    """Ask for the result, whose URLs are fresh. Raises TokenRefused."""
-    outcome = (await service.result(file.request_id or "")).outcome
-    if isinstance(outcome, Unauthorized):
-        raise TokenRefused(
-            f"RunComfy refused the token ({outcome.reason}). What is broken stays as it is.",
-            TokenRefused.ANOTHER,
-        )
-    return outcome

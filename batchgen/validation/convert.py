@@ -7,6 +7,7 @@ is guessed: `yes` is no boolean and `5.0` no whole number, since a wrong guess i
 import math
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from batchgen.core.strict_json import parse_json
@@ -48,20 +49,13 @@ def make_converter(schema: Mapping[str, Any], fits: Callable[[Any], bool]) -> Ce
         return candidates[0]
 
     def first_that_fits(text: str) -> Any:
-        failures: list[CellNotConverted] = []
         values = []
         for candidate in candidates:
-            try:
-                value = candidate(text)
-            except CellNotConverted as error:
-                failures.append(error)
-                continue
-            if fits(value):
-                return value
-            values.append(value)
-        if values:
-            return values[0]
-        raise failures[0]
+            with suppress(CellNotConverted):
+                values.append(candidate(text))
+                if fits(values[-1]):
+                    return values[-1]
+        return values[0] if values else candidates[0](text)
 
     return first_that_fits
 
@@ -100,9 +94,8 @@ def _number(text: str) -> int | float:
 def _boolean(text: str) -> bool:
     word = text.strip().lower()
     if word not in ("true", "false"):
-        raise CellNotConverted(
-            f"{quote_value(text)} is not true or false", f"Write true or false{_LEAVE_EMPTY}"
-        )
+        remedy = f"Write true or false{_LEAVE_EMPTY}"
+        raise CellNotConverted(f"{quote_value(text)} is not true or false", remedy)
     return word == "true"
 
 
@@ -110,17 +103,14 @@ def _list(text: str, inner: CellConverter | None = None) -> list[Any]:
     """Return a list from a JSON array, or of the cell alone: `https://…` is `["https://…"]`."""
     if not text.lstrip().startswith("["):
         return [inner(text) if inner else text]
-    value = _json(text, "list", '["one", "two"]')
-    assert isinstance(value, list)
-    return value
+    return list(_json(text, "a list", '["one", "two"]'))
 
 
 def _object(text: str) -> dict[str, Any]:
-    value = _json(text, "object", '{"name": "value"}')
+    value = _json(text, "an object", '{"name": "value"}')
     if not isinstance(value, dict):
-        raise CellNotConverted(
-            f"{quote_value(text)} is not an object", 'Write it as JSON: {"name": "value"}.'
-        )
+        remedy = 'Write it as JSON: {"name": "value"}.'
+        raise CellNotConverted(f"{quote_value(text)} is not an object", remedy)
     return value
 
 
@@ -128,10 +118,8 @@ def _json(text: str, kind: str, example: str) -> Any:
     try:
         return parse_json(text)
     except ValueError as error:
-        what = f"{quote_value(text)} is not a {kind} in JSON: {truncate(str(error))}"
-        raise CellNotConverted(
-            what.replace("a object", "an object"), f"Write it like {example}."
-        ) from None
+        what = f"{quote_value(text)} is not {kind} in JSON: {truncate(str(error))}"
+        raise CellNotConverted(what, f"Write it like {example}.") from None
 
 
 _CONVERTERS: dict[str, CellConverter] = {
@@ -142,11 +130,5 @@ _CONVERTERS: dict[str, CellConverter] = {
     "array": _list,
     "object": _object,
 }
-_TYPE_NAMES = {
-    str: "string",
-    int: "integer",
-    float: "number",
-    bool: "boolean",
-    list: "array",
-    dict: "object",
-}
+_TYPE_NAMES: dict[type, str] = {str: "string", int: "integer", float: "number", bool: "boolean"}
+_TYPE_NAMES |= {list: "array", dict: "object"}

@@ -9,7 +9,8 @@ into the schema itself.
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,30 +36,14 @@ _TYPES = {name: name for name in ("string", "integer", "number", "boolean", "arr
     "null": "null",
 }
 _SCHEMA_KEYWORDS = (
-    "items",
-    "additionalProperties",
-    "not",
-    "if",
-    "then",
-    "else",
-    "contains",
-    "propertyNames",
+    *("items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames"),
 )
 _SCHEMA_LIST_KEYWORDS = ("anyOf", "oneOf", "allOf", "prefixItems")
 _SCHEMA_MAP_KEYWORDS = (
-    "properties",
-    "patternProperties",
-    "$defs",
-    "definitions",
-    "dependentSchemas",
+    *("properties", "patternProperties", "$defs", "definitions", "dependentSchemas"),
 )
 _COUNT_KEYWORDS = (
-    "minLength",
-    "maxLength",
-    "minItems",
-    "maxItems",
-    "minProperties",
-    "maxProperties",
+    *("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"),
 )
 _NUMBER_KEYWORDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
 _COPIED_KEYWORDS = (
@@ -105,17 +90,15 @@ def read_schema(path: Path) -> Any:
     except FileRefused as error:
         raise UsageError(f"{path} {error.what}.", error.remedy) from None
     except OSError as error:
-        raise UsageError(
-            f"{path} cannot be read: {error.strerror or error}", _USE_ANOTHER
-        ) from None
+        what = f"{path} cannot be read: {error.strerror or error}"
+        raise UsageError(what, _USE_ANOTHER) from None
     except (ValueError, RecursionError) as error:
         raise _unusable(path, error) from None
 
 
 def _unusable(path: Path, error: Exception) -> UsageError:
-    return UsageError(
-        f"{path} is not a usable model schema: {truncate(str(error), 160)}", _USE_ANOTHER
-    )
+    what = f"{path} is not a usable model schema: {truncate(str(error), 160)}"
+    return UsageError(what, _USE_ANOTHER)
 
 
 def find_input_schema(doc: Any) -> dict[str, Any]:
@@ -208,11 +191,12 @@ def _types(written: Any) -> str | list[str] | None:
 
 def _limits(schema: Mapping[str, Any]) -> dict[str, Any]:
     result: dict[str, Any] = {}
-    for name in (*_COUNT_KEYWORDS, *_NUMBER_KEYWORDS):
-        limit = schema.get(name)
-        counted = isinstance(limit, int) and not isinstance(limit, bool) and limit >= 0
-        measured = isinstance(limit, int | float) and not isinstance(limit, bool)
-        if counted if name in _COUNT_KEYWORDS else measured:
+    limits = {name: one for name, one in schema.items() if not isinstance(one, bool)}
+    for name in _COUNT_KEYWORDS:
+        if isinstance(limit := limits.get(name), int) and limit >= 0:
+            result[name] = limit
+    for name in _NUMBER_KEYWORDS:
+        if isinstance(limit := limits.get(name), int | float):
             result[name] = limit
     # In Draft 4 the exclusive limits were booleans that changed the others.
     for exclusive, plain in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
@@ -221,11 +205,10 @@ def _limits(schema: Mapping[str, Any]) -> dict[str, Any]:
     if result.get("multipleOf", 1) <= 0:
         del result["multipleOf"]
     if isinstance(schema.get("pattern"), str):
-        try:
+        # JavaScript's regular expressions have more syntax; the API decides.
+        with suppress(re.error):
             re.compile(schema["pattern"])
             result["pattern"] = schema["pattern"]
-        except re.error:
-            pass  # JavaScript's regular expressions have more syntax; the API decides.
     return result
 
 
@@ -272,12 +255,12 @@ def _collect(
     """Add the inputs of `schema`, also behind `$ref` and `allOf`, and the required names."""
     if not isinstance(schema, Mapping) or depth > 8:
         return
-    resolve: Callable[[str], Any] = lambda reference: _resolve(document, reference)  # noqa: E731
     for name, one in schema.get("properties", {}).items():
-        inner = resolve(one["$ref"]) | one if isinstance(one, dict) and "$ref" in one else one
+        linked = isinstance(one, dict) and "$ref" in one
+        inner = _resolve(document, one["$ref"]) | one if linked else one
         properties.setdefault(name, inner if isinstance(inner, dict) else {})
     required.update(dict.fromkeys(schema.get("required", [])))
     if "$ref" in schema:
-        _collect(document, resolve(schema["$ref"]), properties, required, depth + 1)
+        _collect(document, _resolve(document, schema["$ref"]), properties, required, depth + 1)
     for one in schema.get("allOf", []):
         _collect(document, one, properties, required, depth + 1)

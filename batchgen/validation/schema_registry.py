@@ -6,7 +6,7 @@ docs/maintainers/wire.md.
 """
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -35,9 +35,9 @@ class NoSchema(UsageError):
         )
 
 
-def bundled_schemas() -> Iterator[Path]:
-    """Yield the schema files of the package, sorted."""
-    yield from sorted(schemas_folder().glob("*/**/*.json"))
+def bundled_schemas() -> list[Path]:
+    """Return the schema files of the package, sorted."""
+    return sorted(schemas_folder().glob("*/**/*.json"))
 
 
 def schema_path(folder: Path, model: str) -> Path:
@@ -77,9 +77,8 @@ class SchemaRegistry:
     def _load(self, model: str) -> Validator:
         if model == self.default and self._given is not None:
             return Validator(load_schema(self._given))
-        folders = [folder for folder in (self._stored, schemas_folder()) if folder is not None]
-        for path in (schema_path(folder, model) for folder in folders):
-            if path.is_file():
+        for folder in (self._stored, schemas_folder()):
+            if folder is not None and (path := schema_path(folder, model)).is_file():
                 return Validator(load_schema(path))
         found = self._fetch(model) if self._fetch is not None else None
         if found is None:

@@ -46,11 +46,11 @@ class Validator:
         self.hosted = {name: kind for name, kind in kinds if kind is not None}
         self.required = schema.required
         self._schema = _validator(schema.document)
-        self._converters = {
-            name: made
-            for name, one in schema.properties.items()
-            if (made := self._converter(one, schema.document)) is not None
-        }
+        self._converters: dict[str, CellConverter] = {}
+        for name, one in schema.properties.items():
+            fits = _validator({**one, "$defs": schema.document.get("$defs", {})}).is_valid
+            if (converter := make_converter(one, fits)) is not None:
+                self._converters[name] = converter
         # Anything beside these at the top, e.g. allOf, may bind several inputs together.
         plain = schema.document.keys() <= _ANNOTATIONS | {"type", "properties", "required"}
         checks = {name: _quick_check(one) for name, one in schema.properties.items()}
@@ -62,17 +62,16 @@ class Validator:
 
     def check_entry(self, entry: Entry, *, default_model: str) -> Row | list[Problem]:
         """Return the row to send, or all problems of this entry."""
-        quick = self._quick_values(entry)
-        values = dict(entry.values) if quick is None else quick
-        if quick is None:
+        values = self._quick_values(entry)
+        if values is None:
+            values = dict(entry.values)
             unfit = self._convert(entry, values)
             fields = {problem.field for problem in unfit}
             problems = unfit + [p for p in self._problems(entry, values) if p.field not in fields]
             if problems:
                 return problems
         model = default_model if entry.model is None else entry.model
-        source = entry.place.source
-        return Row(entry.position, source, entry.id, model, values, entry.meta)
+        return Row(entry.position, entry.place.source, entry.id, model, values, entry.meta)
 
     def _convert(self, entry: Entry, values: dict[str, Any]) -> list[Problem]:
         """Convert the text cells among `values` in place; return the problems of the others."""
@@ -151,10 +150,6 @@ class Validator:
                 yield _problem(entry, _path(str(name), inside), *explain_schema_error(error))
         except RecursionError:
             yield _problem(entry, "", "the values are nested too deeply to be checked", "")
-
-    def _converter(self, one: dict[str, Any], document: dict[str, Any]) -> CellConverter | None:
-        validator = _validator({**one, "$defs": document.get("$defs", {})})
-        return make_converter(one, validator.is_valid)
 
 
 def _validator(schema: dict[str, Any]) -> Any:
@@ -241,10 +236,8 @@ def _label_problems(entry: Entry) -> Iterator[tuple[str, str]]:
 
 def _unsendable(text: str) -> tuple[str, str]:
     kind = "a NUL character" if "\0" in text else "half of a surrogate pair"
-    return (
-        f"{quote_value(text)} holds {kind}, which cannot be sent",
-        "Take it out, or write it whole.",
-    )
+    what = f"{quote_value(text)} holds {kind}, which cannot be sent"
+    return what, "Take it out, or write it whole."
 
 
 def _url_problem(text: str) -> str | None:

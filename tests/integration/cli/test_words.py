@@ -134,3 +134,13 @@ def test_a_limit_that_was_set_is_no_warning(run: Command, folder: Path, write: W
     (reason,) = re.findall(r"Z INFO (.*)", log)
     assert reason in outcome.stderr
     assert "WARNING" not in log
+
+
+def test_the_log_says_which_options_were_given_and_where(
+    run: Command, folder: Path, write: Write
+) -> None:
+    run(write("list.yaml", "max_cost_per_day: 2\nrows: [{prompt: a heron}]\n"), "--limit", 1)
+    log = (folder / "batchgen.log").read_text(encoding="utf-8")
+
+    (options,) = re.findall(r"Z DEBUG .*options: (.*)", log)
+    assert {"max_cost_per_day (manifest)", "limit (flag)"} <= set(options.split(", "))

@@ -584,7 +584,6 @@ def test_yaml_settings_are_read_in_their_units(tmp_path):
         "limit": 9,
     }
     assert (settings.schema, settings.max_matrix) == ("s.json", 200)
-    assert settings.places["rate"] == Place(str(path), 3, 7)
 
 
 def test_what_a_manifest_does_not_set_is_none(tmp_path):
