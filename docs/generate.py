@@ -96,7 +96,7 @@ class MarkdownFormatter(click.HelpFormatter):
         shown = [
             (f"`{word}`", escape(" ".join(words.split())))
             for word, words in rows
-            if words and word != "-h, --help"
+            if words and not word.endswith("--help")
         ]
         if shown:
             self.write(f"**{self.heading}**\n\n{table(['option', 'meaning'], shown)}\n")
