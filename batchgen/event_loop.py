@@ -5,6 +5,7 @@ that was short of memory waited for ever for that one, and kept its folder locke
 """
 
 import asyncio
+import os
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from contextlib import closing
@@ -14,7 +15,9 @@ from typing import Any, TypeVar, TypeVarTuple
 from batchgen.errors import out_of_memory
 from batchgen.threads import Threads
 
-THREADS = 8  # the most downloads that are checked at the same time
+# As many as asyncio would start; no more downloads than 8 are checked at the same time. Each thread
+# costs memory of its own.
+THREADS = min(8, (os.cpu_count() or 1) + 4)
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
