@@ -10,7 +10,6 @@ import fcntl
 import filecmp
 import os
 import re
-import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -104,7 +103,8 @@ def sync_folder(path: Path) -> None:
 
 def temporary_path(path: Path) -> Path:
     """Return a name beside `path` that cannot be predicted, for content that is incomplete."""
-    return path.with_name(f".{secrets.token_hex(8)}-{path.name}.part")
+    # Not `secrets`, which makes the start of every command 10 ms longer.
+    return path.with_name(f".{os.urandom(8).hex()}-{path.name}.part")
 
 
 def create_new_file(path: Path) -> BinaryIO:

@@ -3,14 +3,16 @@
 import sys
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from batchgen.batch_folder import Folder
 from batchgen.cli.options import FILE, SERVICE, find_batch, options_without_manifest, runtime
 from batchgen.core.text import plural
 from batchgen.errors import UsageError
+
+if TYPE_CHECKING:
+    from batchgen.batch_folder import Folder
 
 
 @click.command(short_help="Queue failed rows again; the next run pays for them.")
