@@ -43,6 +43,10 @@ class Endpoint:
         client = ApiClient(self.base, self.token, self.use_proxy, timing, now)
         return ModelApi(client, credentials.balance_url(self.base))
 
+    def download_hosts(self) -> tuple[MediaHost, ...]:
+        """Return the hosts of outputs: the service's own, and those that the person named."""
+        return *self.service().media_hosts, *self.media_hosts
+
 
 def find_endpoint(options: RunOptions) -> Endpoint:
     """Return the endpoint that the options name. Raises UsageError or TokenRefused."""

@@ -57,7 +57,7 @@ class MediaGone(MediaError):
 
 
 class Downloader:
-    """hosts: allowed besides RunComfy's. use_proxy: whether the environment's proxy applies."""
+    """hosts: from which files are fetched. use_proxy: whether the environment's proxy applies."""
 
     def __init__(
         self,

@@ -71,10 +71,11 @@ async def execute(
     destination = destination or open_destination(folder)
     limiter = restore_rate_limiter(journal, clock, policy.rate)
     run_state = RunState(clock, random.Random(), timing, limiter)
-    hosts = (*endpoint.service().media_hosts, *endpoint.media_hosts)
     async with (
         endpoint.service(timing, clock.now) as service,
-        Downloader(destination, hosts, endpoint.use_proxy, timing, limits) as downloader,
+        Downloader(
+            destination, endpoint.download_hosts(), endpoint.use_proxy, timing, limits
+        ) as downloader,
     ):
         destination.clear_scratch()
         shared_rate = SharedRateLimit(endpoint.shared_rate_file)

@@ -114,10 +114,11 @@ async def _restore_all(
     result: VerifyResult,
     show: LineSink,
 ) -> None:
-    hosts = (*endpoint.service().media_hosts, *endpoint.media_hosts)
     async with (
         endpoint.service(timing) as service,
-        Downloader(destination, hosts, endpoint.use_proxy, timing) as downloader,
+        Downloader(
+            destination, endpoint.download_hosts(), endpoint.use_proxy, timing
+        ) as downloader,
     ):
         for file in damaged:
             try:
