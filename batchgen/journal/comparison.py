@@ -62,12 +62,6 @@ class Comparison:
         """Yield each row that the journal does not know, or by its receipt only, in order."""
         return map(StagedRow._make, self._connection.execute(NEW_QUERY))
 
-    def count_listed(self) -> int:
-        """Return how many rows the manifest before this one had."""
-        query = "SELECT COUNT(*) FROM journal.requests WHERE listed = 1"
-        (count,) = self._connection.execute(query).fetchone()
-        return int(count)
-
     def shares_a_row(self) -> bool:
         """Return whether the journal has any of the staged rows, or lists one with the same id."""
         query = (

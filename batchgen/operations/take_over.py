@@ -45,7 +45,8 @@ def _refuse_other_list(
     path = manifest if manifest.startswith("<") else str(Path(manifest).resolve())
     if before not in (None, path) and not flags.new_list:
         with compare(staged, journal.path) as comparison:
-            listed, shares_a_row = comparison.count_listed(), comparison.shares_a_row()
+            shares_a_row = comparison.shares_a_row()
+        listed = journal.count_listed()
         if listed and not shares_a_row:
             raise UsageError(
                 f"{journal.path.parent} holds {plural(listed, 'row')} of {before}, and {manifest}"
