@@ -1,18 +1,14 @@
 """The commands that look after a batch between its runs."""
 
 import sys
-from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from batchgen.cli.options import FILE, SERVICE, find_batch, options_without_manifest, runtime
 from batchgen.core.text import plural
 from batchgen.errors import UsageError
-
-if TYPE_CHECKING:
-    from batchgen.batch_folder import Folder
 
 
 @click.command(short_help="Queue failed rows again; the next run pays for them.")
@@ -272,15 +268,6 @@ def status(batch: str, as_json: bool) -> None:
 
     folder = find_batch(batch)
     if as_json:
-        _print_summary(folder)
+        output.totals(folder)
     else:
         output.status(folder)
-
-
-def _print_summary(folder: "Folder") -> None:
-    import json
-
-    from batchgen.journal.reader import Reader, summary
-
-    with closing(Reader(folder.journal)) as reader:
-        click.echo(json.dumps(summary(reader), indent=2, ensure_ascii=False))

@@ -215,6 +215,12 @@ def next_run(folder: Folder) -> None:
     line(f"The next run submits them: {command}")
 
 
+def totals(folder: Folder) -> None:
+    """The numbers of a batch as JSON, on stdout; summary.json has the same."""
+    with closing(Reader(folder.journal)) as reader:
+        click.echo(json.dumps(summary(reader), indent=2, ensure_ascii=False))
+
+
 def status(folder: Folder) -> None:
     """How far a batch is, on stdout."""
     with closing(Reader(folder.journal)) as reader:

@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from batchgen.cli.batch import _print_summary
 from batchgen.cli.options import (
     AMOUNT,
     CLOCK,
@@ -153,7 +152,7 @@ def run(manifest: str, dry_run: bool, as_json: bool, **given: Any) -> None:
             flags, manifest, problems.show, show_progress, clock=clock, timing=timing
         )
     if as_json:
-        _print_summary(folder)
+        output.totals(folder)
     if not (quiet and outcome.calm):
         output.after_run(folder, outcome, quiet=quiet)
     if outcome.code < 128 and flags.get("thumbnails", True):
