@@ -104,9 +104,17 @@ def page(browser: Any, batch: Path) -> Iterator[Any]:
         yield found
 
 
+# Resolves when what a search sets off is drawn: two timers, then a frame, after the page's own.
+REDRAWN = """() => new Promise((drawn) => {
+    const frame = () => requestAnimationFrame(() => requestAnimationFrame(drawn));
+    setTimeout(() => setTimeout(frame));
+})"""
+
+
 def go_to(page: Any, id: str) -> None:
     """Put the focus on a row's tile, as somebody does who searches for it."""
     page.locator("#search").fill("")
+    page.evaluate(REDRAWN)  # or the grid is drawn after the focus was set, and sets its own
     tile = page.locator("#grid .tile", has=page.get_by_text(id, exact=True))
     tile.evaluate("tile => tile.focus()")
     assert focused(page) == id
