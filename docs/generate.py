@@ -259,6 +259,7 @@ PLACES = {
     State.CANCELLED: (2, 0),
     State.INVALID: (0, 0),
     State.UNKNOWN: (1, 2),
+    State.WRITTEN_OFF: (2, 2),
     State.FAILED: (3, 2),
 }
 COLUMN, ROW, WIDTH, HEIGHT, MARGIN = 230, 120, 104, 38, 24  # pixels

@@ -17,7 +17,7 @@ from batchgen.errors import UsageError
 @click.option("--cause", metavar="TEXT", help="Only rows whose error contains this text.")
 @click.option(
     "--state",
-    type=click.Choice(["failed", "cancelled", "unknown", "saved"]),
+    type=click.Choice(["failed", "cancelled", "unknown", "written_off", "saved"]),
     default="failed",
     help="The state of the rows to queue.  [default: failed]",
 )
@@ -25,7 +25,8 @@ def retry(batch: str, ids: tuple[str, ...], cause: str | None, state: str) -> No
     """Queue rows of BATCH that failed again; the next run submits and pays for them.
 
     An unknown row may have been billed already: look for it in your account first (`batchgen
-    resolve`), and name it with --id. A saved row is made anew; its old file stays.
+    resolve`), and name it with --id. A row that you wrote off stays so unless you name it. A saved
+    row is made anew; its old file stays.
 
     \b
     Examples:
@@ -41,7 +42,7 @@ def retry(batch: str, ids: tuple[str, ...], cause: str | None, state: str) -> No
     from batchgen.cli import output
     from batchgen.operations.retry import retry
 
-    if state in ("unknown", "saved") and not ids:
+    if state in ("unknown", "written_off", "saved") and not ids:
         raise UsageError(
             f"--state {state} needs --id: these rows were or may have been billed already.",
             "Name each one with --id.",

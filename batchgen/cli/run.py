@@ -125,7 +125,7 @@ def run(manifest: str, dry_run: bool, as_json: bool, **given: Any) -> None:
         batchgen run prompts.tsv --column prompt=Prompt --meta Category
     \b
     Exit codes:
-        0    every row is saved
+        0    every row is saved or written off
         1    finished, but some rows failed, are invalid or unknown
         2    wrong option or argument
         65   the manifest is invalid; nothing was sent

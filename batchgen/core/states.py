@@ -17,6 +17,7 @@ class State(StrEnum):
     CANCELLED = "cancelled"
     INVALID = "invalid"
     UNKNOWN = "unknown"
+    WRITTEN_OFF = "written_off"
 
 
 class Event(StrEnum):
@@ -60,7 +61,12 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
     S.FAILED: {Event.RETRY: S.PENDING},
     S.CANCELLED: {Event.RETRY: S.PENDING},
     S.INVALID: {},
-    S.UNKNOWN: {Event.RETRY: S.PENDING, Event.ATTACHED: S.SUBMITTED, Event.WRITTEN_OFF: S.FAILED},
+    S.UNKNOWN: {
+        Event.RETRY: S.PENDING,
+        Event.ATTACHED: S.SUBMITTED,
+        Event.WRITTEN_OFF: S.WRITTEN_OFF,
+    },
+    S.WRITTEN_OFF: {Event.RETRY: S.PENDING},
 }
 # A receipt proves that a request was accepted, whatever the state in an older journal.
 for _transitions in TRANSITIONS.values():

@@ -1,7 +1,7 @@
 """How a run ends: exit code and words. Pure. Source: docs/reference/exit-codes.md."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from batchgen.core.states import State
 from batchgen.core.text import plural
@@ -66,4 +66,6 @@ def final_outcome(counts: Mapping[State, int], stopped: RunOutcome | None) -> Ru
     ]  # fmt: skip
     if amiss:
         return RunOutcome(1, f"Not every row is saved: {', '.join(amiss)}.")
+    if given_up := counts.get(State.WRITTEN_OFF):
+        return replace(ALL_SAVED, reason=f"Every row is saved, but for {given_up} written off.")
     return ALL_SAVED

@@ -98,7 +98,7 @@ class Recovery:
             self._insert_recovered(receipt)
             row = (State.SUBMITTING, 0)
         state, attempts = State(row[0]), row[1]
-        no_outcome = state in (State.SUBMITTING, State.UNKNOWN)
+        no_outcome = state in (State.SUBMITTING, State.UNKNOWN, State.WRITTEN_OFF)
         if not (receipt.attempt > attempts or (receipt.attempt == attempts and no_outcome)):
             return False
         if self._journal.fetch_one(

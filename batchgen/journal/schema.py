@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sqlite_utils import Database
 
-VERSION = 3
+VERSION = 4
 
 # SQL: whether a row of `requests` is in the reports. A row that was sent stays in them when the
 # manifest no longer has it.
@@ -133,7 +133,20 @@ def m003_throttled(db: "Database") -> None:
     db.execute("PRAGMA user_version = 3")
 
 
-MIGRATIONS = (m001_first_tables, m002_delivered_and_views, m003_throttled)
+def m004_written_off(db: "Database") -> None:
+    # A state of its own for a row that a person gave up; it was `failed` before.
+    db.execute(
+        """UPDATE requests SET state = 'written_off' WHERE state = 'failed' AND
+            (SELECT event FROM events WHERE events.key = requests.key ORDER BY seq DESC LIMIT 1)
+            = 'written off'"""
+    )
+    for name, query in VIEWS_OF_4.items():
+        db.execute(f"DROP VIEW IF EXISTS {name}")
+        db.create_view(name, query)
+    db.execute("PRAGMA user_version = 4")
+
+
+MIGRATIONS = (m001_first_tables, m002_delivered_and_views, m003_throttled, m004_written_off)
 
 
 def migrate(connection: sqlite3.Connection, *, stop_before: str | None = None) -> None:
@@ -233,4 +246,13 @@ BY_HOUR_OF_3 = f"""
         FROM requests JOIN outputs USING (key) WHERE path IS NOT NULL AND saved_at IS NOT NULL
     ) GROUP BY hour ORDER BY hour
     """
-VIEWS = {**VIEWS_OF_2, "by_hour": BY_HOUR_OF_3}
+# Given up by a person is no failure; before version 4 it was stored as one.
+VIEWS_OF_4 = {
+    "by_model": VIEWS_OF_2["by_model"].replace(
+        "AS unknown,", "AS unknown, SUM(state = 'written_off') AS written_off,"
+    ),
+    "by_hour": BY_HOUR_OF_3.replace(
+        "\"to\" = 'failed'", "\"to\" = 'failed' AND event <> 'written off'"
+    ),
+}
+VIEWS = {**VIEWS_OF_2, **VIEWS_OF_4}

@@ -19,7 +19,8 @@ def command_for_row(batch: str, state: str, id: str, listed: bool) -> str | None
     """Return the command that deals with one row of `batch`; None where a run or nobody does."""
     if state == State.UNKNOWN:
         return command("resolve", batch, "--id", id)
-    return command(*_retry(batch, state), "--id", id) if _reopens(state) and listed else None
+    reopens = _reopens(state) or state == State.WRITTEN_OFF  # each by its id
+    return command(*_retry(batch, state), "--id", id) if reopens and listed else None
 
 
 def command_for_cause(batch: str, state: str, cause: str) -> str | None:

@@ -225,7 +225,10 @@ class AnyHistory(RuleBasedStateMachine):
             dice.shuffle(self.manifest)
         self.live_through(run)
 
-    @rule(state=st.sampled_from([State.FAILED, State.UNKNOWN, State.CANCELLED]), run=RUNS)
+    @rule(
+        state=st.sampled_from([State.FAILED, State.UNKNOWN, State.CANCELLED, State.WRITTEN_OFF]),
+        run=RUNS,
+    )
     def a_person_asks_for_a_row_to_be_sent_again(self, state, run):
         self.kill()
         self.journal = Journal(self.folder / "batch.db", self.clock)

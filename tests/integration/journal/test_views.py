@@ -17,7 +17,7 @@ from batchgen.journal.reader import Reader
 from batchgen.report.statistics import activity
 
 # The migration that makes a version, and so the first that a journal of the version before lacks.
-MIGRATION_TO = {2: "m002_delivered_and_views", 3: "m003_throttled"}
+MIGRATION_TO = {2: "m002_delivered_and_views", 3: "m003_throttled", 4: "m004_written_off"}
 IDEOGRAM = "ideogram/ideogram-v2/generate"
 SERIES = "atelier/series/text-to-image"
 
@@ -53,6 +53,23 @@ def test_by_model_counts_rows_files_and_money(
     ((spent,),) = query(folder, "SELECT SUM(usd) FROM spending")
     assert sum(row["usd"] or 0 for row in found) == pytest.approx(spent)
     assert found[0]["mean_seconds"] >= 0
+
+
+def test_a_row_that_was_given_up_counts_apart_from_those_that_failed(
+    run: Command, batchgen: Command, folder: Path, sandbox: Control, manifest: str
+) -> None:
+    sandbox.fault("422", match="number 2")
+    sandbox.fault("lost", match="number 3")
+    run(manifest)
+    batchgen("resolve", folder, "--all", "--write-off")
+
+    for version in (None, 3):
+        if version:
+            as_before(folder, version)
+            run(manifest)
+        found = columns(view(folder, "by_model"), "saved", "failed", "unknown", "written_off")
+        assert found == [(2, 1, 0, 1)]
+        assert sum(hour["failed"] for hour in view(folder, "by_hour")) == 1
 
 
 def test_by_hour_and_by_day_count_what_happened_then(
@@ -176,8 +193,11 @@ def as_before(folder: Path, version: int) -> None:
         for name in tables:
             names = ", ".join(f'"{column.name}"' for column in db.table(name).columns)
             journal.execute(f"INSERT INTO main.{name} SELECT {names} FROM now.{name}")
-        # What a 429 was before it had an event of its own.
-        journal.execute("UPDATE events SET event = 'returned' WHERE event = 'throttled'")
+        # What a row that was given up was before it had a state of its own.
+        journal.execute("UPDATE requests SET state = 'failed' WHERE state = 'written_off'")
+        journal.execute("UPDATE events SET \"to\" = 'failed' WHERE event = 'written off'")
+        if version < 3:  # what a 429 was before it had an event of its own
+            journal.execute("UPDATE events SET event = 'returned' WHERE event = 'throttled'")
         journal.commit()
     for part in folder.glob("batch.db*"):
         part.unlink()
@@ -204,7 +224,7 @@ def eventful(run: Command, sandbox: Control, write: Write) -> str:
     return manifest
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_a_journal_of_before_is_migrated_by_the_next_run_and_pays_nothing(
     run: Command, folder: Path, sandbox: Control, eventful: str, version: int
 ) -> None:
@@ -223,7 +243,7 @@ def test_a_journal_of_before_is_migrated_by_the_next_run_and_pays_nothing(
         assert query(folder, "SELECT DISTINCT delivered_sha256 FROM outputs") == [(None,)]
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_a_journal_of_before_is_read_as_it_is(
     batchgen: Command, folder: Path, eventful: str, version: int
 ) -> None:
@@ -261,7 +281,7 @@ def test_the_view_of_version_2_stays_as_it_was_until_it_is_migrated(
     assert "throttled" not in view(folder, "by_hour")[0]
 
 
-@pytest.mark.parametrize(("version", "last"), [(1, "slowest"), (2, "by_hour")])
+@pytest.mark.parametrize(("version", "last"), [(1, "slowest"), (2, "by_hour"), (3, "by_hour")])
 def test_a_migration_that_fails_halfway_begins_again(
     tmp_path: Path, version: int, last: str
 ) -> None:

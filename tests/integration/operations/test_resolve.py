@@ -252,18 +252,37 @@ def test_an_id_that_two_unknown_rows_have_is_not_guessed(
 # Writing off and sending again
 
 
-def test_a_row_that_is_written_off_is_not_sent_again_unasked(
-    run: Command, resolve: Command, folder: Path, sandbox: Control, lost: str
+def test_a_row_that_is_written_off_is_final_until_it_is_named(
+    run: Command, resolve: Command, batchgen: Command, folder: Path, sandbox: Control, lost: str
 ) -> None:
     assert resolve("--id", "heron", "--write-off").code == 1
-    assert states(folder) == {"heron": "failed", "fox": "unknown", "owl": "saved"}
+    assert states(folder) == {"heron": "written_off", "fox": "unknown", "owl": "saved"}
     assert "may have been billed" in error_of(folder, "heron")
+    assert "1 written_off" in batchgen("status", folder).stdout
     assert run(lost).code == 1
-    assert sandbox.posts == 3
 
     run(lost, "--retry-failed")
+    batchgen("retry", folder)
+    assert batchgen("retry", folder, "--state", "written_off").code == 2
+    assert run(lost).code == 1
+    assert states(folder)["heron"] == "written_off"
+    assert sandbox.posts == 3
+
+    assert batchgen("retry", folder, "--state", "written_off", "--id", "heron").code == 0
+    run(lost)
     assert sandbox.posts == 4
     assert states(folder)["heron"] == "saved"
+
+
+def test_a_batch_that_is_saved_or_written_off_is_done(
+    run: Command, resolve: Command, sandbox: Control, lost: str
+) -> None:
+    assert resolve("--all", "--write-off").code == 0
+
+    outcome = run(lost, "-q")
+    assert (outcome.code, outcome.stdout, outcome.stderr) == (0, "", "")
+    assert "2 written off" in run(lost).stderr
+    assert sandbox.posts == 3
 
 
 def test_send_again_sends_and_pays_with_the_next_run_and_once(
@@ -419,7 +438,7 @@ def test_at_a_terminal_rows_can_be_written_off_and_sent_again(
     outcome = talk("[k]eep", "w", "[k]eep", "s")
 
     assert outcome.code == 0
-    assert states(folder)[first] == "failed"
+    assert states(folder)[first] == "written_off"
     assert states(folder)[second] == "pending"
     assert sandbox.posts == 3
 
@@ -430,7 +449,7 @@ def test_at_a_terminal_an_answer_that_is_none_is_asked_for_again(
     outcome = talk("[k]eep", "yes", "[k]eep", "w", "[k]eep", "k")
 
     assert outcome.code == 1
-    assert sorted(states(folder).values()) == ["failed", "saved", "unknown"]
+    assert sorted(states(folder).values()) == ["saved", "unknown", "written_off"]
 
 
 def test_at_a_terminal_a_wrong_request_changes_nothing(

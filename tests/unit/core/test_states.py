@@ -89,6 +89,13 @@ def test_only_a_row_whose_answer_was_lost_is_unknown():
     assert into == [(State.SUBMITTING, Event.OUTCOME_UNKNOWN)]
 
 
+def test_only_a_person_gives_a_row_up_and_only_an_unknown_one():
+    into = [(old, event) for old, event, new in EVERY_MOVE if new is State.WRITTEN_OFF]
+
+    assert into == [(State.UNKNOWN, Event.WRITTEN_OFF)]
+    assert set(TRANSITIONS[State.WRITTEN_OFF]) == {Event.RETRY, Event.RECEIPT}
+
+
 def test_what_was_never_valid_stays_so_but_for_a_receipt():
     assert set(TRANSITIONS[State.INVALID]) == {Event.RECEIPT}
 
@@ -107,7 +114,7 @@ def test_what_was_accepted_is_never_sent_again_unless_it_fails_and_a_person_says
     assert State.PENDING not in reachable(state, without={Event.RETRY})
 
 
-@pytest.mark.parametrize("state", [State.FAILED, State.CANCELLED, State.UNKNOWN])
+@pytest.mark.parametrize("state", [State.FAILED, State.CANCELLED, State.UNKNOWN, State.WRITTEN_OFF])
 def test_a_person_can_reopen_what_ended_without_a_picture(state):
     assert next_state(state, Event.RETRY) is State.PENDING
 

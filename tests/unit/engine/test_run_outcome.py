@@ -18,6 +18,13 @@ def test_a_run_that_saved_every_row_ends_with_0_and_says_nothing_under_quiet():
     assert (ending.code, ending.calm) == (0, True)
 
 
+def test_a_row_that_a_person_gave_up_keeps_nobody_waiting():
+    ending = final_outcome({State.SAVED: 12, State.WRITTEN_OFF: 2}, None)
+
+    assert (ending.code, ending.calm) == (0, True)
+    assert "2 written off" in ending.reason
+
+
 def test_a_run_without_rows_has_saved_them_all():
     assert final_outcome({}, None) == ALL_SAVED
 
