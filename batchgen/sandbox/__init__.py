@@ -21,7 +21,7 @@ from typing import IO
 
 from batchgen.errors import ServiceUnreachable, UsageError
 
-REQUIRED_PACKAGES = ("starlette", "uvicorn", "httptools")
+REQUIRED_PACKAGES = ("uvicorn", "httptools")
 STOP_TIMEOUT_S = 5.0  # then it is killed
 
 

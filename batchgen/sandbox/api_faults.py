@@ -53,25 +53,14 @@ async def answer_empty(at: FaultContext) -> None:
     await at.call.answer(200)
 
 
-async def answer_garbage(at: FaultContext) -> None:
-    await at.call.answer(200, b'{"status": completed]\xff\xfe')
-
-
 def answer_json(status: int, body: Any) -> ApiFault:
-    async def refuse(at: FaultContext) -> None:
-        await at.call.json(status, body)
-
-    return refuse
+    return lambda at: at.call.json(status, body)
 
 
 def answer_gateway_page(status: int) -> ApiFault:
     """A 5xx as gateways send it, as a page."""
     text = f"<html><body><h1>{status}</h1></body></html>".encode()
-
-    async def fail(at: FaultContext) -> None:
-        await at.call.answer(status, text, kind=HTML)
-
-    return fail
+    return lambda at: at.call.answer(status, text, kind=HTML)
 
 
 def answer_redirect(status: int) -> ApiFault:
@@ -84,11 +73,7 @@ def answer_redirect(status: int) -> ApiFault:
 
 def answer_changed(change: Callable[[FaultContext], dict[str, Any]]) -> ApiFault:
     """A 200 with another body than the usual one."""
-
-    async def lie(at: FaultContext) -> None:
-        await at.call.json(200, change(at))
-
-    return lie
+    return lambda at: at.call.json(200, change(at))
 
 
 def cut_answer(place: Callable[[bytes, bytes], int]) -> ApiFault:
@@ -173,7 +158,7 @@ API_FAULTS: dict[str, ApiFault] = {
     "poll-401": answer_json(*REFUSALS["401"]),
     "poll-404": answer_json(*REFUSALS["404"]),
     "poll-429": answer_429,
-    "poll-garbage": answer_garbage,
+    "poll-garbage": lambda at: at.call.answer(200, b'{"status": completed]\xff\xfe'),
     "poll-html": answer_page,
     "poll-empty": answer_empty,
     "poll-drop": hang_up,
@@ -184,13 +169,16 @@ API_FAULTS: dict[str, ApiFault] = {
 }
 
 
-async def apply_fault(
-    fault: AppliedFault,
+async def answer_call(
     call: HttpCall,
+    fault: AppliedFault | None,
     media_host: str,
-    usual: dict[str, Any] | None = None,
+    usual: dict[str, Any],
     previous: str | None = None,
 ) -> None:
-    """Answer `call` as a fault of API_FAULTS does. usual, previous: as in FaultContext."""
-    context = FaultContext(call, fault.value, usual or {}, f"http://{media_host}", previous)
+    """Answer as usual, or as a fault of API_FAULTS does. usual, previous: as in FaultContext."""
+    if fault is None:
+        await call.json(200, usual)
+        return
+    context = FaultContext(call, fault.value, usual, f"http://{media_host}", previous)
     await API_FAULTS[fault.name](context)

@@ -4,12 +4,14 @@ import asyncio
 import json
 import re
 import time
+from contextlib import suppress
 from urllib.parse import parse_qs
 
-from batchgen.sandbox import control, media, submissions
-from batchgen.sandbox.api_faults import apply_fault
+from batchgen.sandbox import media, submissions
+from batchgen.sandbox.api_faults import answer_call
 from batchgen.sandbox.call import ClientGone, HttpCall, Receive, Scope, Send
-from batchgen.sandbox.catalogue import SandboxModel
+from batchgen.sandbox.catalogue import model_kind
+from batchgen.sandbox.control import CONTROL, answer_control
 from batchgen.sandbox.errors import BAD_TOKEN, NO_ROUTE, UNKNOWN_MODEL, WRONG_METHOD
 from batchgen.sandbox.ledger import LedgerRow
 from batchgen.sandbox.media import media_format, output_count
@@ -39,19 +41,15 @@ class SandboxApi:
 
     def __init__(self, state: SandboxState) -> None:
         self.state = state
-        self.control = control.application(state)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"].startswith("/_sandbox/"):
-            await self.control(scope, receive, send)
-            return
-        call = HttpCall(scope, receive, send)
-        try:
-            await self.route(call)
-        except ClientGone:
-            return
+        with suppress(ClientGone):
+            await self.route(HttpCall(scope, receive, send))
 
     async def route(self, call: HttpCall) -> None:
+        if call.path.startswith(CONTROL):
+            await answer_control(self.state, call)
+            return
         found = operation_of(call.path)
         if found is None:
             await call.json(*NO_ROUTE)
@@ -81,7 +79,7 @@ async def look_up(state: SandboxState, call: HttpCall, operation: str, subject: 
     """Answer a call about one model, all models or the balance."""
     fault = state.faults.pick(operation, "", subject, lambda: state.count(f"{operation} {subject}"))
     if fault is not None:
-        await apply_fault(fault, call, state.media_host)
+        await answer_call(call, fault, state.media_host, {})
         return
     if operation == "balance":
         left = UNLIMITED_USD if state.left is None else state.left
@@ -120,9 +118,8 @@ class MediaServer:
     def __init__(self, state: SandboxState) -> None:
         self.state = state
         if state.options.pictures == "stamped":
-            media.blank_png(
-                state.options.picture_size
-            )  # now, since other calls would wait while it is drawn
+            # Now, since other calls would wait while it is drawn.
+            media.blank_png(state.options.picture_size)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         call = HttpCall(scope, receive, send)
@@ -145,7 +142,7 @@ class MediaServer:
     async def deliver(self, call: HttpCall, row: LedgerRow, n: int, extension: str) -> None:
         state = self.state
         given = json.loads(row.input)
-        what = media_format(SandboxModel(row.model, {}, None).kind, given)
+        what = media_format(model_kind(row.model), given)
         if n >= output_count(given) or extension != what.extension:
             await call.answer(404, b"not found", kind=b"text/plain")
             return
@@ -158,19 +155,14 @@ class MediaServer:
         elif fault.name in MEDIA_FAULTS:
             await MEDIA_FAULTS[fault.name](MediaDelivery(call, content, what.type, fault.value))
         else:
-            await apply_fault(fault, call, state.media_host)
+            await answer_call(call, fault, state.media_host, {})
 
     async def content(self, row: LedgerRow, n: int, what: media.MediaFormat) -> bytes:
-        """Return a file from the cache, or made in a thread, so that other calls go on."""
-        options, media_cache = self.state.options, self.state.media_cache
-        key = (row.model, row.input_sha256, n, options.picture_size)
+        """Return a file. It is made in a thread, so that other calls go on."""
+        options = self.state.options
+        subject = (row.input, n, options.picture_size)
         if what is media.PNG and options.pictures == "stamped":
-            stamped = media.stamp_png(row.input, n, options.picture_size)
-            return media.pad_png(stamped, options.picture_bytes)
-        content = media_cache.find(key)
-        if content is None:
-            content = await asyncio.to_thread(
-                media.make_file, what, row.input, n, options.picture_size
-            )
-            media_cache.keep(key, content)
+            content = media.stamp_png(*subject)
+        else:
+            content = await asyncio.to_thread(media.make_file, what, *subject)
         return media.pad_png(content, options.picture_bytes) if what is media.PNG else content

@@ -49,10 +49,7 @@ class HttpCall:
 
     def header(self, name: bytes) -> bytes | None:
         """A header's value; name in lower case."""
-        for key, value in self.scope["headers"]:
-            if key == name:
-                return bytes(value)
-        return None
+        return next((value for key, value in self.scope["headers"] if key == name), None)
 
     async def body(self) -> bytes:
         """Read the whole body. Raises ClientGone or BodyTooLarge."""

@@ -14,9 +14,9 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
-import batchgen
 from batchgen.errors import UsageError
 from batchgen.files import FileRefused, open_regular
+from batchgen.resources import schemas_folder
 from batchgen.sandbox.media import output_count
 
 JSON_SCHEMA_TYPES = {"string", "integer", "number", "boolean", "object", "array", "null"}
@@ -40,6 +40,21 @@ def standard_schema(schema: Any) -> Any:
     return result
 
 
+def model_kind(model_id: str) -> str:
+    """`image`, `video` or `audio`, judged by the id."""
+    last = model_id.rpartition("/")[2].lower()
+    if "video" in last and not last.endswith("image"):
+        return "video"
+    if any(word in model_id.lower() for word in ("audio", "music", "speech")):
+        return "audio"
+    return "image"
+
+
+def request_cost(model_id: str, price: float, given: dict[str, Any]) -> float:
+    """Return what a request costs, USD, at the price that the catalogue shows."""
+    return round(price * (output_count(given) if model_kind(model_id) == "image" else 1), 6)
+
+
 @dataclass(frozen=True)
 class SandboxModel:
     """described: the schema file as it is. validator: None accepts any object."""
@@ -47,16 +62,6 @@ class SandboxModel:
     id: str
     described: dict[str, Any]
     validator: Draft202012Validator | None
-
-    @property
-    def kind(self) -> str:
-        """`image`, `video` or `audio`, judged by the id."""
-        last = self.id.rpartition("/")[2].lower()
-        if "video" in last and not last.endswith("image"):
-            return "video"
-        if any(word in self.id.lower() for word in ("audio", "music", "speech")):
-            return "audio"
-        return "image"
 
     def problems(self, given: dict[str, Any]) -> list[dict[str, Any]]:
         """Return the problems of an input, in the form of a 422's `detail`."""
@@ -67,18 +72,15 @@ class SandboxModel:
         )
         return [problem(error) for error in errors]
 
-    def cost(self, price: float, given: dict[str, Any]) -> float:
-        """Return what a request costs, USD, at the price that `shown` has."""
-        return round(price * (output_count(given) if self.kind == "image" else 1), 6)
-
     def shown(self, price: float) -> dict[str, Any]:
         """The catalogue's entry; price in USD, per output of an image model, else per request."""
+        kind = model_kind(self.id)
         return {
             "model_id": self.id,
             "display_name": self.described.get("display_name", self.id),
-            "categories": self.described.get("categories", [f"{self.kind}-generation"]),
+            "categories": self.described.get("categories", [f"{kind}-generation"]),
             "base_price_usd": price,
-            "price_unit": "output" if self.kind == "image" else "request",
+            "price_unit": "output" if kind == "image" else "request",
             "pricing_note": "Pretend money: this is the sandbox.",
             "input": self.described.get("input"),
             "output": self.described.get("output"),
@@ -112,27 +114,17 @@ def load_model(path: Path) -> SandboxModel:
     return SandboxModel(described["model_id"], described, validator)
 
 
-def bundled_schema() -> Path | None:
-    """The schema of the default model: inside the installed package, or beside it in a checkout."""
-    package = Path(batchgen.__file__).parent
-    for folder in (package / "schemas", package.parent / "schemas"):
-        if (folder / DEFAULT_MODEL).is_file():
-            return folder / DEFAULT_MODEL
-    return None
-
-
 class Catalogue:
     """files: schemas beside the bundled one. any_model: serve every id, unchecked."""
 
     def __init__(self, files: tuple[Path, ...]) -> None:
-        default = bundled_schema()
-        found = [load_model(file) for file in ([default] if default else []) + list(files)]
+        default = schemas_folder() / DEFAULT_MODEL
+        found = map(load_model, (*([default] if default.is_file() else []), *files))
         self.models = {model.id: model for model in found}
 
     def find(self, model_id: str, *, any_model: bool) -> SandboxModel | None:
         """Return the model of this id; with any_model a model that takes any input."""
+        known = self.models.get(model_id)
         if any_model:
-            return SandboxModel(
-                model_id, self.models[model_id].described if model_id in self.models else {}, None
-            )
-        return self.models.get(model_id)
+            return SandboxModel(model_id, known.described if known else {}, None)
+        return known

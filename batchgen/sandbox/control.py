@@ -3,18 +3,17 @@
 They are outside /v1, need no token, and belong to tests; `tests/sandbox_client.py` is their client.
 """
 
+import json
 import time
 from typing import Any
 
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse
-from starlette.routing import Route
-
+from batchgen.sandbox.call import HttpCall
+from batchgen.sandbox.errors import NO_ROUTE
 from batchgen.sandbox.faults import make_hook
 from batchgen.sandbox.requests import request_state
 from batchgen.sandbox.state import SandboxState
 
+CONTROL = "/_sandbox/"
 COUNTED = ("polls", "media", "media_with_token", "throttled", "dropped")
 
 
@@ -52,46 +51,31 @@ def counts(state: SandboxState) -> dict[str, Any]:
     }
 
 
-def application(state: SandboxState) -> Starlette:
-    async def get_ledger(request: Request) -> JSONResponse:
-        return JSONResponse(ledger(state))
-
-    async def get_counts(request: Request) -> JSONResponse:
-        return JSONResponse(counts(state))
-
-    async def get_log(request: Request) -> JSONResponse:
-        return JSONResponse(state.ledger.log())
-
-    async def get_cpu(request: Request) -> JSONResponse:
-        return JSONResponse(time.process_time())
-
-    async def reset(request: Request) -> JSONResponse:
-        state.reset()
-        return JSONResponse({})
-
-    async def add_fault(request: Request) -> JSONResponse:
-        asked = await request.json()
-        try:
-            state.faults.hooks.append(make_hook(asked.pop("fault"), **asked))
-        except (KeyError, TypeError, ValueError) as wrong:
-            return JSONResponse({"error": str(wrong)}, 400)
-        return JSONResponse({})
-
-    async def set_options(request: Request) -> JSONResponse:
-        try:
-            state.change(await request.json())
-        except ValueError as wrong:
-            return JSONResponse({"error": str(wrong)}, 400)
-        return JSONResponse(state.options.shown())
-
-    return Starlette(
-        routes=[
-            Route("/_sandbox/ledger", get_ledger),
-            Route("/_sandbox/counts", get_counts),
-            Route("/_sandbox/cpu", get_cpu),
-            Route("/_sandbox/log", get_log, methods=["GET", "POST"]),
-            Route("/_sandbox/reset", reset, methods=["POST"]),
-            Route("/_sandbox/faults", add_fault, methods=["POST"]),
-            Route("/_sandbox/options", set_options, methods=["POST"]),
-        ]
-    )
+async def answer_control(state: SandboxState, call: HttpCall) -> None:
+    """Answer a call of a control endpoint; 400 with the reason where it asks for what cannot be."""
+    answer: Any = {}
+    try:
+        given = json.loads(await call.body() or b"{}")
+        match call.path.removeprefix(CONTROL):
+            case "ledger":
+                answer = ledger(state)
+            case "counts":
+                answer = counts(state)
+            case "cpu":
+                answer = time.process_time()
+            case "log":
+                answer = state.ledger.log()
+            case "reset":
+                state.reset()
+            case "faults":
+                state.faults.hooks.append(make_hook(given.pop("fault"), **given))
+            case "options":
+                state.change(given)
+                answer = state.options.shown()
+            case _:
+                await call.json(*NO_ROUTE)
+                return
+    except (KeyError, TypeError, ValueError) as wrong:
+        await call.json(400, {"error": str(wrong)})
+        return
+    await call.json(200, answer)

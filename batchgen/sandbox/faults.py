@@ -70,28 +70,9 @@ def _table() -> dict[str, Fault]:
     }
     outcomes = ("canceled", "empty-result", "null-output", "bare-url", "bare-list", "no-cost")
     table |= {name: Fault(OUTCOME) for name in (*outcomes, "number-cost")}
-    media: tuple[str, ...] = (
-        "404",
-        "500",
-        "html",
-        "json",
-        "empty",
-        "short",
-        "stall",
-        "slow",
-        "endless",
-        "gzip-bomb",
-    )
-    media += (
-        "truncated",
-        "corrupt",
-        "redirect-loop",
-        "wrong-type",
-        "huge-pixels",
-        "expired",
-        "drop",
-    )
-    table |= {f"media-{what}": Fault(MEDIA) for what in media}
+    answers = ("404", "500", "html", "json", "empty", "short", "stall", "slow", "endless")
+    contents = ("gzip-bomb", "truncated", "corrupt", "redirect-loop", "wrong-type", "huge-pixels")
+    table |= {f"media-{what}": Fault(MEDIA) for what in (*answers, *contents, "expired", "drop")}
     table["media-redirect"] = Fault(MEDIA, takes_value=True)
     return table
 

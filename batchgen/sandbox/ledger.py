@@ -89,10 +89,9 @@ class Ledger:
 
     def _remember(self) -> None:
         self.posts: int = self.db.execute("SELECT count(*) FROM posts").fetchone()[0]
-        one = "SELECT count(*), coalesce(sum(price), 0), max(seq) FROM accepted"
-        self.accepted, billed, self.last = self.db.execute(one).fetchone()
-        back = "SELECT coalesce(sum(price), 0) FROM accepted WHERE cancelled_at IS NOT NULL"
-        self.billed: float = billed - self.db.execute(back).fetchone()[0]
+        sums = "count(*), total(price) FILTER (WHERE cancelled_at IS NULL), coalesce(max(seq), 0)"
+        found: tuple[int, float, int] = self.db.execute(f"SELECT {sums} FROM accepted").fetchone()
+        self.accepted, self.billed, self.last = found
 
     def refuse(self, post: LedgerPost) -> None:
         """Store a POST that was not accepted."""
@@ -119,11 +118,10 @@ class Ledger:
             self.db.execute("COMMIT")
 
     def _begin(self, started: Sequence[StartedRequest]) -> None:
-        if started:
-            self.db.executemany(
-                "UPDATE accepted SET started_at=?, finish_at=? WHERE request_id=?",
-                [(s.started_at, s.finish_at, s.request_id) for s in started],
-            )
+        self.db.executemany(
+            "UPDATE accepted SET started_at=?, finish_at=? WHERE request_id=?",
+            [(s.started_at, s.finish_at, s.request_id) for s in started],
+        )
 
     def store_cancellation(self, row: LedgerRow, now: float) -> None:
         """Store that a request was cancelled; it is refunded."""
@@ -137,13 +135,9 @@ class Ledger:
         self.db.execute(update, (outcome, request_id))
 
     def row(self, request_id: str) -> LedgerRow | None:
-        found = self.db.execute(
-            "SELECT * FROM accepted WHERE request_id=?", (request_id,)
-        ).fetchone()
+        select = "SELECT * FROM accepted WHERE request_id=?"
+        found = self.db.execute(select, (request_id,)).fetchone()
         return None if found is None else LedgerRow(*found)
-
-    def next_seq(self) -> int:
-        return (self.last or 0) + 1
 
     def previous_id(self, seq: int) -> str | None:
         """Return the request_id before the one of this `seq`; None for the first."""
@@ -174,9 +168,7 @@ class Ledger:
         return ends, [LedgerRow(*found) for found in self.db.execute(queued)]
 
     def rows(self) -> list[LedgerRow]:
-        return [
-            LedgerRow(*found) for found in self.db.execute("SELECT * FROM accepted ORDER BY seq")
-        ]
+        return [LedgerRow(*row) for row in self.db.execute("SELECT * FROM accepted ORDER BY seq")]
 
     def log(self) -> list[dict[str, Any]]:
         """Return every POST in the order of arrival, as names and values of LedgerPost, and `n`."""

@@ -12,7 +12,7 @@ from PIL import Image
 
 from batchgen.sandbox.api_faults import LOGIN_PAGE
 from batchgen.sandbox.call import HTML, JSON, HttpCall
-from batchgen.sandbox.media import JPEG
+from batchgen.sandbox.media import JPEG, png_chunk
 from batchgen.sandbox.placeholder import encode
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
@@ -34,19 +34,12 @@ MediaFault = Callable[[MediaDelivery], Awaitable[None]]
 
 
 def instead(status: int, body: bytes, kind: bytes) -> MediaFault:
-    async def other(to: MediaDelivery) -> None:
-        await to.call.answer(status, body, kind=kind)
-
-    return other
+    return lambda to: to.call.answer(status, body, kind=kind)
 
 
 def altered(change: Callable[[bytes], bytes]) -> MediaFault:
     """A whole answer with a right length, and wrong bytes."""
-
-    async def damaged(to: MediaDelivery) -> None:
-        await to.call.answer(200, change(to.content), kind=to.kind)
-
-    return damaged
+    return lambda to: to.call.answer(200, change(to.content), kind=to.kind)
 
 
 async def half(to: MediaDelivery) -> None:
@@ -80,10 +73,6 @@ async def endless(to: MediaDelivery) -> None:
     await to.call.send_part(to.content[:-12])
     while not to.call.closed:
         await to.call.send_part(bytes(2**16))
-
-
-async def drop(to: MediaDelivery) -> None:
-    await to.call.hang_up()
 
 
 async def redirect(to: MediaDelivery) -> None:
@@ -124,15 +113,6 @@ def gzip_bomb() -> bytes:
     return head + stream + struct.pack("<II", check, BOMB_BYTES)
 
 
-async def bomb(to: MediaDelivery) -> None:
-    await to.call.answer(200, gzip_bomb(), (b"content-encoding", b"gzip"), kind=to.kind)
-
-
-def chunk(name: bytes, content: bytes) -> bytes:
-    body = name + content
-    return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
-
-
 @lru_cache(maxsize=1)
 def huge_picture() -> bytes:
     """A PNG of 40,000 x 40,000 black pixels, one bit each, in about 200 KiB."""
@@ -142,17 +122,15 @@ def huge_picture() -> bytes:
     check = struct.pack(">HH", total % 65521, 1)
     stream = repeated_zeros(row * rows, HUGE_SIDE_PX // rows, 15) + check
     head = struct.pack(">IIBBBBB", HUGE_SIDE_PX, HUGE_SIDE_PX, 1, 0, 0, 0, 0)
-    return PNG_START + chunk(b"IHDR", head) + chunk(b"IDAT", stream) + chunk(b"IEND", b"")
+    parts = ((b"IHDR", head), (b"IDAT", stream), (b"IEND", b""))
+    return PNG_START + b"".join(png_chunk(name, content) for name, content in parts)
 
 
 def corrupt(content: bytes) -> bytes:
     """Flip bytes in the middle, which in a PNG is pixel data."""
-    middle = max(content.find(b"IDAT"), 0) + (len(content) - max(content.find(b"IDAT"), 0)) // 2
-    return (
-        content[:middle]
-        + bytes(b ^ 0x5A for b in content[middle : middle + 16])
-        + content[middle + 16 :]
-    )
+    middle = (len(content) + max(content.find(b"IDAT"), 0)) // 2
+    end = middle + 16
+    return content[:middle] + bytes(b ^ 0x5A for b in content[middle:end]) + content[end:]
 
 
 def as_jpeg(content: bytes) -> bytes:
@@ -179,9 +157,11 @@ MEDIA_FAULTS: dict[str, MediaFault] = {
     "media-short": short,
     "media-stall": stall,
     "media-slow": slow,
-    "media-drop": drop,
+    "media-drop": lambda to: to.call.hang_up(),
     "media-endless": endless,
-    "media-gzip-bomb": bomb,
+    "media-gzip-bomb": lambda to: to.call.answer(
+        200, gzip_bomb(), (b"content-encoding", b"gzip"), kind=to.kind
+    ),
     "media-redirect": redirect,
     "media-redirect-loop": redirect_loop,
 }

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from batchgen.sandbox.api_faults import API_FAULTS, apply_fault
+from batchgen.sandbox.api_faults import answer_call
 from batchgen.sandbox.call import HttpCall
-from batchgen.sandbox.catalogue import SandboxModel
+from batchgen.sandbox.catalogue import model_kind
 from batchgen.sandbox.errors import BAD_REQUEST_ID, NO_REQUEST, error_body
 from batchgen.sandbox.faults import AppliedFault
 from batchgen.sandbox.ledger import LedgerRow
@@ -80,7 +80,7 @@ OUTCOMES: dict[str, Callable[[PollAnswer, Any], PollAnswer]] = {
 def output(state: SandboxState, row: LedgerRow) -> dict[str, Any]:
     """`{"image": url}`, or `{"images": [url, ...]}` where several were asked for."""
     given = json.loads(row.input)
-    kind = SandboxModel(row.model, {}, None).kind
+    kind = model_kind(row.model)
     count, extension = output_count(given), media_format(kind, given).extension
     start = f"http://{state.media_host}/media/{row.request_id}"
     urls = [f"{start}/{n}.{extension}" for n in range(count)]
@@ -149,15 +149,12 @@ async def answer_poll(state: SandboxState, call: HttpCall, request_id: str, oper
     fault = state.faults.pick(
         operation, state.text(row), row.input_sha256, lambda: state.count(f"poll {request_id}")
     )
-    if fault is None:
-        await call.json(200, answer)
-    elif fault.name in API_FAULTS:
-        await apply_fault(fault, call, state.media_host, answer)
-    else:
+    if fault is not None and fault.name in REWORDINGS:
         met = state.count(f"reword {request_id}")
         if "status" in answer:
             answer["status"] = REWORDINGS[fault.name](answer["status"], fault.value, met)
-        await call.json(200, answer)
+        fault = None
+    await answer_call(call, fault, state.media_host, answer)
 
 
 async def cancel_request(state: SandboxState, call: HttpCall, request_id: str) -> None:
@@ -175,7 +172,4 @@ async def cancel_request(state: SandboxState, call: HttpCall, request_id: str) -
     fault = state.faults.pick(
         "cancel", state.text(row), row.input_sha256, lambda: state.count(f"cancel {request_id}")
     )
-    if fault is None:
-        await call.json(200, answer)
-    else:
-        await apply_fault(fault, call, state.media_host, answer)
+    await answer_call(call, fault, state.media_host, answer)

@@ -12,7 +12,7 @@ from typing import Any
 from batchgen.sandbox.catalogue import Catalogue
 from batchgen.sandbox.faults import FaultPlan, seeded_fraction
 from batchgen.sandbox.ledger import Ledger, LedgerRow
-from batchgen.sandbox.media import MediaCache, prompt_text
+from batchgen.sandbox.media import prompt_text
 from batchgen.sandbox.options import SandboxOptions
 from batchgen.sandbox.queue import RequestQueue
 
@@ -57,7 +57,6 @@ class SandboxState:
         self.at_start = self.options = options
         self.ledger = Ledger(options.folder)
         self.catalogue = Catalogue(options.schemas)
-        self.media_cache = MediaCache()
         self.base_url = self.media_host = ""
         self._begin()
 
@@ -121,8 +120,4 @@ class SandboxState:
 
     def urls(self, request_id: str) -> dict[str, str]:
         one = f"{self.base_url}/requests/{request_id}"
-        return {
-            "status_url": f"{one}/status",
-            "result_url": f"{one}/result",
-            "cancel_url": f"{one}/cancel",
-        }
+        return {f"{name}_url": f"{one}/{name}" for name in ("status", "result", "cancel")}

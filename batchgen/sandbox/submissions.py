@@ -7,16 +7,10 @@ import uuid
 from email.utils import formatdate
 from typing import Any, NamedTuple
 
-from batchgen.sandbox.api_faults import apply_fault
+from batchgen.sandbox import errors
+from batchgen.sandbox.api_faults import answer_call
 from batchgen.sandbox.call import BodyTooLarge, Header, HttpCall
-from batchgen.sandbox.catalogue import SandboxModel
-from batchgen.sandbox.errors import (
-    BAD_TOKEN,
-    NO_BALANCE,
-    TOO_LARGE,
-    TOO_MANY_REQUESTS,
-    UNKNOWN_MODEL,
-)
+from batchgen.sandbox.catalogue import request_cost
 from batchgen.sandbox.faults import ACCEPTED_FIRST
 from batchgen.sandbox.ledger import LedgerPost, LedgerRow, canonical_input
 from batchgen.sandbox.media import prompt_text
@@ -85,19 +79,19 @@ def throttle(state: SandboxState) -> Refusal | None:
         "seconds": ((b"retry-after", b"%d" % seconds),),
         "date": ((b"retry-after", formatdate(time.time() + seconds, usegmt=True).encode()),),
     }
-    return Refusal(*TOO_MANY_REQUESTS, headers.get(state.options.retry_after, ()))
+    return Refusal(*errors.TOO_MANY_REQUESTS, headers.get(state.options.retry_after, ()))
 
 
 def rejection(state: SandboxState, model_id: str, submission: Submission) -> Refusal | None:
     """Why a readable submission is not accepted: model, input or wallet."""
     model = state.catalogue.find(model_id, any_model=state.options.all_models)
     if model is None:
-        return Refusal(*UNKNOWN_MODEL)
+        return Refusal(*errors.UNKNOWN_MODEL)
     if detail := model.problems(submission.given):
         return Refusal(422, {"detail": detail})
-    cost = model.cost(state.options.price, submission.given)
+    cost = request_cost(model_id, state.options.price, submission.given)
     if state.left is not None and state.left < cost - 1e-9:
-        return Refusal(*NO_BALANCE)
+        return Refusal(*errors.NO_BALANCE)
     return None
 
 
@@ -108,12 +102,12 @@ def accept(
     text, digest = submission.text, submission.sha256
     slow = state.faults.pick("pace", text, digest, lambda: state.ledger.posts_of(digest))
     seconds = float(slow.value) if slow else state.seconds(digest)
-    price = SandboxModel(model_id, {}, None).cost(state.options.price, submission.given)
+    price = request_cost(model_id, state.options.price, submission.given)
     request_id = str(uuid.uuid4())
     state.queue.add(request_id, now, seconds)
     started = state.queue.advance(now)
     row = LedgerRow(
-        state.ledger.next_seq(), request_id, model_id, submission.canonical, digest,
+        state.ledger.last + 1, request_id, model_id, submission.canonical, digest,
         price, now, seconds, None, None, None, None,
     )  # fmt: skip
     state.ledger.accept(row, LedgerPost(now, model_id, digest, answer, request_id), started)
@@ -125,41 +119,35 @@ async def receive_submission(state: SandboxState, call: HttpCall, model_id: str)
     try:
         body = await call.body()
     except BodyTooLarge:
-        await call.json(*TOO_LARGE)
+        await call.json(*errors.TOO_LARGE)
         return
     now = time.time()
     submission = read_submission(body)
-    refusal = throttle(state) if known_token(state, call) else Refusal(*BAD_TOKEN)
+    refusal = throttle(state) if known_token(state, call) else Refusal(*errors.BAD_TOKEN)
     if isinstance(submission, Refusal):
         refusal, digest = refusal or submission, sha256(body)
-    elif refusal is None:
-        await decide(state, call, model_id, submission, now)
-        return
     else:
         digest = submission.sha256
-    state.ledger.refuse(LedgerPost(now, model_id, digest, str(refusal.status)))
-    await call.json(refusal.status, refusal.body, *refusal.headers)
+        refusal = refusal or await decide(state, call, model_id, submission, now)
+    if refusal is not None:
+        state.ledger.refuse(LedgerPost(now, model_id, digest, str(refusal.status)))
+        await call.json(refusal.status, refusal.body, *refusal.headers)
 
 
 async def decide(
     state: SandboxState, call: HttpCall, model_id: str, submission: Submission, now: float
-) -> None:
-    """Answer a submission that came with a good token and below the rate limit."""
+) -> Refusal | None:
+    """Answer a submission that came with a good token and below the rate limit, or refuse it."""
     text, digest = submission.text, submission.sha256
     fault = state.faults.pick("submit", text, digest, lambda: state.ledger.posts_of(digest))
     if fault is not None and fault.name not in ACCEPTED_FIRST:
         state.ledger.refuse(LedgerPost(now, model_id, digest, fault.name))
-        await apply_fault(fault, call, state.media_host)
-        return
-    refusal = rejection(state, model_id, submission)
-    if refusal is not None:
-        state.ledger.refuse(LedgerPost(now, model_id, digest, str(refusal.status)))
-        await call.json(refusal.status, refusal.body)
-        return
+        await answer_call(call, fault, state.media_host, {})
+        return None
+    if refusal := rejection(state, model_id, submission):
+        return refusal
     row = accept(state, model_id, submission, now, fault.name if fault else "200")
     usual = {"request_id": row.request_id, **state.urls(row.request_id)}
-    if fault is None:
-        await call.json(200, usual)
-    else:
-        previous = state.ledger.previous_id(row.seq)
-        await apply_fault(fault, call, state.media_host, usual, previous)
+    previous = state.ledger.previous_id(row.seq) if fault else None
+    await answer_call(call, fault, state.media_host, usual, previous)
+    return None

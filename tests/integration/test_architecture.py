@@ -237,7 +237,7 @@ def test_no_option_takes_a_token_of_the_real_api(name):
 
 
 # None of these is quick to import; each is for a run, or for a report.
-HEAVY = {"aiohttp", "httpx", "PIL", "jinja2", "sqlite_utils", "jsonschema", "yaml", "starlette"}
+HEAVY = {"aiohttp", "httpx", "PIL", "jinja2", "sqlite_utils", "jsonschema", "yaml", "uvicorn"}
 
 
 def said_and_loaded(*words):
