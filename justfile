@@ -22,6 +22,17 @@ docs:
 bench:
     {{python}} -m tests.benchmarks
 
+# Look for known vulnerabilities in the packages that are installed.
+audit:
+    {{python}} -m pip install -q pip-audit && {{python}} -m pip_audit --local --skip-editable
+
+# Choose the packages anew with which .ci/run checks lint, types and documentation.
+lock:
+    {{python}} -m pip install -q uv
+    echo "# What .ci/run installs for lint, types and documentation. Made by: just lock" >.ci/lock.txt
+    {{python}} -m uv pip compile -q --universal --python-version 3.11 --extra dev --no-annotate \
+        --no-header --no-emit-package pip pyproject.toml >>.ci/lock.txt
+
 # What decides whether a change lands.
 check:
     .ci/run

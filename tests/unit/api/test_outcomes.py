@@ -344,6 +344,7 @@ WEB_SOCKETS_AND_FORMS = {
     *("WSMessageTypeError", "WebSocketError"),
 }
 OURS = {"cancelled", "interrupted"}
+NOT_IN_THE_OLDEST = {"UploadAbortedError"}  # of aiohttp that pyproject.toml allows
 
 
 def test_every_error_of_the_http_library_is_sorted():
@@ -352,7 +353,7 @@ def test_every_error_of_the_http_library_is_sorted():
     }
 
     assert exported - WEB_SOCKETS_AND_FORMS <= set(AIOHTTP)
-    assert set(ERRORS) == PASSES | STAYS | OURS
+    assert set(ERRORS) | NOT_IN_THE_OLDEST == PASSES | STAYS | OURS
 
 
 OUT_OF_MEMORY = {"MemoryError": HaltReason.MEMORY}
