@@ -9,20 +9,27 @@ from batchgen.core.text import plural
 from batchgen.errors import JournalLocked, LeadsOutside, NewerJournal, StorageDamaged
 from batchgen.journal.reader import Reader
 from batchgen.journal.salvage import add_receipts, salvage
-from batchgen.report import tables
 from batchgen.report.filters import EVERYTHING, Filter
+from batchgen.report.tables import make_thumbnails, write_report_files
 
 
 def write_report(folder: Folder, view: Filter = EVERYTHING, *, thumbnails: bool = True) -> int:
     """Write the reports; return how many rows the gallery shows.
 
-    view, thumbnails: as `tables.write_report` takes them. Raises StorageDamaged for a damaged
+    view, thumbnails: as `write_report_files` takes them. Raises StorageDamaged for a damaged
     journal, after the reports were written from what can still be read of it; it says how much.
     """
+
+    def write(journal: Path | None = None, damaged: str = "") -> int:
+        shown = write_report_files(folder, journal, damaged, view=view, thumbnails=thumbnails)
+        if thumbnails:
+            make_thumbnails(folder)
+        return shown
+
     try:
         with closing(Reader(folder.journal)) as reader:
             reader.check()
-        return tables.write_report(folder, view=view, thumbnails=thumbnails)
+        return write()
     except (JournalLocked, LeadsOutside, NewerJournal):
         raise
     except StorageDamaged as error:
@@ -33,5 +40,5 @@ def write_report(folder: Folder, view: Filter = EVERYTHING, *, thumbnails: bool 
             more = f" and {plural(added, 'more request')} found in receipts.log" if added else ""
             rows = f"{plural(found, 'row')} could still be read{more}"
             what = f"{error.what} {rows}; the reports show these."
-            tables.write_report(folder, copy, what, view=view, thumbnails=thumbnails)
+            write(copy, what)
         raise StorageDamaged(what, error.remedy) from error

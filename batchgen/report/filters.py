@@ -65,7 +65,7 @@ def _value_of(
             f"--where: {quote_value(name)} is the name of an input and of metadata.",
             f"Write input.{name} or meta.{name}.",
         )
-    place, inner = (having[0], name) if having else _split(name)
+    place, _, inner = (having[0], "", name) if having else name.partition(".")
     if inner not in places.get(place, ()):
         known = dict.fromkeys((*ROW_FIELDS, *inputs, *metas))
         near = closest_match(name, known)
@@ -73,11 +73,6 @@ def _value_of(
         remedy = f"{meant}The names of this batch: {list_choices([*known])}."
         raise UsageError(f"--where: no row has anything named {quote_value(name)}.", remedy)
     return lambda row: row[place].get(inner)
-
-
-def _split(name: str) -> tuple[str, str]:
-    place, _, inner = name.partition(".")
-    return place, inner
 
 
 class Choice(NamedTuple):
@@ -110,9 +105,8 @@ class Picks(NamedTuple):
             requests.discard(request_id or "")
         if missing := sorted(ids) + sorted(requests):
             shown = ", ".join(quote_value(name) for name in missing[:MAX_SHOWN_IDS])
-            more = (
-                f" and {len(missing) - MAX_SHOWN_IDS} more" if len(missing) > MAX_SHOWN_IDS else ""
-            )
+            rest = len(missing) - MAX_SHOWN_IDS
+            more = f" and {rest} more" if rest > 0 else ""
             raise UsageError(
                 f"{self.file}: this batch has no row {shown}{more}.",
                 "Take them out of the file, or name the batch that the picks were exported from.",

@@ -6,7 +6,7 @@ the template escapes them; the page's content security policy forbids requests b
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import chain, islice
 from pathlib import Path
@@ -15,9 +15,10 @@ from typing import IO, Any, NamedTuple
 from batchgen.core.states import State
 from batchgen.files import is_regular_file, open_regular, sync_folder, write_whole
 from batchgen.journal import stored_values
+from batchgen.journal.reader import Reader
 from batchgen.media import thumbnails
-from batchgen.report import next_steps, timeline
-from batchgen.report.filters import Choice
+from batchgen.report import next_steps, statistics, timeline
+from batchgen.report.filters import Filter
 
 FILES_INDEX = 6  # of the list of files in a row
 CHUNKS_PER_WRITE = 4096  # of the page's text
@@ -43,15 +44,15 @@ class GalleryContent(NamedTuple):
 
     batch: its folder, as a command names it. facts: values for the script, without the counts of
     what is written; `narrowed` there is the filter in words, None for the whole batch.
-    mark: returns what a file of picks says about a row. thumbs: whether rows name thumbnails.
+    view: which rows are shown, and what a file of picks says about them. thumbs: whether rows name
+    thumbnails.
     """
 
     batch: Path
     facts: Mapping[str, Any]
     numbers: Mapping[str, Any]
-    counts: list[timeline.ActivityCount]
-    stops: list[timeline.RunStop]
-    mark: Callable[[Mapping[str, Any]], Choice | None]
+    reader: Reader
+    view: Filter
     thumbs: bool
     size: GallerySize = DEFAULT_SIZE
 
@@ -134,7 +135,7 @@ def gallery_row(row: Mapping[str, Any], gallery: GalleryContent) -> list[Any]:
         *map(row.get, ("submitted_at", "completed_at", "saved_at", "attempts")),
         int(listed),
         row["source"],
-        gallery.mark(row),
+        gallery.view.choice_of(row),
         next_steps.command_for_row(str(gallery.batch), state, row["id"], listed),
     ]
 
@@ -161,17 +162,13 @@ def _write_page(report: Path, gallery: GalleryContent, facts: Mapping[str, Any])
         lstrip_blocks=True,
         optimized=False,  # for one page, optimizing takes longer than it saves
     )
-    numbers = gallery.numbers
+    numbers, batch = gallery.numbers, str(gallery.batch)
     causes = [
-        {
-            **cause,
-            "command": next_steps.command_for_cause(
-                str(gallery.batch), cause["state"], cause["cause"]
-            ),
-        }
+        cause | {"command": next_steps.command_for_cause(batch, cause["state"], cause["cause"])}
         for cause in numbers["causes"]
     ]
-    drawing = timeline.draw_timeline(gallery.counts, gallery.stops, facts["words"]["timeline"])
+    counts, stops = statistics.activity(gallery.reader), statistics.run_stops(gallery.reader)
+    drawing = timeline.draw_timeline(counts, stops, facts["words"]["timeline"])
     page = environment.get_template("index.html").generate(
         numbers={**numbers, "causes": causes},
         states=[state for state in State if numbers["counts"][state]],

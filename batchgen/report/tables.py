@@ -34,24 +34,6 @@ PLAIN_TYPES = {type(None), int}
 to_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
-def write_report(
-    folder: Folder,
-    journal: Path | None = None,
-    damaged: str = "",
-    *,
-    view: Filter = EVERYTHING,
-    thumbnails: bool = True,
-) -> int:
-    """Write every report of a batch, then its thumbnails; return how many rows the gallery shows.
-
-    Parameters and errors as for `write_report_files`.
-    """
-    shown = write_report_files(folder, journal, damaged, view=view, thumbnails=thumbnails)
-    if thumbnails:
-        make_thumbnails(folder)
-    return shown
-
-
 def write_report_files(
     folder: Folder,
     journal: Path | None = None,
@@ -82,7 +64,10 @@ def write_report_files(
             numbers = {**summary(reader), "totals": statistics.totals(reader)}
             if damaged:
                 numbers["damaged"] = damaged
-            about = _about(folder, reader, numbers, view, thumbnails, size)
+            facts = _facts(folder, reader, numbers) | {"narrowed": view.description}
+            about = gallery.GalleryContent(
+                folder.path, facts, numbers, reader, view, thumbnails, size
+            )
             with (
                 write_whole(folder.path / "results.jsonl") as lines,
                 write_whole(folder.path / "results.csv") as table,
@@ -107,34 +92,16 @@ def make_thumbnails(folder: Folder) -> None:
     gallery.make_thumbnails(folder.path / "report")
 
 
-def _about(
-    folder: Folder,
-    reader: Reader,
-    numbers: dict[str, Any],
-    view: Filter,
-    thumbnails: bool,
-    size: gallery.GallerySize,
-) -> gallery.GalleryContent:
-    facts = {
+def _facts(folder: Folder, reader: Reader, numbers: dict[str, Any]) -> dict[str, Any]:
+    return {
         "batch": folder.path.resolve().name,
         "batch_id": statistics.batch_id(reader),
         "manifest": numbers["run"]["manifest"],
         # The time of the last change, so that the same journal gives the same files.
         "written_at": statistics.changed_at(reader) or to_iso(Clock().now()),
         "rehearsal": numbers["rehearsal"],
-        "narrowed": view.description,
         "command": f"batchgen report {shell_quote(str(folder.path))}",
     }
-    return gallery.GalleryContent(
-        folder.path,
-        facts,
-        numbers,
-        statistics.activity(reader),
-        statistics.run_stops(reader),
-        view.choice_of,
-        thumbnails,
-        size,
-    )
 
 
 def _through_lines(rows: Iterable[dict[str, Any]], file: IO[str]) -> Iterator[dict[str, Any]]:
@@ -159,11 +126,7 @@ def _through_table(
         files = [output for output in row["outputs"] if output["path"]]
         flat = {**row, **(files[0] if files else NO_FILE)}
         flat["files"] = " ".join([output["path"] for output in files])
-        cells = [
-            *fixed(flat),
-            *map(row["input"].get, inputs),
-            *map(row["meta"].get, metas),
-        ]
+        cells = [*fixed(flat), *map(row["input"].get, inputs), *map(row["meta"].get, metas)]
         add([value if type(value) in PLAIN_TYPES else csv_cell(value) for value in cells])
         yield row
 

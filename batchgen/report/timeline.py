@@ -57,8 +57,8 @@ def draw_timeline(
     for at, kind, n in counts:
         bars[kind][scale.bar(at)] += n
     title = words["title"].format(
-        start=_day(start),
-        end=_day(end),
+        start=_utc(start, "%Y-%m-%d %H:%M"),
+        end=_utc(end, "%Y-%m-%d %H:%M"),
         **{kind: f"{found.total():,}" for kind, found in bars.items()},
         stops=len(stops),
     )
@@ -155,15 +155,14 @@ def _ticks(scale: Scale) -> Iterable[str]:
         part = (at - scale.start) / (scale.end - scale.start)
         anchor = "start" if part < 0.05 else "end" if part > 0.95 else "middle"
         form = "%H:%M:%S" if apart < 60 else "%H:%M" if apart < DAY_S else "%d %b"
-        text = datetime.fromtimestamp(at, UTC).strftime(form)
-        yield _label(f"{part * 100:.2f}%", LABELS, anchor, text)
+        yield _label(f"{part * 100:.2f}%", LABELS, anchor, _utc(at, form))
 
 
 def _marks(
     throttled: Counter[int], stops: Iterable[RunStop], scale: Scale, words: Mapping[str, str]
 ) -> Iterable[str]:
     for bar, n in sorted(throttled.items()):
-        time = _clock(scale.start + bar * scale.seconds)
+        time = _utc(scale.start + bar * scale.seconds)
         yield (
             f'<circle class="tl-throttled" cx="{scale.percent(bar + 0.5)}"'
             f' cy="{LEGEND + MARK}" r="{MARK}">'
@@ -173,7 +172,7 @@ def _marks(
         x = scale.percent((at - scale.start) / scale.seconds)
         yield (
             f'<line class="tl-stop" x1="{x}" x2="{x}" y1="{LEGEND}" y2="{AXIS + REACH}">'
-            f"<title>{escape(words['stop'].format(time=_clock(at), why=why))}</title></line>"
+            f"<title>{escape(words['stop'].format(time=_utc(at), why=why))}</title></line>"
         )
 
 
@@ -181,9 +180,5 @@ def _label(x: str, y: int, anchor: str, text: str) -> str:
     return f'<text class="tl-label" x="{x}" y="{y}" text-anchor="{anchor}">{escape(text)}</text>'
 
 
-def _day(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")
-
-
-def _clock(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%H:%M")
+def _utc(at: float, form: str = "%H:%M") -> str:
+    return datetime.fromtimestamp(at, UTC).strftime(form)
