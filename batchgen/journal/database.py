@@ -28,7 +28,7 @@ from batchgen.clock import Clock, to_iso
 from batchgen.core.states import State
 from batchgen.core.text import shell_quote
 from batchgen.core.timing import DEFAULT_TIMING, Timing
-from batchgen.errors import JournalLocked, LeadsOutside, NewerJournal, StorageDamaged
+from batchgen.errors import JournalLocked, NewerJournal, StorageDamaged
 from batchgen.journal.schema import VERSION, migrate
 
 # A row that is no longer listed still counts in these states: it may cost money or bring a file.
@@ -164,14 +164,10 @@ class Database:
         """Record that a run begins. memory: as `set_meta` takes it."""
         with self.transaction():
             self.set_meta(memory)
+            process = f"{os.getpid()} on {socket.gethostname()}"
             cursor = self.connection.execute(
                 "INSERT INTO runs (started_at, process, version, manifest) VALUES (?, ?, ?, ?)",
-                (
-                    self.now(),
-                    f"{os.getpid()} on {socket.gethostname()}",
-                    batchgen.__version__,
-                    manifest,
-                ),
+                (self.now(), process, batchgen.__version__, manifest),
             )
             self.run = cursor.lastrowid
 
@@ -250,14 +246,4 @@ def damaged_journal(path: Path, why: str) -> StorageDamaged:
         f" still be read: batchgen report {shell_quote(str(path.parent))}\n"
         "Then restore batch.db from a backup, or move it aside: the next run rebuilds it from"
         " receipts.log, and sends again what has no receipt there, such as unknown rows.",
-    )
-
-
-def not_ours(path: Path, id: object, column: str, value: object) -> LeadsOutside:
-    """Return the error for a value that `stored_values.odd` found in the row with this id."""
-    return LeadsOutside(
-        f"{path}: row {id!r}: the {column} {str(value)[:200]!r} is none that batchgen writes, and"
-        " could lead outside the batch. The row is left alone.",
-        "Somebody else has made or changed this journal. Choose another folder with --out, or"
-        " restore batch.db from a backup.",
     )

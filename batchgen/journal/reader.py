@@ -8,6 +8,8 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -188,17 +190,14 @@ class Reader:
 
     def oldest_in_flight(self) -> str | None:
         """Return when the oldest request without a result was sent; None if there is none."""
-        (row,) = self.query(
-            "SELECT MIN(submitted_at) AS at FROM requests WHERE state = 'submitted'"
-        )
-        at: str | None = row["at"]
-        return at
+        return self._oldest("submitted_at", State.SUBMITTED)
 
     def first_to_expire(self) -> str | None:
         """Return when the oldest result that is not on disk was completed; None if all are."""
-        (row,) = self.query(
-            "SELECT MIN(completed_at) AS at FROM requests WHERE state = 'completed'"
-        )
+        return self._oldest("completed_at", State.COMPLETED)
+
+    def _oldest(self, column: str, state: State) -> str | None:
+        (row,) = self.query(f"SELECT MIN({column}) AS at FROM requests WHERE state = ?", state)
         at: str | None = row["at"]
         return at
 
@@ -225,20 +224,16 @@ def _with_outputs(found: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Yield one dictionary for each request. found: a row for each output, those of a request
     together.
     """
-    request: dict[str, Any] = {"key": None}
-    for row in found:
-        output = dict(zip(OUTPUT_COLUMNS, map(row.pop, OUTPUT_COLUMNS), strict=True))
-        if row["key"] != request["key"]:
-            if request["key"] is not None:
-                yield request
-            request = row
-            request["input"] = json.loads(request["input"] or "{}")
-            request["meta"] = json.loads(request["meta"] or "{}")
-            request["listed"] = bool(request["listed"])
-            request["outputs"] = []
-        if output["n"] is not None:
-            request["outputs"].append(output)
-    if request["key"] is not None:
+    for _, group in groupby(found, itemgetter("key")):
+        outputs = []
+        for request in group:
+            output = dict(zip(OUTPUT_COLUMNS, map(request.pop, OUTPUT_COLUMNS), strict=True))
+            if output["n"] is not None:
+                outputs.append(output)
+        request["input"] = json.loads(request["input"] or "{}")
+        request["meta"] = json.loads(request["meta"] or "{}")
+        request["listed"] = bool(request["listed"])
+        request["outputs"] = outputs
         yield request
 
 

@@ -65,9 +65,8 @@ class Recovery:
 
         Only the last requests of a run can lack theirs. Raises OSError.
         """
-        written = {
-            receipt.request_id for receipt in receipts.since(receipts.end - RECEIPTS_TAIL_BYTES)
-        }
+        last_written = receipts.since(receipts.end - RECEIPTS_TAIL_BYTES)
+        written = {receipt.request_id for receipt in last_written}
         found = self._journal.fetch_all(
             "SELECT key, attempt, request_id, at FROM events WHERE event IN (?, ?)"
             f" ORDER BY seq DESC LIMIT {MAX_REPLAYED_EVENTS}",
@@ -91,9 +90,8 @@ class Recovery:
 
         It does if its attempt is later than the row's, or the same and without an outcome.
         """
-        row = self._journal.fetch_one(
-            "SELECT state, attempts FROM requests WHERE key = ?", receipt.key
-        )
+        query = "SELECT state, attempts FROM requests WHERE key = ?"
+        row = self._journal.fetch_one(query, receipt.key)
         if row is None:
             self._insert_recovered(receipt)
             row = (State.SUBMITTING, 0)
@@ -101,9 +99,7 @@ class Recovery:
         no_outcome = state in (State.SUBMITTING, State.UNKNOWN, State.WRITTEN_OFF)
         if not (receipt.attempt > attempts or (receipt.attempt == attempts and no_outcome)):
             return False
-        if self._journal.fetch_one(
-            "SELECT 1 FROM requests WHERE request_id = ?", receipt.request_id
-        ):
+        if self._journal.id_of_request(receipt.request_id) is not None:
             return False
         self._journal.transition(
             receipt.key,
@@ -122,9 +118,8 @@ class Recovery:
 
         The fingerprint of the manifest is forgotten, so that the manifest is read again.
         """
-        name = NameAllocator(self._journal).free(
-            identity.safe_name(f"recovered-{receipt.key[:12]}")
-        )
+        stem = identity.safe_name(f"recovered-{receipt.key[:12]}")
+        name = NameAllocator(self._journal).free(stem)
         self._journal.connection.execute(
             "INSERT INTO requests (key, id, name, folded, position, listed, source, model, input,"
             " state, created_at) VALUES (?, ?, ?, ?, 0, 0, 'receipts.log', '', '{}', 'submitting',"

@@ -7,8 +7,9 @@ from typing import Any
 from batchgen.clock import from_iso
 from batchgen.core.prices import Price
 from batchgen.core.states import Event, State
+from batchgen.errors import LeadsOutside
 from batchgen.journal import stored_values
-from batchgen.journal.database import Database, not_ours, storage_errors
+from batchgen.journal.database import Database, storage_errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +139,12 @@ class RequestQueries(Database):
     def refuse_odd(self, id: object, values: Mapping[str, Any]) -> None:
         """Raise LeadsOutside if `stored_values.odd` finds a value that batchgen does not write."""
         if column := stored_values.odd(values):
-            raise not_ours(self.path, id, column, values[column])
+            raise LeadsOutside(
+                f"{self.path}: row {id!r}: the {column} {str(values[column])[:200]!r} is none that"
+                " batchgen writes, and could lead outside the batch. The row is left alone.",
+                "Somebody else has made or changed this journal. Choose another folder with --out,"
+                " or restore batch.db from a backup.",
+            )
 
     def get_outputs(self, key: str) -> list[Output]:
         """Return the outputs of a row, in their order."""

@@ -88,9 +88,5 @@ def add_receipts(copy: Path, folder: Folder) -> int:
     """Add the requests of receipts.log that the copy lacks; return how many."""
     if not folder.receipts.exists():
         return 0
-    journal = Journal(copy, Clock())
-    try:
-        with ReceiptLog(folder.receipts) as receipts:
-            return Recovery(journal).recover(receipts.since(0), receipts.end)["receipts"]
-    finally:
-        journal.close()
+    with closing(Journal(copy, Clock())) as journal, ReceiptLog(folder.receipts) as receipts:
+        return Recovery(journal).recover(receipts.since(0), receipts.end)["receipts"]

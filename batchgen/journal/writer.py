@@ -127,7 +127,7 @@ class Journal(RequestQueries):
             self.transition(row.key, State.SUBMITTING, Event.ACCEPTED, note, request_id=request_id)
 
     def _refuse_request_id_in_use(self, row: Request, request_id: str) -> None:
-        if self.fetch_one("SELECT 1 FROM requests WHERE request_id = ?", request_id):
+        if self.id_of_request(request_id) is not None:
             raise RequestIdInUse(
                 f"{row.source}: row {row.id!r}: {request_id} is another row's request already."
                 " It may have been billed; nothing more is submitted.",
@@ -142,11 +142,9 @@ class Journal(RequestQueries):
         After the first two the attempt is not counted and costs nothing.
         row: as it was before W1. code: the API's error code or the HTTP status.
         """
-        columns: dict[str, Any] = {}
+        columns: dict[str, Any] = {"error_code": code, "error": reason}
         if event in SURELY_NOT_ACCEPTED:
             columns = {"submitted_at": None, "attempts": row.attempts}
-        else:
-            columns = {"error_code": code, "error": reason}
         with self.transaction():
             self.transition(row.key, State.SUBMITTING, event, reason, **columns)
 
@@ -175,12 +173,11 @@ class Journal(RequestQueries):
             self._set_urls(row.key, urls)
 
     def _set_urls(self, key: str, urls: Iterable[str]) -> None:
-        for n, url in enumerate(urls, 1):
-            self.connection.execute(
-                "INSERT INTO outputs (key, n, url) VALUES (?, ?, ?)"
-                " ON CONFLICT (key, n) DO UPDATE SET url = excluded.url",
-                (key, n, url),
-            )
+        self.connection.executemany(
+            "INSERT INTO outputs (key, n, url) VALUES (?, ?, ?)"
+            " ON CONFLICT (key, n) DO UPDATE SET url = excluded.url",
+            [(key, n, url) for n, url in enumerate(urls, 1)],
+        )
 
     def record_ended(
         self, row: Request, event: Event, code: int | None, reason: str, **columns: Any
@@ -207,18 +204,24 @@ class Journal(RequestQueries):
                 "UPDATE requests SET error = ? WHERE key = ?", (reason, row.key)
             )
 
-    def record_file(self, output: Output, file: StoredFile) -> None:
-        """Record one of several files of a request; the last is for `record_saved`.
+    def record_file(self, output: Output | SavedFile, file: StoredFile) -> None:
+        """Record one of several files of a request, or one that was downloaded again and differs.
 
+        The last file of a request is for `record_saved`.
         file: it was checked and is on disk under its name.
         """
         with self.transaction():
-            self._set_file(output.key, output.n, file)
+            self.connection.execute(
+                "UPDATE outputs SET path = :path, kind = :kind, bytes = :bytes, sha256 = :sha256,"
+                " delivered_sha256 = :delivered_sha256, content_type = :content_type,"
+                " width = :width, height = :height WHERE key = :key AND n = :n",
+                {**asdict(file), "key": output.key, "n": output.n},
+            )
 
     def record_saved(self, row: Request, output: Output, file: StoredFile) -> None:
         """W4: record the last file of a request. file: as `record_file` takes it."""
         with self.transaction():
-            self._set_file(output.key, output.n, file)
+            self.record_file(output, file)
             self.transition(
                 row.key,
                 State.COMPLETED,
@@ -227,14 +230,6 @@ class Journal(RequestQueries):
                 error=None,
                 error_code=None,
             )
-
-    def _set_file(self, key: str, n: int, file: StoredFile) -> None:
-        self.connection.execute(
-            "UPDATE outputs SET path = :path, kind = :kind, bytes = :bytes, sha256 = :sha256,"
-            " delivered_sha256 = :delivered_sha256, content_type = :content_type,"
-            " width = :width, height = :height WHERE key = :key AND n = :n",
-            {**asdict(file), "key": key, "n": n},
-        )
 
     def record_attached(self, row: Request, request_id: str) -> None:
         """Give an unknown row the request that a person found for it.
@@ -257,11 +252,6 @@ class Journal(RequestQueries):
         reason = "written off: it may have been billed"
         with self.transaction():
             self.transition(row.key, State.UNKNOWN, Event.WRITTEN_OFF, reason, error=reason)
-
-    def replace_file(self, key: str, n: int, file: StoredFile) -> None:
-        """Record a file that was downloaded again and differs from the one saved before."""
-        with self.transaction():
-            self._set_file(key, n, file)
 
     def record_retry(self, key: str, detail: str) -> None:
         """Record that a person wants this row sent again; what it cost so far stays counted."""

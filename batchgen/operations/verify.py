@@ -172,5 +172,5 @@ async def _restore(
         raise
     destination.replace(checked, file.path)
     if (checked.sha256, checked.delivered_sha256) != (file.sha256, file.delivered_sha256):
-        journal.replace_file(file.key, file.n, stored_file(checked, file.path))
+        journal.record_file(file, stored_file(checked, file.path))
     return checked.host_sha256 == (file.delivered_sha256 or file.sha256)
