@@ -24,7 +24,7 @@ def unknown_name_problem(
     name: str, known: Collection[str], place: Place, row: str | None = None, *, whole: bool = False
 ) -> Problem:
     """Say that the model has no input of this name, and the ways out."""
-    near = closest_match(name, known)
+    near = closest_match(name, [*known, "id", "model"])
     # A column is named once for all rows, so another name for it is the likelier wish.
     renamed = f" If so, add --column {near}={name}." if near and whole else ""
     meant = f"Did you mean {near}?{renamed} " if near else ""

@@ -12,8 +12,9 @@ from typing import Any
 from batchgen.core.identity import PROMPT_NAMES
 from batchgen.core.messages import unknown_name_problem
 from batchgen.core.rows import Place, Problem
-from batchgen.core.text import closest_match, quote_value
+from batchgen.core.text import closest_match, quote_value, shell_quote
 from batchgen.manifest.records import Header, Record
+from batchgen.manifest.separators import SEPARATORS, KnowsAny
 
 ALL_COLUMNS = "*"
 RESERVED = ("id", "model")
@@ -62,6 +63,17 @@ class ColumnMapping:
             self._known[model] = self._properties(model)
         return self._known[model]
 
+    def knows_any(self, names: Collection[str]) -> bool:
+        """Whether one of these names is `id`, `model`, an input, or named by --column or --meta.
+
+        The inputs are those of the default model; it is asked last, since it may have no schema.
+        """
+        told = self._meta.union(self._targets, RESERVED)
+        if any(name in told for name in names):
+            return True
+        known = self.properties(None)
+        return any(name in (PROMPT_NAMES if known is None else known) for name in names)
+
     def prompt_name(self, model: str | None) -> str:
         """Return the input that a text alone stands for; some models call it text or tags."""
         known = self.properties(model)
@@ -100,7 +112,9 @@ class ColumnMapping:
                 parts.meta[name] = value
                 continue
             for target in targets:
-                if target == "id":
+                if self._is_metadata(target, model):
+                    parts.meta[target] = value
+                elif target == "id":
                     parts.id = value
                 elif target == "model":
                     parts.model = value
@@ -109,6 +123,16 @@ class ColumnMapping:
                 if record.places and name in record.places:
                     parts.places[target] = record.places[name]
         return parts
+
+    def _is_metadata(self, target: str, model: str | None) -> bool:
+        """Whether a target of --column is metadata: `--column _id=id` carries an id along."""
+        known = self.properties(model) if target.startswith("_") else ()
+        return target.startswith("_") and (known is None or target not in known)
+
+    def _inputs(self, name: str) -> list[str]:
+        """Return the inputs of the default model, `id` or `model` that a column stands for."""
+        targets = self.targets(name, None) or []
+        return [target for target in targets if not self._is_metadata(target, None)]
 
     def _model_of(self, values: Mapping[str, Any]) -> str | None:
         model = values.get(self._models[0] if self._models else "model")
@@ -138,7 +162,7 @@ class ColumnMapping:
         yield from self._missing_columns(header, names)
         uses: dict[str, str] = {}
         for name in names:
-            for target in self.targets(name, None) or []:
+            for target in self._inputs(name):
                 if target in uses:
                     both = f"{quote_value(uses[target])} and {quote_value(name)}"
                     what = f"columns {both} are both read as {target}"
@@ -149,12 +173,13 @@ class ColumnMapping:
         for target, name in uses.items():
             if known is not None and target not in known and target not in RESERVED:
                 self._dropped.add(name)
-                yield unknown_name_problem(target, known, header.column(name), whole=True)
+                joined = _joined_problem(name, known, header, self.knows_any)
+                yield joined or unknown_name_problem(target, known, header.column(name), whole=True)
 
     def has_no_inputs(self, header: Header) -> bool:
         """Whether no column is an input, so that reading the rows would find nothing more."""
         names = [n for n in header.names if n is not None and n not in self._dropped]
-        used = {target for name in names for target in self.targets(name, None) or []}
+        used = {target for name in names for target in self._inputs(name)}
         return used <= set(RESERVED)
 
     def _missing_columns(self, header: Header, names: list[str]) -> Iterator[Problem]:
@@ -168,3 +193,24 @@ class ColumnMapping:
                 remedy = f"Did you mean {near}?" if near else f"The columns are {', '.join(names)}."
                 what = f"there is no column {quote_value(source)}, which {option} names"
                 yield Problem(header.place, what, remedy, field=source, whole=True)
+
+
+def _joined_problem(
+    name: str, known: Collection[str], header: Header, knows_any: KnowsAny
+) -> Problem | None:
+    """Return the problem of a name that is several columns, by another separator, else None.
+
+    It must not be mapped to an input: all cells of a row would be sent as one text.
+    """
+    for separator, word in SEPARATORS.items():
+        names = [part.strip(' "') for part in name.split(separator)]
+        if len(names) < 2 or not (len(header.names) == 1 or knows_any(names)):
+            continue
+        what = f"the model has no such input; these seem to be columns separated by {word}"
+        remedy = "Separate all cells of the file in the same way."
+        if len(header.names) == 1:
+            near = ((one, closest_match(one, [*known, *RESERVED])) for one in names)
+            option = next((f"{found}={one}" for one, found in near if found), "prompt=COLUMN")
+            remedy = f"Say which column is which input: --column {shell_quote(option)}"
+        return Problem(header.column(name), what, remedy, field=name, whole=True)
+    return None

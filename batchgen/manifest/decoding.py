@@ -5,11 +5,13 @@ all.
 """
 
 import codecs
+import re
 from collections.abc import Iterator
 from typing import BinaryIO
 
 from batchgen.core.rows import Place, Problem
 from batchgen.core.text import is_text
+from batchgen.manifest.file_kinds import kind_of_bytes
 from batchgen.manifest.records import Unreadable, file_problem
 
 MAX_LINE_BYTES = 16 * 2**20  # bytes; a cell of 1 MB passes, a disk image named .csv does not
@@ -22,11 +24,14 @@ _OTHER_MARKS = dict.fromkeys((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE), "UTF-32
 _OTHER_MARKS |= dict.fromkeys((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE), "UTF-16")
 
 
+_LATER_MARK = re.compile("^\ufeff", re.MULTILINE)
+
+
 class DecodedLines:
     """The lines of a UTF-8 stream, with their ends, decoded one by one.
 
     number: of the line that was yielded last, from 1. has_errors: whether a line so far is not
-        UTF-8 or has a NUL.
+        UTF-8, has a NUL or begins with a byte order mark that is not the file's.
 
     A file in another encoding has one problem, not one in every line: `new_problems` yields the
     first only. An undecodable line is yielded with surrogates in place of its wrong bytes, by which
@@ -51,6 +56,10 @@ class DecodedLines:
             if self.number == 1:
                 line = _strip_byte_order_mark(line, self.file)
                 self._offset = whole - len(line)
+            if line.startswith(codecs.BOM_UTF8):
+                self._note(_mark_problem(self.file, self.number))
+                line = line.removeprefix(codecs.BOM_UTF8)
+                self._offset += len(codecs.BOM_UTF8)
             yield self._decode(line)
             self._offset += len(line)
 
@@ -71,10 +80,13 @@ class DecodedLines:
                 return text
         except UnicodeDecodeError:
             text = line.decode(errors="surrogateescape")
-        if not self.has_errors:
-            self._unreported = _decoding_problem(line, self.file, self.number, self._offset)
-        self.has_errors = True
+        self._note(_decoding_problem(line, self.file, self.number, self._offset))
         return text
+
+    def _note(self, problem: Problem) -> None:
+        if not self.has_errors:
+            self._unreported = problem
+        self.has_errors = True
 
 
 def decode_whole(stream: BinaryIO, file: str) -> str:
@@ -92,6 +104,8 @@ def decode_whole(stream: BinaryIO, file: str) -> str:
     data = _strip_byte_order_mark(b"".join(parts), file)
     try:
         text = data.decode()
+        if mark := _LATER_MARK.search(text):
+            raise Unreadable(_mark_problem(file, text.count("\n", 0, mark.start()) + 1))
         if "\0" not in text:
             return text
         at = data.index(0)
@@ -104,12 +118,23 @@ def decode_whole(stream: BinaryIO, file: str) -> str:
 
 
 def _strip_byte_order_mark(data: bytes, file: str) -> bytes:
-    """Remove the mark of UTF-8. Raises Unreadable for those of UTF-16 and UTF-32."""
+    """Remove the mark of UTF-8.
+
+    Raises Unreadable for the marks of UTF-16 and UTF-32, and for what is known to be no text.
+    """
+    if kind := kind_of_bytes(data[:64]):
+        raise Unreadable(file_problem(Place(file), f"the file is {kind.name}", kind.remedy))
     for mark, encoding in _OTHER_MARKS.items():
         if data.startswith(mark):
             what = f"the file is {encoding} (its first bytes are {mark.hex(' ').upper()})"
             raise Unreadable(file_problem(Place(file, 1), what, SAVE_AS_UTF8))
     return data.removeprefix(codecs.BOM_UTF8)
+
+
+def _mark_problem(file: str, line: int) -> Problem:
+    what = "the line begins with a byte order mark (U+FEFF), as lists do that were joined"
+    remedy = "Join them without their marks and headers, or run each alone."
+    return file_problem(Place(file, line), what, remedy)
 
 
 def _decoding_problem(line: bytes, file: str, number: int, offset: int) -> Problem:

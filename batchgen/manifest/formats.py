@@ -14,6 +14,7 @@ from batchgen.manifest.read_json import read_json
 from batchgen.manifest.read_jsonl import read_jsonl
 from batchgen.manifest.read_text import read_text_lines
 from batchgen.manifest.records import Item
+from batchgen.manifest.separators import KnowsAny
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +22,12 @@ class Format:
     """suffixes: of its files' names, in lower case and without the dot.
 
     One of the readers is set. Both raise Unreadable.
-    read_lines: yields a file's items line by line.
+    read_lines: yields a file's items line by line, by (lines, which names are known).
     read_document: reads a whole file, (text, name in messages), which can carry settings.
     """
 
     suffixes: tuple[str, ...]
-    read_lines: Callable[[DecodedLines], Iterator[Item]] | None = None
+    read_lines: Callable[[DecodedLines, KnowsAny], Iterator[Item]] | None = None
     read_document: Callable[[str, str], Document] | None = None
 
 

@@ -20,9 +20,10 @@ from batchgen.core.text import quote_value
 from batchgen.errors import UsageError
 from batchgen.files import FileRefused
 from batchgen.manifest.allowed_paths import AllowedPaths
-from batchgen.manifest.columns import ColumnMapping, EntryParts, Properties
+from batchgen.manifest.columns import ALL_COLUMNS, ColumnMapping, EntryParts, Properties
 from batchgen.manifest.document import Document
 from batchgen.manifest.records import Header, Item, Record, Unreadable, file_problem
+from batchgen.manifest.separators import KnowsAny
 from batchgen.manifest.settings import Settings, read_settings
 from batchgen.manifest.source import FOLDER, ManifestSource, find_source
 
@@ -97,13 +98,13 @@ class Manifest:
         position = 0
         reported = any(problem.whole for problem in self.problems)
         try:
-            for item in self._items():
+            for item in self._items(names.knows_any):
                 if isinstance(item, Problem):
                     position += not item.whole
                     reported |= item.whole
                     yield item
                 elif isinstance(item, Header):
-                    for problem in names.check_header(item):
+                    for problem in (*self._separator_problems(item), *names.check_header(item)):
                         reported = True
                         yield problem
                     if reported and names.has_no_inputs(item):
@@ -194,10 +195,22 @@ class Manifest:
         self.problems.append(file_problem(place, what, error.remedy, field))
         self._document = _NO_ROWS
 
-    def _items(self) -> Iterator[Item]:
+    def _items(self, knows_any: KnowsAny) -> Iterator[Item]:
         if self._document is None:
-            return self._source.items()
+            return self._source.items(knows_any)
         return iter(()) if self._document.rows is None else self._document.rows()
+
+    def _separator_problems(self, header: Header) -> Iterator[Problem]:
+        """Refuse a table that earlier versions read as one column of metadata, and sent so.
+
+        They knew one separator for each format. Rows that take their prompt from `defaults:` were
+        valid then, and with cells of their own they would be other rows, paid for again.
+        """
+        first = header.names[0] or ""
+        unsent = ALL_COLUMNS in self._meta or first.startswith("_")
+        if header.separator and unsent and (self.settings.defaults or self.settings.matrix):
+            what = f"the cells seem to be separated by {header.separator}"
+            yield file_problem(header.place, what, "Save it with commas, as CSV UTF-8.")
 
     def _no_rows(self) -> Problem:
         file = self._source.file
@@ -209,6 +222,9 @@ class Manifest:
         self, record: Record, names: ColumnMapping, position: int
     ) -> Iterator[Entry | Problem]:
         """Yield the entries that one record makes; `position` were made before it."""
+        if self._source.format == "yaml" and (problem := _colon_problem(record, names)):
+            yield problem
+            return
         parts = names.split(record)
         if problem := _id_or_model_problem(parts, record.place):
             yield problem
@@ -247,6 +263,17 @@ _NO_ROWS = Document({}, {}, None)
 def _suffix(name: str, value: Any) -> str:
     """Return what a value of the matrix adds to an id, such as `-seed1`; it alone decides that."""
     return f"-{name}{value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
+
+
+def _colon_problem(record: Record, names: ColumnMapping) -> Problem | None:
+    """Return the problem of a prompt that YAML took for a name: `- A robot: 3d render`."""
+    if not isinstance(record.values, dict) or len(record.values) != 1:
+        return None
+    name = next(iter(record.values))
+    if " " not in name or names.knows_any([name]):
+        return None
+    what = f"{quote_value(name)} is read as a name, since a colon and a blank follow"
+    return Problem(record.place, what, "If all of it is a prompt, put quotes around it.")
 
 
 def _id_or_model_problem(parts: EntryParts, place: Place) -> Problem | None:

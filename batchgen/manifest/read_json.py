@@ -155,6 +155,10 @@ class _Scanner:
 
     def _end(self) -> None:
         self._skip_space()
+        if self.text.startswith("{", self.at) and not self.text.lstrip().startswith("["):
+            what = "a second object begins here, as in JSON Lines"
+            remedy = "Name the file .jsonl, or add --format jsonl."
+            raise Unreadable(file_problem(self._place(), what, remedy))
         if self.at < len(self.text):
             raise self._unreadable("there is more after the end")
 
@@ -171,5 +175,12 @@ class _Scanner:
         return Place(self.file, self._line, self.at - self._line_start + 1)
 
     def _unreadable(self, reason: str) -> Unreadable:
-        what = f"this is not JSON: {reason}"
-        return Unreadable(file_problem(self._place(), what, "Look at the place just before, too."))
+        remedy = "Look at the place just before, too."
+        here = self.text[self.at : self.at + 2]
+        if here in ("//", "/*") or here.startswith("#"):
+            reason, remedy = "a comment", "Take it out; a YAML list can have comments."
+        elif here[:1] in ("]", "}") and self.text[: self.at].rstrip().endswith(","):
+            reason, remedy = f"a comma stands before {here[:1]}", "Take the comma out."
+        elif here.startswith("'"):
+            reason, remedy = "a single quote", 'Put texts and names in double quotes: "…".'
+        return Unreadable(file_problem(self._place(), f"this is not JSON: {reason}", remedy))

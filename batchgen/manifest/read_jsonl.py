@@ -9,13 +9,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from batchgen.core.rows import EMPTY, Place, Problem
-from batchgen.core.strict_json import STRICT_DECODER, JsonRefused, lower_first
+from batchgen.core.strict_json import LENIENT_DECODER, STRICT_DECODER, JsonRefused, lower_first
 from batchgen.core.text import quote_value
 from batchgen.manifest.decoding import DecodedLines
-from batchgen.manifest.records import Item, Record
+from batchgen.manifest.records import Item, Record, Unreadable, file_problem
+from batchgen.manifest.separators import KnowsAny
 
 
-def read_jsonl(lines: DecodedLines) -> Iterator[Item]:
+def read_jsonl(lines: DecodedLines, knows_any: KnowsAny | None = None) -> Iterator[Item]:
+    is_first = True
     for line in lines:
         if lines.has_errors:
             yield from lines.new_problems()
@@ -23,9 +25,29 @@ def read_jsonl(lines: DecodedLines) -> Iterator[Item]:
             continue
         place = Place(lines.file, lines.number)
         try:
-            yield make_record(STRICT_DECODER.decode(line), place)
+            item = make_record(STRICT_DECODER.decode(line), place)
         except (ValueError, RecursionError) as error:
-            yield json_problem(error, place)
+            item = json_problem(error, place)
+        if is_first and isinstance(item, Problem):
+            _refuse_json(line.strip(), place)
+        is_first = False
+        yield item
+
+
+def _refuse_json(first: str, place: Place) -> None:
+    """Raise Unreadable if the first line is one of JSON over several lines, or of an array."""
+    if first.startswith("["):
+        what = "a JSON array begins here, and JSON Lines are an object in each line"
+        raise Unreadable(file_problem(place, what, "Name the file .json, or add --format json."))
+    try:
+        LENIENT_DECODER.decode(first)
+    except json.JSONDecodeError as error:
+        if first.startswith("{") and error.pos >= len(first):
+            what = "an object begins here that goes on in the next line"
+            remedy = "Write each object on one line; or put all in one array, [{…}, {…}], and name"
+            raise Unreadable(file_problem(place, what, f"{remedy} the file .json.")) from None
+    except (ValueError, RecursionError):
+        pass
 
 
 def make_record(

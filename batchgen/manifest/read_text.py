@@ -4,19 +4,69 @@ Every character counts: a line that begins with `#` or a space is a prompt that 
 blank lines, and the line end itself, are no part of a prompt.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
+from batchgen.core.identity import PROMPT_NAMES
 from batchgen.core.rows import Place, Problem
 from batchgen.files import FileRefused
 from batchgen.manifest.decoding import DecodedLines, decode_whole
-from batchgen.manifest.records import Item, Record, Unreadable
+from batchgen.manifest.records import Item, Record, Unreadable, file_problem
+from batchgen.manifest.separators import SEPARATORS, KnowsAny, split_names
+
+# What is looked at, at most, to tell a table or JSON from a text.
+LOOK_LINES = 100
+LOOK_CHARS = 2**20
 
 
-def read_text_lines(lines: DecodedLines) -> Iterator[Item]:
-    for line in lines:
-        place = Place(lines.file, lines.number)
+def read_text_lines(lines: DecodedLines, knows_any: KnowsAny | None = None) -> Iterator[Item]:
+    """Read whatever stands there: every line is a prompt."""
+    return _prompts(lines, enumerate(lines, start=1))
+
+
+def read_text_unless_other(lines: DecodedLines, knows_any: KnowsAny) -> Iterator[Item]:
+    """Read a file that is a text by its name only. Raises Unreadable for a table or JSON."""
+    source = enumerate(lines, start=1)
+    head: list[tuple[int, str]] = []
+    size = 0
+    for number, line in source:
+        head.append((number, line))
+        size += len(line)
+        if len(head) == LOOK_LINES or size > LOOK_CHARS:
+            break
+    if form := _other_form([line for _, line in head if line.strip()], knows_any):
+        name, format = form
+        remedy = f"Add --format {format}; or, if every line is a prompt, --format text."
+        raise Unreadable(file_problem(Place(lines.file, 1), f"this looks like {name}", remedy))
+    yield from _prompts(lines, chain(head, source))
+
+
+def _other_form(head: list[str], knows_any: KnowsAny) -> tuple[str, str] | None:
+    """Return what a text seems to be, and its format, by its first lines; None if a text."""
+    first = head[0].strip() if head else ""
+    if first in ("[", "{") or first.startswith(('{"', "[{", '["')):
+        lines = [line.strip() for line in head]
+        if first.startswith("{") and len(first) > 1 and all(line[0] == "{" for line in lines):
+            return "JSON Lines", "jsonl"
+        return "JSON", "json"
+    for separator, name in SEPARATORS.items() if len(head) > 1 else ():
+        names = split_names(first.lower(), separator)
+        if len(names) < 2:
+            continue
+        widths = {len(split_names(line, separator)) for line in head}
+        if knows_any(names) and widths == {len(names)}:
+            return f"a table with {name}", "tsv" if separator == "\t" else "csv"
+    # One column needs no separator; a prompt that says only “prompt” is no likely one.
+    is_name = len(head) > 1 and first.lower() in PROMPT_NAMES and knows_any([first.lower()])
+    return ("a table of one column", "csv") if is_name else None
+
+
+def _prompts(lines: DecodedLines, source: Iterable[tuple[int, str]]) -> Iterator[Item]:
+    """source: the lines with their numbers."""
+    for number, line in source:
+        place = Place(lines.file, number)
         yield from lines.new_problems()
         prompt = line.removesuffix("\n").removesuffix("\r")
         if lines.is_undecodable(prompt) or not prompt.strip():

@@ -28,6 +28,8 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # Plain scalars that are more than text.
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]{0,400})")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]{1,3})?")
+_CUT_SHORT = re.compile(r"[ \t]+(#[^\s#][^\r\n]*)")
+_INDENTED_BY_TAB = re.compile(r" *\t")
 _WORDS: dict[str, bool | None] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
     **dict.fromkeys(("true", "True", "TRUE"), True),
@@ -125,6 +127,7 @@ class _Composer:
         self.file = file
         self.anchors: dict[str, Node | None] = {}
         self.aliased = 0
+        self.text = text
         self.events: Iterator[Any] = yaml.parse(text, Loader=_LOADER)
 
     def compose(self) -> Node:
@@ -141,6 +144,9 @@ class _Composer:
             place = Place(self.file, mark.line + 1, mark.column + 1) if mark else Place(self.file)
             what = f"this is not YAML: {error.problem or error.context}"
             remedy = "Put quotes around a text with “: ” or “ #” in it, or that begins with a mark."
+            if mark and _INDENTED_BY_TAB.match(self.text, self._line_start(mark.line)):
+                what = "this line is indented with a tab, and YAML is indented with blanks"
+                remedy = "Put blanks in place of the tab."
             raise Unreadable(file_problem(place, what, remedy)) from None
         except yaml.YAMLError as error:
             # An error of the reader: a character that YAML does not allow, without a mark.
@@ -158,7 +164,8 @@ class _Composer:
             what = f"values are nested deeper than {MAX_DEPTH}"
             raise self._refused(event, what, "No model's input is so deep.")
         if isinstance(event, yaml.ScalarEvent):
-            node = Node(self._place(event), self._scalar(event), 1 + len(event.value) // SIZE_CHARS)
+            size = 1 + len(event.value) // SIZE_CHARS
+            node = Node(self._place(event), self._scalar(event), size, self._cut_short(event))
         elif isinstance(event, yaml.SequenceStartEvent):
             node = self._sequence(event, depth)
         else:
@@ -223,6 +230,21 @@ class _Composer:
             return text
         self._check_tag(event, None)
         return resolve_scalar(text) if event.implicit[0] else text
+
+    def _cut_short(self, event: Any) -> tuple[Problem, ...]:
+        """Return the problem of a text without quotes that a `#` has cut short: `A cat #3 of 5`."""
+        rest = self.text[event.end_mark.index : event.end_mark.index + 80]
+        if event.style or " " not in event.value or not (cut := _CUT_SHORT.match(rest)):
+            return ()
+        what = f"the text ends before {quote_value(cut[1])}, which YAML takes for a comment"
+        remedy = "Put quotes around the text, or, if it is a comment, a blank after the #."
+        return (Problem(self._place(event), what, remedy),)
+
+    def _line_start(self, line: int) -> int:
+        at = 0
+        for _ in range(line):
+            at = self.text.find("\n", at) + 1
+        return at
 
     def _check_tag(self, event: Any, allowed: str | None) -> None:
         if event.tag not in (None, allowed):

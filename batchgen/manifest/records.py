@@ -17,10 +17,14 @@ from batchgen.core.rows import EMPTY, Place, Problem
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """names: of a table's columns, in order; None for one that has no name."""
+    """names: of a table's columns, in order; None for one that has no name.
+
+    separator: of the cells, in words, where it is not the format's own.
+    """
 
     place: Place
     names: list[str | None]
+    separator: str = ""
 
     def column(self, name: str) -> Place:
         """Return the place of a column's name: the header's line, and the column from 1."""

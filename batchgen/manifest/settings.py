@@ -17,6 +17,7 @@ from jsonschema import Draft202012Validator
 from referencing import Registry
 
 from batchgen.core import units
+from batchgen.core.identity import PROMPT_NAMES
 from batchgen.core.messages import explain_schema_error
 from batchgen.core.rows import Problem
 from batchgen.core.text import closest_match, plural
@@ -34,6 +35,7 @@ _ONLY_OPTIONS = {
     "out": "Use --out. A list decides nothing about where files are written.",
 }
 _NEVER = "Set RUNCOMFY_TOKEN in the environment. A list is shared and copied; a token is not."
+_OF_ROWS = {"id", *PROMPT_NAMES}  # names that rows have and settings have not
 _TOKENS = ("token", "api_key", "access_token")
 
 
@@ -80,6 +82,11 @@ _OF_READING = {
 
 def read_settings(document: Document) -> tuple[Settings, list[Problem]]:
     """Return the settings that are right, and the problems with the others."""
+    names = document.settings.keys()
+    if document.rows is None and "from" not in names and names & _OF_ROWS:
+        remedy = "Put it in a list: in brackets, [{…}], in JSON; after “- ” in YAML."
+        what = "this is a row, not a list of rows"
+        return Settings(), [file_problem(document.place(), what, remedy)]
     problems = list(document.problems)
     told: set[str] = set()
     shape = {**document.settings, **({} if document.rows is None else {"rows": []})}

@@ -11,14 +11,14 @@ from batchgen.errors import UsageError
 from batchgen.manifest.allowed_paths import AllowedPaths
 from batchgen.manifest.decoding import DecodedLines, decode_whole
 from batchgen.manifest.document import Document
+from batchgen.manifest.file_kinds import KIND_OF_SUFFIX
 from batchgen.manifest.formats import FORMAT_OF_SUFFIX, FORMATS
-from batchgen.manifest.read_text import read_folder
+from batchgen.manifest.read_text import read_folder, read_text_unless_other
 from batchgen.manifest.records import Item
+from batchgen.manifest.separators import KnowsAny
 
 STDIN = "<stdin>"
 FOLDER = "folder"  # the format of a folder of .txt files, which nobody has to name
-
-_SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,7 @@ class ManifestSource:
     """A manifest to read. path: None for standard input. format: of FORMATS, or FOLDER.
 
     file: its name in messages.
+    is_named: whether the person named the format; else it follows from the file's name.
     seen: size and time of change, in ns, before anything was read of it.
     allowed: what may be read of it; None for a file that the person named, which may be a pipe.
     """
@@ -34,6 +35,7 @@ class ManifestSource:
     format: str
     path: Path | None
     stream: BinaryIO | None = None
+    is_named: bool = False
     seen: tuple[int, int] = (0, 0)
     allowed: AllowedPaths | None = None
 
@@ -46,14 +48,19 @@ class ManifestSource:
             text = decode_whole(stream, self.file)
         return read(text, self.file)
 
-    def items(self) -> Iterator[Item]:
-        """Stream a format that is no document. Raises Unreadable and OSError."""
+    def items(self, knows_any: KnowsAny) -> Iterator[Item]:
+        """Stream a format that is no document. Raises Unreadable and OSError.
+
+        knows_any: by which a table is known as such.
+        """
         if self.format == FOLDER and self.path is not None:
             allowed = self.allowed or AllowedPaths(self.path)
             yield from read_folder(self.path, self.file, allowed.open)
         elif read := FORMATS[self.format].read_lines:
+            if self.format == "text" and not self.is_named:
+                read = read_text_unless_other
             with self._open() as stream:
-                yield from read(DecodedLines(stream, self.file))
+                yield from read(DecodedLines(stream, self.file), knows_any)
 
     def _open(self) -> "closing[BinaryIO] | nullcontext[BinaryIO]":
         if self.path is not None:
@@ -83,7 +90,7 @@ def find_source(
     if name is None or (folder is None and str(name) == "-"):
         if given is None:
             raise UsageError("Standard input has no name that would tell its format.", add_format)
-        return ManifestSource(STDIN, given, None, stream)
+        return ManifestSource(STDIN, given, None, stream, is_named=True)
     path = Path(name) if folder is None else folder / name
     file = str(name) if folder is None else str(path)
     try:
@@ -95,10 +102,9 @@ def find_source(
     if stat.S_ISDIR(status.st_mode):
         return ManifestSource(file, FOLDER, path, seen=seen)
     suffix = path.suffix.lower()
-    if given is None and suffix in _SPREADSHEETS:
-        what = f"batchgen does not read {suffix}: {file}."
-        raise UsageError(what, "Save it as CSV UTF-8, and run that.")
-    given = given or FORMAT_OF_SUFFIX.get(suffix.removeprefix("."))
-    if given is None:
+    if given is None and (kind := KIND_OF_SUFFIX.get(suffix)):
+        raise UsageError(f"batchgen does not read {suffix}: {file} is {kind.name}.", kind.remedy)
+    form = given or FORMAT_OF_SUFFIX.get(suffix.removeprefix("."))
+    if form is None:
         raise UsageError(f"The name {file} does not tell the file's format.", add_format)
-    return ManifestSource(file, given, path, seen=seen)
+    return ManifestSource(file, form, path, is_named=given is not None, seen=seen)

@@ -84,6 +84,9 @@ def _number(text: str) -> int | float:
     written = text.strip()
     if _WHOLE.fullmatch(written):
         return int(written)
+    if re.fullmatch(r"[-+]?[0-9]{1,40},[0-9]{1,40}", written):
+        remedy = f"Write {written.replace(',', '.')}, with a point for the decimals."
+        raise CellNotConverted(f"{quote_value(text)} is not a number", remedy)
     number = float(written) if _NUMBER.fullmatch(written) else math.inf
     if not math.isfinite(number):
         remedy = f"Write digits, with a point for the decimals, like 0.5{_LEAVE_EMPTY}"

@@ -27,6 +27,15 @@ _NO_FETCHING: Registry[Any] = Registry()
 _ANNOTATIONS = {"title", "description", "default", "examples", "format"}
 _PLAIN = _ANNOTATIONS | {"type", "enum", "minimum", "maximum", "minLength", "maxLength"}
 
+# What Excel, LibreOffice and Google Sheets write for a formula without a result.
+SPREADSHEET_ERRORS = frozenset(
+    f"#{name}"
+    for name in (
+        *("NULL!", "DIV/0!", "VALUE!", "REF!", "NAME?", "NUM!", "N/A", "SPILL!", "CALC!", "ERROR!"),
+        *("FIELD!", "GETTING_DATA", "BLOCKED!", "CONNECT!", "UNKNOWN!", "BUSY!", "PYTHON!"),
+    )
+)
+
 QuickCheck = Callable[[Any], bool]
 
 
@@ -92,8 +101,11 @@ class Validator:
         try:
             for name, value in entry.values.items():
                 convert, check = self._quick[name]
-                if convert is not None and name in cells:
-                    value = values[name] = convert(value)
+                if name in cells:
+                    if value.startswith("#") and value in SPREADSHEET_ERRORS:
+                        return None
+                    if convert is not None:
+                        value = values[name] = convert(value)
                 if not check(value):
                     return None
         except (KeyError, CellNotConverted):
@@ -121,6 +133,11 @@ class Validator:
         known = {name: value for name, value in values.items() if name in self.properties}
         unfit = set()
         for name, value in known.items():
+            if name in entry.cells and isinstance(value, str) and value in SPREADSHEET_ERRORS:
+                unfit.add(name)
+                what = f"{value} is a spreadsheet's error, not what was meant"
+                yield _problem(entry, name, what, "Correct the cell in the spreadsheet.")
+                continue
             for field, what, remedy in self._value_problems(name, value):
                 unfit.add(name)
                 yield _problem(entry, field, what, remedy)

@@ -78,7 +78,8 @@ def test_a_spreadsheet_is_refused_with_what_to_do(batchgen: Command, here: Path)
 
     assert outcome.code == 2
     assert outcome.stderr == (
-        "batchgen does not read .xlsx: list.xlsx.\n  Save it as CSV UTF-8, and run that.\n"
+        "batchgen does not read .xlsx: list.xlsx is an Excel workbook.\n"
+        "  In Excel: Save As, “CSV UTF-8 (Comma delimited)”; then run that file.\n"
     )
 
 

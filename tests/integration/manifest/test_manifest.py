@@ -21,7 +21,7 @@ from batchgen.manifest.formats import FORMATS
 from batchgen.manifest.manifest import open_manifest
 from batchgen.manifest.read_csv import is_quoted
 from batchgen.manifest.read_yaml import resolve_scalar
-from batchgen.validation.model_schema import load_schema
+from batchgen.validation.model_schema import load_schema, normalize_schema
 from batchgen.validation.validator import Validator
 
 SHARED = ROOT.parent / "shared" / "data" / "prompts"
@@ -418,6 +418,259 @@ def test_a_quoted_tsv_is_read_as_a_csv_is(tmp_path):
         (2, 'one\n"two"'),
         (4, "three"),
     ]
+
+
+# Separators, and what lists are not
+
+
+ROWS = [{"prompt": "A heron, grey", "style": "anime"}, {"prompt": 'A "red"\nfox', "seed": "7"}]
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "|", ","])
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
+@pytest.mark.parametrize(("start", "end"), [("", "\n"), ("\ufeff", "\r\n")])
+@pytest.mark.parametrize("declared", [False, True])
+def test_a_table_is_read_by_the_separator_that_gives_known_names(
+    tmp_path, name, separator, start, end, declared
+):
+    text = io.StringIO()
+    table = csv.DictWriter(
+        text, ["id", "prompt", "style", "seed"], delimiter=separator, lineterminator=end
+    )
+    table.writeheader()
+    table.writerows(ROWS)
+    first = f"sep={separator}{end}" if declared else ""
+    path = write(tmp_path, name, start + first + text.getvalue())
+
+    entries = read(path)
+
+    assert [entry.values for entry in entries] == ROWS
+    assert [entry.place.line for entry in entries] == ([3, 4] if declared else [2, 3])
+
+
+def test_the_names_of_columns_tell_the_separator_too(tmp_path):
+    path = write(tmp_path, "a.csv", "Prompt;Note\nA heron, grey;x\n")
+
+    [unnamed] = problems(path)
+    [entry] = read(path, columns={"prompt": "Prompt"}, meta=["Note"])
+
+    assert "columns separated by semicolons" in unnamed.what
+    assert unnamed.remedy.endswith("--column prompt=Prompt")
+    assert (entry.values, entry.meta) == ({"prompt": "A heron, grey"}, {"Note": "x"})
+
+
+@pytest.mark.parametrize(
+    ("text", "how"),
+    [
+        ("prompt;style\nA heron;anime\n", {"columns": {"prompt": "prompt;style"}}),
+        ("prompt;style\nA heron;anime\n", {"meta": ["prompt;style"]}),
+        ("id,prompt;style\nheron,A heron;anime\n", {}),
+    ],
+)
+def test_no_cell_that_is_several_is_sent_or_advised_as_a_prompt(tmp_path, text, how):
+    found = problems(write(tmp_path, "a.csv", text), **how)
+
+    assert [p.place.line for p in found if p.whole] == [1]
+    assert not any("--column prompt=" in p.remedy for p in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "said"),
+    [
+        ("prompt;style\nA fox;anime\n\nA heron; grey;anime\n", 4, "by semicolons, but here are 3"),
+        ("prompt;style\nA fox\n", 2, "here are 1 cell, and in the header 2"),
+        ("prompt;seed|style\n", 1, "may be separated by semicolons or vertical bars"),
+        ("sep=:\nid:prompt\n", 1, "says that ':' separates its cells"),
+    ],
+)
+def test_a_table_of_no_clear_separator_is_refused(tmp_path, text, line, said):
+    [problem] = problems(write(tmp_path, "a.csv", text))
+
+    assert (problem.place.line, problem.whole) == (line, True)
+    assert said in problem.what
+    assert "CSV UTF-8" in problem.remedy
+
+
+def test_after_a_hundred_rows_a_row_that_does_not_fit_is_one_problem(tmp_path):
+    rows = ["A fox;anime\n"] * 100
+    path = write(tmp_path, "a.csv", "prompt;style\n" + "".join(rows) + "A heron; grey;anime\n")
+
+    [problem] = problems(path)
+
+    assert (problem.place.line, problem.whole) == (102, False)
+    assert "holds a semicolon" in problem.remedy
+
+
+def test_a_table_that_was_one_column_of_metadata_stays_or_is_refused(tmp_path):
+    write(tmp_path, "rows.csv", "Note;style\nx;anime\n")
+    path = write(tmp_path, "a.yaml", "defaults: {prompt: A fox}\nmeta: ['*']\nfrom: rows.csv\n")
+
+    [problem] = problems(path)
+
+    assert problem.what == "the cells seem to be separated by semicolons"
+
+
+def test_a_european_decimal_is_told_with_a_point(tmp_path):
+    schema = normalize_schema({"properties": {"prompt": {}, "scale": {"type": "number"}}})
+    path = write(tmp_path, "a.csv", "prompt;scale\nA fox;0,5\n")
+    manifest = open_manifest(path)
+    [entry] = manifest.entries(lambda _: schema.properties)
+
+    [problem] = Validator(schema).check_entry(entry, default_model=MODEL)
+
+    assert problem.remedy.startswith("Write 0.5,")
+
+
+@pytest.mark.parametrize(
+    ("cell", "is_told"),
+    [
+        (' "A heron"', True),
+        ('  "A heron, grey"', True),
+        ('\t"A heron"', True),
+        (' "A heron" she said', True),
+        (' "A heron\non two lines"', True),
+        (' A "grey" heron', False),
+        ('" ""A"" heron"', False),
+        ('"A, ""b"""', False),
+    ],
+)
+@pytest.mark.parametrize("form", ["heron,{}\n", "heron,{},7\n"])
+def test_a_blank_before_a_quote_is_a_problem(tmp_path, cell, is_told, form):
+    header = "id,prompt,seed\n" if "7" in form else "id,prompt\n"
+    found = problems(write(tmp_path, "a.csv", header + form.format(cell)))
+
+    assert any(p.what.startswith("a blank stands before a quote") and p.whole for p in found) == (
+        is_told
+    )
+    assert is_told or found == []
+
+
+@pytest.mark.parametrize(
+    ("content", "format"),
+    [
+        ("id\tprompt\nheron\tA heron\n", "tsv"),
+        ("id,prompt\r\nheron,A heron\r\n", "csv"),
+        ("\ufeffID;Prompt\nheron;A heron\n", "csv"),
+        ("prompt\nA heron\n", "csv"),
+        ('[\n{"prompt": "A heron"}\n]\n', "json"),
+        ('{"rows": ["A heron"]}\n', "jsonl"),
+        ('{"prompt": "A heron"}\n{"prompt": "A fox"}\n', "jsonl"),
+    ],
+)
+def test_a_table_or_json_that_is_named_txt_is_refused_unless_it_is_meant(tmp_path, content, format):
+    path = write(tmp_path, "a.txt", content)
+
+    [problem] = problems(path)
+
+    assert problem.whole
+    assert problem.what.startswith("this looks like ")
+    assert f"--format {format}; or" in problem.remedy
+    lines = content.removeprefix("\ufeff").splitlines()
+    assert prompts(path, format="text") == lines
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "style, a heron\nA fox\n",
+        "[cinematic] a fox\n[film] a heron\n",
+        "{red|blue} fox\n",
+        "prompt\n",
+        "A fox, red\nA heron, grey\n",
+    ],
+)
+def test_a_text_that_is_one_is_read(tmp_path, content):
+    assert prompts(write(tmp_path, "a.txt", content)) == content.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "line"),
+    [
+        ("a.csv", "prompt\nA heron\nprompt\nA fox\n", 3),
+        ("a.csv", "id,prompt\n1,A heron\n\ufeffid,prompt\n2,A fox\n", 3),
+        ("a.csv", "\ufeff\ufeffid,prompt\n1,A heron\n", 1),
+        ("a.txt", "\ufeffA heron\n\ufeffA fox\n", 2),
+        ("a.jsonl", '{"prompt": "A heron"}\n\ufeff{"prompt": "A fox"}\n', 2),
+        ("a.yaml", "- A heron\n\ufeff- A fox\n", 2),
+    ],
+)
+def test_joined_lists_are_told_at_the_line_where_the_next_begins(tmp_path, name, content, line):
+    found = problems(write(tmp_path, name, content))
+
+    assert {p.place.line for p in found} == {line}
+    assert any("joined" in p.what and p.whole for p in found)
+
+
+@pytest.mark.parametrize("error", ["#NAME?", "#REF!", "#N/A", "#DIV/0!"])
+def test_a_spreadsheets_error_is_no_prompt(tmp_path, error):
+    [problem] = problems(write(tmp_path, "a.csv", f"prompt,_note\n{error},\nA fox,{error}\n"))
+
+    assert (problem.place.line, problem.field) == (2, "prompt")
+    assert "spreadsheet's error" in problem.what
+    assert prompts(write(tmp_path, "a.txt", f"{error}\n")) == [error]
+
+
+def test_a_column_can_be_carried_along_under_a_name_of_metadata(tmp_path):
+    path = write(tmp_path, "a.csv", "id,prompt\nheron,A heron\n")
+
+    [entry] = read(path, columns={"_id": "id"})
+
+    assert (entry.id, entry.values, entry.meta) == (None, {"prompt": "A heron"}, {"_id": "heron"})
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "what", "remedy"),
+    [
+        ("a.json", '{"prompt": "A"}\n{"prompt": "B"}\n', "as in JSON Lines", "--format jsonl"),
+        ("a.jsonl", '[\n{"prompt": "A"}\n]\n', "a JSON array", "--format json."),
+        ("a.jsonl", '{\n"prompt": "A"\n}\n', "goes on in the next line", "on one line"),
+        ("a.json", '[\n// birds\n"A"]', "a comment", "Take it out"),
+        ("a.json", '["A",]', "a comma stands before ]", "Take the comma out"),
+        ("a.json", '[{"prompt": "A",}]', "a comma stands before }", "Take the comma out"),
+        ("a.json", "['A']", "a single quote", "double quotes"),
+        ("a.json", '{"prompt": "A"}', "this is a row", "[{…}]"),
+        ("a.yaml", "prompt: A heron\n", "this is a row", "after “- ”"),
+        ("a.yaml", "rows:\n\t- A heron\n", "a tab", "blanks in place of the tab"),
+        ("a.yaml", "- A robot: 3d render\n", "is read as a name", "quotes around it"),
+        ("a.yaml", "- A cat #3 in a row\n", "before '#3 in a row'", "a blank after the #"),
+        ("a.csv", "ID,prompt\n1,A\n", "no input of this name", "--column id=ID"),
+        ("a.csv", b"PK\3\4\24\0", "a ZIP archive, as workbooks", "CSV UTF-8"),
+        ("a.yaml", b"SQLite format 3\0", "an SQLite database", "JSON Lines"),
+    ],
+)
+def test_what_looks_like_another_form_is_told_with_the_way_out(
+    tmp_path, name, content, what, remedy
+):
+    [problem] = problems(write(tmp_path, name, content))
+
+    assert what in problem.what
+    assert remedy in problem.remedy
+
+
+def test_a_comment_after_a_yaml_text_is_none_of_the_text(tmp_path):
+    path = write(tmp_path, "a.yaml", "- A boat     # a comment\n- 'A #3'\n- fox #x\n")
+
+    assert prompts(path) == ["A boat", "A #3", "fox"]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "remedy"),
+    [
+        ("a.xlsx", "an Excel workbook", "“CSV UTF-8"),
+        ("a.XLS", "an old Excel workbook", "“CSV UTF-8"),
+        ("a.ods", "an OpenDocument spreadsheet", "CSV UTF-8"),
+        ("a.numbers", "a Numbers spreadsheet", "Export To"),
+        ("a.parquet", "a Parquet file", "CSV or JSON Lines"),
+        ("a.docx", "a document", "plain text"),
+        ("a.csv.gz", "a compressed file", "Unpack it"),
+    ],
+)
+def test_a_file_that_holds_no_text_is_named_for_what_it_is(tmp_path, name, kind, remedy):
+    with pytest.raises(UsageError) as told:
+        open_manifest(write(tmp_path, name, b"PK"))
+
+    assert kind in told.value.what
+    assert remedy in told.value.remedy
 
 
 # Text, folders, JSON
