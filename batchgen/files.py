@@ -11,7 +11,7 @@ import filecmp
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
@@ -37,6 +37,20 @@ class FileRefused(OSError):
         super().__init__(errno.EACCES, f"it {what}")
         self.what = what
         self.remedy = remedy
+
+
+# -- places ---------------------------------------------------------------------------------------
+
+
+def user_folder(environment: Mapping[str, str], variable: str, default: str) -> Path | None:
+    """Return a folder of the person's own: what `variable` names, else `default` in the home.
+
+    None where there is no home, as in a container that runs under a user id without an account.
+    """
+    if named := environment.get(variable):
+        return Path(named)
+    home = environment.get("HOME", os.path.expanduser("~"))  # noqa: PTH111  # raises nothing
+    return Path(home) / default if os.path.isabs(home) else None  # noqa: PTH117
 
 
 # -- reading --------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 import time
+from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
 
@@ -22,13 +23,11 @@ def write_stderr(text: str = "") -> None:
     """Write a line to stderr, above a progress bar if there is one; do nothing without a stderr."""
     if sys.stderr is None:  # started with it closed
         return
-    from tqdm import tqdm  # here, since most commands have nothing to say to stderr
-
-    try:
-        tqdm.write(terminal_safe(text), file=sys.stderr)
+    bars = sys.modules.get("tqdm")  # imported by whoever draws one, while there are descriptors
+    write = print if bars is None else bars.tqdm.write
+    with suppress(OSError, ValueError, UnicodeError):
+        write(terminal_safe(text), file=sys.stderr)
         sys.stderr.flush()
-    except (OSError, ValueError, UnicodeError):
-        pass
 
 
 class _LogFile(logging.FileHandler):

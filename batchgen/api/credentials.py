@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from batchgen.config import DEFAULT_BASE_URL
 from batchgen.errors import TokenRefused, UsageError
+from batchgen.files import open_regular, user_folder
 from batchgen.network.media_hosts import is_loopback
 
 TOKEN_VARIABLES = ("RUNCOMFY_TOKEN", "RUNCOMFY_API_KEY", "RUNCOMFY_API_TOKEN", "YOUR_API_TOKEN")
@@ -62,9 +63,12 @@ def find_token(environment: Mapping[str, str]) -> str:
             return _checked_token(environment[name], name)
     path = token_file(environment)
     try:
-        found = json.loads(path.read_text(encoding="utf-8")).get("access_token")
-    except FileNotFoundError:
         found = None
+        if path is not None:
+            with open_regular(path) as file:
+                found = json.load(file).get("access_token")
+    except FileNotFoundError:
+        pass
     except (OSError, ValueError, AttributeError):
         raise TokenRefused(
             f"{path} cannot be read as a token file.",
@@ -72,8 +76,9 @@ def find_token(environment: Mapping[str, str]) -> str:
         ) from None
     if isinstance(found, str) and found:
         return _checked_token(found, str(path))
+    where = "there is no home folder with a token file" if path is None else f"{path} has none"
     raise TokenRefused(
-        f"There is no token: {', '.join(TOKEN_VARIABLES)} are not set and {path} has none."
+        f"There is no token: {', '.join(TOKEN_VARIABLES)} are not set and {where}."
         " Nothing was sent.",
         "Get one from your RunComfy profile, then: export RUNCOMFY_TOKEN=…\n"
         "To try batchgen without an account, add --sandbox.",
@@ -91,20 +96,20 @@ def _checked_token(found: str, where: str) -> str:
     return found
 
 
-def token_file(environment: Mapping[str, str]) -> Path:
-    """Where `runcomfy login` keeps its token."""
+def token_file(environment: Mapping[str, str]) -> Path | None:
+    """Where `runcomfy login` keeps its token; None where there is no home for it."""
     if folder := environment.get("RUNCOMFY_CONFIG_DIR"):
         return Path(folder) / "token.json"
-    home = environment.get("XDG_CONFIG_HOME")
-    folder_of_all = Path(home) if home else Path("~/.config").expanduser()
-    return folder_of_all / "runcomfy" / "token.json"
+    folder_of_all = user_folder(environment, "XDG_CONFIG_HOME", ".config")
+    return folder_of_all and folder_of_all / "runcomfy" / "token.json"
 
 
 def token_file_is_readable_by_others(environment: Mapping[str, str]) -> bool:
     """Whether others on this computer can read the token file that would be used."""
-    if any(environment.get(name) for name in TOKEN_VARIABLES):
+    path = token_file(environment)
+    if path is None or any(environment.get(name) for name in TOKEN_VARIABLES):
         return False
     try:
-        return bool(token_file(environment).stat().st_mode & (stat.S_IRGRP | stat.S_IROTH))
+        return bool(path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH))
     except OSError:
         return False

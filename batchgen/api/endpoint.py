@@ -15,6 +15,7 @@ from batchgen.config import RunOptions
 from batchgen.core.text import shell_quote
 from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.errors import UsageError
+from batchgen.files import user_folder
 from batchgen.network.media_hosts import MediaHost, parse_media_host
 
 log = logging.getLogger(__name__)
@@ -56,8 +57,8 @@ def find_endpoint(options: RunOptions) -> Endpoint:
         raise UsageError(f"--media-host: {error}.") from None
     base = credentials.check_base_url(options.base_url)
     token = credentials.find_token(os.environ)
-    if credentials.token_file_is_readable_by_others(os.environ):
-        path = credentials.token_file(os.environ)
+    path = credentials.token_file(os.environ)
+    if path is not None and credentials.token_file_is_readable_by_others(os.environ):
         command = f"chmod 600 {shell_quote(str(path))}"
         log.warning("%s can be read by others on this computer: %s", path, command)
     # What is not https stays on this computer: a proxy would read the token.
@@ -65,12 +66,18 @@ def find_endpoint(options: RunOptions) -> Endpoint:
     return Endpoint(base, token, hosts, base.startswith("https:"), shared)
 
 
-def shared_rate_file(environment: Mapping[str, str], base: str, token: str) -> Path:
+def shared_rate_file(environment: Mapping[str, str], base: str, token: str) -> Path | None:
     """Return the file in which an account's batches share their rate.
 
-    It is below $XDG_STATE_HOME, else ~/.local/state. The token is not in it, nor in its name.
+    It is below $XDG_STATE_HOME, else ~/.local/state; None where there is no home. The token is not
+    in it, nor in its name.
     """
-    state = environment.get("XDG_STATE_HOME")
-    folder = Path(state) if state else Path.home() / ".local" / "state"
+    folder = user_folder(environment, "XDG_STATE_HOME", ".local/state")
+    if folder is None:
+        log.info(
+            "There is no home folder, so the rate is not shared with other batches of this"
+            " account. XDG_STATE_HOME names a folder for that."
+        )
+        return None
     account = hashlib.sha256(f"{base}\n{token}".encode()).hexdigest()[:32]
     return folder / "batchgen" / account

@@ -10,6 +10,7 @@ import sys
 import click
 
 import batchgen
+from batchgen.cli import streams
 from batchgen.cli.batch import cancel, report, resolve, retry, status, verify
 from batchgen.cli.models import models
 from batchgen.cli.options import Commands, Runtime
@@ -19,6 +20,7 @@ from batchgen.clock import Clock
 from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.engine.run_outcome import RUN_AGAIN
 from batchgen.errors import BatchgenError, StoppedEarly, StorageDamaged, out_of_memory
+from batchgen.log import write_stderr
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -47,31 +49,39 @@ def main(clock: Clock | None = None, timing: Timing = DEFAULT_TIMING) -> None:
     clock: None is the machine's own.
     """
     runtime = Runtime(clock or Clock(), timing)
-    for stream in (sys.stdout, sys.stderr):
-        # Prompts are UTF-8 whatever LANG says.
-        if stream is not None and hasattr(stream, "reconfigure"):
-            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    stdout = streams.set_up()
+    code = _run_command(runtime)
+    if stdout is not None and stdout.error is not None:
+        write_stderr(f"Standard output cannot be written: {stdout.error.strerror}.")
+        code = code or StorageDamaged.exit_code
+    sys.exit(code)
+
+
+def _run_command(runtime: Runtime) -> int:
+    """Return the exit code of the command that the command line names."""
     try:
-        code = cli.main(standalone_mode=False, obj=runtime)
+        code: int | None = cli.main(standalone_mode=False, obj=runtime)
+    except SystemExit as left:
+        return int(left.code or 0)
     except click.ClickException as error:
         error.show()
-        code = error.exit_code
+        return error.exit_code
     except click.Abort:
-        code = 130
+        return 130
     except BatchgenError as error:
         from batchgen.cli import output
 
         output.error(error)
-        code = error.exit_code
+        return error.exit_code
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
         click.echo("There is not enough memory. Nothing that was sent is lost.", err=True)
         click.echo(f"  {RUN_AGAIN}", err=True)
-        code = StoppedEarly.exit_code
+        return StoppedEarly.exit_code
     except OSError as error:
         from batchgen.cli import output
 
         output.os_error(error)
-        code = StorageDamaged.exit_code
-    sys.exit(code)
+        return StorageDamaged.exit_code
+    return code or 0

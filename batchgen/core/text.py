@@ -2,12 +2,14 @@
 
 import difflib
 import json
+import re
 import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 MAX_SHOWN_CHARS = 60
 MAX_SHOWN_CHOICES = 24
+_UNDECODED = re.compile("[\udc80-\udcff]")
 
 
 def terminal_safe(text: str) -> str:
@@ -15,8 +17,17 @@ def terminal_safe(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(
-        c if c.isprintable() or c in "\n" else c.encode("unicode_escape").decode() for c in text
+        c if c.isprintable() or c in "\n" else c.encode("unicode_escape").decode()
+        for c in show_undecoded(text)
     )
+
+
+def show_undecoded(name: str) -> str:
+    """Return the name of a file with each byte that is no UTF-8 as an escape, such as `\\xfc`.
+
+    Python keeps such a byte as half of a surrogate pair, which no database and no console takes.
+    """
+    return _UNDECODED.sub(lambda byte: f"\\x{ord(byte[0]) - 0xDC00:02x}", name)
 
 
 def shell_quote(text: str) -> str:
@@ -26,11 +37,14 @@ def shell_quote(text: str) -> str:
     """
     if text.isprintable():
         return shlex.quote(text)
-    letters = (
-        c if c.isprintable() and c not in "'\\" else "".join(f"\\{b:03o}" for b in c.encode())
-        for c in text.encode(errors="replace").decode()
-    )
-    return f"$'{''.join(letters)}'"
+    return f"$'{''.join(map(_shell_escape, text))}'"
+
+
+def _shell_escape(c: str) -> str:
+    if c.isprintable() and c not in "'\\":
+        return c
+    code = c.encode(errors="surrogateescape" if _UNDECODED.fullmatch(c) else "replace")
+    return "".join(f"\\{byte:03o}" for byte in code)
 
 
 def plural(count: int, noun: str) -> str:

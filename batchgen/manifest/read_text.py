@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 from batchgen.core.identity import PROMPT_NAMES
 from batchgen.core.rows import Place, Problem
+from batchgen.core.text import is_text, show_undecoded
 from batchgen.files import FileRefused
 from batchgen.manifest.decoding import DecodedLines, decode_whole
 from batchgen.manifest.records import Item, Record, Unreadable, file_problem
@@ -92,7 +93,12 @@ def read_folder(folder: Path, file: str, open: Callable[[Path], BinaryIO]) -> It
     open: opens one of them. A FileRefused of it is a Problem of that file.
     """
     for name in text_files(folder):
-        shown = f"{file.rstrip('/')}/{name}"
+        shown = f"{file.rstrip('/')}/{show_undecoded(name)}"
+        if not is_text(name):
+            yield Problem(
+                Place(shown), "its name is not UTF-8, so it cannot be an id", "Rename it."
+            )
+            continue
         try:
             with open(folder / name) as stream:
                 text = decode_whole(stream, shown)

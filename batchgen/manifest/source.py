@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from batchgen.core.text import show_undecoded
 from batchgen.errors import UsageError
 from batchgen.manifest.allowed_paths import AllowedPaths
 from batchgen.manifest.decoding import DecodedLines, decode_whole
@@ -92,7 +93,7 @@ def find_source(
             raise UsageError("Standard input has no name that would tell its format.", add_format)
         return ManifestSource(STDIN, given, None, stream, is_named=True)
     path = Path(name) if folder is None else folder / name
-    file = str(name) if folder is None else str(path)
+    file = show_undecoded(str(name if folder is None else path))
     try:
         status = path.stat()
     except (OSError, ValueError):

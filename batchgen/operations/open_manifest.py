@@ -3,7 +3,6 @@
 import os
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -73,9 +72,6 @@ def open_manifest_for(flags: Mapping[str, Any], path: str) -> tuple[Manifest, Ru
     flags: the options that were given, by the names of `RunOptions`.
     Raises UsageError if there is no such file, or its form is not known.
     """
-    secret = None
-    with suppress(RuntimeError):  # no home, and so no token file there
-        secret = credentials.token_file(os.environ)
     manifest = open_manifest(
         path,
         format=flags.get("format"),
@@ -83,7 +79,7 @@ def open_manifest_for(flags: Mapping[str, Any], path: str) -> tuple[Manifest, Ru
         meta=flags.get("meta", ()),
         stdin=sys.stdin.buffer if path == "-" else None,
         allowed=flags.get("allow_path", ()),
-        secret=secret,
+        secret=credentials.token_file(os.environ),
         use_schema="schema" not in flags,
     )
     written = manifest.settings.run_options(Path() if path == "-" else Path(path).parent)

@@ -3,6 +3,7 @@
 import json
 import signal
 import stat
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from subprocess import Popen
@@ -676,3 +677,56 @@ def test_a_run_whose_streams_are_closed_goes_on(
 
     assert child.wait() == 0
     assert has_all_saved(folder, 2)
+
+
+def test_without_a_home_a_run_goes_on_and_says_what_it_cannot_share(
+    run: Command, folder: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As for a user id without an account, which containers run under.
+    monkeypatch.setenv("HOME", "")
+    for name in ("XDG_STATE_HOME", "RUNCOMFY_CONFIG_DIR"):
+        monkeypatch.delenv(name, raising=False)
+
+    run(write("list.csv", table(many(2))), "--limit", 1)
+    outcome = run("list.csv")
+    assert outcome.code == 0
+    assert "There is no home folder, so the rate is not shared" in outcome.stderr
+    assert has_all_saved(folder, 2)
+
+    monkeypatch.delenv("RUNCOMFY_TOKEN")
+    outcome = run("list.csv")
+    assert outcome.code == 77
+    assert "there is no home folder with a token file" in outcome.stderr
+
+
+LATIN_1 = b"Gr\xfc\xdfe".decode(errors="surrogateescape")
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="macOS takes UTF-8 names only")
+def test_a_list_whose_name_is_not_utf_8_is_run_and_every_command_knows_it(
+    batchgen: Command, reach: list[str], here: Path
+) -> None:
+    manifest = f"{LATIN_1}.csv"
+    (here / manifest).write_text(table({"heron": "a heron"}))
+
+    assert batchgen("run", manifest, *reach).code == 0
+    assert states(here / "out" / LATIN_1) == {"heron": "saved"}
+    ((source,),) = query(here / "out" / LATIN_1, "SELECT source FROM requests")
+    assert source == r"Gr\xfc\xdfe.csv:2"
+    for command in ("validate", "plan", "status", "resolve", "verify", "cancel", "report"):
+        assert batchgen(command, manifest).code == 0, command
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="macOS takes UTF-8 names only")
+def test_a_prompt_file_whose_name_is_not_utf_8_is_named_and_can_be_skipped(
+    batchgen: Command, reach: list[str], here: Path
+) -> None:
+    (here / "texts").mkdir()
+    (here / "texts" / "fox.txt").write_text("a fox")
+    (here / "texts" / f"{LATIN_1}.txt").write_text("a heron")
+
+    refused = batchgen("validate", "texts")
+    assert refused.code == 65
+    assert r"texts/Gr\xfc\xdfe.txt: its name is not UTF-8" in refused.stderr
+    batchgen("run", "texts", "--skip-invalid", *reach)
+    assert states(here / "out" / "texts")["fox"] == "saved"
