@@ -8,21 +8,27 @@ into the schema itself.
 """
 
 import json
-import re
+import math
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.exceptions import SchemaError as BrokenSchema
+from referencing import Registry
+from referencing.exceptions import Unresolvable
+from referencing.jsonschema import DRAFT202012
 
 from batchgen.core.text import truncate
 from batchgen.errors import UsageError
 from batchgen.files import FileRefused, open_regular
+from batchgen.validation.bounded import compile_pattern
 
 MAX_SCHEMA_BYTES = 16 * 2**20  # those of the catalogue have a few thousand
+
+# Python's `re` is not asked which patterns there are: RE2 has others.
+_NO_FORMATS = FormatChecker(formats=())
 
 _USE_ANOTHER = "Fetch it again with batchgen models, or name another file with --schema."
 
@@ -39,9 +45,7 @@ _SCHEMA_KEYWORDS = (
     *("items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames"),
 )
 _SCHEMA_LIST_KEYWORDS = ("anyOf", "oneOf", "allOf", "prefixItems")
-_SCHEMA_MAP_KEYWORDS = (
-    *("properties", "patternProperties", "$defs", "definitions", "dependentSchemas"),
-)
+_SCHEMA_MAP_KEYWORDS = (*("properties", "$defs", "definitions", "dependentSchemas"),)
 _COUNT_KEYWORDS = (
     *("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"),
 )
@@ -61,11 +65,13 @@ class InputSchema:
 
     properties: the schema of each input by its name, also those behind a `$ref` or `allOf`.
     required: names that every row needs.
+    unchecked: the patterns that rows are not checked against, because RE2 does not compile them.
     """
 
     document: dict[str, Any]
     properties: dict[str, dict[str, Any]]
     required: tuple[str, ...]
+    unchecked: tuple[str, ...] = ()
 
 
 def load_schema(path: Path) -> InputSchema:
@@ -127,7 +133,8 @@ def find_input_schema(doc: Any) -> dict[str, Any]:
 def normalize_schema(doc: Mapping[str, Any]) -> InputSchema:
     """Normalise a model's input schema. Raises SchemaUnusable."""
     try:
-        document = _normal(doc)
+        unchecked: list[str] = []
+        document = _normal(doc, unchecked)
         if not isinstance(document, dict):
             raise SchemaUnusable("it is not an object")
         document.setdefault("type", "object")
@@ -135,10 +142,10 @@ def normalize_schema(doc: Mapping[str, Any]) -> InputSchema:
             raise SchemaUnusable(f"it describes {document['type']}, not an object")
         for reference in _references(document):
             _resolve(document, reference)
-        Draft202012Validator.check_schema(document)
+        Draft202012Validator.check_schema(document, format_checker=_NO_FORMATS)
         properties: dict[str, dict[str, Any]] = {}
         required: dict[str, None] = {}
-        _collect(document, document, properties, required, depth=0)
+        _collect(document, document, properties, required, set())
     except BrokenSchema as error:
         place = "/".join(map(str, error.absolute_path)) or "the top"
         raise SchemaUnusable(f"at {place}: {truncate(error.message, 120)}") from None
@@ -146,11 +153,14 @@ def normalize_schema(doc: Mapping[str, Any]) -> InputSchema:
         raise SchemaUnusable("it is nested too deeply") from None
     if not properties:
         raise SchemaUnusable("it names no properties")
-    return InputSchema(document, properties, tuple(required))
+    return InputSchema(document, properties, tuple(required), tuple(dict.fromkeys(unchecked)))
 
 
-def _normal(schema: Any) -> dict[str, Any] | bool:
-    """Return the standard form of a schema and of those in it; True (any value) if it is none."""
+def _normal(schema: Any, unchecked: list[str]) -> dict[str, Any] | bool:
+    """Return the standard form of a schema and of those in it; True (any value) if it is none.
+
+    unchecked: is given the patterns that no row can be checked against.
+    """
     if isinstance(schema, bool) or not isinstance(schema, Mapping):
         return schema if isinstance(schema, bool) else True
     result: dict[str, Any] = {name: schema[name] for name in _COPIED_KEYWORDS if name in schema}
@@ -160,16 +170,21 @@ def _normal(schema: Any) -> dict[str, Any] | bool:
         result["enum"] = schema["enum"]
     for name in _SCHEMA_KEYWORDS:
         if isinstance(schema.get(name), Mapping | bool):
-            result[name] = _normal(schema[name])
+            result[name] = _normal(schema[name], unchecked)
     for name in _SCHEMA_LIST_KEYWORDS:
         if isinstance(schema.get(name), list) and schema[name]:
-            result[name] = [_normal(one) for one in schema[name]]
+            result[name] = [_normal(one, unchecked) for one in schema[name]]
     if isinstance(schema.get("items"), list):  # a tuple, as drafts before 2020-12 wrote it
-        result["prefixItems"] = [_normal(one) for one in schema["items"]]
+        result["prefixItems"] = [_normal(one, unchecked) for one in schema["items"]]
     for name in _SCHEMA_MAP_KEYWORDS:
         if isinstance(schema.get(name), Mapping):
-            result[name] = {str(key): _normal(one) for key, one in schema[name].items()}
+            result[name] = {str(key): _normal(one, unchecked) for key, one in schema[name].items()}
     result.update(_limits(schema))
+    if isinstance(pattern := schema.get("pattern"), str):
+        if compile_pattern(pattern) is not None:
+            result["pattern"] = pattern
+        else:
+            unchecked.append(pattern)
     if required := _required(schema):
         result["required"] = required
     for name, allowed in (("uniqueItems", bool), ("format", str), ("$ref", str)):
@@ -196,7 +211,8 @@ def _limits(schema: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(limit := limits.get(name), int) and limit >= 0:
             result[name] = limit
     for name in _NUMBER_KEYWORDS:
-        if isinstance(limit := limits.get(name), int | float):
+        limit = limits.get(name)
+        if isinstance(limit, int) or (isinstance(limit, float) and math.isfinite(limit)):
             result[name] = limit
     # In Draft 4 the exclusive limits were booleans that changed the others.
     for exclusive, plain in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
@@ -204,11 +220,6 @@ def _limits(schema: Mapping[str, Any]) -> dict[str, Any]:
             result[exclusive] = result.pop(plain)
     if result.get("multipleOf", 1) <= 0:
         del result["multipleOf"]
-    if isinstance(schema.get("pattern"), str):
-        # JavaScript's regular expressions have more syntax; the API decides.
-        with suppress(re.error):
-            re.compile(schema["pattern"])
-            result["pattern"] = schema["pattern"]
     return result
 
 
@@ -233,16 +244,15 @@ def _references(schema: Any) -> list[str]:
 
 def _resolve(document: Mapping[str, Any], reference: str) -> Any:
     """Return what a local reference points to. Raises SchemaUnusable for any other."""
-    found: Any = document
-    path = reference.removeprefix("#").removeprefix("/")
     if not reference.startswith("#"):
         raise SchemaUnusable(f"it refers to {truncate(reference)}, and nothing is fetched")
-    for part in path.split("/") if path else []:
-        name = part.replace("~1", "/").replace("~0", "~")
-        if not isinstance(found, Mapping) or name not in found:
-            raise SchemaUnusable(f"it refers to {truncate(reference)}, which it does not hold")
-        found = found[name]
-    return found
+    whole: Registry[Any] = Registry()
+    try:
+        found = whole.resolver_with_root(DRAFT202012.create_resource(document)).lookup(reference)
+    except Unresolvable:
+        what = f"it refers to {truncate(reference)}, which it does not hold"
+        raise SchemaUnusable(what) from None
+    return found.contents
 
 
 def _collect(
@@ -250,17 +260,21 @@ def _collect(
     schema: Any,
     properties: dict[str, dict[str, Any]],
     required: dict[str, None],
-    depth: int,
+    followed: set[str],
 ) -> None:
-    """Add the inputs of `schema`, also behind `$ref` and `allOf`, and the required names."""
-    if not isinstance(schema, Mapping) or depth > 8:
+    """Add the inputs of `schema`, also behind `$ref` and `allOf`, and the required names.
+
+    followed: the references that were followed; none is followed twice, so that loops end.
+    """
+    if not isinstance(schema, Mapping):
         return
     for name, one in schema.get("properties", {}).items():
-        linked = isinstance(one, dict) and "$ref" in one
-        inner = _resolve(document, one["$ref"]) | one if linked else one
-        properties.setdefault(name, inner if isinstance(inner, dict) else {})
+        linked = _resolve(document, one["$ref"]) if isinstance(one, dict) and "$ref" in one else {}
+        inner = linked | one if isinstance(linked, dict) and isinstance(one, dict) else {}
+        properties.setdefault(name, inner)
     required.update(dict.fromkeys(schema.get("required", [])))
-    if "$ref" in schema:
-        _collect(document, _resolve(document, schema["$ref"]), properties, required, depth + 1)
+    if (reference := schema.get("$ref")) is not None and reference not in followed:
+        followed.add(reference)
+        _collect(document, _resolve(document, reference), properties, required, followed)
     for one in schema.get("allOf", []):
-        _collect(document, one, properties, required, depth + 1)
+        _collect(document, one, properties, required, followed)

@@ -11,10 +11,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from batchgen.core.text import quote_value
 from batchgen.errors import UsageError
 from batchgen.files import remove_temporary_files, write_whole
+from batchgen.log import warn
 from batchgen.resources import schemas_folder
 from batchgen.validation.model_schema import (
+    InputSchema,
     SchemaUnusable,
     find_input_schema,
     load_schema,
@@ -68,30 +71,33 @@ class SchemaRegistry:
         """Return a model's validator. Raises NoSchema, and UsageError for an unusable schema."""
         name = model or self.default
         if name not in self._validators:
-            self._validators[name] = self._load(name)
+            schema = self._load(name)
+            for pattern in schema.unchecked:
+                warn(f"{name}: values are not checked against the pattern {quote_value(pattern)}.")
+            self._validators[name] = Validator(schema)
         return self._validators[name]
 
     def properties(self, model: str | None) -> Collection[str]:
         return self.validator(model).properties
 
-    def _load(self, model: str) -> Validator:
+    def _load(self, model: str) -> InputSchema:
         if model == self.default and self._given is not None:
-            return Validator(load_schema(self._given))
+            return load_schema(self._given)
         for folder in (self._stored, schemas_folder()):
             if folder is not None and (path := schema_path(folder, model)).is_file():
-                return Validator(load_schema(path))
+                return load_schema(path)
         found = self._fetch(model) if self._fetch is not None else None
         if found is None:
             raise NoSchema(model)
         try:
-            validator = Validator(normalize_schema(find_input_schema(found)))
+            schema = normalize_schema(find_input_schema(found))
         except SchemaUnusable as error:
             raise UsageError(
                 f"RunComfy's schema of {model} cannot be used: {error}. Nothing was sent.",
                 "Write one that can, and name it with --schema.",
             ) from error
         self.fetched[model] = found
-        return validator
+        return schema
 
     def store_fetched(self, folder: Path) -> None:
         """Store the fetched schemas, so that the next run checks against the same."""

@@ -11,19 +11,17 @@ Defaults of a schema are never added: the catalogue has sample prompts as defaul
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
-
-from jsonschema import Draft202012Validator
-from referencing import Registry
 
 from batchgen.core.messages import explain_schema_error, unknown_name_problem
 from batchgen.core.rows import Entry, Problem, Row
 from batchgen.core.text import is_text, quote_value
+from batchgen.validation.bounded import BoundedValidator, TooMuchWork
 from batchgen.validation.convert import CellConverter, CellNotConverted, make_converter
 from batchgen.validation.model_schema import InputSchema
 
-_NO_FETCHING: Registry[Any] = Registry()
 _ANNOTATIONS = {"title", "description", "default", "examples", "format"}
 _PLAIN = _ANNOTATIONS | {"type", "enum", "minimum", "maximum", "minLength", "maxLength"}
 
@@ -54,10 +52,10 @@ class Validator:
         kinds = ((name, _hosted(one)) for name, one in schema.properties.items())
         self.hosted = {name: kind for name, kind in kinds if kind is not None}
         self.required = schema.required
-        self._schema = _validator(schema.document)
+        self._schema = BoundedValidator(schema.document)
         self._converters: dict[str, CellConverter] = {}
         for name, one in schema.properties.items():
-            fits = _validator({**one, "$defs": schema.document.get("$defs", {})}).is_valid
+            fits = partial(self._schema.is_valid, schema=one)
             if (converter := make_converter(one, fits)) is not None:
                 self._converters[name] = converter
         # Anything beside these at the top, e.g. allOf, may bind several inputs together.
@@ -157,20 +155,19 @@ class Validator:
 
     def _schema_problems(self, entry: Entry, values: dict[str, Any]) -> Iterator[Problem]:
         try:
-            told = entry.values.keys() | set(self.required)
-            for error in self._schema.iter_errors(values):
-                # An input that has a problem of its own was left out, and is not missing.
-                top = error.validator == "required" and not error.absolute_path
-                if top and told.issuperset(error.validator_value):
-                    continue
-                name, *inside = error.absolute_path or [""]
-                yield _problem(entry, _path(str(name), inside), *explain_schema_error(error))
-        except RecursionError:
-            yield _problem(entry, "", "the values are nested too deeply to be checked", "")
-
-
-def _validator(schema: dict[str, Any]) -> Any:
-    return Draft202012Validator(schema, registry=_NO_FETCHING)
+            errors = self._schema.errors(values)
+        except TooMuchWork:
+            remedy = "Write it shorter and less nested, or name a simpler schema with --schema."
+            yield _problem(entry, "", "checking it by the model's schema has no end", remedy)
+            return
+        told = entry.values.keys() | set(self.required)
+        for error in errors:
+            # An input that has a problem of its own was left out, and is not missing.
+            top = error.validator == "required" and not error.absolute_path
+            if top and told.issuperset(error.validator_value):
+                continue
+            name, *inside = error.absolute_path or [""]
+            yield _problem(entry, _path(str(name), inside), *explain_schema_error(error))
 
 
 def _quick_check(schema: dict[str, Any]) -> QuickCheck | None:

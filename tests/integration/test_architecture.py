@@ -24,10 +24,11 @@ MODULES = sorted(
 # What a pure module may take from the standard library and others.
 HARMLESS = {
     *("bisect", "codecs", "collections", "collections.abc", "dataclasses", "datetime", "difflib"),
-    *("enum", "heapq"),
+    *("enum", "fractions", "heapq"),
     *("email.utils", "functools", "hashlib", "http", "ipaddress", "itertools", "json", "math"),
     *("random", "re", "statistics", "types", "typing", "unicodedata", "urllib.parse"),
-    *("jsonschema", "jsonschema.exceptions", "referencing"),
+    *("jsonschema", "jsonschema.exceptions", "jsonschema.validators", "re2"),
+    *("referencing", "referencing.exceptions", "referencing.jsonschema"),
     *("contextlib", "csv", "html", "operator", "shlex", "struct", "xml.etree", "zlib"),
     *("aiohttp", "ssl"),  # whose exceptions are told apart
 }

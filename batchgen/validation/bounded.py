@@ -1,0 +1,125 @@
+"""jsonschema whose work is bounded, for schemas and values that somebody else wrote. Pure.
+
+A schema of a few lines can keep jsonschema busy for years: a pattern that backtracks (ReDoS), or
+definitions that each refer to the next one twice. So each keyword that is applied is counted, and
+patterns are matched by RE2, whose time grows with the length of the text only (R. Cox, Regular
+Expression Matching in the Wild, 2010). RE2 has no look-around and no back-references: a pattern
+that it does not compile is not checked on any computer, so that a list that is valid here is valid
+everywhere.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any
+
+from jsonschema import Draft202012Validator, ValidationError
+from jsonschema.validators import extend
+from referencing import Registry
+
+MAX_WORK = 50_000  # keywords, or values of an enum, for one row; the catalogue's need hundreds
+_NO_FETCHING: Registry[Any] = Registry()
+
+Keyword = Callable[[Any, Any, Any, Any], Iterator[ValidationError] | None]
+
+
+class TooMuchWork(Exception):
+    """A value that would need more than MAX_WORK steps, or too deep a recursion, to be checked."""
+
+
+class BoundedValidator:
+    """Checks values against one schema of Draft 2020-12, which nothing is fetched for."""
+
+    def __init__(self, schema: dict[str, Any]) -> None:
+        self._left = MAX_WORK
+        keywords = Draft202012Validator.VALIDATORS | _KEYWORDS
+        counted = {name: self._counted(keyword) for name, keyword in keywords.items()}
+        bounded: Any = extend(Draft202012Validator, counted)  # type: ignore[no-untyped-call]
+        self._validator = bounded(schema, registry=_NO_FETCHING)
+
+    def errors(self, value: Any, schema: dict[str, Any] | None = None) -> list[Any]:
+        """Return the ValidationErrors of a value. Raises TooMuchWork.
+
+        schema: a part of the whole schema that this value has to fit; None: the whole.
+        """
+        part = self._validator if schema is None else self._validator.evolve(schema=schema)
+        self._left = MAX_WORK
+        try:
+            return list(part.iter_errors(value))
+        except RecursionError:
+            raise TooMuchWork from None
+
+    def is_valid(self, value: Any, schema: dict[str, Any]) -> bool:
+        """Return whether a value fits a part of the schema; False if that takes too much work."""
+        try:
+            return not self.errors(value, schema)
+        except TooMuchWork:
+            return False
+
+    def _counted(self, keyword: Keyword) -> Keyword:
+        def check(
+            validator: Any, wanted: Any, value: Any, schema: Any
+        ) -> Iterator[ValidationError] | None:
+            self._left -= 1 + (len(wanted) if isinstance(wanted, list | dict) else 0)
+            if self._left < 0:
+                raise TooMuchWork
+            return keyword(validator, wanted, value, schema)
+
+        return check
+
+
+@lru_cache(maxsize=256)
+def compile_pattern(pattern: str) -> Callable[[str], bool] | None:
+    """Return a search for a pattern that is linear in the text; None if RE2 does not compile it."""
+    import re2  # type: ignore[import-untyped]  # few schemas have a pattern
+
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        search = re2.compile(pattern, options).search
+    except (re2.error, UnicodeError):
+        return None
+    return lambda text: search(text) is not None
+
+
+def _pattern(_validator: Any, pattern: str, value: Any, _schema: Any) -> Iterator[ValidationError]:
+    if isinstance(value, str) and (found := compile_pattern(pattern)) and not found(value):
+        yield ValidationError(f"{value!r} does not match {pattern!r}")
+
+
+def _multiple_of(
+    validator: Any, step: int | float, value: Any, _schema: Any
+) -> Iterator[ValidationError]:
+    # As they are written: 0.3 is a multiple of 0.1, although not for the processor.
+    if validator.is_type(value, "number") and Fraction(str(value)) % Fraction(str(step)):
+        yield ValidationError(f"{value!r} is not a multiple of {step!r}")
+
+
+def _unique_items(
+    validator: Any, wanted: bool, value: Any, _schema: Any
+) -> Iterator[ValidationError]:
+    if wanted and validator.is_type(value, "array") and len(set(map(_text, value))) < len(value):
+        yield ValidationError(f"{value!r} has non-unique elements")
+
+
+def _text(value: Any) -> str:
+    """Return a text that is the same for equal values of JSON: 1 and 1.0, but not 1 and true."""
+    return json.dumps(_plain(value), sort_keys=True)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    return value
+
+
+_KEYWORDS: dict[str, Keyword] = {
+    "pattern": _pattern,
+    "multipleOf": _multiple_of,
+    "uniqueItems": _unique_items,
+}

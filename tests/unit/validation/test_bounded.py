@@ -1,0 +1,133 @@
+"""Schemas that somebody else wrote: no value takes long to be checked, and none ends in a crash."""
+
+import pytest
+
+from batchgen.core.rows import Entry, Place, Row
+from batchgen.validation.bounded import BoundedValidator, TooMuchWork, compile_pattern
+from batchgen.validation.model_schema import SchemaUnusable, normalize_schema
+from batchgen.validation.validator import Validator
+
+
+def check(document, values, *, cells=False):
+    names = frozenset(values) if cells else frozenset()
+    entry = Entry(1, Place("list.csv", 7), None, None, values, names)
+    found = Validator(normalize_schema(document)).check_entry(entry, default_model="a/b")
+    return found.input if isinstance(found, Row) else [problem.what for problem in found]
+
+
+def x(**schema):
+    return {"type": "object", "properties": {"x": schema}}
+
+
+NO_END = ["checking it by the model's schema has no end"]
+
+
+def doubling(depth, keyword="allOf"):
+    """Definitions, each of which refers to the next one twice: 2 ** depth steps."""
+    steps = {str(n): {keyword: [{"$ref": f"#/$defs/{n + 1}"}] * 2} for n in range(depth)}
+    return {
+        "$defs": steps | {str(depth): {"type": "integer"}},
+        "properties": {"x": {"$ref": "#/$defs/0"}},
+    }
+
+
+def test_a_pattern_that_backtracks_takes_no_longer_than_others():
+    # Python's `re` needs 2 ** 40 steps for it.
+    assert check(x(type="string", pattern="^(a+)+$"), {"x": "a" * 40 + "!"}) == [
+        f"'{'a' * 40}!' does not have the form the model wants"
+    ]
+
+
+@pytest.mark.parametrize("pattern", ["(?=a)b", r"(a)\1", "a{2000}", "[", "\ud800"])
+def test_a_pattern_that_re2_does_not_compile_is_named_and_not_checked(pattern):
+    schema = normalize_schema(x(type="string", pattern=pattern))
+
+    assert compile_pattern(pattern) is None
+    assert schema.unchecked == (pattern,)
+    assert check(x(type="string", pattern=pattern), {"x": "anything"}) == {"x": "anything"}
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        doubling(40),
+        doubling(40, "anyOf"),
+        {"properties": {"x": {"$ref": "#/$defs/a"}}, "$defs": {"a": {"$ref": "#/$defs/a"}}},
+        {"properties": {"x": {}}, "allOf": [{"$ref": "#"}]},
+        x(enum=[{"n": n} for n in range(60_000)]),
+        {"properties": {"x": {}}, "allOf": [{"$ref": "#"}] * 1000},
+    ],
+    ids=["a tree", "a tree of choices", "a loop", "itself", "a million choices", "a thousand"],
+)
+def test_a_check_without_an_end_is_a_problem(document):
+    assert check(document, {"x": "a"})[:1] == NO_END
+
+
+def test_a_part_of_a_schema_that_has_no_end_takes_a_cell_as_text():
+    document = doubling(40) | {"properties": {"x": {"anyOf": [{"$ref": "#/$defs/0"}] * 2}}}
+
+    assert check(document, {"x": "a"}, cells=True) == NO_END
+
+
+def test_a_cell_is_converted_by_definitions_of_older_drafts_too():
+    document = {
+        "properties": {"x": {"anyOf": [{"$ref": "#/definitions/n"}, {"type": "integer"}]}},
+        "definitions": {"n": {"type": "string", "maxLength": 1}},
+    }
+
+    assert check(document, {"x": "12"}, cells=True) == {"x": 12}
+
+
+def test_an_input_may_refer_to_a_schema_that_is_true_or_false():
+    document = {"properties": {"x": {"$ref": "#/$defs/any"}}, "$defs": {"any": True}}
+
+    assert check(document, {"x": 1}) == {"x": 1}
+    assert check(document | {"$defs": {"any": False}}, {"x": 1}) != {"x": 1}
+
+
+@pytest.mark.parametrize(
+    ("step", "value", "fits"),
+    [
+        (0.1, 0.3, True),
+        (0.1, 0.35, False),
+        (3, 10**400, False),
+        (0.5, 10**400, True),
+        (1e-300, 1e300, True),
+        (5, 15.0, True),
+    ],
+)
+def test_steps_are_counted_as_they_are_written(step, value, fits):
+    assert (check(x(multipleOf=step), {"x": value}) == {"x": value}) == fits
+
+
+def test_a_long_list_is_looked_through_once_for_repetitions():
+    different = [{"n": n} for n in range(20_000)]
+
+    assert check(x(type="array", uniqueItems=True), {"x": different}) == {"x": different}
+    assert check(x(type="array", uniqueItems=True), {"x": [1, 1.0]}) == [
+        "a value is in the list more than once"
+    ]
+    assert check(x(type="array", uniqueItems=True), {"x": [1, True]}) == {"x": [1, True]}
+
+
+@pytest.mark.parametrize("limit", [float("inf"), float("nan")])
+def test_a_limit_that_is_no_number_is_no_limit(limit):
+    assert check(x(type="number", multipleOf=limit, maximum=limit), {"x": 7}) == {"x": 7}
+
+
+def test_a_schema_nested_too_deeply_is_refused():
+    deep = {"type": "string"}
+    for _ in range(100_000):
+        deep = {"items": deep}
+
+    with pytest.raises(SchemaUnusable, match="nested too deeply"):
+        normalize_schema(x(**deep))
+
+
+def test_the_work_is_counted_anew_for_each_value():
+    validator = BoundedValidator({"type": "array", "items": {"type": "integer"}})
+
+    for _ in range(5):
+        assert validator.errors([1] * 20_000) == []
+    with pytest.raises(TooMuchWork):
+        validator.errors([1] * 60_000)
