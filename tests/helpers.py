@@ -14,8 +14,10 @@ import pytest
 
 from batchgen.api.submit_outcome import (
     Accepted,
+    Blocked,
     Halt,
     HaltReason,
+    ModelHalt,
     NotAccepted,
     NotSent,
     OutcomeUnknown,
@@ -110,10 +112,13 @@ def media(folder: Path) -> list[str]:
 
 @dataclass(frozen=True)
 class Told:
-    """The parts of a submission's outcome on which a row's money hangs, side by side."""
+    """The parts of a submission's outcome on which a row's money hangs, side by side.
+
+    stop: why all others stop, or "row" where it is this row alone, or "model".
+    """
 
     event: Event | None = None
-    stop: HaltReason | None = None
+    stop: HaltReason | str | None = None
     throttled: bool = False
     reason: str = ""
     code: int | None = None
@@ -132,6 +137,10 @@ def told(outcome: Any) -> Told:
             return Told(Event.REJECTED, reason=reason, code=code)
         case NotAccepted(reason, code):
             return Told(Event.NOT_ACCEPTED, reason=reason, code=code)
+        case Blocked(reason, code):
+            return Told(Event.NOT_ACCEPTED, "row", reason=reason, code=code)
+        case ModelHalt(row):
+            return replace(told(row), stop="model")
         case OutcomeUnknown(reason, code):
             return Told(Event.OUTCOME_UNKNOWN, reason=reason, code=code)
         case NotSent(reason, offline):

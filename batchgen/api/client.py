@@ -5,18 +5,20 @@ while we write looks exactly like a lost answer, so none is reused. Questions ar
 connections are kept. Source: docs/maintainers/specification.md, "Sending once".
 """
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
 import aiohttp
 
-from batchgen.api.response import Response, decode
+from batchgen.api.response import MAX_RESPONSE_BYTES, Response, ResponseTooLarge, decode
 from batchgen.core.timing import Timing
 from batchgen.network.session import USER_AGENT, exact_url, open_session, proxy_for
 
-MAX_RESPONSE_BYTES = 1 << 20
+MAX_RESULT_BYTES = 64 << 20  # a result may hold its outputs themselves
 MAX_QUERY_CONNECTIONS = 32
 Commit = Callable[[], Awaitable[None]]
 
@@ -73,9 +75,13 @@ class ApiClient:
         now: Callable[[], float] = time.time,
     ) -> None:
         self._base = base
+        self._token = token
         self._use_proxy = use_proxy
         self._timing = timing
         self._now = now
+        # Answers above 1 MiB are read one at a time, and decoded before the next: 32 of 64 MiB
+        # would not fit into the memory of a small computer.
+        self._reading_large = asyncio.Lock()
         self._headers = {
             "Authorization": f"Bearer {token}",
             "Accept": "application/json",
@@ -118,7 +124,7 @@ class ApiClient:
         """
         content = SingleUseBody(body, commit)
         headers = {"Content-Type": "application/json", "Content-Length": str(len(body))}
-        reader = _ResponseReader()
+        reader = _ResponseReader(MAX_RESPONSE_BYTES)
         try:
             url = self._base + path
             await reader.receive(self._request(self._paid, "POST", url, headers, content))
@@ -127,7 +133,10 @@ class ApiClient:
             reader.error = content.commit_error or error
         finally:
             content.close()
-        return reader.response(self._now(), body_sent=content.sent)
+        response = reader.response(self._now(), body_sent=content.sent)
+        # Of an unclear answer the beginning is kept, and some error pages repeat the request.
+        without_token = response.content.replace(self._token.encode(), b"[token]")
+        return replace(response, content=without_token)
 
     async def ask(self, path: str, method: str = "GET") -> Response:
         """Send a free request below the base. As `ask_url`."""
@@ -135,7 +144,7 @@ class ApiClient:
 
     async def ask_url(self, url: str, method: str = "GET") -> Response:
         """Send a free request, once; what ended it is in `Response.error`. Raises MemoryError."""
-        reader = _ResponseReader()
+        reader = _ResponseReader(MAX_RESULT_BYTES, self._reading_large)
         try:
             await reader.receive(self._request(self._free, method, url))
         except MemoryError:  # no later try would fare better, as it may where the network failed
@@ -163,10 +172,15 @@ class ApiClient:
 
 
 class _ResponseReader:
-    """Reads an answer, at most 1 MiB of it, and keeps what came when it breaks off."""
+    """Reads an answer of `limit` bytes at most, and keeps what came when it breaks off.
 
-    def __init__(self) -> None:
+    one_by_one: held while what lies beyond the first MiB is read.
+    """
+
+    def __init__(self, limit: int, one_by_one: asyncio.Lock | None = None) -> None:
         self.error: BaseException | None = None
+        self._limit = limit
+        self._one_by_one = one_by_one
         self._status: int | None = None
         self._headers: dict[str, str] = {}
         self._content = bytearray()
@@ -176,13 +190,29 @@ class _ResponseReader:
         async with request as response:
             self._status = response.status
             self._headers = {name.lower(): value for name, value in response.headers.items()}
-            async for chunk in response.content.iter_any():
-                self._content += chunk[: MAX_RESPONSE_BYTES - len(self._content)]
-                if len(self._content) == MAX_RESPONSE_BYTES:
-                    self.error = ValueError(f"the answer is larger than {MAX_RESPONSE_BYTES} bytes")
-                    response.close()
-                    break
+            whole = await self._read(response, MAX_RESPONSE_BYTES)
+            if not whole and self._one_by_one is not None:
+                async with self._one_by_one:
+                    whole = await self._read(response, self._limit)
+            if not whole:
+                self.error = ResponseTooLarge(self._limit)
+                response.close()
+
+    async def _read(self, response: aiohttp.ClientResponse, limit: int) -> bool:
+        """Read on until there are more than `limit` bytes; return whether the answer has ended."""
+        while chunk := await response.content.readany():
+            self._content += chunk
+            if len(self._content) > limit:
+                return False
+        return True
 
     def response(self, now: float, *, body_sent: bool = True) -> Response:
-        content = bytes(self._content)
-        return decode(self._status, self._headers, content, self.error, now, body_sent=body_sent)
+        return decode(
+            self._status,
+            self._headers,
+            bytes(self._content[: self._limit]),
+            self.error,
+            now,
+            body_sent=body_sent,
+            max_bytes=self._limit,
+        )

@@ -9,7 +9,12 @@ from batchgen.api.client import ApiClient, Commit
 from batchgen.api.poll_outcome import Cancelled, classify_cancel, classify_result, parse_balance
 from batchgen.api.response import Response
 from batchgen.api.service import Capabilities, PollResult
-from batchgen.api.submit_outcome import Halt, HaltReason, SubmitOutcome, classify_submit
+from batchgen.api.submit_outcome import (
+    HaltReason,
+    SubmitOutcome,
+    classify_submit,
+    refusal_of_question,
+)
 from batchgen.core.expiry import RESULTS_KEPT_S
 from batchgen.core.prices import Price
 from batchgen.core.text import describe_error
@@ -62,6 +67,12 @@ class ModelApi:
             if isinstance(classify_result(response, request_id), Cancelled):
                 return True
         return answer
+
+    async def refusal(self, model: str) -> HaltReason | None:
+        # The balance needs a token whatever the catalogue does.
+        if self._balance_url is None:
+            return refusal_of_question(await self._client.ask(_model_path(model)))
+        return refusal_of_question(await self._client.ask_url(self._balance_url))
 
     # -- catalogue and wallet --------------------------------------------------------------------
 
@@ -128,8 +139,5 @@ def _poll_result(response: Response, request_id: str) -> PollResult:
 
 def _raise_if_refused(response: Response) -> None:
     """Raise TokenRefused if that is what the answer to a free question says."""
-    match response.status is not None and classify_submit(response):
-        case Halt(why=HaltReason.TOKEN):
-            raise TokenRefused(
-                "RunComfy refused the token. Nothing was sent.", TokenRefused.ANOTHER
-            )
+    if refusal_of_question(response) is HaltReason.TOKEN:
+        raise TokenRefused("RunComfy refused the token. Nothing was sent.", TokenRefused.ANOTHER)

@@ -120,7 +120,8 @@ def _refused(response: Response) -> PollOutcome:
     text = response.text or f"error {code or response.status}"
     if code in (NOT_FOUND, NOT_ALLOWED, BAD_IDENTIFIER, BAD_INPUT):
         return Failed(text, code)
-    if code == BAD_ACCOUNT or response.status in (401, 403):
+    # A 403 without a code is a firewall's as often as the API's, and may be of this question alone.
+    if code == BAD_ACCOUNT or response.status == 401:
         return Unauthorized(text, code or response.status)
     return Unclear(text, code or response.status)
 

@@ -6,6 +6,7 @@ values and decode nothing themselves. Source: docs/maintainers/wire.md, "Errors"
 
 import json
 import re
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,9 +23,22 @@ BAD_INPUT = 422001
 LISTED_CODES = {BAD_IDENTIFIER, NO_BALANCE, BAD_ACCOUNT, NOT_ALLOWED, NOT_FOUND, BAD_INPUT, 422}
 TEXT_NAMES = ("error_message", "message", "error", "detail")
 
+# JSON of more values than this would take several hundred MiB of memory; no result has so many.
+MAX_VALUES = 4_000_000
+MAX_RESPONSE_BYTES = 1 << 20
+EXCERPT_BYTES = 2000
+_GZIP_START = b"\x1f\x8b"
+
 REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _ID_IN_BYTES = re.compile(rb'"request_id"\s*:\s*"([A-Za-z0-9_-]{1,128})"')
 _ID_IN_URL = re.compile(r"/requests/([A-Za-z0-9_-]{1,128})(?:/|$)")
+
+
+class ResponseTooLarge(ValueError):
+    """More came than is read."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the answer is larger than {limit >> 20} MiB")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +47,8 @@ class Response:
 
     status: the HTTP status; None when no answer began.
     body: the decoded JSON; None where the answer is not JSON.
-    content: the bytes as they came, at most 1 MiB.
+    content: the bytes as they came, but decompressed; cut where there would be too many.
+    content_type: of the answer, in the API's words; "" without.
     code: the API's error_code; None when there is none.
     text: the API's own words about an error, on one line; "" when it has none.
     request_id: of an accepted submission, also where the answer broke off behind it; None without.
@@ -45,12 +60,21 @@ class Response:
     status: int | None = None
     body: Any = None
     content: bytes = b""
+    content_type: str = ""
     code: int | None = None
     text: str = ""
     request_id: str | None = None
     retry_after: float | None = None
     error: BaseException | None = None
     body_sent: bool = True
+
+    @property
+    def excerpt(self) -> str:
+        """What came, for a person: status, type and first bytes; "" where no answer began."""
+        if self.status is None:
+            return ""
+        text = self.content[:EXCERPT_BYTES].decode(errors="backslashreplace")
+        return f"{self.status} {self.content_type[:100]}".strip() + (f"\n{text}" if text else "")
 
 
 def decode(
@@ -61,17 +85,23 @@ def decode(
     now: float,
     *,
     body_sent: bool = True,
+    max_bytes: int = MAX_RESPONSE_BYTES,
 ) -> Response:
     """Decode what was received.
 
     headers: by lower-case name. content: as much of the answer as came. error: what broke off the
-    exchange. now: seconds since the epoch, for a Retry-After that is a date.
+    exchange. now: seconds since the epoch, for a Retry-After that is a date. max_bytes: that may
+    come of compressed content.
     """
+    received, content = content, decompress(content, headers.get("content-encoding", ""), max_bytes)
+    if content is not received and len(content) == max_bytes:
+        error = error or ResponseTooLarge(max_bytes)
     body = _decode_json(content)
     return Response(
         status=status,
         body=body,
         content=content,
+        content_type=headers.get("content-type", ""),
         code=_find_code(body),
         text=_find_text(body) if isinstance(body, dict) else "",
         request_id=_find_request_id(body, content),
@@ -81,7 +111,32 @@ def decode(
     )
 
 
+def decompress(content: bytes, encoding: str, limit: int) -> bytes:
+    """Return gzip'd or deflated content as it was before, at most `limit` bytes of it.
+
+    encoding: of the header. batchgen asks for none, and some caches answer with one all the same,
+    or name one that is not there, so gzip is told by its first bytes. Of a stream that breaks off
+    comes what can be decoded; what is compressed in another way comes as it is.
+    """
+    if content.startswith(_GZIP_START):
+        windows = [zlib.MAX_WBITS | 16]
+    elif "deflate" in encoding.lower():
+        windows = [zlib.MAX_WBITS, -zlib.MAX_WBITS]  # as the standard says, and as many send it
+    else:
+        return content
+    for window in windows:
+        try:
+            decoded = zlib.decompressobj(window).decompress(content, limit)
+        except zlib.error:
+            continue
+        if decoded:
+            return decoded
+    return content
+
+
 def _decode_json(content: bytes) -> Any:
+    if sum(map(content.count, (b",", b"[", b"{"))) > MAX_VALUES:
+        return None
     try:
         return json.loads(content)
     except (ValueError, RecursionError):

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from batchgen.api.client import Commit
 from batchgen.api.poll_outcome import PollOutcome
-from batchgen.api.submit_outcome import SubmitOutcome
+from batchgen.api.submit_outcome import HaltReason, SubmitOutcome
 from batchgen.core.prices import Price
 from batchgen.network.media_hosts import MediaHost
 
@@ -70,4 +70,14 @@ class Service(Protocol):
         """Return what `model` costs; None where the service does not say.
 
         Raises ServiceUnreachable where no answer came, and TokenRefused.
+        """
+
+    async def balance(self) -> float | None:
+        """Return the USD in the wallet; None where nobody says."""
+
+    async def refusal(self, model: str) -> HaltReason | None:
+        """Ask something free, about `model` or the account, to find out whether all is refused.
+
+        Returns why no submission would fare better, TOKEN or SERVICE; None where that is not so, or
+        no answer came.
         """

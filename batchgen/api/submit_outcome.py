@@ -8,7 +8,7 @@ docs/maintainers/specification.md; the first that matches decides.
 import re
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
@@ -70,22 +70,50 @@ class NotAccepted:
 
 
 @dataclass(frozen=True, slots=True)
+class Blocked:
+    """Something before the API refused the request, or sent it elsewhere; the API took nothing.
+
+    Whether that is the row's fault shows with the next one: `engine/held_rows.py`.
+    """
+
+    reason: str
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
 class OutcomeUnknown:
-    """The API may have accepted the request. code: of the answer; None where there was none."""
+    """The API may have accepted the request.
+
+    code: of the answer; None where there was none. answer: what came, for a person to look at.
+    """
 
     reason: str
     code: int | None = None
+    answer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelHalt:
+    """The API takes no row of this model, and took not this one."""
+
+    row: NotAccepted
 
 
 @dataclass(frozen=True, slots=True)
 class Halt:
-    """What became of the row, and why no other row would fare better."""
+    """What became of the row, and why no other row would fare better.
+
+    perhaps_model: it may be for want of what this model costs; only the balance can tell.
+    """
 
     row: NotSent | NotAccepted | OutcomeUnknown
     why: HaltReason
+    perhaps_model: bool = False
 
 
-SubmitOutcome = Accepted | Throttled | Rejected | NotSent | OutcomeUnknown | Halt
+SubmitOutcome = (
+    Accepted | Throttled | Rejected | NotSent | Blocked | OutcomeUnknown | ModelHalt | Halt
+)
 
 # Errors before the body that another try may cure; a bad certificate hides among the first.
 TEMPORARY_ERRORS = (
@@ -107,6 +135,16 @@ _BALANCE_WORDS = re.compile(
 
 def classify_submit(response: Response) -> SubmitOutcome:
     """Say what the answer to a paid POST means for its row."""
+    match _classify(response):
+        case OutcomeUnknown() as unknown:
+            return replace(unknown, answer=response.excerpt)
+        case Halt(OutcomeUnknown() as unknown) as halt:
+            return replace(halt, row=replace(unknown, answer=response.excerpt))
+        case outcome:
+            return outcome
+
+
+def _classify(response: Response) -> SubmitOutcome:
     if not response.body_sent:
         return _before_the_body(response.error)
     if response.status is None:
@@ -156,15 +194,23 @@ def _success(response: Response, status: int) -> SubmitOutcome:
 def _unfollowed_redirect(response: Response, status: int) -> SubmitOutcome:
     """307 and 308 ask for the same POST elsewhere; any other may follow an accepted one."""
     reason = f"the API answered with a redirect ({status}), which is not followed"
-    kind = NotAccepted if status in (307, 308) else OutcomeUnknown
-    return Halt(kind(reason, status), HaltReason.SERVICE)
+    if status in (307, 308):
+        return Blocked(reason, status)
+    return Halt(OutcomeUnknown(reason, status), HaltReason.SERVICE)
 
 
 def _client_error(response: Response, status: int) -> SubmitOutcome:
-    if status == 402 or _mentions_balance(response.body):
+    if status == 402 and response.code != NO_BALANCE:
+        said = response.text or "payment required"
+        row = NotAccepted(f"balance used up: {said}", NO_BALANCE)
+        return Halt(row, HaltReason.BALANCE, perhaps_model=True)
+    if _mentions_balance(response.body):
         return _by_code(response, NO_BALANCE)
     if response.code in LISTED_CODES:
         return _by_code(response, response.code)
+    if status == 403:
+        said = response.text or "a firewall's page"
+        return Blocked(f"refused before it reached RunComfy (403, {said})", status)
     if status in (408, 409, 499):  # a time-out, a conflict, a client that left: perhaps taken
         return _unclear(response, response.code or status)
     return _by_code(response, status)
@@ -190,7 +236,9 @@ def _by_code(response: Response, code: int) -> SubmitOutcome:
     match code:
         case codes.NO_BALANCE:
             return Halt(NotAccepted(f"balance used up: {text}", code), HaltReason.BALANCE)
-        case codes.BAD_ACCOUNT | codes.NOT_ALLOWED | 401 | 403:
+        case codes.NOT_ALLOWED:
+            return ModelHalt(NotAccepted(f"not allowed: {text}", code))
+        case codes.BAD_ACCOUNT | 401:
             return Halt(NotAccepted(f"token refused: {text}", code), HaltReason.TOKEN)
         case 429:
             return Throttled(response.retry_after, code)
@@ -202,6 +250,16 @@ def _mentions_balance(body: Any, depth: int = 0) -> bool:
         return isinstance(body, str) and bool(_BALANCE_WORDS.search(body))
     # `detail` lists repeat the person's own input, so their words prove nothing.
     return any(_mentions_balance(body.get(name), depth + 1) for name in TEXT_NAMES)
+
+
+def refusal_of_question(response: Response) -> HaltReason | None:
+    """Say why no POST would fare better, by the answer to a free question; None for all others."""
+    status = response.status or 0
+    if status == 401 or response.code == codes.BAD_ACCOUNT:
+        return HaltReason.TOKEN
+    if status == 403 and response.code not in LISTED_CODES:
+        return HaltReason.TOKEN
+    return HaltReason.SERVICE if 300 <= status < 400 else None
 
 
 def _lost(error: BaseException | None) -> SubmitOutcome:

@@ -18,7 +18,7 @@ from batchgen.clock import Clock, from_iso, show_time
 from batchgen.config import default_out
 from batchgen.core.expiry import RESULTS_KEPT_S
 from batchgen.core.states import State
-from batchgen.core.text import plural, terminal_safe
+from batchgen.core.text import plural, terminal_safe, truncate
 from batchgen.errors import BatchgenError
 from batchgen.journal.reader import Reader, summary
 from batchgen.log import write_stderr
@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # what these modules import takes long, and `status` and erro
     from batchgen.validation.validator import Validator
 
 MOST_ALIKE = 10
+MOST_OF_AN_ANSWER = 500  # characters; --json has all that is kept
 UNKNOWN_ROWS = """\
 Unknown rows may have been billed, so they are not sent again unasked. Look for them
 in your RunComfy account, and settle them with:"""
@@ -165,6 +166,8 @@ def unknown_rows(rows: "list[UnknownRow]", folder: Folder, as_json: bool) -> Non
         line(f"{row.id} ({row.source}), sent {sent}, {price}, {row.model}")
         line(f"  {json.dumps(row.input, ensure_ascii=False)}")
         line(f"  {row.reason}")
+        if row.answer:
+            line(f"  What came: {truncate(' '.join(row.answer.split()), MOST_OF_AN_ANSWER)}")
     click.echo(f"{len(rows)} unknown. Look for each in your RunComfy account, at that time. Then")
     ways = next_steps.commands_to_resolve(str(folder.path))
     width = max(len(command) for command, _ in ways)

@@ -28,6 +28,7 @@ class Event(StrEnum):
     NOT_ACCEPTED = "returned"  # surely not accepted: no balance, token refused, never sent
     THROTTLED = "throttled"  # surely not accepted: answered with a rate limit (429)
     REJECTED = "refused"  # the API refused this input
+    BLOCKED = "blocked"  # something before the API refused this row, and the API accepted others
     OUTCOME_UNKNOWN = "lost"  # it may or may not have been accepted
     RECEIPT = "receipt"  # a request_id that the journal had lost was found in receipts.log
     COMPLETED = "done"  # the result and its URLs are there
@@ -41,7 +42,7 @@ class Event(StrEnum):
 
 S = State
 TRANSITIONS: dict[State, dict[Event, State]] = {
-    S.PENDING: {Event.SUBMIT: S.SUBMITTING},
+    S.PENDING: {Event.SUBMIT: S.SUBMITTING, Event.BLOCKED: S.FAILED},
     # From SUBMITTING on, money may be spent. Only an answer that says "not accepted" leads back to
     # PENDING; anything less clear leads to UNKNOWN, and only a person leads out of that.
     S.SUBMITTING: {

@@ -25,10 +25,11 @@ class _Model:
 
 @dataclass
 class CircuitBreaker:
-    """unknown_in_a_row: outcomes, whatever the model."""
+    """unknown_in_a_row: outcomes, whatever the model. halted: models that the API does not take."""
 
     models: dict[str, _Model] = field(default_factory=dict)
     unknown_in_a_row: int = 0
+    halted: dict[str, str] = field(default_factory=dict)
 
     def _model(self, model: str) -> _Model:
         return self.models.setdefault(model, _Model())
@@ -65,6 +66,10 @@ class CircuitBreaker:
         self._model(model).unknown += 1
         self.unknown_in_a_row += 1
 
+    def on_halted(self, model: str, cause: str) -> None:
+        """The API takes no row of this model."""
+        self.halted[model] = cause
+
     @property
     def stopped_models(self) -> dict[str, str]:
         """The models of which nothing more is submitted, each with the cause."""
@@ -74,7 +79,7 @@ class CircuitBreaker:
             for name, model in self.models.items()
             if model.unknown >= MAX_UNKNOWN_IN_A_ROW
         }
-        return stopped | silent
+        return stopped | silent | self.halted
 
     @property
     def stops_everything(self) -> bool:

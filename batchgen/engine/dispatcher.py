@@ -71,9 +71,13 @@ class Dispatcher:
                 self._take(row)
                 start(row)
 
+    def uncount(self) -> None:
+        """Take a row out of the count that was surely not accepted, and is not sent again now."""
+        self._submitted -= 1
+
     def give_back(self, row: Request) -> None:
         """Take a row that was surely not accepted: it is submitted again, in its order."""
-        self._submitted -= 1
+        self.uncount()
         self._given_back = sorted([*self._given_back, row], key=lambda back: -back.position)
 
     def _next_row(self) -> Request | None:

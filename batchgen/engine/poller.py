@@ -13,6 +13,7 @@ from batchgen.api.poll_outcome import (
     Unclear,
 )
 from batchgen.api.service import PollResult, Service
+from batchgen.api.submit_outcome import HaltReason
 from batchgen.core.states import Event
 from batchgen.engine.poll_schedule import (
     PRIOR_DURATIONS,
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 
 MIN_POLLS_PER_S = 20.0
 POLLS_PER_SUBMISSION = 4.0
+REFUSED_IN_A_ROW = 3  # questions, until another kind of question is asked
 
 
 class Poller:
@@ -87,9 +89,10 @@ class Poller:
                 case Running():
                     running_at = age
                     unclear_in_a_row = 0
-                case Unclear():
-                    retry_after = result.outcome.retry_after
+                case Unclear(reason, code, retry_after):
                     unclear_in_a_row += 1
+                    if code == 403 and unclear_in_a_row == REFUSED_IN_A_ROW:
+                        await self._stop_if_all_is_refused(row, reason)
                 case Unauthorized():
                     unclear_in_a_row = 0
                 case Completed():
@@ -126,9 +129,16 @@ class Poller:
         else:
             state.report_online()
         if isinstance(result.outcome, Unauthorized):
-            reason = f"token refused: {result.outcome.reason}"
-            state.stop(RunOutcome(77, reason, TokenRefused.ANOTHER), polling=False)
+            self._stop_for_token(row, result.outcome.reason)
         return result
+
+    async def _stop_if_all_is_refused(self, row: Request, reason: str) -> None:
+        if await self._service.refusal(row.model) is HaltReason.TOKEN:
+            self._stop_for_token(row, reason)
+
+    def _stop_for_token(self, row: Request, reason: str) -> None:
+        what = f"{row.source}: row {row.id!r}: token refused: {reason}"
+        self._state.stop(RunOutcome(77, what, TokenRefused.ANOTHER), polling=False)
 
     async def _record(self, row: Request, result: PollResult) -> Request:
         """W3: the outcome of a request that has ended."""

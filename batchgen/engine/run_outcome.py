@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 from batchgen.core.states import State
 from batchgen.core.text import plural
-from batchgen.errors import BatchgenError, StoppedEarly, StorageDamaged
+from batchgen.engine.held_rows import HeldRows
+from batchgen.errors import BatchgenError, ServiceUnreachable, StoppedEarly, StorageDamaged
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +44,23 @@ NO_MEMORY = RunOutcome(75, "There is not enough memory.", RUN_AGAIN)
 ALL_SAVED = RunOutcome(0, "Every row is saved.", calm=True)
 
 
-def final_outcome(counts: Mapping[State, int], stopped: RunOutcome | None) -> RunOutcome:
+def blocked_outcome(held: HeldRows) -> RunOutcome:
+    """How a run ends in which something before the API refused all that it sent."""
+    remedy = (
+        "Nobody can tell yet whether it was for the row or for all that is sent from here; the row"
+        " stays pending. " + RUN_AGAIN
+    )
+    return RunOutcome(ServiceUnreachable.exit_code, held.describe(), remedy)
+
+
+def final_outcome(
+    counts: Mapping[State, int], stopped: RunOutcome | None, held: HeldRows
+) -> RunOutcome:
     """Say how a run ends.
 
     counts: the rows of the manifest, and those in flight, by state.
     stopped: why nothing more was submitted; None if everything was tried.
+    held: rows that something before the API refused.
     """
     left = sum(counts.get(s, 0) for s in (State.PENDING, State.SUBMITTING, State.SUBMITTED))
     if stopped is not None:
@@ -55,8 +68,11 @@ def final_outcome(counts: Mapping[State, int], stopped: RunOutcome | None) -> Ru
         harmless = stopped.code == 75 and not left and not counts.get(State.COMPLETED)
         if not harmless:
             return stopped
+    if held.rows and not held.any_accepted:
+        return blocked_outcome(held)
     if left:
-        return RunOutcome(75, f"{plural(left, 'row')} not finished.", RUN_AGAIN)
+        reason = f"{plural(left, 'row')} not finished. {held.describe()}".strip()
+        return RunOutcome(75, reason, RUN_AGAIN)
     amiss = [
         f"{counts[state]} {state}"
         for state in (

@@ -17,6 +17,7 @@ from batchgen.engine.circuit_breaker import (
     UNKNOWN_CAUSE,
     CircuitBreaker,
 )
+from batchgen.engine.held_rows import HeldRows
 from batchgen.engine.rate_limiter import RateLimiter
 from batchgen.engine.run_outcome import RUN_AGAIN, RunOutcome
 
@@ -30,6 +31,7 @@ class RunState:
     polling: whether accepted requests are still asked about.
     offline_tries: failures in a row to reach the API. offline_until: no submission before then.
     limiter: replaced with each submission and answer. breaker: the circuit breaker.
+    held: rows that something before the API refused.
     in_flight: keys of the rows that take up one of the run's places at the API.
     open_posts: keys of the rows whose POST has no outcome yet.
     """
@@ -42,6 +44,7 @@ class RunState:
         self.timing = timing
         self.limiter = limiter
         self.breaker = CircuitBreaker()
+        self.held = HeldRows()
         self.in_flight: set[str] = set()
         self.open_posts: set[str] = set()
         self.outcome: RunOutcome | None = None
@@ -122,14 +125,20 @@ class RunState:
         self.breaker.on_failed(model, cause)
         self._log_if_stopped(model, known)
 
-    def report_unknown(self, model: str) -> None:
+    def report_halted(self, where: str, model: str, reason: str) -> None:
+        """The API takes no row of this model. where: the row that it said so about."""
+        if model not in self.breaker.stopped_models:
+            log.warning("%s: %s. The other rows of %s stay pending.", where, reason, model)
+        self.breaker.on_halted(model, reason)
+
+    def report_unknown(self, where: str, model: str) -> None:
         """A request may have been accepted or not: a few in a row stop the model, or the run."""
         known = self.breaker.stopped_models
         self.breaker.on_unknown(model)
         if self.breaker.stops_everything:
             reason = (
                 f"{self.breaker.unknown_in_a_row} answers in a row were lost, and each of those"
-                " requests may have been billed: nothing more is submitted."
+                f" requests may have been billed: nothing more is submitted. The last was {where}."
             )
             self.stop(RunOutcome(75, reason, RUN_AGAIN))
         else:

@@ -17,8 +17,10 @@ from typing import assert_never
 from batchgen.api.service import Service
 from batchgen.api.submit_outcome import (
     Accepted,
+    Blocked,
     Halt,
     HaltReason,
+    ModelHalt,
     NotAccepted,
     NotSent,
     OutcomeUnknown,
@@ -31,8 +33,9 @@ from batchgen.clock import show_time, to_iso
 from batchgen.core.budget import active_limits
 from batchgen.core.states import Event
 from batchgen.engine.dispatcher import Dispatcher
+from batchgen.engine.held_rows import HeldRow
 from batchgen.engine.policy import Policy
-from batchgen.engine.run_outcome import NO_MEMORY, RunOutcome
+from batchgen.engine.run_outcome import NO_MEMORY, RunOutcome, blocked_outcome
 from batchgen.engine.run_state import RunState
 from batchgen.engine.shared_rate import SharedRateLimit
 from batchgen.errors import BatchgenError, JournalLocked, StoppedEarly, StorageDamaged, TokenRefused
@@ -105,7 +108,7 @@ class Submitter:
                 raise
 
         outcome = await self._service.submit(row.model, row.input.encode(), commit)
-        what_happened = outcome.row if isinstance(outcome, Halt) else outcome
+        what_happened = _row_outcome(outcome)
         if await submitting.cancel() and isinstance(what_happened, NotSent):
             # It was recorded, and then something came between that and the body.
             await self._record_not_accepted(row, Event.NOT_ACCEPTED, None, "")
@@ -121,9 +124,13 @@ class Submitter:
         if not self._state.may_submit:
             raise StoppedEarly("The run stopped before this request left.")
         limits = active_limits(self._policy.limits, datetime.fromtimestamp(self._state.clock.now()))
+        self._journal.record_submitting(
+            row, self._price_of(row), limits, self._state.changed_rate_memory()
+        )
+
+    def _price_of(self, row: Request) -> float | None:
         price = self._policy.prices.get(row.model)
-        usd = None if price is None else price.of(row.input)
-        self._journal.record_submitting(row, usd, limits, self._state.changed_rate_memory())
+        return None if price is None else price.of(row.input)
 
     async def _record(self, row: Request, outcome: SubmitOutcome | NotAccepted) -> None:
         match outcome:
@@ -131,26 +138,26 @@ class Submitter:
                 await self._record_accepted(row, request_id, note)
             case Throttled(code=code):
                 await self._record_not_accepted(row, Event.THROTTLED, code, "rate limit")
-            case NotAccepted(reason, code):
+            case NotAccepted(reason, code) | Blocked(reason, code):
                 await self._record_not_accepted(row, Event.NOT_ACCEPTED, code, reason)
             case Rejected(reason, code):
                 await self._record_not_accepted(row, Event.REJECTED, code, reason)
                 log.warning("%s: row %r: %s", row.source, row.id, reason)
-            case OutcomeUnknown(reason, code):
-                await self._record_not_accepted(row, Event.OUTCOME_UNKNOWN, code, reason)
+            case OutcomeUnknown(reason, code, answer):
+                await self._record_not_accepted(row, Event.OUTCOME_UNKNOWN, code, reason, answer)
                 log.warning("%s: row %r: %s", row.source, row.id, reason)
             case NotSent():
                 pass
-            case Halt(what_happened):
+            case Halt(what_happened) | ModelHalt(what_happened):
                 await self._record(row, what_happened)
             case _:
                 assert_never(outcome)
 
     async def _record_not_accepted(
-        self, row: Request, event: Event, code: int | None, reason: str
+        self, row: Request, event: Event, code: int | None, reason: str, answer: str = ""
     ) -> None:
         await self._writes.enqueue(
-            lambda: self._journal.record_not_accepted(row, event, code, reason)
+            lambda: self._journal.record_not_accepted(row, event, code, reason, answer)
         )
 
     async def _record_accepted(self, row: Request, request_id: str, note: str) -> None:
@@ -204,7 +211,7 @@ class Submitter:
 
     async def _apply_outcome(self, row: Request, outcome: SubmitOutcome, sent_at: float) -> None:
         state = self._state
-        what_happened = outcome.row if isinstance(outcome, Halt) else outcome
+        what_happened = _row_outcome(outcome)
         if isinstance(what_happened, NotSent | NotAccepted | Throttled):
             self._dispatcher.give_back(row)
         if isinstance(what_happened, Accepted) or getattr(what_happened, "code", None) is not None:
@@ -215,21 +222,61 @@ class Submitter:
                     state.report_offline(reason)
             case Halt(why=HaltReason.MEMORY):
                 state.stop(NO_MEMORY)
-            case Halt(what_happened, why):
-                code, remedy = _HALTS[why]
-                state.stop(RunOutcome(code, what_happened.reason, remedy))
+            case Halt(what_happened, why, perhaps_model):
+                if perhaps_model and await self._is_covered(row):
+                    state.report_halted(_where(row), row.model, what_happened.reason)
+                else:
+                    self._halt(row, what_happened.reason, why)
+            case ModelHalt(what_happened):
+                state.held.on_answered()
+                state.report_halted(_where(row), row.model, what_happened.reason)
+            case Blocked(reason, code):
+                await self._hold(row, reason, code)
             case Throttled(retry_after):
+                state.held.on_answered()
                 await self._slow_down(sent_at, retry_after)
             case Accepted():
                 state.limiter = state.limiter.after_acceptance(sent_at)
                 state.breaker.on_accepted(row.model)
+                for held in state.held.on_accepted(sent_at):
+                    await self._fail_held(held)
             case Rejected(reason):
+                state.held.on_answered()
                 state.breaker.on_clear_outcome(row.model)
                 state.report_failure(row.model, reason)
             case OutcomeUnknown():
-                state.report_unknown(row.model)
+                state.report_unknown(_where(row), row.model)
             case _:
                 assert_never(outcome)
+
+    def _halt(self, row: Request, reason: str, why: HaltReason) -> None:
+        code, remedy = _HALTS[why]
+        self._state.stop(RunOutcome(code, f"{_where(row)}: {reason}", remedy))
+
+    async def _is_covered(self, row: Request) -> bool:
+        """Whether the balance is known, and enough for this row."""
+        price, balance = self._price_of(row), await self._service.balance()
+        return price is not None and balance is not None and balance >= price
+
+    async def _hold(self, row: Request, reason: str, code: int) -> None:
+        """Send the row no more in this run, and find out whether any other would fare better."""
+        state = self._state
+        self._dispatcher.uncount()
+        log.warning("%s: %s. It stays pending for now.", _where(row), reason)
+        state.held.on_blocked(HeldRow(row.key, _where(row), reason, code, state.time()))
+        # The first in a row: a token that was refused shows with whatever is asked next.
+        why = await self._service.refusal(row.model) if state.held.in_a_row == 1 else None
+        if why is not None:
+            self._halt(row, f"{reason}, and so was a free question: {why.value}", why)
+        elif state.held.stops_everything:
+            state.stop(blocked_outcome(state.held))
+
+    async def _fail_held(self, held: HeldRow) -> None:
+        reason = f"{held.reason}, while others were accepted"
+        await self._writes.enqueue(
+            lambda: self._journal.record_blocked(held.key, held.code, reason)
+        )
+        log.warning("%s: %s", held.where, reason)
 
     async def _slow_down(self, sent_at: float, retry_after: float | None) -> None:
         state = self._state
@@ -242,3 +289,14 @@ class Submitter:
             log.info("Rate limit: waiting until %s.", show_time(state.clock.now() + delay))
         if delay > before + 1.0:  # a run that starts after a kill has to wait as well
             await self._writes.enqueue(lambda: self._journal.set_meta(state.rate_memory()))
+
+
+def _where(row: Request) -> str:
+    return f"{row.source}: row {row.id!r}"
+
+
+def _row_outcome(
+    outcome: SubmitOutcome,
+) -> Accepted | Throttled | Rejected | NotSent | Blocked | NotAccepted | OutcomeUnknown:
+    """Return what became of the row, whatever follows for others."""
+    return outcome.row if isinstance(outcome, Halt | ModelHalt) else outcome

@@ -159,6 +159,11 @@ class RequestQueries(Database):
         found = self.fetch_committed("SELECT key FROM outputs WHERE path = ?", path)
         return found[0][0] if found else None
 
+    def answer_of(self, key: str) -> str:
+        """Return what came for the latest submission of a row, "" where it was clear or nothing."""
+        (answer,) = self.fetch_one("SELECT answer FROM requests WHERE key = ?", key)
+        return answer or ""
+
     def state_of(self, key: str) -> State:
         """Return the state of a row, also of one that the open transaction changed."""
         (state,) = self.fetch_one("SELECT state FROM requests WHERE key = ?", key)

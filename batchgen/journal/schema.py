@@ -140,6 +140,8 @@ def m004_written_off(db: "Database") -> None:
             (SELECT event FROM events WHERE events.key = requests.key ORDER BY seq DESC LIMIT 1)
             = 'written off'"""
     )
+    # What came for a submission, where it does not tell whether the request was accepted.
+    db.table("requests").add_column("answer", str)
     for name, query in VIEWS_OF_4.items():
         db.execute(f"DROP VIEW IF EXISTS {name}")
         db.create_view(name, query)

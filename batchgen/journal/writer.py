@@ -31,6 +31,7 @@ __all__ = ["CostLimitReached", "Journal", "Output", "Request", "RequestIdInUse"]
 # After these, the latest submission of a row has cost what it had cost before.
 EVENTS_WITHOUT_COST_CHANGE = {
     Event.ACCEPTED,
+    Event.BLOCKED,
     Event.OUTCOME_UNKNOWN,
     Event.SAVED,
     Event.RETRY,
@@ -113,6 +114,7 @@ class Journal(RequestQueries):
                 submitted_at=now,
                 completed_at=None,
                 api_status=None,
+                answer=None,
                 attempts=row.attempts + 1,
             )
             self.set_meta(memory)
@@ -135,18 +137,29 @@ class Journal(RequestQueries):
             )
 
     def record_not_accepted(
-        self, row: Request, event: Event, code: int | None, reason: str
+        self, row: Request, event: Event, code: int | None, reason: str, answer: str = ""
     ) -> None:
         """Record any other outcome: NOT_ACCEPTED, THROTTLED, REJECTED or OUTCOME_UNKNOWN.
 
         After the first two the attempt is not counted and costs nothing.
         row: as it was before W1. code: the API's error code or the HTTP status.
+        answer: what came, where it does not tell whether the request was accepted.
         """
-        columns: dict[str, Any] = {"error_code": code, "error": reason}
+        columns: dict[str, Any] = {"error_code": code, "error": reason, "answer": answer or None}
         if event in SURELY_NOT_ACCEPTED:
             columns = {"submitted_at": None, "attempts": row.attempts}
         with self.transaction():
             self.transition(row.key, State.SUBMITTING, event, reason, **columns)
+
+    def record_blocked(self, key: str, code: int, reason: str) -> None:
+        """Record that something before the API refused this row, and not the others.
+
+        It is pending, since its submission was recorded as not accepted. code: the HTTP status.
+        """
+        with self.transaction():
+            self.transition(
+                key, State.PENDING, Event.BLOCKED, reason, error_code=code, error=reason
+            )
 
     def record_completed(
         self, row: Request, api_status: str, urls: Iterable[str], cost: float | None, raw: str

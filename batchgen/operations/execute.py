@@ -109,7 +109,7 @@ async def execute(
                 progress.close()
                 shared_rate.close()
                 writes.close()
-            outcome = final_outcome(journal.state_counts, run_state.outcome)
+            outcome = final_outcome(journal.state_counts, run_state.outcome, run_state.held)
             log.debug("ended with exit code %d: %s", outcome.code, outcome.reason)
             try:
                 journal.end_run(outcome.code, outcome.reason, engine.memory())

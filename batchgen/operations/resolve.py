@@ -32,6 +32,7 @@ class UnknownRow:
     """What a person needs to find an unknown row's request in their account.
 
     sent_at: ISO 8601, UTC. price: USD. reason: why nobody can tell whether it was accepted.
+    answer: what came, status, type and first bytes; "" where nothing did.
     """
 
     id: str
@@ -41,6 +42,7 @@ class UnknownRow:
     price: float | None
     input: dict[str, Any]
     reason: str
+    answer: str
 
 
 def resolve(
@@ -73,14 +75,17 @@ def resolve(
                 else:
                     journal.record_retry(row.key, "batchgen resolve --send-again")
         else:
-            return [_for_person(row) for row in select_unknown(journal, ids)]
-        return [_for_person(row) for row in journal.requests_in(State.UNKNOWN)]
+            return [_for_person(journal, row) for row in select_unknown(journal, ids)]
+        return [_for_person(journal, row) for row in journal.requests_in(State.UNKNOWN)]
 
 
-def _for_person(row: Request) -> UnknownRow:
+def _for_person(journal: Journal, row: Request) -> UnknownRow:
     sent_at = "" if row.submitted_at is None else to_iso(row.submitted_at)
     input = json.loads(row.input)
-    return UnknownRow(row.id, row.source, row.model, sent_at, row.price, input, row.error or "")
+    return UnknownRow(
+        row.id, row.source, row.model, sent_at, row.price, input, row.error or "",
+        journal.answer_of(row.key),
+    )  # fmt: skip
 
 
 def select_unknown(

@@ -1,5 +1,6 @@
 """How each fault on the API's origin answers a call: a table of small functions."""
 
+import gzip
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -11,6 +12,9 @@ from batchgen.sandbox.faults import SERVER_ERRORS, AppliedFault
 
 PADDING_BYTES = 5 * 2**20
 OTHER_ID = "00000000-0000-4000-8000-000000000000"
+FIREWALL_PAGE = (
+    b"<!doctype html><html><head><title>Attention</title></head><body>Blocked</body></html>"
+)
 LOGIN_PAGE = b"<!doctype html><html><head><title>Sign in</title></head><body>Portal</body></html>"
 
 
@@ -47,6 +51,16 @@ async def never_answer(at: FaultContext) -> None:
 
 async def answer_page(at: FaultContext) -> None:
     await at.call.answer(200, LOGIN_PAGE, kind=HTML)
+
+
+async def answer_firewall_page(at: FaultContext) -> None:
+    await at.call.answer(403, FIREWALL_PAGE, kind=HTML)
+
+
+async def answer_gzipped(at: FaultContext) -> None:
+    """The usual answer, compressed though nobody asked for it, as some caches do."""
+    body = gzip.compress(json.dumps(at.usual, separators=(",", ":")).encode())
+    await at.call.answer(200, body, (b"content-encoding", b"gzip"))
 
 
 async def answer_empty(at: FaultContext) -> None:
@@ -142,6 +156,11 @@ API_FAULTS: dict[str, ApiFault] = {
     "id-beside-error": answer_changed(lambda at: at.usual | error_body(500001, "InternalError")),
     "no-id": answer_changed(lambda at: {"status": "in_queue"}),
     "id-in-urls-only": answer_changed(lambda at: without(at.usual, "request_id")),
+    "odd-id": answer_changed(
+        lambda at: {"request_id": at.value, "status": "in_queue", "note": "an id of another shape"}
+    ),
+    "gzip": answer_gzipped,
+    "firewall": answer_firewall_page,
     "same-id": answer_changed(
         lambda at: at.usual | {"request_id": at.previous or at.usual["request_id"]}
     ),
@@ -154,6 +173,8 @@ API_FAULTS: dict[str, ApiFault] = {
     "429": answer_429,
     "302": answer_redirect(302),
     "307": answer_redirect(307),
+    "poll-gzip": answer_gzipped,
+    "poll-firewall": answer_firewall_page,
     "poll-500": answer_gateway_page(500),
     "poll-401": answer_json(*REFUSALS["401"]),
     "poll-404": answer_json(*REFUSALS["404"]),

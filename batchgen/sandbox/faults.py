@@ -26,6 +26,7 @@ SERVER_ERRORS = ("500", "502", "503", "504")
 ACCEPTED_FIRST = frozenset(
     {*SERVER_ERRORS, "lost", "lost-rst", "silent", "html-200", "empty-200", "big-answer"}
     | {"cut-after-id", "cut-before-id", "id-beside-error", "no-id", "id-in-urls-only", "same-id"}
+    | {"odd-id", "gzip"}
 )
 
 
@@ -44,7 +45,7 @@ class Fault:
 
 
 def _table() -> dict[str, Fault]:
-    plain = ("hangup", "drop", "302", "307", *REFUSALS, *sorted(ACCEPTED_FIRST))
+    plain = ("hangup", "drop", "firewall", "302", "307", *REFUSALS, *sorted(ACCEPTED_FIRST))
     table = {name: Fault(SUBMIT, anywhere=True) for name in plain}
     table |= {
         "404001": Fault(POLL, anywhere=True),
@@ -52,11 +53,13 @@ def _table() -> dict[str, Fault]:
         "status": Fault(SUBMIT, 418, takes_value=True, anywhere=True),
         "error-in-200": Fault(SUBMIT, 400002, takes_value=True, anywhere=True),
         "429": Fault(SUBMIT, "1", takes_value=True, anywhere=True),
+        "odd-id": Fault(SUBMIT, 20_261_126, takes_value=True, anywhere=True),
         "big-answer": Fault(SUBMIT, "id-first", takes_value=True, anywhere=True),
         "slow": Fault(PACE, 5.0, takes_value=True),
     }
     polls = ("500", "401", "404", "429", "garbage", "html", "empty", "drop", "rst", "silent")
-    table |= {f"poll-{what}": Fault(POLL) for what in (*polls, "cut", "other-id")}
+    others = ("cut", "other-id", "gzip", "firewall")
+    table |= {f"poll-{what}": Fault(POLL) for what in (*polls, *others)}
     table |= {
         name: Fault(POLL) for name in ("pending-words", "back-to-queue", "upper-case", "succeeded")
     }

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 from conftest import Command, Write
-from helpers import PretendClock, error_of, many, media, query, states, table, tally
+from helpers import Outcome, PretendClock, error_of, many, media, query, states, table, tally
 from sandbox_client import Control
 
 from batchgen.core.timing import Timing
+from batchgen.engine.held_rows import MAX_BLOCKED_IN_A_ROW
 from batchgen.sandbox.faults import ACCEPTED_FIRST, FAULTS, OUTCOME, POLL, SUBMIT
 
 # Silence counts as silence after a quarter of a second.
@@ -42,24 +43,27 @@ SAVED = Night("saved", 0, "saved", 0, billed=1)
 REFUSED = Night("failed", 1, "failed", 1, billed=0)
 NO_MONEY = Night("pending", 75, "saved", 0, billed=1)
 NO_ENTRY = Night("pending", 77, "saved", 0, billed=1)
-WRONG_PLACE = Night("pending", 69, "saved", 0, billed=1)
+BLOCKED = Night("pending", 69, "saved", 0, billed=1)
+NO_SUCH_MODEL = Night("pending", 75, "saved", 0, billed=1)
 LOST = Night("unknown", 1, "unknown", 1, billed=1)
 LOST_UNBILLED = Night("unknown", 1, "unknown", 1, billed=0)
 REDIRECTED = Night("unknown", 69, "unknown", 1, billed=0)
 
 AFTER_SUBMIT: dict[str, Night] = {
     **dict.fromkeys(("balance", "balance-402", "balance-429", "error-in-200"), NO_MONEY),
-    **dict.fromkeys(("401", "403", "400004", "403001"), NO_ENTRY),
+    **dict.fromkeys(("401", "400004"), NO_ENTRY),
+    **dict.fromkeys(("403", "firewall", "307"), BLOCKED),
+    "403001": NO_SUCH_MODEL,
     **dict.fromkeys(("400001", "404", "404001", "413", "422", "status"), REFUSED),
     **dict.fromkeys(("408", "409", "499", "refuse-5xx", "hangup", "drop"), LOST_UNBILLED),
     **dict.fromkeys(("500", "502", "503", "504", "lost", "lost-rst", "silent"), LOST),
-    **dict.fromkeys(("html-200", "empty-200", "no-id", "cut-before-id"), LOST),
+    **dict.fromkeys(("html-200", "empty-200", "no-id", "odd-id", "cut-before-id"), LOST),
     **dict.fromkeys(("cut-after-id", "id-beside-error", "id-in-urls-only", "big-answer"), SAVED),
+    "gzip": SAVED,
     # The first request of all has no other's id to be given; below, a second one has.
     "same-id": SAVED,
     "429": SAVED,
     "302": REDIRECTED,
-    "307": WRONG_PLACE,
 }
 
 
@@ -95,7 +99,7 @@ def test_a_submission_that_meets_a_fault_is_billed_once_at_most(
     ("fault", "value", "night"),
     [
         ("error-in-200", 400004, NO_ENTRY),
-        ("error-in-200", 403001, NO_ENTRY),
+        ("error-in-200", 403001, NO_SUCH_MODEL),
         ("error-in-200", 422001, REFUSED),
         ("error-in-200", 400001, REFUSED),
         ("error-in-200", 429, SAVED),
@@ -103,7 +107,9 @@ def test_a_submission_that_meets_a_fault_is_billed_once_at_most(
         ("status", 451, REFUSED),
         ("status", 202, LOST_UNBILLED),
         ("status", 301, REDIRECTED),
-        ("status", 308, WRONG_PLACE),
+        ("status", 308, BLOCKED),
+        ("odd-id", "pred/8f-42", LOST),
+        ("odd-id", ["8f-42"], LOST),
         ("status", [402, ""], NO_MONEY),
         ("status", [403, {"error": {"code": 400002}}], NO_MONEY),
         ("status", [429, {"detail": "insufficient credits"}], NO_MONEY),
@@ -185,6 +191,113 @@ def test_an_account_that_runs_dry_pays_for_what_it_can_and_the_next_run_for_the_
     sandbox.set(balance=None)
     assert run(manifest).code == 0
     assert set(sandbox.billed_per_input().values()) == {1}
+
+
+# What something before the API refused
+
+
+def one_by_one(run: Command, manifest: str) -> Outcome:
+    return run(manifest, "--concurrency", 1)
+
+
+@pytest.mark.parametrize("fault", ["firewall", "307"])
+def test_a_row_that_alone_is_refused_before_the_api_fails_and_the_others_go_on(
+    run: Command, folder: Path, sandbox: Control, write: Write, fault: str
+) -> None:
+    sandbox.fault(fault, times=None, match="number 3")
+    manifest = write("list.csv", table(many(5)))
+    outcome = one_by_one(run, manifest)
+
+    assert outcome.code == 1
+    assert tally(folder) == {"saved": 4, "failed": 1}
+    assert "while others were accepted" in error_of(folder, "row-3")
+    assert "list.csv:4: row 'row-3'" in outcome.stderr
+    assert "token" not in outcome.stderr
+    assert query(folder, "SELECT attempts FROM requests WHERE id = 'row-3'") == [(0,)]
+    assert one_by_one(run, manifest).code == 1
+    assert sandbox.posts == 5
+    assert run(manifest, "--retry-failed").code == 69  # alone, nobody can tell whose fault it is
+    assert sandbox.posts == 6
+    assert sandbox.accepted == 4
+
+
+def test_a_row_that_is_refused_last_stays_pending_until_another_one_is_accepted(
+    run: Command, folder: Path, sandbox: Control, write: Write
+) -> None:
+    sandbox.fault("firewall", times=None, match="number 3")
+    outcome = one_by_one(run, write("list.csv", table(many(3))))
+    assert (outcome.code, tally(folder)) == (75, {"saved": 2, "pending": 1})
+    assert "list.csv:4: row 'row-3': refused before it reached RunComfy" in outcome.stderr
+
+    outcome = one_by_one(run, write("list.csv", table(many(3))))
+    assert (outcome.code, tally(folder)) == (69, {"saved": 2, "pending": 1})
+    assert "row-3" in outcome.stderr
+
+    outcome = one_by_one(run, write("list.csv", table(many(4))))
+    assert (outcome.code, tally(folder)) == (1, {"saved": 3, "failed": 1})
+
+
+def test_where_everything_is_refused_before_the_api_few_rows_are_asked_and_none_fails(
+    run: Command, folder: Path, sandbox: Control, write: Write
+) -> None:
+    sandbox.fault("firewall", times=None)
+    outcome = run(write("list.csv", table(many(30))))
+
+    assert outcome.code == 69
+    assert tally(folder) == {"pending": 30}
+    assert sandbox.posts == MAX_BLOCKED_IN_A_ROW
+    assert "list.csv:2: row 'row-1'" in outcome.stderr
+
+
+def test_the_token_is_blamed_for_a_403_only_if_a_free_question_is_refused_as_well(
+    run: Command, folder: Path, sandbox: Control, manifest: str
+) -> None:
+    sandbox.fault("403")
+    sandbox.fault("403", on="balance", times=None)
+    outcome = run(manifest)
+
+    assert (outcome.code, states(folder)) == (77, {"heron": "pending"})
+    assert "list.csv:2: row 'heron'" in outcome.stderr
+    assert "the token was refused" in outcome.stderr
+
+
+def test_a_model_that_is_not_allowed_keeps_its_rows_and_the_others_go_on(
+    run: Command, folder: Path, sandbox: Control, write: Write, schemas: dict[str, Path]
+) -> None:
+    brush = "atelier/brush-2/text-to-image"
+    sandbox.fault("403001", times=None, match="brush")
+    rows = [f'{{"prompt": "brush {n}", "model": "{brush}"}}' for n in range(3)]
+    rows += [f'{{"prompt": "number {n}"}}' for n in range(3)]
+    outcome = run(write("list.jsonl", "\n".join(rows)), "--schema", schemas[brush])
+
+    assert outcome.code == 75
+    assert tally(folder) == {"pending": 3, "saved": 3}
+    assert sandbox.posts == 4
+    assert f"The other rows of {brush} stay pending" in outcome.stderr
+
+
+@pytest.mark.parametrize(("balance", "others"), [(5.0, "saved"), (0.01, "pending")])
+def test_a_402_counts_for_its_model_alone_only_if_the_balance_covers_the_row(
+    run: Command,
+    folder: Path,
+    sandbox: Control,
+    write: Write,
+    schemas: dict[str, Path],
+    balance: float,
+    others: str,
+) -> None:
+    brush = "atelier/brush-2/text-to-image"
+    sandbox.set(balance=balance)
+    sandbox.fault("balance-402", times=None, match="brush")
+    rows = [f'{{"prompt": "brush", "model": "{brush}", "id": "b"}}', '{"prompt": "fox", "id": "f"}']
+    outcome = one_by_one(
+        lambda manifest, *more: run(manifest, "--schema", schemas[brush], *more),
+        write("list.jsonl", "\n".join(rows)),
+    )
+
+    assert outcome.code == 75
+    assert states(folder) == {"b": "pending", "f": others}
+    assert "row 'b'" in outcome.stderr
 
 
 # What is throttled
@@ -326,6 +439,7 @@ def test_a_paid_post_is_not_redirected_to_another_origin(
 
 NEVER_THE_END = {name for name, fault in FAULTS.items() if fault.stages == POLL} - {
     "poll-401",
+    "poll-gzip",
     "404001",
 }
 
@@ -338,13 +452,32 @@ def test_a_question_that_meets_a_fault_is_asked_again(
     manifest: str,
     fault: str,
 ) -> None:
-    sandbox.set(seconds=0.03)
+    sandbox.set(seconds=0.2)
     sandbox.fault(fault, times=3)
     outcome = run(manifest, timing=Timing(**QUICK, max_polling=1e7))  # it takes a real moment
 
     assert (outcome.code, states(folder)) == (0, {"heron": "saved"})
     assert sandbox.posts == 1
     assert sandbox.counts()["polls"] + sandbox.counts()["dropped"] > 1
+
+
+def test_an_answer_that_is_compressed_unasked_is_read(
+    run: Command, folder: Path, sandbox: Control, manifest: str
+) -> None:
+    sandbox.fault("poll-gzip", times=None)
+
+    assert (run(manifest).code, states(folder)) == (0, {"heron": "saved"})
+
+
+def test_a_403_for_every_question_blames_the_token_if_another_one_is_refused_as_well(
+    run: Command, folder: Path, sandbox: Control, manifest: str
+) -> None:
+    sandbox.fault("poll-firewall", times=None)
+    sandbox.fault("403", on="balance", times=None)
+    outcome = run(manifest)
+
+    assert (outcome.code, states(folder)) == (77, {"heron": "submitted"})
+    assert "list.csv:2: row 'heron': token refused" in outcome.stderr
 
 
 @pytest.mark.parametrize("value", ["pondering", "", "completed?", "FAILING"])

@@ -99,6 +99,12 @@ class Jobs:
     async def price(self, model: str) -> Price | None:
         return Price(0.5)
 
+    async def balance(self) -> float | None:
+        return None
+
+    async def refusal(self, model: str) -> HaltReason | None:
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class JobsEndpoint(Endpoint):

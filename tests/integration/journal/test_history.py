@@ -7,6 +7,7 @@ tells many more.
 """
 
 import asyncio
+import gzip
 import json
 import os
 import shutil
@@ -43,6 +44,7 @@ from batchgen.clock import Clock, to_iso
 from batchgen.core.budget import CostLimits, active_limits
 from batchgen.core.rows import Entry, Place, Problem, Row
 from batchgen.core.states import SURELY_NOT_ACCEPTED, Event, State
+from batchgen.engine.held_rows import HeldRow, HeldRows
 from batchgen.journal.files import StoredFile
 from batchgen.journal.receipts import Receipt, ReceiptLog
 from batchgen.journal.recovery import Recovery
@@ -92,6 +94,10 @@ ANSWERS = [
     says("no balance", 400, {"error_code": 400002}),
     says("token refused", 401, b""),
     says("307", 307, b""),
+    says("403 of a firewall", 403, b"<html>"),
+    says("403001", 403, {"error_code": 403001}),
+    says("accepted, compressed", 200, gzip.compress(b'{"request_id": "ID"}'), taken=True),
+    says("an id of another shape", 200, {"request_id": ["ID"]}, taken=True),
     Answer("lost, and accepted", Response(error=aiohttp.SocketTimeoutError()), taken=True),
     Answer("lost, not accepted", Response(error=GONE)),
     Answer("cancelled by us, and accepted", Response(error=asyncio.CancelledError()), True),
@@ -334,6 +340,7 @@ class AnyHistory(RuleBasedStateMachine):
         if run.resubmits:
             self.reopen(intake, State.UNKNOWN)
         self.journal.start_run("list.csv", {})
+        self.held = HeldRows()
 
     def list_rows(self, intake):
         listing = StagedRows()
@@ -355,7 +362,8 @@ class AnyHistory(RuleBasedStateMachine):
 
     def send(self, answer, dies, which):
         """What Submitter does with a row, in its order."""
-        due = self.journal.next_pending(0, [])
+        held = {row.key for row in self.held.rows}
+        due = [row for row in self.journal.next_pending(0, []) if row.key not in held]
         if not due:
             return
         row = due[which % len(due)]
@@ -380,7 +388,10 @@ class AnyHistory(RuleBasedStateMachine):
         self.die_if(dies, "after W1")
         verdict = told(classify_submit(reply))
         if verdict.request_id is not None:
+            sent_at = self.clock.now()
             self.keep_id(row, verdict.request_id, dies)
+            for blocked in self.held.on_accepted(sent_at):
+                self.journal.record_blocked(blocked.key, blocked.code, blocked.reason)
             return
         self.journal.record_not_accepted(row, verdict.event, verdict.code, verdict.reason)
         if verdict.event in SURELY_NOT_ACCEPTED:
@@ -389,6 +400,10 @@ class AnyHistory(RuleBasedStateMachine):
             assert not answer.taken
             self.ledger.for_nothing -= 1
             self.in_doubt.discard(row.key)
+        if verdict.stop == "row":
+            self.held.on_blocked(
+                HeldRow(row.key, row.id, verdict.reason, verdict.code, self.clock.now())
+            )
 
     def replied(self, row, answer):
         """The answer with the id that the API gave, having taken the request or not."""

@@ -10,7 +10,7 @@ from subprocess import Popen
 
 import pytest
 from conftest import Command, Write
-from helpers import PATIENT, Outcome, error_of, media, query, states, table
+from helpers import PATIENT, TOKEN, Outcome, error_of, media, query, states, table
 from sandbox_client import Control
 
 from batchgen.clock import from_iso, show_time
@@ -466,3 +466,19 @@ def unknown(folder: Path) -> list[str]:
     """The ids of unknown rows, in the order in which they are asked about."""
     rows = query(folder, "SELECT id FROM requests WHERE state = 'unknown' ORDER BY submitted_at")
     return [id for (id,) in rows]
+
+
+def test_what_came_for_an_unknown_row_is_shown_without_the_token(
+    run: Command, batchgen: Command, folder: Path, sandbox: Control, write: Write
+) -> None:
+    sandbox.fault("odd-id", match="heron")
+    sandbox.fault("status", value=[500, f"<p>Authorization: Bearer {TOKEN}</p>"], match="fox")
+    run(write("list.csv", "id,prompt\nheron,a heron\nfox,a fox\n"))
+
+    shown = batchgen("resolve", folder).stdout
+    assert 'What came: 200 application/json {"request_id":20261126' in shown
+    assert "What came: 500 application/json" in shown
+    assert "Bearer [token]" in shown
+    assert TOKEN.encode() not in (folder / "batch.db").read_bytes()
+    listed = json.loads(batchgen("resolve", folder, "--json").stdout)
+    assert "an id of another shape" in listed[0]["answer"]

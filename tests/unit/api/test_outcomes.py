@@ -1,8 +1,10 @@
 """What an answer means: the specification's "May this POST be repeated?" and the wire's codes."""
 
 import asyncio
+import gzip
 import json
 import ssl
+import zlib
 from types import SimpleNamespace
 
 import aiohttp
@@ -22,8 +24,22 @@ from batchgen.api.poll_outcome import (
     classify_result,
     output_urls,
 )
-from batchgen.api.response import LISTED_CODES, REQUEST_ID_PATTERN, Response, decode
-from batchgen.api.submit_outcome import HaltReason, classify_submit
+from batchgen.api.response import (
+    EXCERPT_BYTES,
+    LISTED_CODES,
+    MAX_RESPONSE_BYTES,
+    MAX_VALUES,
+    REQUEST_ID_PATTERN,
+    Response,
+    decode,
+)
+from batchgen.api.submit_outcome import (
+    Accepted,
+    HaltReason,
+    OutcomeUnknown,
+    classify_submit,
+    refusal_of_question,
+)
 from batchgen.core.states import Event
 
 NOW = 1_800_000_000.0
@@ -79,13 +95,7 @@ TABLE = {
         HaltReason.TOKEN,
         False,
     ),
-    "2xx, listed code: not allowed": (
-        200,
-        {"error_code": 403001},
-        RETURNED,
-        HaltReason.TOKEN,
-        False,
-    ),
+    "2xx, listed code: not allowed": (200, {"error_code": 403001}, RETURNED, "model", False),
     "2xx, listed code: not found": (200, {"error_code": 404001}, REFUSED, None, False),
     "2xx, listed code: bad input": (200, {"error_code": 422001}, REFUSED, None, False),
     "2xx, listed code: 422": (200, {"error_code": 422}, REFUSED, None, False),
@@ -134,9 +144,13 @@ TABLE = {
     "429, its own code": (429, {"error_code": 429001, "message": "slow"}, THROTTLED, None, True),
     "429, a page": (429, PAGE, THROTTLED, None, True),
     "401": (401, b"", RETURNED, HaltReason.TOKEN, False),
-    "403": (403, b"", RETURNED, HaltReason.TOKEN, False),
+    "403": (403, b"", RETURNED, "row", False),
+    "403, a page": (403, PAGE, RETURNED, "row", False),
+    "403, words and no code": (403, {"message": "Forbidden"}, RETURNED, "row", False),
+    "403, a code nobody listed": (403, {"error_code": 403009}, RETURNED, "row", False),
+    "403, 400004": (403, {"error_code": 400004}, RETURNED, HaltReason.TOKEN, False),
     "400, 400004": (400, {"error_code": 400004}, RETURNED, HaltReason.TOKEN, False),
-    "403, 403001": (403, {"error_code": 403001}, RETURNED, HaltReason.TOKEN, False),
+    "403, 403001": (403, {"error_code": 403001}, RETURNED, "model", False),
     "408": (408, b"", LOST, None, False),
     "409": (409, {"message": "conflict"}, LOST, None, False),
     "499": (499, b"", LOST, None, False),
@@ -150,8 +164,8 @@ TABLE = {
     "422": (422, {"detail": [{"loc": ["body", "seed"], "msg": "x"}]}, REFUSED, None, False),
     "422, 422001": (422, {"error_code": 422001}, REFUSED, None, False),
     "451": (451, b"", REFUSED, None, False),
-    "307": (307, b"", RETURNED, HaltReason.SERVICE, False),
-    "308": (308, b"", RETURNED, HaltReason.SERVICE, False),
+    "307": (307, b"", RETURNED, "row", False),
+    "308": (308, b"", RETURNED, "row", False),
     "300": (300, b"", LOST, HaltReason.SERVICE, False),
     "301": (301, b"", LOST, HaltReason.SERVICE, False),
     "302": (302, b"", LOST, HaltReason.SERVICE, False),
@@ -174,6 +188,102 @@ TABLE = {
 )
 def test_may_this_post_be_repeated(status, body, event, stop, throttled):
     assert outcome(submitted(status, body)) == (event, stop, throttled)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "perhaps"),
+    [
+        (402, b"", True),
+        (402, {"message": NO_MONEY}, True),
+        (402, {"error_code": 400002}, False),
+        (400, {"error_code": 400002}, False),
+        (400, {"message": NO_MONEY}, False),
+    ],
+)
+def test_only_a_402_without_the_apis_own_code_may_be_for_one_model(status, body, perhaps):
+    assert classify_submit(answer(status, body)).perhaps_model is perhaps
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "why"),
+    [
+        (200, {}, None),
+        (401, b"", HaltReason.TOKEN),
+        (403, PAGE, HaltReason.TOKEN),
+        (400, {"error_code": 400004}, HaltReason.TOKEN),
+        (200, {"error_code": 400004}, HaltReason.TOKEN),
+        (403, {"error_code": 403001}, None),
+        (404, {"error_code": 404001}, None),
+        (307, b"", HaltReason.SERVICE),
+        (500, b"", None),
+        (None, b"", None),
+    ],
+    ids=str,
+)
+def test_a_free_question_tells_whether_all_is_refused(status, body, why):
+    assert refusal_of_question(answer(status, body)) is why
+
+
+def test_what_came_is_kept_of_an_answer_that_tells_nothing():
+    unknown = classify_submit(answer(200, {"id": 7}, content_type="application/json"))
+    redirected = classify_submit(answer(302, PAGE))
+
+    assert unknown.answer == '200 application/json\n{"id": 7}'
+    assert redirected.row.answer == f"302\n{PAGE.decode()}"
+    assert classify_submit(answer(502, b"\xff" * 9000)).answer.count("\\xff") == EXCERPT_BYTES
+    assert classify_submit(Response(error=CUT)).answer == ""
+
+
+# -- compressed answers --------------------------------------------------------------------------
+
+RAW_DEFLATE = zlib.compressobj(wbits=-15)
+WHOLE = json.dumps(TAKEN).encode()
+
+
+@pytest.mark.parametrize(
+    ("content", "headers"),
+    [
+        (gzip.compress(WHOLE), {"content_encoding": "gzip"}),
+        (gzip.compress(WHOLE), {}),
+        (zlib.compress(WHOLE), {"content_encoding": "deflate"}),
+        (RAW_DEFLATE.compress(WHOLE) + RAW_DEFLATE.flush(), {"content_encoding": "deflate"}),
+        (WHOLE, {"content_encoding": "gzip"}),
+        (WHOLE, {"content_encoding": "deflate"}),
+    ],
+    ids=["gzip", "unsaid gzip", "deflate", "raw deflate", "no gzip", "no deflate"],
+)
+def test_a_compressed_answer_is_decoded_whatever_it_says(content, headers):
+    verdict = submitted(200, content, **headers)
+
+    assert (verdict.event, verdict.request_id, verdict.reason) == (Event.ACCEPTED, ID, "")
+
+
+@pytest.mark.parametrize("end", range(1, len(gzip.compress(WHOLE)), 7))
+def test_a_compressed_answer_that_breaks_off_gives_the_whole_id_or_none(end):
+    verdict = submitted(200, gzip.compress(WHOLE)[:end], error=CUT)
+
+    assert verdict.request_id in (None, ID)
+    assert (verdict.event is Event.ACCEPTED) == (verdict.request_id is not None)
+
+
+def test_an_answer_in_an_encoding_that_nobody_knows_is_unknown_and_kept():
+    verdict = classify_submit(answer(200, b"\x0b\x02\x80", content_encoding="br"))
+
+    assert isinstance(verdict, OutcomeUnknown)
+    assert "\\x80" in verdict.answer
+
+
+def test_a_bomb_is_decoded_to_the_limit_and_its_id_is_found():
+    bomb = gzip.compress(b'{"request_id":"%s","x":"' % ID.encode() + bytes(256 << 20))
+    reply = answer(200, bomb)
+
+    assert len(reply.content) == MAX_RESPONSE_BYTES
+    assert isinstance(classify_submit(reply), Accepted)
+    assert isinstance(classify_result(reply, ID), Unclear)
+
+
+def test_json_of_millions_of_values_is_not_decoded():
+    assert answer(200, b"[" + b"0," * MAX_VALUES + b"0]").body is None
 
 
 @pytest.mark.parametrize("status", [200, 201, 202])
@@ -454,7 +564,9 @@ def test_an_answer_that_says_nothing_of_the_request_is_asked_for_again(reply):
         (403, {"error_code": 403001}, Failed),
         (400, {"error_code": 400001}, Failed),
         (401, {}, Unauthorized),
-        (403, {}, Unauthorized),
+        (403, {}, Unclear),
+        (403, PAGE, Unclear),
+        (401, {"error_code": 400004}, Unauthorized),
         (400, {"error_code": 400004}, Unauthorized),
         (200, {"error_code": 400004}, Unauthorized),
         (200, said("error", error_code=400004), Unauthorized),

@@ -61,6 +61,7 @@ def test_the_values_that_journals_hold_never_change():
         "NOT_ACCEPTED": "returned",
         "THROTTLED": "throttled",
         "REJECTED": "refused",
+        "BLOCKED": "blocked",
         "OUTCOME_UNKNOWN": "lost",
         "RECEIPT": "receipt",
         "COMPLETED": "done",

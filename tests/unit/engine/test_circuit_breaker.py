@@ -155,3 +155,12 @@ def test_a_failure_that_was_found_by_asking_says_nothing_about_lost_answers():
     breaker.on_unknown(A)
 
     assert breaker.stops_everything
+
+
+def test_a_model_that_the_api_does_not_take_stops_at_once_and_alone():
+    breaker = CircuitBreaker()
+    accepted(breaker, A)
+    breaker.on_halted(A, "not allowed")
+
+    assert breaker.stopped_models == {A: "not allowed"}
+    assert not breaker.stops_everything
