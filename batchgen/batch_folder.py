@@ -10,12 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from batchgen import files
-from batchgen.errors import BatchBusy, LeadsOutside, StorageDamaged
+from batchgen.errors import BatchBusy, LeadsOutside, StorageDamaged, UsageError
 from batchgen.files import network_file_system
 
 # Deleted when the disk is full and a request_id has to be written.
 BALLAST_BYTES = 1 << 20
 LOCK_TRIES = 5
+# What is replaced, deleted or written to in place, whoever made it.
+REPLACED = ("results.csv", "results.jsonl", "summary.json", "report", "batchgen.log", ".lock")
 # A folder comes after its parent.
 FOLDERS = (
     *("images", "videos", "audio", "report", "report/data", "report/thumbs", "schemas", "sandbox"),
@@ -33,6 +35,37 @@ class Folder:
         self.ballast = path / ".ballast"
         self.sandbox = path / "sandbox"
         self.schemas = path / "schemas"
+
+    def holds_batch(self) -> bool:
+        """Say whether a batch was begun here: it has a journal, or receipts to rebuild one from."""
+        return self.journal.exists() or self.receipts.exists()
+
+    def refuse_foreign_files(self) -> None:
+        """Raise UsageError for a folder without a batch that has files of the names that ours have.
+
+        The ballast, which is made first, tells a run that was killed before it made its journal.
+        """
+        if self.holds_batch() or self.ballast.exists():
+            return
+        ours = dict.fromkeys([*REPLACED, *(name for name in FOLDERS if "/" not in name)])
+        taken = [name for name in ours if os.path.lexists(self.path / name)]
+        if taken:
+            raise UsageError(
+                f"{self.path} has files that a run would replace or delete, and no batch:"
+                f" {', '.join(taken)}. Nothing was sent.",
+                "Choose another folder with --out, or put batch.db back if it was a batch.",
+            )
+
+    def refuse_as_manifest(self, file: Path) -> None:
+        """Raise UsageError for a manifest that a run in this folder would replace or delete."""
+        with contextlib.suppress(ValueError):
+            inside = file.resolve().relative_to(self.path.resolve())
+            if inside.parts[:1] and inside.parts[0] in REPLACED:
+                raise UsageError(
+                    f"{file} would be replaced by the report of the batch in {self.path}."
+                    " Nothing was sent.",
+                    "Give the list another name, or choose another folder with --out.",
+                )
 
     def create(self) -> None:
         """Make the folder, private to its owner. Raises StorageDamaged if it cannot be used."""

@@ -6,6 +6,8 @@ command line, and `schemas/manifest.schema.json` whether a manifest may set it. 
 name.
 """
 
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime, time, timedelta
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from batchgen.core.budget import CostLimits
+from batchgen.errors import UsageError
 
 View = TypeVar("View")
 
@@ -62,6 +65,7 @@ class RunOptions:
     on_unknown: str = "hold"
     skip_invalid: bool = False
     new_list: bool = False
+    new_batch: bool = False
     allow_path: tuple[Path, ...] = ()
     format: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -136,7 +140,30 @@ def seconds_until(until: time, now: datetime) -> float:
     return then.timestamp() - now.timestamp()
 
 
+# Under these names a shell hands over a pipe or an open file; the next time it is another one.
+_HANDED_OVER = re.compile(r"/dev/(stdin|stdout|stderr|tty|fd/\d+)|/proc/[^/]+(/task/\d+)?/fd/\d+")
+
+
+def has_name_of_its_own(manifest: str) -> bool:
+    """Say whether a manifest can be found again by its path: not `-`, /dev/stdin or `<(…)`."""
+    return manifest != "-" and not _HANDED_OVER.fullmatch(os.path.normpath(manifest))
+
+
 def default_out(manifest: str) -> Path:
-    """The output folder of a manifest that names none: `out/<stem>` under the current folder."""
-    stem = Path(manifest).resolve().stem if manifest != "-" else "stdin"
+    """Return the output folder of a manifest that names none: `out/<stem>` in the current folder.
+
+    The stem is that of the path as it was written, so a link has one folder whatever it leads to.
+    Raises UsageError for `/dev/stdin`, `/dev/fd/N` and `<(…)`.
+    """
+    if manifest == "-":
+        return Path("out") / "stdin"
+    if not has_name_of_its_own(manifest):
+        raise UsageError(
+            f"{manifest} has no name of its own, so the next run would not find its batch and"
+            " would pay for every row again. Nothing was sent.",
+            "Name the output folder with --out, or pipe the list into: batchgen run - --format"
+            " FORMAT",
+        )
+    path = Path(manifest)
+    stem = path.stem if path.name not in ("", "..") else path.resolve().stem
     return Path("out") / (stem or "batch")

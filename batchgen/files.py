@@ -53,6 +53,12 @@ def user_folder(environment: Mapping[str, str], variable: str, default: str) -> 
     return Path(home) / default if os.path.isabs(home) else None  # noqa: PTH117
 
 
+def state_folder(environment: Mapping[str, str]) -> Path | None:
+    """Return where batchgen remembers things of all batches of a user; None without a home."""
+    folder = user_folder(environment, "XDG_STATE_HOME", ".local/state")
+    return folder and folder / "batchgen"
+
+
 # -- reading --------------------------------------------------------------------------------------
 
 

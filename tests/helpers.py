@@ -3,6 +3,7 @@
 import asyncio
 import csv
 import io
+import shutil
 import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlite_utils import Database
 
 from batchgen.api.submit_outcome import (
     Accepted,
@@ -27,6 +29,7 @@ from batchgen.api.submit_outcome import (
 from batchgen.clock import Clock
 from batchgen.core.states import Event
 from batchgen.core.timing import Timing
+from batchgen.journal import schema
 from batchgen.media import provenance
 
 # A pretend hour can be shorter than the real fifth of a second of a rehearsal's request.
@@ -36,6 +39,8 @@ NEVER_ASKING = Timing(max_polling=0.0)
 ROOT = Path(__file__).parents[1]
 TOKEN = "a-token-that-nobody-may-see"
 MEDIA_FOLDERS = ("images", "videos", "audio")
+# The migration that makes a version, and so the first that a journal of the version before lacks.
+MIGRATION_TO = {2: "m002_delivered_and_views", 3: "m003_throttled", 4: "m004_written_off"}
 
 
 @dataclass(frozen=True)
@@ -153,3 +158,27 @@ def told(outcome: Any) -> Told:
 def provenance_of(picture: Path) -> Mapping[str, Any] | None:
     with picture.open("rb") as file:
         return provenance.read_provenance(file)
+
+
+def as_before(folder: Path, version: int) -> None:
+    """Make the journal what the batchgen of a version before would have written."""
+    now = folder / "batch.db"
+    old = folder / "old.db"
+    with closing(sqlite3.connect(old)) as journal:
+        schema.migrate(journal, stop_before=MIGRATION_TO[version + 1])
+        assert journal.execute("PRAGMA user_version").fetchone() == (version,)
+        db = Database(journal)
+        tables = [name for name in db.table_names() if not name.startswith("_")]
+        journal.execute("ATTACH ? AS now", (str(now),))
+        for name in tables:
+            names = ", ".join(f'"{column.name}"' for column in db.table(name).columns)
+            journal.execute(f"INSERT INTO main.{name} SELECT {names} FROM now.{name}")
+        # What a row that was given up was before it had a state of its own.
+        journal.execute("UPDATE requests SET state = 'failed' WHERE state = 'written_off'")
+        journal.execute("UPDATE events SET \"to\" = 'failed' WHERE event = 'written off'")
+        if version < 3:  # what a 429 was before it had an event of its own
+            journal.execute("UPDATE events SET event = 'returned' WHERE event = 'throttled'")
+        journal.commit()
+    for part in folder.glob("batch.db*"):
+        part.unlink()
+    shutil.move(old, now)

@@ -15,7 +15,7 @@ from batchgen.config import RunOptions
 from batchgen.core.text import shell_quote
 from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.errors import UsageError
-from batchgen.files import user_folder
+from batchgen.files import state_folder
 from batchgen.network.media_hosts import MediaHost, parse_media_host
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ def shared_rate_file(environment: Mapping[str, str], base: str, token: str) -> P
     It is below $XDG_STATE_HOME, else ~/.local/state; None where there is no home. The token is not
     in it, nor in its name.
     """
-    folder = user_folder(environment, "XDG_STATE_HOME", ".local/state")
+    folder = state_folder(environment)
     if folder is None:
         log.info(
             "There is no home folder, so the rate is not shared with other batches of this"
@@ -80,4 +80,4 @@ def shared_rate_file(environment: Mapping[str, str], base: str, token: str) -> P
         )
         return None
     account = hashlib.sha256(f"{base}\n{token}".encode()).hexdigest()[:32]
-    return folder / "batchgen" / account
+    return folder / account

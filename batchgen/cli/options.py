@@ -14,7 +14,6 @@ from click.core import ParameterSource
 from batchgen.clock import Clock
 from batchgen.core import units
 from batchgen.core.timing import DEFAULT_TIMING, Timing
-from batchgen.errors import UsageError
 from batchgen.manifest.formats import FORMATS
 
 if TYPE_CHECKING:
@@ -87,6 +86,14 @@ OUT = section(
     "Files",
     click.option("-o", "--out", type=FILE, help="Output folder.  [default: out/<manifest>/]"),
 )
+NEW_BATCH = section(
+    "Files",
+    click.option(
+        "--new-batch",
+        is_flag=True,
+        help="Begin a second batch of a list that has one in another folder; it is paid again.",
+    ),
+)
 READING = section(
     "What to run",
     click.option("--model", help="Model of rows that name none.  [default: Ideogram 2.0]"),
@@ -151,19 +158,11 @@ class Commands(click.Group):
 
 
 def find_batch(text: str) -> "Folder":
-    """The folder that BATCH means: itself, or a manifest's default folder. Raises UsageError."""
-    from batchgen.batch_folder import Folder
+    """The folder that BATCH means: itself, or that of a list. Raises UsageError."""
+    # Here, since `--help` needs none of it.
+    from batchgen.operations.find_batch import find_existing, known_batches
 
-    if (Path(text) / "batch.db").exists():
-        return Folder(Path(text))
-    from batchgen.config import default_out  # not needed for a folder, and slow to import
-
-    if (default_out(text) / "batch.db").exists():
-        return Folder(default_out(text))
-    raise UsageError(
-        f"There is no batch in {text}, nor in {default_out(text)}.",
-        "Name an output folder, or a manifest that was run from this folder.",
-    )
+    return find_existing(text, known_batches())
 
 
 def given_options() -> dict[str, Any]:

@@ -15,7 +15,7 @@ import click
 from batchgen.batch_folder import Folder
 from batchgen.cli.progress import rate_words
 from batchgen.clock import Clock, from_iso, show_time
-from batchgen.config import default_out
+from batchgen.config import default_out, has_name_of_its_own
 from batchgen.core.expiry import RESULTS_KEPT_S
 from batchgen.core.states import State
 from batchgen.core.text import plural, terminal_safe, truncate
@@ -209,7 +209,8 @@ def next_run(folder: Folder) -> None:
     with closing(Reader(folder.journal)) as reader:
         manifest = (reader.last_run() or {}).get("manifest") or ""
         rehearsal = reader.is_rehearsal()
-    if not manifest or not Path(manifest).exists():  # standard input, or named from another folder
+    # Standard input, or named from another folder.
+    if not (manifest and has_name_of_its_own(manifest) and Path(manifest).exists()):
         click.echo("The next run submits them.")
         return
     own = default_out(manifest).resolve() == folder.path.resolve()

@@ -12,6 +12,7 @@ from batchgen.cli.options import (
     CLOCK,
     DURATION,
     FILE,
+    NEW_BATCH,
     OUT,
     RATE,
     READING,
@@ -82,6 +83,7 @@ rate_option = partial(click.option, "--rate", type=RATE, metavar="N/s|m|h|d")
     ),
 )
 @OUT
+@NEW_BATCH
 @section(
     "Files",
     click.option(
@@ -137,6 +139,7 @@ def run(manifest: str, dry_run: bool, as_json: bool, **given: Any) -> None:
     """
     from batchgen.cli import output
     from batchgen.cli.progress import Progress
+    from batchgen.cli.terminal import ask
     from batchgen.operations.run import run
     from batchgen.report import tables
 
@@ -149,7 +152,7 @@ def run(manifest: str, dry_run: bool, as_json: bool, **given: Any) -> None:
     with closing(output.Problems()) as problems:
         clock, timing = around.clock, around.timing
         outcome, folder = run(
-            flags, manifest, problems.show, show_progress, clock=clock, timing=timing
+            flags, manifest, problems.show, show_progress, ask, clock=clock, timing=timing
         )
     if as_json:
         output.totals(folder)
@@ -203,6 +206,7 @@ def validate(manifest: str, check_urls: bool, **given: Any) -> None:
 @click.command(short_help="Show what a run would do; nothing is sent.")
 @click.argument("manifest")
 @OUT
+@NEW_BATCH
 @READING
 @rate_option(help="Submission rate to reckon with.  [default: 60/m]")
 @click.option("--skip-invalid", is_flag=True, help="Leave out the rows that are not valid.")

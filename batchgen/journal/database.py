@@ -76,6 +76,13 @@ class Database:
         (found,) = self.connection.execute("PRAGMA quick_check(1)").fetchone()
         if found != "ok":
             raise damaged_journal(self.path, found)
+        # A kill before the first migration leaves the table in which migrations are noted.
+        foreign = (
+            "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+            " AND name <> '_sqlite_migrations'"
+        )
+        if not version and self.connection.execute(foreign).fetchone():
+            raise damaged_journal(self.path, "it is a database of another program")
 
     def _set_up(self) -> None:
         for name, value in SETTINGS.items():

@@ -201,6 +201,14 @@ class Reader:
         at: str | None = row["at"]
         return at
 
+    def has_sent(self) -> bool:
+        """Return whether any row was sent, or may have been."""
+        (row,) = self.query(
+            "SELECT EXISTS (SELECT 1 FROM requests WHERE attempts > 0 OR state = 'submitting')"
+            " AS sent"
+        )
+        return bool(row["sent"])
+
     def is_rehearsal(self) -> bool:
         """Return whether the requests went to the sandbox: its files are placeholders."""
         return self.get_meta("sandbox") is True

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from batchgen.files import open_in_place, sync_file
+from batchgen.files import open_in_place, open_regular, sync_file
 
 PREALLOCATED_BYTES = 64 * 1024
 MAX_LINE_BYTES = 256
@@ -46,6 +46,16 @@ def parse_receipt(line: bytes) -> Receipt | None:
         return Receipt(key, int(attempt), request_id, at) if whole else None
     except ValueError:
         return None
+
+
+def is_receipt_log(path: Path) -> bool:
+    """Say whether a file may be a receipts.log: it is missing or empty, or begins with receipts."""
+    try:
+        with open_regular(path, follow=False) as file:
+            lines = file.read(PREALLOCATED_BYTES).strip(b"\0").splitlines()
+    except FileNotFoundError:
+        return True
+    return not lines or any(parse_receipt(line) for line in lines)
 
 
 class ReceiptLog:

@@ -19,7 +19,7 @@ from batchgen.core import identity
 from batchgen.core.states import Event, State
 from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.errors import StorageDamaged
-from batchgen.journal.receipts import MAX_LINE_BYTES, Receipt, ReceiptLog
+from batchgen.journal.receipts import MAX_LINE_BYTES, Receipt, ReceiptLog, is_receipt_log
 from batchgen.journal.reconcile import NameAllocator, reconcile
 from batchgen.journal.staging import StagedRows
 from batchgen.journal.writer import Journal
@@ -147,6 +147,11 @@ def open_journal(
     files.refuse_linked_database(folder.journal)
     fresh = not folder.journal.exists() or folder.journal.stat().st_size == 0
     try:
+        if fresh and not is_receipt_log(folder.receipts):
+            raise StorageDamaged(
+                f"{folder.receipts} holds something else than receipts. Nothing was sent.",
+                "Move it away, or choose another folder with --out.",
+            )
         receipts = stack.enter_context(ReceiptLog(folder.receipts))
     except OSError as error:
         raise unwritable_receipts(folder.receipts, error) from error

@@ -66,11 +66,14 @@ def _check_entry(entry: Entry, models: SchemaRegistry, listing: StagedRows) -> l
     return problems
 
 
-def open_manifest_for(flags: Mapping[str, Any], path: str) -> tuple[Manifest, RunOptions]:
+def open_manifest_for(
+    flags: Mapping[str, Any], path: str, default_out: Callable[[str], Path] = config.default_out
+) -> tuple[Manifest, RunOptions]:
     """Open the manifest, and merge its settings with the options of the command line.
 
     flags: the options that were given, by the names of `RunOptions`.
-    Raises UsageError if there is no such file, or its form is not known.
+    default_out: returns the output folder of a manifest, if none was given.
+    Raises UsageError if there is no such file, or its form is not known, and as `default_out` does.
     """
     manifest = open_manifest(
         path,
@@ -83,7 +86,7 @@ def open_manifest_for(flags: Mapping[str, Any], path: str) -> tuple[Manifest, Ru
         use_schema="schema" not in flags,
     )
     written = manifest.settings.run_options(Path() if path == "-" else Path(path).parent)
-    defaults = {"out": config.default_out(path)}
+    defaults = {} if "out" in flags else {"out": default_out(path)}
     return manifest, config.merge_options(flags, written, os.environ, defaults)
 
 

@@ -19,6 +19,7 @@ from batchgen.core.states import State
 from batchgen.journal.comparison import GoneRows, KnownRow, compare
 from batchgen.journal.reader import Reader
 from batchgen.journal.staging import StagedRows
+from batchgen.operations.find_batch import find_folder, known_batches
 from batchgen.operations.open_manifest import ProblemSink, open_manifest_for, require_valid_rows
 from batchgen.operations.prices import price_of
 from batchgen.validation.schema_registry import SchemaRegistry
@@ -148,7 +149,7 @@ def plan(
     Raises what `run` raises before its first submission.
     """
     manifest, options = open_manifest_for(flags, path)
-    folder = Folder(options.out)
+    folder = Folder(find_folder(path, options, known_batches(), lambda question: None))
     known = SchemaRegistry(options.model, options.schema, folder.schemas, None)
     sums = Plan()
     reopened = [State.FAILED] * options.retry_failed

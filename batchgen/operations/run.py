@@ -24,6 +24,7 @@ from batchgen.log import close, set_up
 from batchgen.manifest.manifest import Manifest
 from batchgen.operations.batch import start_rehearsal
 from batchgen.operations.execute import ShowProgress, execute
+from batchgen.operations.find_batch import Ask, find_folder, known_batches
 from batchgen.operations.open_manifest import ProblemSink, open_manifest_for, require_valid_rows
 from batchgen.operations.prices import find_prices, require_prices
 from batchgen.operations.take_over import refuse_mixed_batch, take_over
@@ -38,6 +39,7 @@ def run(
     path: str,
     show: ProblemSink,
     show_progress: ShowProgress,
+    ask: Ask,
     *,
     clock: Clock | None = None,
     timing: Timing = DEFAULT_TIMING,
@@ -45,14 +47,20 @@ def run(
     """Run a manifest. Raises every BatchgenError; nothing was sent by then unless it says so.
 
     flags: as `open_manifest_for` has them. show: called with each problem of the manifest.
+    ask: asks the person, before anything is sent; returns None if there is none.
     clock: None is the machine's own.
     """
     clock = clock or Clock()
     manifest, options = open_manifest_for(flags, path)
     # --until counts from here: reading a long manifest takes a while.
     now = datetime.now()
-    folder = Folder(options.out)
+    batches = known_batches()
+    folder = Folder(find_folder(path, options, batches, ask))
     with ExitStack() as stack:
+        folder.refuse_foreign_files()
+        for source in manifest.sources:
+            if source.path is not None:
+                folder.refuse_as_manifest(source.path)
         claim = partial(_claim, stack, folder, options)
         if existed := folder.path.is_dir():
             claim()  # before anything that takes time: cron may have started a second run
@@ -68,9 +76,12 @@ def run(
             schemas.store_fetched(folder.schemas)
         if endpoint is None:
             endpoint = stack.enter_context(start_rehearsal(folder, options.schema))
+        if folder.path != options.out:
+            log.info("Going on in %s, which holds the batch of %s.", folder.path, manifest.file)
         journal, receipts = open_journal(stack, folder, clock)
         refuse_mixed_batch(journal, folder, rehearsing=options.sandbox)
         take_over(journal, receipts, reading, options)
+        batches.remember(path, folder.path, rehearsal=options.sandbox, at=journal.now())
         seen = prices.read_prices(journal.get_meta("prices"))
         known = find_prices(journal.pending_models(), options, price_lookup(endpoint, timing), seen)
         require_prices(options, known)

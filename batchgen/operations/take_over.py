@@ -1,7 +1,6 @@
 """The start of a run, once the journal is open: what a run before left, and the manifest's rows."""
 
 import logging
-from pathlib import Path
 
 from batchgen.batch_folder import Folder
 from batchgen.config import RunOptions
@@ -13,6 +12,8 @@ from batchgen.journal.receipts import ReceiptLog
 from batchgen.journal.recovery import Recovery, unwritable_receipts
 from batchgen.journal.staging import StagedRows
 from batchgen.journal.writer import Journal
+from batchgen.manifest.source import STDIN
+from batchgen.operations.known_batches import ListPath
 from batchgen.operations.unchanged import ManifestImport
 
 log = logging.getLogger(__name__)
@@ -39,11 +40,15 @@ def _refuse_other_list(
 ) -> None:
     """Raise UsageError for another file than before, of which the journal has no row.
 
-    Such a list was probably not meant for this folder. `--new-list` allows it.
+    Such a list was probably not meant for this folder. `--new-list` allows it. It is the same file
+    if its path is, as it was written: a link may lead to another file every day. Before 0.2, the
+    journal kept the path without links. All lists from pipes pass for one.
     """
     before = journal.get_meta("manifest")
-    path = manifest if manifest.startswith("<") else str(Path(manifest).resolve())
-    if before not in (None, path) and not flags.new_list:
+    wanted = None if manifest == STDIN else ListPath.of(manifest)
+    path = wanted.written if wanted else STDIN
+    same = before is None or before == path or (wanted and before == wanted.resolved)
+    if not same and not flags.new_list:
         with compare(staged, journal.path) as comparison:
             shares_a_row = comparison.shares_a_row()
         listed = journal.count_listed()

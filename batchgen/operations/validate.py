@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 from batchgen.batch_folder import Folder
+from batchgen.config import default_out, has_name_of_its_own
 from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.errors import ManifestInvalid
 from batchgen.journal.staging import StagedRows
@@ -27,7 +29,7 @@ def validate(
     flags: as `open_manifest_for` has them. show: called with each problem.
     Raises ManifestInvalid after the last, or UsageError.
     """
-    manifest, options = open_manifest_for(flags, path)
+    manifest, options = open_manifest_for(flags, path, _folder_of)
     known = SchemaRegistry(options.model, options.schema, Folder(options.out).schemas, None)
     probed = None
     with closing(StagedRows()) as listing:
@@ -41,3 +43,8 @@ def validate(
         if problems:
             raise ManifestInvalid(manifest.file, problems, str(probed or ""))
         return len(listing), probed
+
+
+def _folder_of(manifest: str) -> Path:
+    """Return a folder for any manifest: one from a pipe can be checked before its run names one."""
+    return default_out(manifest if has_name_of_its_own(manifest) else "-")

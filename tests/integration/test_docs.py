@@ -60,7 +60,7 @@ class Shell:
         done = subprocess.run(
             [sys.executable, "-m", "batchgen", *words, *hidden],
             cwd=self.folder,
-            env={"PYTHONPATH": str(ROOT), "COLUMNS": "80"},
+            env={"PYTHONPATH": str(ROOT), "COLUMNS": "80", "HOME": str(self.folder)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -1,6 +1,5 @@
 """The journal's views: what curious people ask of a batch, in one word each."""
 
-import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 import pytest
 from conftest import Command, Write
-from helpers import many, query, table
+from helpers import MIGRATION_TO, as_before, many, query, table
 from sandbox_client import Control
 from sqlite_utils import Database
 
@@ -16,8 +15,6 @@ from batchgen.journal import database, schema
 from batchgen.journal.reader import Reader
 from batchgen.report.statistics import activity
 
-# The migration that makes a version, and so the first that a journal of the version before lacks.
-MIGRATION_TO = {2: "m002_delivered_and_views", 3: "m003_throttled", 4: "m004_written_off"}
 IDEOGRAM = "ideogram/ideogram-v2/generate"
 SERIES = "atelier/series/text-to-image"
 
@@ -178,30 +175,6 @@ def test_every_view_is_empty_while_nothing_happened_yet(tmp_path: Path) -> None:
 
 
 # Journals of before
-
-
-def as_before(folder: Path, version: int) -> None:
-    """Make the journal what the batchgen of a version before would have written."""
-    now = folder / "batch.db"
-    old = folder / "old.db"
-    with closing(sqlite3.connect(old)) as journal:
-        schema.migrate(journal, stop_before=MIGRATION_TO[version + 1])
-        assert journal.execute("PRAGMA user_version").fetchone() == (version,)
-        db = Database(journal)
-        tables = [name for name in db.table_names() if not name.startswith("_")]
-        journal.execute("ATTACH ? AS now", (str(now),))
-        for name in tables:
-            names = ", ".join(f'"{column.name}"' for column in db.table(name).columns)
-            journal.execute(f"INSERT INTO main.{name} SELECT {names} FROM now.{name}")
-        # What a row that was given up was before it had a state of its own.
-        journal.execute("UPDATE requests SET state = 'failed' WHERE state = 'written_off'")
-        journal.execute("UPDATE events SET \"to\" = 'failed' WHERE event = 'written off'")
-        if version < 3:  # what a 429 was before it had an event of its own
-            journal.execute("UPDATE events SET event = 'returned' WHERE event = 'throttled'")
-        journal.commit()
-    for part in folder.glob("batch.db*"):
-        part.unlink()
-    shutil.move(old, now)
 
 
 def throttled_in_timeline(folder: Path) -> int:

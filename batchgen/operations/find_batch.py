@@ -1,0 +1,180 @@
+"""Which folder holds a list's batch: the default one, or where this user has run the list before.
+
+The default folder depends on the working directory. So the same list from another directory, or
+under the name of a link, would begin a second batch, and every row would be paid for again.
+"""
+
+import logging
+import os
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from batchgen.batch_folder import Folder
+from batchgen.config import RunOptions, Source, default_out, has_name_of_its_own
+from batchgen.core.text import plural, shell_quote
+from batchgen.errors import StorageDamaged, UsageError
+from batchgen.files import state_folder
+from batchgen.journal.reader import Reader
+from batchgen.operations.known_batches import KnownBatch, KnownBatches, ListPath
+
+log = logging.getLogger(__name__)
+
+# Asks a person; None if there is none.
+Ask = Callable[[str], bool | None]
+
+
+class SecondBatch(UsageError):
+    """The run would begin a second batch of a list, and pay for its rows again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a folder says of its batch.
+
+    manifest: the path of its list; None if it is not known.
+    may_have_paid: whether a row was sent; True also where the journal cannot tell.
+    """
+
+    manifest: str | None
+    may_have_paid: bool
+
+
+def known_batches() -> KnownBatches:
+    """Return the memory of the user who runs this program."""
+    return KnownBatches(state_folder(os.environ))
+
+
+def look_into(folder: Folder) -> Finding | None:
+    """Return what is known of the batch in a folder; None if there is none."""
+    if not folder.holds_batch():
+        return None
+    try:
+        with closing(Reader(folder.journal)) as reader:
+            return Finding(reader.get_meta("manifest"), reader.has_sent())
+    except (UsageError, StorageDamaged):
+        return Finding(None, True)
+
+
+def find_folder(manifest: str, options: RunOptions, known: KnownBatches, ask: Ask) -> Path:
+    """Return the folder in which a run of the manifest goes on, or begins its batch.
+
+    ask: asked before a second batch is begun. Raises SecondBatch unless the person agrees, or
+    `--out` or `--new-batch` says that it is meant.
+    """
+    wanted = ListPath.of(manifest)
+    if options.sources.get("out") != Source.DEFAULT or wanted is None:
+        return options.out
+    found = look_into(Folder(options.out))
+    if found is not None and wanted.names(found.manifest):
+        return options.out
+    if found is None and (before := _named_by_target(wanted)):
+        return before
+    if options.new_batch or options.sandbox:
+        return options.out
+    other = _other_batch(wanted, options.out, known)
+    if other is None:
+        return options.out
+    error = _second_batch(manifest, options.out, *other)
+    if not ask(f"{error.what.removesuffix(' Nothing was sent.')} Go on all the same?"):
+        raise error
+    return options.out
+
+
+def _named_by_target(wanted: ListPath) -> Path | None:
+    """Return the folder that 0.1.0 gave to a link, by the name of its target, if it has its batch.
+
+    0.1.0 also kept the list's path without links.
+    """
+    folder = Path("out") / (Path(wanted.resolved).stem or "batch")
+    found = look_into(Folder(folder)) if wanted.written != wanted.resolved else None
+    return folder if found is not None and wanted.names(found.manifest) else None
+
+
+def _other_batch(
+    wanted: ListPath, out: Path, known: KnownBatches
+) -> tuple[KnownBatch, Finding | None] | None:
+    """Return the last batch of the list in another folder that may have cost money.
+
+    Without a finding it is gone: deleted, moved, or on a disk that is not mounted.
+    """
+    batches = [batch for batch in known.of(wanted) if not batch.rehearsal]
+    for batch in batches:
+        if Path(batch.folder) == out.resolve() and look_into(Folder(out)) is not None:
+            continue
+        folder = Folder(Path(batch.folder))
+        found = look_into(folder)
+        if found is not None and (found.may_have_paid or folder.holder()):
+            return batch, found
+        if found is None and batch.is_here() and batch == batches[0]:
+            return batch, None
+    return None
+
+
+def _second_batch(
+    manifest: str, out: Path, batch: KnownBatch, found: Finding | None
+) -> SecondBatch:
+    if found is None:
+        return SecondBatch(
+            f"{manifest} had its batch in {batch.folder}, which is gone. A new one in {out} would"
+            " pay for every row again. Nothing was sent.",
+            "If it was moved, or its disk is not mounted, name its folder with --out.\n"
+            "To begin a new one, add --new-batch.",
+        )
+    return SecondBatch(
+        f"{manifest} has its batch in {batch.folder}. A second one in {out} would pay for its rows"
+        " again. Nothing was sent.",
+        f"To go on there, add: --out {shell_quote(batch.folder)}\n"
+        "To begin a second one, add --new-batch.",
+    )
+
+
+def find_existing(text: str, known: KnownBatches) -> Folder:
+    """Return the folder that a person means: itself, or the batch of a list, wherever that is.
+
+    Raises UsageError where there is none, or more than one.
+    """
+    itself = Folder(Path(text))
+    if itself.journal.exists() or (not has_name_of_its_own(text) and text != "-"):
+        return _existing(itself, text)
+    default = Folder(default_out(text))
+    wanted = ListPath.of(text)
+    if wanted is None:
+        return _existing(default, text)
+    found = look_into(default)
+    if found is not None and (found.manifest is None or wanted.names(found.manifest)):
+        return default
+    if before := _named_by_target(wanted):
+        return Folder(before)
+    elsewhere = _known_folders(wanted, known)
+    if len(elsewhere) > 1:
+        places = "\n".join(f"  {shell_quote(place)}" for place in elsewhere)
+        count = plural(len(elsewhere), "folder")
+        raise UsageError(f"{text} has batches in {count}.", f"Name one of them:\n{places}")
+    if elsewhere:
+        return Folder(Path(elsewhere[0]))
+    return _existing(default, text)
+
+
+def _known_folders(wanted: ListPath, known: KnownBatches) -> list[str]:
+    """Return the folders that have a batch of the list now: real ones, else rehearsals."""
+    there: dict[str, KnownBatch] = {}
+    for batch in known.of(wanted):
+        found = look_into(Folder(Path(batch.folder)))
+        if found is not None and (
+            found.manifest is None or batch.is_of(ListPath(found.manifest, ""))
+        ):
+            there.setdefault(batch.folder, batch)
+    real = [folder for folder, batch in there.items() if not batch.rehearsal]
+    return real or [*there]
+
+
+def _existing(folder: Folder, text: str) -> Folder:
+    if folder.journal.exists():
+        return folder
+    nor = "" if str(folder.path) == text else f", nor in {folder.path}"
+    raise UsageError(
+        f"There is no batch in {text}{nor}.",
+        "Name an output folder, or a list that you have run.",
+    )
