@@ -29,6 +29,7 @@ from batchgen.core.states import State
 from batchgen.core.text import shell_quote
 from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.errors import JournalLocked, NewerJournal, StorageDamaged
+from batchgen.journal.inspection import harden, refuse_foreign_schema
 from batchgen.journal.schema import VERSION, migrate
 
 # A row that is no longer listed still counts in these states: it may cost money or bring a file.
@@ -73,6 +74,7 @@ class Database:
         (version,) = self.connection.execute("PRAGMA user_version").fetchone()
         if version > VERSION:
             raise NewerJournal(str(self.path), version, VERSION)
+        refuse_foreign_schema(self.connection, self.path)
         (found,) = self.connection.execute("PRAGMA quick_check(1)").fetchone()
         if found != "ok":
             raise damaged_journal(self.path, found)
@@ -223,7 +225,11 @@ class Database:
 
 def _connected(path: Path, timing: Timing) -> sqlite3.Connection:
     # Two threads use it, never both at once.
-    return sqlite3.connect(path, isolation_level=None, timeout=timing.busy, check_same_thread=False)
+    connection = sqlite3.connect(
+        path, isolation_level=None, timeout=timing.busy, check_same_thread=False
+    )
+    harden(connection)
+    return connection
 
 
 def count_states(found: Iterable[tuple[str, int, int]]) -> Counter[State]:

@@ -20,6 +20,7 @@ from batchgen.errors import NewerJournal, StorageDamaged, UsageError
 from batchgen.files import refuse_linked_database
 from batchgen.journal import stored_values
 from batchgen.journal.database import COUNTS_QUERY, count_states, damaged_journal, storage_errors
+from batchgen.journal.inspection import harden, refuse_foreign_schema
 from batchgen.journal.schema import SHOWN, VERSION
 
 # The two halves of SHOWN: the rows of the manifest in its order, then those that it no longer has.
@@ -56,6 +57,7 @@ class Reader:
         with storage_errors(path):
             uri = f"{path.resolve().as_uri()}?mode=ro"
             self._db = sqlite3.connect(uri, uri=True, timeout=timing.busy)
+            harden(self._db)
         try:
             with storage_errors(path):
                 (version,) = self._db.execute("PRAGMA user_version").fetchone()
@@ -63,6 +65,8 @@ class Reader:
                 raise NewerJournal(str(path), version, VERSION)
             if version == 0:
                 raise damaged_journal(path, "it holds no tables")
+            with storage_errors(path):
+                refuse_foreign_schema(self._db, path)
         except StorageDamaged:
             self.close()
             raise

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 VERSION = 4
 
+# The last is where sqlite-utils notes which migrations were made.
+TABLES = ("requests", "outputs", "spending", "events", "runs", "memory", "_sqlite_migrations")
+
 # SQL: whether a row of `requests` is in the reports. A row that was sent stays in them when the
 # manifest no longer has it.
 SHOWN = "(requests.listed = 1 OR requests.attempts > 0)"

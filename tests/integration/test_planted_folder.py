@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from conftest import Command, Write
 from helpers import TOKEN, change, many, media, query, states, table
+from sandbox_client import Control
 
 from batchgen.batch_folder import FOLDERS
 from batchgen.files import COMPANIONS
@@ -94,6 +95,52 @@ def do(
 def put_in_place_of(path: Path, link: Plant, victim: Path) -> None:
     path.unlink(missing_ok=True)
     link(path, victim)
+
+
+# -- the schema of the journal -------------------------------------------------------------------
+
+PAYS_AGAIN = """CREATE TRIGGER tidy AFTER INSERT ON runs BEGIN
+    UPDATE requests SET state = 'pending', request_id = NULL; END"""
+COMPUTED = """DROP TABLE memory;
+    CREATE TABLE memory (name TEXT PRIMARY KEY, value TEXT AS ('true'))"""
+VIRTUAL = "DROP TABLE memory; CREATE VIRTUAL TABLE memory USING fts5(name, value)"
+VIEW = """ALTER TABLE requests RENAME TO requests_2;
+    CREATE VIEW Requests AS SELECT * FROM requests_2"""
+
+
+@pytest.mark.parametrize(
+    ("sql", "what"),
+    [
+        (PAYS_AGAIN, "trigger 'tidy'"),
+        (COMPUTED, "computed column in 'memory'"),
+        (VIRTUAL, "table 'memory'"),
+        (VIEW, "view 'Requests'"),
+    ],
+)
+@pytest.mark.parametrize("command", [*COMMANDS, "status"])
+def test_a_journal_with_a_schema_of_somebody_else_is_refused(
+    do: Do, batch: Path, sandbox: Control, command: str, sql: str, what: str
+) -> None:
+    billed = len(sandbox.ledger())
+    with closing(sqlite3.connect(batch / "batch.db")) as db:
+        db.executescript(sql)
+
+    outcome = do(command)
+
+    assert (outcome.code, len(sandbox.ledger())) == (DAMAGED, billed)
+    assert f"there is a {what}, and batchgen makes none" in outcome.stderr
+
+
+def test_a_view_and_an_index_of_a_person_stay(do: Do, batch: Path) -> None:
+    with closing(sqlite3.connect(batch / "batch.db")) as db:
+        db.executescript(
+            "CREATE VIEW mine AS SELECT id, no_such_function(error) AS x FROM requests;"
+            "CREATE INDEX mine_too ON requests (model)"
+        )
+
+    assert [do(command).code for command in ("run", "verify", "report", "status")] == [0] * 4
+    found = query(batch, "SELECT name FROM sqlite_schema WHERE name LIKE 'mine%' ORDER BY name")
+    assert found == [("mine",), ("mine_too",)]
 
 
 # -- links ------------------------------------------------------------------------------------
