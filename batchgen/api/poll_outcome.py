@@ -80,7 +80,8 @@ class Unauthorized:
     code: int | None
 
 
-PollOutcome = Running | Completed | Failed | Cancelled | Unclear | Unauthorized
+Ended = Completed | Failed | Cancelled
+PollOutcome = Running | Ended | Unclear | Unauthorized
 
 
 def classify_result(response: Response, request_id: str) -> PollOutcome:

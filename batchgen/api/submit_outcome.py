@@ -111,6 +111,8 @@ class Halt:
     perhaps_model: bool = False
 
 
+# What became of one row.
+RowOutcome = Accepted | Throttled | Rejected | NotSent | Blocked | NotAccepted | OutcomeUnknown
 SubmitOutcome = (
     Accepted | Throttled | Rejected | NotSent | Blocked | OutcomeUnknown | ModelHalt | Halt
 )

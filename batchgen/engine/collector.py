@@ -3,7 +3,8 @@
 import asyncio
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 from batchgen.api.poll_outcome import Completed, Failed
 from batchgen.clock import to_iso
@@ -36,25 +37,16 @@ class OutputOptions:
     thumbnails: bool
 
 
+@dataclass(eq=False)
 class Collector:
-    def __init__(
-        self,
-        journal: Journal,
-        writes: WriteQueue,
-        destination: Destination,
-        downloader: Downloader,
-        poller: Poller,
-        run_state: RunState,
-        options: OutputOptions,
-    ) -> None:
-        self._journal = journal
-        self._writes = writes
-        self._destination = destination
-        self._downloader = downloader
-        self._poller = poller
-        self._state = run_state
-        self._options = options
-        self._slots = asyncio.Semaphore(MAX_DOWNLOADS)
+    _journal: Journal
+    _writes: WriteQueue
+    _destination: Destination
+    _downloader: Downloader
+    _poller: Poller
+    _state: RunState
+    _options: OutputOptions
+    _slots: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, MAX_DOWNLOADS))
 
     async def collect(self, row: Request) -> None:
         """Download the outputs of a row that are not saved yet.

@@ -7,6 +7,7 @@ batches of the account, the circuit breaker of its model, and the connection.
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from batchgen.clock import Clock
 from batchgen.engine.policy import Policy
@@ -34,24 +35,18 @@ def restore_rate_limiter(journal: Journal, clock: Clock, max_rate: float) -> Rat
     return resume_rate_limiter(max_rate, (saved["learned"], max(saved["next_at"] - now, due)))
 
 
+@dataclass(eq=False)
 class Dispatcher:
     """Reads due rows ahead, and hands out one at a time."""
 
-    def __init__(
-        self,
-        journal: Journal,
-        run_state: RunState,
-        policy: Policy,
-        shared_rate: SharedRateLimit,
-    ) -> None:
-        self._journal = journal
-        self._state = run_state
-        self._policy = policy
-        self._shared_rate = shared_rate
-        self._submitted = 0  # in this run; a row that came back unaccepted does not count
-        self._page: list[Request] = []  # due rows, read ahead; the next one last
-        self._given_back: list[Request] = []  # in the same order
-        self._read_to = 0  # the position up to which rows were taken
+    _journal: Journal
+    _state: RunState
+    _policy: Policy
+    _shared_rate: SharedRateLimit
+    _submitted: int = 0  # in this run; a row that came back unaccepted does not count
+    _page: list[Request] = field(default_factory=list)  # due rows, read ahead; the next one last
+    _given_back: list[Request] = field(default_factory=list)  # in the same order
+    _read_to: int = 0  # the position up to which rows were taken
 
     async def run(self, start: Callable[[Request], None]) -> None:
         """Call `start` with each row when it may go, until none is left or the run stops."""

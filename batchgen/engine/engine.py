@@ -9,7 +9,7 @@ import errno
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import astuple
+from dataclasses import astuple, dataclass, field
 from typing import Any
 
 from batchgen.core.expiry import expiry_warning, is_urgent
@@ -28,33 +28,18 @@ log = logging.getLogger(__name__)
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
+@dataclass(eq=False)
 class Engine:
-    """results_kept_s: the seconds for which the service keeps results.
-
-    changed: called after each change of a row's state.
-    """
-
-    def __init__(
-        self,
-        journal: Journal,
-        dispatcher: Dispatcher,
-        submitter: Submitter,
-        poller: Poller,
-        collector: Collector,
-        run_state: RunState,
-        results_kept_s: float,
-        changed: Callable[[], None] = lambda: None,
-    ) -> None:
-        self._journal = journal
-        self._dispatcher = dispatcher
-        self._submitter = submitter
-        self._poller = poller
-        self._collector = collector
-        self._state = run_state
-        self._results_kept_s = results_kept_s
-        self._changed = changed
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._draining = False
+    _journal: Journal
+    _dispatcher: Dispatcher
+    _submitter: Submitter
+    _poller: Poller
+    _collector: Collector
+    _state: RunState
+    _results_kept_s: float  # the seconds for which the service keeps results
+    _changed: Callable[[], None]  # called after each change of a row's state
+    _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    _draining: bool = False
 
     async def run(self) -> None:
         """Collect what earlier runs submitted, submit what is missing, and wait for all of it."""

@@ -6,8 +6,8 @@ from typing import assert_never
 from batchgen.api.poll_outcome import (
     Cancelled,
     Completed,
+    Ended,
     Failed,
-    PollOutcome,
     Running,
     Unauthorized,
     Unclear,
@@ -99,9 +99,9 @@ class Poller:
                     self.durations[row.model] = update_durations(
                         self._durations_of(row), running_at, age
                     )
-                    return await self._record(row, result)
+                    return await self._record(row, result.outcome, result.content)
                 case Failed() | Cancelled():
-                    return await self._record(row, result)
+                    return await self._record(row, result.outcome, result.content)
                 case _:
                     assert_never(result.outcome)
             if not state.offline_tries:
@@ -140,31 +140,21 @@ class Poller:
         what = f"{row.source}: row {row.id!r}: token refused: {reason}"
         self._state.stop(RunOutcome(77, what, TokenRefused.ANOTHER), polling=False)
 
-    async def _record(self, row: Request, result: PollResult) -> Request:
+    async def _record(self, row: Request, outcome: Ended, content: str) -> Request:
         """W3: the outcome of a request that has ended."""
-        await self._writes.enqueue(lambda: self._write(row, result.outcome, result.content))
+        await self._writes.enqueue(lambda: self._write(row, outcome, content))
         return self._journal.get_request(row.key)
 
-    def _write(self, row: Request, outcome: PollOutcome, content: str) -> None:
+    def _write(self, row: Request, outcome: Ended, content: str) -> None:
+        code: int | None = None
         match outcome:
             case Completed(api_status, urls, cost):
                 self._journal.record_completed(row, api_status, urls, cost, content)
+                return
             case Failed(reason, code, api_status, cost):
-                self._write_ended(row, Event.FAILED, code, reason, api_status, cost, content)
+                event = Event.FAILED
             case Cancelled(api_status, cost):
-                reason = "cancelled at RunComfy"
-                self._write_ended(row, Event.CANCELLED, None, reason, api_status, cost, content)
-
-    def _write_ended(
-        self,
-        row: Request,
-        event: Event,
-        code: int | None,
-        reason: str,
-        api_status: str,
-        cost: float | None,
-        content: str,
-    ) -> None:
+                event, reason = Event.CANCELLED, "cancelled at RunComfy"
         log.warning("%s: row %r: %s", row.source, row.id, reason)
         self._journal.record_ended(
             row, event, code, reason, api_status=api_status, cost=cost, result=content

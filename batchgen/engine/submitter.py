@@ -11,6 +11,7 @@ The order, which docs/maintainers/architecture.md calls the life of an answer:
 
 import asyncio
 import logging
+from dataclasses import dataclass
 from datetime import datetime
 from typing import assert_never
 
@@ -25,6 +26,7 @@ from batchgen.api.submit_outcome import (
     NotSent,
     OutcomeUnknown,
     Rejected,
+    RowOutcome,
     SubmitOutcome,
     Throttled,
 )
@@ -58,26 +60,16 @@ _HALTS = {
 }
 
 
+@dataclass(eq=False)
 class Submitter:
-    def __init__(
-        self,
-        journal: Journal,
-        folder: Folder,
-        service: Service,
-        run_state: RunState,
-        policy: Policy,
-        shared_rate: SharedRateLimit,
-        writes: WriteQueue,
-        dispatcher: Dispatcher,
-    ) -> None:
-        self._journal = journal
-        self._folder = folder
-        self._service = service
-        self._state = run_state
-        self._policy = policy
-        self._shared_rate = shared_rate
-        self._writes = writes
-        self._dispatcher = dispatcher
+    _journal: Journal
+    _folder: Folder
+    _service: Service
+    _state: RunState
+    _policy: Policy
+    _shared_rate: SharedRateLimit
+    _writes: WriteQueue
+    _dispatcher: Dispatcher
 
     async def submit(self, row: Request) -> Request:
         """Send the row's paid POST, once; return the row as it is afterwards."""
@@ -132,7 +124,7 @@ class Submitter:
         price = self._policy.prices.get(row.model)
         return None if price is None else price.of(row.input)
 
-    async def _record(self, row: Request, outcome: SubmitOutcome | NotAccepted) -> None:
+    async def _record(self, row: Request, outcome: RowOutcome) -> None:
         match outcome:
             case Accepted(request_id, note):
                 await self._record_accepted(row, request_id, note)
@@ -148,8 +140,6 @@ class Submitter:
                 log.warning("%s: row %r: %s", row.source, row.id, reason)
             case NotSent():
                 pass
-            case Halt(what_happened) | ModelHalt(what_happened):
-                await self._record(row, what_happened)
             case _:
                 assert_never(outcome)
 
@@ -176,8 +166,7 @@ class Submitter:
                 error = await self._retry_commit(write)
             except RequestIdInUse as in_use:
                 self._state.stop(RunOutcome.of(in_use))
-                event = Event.OUTCOME_UNKNOWN
-                await self._record_not_accepted(row, event, None, in_use.what)
+                await self._record_not_accepted(row, Event.OUTCOME_UNKNOWN, None, in_use.what)
                 return
         log.debug("%s: row %r: accepted as %s", row.source, row.id, request_id)
         if not pending.receipt_written:
@@ -295,8 +284,6 @@ def _where(row: Request) -> str:
     return f"{row.source}: row {row.id!r}"
 
 
-def _row_outcome(
-    outcome: SubmitOutcome,
-) -> Accepted | Throttled | Rejected | NotSent | Blocked | NotAccepted | OutcomeUnknown:
+def _row_outcome(outcome: SubmitOutcome) -> RowOutcome:
     """Return what became of the row, whatever follows for others."""
     return outcome.row if isinstance(outcome, Halt | ModelHalt) else outcome

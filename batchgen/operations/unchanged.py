@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable, Collection, Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -82,29 +83,24 @@ def _digest(path: Path, open: Callable[[Path], BufferedReader] = open_regular) -
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+@dataclass(eq=False)
 class ManifestImport:
     """The import of one manifest by one run.
 
-    manifest_fingerprint: as the function of that name returns it.
-    schema_fingerprints: returns those of the schemas as they are now.
-    read: reads the manifest into `listing`, and returns how many problems it has.
+    _manifest_fingerprint: as the function `manifest_fingerprint` returns it.
+    _current_schemas: returns the fingerprints of the schemas as they are now.
+    _read: reads the manifest into `listing`, and returns how many problems it has.
     """
 
-    def __init__(
-        self,
-        file: str,
-        listing: StagedRows,
-        manifest_fingerprint: str | None,
-        schema_fingerprints: Callable[[], Fingerprint | None],
-        read: Callable[[], int],
-    ) -> None:
-        self.file = file
-        self.listing = listing
-        self._manifest_fingerprint = manifest_fingerprint
-        self._current_schemas = schema_fingerprints
-        self._schemas = schema_fingerprints()
-        self._read = read
-        self._problems: int | None = None
+    file: str
+    listing: StagedRows
+    _manifest_fingerprint: str | None
+    _current_schemas: Callable[[], Fingerprint | None]
+    _read: Callable[[], int]
+    _problems: int | None = None
+
+    def __post_init__(self) -> None:
+        self._schemas = self._current_schemas()
 
     def unless_listed_in(self, journal: Path) -> None:
         """Read the manifest, before anything is written, unless the journal has its rows.
