@@ -9,14 +9,13 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import replace
-from types import TracebackType
 from typing import Any
 
 import aiohttp
 
 from batchgen.api.response import MAX_RESPONSE_BYTES, Response, ResponseTooLarge, decode
 from batchgen.core.timing import Timing
-from batchgen.network.session import USER_AGENT, exact_url, open_session, proxy_for
+from batchgen.network.session import USER_AGENT, exact_url, open_session, proxy_for, timeouts
 
 MAX_RESULT_BYTES = 64 << 20  # a result may hold its outputs themselves
 MAX_QUERY_CONNECTIONS = 32
@@ -91,29 +90,14 @@ class ApiClient:
 
     async def __aenter__(self) -> "ApiClient":
         timing = self._timing
-        # connect: through a proxy as well. sock_read: also of a body that nobody takes.
-        submitting = aiohttp.ClientTimeout(
-            total=None,
-            connect=timing.connect,
-            sock_connect=timing.connect,
-            sock_read=timing.submit_read,
-        )
-        asking = aiohttp.ClientTimeout(
-            total=None,
-            connect=timing.query_pool,
-            sock_connect=timing.connect,
-            sock_read=timing.query_read,
-        )
+        # The pool's wait: also for a proxy. The reading's: also for a body that nobody takes.
+        submitting = timeouts(timing.connect, timing.connect, timing.submit_read)
+        asking = timeouts(timing.query_pool, timing.connect, timing.query_read)
         self._paid = open_session(submitting, use_proxy=self._use_proxy, reuse=False)
         self._free = open_session(asking, use_proxy=self._use_proxy, at_once=MAX_QUERY_CONNECTIONS)
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         await self._paid.close()
         await self._free.close()
 

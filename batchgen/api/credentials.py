@@ -13,8 +13,6 @@ from batchgen.files import open_regular, user_folder
 from batchgen.network.media_hosts import is_loopback
 
 TOKEN_VARIABLES = ("RUNCOMFY_TOKEN", "RUNCOMFY_API_KEY", "RUNCOMFY_API_TOKEN", "YOUR_API_TOKEN")
-
-
 BALANCE_PATH = "/prod/v2/balance"
 
 
@@ -44,13 +42,11 @@ def balance_url(base: str) -> str | None:
     Source: docs/maintainers/wire.md. Beside the sandbox's API stands its own.
     """
     if base == DEFAULT_BASE_URL:
-        return "https://api.runcomfy.net/prod/v2/balance"
+        return f"https://api.runcomfy.net{BALANCE_PATH}"
     parts = urlsplit(base)
-    return (
-        f"{parts.scheme}://{parts.netloc}{BALANCE_PATH}"
-        if is_loopback(parts.hostname or "")
-        else None
-    )
+    if not is_loopback(parts.hostname or ""):
+        return None
+    return f"{parts.scheme}://{parts.netloc}{BALANCE_PATH}"
 
 
 def find_token(environment: Mapping[str, str]) -> str:

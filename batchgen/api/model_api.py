@@ -1,6 +1,5 @@
 """RunComfy's Model API as a `Service`. Source: docs/maintainers/wire.md."""
 
-from types import TracebackType
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -42,13 +41,8 @@ class ModelApi:
         await self._client.__aenter__()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
-        await self._client.__aexit__(kind, error, at)
+    async def __aexit__(self, *error: object) -> None:
+        await self._client.__aexit__(*error)
 
     # -- requests --------------------------------------------------------------------------------
 

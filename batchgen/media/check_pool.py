@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from contextlib import nullcontext, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from batchgen.api.credentials import TOKEN_VARIABLES
@@ -110,17 +111,13 @@ class CheckPool:
         return self._workers[-1]
 
 
+@dataclass(eq=False)
 class _Worker:
     """A process of check_worker.py and the socket to it."""
 
-    def __init__(
-        self,
-        process: subprocess.Popen[bytes],
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-    ) -> None:
-        self.process = process
-        self._reader, self._writer = reader, writer
+    process: subprocess.Popen[bytes]
+    _reader: asyncio.StreamReader
+    _writer: asyncio.StreamWriter
 
     async def ask(self, request: bytes) -> bytes:
         """Return the line of the answer. Raises MediaBroken if the process dies before it ends."""

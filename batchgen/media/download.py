@@ -5,24 +5,23 @@ The token is never sent. The host, the size, the first bytes and the whole pictu
 """
 
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from http import HTTPStatus
-from types import TracebackType
 from typing import BinaryIO
 
 import aiohttp
 
 from batchgen import files
 from batchgen.core.text import describe_error
-from batchgen.core.timing import DEFAULT_TIMING, Timing
+from batchgen.core.timing import Timing
 from batchgen.media.check import CheckedFile, MediaBroken, MediaError
 from batchgen.media.check_pool import CHECKS_BY_THREAD, CheckPool
 from batchgen.media.destination import Destination
 from batchgen.media.formats import SIGNATURE_BYTES, format_of
 from batchgen.media.xmp import Provenance
 from batchgen.network.media_hosts import MediaHost, rejection_reason
-from batchgen.network.session import USER_AGENT, exact_url, open_session, proxy_for
+from batchgen.network.session import USER_AGENT, exact_url, open_session, proxy_for, timeouts
 
 MAX_CONNECTIONS = 32
 HEADERS = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
@@ -56,40 +55,24 @@ class MediaGone(MediaError):
     """The host says that the file does not exist (any more)."""
 
 
+@dataclass(eq=False)
 class Downloader:
-    """hosts: from which files are fetched. use_proxy: whether the environment's proxy applies."""
+    _destination: Destination
+    _hosts: Collection[MediaHost]  # from which files are fetched
+    _use_proxy: bool  # whether the environment's proxy applies
+    _timing: Timing
+    _limits: DownloadLimits = DEFAULT_LIMITS
 
-    def __init__(
-        self,
-        destination: Destination,
-        hosts: Iterable[MediaHost],
-        use_proxy: bool,
-        timing: Timing = DEFAULT_TIMING,
-        limits: DownloadLimits = DEFAULT_LIMITS,
-    ) -> None:
-        self._destination = destination
-        self._hosts = tuple(hosts)
-        self._use_proxy = use_proxy
-        self._timing = timing
-        self._limits = limits
-        self._check_pool = CheckPool(limits.checks_by_thread)
+    def __post_init__(self) -> None:
+        self._check_pool = CheckPool(self._limits.checks_by_thread)
 
     async def __aenter__(self) -> "Downloader":
-        timeout = aiohttp.ClientTimeout(
-            total=None,
-            connect=self._timing.download_pool,
-            sock_connect=self._timing.connect,
-            sock_read=self._timing.download_read,
-        )
+        timing = self._timing
+        timeout = timeouts(timing.download_pool, timing.connect, timing.download_read)
         self._session = open_session(timeout, use_proxy=self._use_proxy, at_once=MAX_CONNECTIONS)
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         await self._session.close()
         self._check_pool.close()
 

@@ -88,9 +88,8 @@ def find_provenance(packet: bytes) -> Provenance | None:
     """Return the facts in an XMP packet, also if another program has rewritten it."""
     from xml.etree import ElementTree  # imported here, since a run only writes packets
 
-    if (
-        NAMESPACE.encode() not in packet or b"<!" in packet
-    ):  # XMP has no DTD, and a DTD can be an attack
+    # XMP has no DTD, and a DTD can be an attack.
+    if NAMESPACE.encode() not in packet or b"<!" in packet:
         return None
     try:
         for element in ElementTree.fromstring(packet.strip(b"\0 \r\n")).iter():

@@ -45,6 +45,14 @@ def trusted_certificates() -> ssl.SSLContext:
     return context
 
 
+def timeouts(pool: float, connect: float, read: float) -> aiohttp.ClientTimeout:
+    """Return a session's patience, in seconds, without a limit for the whole.
+
+    pool: for a connection that is free and set up. connect: for its socket. read: for each piece.
+    """
+    return aiohttp.ClientTimeout(total=None, connect=pool, sock_connect=connect, sock_read=read)
+
+
 def open_session(
     timeout: aiohttp.ClientTimeout, *, use_proxy: bool, at_once: int = 0, reuse: bool = True
 ) -> aiohttp.ClientSession:
