@@ -125,9 +125,12 @@ def timing(request: pytest.FixtureRequest) -> Timing:
 def batchgen(
     here: Path, clock: PretendClock, timing: Timing, monkeypatch: pytest.MonkeyPatch
 ) -> Command:
-    """Run a command in this process, as the console script would; its waits are pretend."""
+    """Run a command in this process, as the console script would; its waits are pretend.
 
-    def command(*words: object, timing: Timing = timing) -> Outcome:
+    Keywords are those of `main`.
+    """
+
+    def command(*words: object, timing: Timing = timing, **more: Any) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["batchgen", *map(str, words)])
         stdout, stderr = io.StringIO(), io.StringIO()
         with (
@@ -135,7 +138,7 @@ def batchgen(
             contextlib.redirect_stderr(stderr),
             pytest.raises(SystemExit) as left,
         ):
-            main.main(clock=clock, timing=timing)
+            main.main(clock=clock, timing=timing, **more)
         assert "Traceback" not in stderr.getvalue()
         return Outcome(int(left.value.code or 0), stdout.getvalue(), stderr.getvalue())
 

@@ -6,6 +6,7 @@ Imports are made where they are needed: `--help` is answered without httpx, Pill
 """
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
@@ -21,6 +22,9 @@ from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.engine.run_outcome import RUN_AGAIN
 from batchgen.errors import BatchgenError, StoppedEarly, StorageDamaged, out_of_memory
 from batchgen.log import write_stderr
+
+if TYPE_CHECKING:
+    from batchgen.operations.check_urls import OpenProbe
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -43,12 +47,16 @@ for one in (run, validate, plan, status, retry, resolve, verify, cancel, report,
     cli.add_command(one)
 
 
-def main(clock: Clock | None = None, timing: Timing = DEFAULT_TIMING) -> None:
+def main(
+    clock: Clock | None = None,
+    timing: Timing = DEFAULT_TIMING,
+    open_probe: "OpenProbe | None" = None,
+) -> None:
     """Run the command line: every error of ours becomes words and its exit code.
 
-    clock: None is the machine's own.
+    clock: None is the machine's own. open_probe: of --check-urls; None asks the real hosts.
     """
-    runtime = Runtime(clock or Clock(), timing)
+    runtime = Runtime(clock or Clock(), timing, open_probe)
     stdout = streams.set_up()
     code = _run_command(runtime)
     if stdout is not None and stdout.error is not None:

@@ -19,6 +19,7 @@ from batchgen.manifest.formats import FORMATS
 if TYPE_CHECKING:
     from batchgen.batch_folder import Folder
     from batchgen.config import RunOptions
+    from batchgen.operations.check_urls import OpenProbe
 
 FILE = click.Path(path_type=Path)
 
@@ -139,10 +140,11 @@ SERVICE = section(
 
 @dataclass(frozen=True)
 class Runtime:
-    """What a test replaces: the clock, and how long things wait."""
+    """What a test replaces: the clock, how long things wait, and how hosts of URLs are found."""
 
     clock: Clock
     timing: Timing
+    open_probe: "OpenProbe | None" = None
 
 
 def runtime() -> Runtime:

@@ -195,9 +195,15 @@ def validate(manifest: str, check_urls: bool, **given: Any) -> None:
     from batchgen.cli import output
     from batchgen.operations.validate import validate
 
+    around = runtime()
     with closing(output.Problems()) as problems:
         rows, probed = validate(
-            given_options(), manifest, problems.show, check_urls=check_urls, timing=runtime().timing
+            given_options(),
+            manifest,
+            problems.show,
+            check_urls=check_urls,
+            timing=around.timing,
+            open_probe=around.open_probe,
         )
     urls = f" {probed}" if probed else ""
     output.line(f"{plural(rows, 'row')} in {manifest}, all valid.{urls}")

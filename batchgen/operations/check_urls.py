@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from batchgen import event_loop
 from batchgen.core.rows import Place, Problem
 from batchgen.core.text import plural
-from batchgen.core.timing import DEFAULT_TIMING, Timing
+from batchgen.core.timing import Timing
 from batchgen.journal.staging import FileInput, StagedRows
 from batchgen.network.url_probe import UrlProbe
 from batchgen.network.url_rules import UrlProblem
 from batchgen.validation.schema_registry import SchemaRegistry
 
 MAX_PROBES_AHEAD = 64
+OpenProbe = Callable[[Timing], UrlProbe]
 
 
 @dataclass(slots=True)
@@ -38,18 +39,23 @@ def probe_file_inputs(
     listing: StagedRows,
     known: SchemaRegistry,
     show: Callable[[Problem], None],
-    timing: Timing = DEFAULT_TIMING,
+    timing: Timing,
+    open_probe: OpenProbe | None,
 ) -> ProbeResult:
     """Probe every hosted file input of the valid rows in `listing`, each URL once.
 
     show: called with each problem and warning, in the order of the manifest.
+    open_probe: None asks the real hosts.
     """
     fields = {model: known.validator(model).hosted for model in listing.models()}
-    return event_loop.run(_probe_all(listing.hosted(fields), show, timing))
+    return event_loop.run(_probe_all(listing.hosted(fields), show, timing, open_probe or UrlProbe))
 
 
 async def _probe_all(
-    inputs: Iterator[FileInput], show: Callable[[Problem], None], timing: Timing
+    inputs: Iterator[FileInput],
+    show: Callable[[Problem], None],
+    timing: Timing,
+    open_probe: OpenProbe,
 ) -> ProbeResult:
     found = ProbeResult()
     waiting: deque[tuple[FileInput, asyncio.Task[UrlProblem | None]]] = deque()
@@ -63,7 +69,7 @@ async def _probe_all(
             found.warnings += not flaw.sure
             show(_problem(one, flaw))
 
-    async with aclosing(UrlProbe(timing)) as probe:
+    async with aclosing(open_probe(timing)) as probe:
         for one in inputs:
             waiting.append((one, asyncio.create_task(probe.probe(one.url, one.kind))))
             if len(waiting) >= MAX_PROBES_AHEAD:

@@ -3,16 +3,18 @@
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from batchgen.batch_folder import Folder
 from batchgen.config import default_out, has_name_of_its_own
 from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.errors import ManifestInvalid
 from batchgen.journal.staging import StagedRows
-from batchgen.operations.check_urls import ProbeResult
 from batchgen.operations.open_manifest import ProblemSink, check_rows, open_manifest_for
 from batchgen.validation.schema_registry import SchemaRegistry
+
+if TYPE_CHECKING:
+    from batchgen.operations.check_urls import OpenProbe, ProbeResult
 
 
 def validate(
@@ -22,7 +24,8 @@ def validate(
     *,
     check_urls: bool = False,
     timing: Timing = DEFAULT_TIMING,
-) -> tuple[int, ProbeResult | None]:
+    open_probe: "OpenProbe | None" = None,
+) -> tuple[int, "ProbeResult | None"]:
     """Check a manifest without an account.
 
     Returns how many rows are valid, and what the probe of their URLs found, if it was asked for.
@@ -38,7 +41,7 @@ def validate(
             # Here, since it brings httpx, which nothing else needs.
             from batchgen.operations.check_urls import probe_file_inputs
 
-            probed = probe_file_inputs(listing, known, show, timing)
+            probed = probe_file_inputs(listing, known, show, timing, open_probe)
             problems += probed.problems
         if problems:
             raise ManifestInvalid(manifest.file, problems, str(probed or ""))

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Command, Write
@@ -23,7 +24,6 @@ from batchgen.network.url_rules import (
     response_problem,
     url_problem,
 )
-from batchgen.operations import check_urls
 
 MODEL = "atelier/edits/image-to-image"
 SCHEMA = {
@@ -261,15 +261,24 @@ class Site:
         return UrlProbe(self.timing, resolve=self.resolve, address_kind=self.address_kind)
 
 
+Handed = dict[str, Any]
+
+
 @pytest.fixture
-def site(here: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+def handed() -> Handed:
+    """What `main` is called with for `check`; a site adds the probe that finds its hosts."""
+    return {}
+
+
+@pytest.fixture
+def site(here: Path, handed: Handed) -> Iterator[Site]:
     """Two hosts with valid certificates."""
     site = Site(names={FILES: ["127.0.0.1"], OTHER: ["127.0.0.1"]})
     with (
         trusted(here) as authority,
         listening(site.talk, tls=certificate(authority, "*.pictures.example")) as site.port,
     ):
-        monkeypatch.setattr(check_urls, "UrlProbe", site.probe)
+        handed["open_probe"] = site.probe
         yield site
 
 
@@ -277,7 +286,7 @@ Check = Callable[..., Outcome]
 
 
 @pytest.fixture
-def check(batchgen: Command, write: Write) -> Check:
+def check(batchgen: Command, write: Write, handed: Handed) -> Check:
     """Validate a list with a row for each of `inputs`, named `row-1` and so on."""
 
     def check_it(*inputs: object, option: str = "--check-urls") -> Outcome:
@@ -286,7 +295,8 @@ def check(batchgen: Command, write: Write) -> Check:
         manifest = write("edits.jsonl", "\n".join(lines))
         schema = write("schema.json", json.dumps(SCHEMA))
         words = [option] if option else []
-        return batchgen("validate", manifest, "--model", MODEL, "--schema", schema, *words)
+        options = ("--model", MODEL, "--schema", schema, *words)
+        return batchgen("validate", manifest, *options, **handed)
 
     return check_it
 
@@ -616,14 +626,14 @@ def test_a_port_where_nobody_listens_is_a_problem(check: Check, site: Site) -> N
 
 @pytest.mark.parametrize("fault", ["another name", "nobody vouches"])
 def test_a_host_that_cannot_show_who_it_is_is_a_problem(
-    check: Check, here: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+    check: Check, here: Path, handed: Handed, fault: str
 ) -> None:
     site = Site(names={FILES: ["127.0.0.1"]})
     with trusted(here) as authority:
         wrong = certificate(authority, "elsewhere.example")
         tls = wrong if fault == "another name" else self_signed(authority)
         with listening(site.talk, tls=tls) as site.port:
-            monkeypatch.setattr(check_urls, "UrlProbe", site.probe)
+            handed["open_probe"] = site.probe
             done = check(site.says("/a.png"))
 
     assert done.code == 65

@@ -1,5 +1,6 @@
 """A list that was read before, and has not changed, is not read again; in doubt it is."""
 
+import asyncio
 import io
 import json
 import os
@@ -8,17 +9,17 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from conftest import Command, Write
 from helpers import change, many, query, states, table, tally
 from sandbox_client import Control
+from servers import listening, relay
 
 from batchgen import __version__
 from batchgen.manifest.source import ManifestSource
-from batchgen.operations import run as run_module
 from batchgen.operations.unchanged import manifest_fingerprint
+from batchgen.sandbox import Address
 
 BRUSH = "atelier/brush-2/text-to-image"
 
@@ -83,25 +84,32 @@ def test_a_list_of_the_same_size_and_time_is_told_by_its_bytes(
 
 def test_a_list_that_was_changed_while_it_was_read_and_changed_back_is_read_again(
     run: Command,
+    here: Path,
     folder: Path,
+    address: Address,
     write: Write,
     readings: Readings,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    manifest = write("list.csv", table(many(2)))
+    (here / "list").mkdir()
+    write("list/a.txt", "a heron")
+    write("list/b.txt", "a boat")
+    pass_on = relay(address.base_url)
 
-    def fingerprint_then_edit(*args: Any) -> str | None:
-        found = manifest_fingerprint(*args)
-        write("list.csv", table(many(3)))
-        return found
+    async def edit_and_pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        write("list/b.txt", "a bus")
+        await pass_on(reader, writer)
 
-    with monkeypatch.context() as meanwhile:
-        meanwhile.setattr(run_module, "manifest_fingerprint", fingerprint_then_edit)
-        run(manifest, "--limit", 1)
-    write("list.csv", table(many(2)))
+    # The model's schema is asked for when the first row has been read, and the second has not.
+    with listening(edit_and_pass_on) as port:
+        changing = ("--base-url", f"http://127.0.0.1:{port}/v1")
+        run("list", "--model", BRUSH, "--limit", 1, *changing)
+    prompts = "SELECT json_extract(input, '$.prompt') FROM requests ORDER BY id"
+    assert query(folder, prompts) == [("a heron",), ("a bus",)]
+    write("list/b.txt", "a boat")
 
-    assert run(manifest).code == 0
+    assert run("list", "--model", BRUSH).code == 0
     assert readings() == 2
+    assert query(folder, prompts) == [("a heron",), ("a boat",)]
     assert tally(folder) == {"saved": 2}
 
 
