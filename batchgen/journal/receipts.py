@@ -97,7 +97,8 @@ class ReceiptLog:
         """Write a line for each receipt; they are durable on return. Raises OSError."""
         lines = b"".join([receipt.line() for receipt in receipts])
         # Else the first of them would be read as part of a last line that is not whole.
-        lines = lines if self._ends_with_newline() else b"\n" + lines
+        if self.end and os.pread(self._handle, 1, self.end - 1) != b"\n":
+            lines = b"\n" + lines
         if os.pwrite(self._handle, lines, self.end) != len(lines):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         sync_file(self._handle)
@@ -106,9 +107,6 @@ class ReceiptLog:
         # The lines are durable even if the disk is too full for more; the next start raises then.
         with contextlib.suppress(OSError):
             self._preallocate()
-
-    def _ends_with_newline(self) -> bool:
-        return self.end == 0 or os.pread(self._handle, 1, self.end - 1) == b"\n"
 
     def since(self, offset: int) -> Iterator[Receipt]:
         """Yield the receipts after byte `offset`, without lines that are not whole."""

@@ -69,14 +69,12 @@ class RequestQueries(Database):
     LeadsOutside for one with a value that batchgen does not write.
     """
 
-    def next_pending(
-        self, after_position: int, models_to_skip: Iterable[str], limit: int = 256
-    ) -> list[Request]:
-        """Return up to `limit` listed pending rows after a position, in the manifest's order."""
+    def next_pending(self, after_position: int, models_to_skip: Iterable[str]) -> list[Request]:
+        """Return the next 256 listed pending rows after a position, in the manifest's order."""
         skip = list(models_to_skip)
         return self._requests(
             f"state = 'pending' AND listed = 1 AND position > ?"
-            f" AND model NOT IN ({','.join('?' * len(skip))}) ORDER BY position LIMIT {limit}",
+            f" AND model NOT IN ({','.join('?' * len(skip))}) ORDER BY position LIMIT 256",
             after_position,
             *skip,
         )

@@ -8,6 +8,11 @@ def error_body(code: int, message: str) -> dict[str, Any]:
     return {"error_code": code, "error_message": message}
 
 
+def invalid_input(what: str, kind: str, *place: str) -> tuple[int, dict[str, Any]]:
+    """The answer to a body that is no input of the model. place: names from the body inwards."""
+    return 422, {"detail": [{"loc": ["body", *place], "msg": what, "type": kind}]}
+
+
 UNKNOWN_MODEL = 400, error_body(400001, "InvalidResourceIdentifier: there is no such model_id")
 BAD_REQUEST_ID = 400, error_body(400001, "InvalidResourceIdentifier: malformed request_id")
 NO_BALANCE = 400, error_body(400002, "InsufficientResources: insufficient balance")
@@ -33,13 +38,6 @@ REFUSALS: dict[str, tuple[int, Any]] = {
     "408": (408, {"message": "Request Timeout"}),
     "409": (409, {"message": "Conflict"}),
     "413": TOO_LARGE,
-    "422": (
-        422,
-        {
-            "detail": [
-                {"loc": ["body", "prompt"], "msg": "the sandbox was told so", "type": "fault"}
-            ]
-        },
-    ),
+    "422": invalid_input("the sandbox was told so", "fault", "prompt"),
     "499": (499, {"message": "Client Closed Request"}),
 }

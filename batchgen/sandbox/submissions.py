@@ -60,11 +60,9 @@ def read_submission(body: bytes) -> Submission | Refusal:
         text = canonical_input(given)
         encoded = text.encode()
     except (ValueError, RecursionError) as wrong:
-        found = {"loc": ["body"], "msg": f"JSON decode error: {wrong}", "type": "json_invalid"}
-        return Refusal(422, {"detail": [found]})
+        return Refusal(*errors.invalid_input(f"JSON decode error: {wrong}", "json_invalid"))
     if not isinstance(given, dict):
-        found = {"loc": ["body"], "msg": "Input should be an object", "type": "object_type"}
-        return Refusal(422, {"detail": [found]})
+        return Refusal(*errors.invalid_input("Input should be an object", "object_type"))
     return Submission(text, sha256(encoded), given)
 
 
