@@ -4,10 +4,12 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
+from batchgen import event_loop
 from batchgen.api import credentials
 from batchgen.api.client import ApiClient
 from batchgen.api.model_api import ModelApi
@@ -19,6 +21,7 @@ from batchgen.files import state_folder
 from batchgen.network.media_hosts import MediaHost, parse_media_host
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,15 @@ class Endpoint:
         """now: gives the seconds since the epoch."""
         client = ApiClient(self.base, self.token, self.use_proxy, timing, now)
         return ModelApi(client, credentials.balance_url(self.base))
+
+    def ask(self, question: Callable[[ModelApi], Awaitable[T]], timing: Timing) -> T:
+        """Return the answer to a question, over a connection that is closed afterwards."""
+
+        async def open_and_ask() -> T:
+            async with self.service(timing) as service:
+                return await question(service)
+
+        return event_loop.run(open_and_ask())
 
     def download_hosts(self) -> tuple[MediaHost, ...]:
         """Return the hosts of outputs: the service's own, and those that the person named."""

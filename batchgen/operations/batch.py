@@ -8,7 +8,7 @@ from batchgen.api.endpoint import Endpoint, find_endpoint
 from batchgen.batch_folder import Folder
 from batchgen.clock import Clock
 from batchgen.config import RunOptions
-from batchgen.core.timing import DEFAULT_TIMING, Timing
+from batchgen.core.timing import Timing
 from batchgen.journal.writer import Journal
 from batchgen.network.media_hosts import parse_media_host
 
@@ -41,7 +41,7 @@ def reach_endpoint(journal: Journal, folder: Folder, flags: RunOptions) -> Itera
 
 
 @contextmanager
-def open_batch(folder: Folder, timing: Timing = DEFAULT_TIMING) -> Iterator[Journal]:
+def open_batch(folder: Folder, timing: Timing) -> Iterator[Journal]:
     """Hand out the journal of an existing batch, with the folder locked for the block.
 
     Raises BatchBusy if a run holds it, and StorageDamaged.

@@ -7,7 +7,7 @@ from batchgen.api import endpoint
 from batchgen.batch_folder import Folder
 from batchgen.config import RunOptions
 from batchgen.core.states import Event, State
-from batchgen.core.timing import DEFAULT_TIMING, Timing
+from batchgen.core.timing import Timing
 from batchgen.journal.writer import Journal, Request
 from batchgen.operations import batch
 from batchgen.operations.batch import open_batch
@@ -22,7 +22,7 @@ class CancelResult:
     unclear: int = 0
 
 
-def cancel(folder: Folder, flags: RunOptions, timing: Timing = DEFAULT_TIMING) -> CancelResult:
+def cancel(folder: Folder, flags: RunOptions, timing: Timing) -> CancelResult:
     """Cancel every accepted request that the API has not begun to work on.
 
     Raises what `reach_endpoint` raises, and StorageDamaged.

@@ -5,14 +5,12 @@ from pathlib import Path
 from batchgen import event_loop, resources
 from batchgen.api import catalogue, endpoint
 from batchgen.config import RunOptions
-from batchgen.core.timing import DEFAULT_TIMING, Timing
+from batchgen.core.timing import Timing
 from batchgen.errors import ServiceUnreachable
 from batchgen.validation import schema_registry
 
 
-def list_models(
-    search: str, online: RunOptions | None, timing: Timing = DEFAULT_TIMING
-) -> list[str]:
+def list_models(search: str, online: RunOptions | None, timing: Timing) -> list[str]:
     """Return the ids of models: those that come with batchgen, or those of the catalogue.
 
     online: how to reach the catalogue; None asks for those that come with batchgen.
@@ -34,9 +32,7 @@ def list_models(
     return event_loop.run(ask())
 
 
-def fetch_model(
-    model: str, out: Path | None, options: RunOptions, timing: Timing = DEFAULT_TIMING
-) -> Path:
+def fetch_model(model: str, out: Path | None, options: RunOptions, timing: Timing) -> Path:
     """Write the catalogue's schema of `model` into a file; return its path."""
     found = catalogue.schema_lookup(endpoint.find_endpoint(options), timing)(model)
     if found is None:

@@ -9,11 +9,11 @@ from batchgen.core.text import plural
 from batchgen.errors import JournalLocked, LeadsOutside, NewerJournal, StorageDamaged
 from batchgen.journal.reader import Reader
 from batchgen.journal.salvage import add_receipts, salvage
-from batchgen.report.filters import EVERYTHING, Filter
+from batchgen.report.filters import Filter
 from batchgen.report.tables import make_thumbnails, write_report_files
 
 
-def write_report(folder: Folder, view: Filter = EVERYTHING, *, thumbnails: bool = True) -> int:
+def write_report(folder: Folder, view: Filter, *, thumbnails: bool) -> int:
     """Write the reports; return how many rows the gallery shows.
 
     view, thumbnails: as `write_report_files` takes them. Raises StorageDamaged for a damaged

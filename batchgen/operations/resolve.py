@@ -8,8 +8,6 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from batchgen import event_loop
-from batchgen.api import endpoint
 from batchgen.api.poll_outcome import Failed, Unauthorized, Unclear
 from batchgen.api.response import REQUEST_ID_PATTERN
 from batchgen.api.service import PollResult
@@ -17,7 +15,7 @@ from batchgen.batch_folder import Folder
 from batchgen.clock import to_iso
 from batchgen.config import RunOptions
 from batchgen.core.states import State
-from batchgen.core.timing import DEFAULT_TIMING, Timing
+from batchgen.core.timing import Timing
 from batchgen.errors import ServiceUnreachable, TokenRefused, UsageError
 from batchgen.journal.receipts import Receipt, ReceiptLog
 from batchgen.journal.writer import Journal, Request, RequestIdInUse
@@ -51,7 +49,7 @@ def resolve(
     ids: tuple[str, ...],
     request_id: str | None,
     flags: RunOptions,
-    timing: Timing = DEFAULT_TIMING,
+    timing: Timing,
 ) -> list[UnknownRow]:
     """Settle the unknown rows with these ids, all if none is given; return what is still unknown.
 
@@ -118,13 +116,9 @@ def attach(
     """
     if not REQUEST_ID_PATTERN.fullmatch(request_id):
         raise UsageError(f"{request_id!r} is no request_id.", "Copy it from your account.")
-
-    async def ask(where: endpoint.Endpoint) -> PollResult:
-        async with where.service(timing) as service:
-            return await service.result(request_id)
-
     with batch.reach_endpoint(journal, folder, flags) as where:
-        _refuse_mismatch(row, request_id, event_loop.run(ask(where)))
+        result = where.ask(lambda service: service.result(request_id), timing)
+    _refuse_mismatch(row, request_id, result)
     with ReceiptLog(folder.receipts) as receipts:
         try:
             journal.record_attached(row, request_id)

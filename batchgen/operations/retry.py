@@ -2,17 +2,13 @@
 
 from batchgen.batch_folder import Folder
 from batchgen.core.states import State
-from batchgen.core.timing import DEFAULT_TIMING, Timing
+from batchgen.core.timing import Timing
 from batchgen.errors import UsageError
 from batchgen.operations.batch import open_batch
 
 
 def retry(
-    folder: Folder,
-    state: str,
-    ids: tuple[str, ...],
-    cause: str | None,
-    timing: Timing = DEFAULT_TIMING,
+    folder: Folder, state: str, ids: tuple[str, ...], cause: str | None, timing: Timing
 ) -> int:
     """Reopen listed rows in a state; return how many.
 

@@ -78,7 +78,7 @@ def run(
             endpoint = stack.enter_context(start_rehearsal(folder, options.schema))
         if folder.path != options.out:
             log.info("Going on in %s, which holds the batch of %s.", folder.path, manifest.file)
-        journal, receipts = open_journal(stack, folder, clock)
+        journal, receipts = open_journal(stack, folder, clock, timing)
         refuse_mixed_batch(journal, folder, rehearsing=options.sandbox)
         take_over(journal, receipts, reading, options)
         batches.remember(path, folder.path, rehearsal=options.sandbox, at=journal.now())

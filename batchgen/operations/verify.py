@@ -15,7 +15,7 @@ from batchgen.api.poll_outcome import Completed, Unauthorized, Unclear
 from batchgen.api.service import Service
 from batchgen.batch_folder import Folder
 from batchgen.config import RunOptions
-from batchgen.core.timing import DEFAULT_TIMING, Timing
+from batchgen.core.timing import Timing
 from batchgen.engine.collector import stored_file
 from batchgen.errors import BatchgenError, ServiceUnreachable, TokenRefused
 from batchgen.journal.files import SavedFile
@@ -46,9 +46,7 @@ class VerifyResult:
     later: list[str] = field(default_factory=list)
 
 
-def verify(
-    folder: Folder, flags: RunOptions, show: LineSink, timing: Timing = DEFAULT_TIMING
-) -> VerifyResult:
+def verify(folder: Folder, flags: RunOptions, show: LineSink, timing: Timing) -> VerifyResult:
     """Check every file, and restore what can be; `show` gets a line for each that is not whole.
 
     The account is needed only if something has to be downloaded. Raises what `find_endpoint` does.
