@@ -1,0 +1,92 @@
+"""The sandbox answers as the API's description says, in order and in trouble."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from helpers import ROOT, TOKEN
+from jsonschema import Draft202012Validator
+from sandbox_client import Control
+
+from batchgen.sandbox import Address
+from batchgen.sandbox.errors import REFUSALS
+
+DESCRIBED: dict[str, Any] = json.loads((ROOT / "schemas" / "model-api.openapi.json").read_text())
+MODEL = "ideogram/ideogram-v2/generate"
+OPERATIONS = {
+    one["operationId"]: one
+    for path in DESCRIBED["paths"].values()
+    for method, one in path.items()
+    if method in ("get", "post")
+}
+
+# The others come from what stands before the API, such as a proxy.
+OWN = {int(status) for status in OPERATIONS["submit"]["responses"] if status.isdecimal()}
+
+
+@pytest.fixture
+def api(address: Address) -> Iterator[httpx.Client]:
+    with httpx.Client(
+        headers={"Authorization": f"Bearer {TOKEN}"},
+        base_url=address.base_url,
+        trust_env=False,
+        timeout=20,
+    ) as client:
+        yield client
+
+
+def fits(operation: str, answer: httpx.Response) -> Any:
+    """Check an answer against its description; return its body."""
+    responses = OPERATIONS[operation]["responses"]
+    described = (
+        responses.get(str(answer.status_code)) or responses[f"{answer.status_code // 100}XX"]
+    )
+    schema = described["content"]["application/json"]["schema"]
+    body = answer.json()
+    Draft202012Validator({**schema, "components": DESCRIBED["components"]}).validate(body)
+    return body
+
+
+def test_every_schema_of_the_description_is_one() -> None:
+    for schema in DESCRIBED["components"]["schemas"].values():
+        Draft202012Validator.check_schema(schema)
+
+
+def test_every_operation_is_answered_as_described(api: httpx.Client, address: Address) -> None:
+    submitted = fits("submit", api.post(f"/models/{MODEL}", json={"prompt": "a heron"}))
+    request = f"/requests/{submitted['request_id']}"
+
+    assert fits("status", api.get(f"{request}/status"))["status"] == "completed"
+    result = fits("result", api.get(f"{request}/result", params={"include_cost": "true"}))
+    assert {"output", "cost"} <= result.keys()
+    assert fits("cancel", api.post(f"{request}/cancel"))["outcome"] == "not_cancellable"
+    assert fits("model", api.get(f"/models/{MODEL}"))["model_id"] == MODEL
+    assert fits("models", api.get("/models", params={"limit": 1}))["total"] > 1
+    balance = api.get(address.base_url.removesuffix("/v1") + "/prod/v2/balance")
+    assert fits("balance", balance)["currency"] == "USD"
+
+
+def test_a_request_in_the_queue_is_described_too(api: httpx.Client, sandbox: Control) -> None:
+    sandbox.fault("slow", value=1000.0)
+    submitted = fits("submit", api.post(f"/models/{MODEL}", json={"prompt": "a heron"}))
+    request = f"/requests/{submitted['request_id']}"
+
+    assert fits("status", api.get(f"{request}/status"))["status"] != "completed"
+    assert fits("result", api.get(f"{request}/result"))["output"] is None
+
+
+@pytest.mark.parametrize("fault", [name for name, (status, _) in REFUSALS.items() if status in OWN])
+def test_every_refusal_is_described(api: httpx.Client, sandbox: Control, fault: str) -> None:
+    sandbox.fault(fault, on="submit")
+
+    fits("submit", api.post(f"/models/{MODEL}", json={"prompt": "a heron"}))
+
+
+@pytest.mark.parametrize("call", ["status", "result", "cancel"])
+@pytest.mark.parametrize("request_id", ["none-such", "a.b"])
+def test_an_unknown_request_is_described(api: httpx.Client, call: str, request_id: str) -> None:
+    method = api.post if call == "cancel" else api.get
+
+    assert fits(call, method(f"/requests/{request_id}/{call}"))["error_code"] in (400001, 404001)
