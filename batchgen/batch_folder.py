@@ -20,7 +20,8 @@ LOCK_TRIES = 5
 REPLACED = ("results.csv", "results.jsonl", "summary.json", "report", "batchgen.log", ".lock")
 # A folder comes after its parent.
 FOLDERS = (
-    *("images", "videos", "audio", "report", "report/data", "report/thumbs", "schemas", "sandbox"),
+    *("images", "videos", "audio", "files", "report", "report/data", "report/thumbs"),
+    *("schemas", "sandbox"),
 )
 
 

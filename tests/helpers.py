@@ -38,7 +38,7 @@ PATIENT = pytest.mark.timing(max_polling=1e7)
 NEVER_ASKING = Timing(max_polling=0.0)
 ROOT = Path(__file__).parents[1]
 TOKEN = "a-token-that-nobody-may-see"
-MEDIA_FOLDERS = ("images", "videos", "audio")
+MEDIA_FOLDERS = ("images", "videos", "audio", "files")
 # The migration that makes a version, and so the first that a journal of the version before lacks.
 MIGRATION_TO = {2: "m002_delivered_and_views", 3: "m003_throttled", 4: "m004_written_off"}
 

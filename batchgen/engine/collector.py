@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -15,7 +16,7 @@ from batchgen.journal.files import StoredFile
 from batchgen.journal.group_commit import WriteQueue
 from batchgen.journal.writer import Journal, Output, Request
 from batchgen.media import provenance
-from batchgen.media.check import CheckedFile, MediaBroken, MediaError
+from batchgen.media.check import UNDECODED, CheckedFile, MediaBroken, MediaError
 from batchgen.media.destination import Destination
 from batchgen.media.download import Downloader, MediaGone, MediaUntrusted
 
@@ -47,6 +48,8 @@ class Collector:
     _state: RunState
     _options: OutputOptions
     _slots: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, MAX_DOWNLOADS))
+    # Extensions of undecoded files that were warned of.
+    _told: set[str | None] = field(default_factory=set)
 
     async def collect(self, row: Request) -> None:
         """Download the outputs of a row that are not saved yet.
@@ -79,9 +82,10 @@ class Collector:
         """last: the row is `saved` with this output."""
         has_fresh_url = False
         tries = 0
+        sent_before: set[str] = set()
         while True:
             try:
-                return await self._fetch_and_keep(row, output, last)
+                return await self._fetch_and_keep(row, output, last, sent_before)
             except (MediaGone, MediaUntrusted):
                 # A signed URL expires before its file does, and a restarted sandbox has another
                 # port. Asking for the result again is free and gives fresh URLs.
@@ -89,7 +93,9 @@ class Collector:
                     raise
                 has_fresh_url = True
                 output = await self._with_fresh_url(row, output)
-            except MediaBroken:
+            except MediaBroken as error:
+                if error.sha256 is not None:
+                    sent_before.add(error.sha256)
                 tries += 1
                 if tries == self._state.timing.download_tries:
                     raise
@@ -107,7 +113,9 @@ class Collector:
                 raise MediaGone(reason)
         return output
 
-    async def _fetch_and_keep(self, row: Request, output: Output, last: bool) -> None:
+    async def _fetch_and_keep(
+        self, row: Request, output: Output, last: bool, sent_before: Collection[str]
+    ) -> None:
         facts = provenance.make_provenance(
             id=row.id,
             model=row.model,
@@ -118,13 +126,17 @@ class Collector:
         )
         async with self._slots:
             checked = await self._downloader.fetch(
-                output.url, f"{row.key}-{output.n}", facts if self._options.provenance else None
+                output.url,
+                f"{row.key}-{output.n}",
+                facts if self._options.provenance else None,
+                sent_before,
             )
 
         def is_taken(path: str) -> bool:
             return self._journal.path_owner(path) not in (None, row.key)
 
         path = await self._destination.keep(checked, row.name, output.n, is_taken)
+        self._tell_note(row, checked, path)
         if self._options.sidecars:
             text = provenance.sidecar_text(facts)
             await asyncio.to_thread(self._destination.keep_sidecar, path, text)
@@ -134,6 +146,16 @@ class Collector:
             log.debug("%s: row %r: saved", row.source, row.id)
         else:
             await self._writes.enqueue(lambda: self._journal.record_file(output, file))
+
+    def _tell_note(self, row: Request, checked: CheckedFile, path: str) -> None:
+        """Warn of a file that is not known to be whole; of undecoded files, once for each kind."""
+        if checked.note is None:
+            return
+        kind = checked.format.extension if checked.note == UNDECODED else None
+        level = logging.DEBUG if kind in self._told else logging.WARNING
+        log.log(level, "%s: row %r: %s: %s", row.source, row.id, path, checked.note)
+        if kind is not None:
+            self._told.add(kind)
 
 
 def stored_file(checked: CheckedFile, path: str) -> StoredFile:
@@ -147,4 +169,5 @@ def stored_file(checked: CheckedFile, path: str) -> StoredFile:
         content_type=checked.format.content_type,
         width=checked.width,
         height=checked.height,
+        note=checked.note,
     )

@@ -9,7 +9,8 @@ class StoredFile:
     """A saved output. path: relative to the batch folder. bytes, sha256: of the file there.
 
     delivered_sha256: of what the host sent, if the file got its provenance since; otherwise None.
-    width, height: pixels; None where it is no picture.
+    width, height: pixels; None where they are not known.
+    note: why the file is not known to be whole; None where it is.
     """
 
     path: str
@@ -20,10 +21,11 @@ class StoredFile:
     content_type: str
     width: int | None
     height: int | None
+    note: str | None = None
 
 
 class SavedFile(NamedTuple):
-    """A file that the journal says is saved, and its row. The hashes are those of `StoredFile`."""
+    """A file that the journal says is saved, and its row. Hashes, note: those of `StoredFile`."""
 
     key: str
     n: int
@@ -36,3 +38,4 @@ class SavedFile(NamedTuple):
     path: str
     sha256: str
     delivered_sha256: str | None
+    note: str | None

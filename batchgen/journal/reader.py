@@ -33,7 +33,7 @@ REQUEST_COLUMNS = (
     "completed_at", "saved_at", "listed", "key",
 )  # fmt: skip
 OUTPUT_COLUMNS = (
-    "n", "kind", "url", "path", "bytes", "sha256", "content_type", "width", "height",
+    "n", "kind", "url", "path", "bytes", "sha256", "content_type", "width", "height", "note",
 )  # fmt: skip
 
 
@@ -61,6 +61,7 @@ class Reader:
         try:
             with storage_errors(path):
                 (version,) = self._db.execute("PRAGMA user_version").fetchone()
+            self._has_notes = version >= 4  # an older journal is read as it is
             if version > VERSION:
                 raise NewerJournal(str(path), version, VERSION)
             if version == 0:
@@ -152,6 +153,8 @@ class Reader:
 
         db = Database(self._db)
         columns = ", ".join((*(f"requests.{name}" for name in REQUEST_COLUMNS), *OUTPUT_COLUMNS))
+        if not self._has_notes:
+            columns = columns.removesuffix("note") + "NULL AS note"
         try:
             for shown in SHOWN_IN_ORDER:
                 for row in _with_outputs(

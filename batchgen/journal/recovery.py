@@ -19,6 +19,7 @@ from batchgen.core import identity
 from batchgen.core.states import Event, State
 from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.errors import StorageDamaged
+from batchgen.journal import stored_values
 from batchgen.journal.receipts import MAX_LINE_BYTES, Receipt, ReceiptLog, is_receipt_log
 from batchgen.journal.reconcile import NameAllocator, reconcile
 from batchgen.journal.staging import StagedRows
@@ -157,7 +158,7 @@ def open_journal(
         raise unwritable_receipts(folder.receipts, error) from error
     if fresh and receipts.end:
         log.warning("%s is gone: rebuilding it from receipts.log.", folder.journal)
-    elif fresh and any((folder.path / kind).is_dir() for kind in ("images", "videos", "audio")):
+    elif fresh and any((folder.path / name).is_dir() for name in stored_values.FOLDERS):
         raise StorageDamaged(
             f"{folder.path} holds pictures but no journal, so nobody can tell what was paid for."
             " Nothing was sent.",

@@ -137,6 +137,8 @@ def m003_throttled(db: "Database") -> None:
 
 
 def m004_written_off(db: "Database") -> None:
+    # Why a file is not known to be whole; null where it was checked, as in every older journal.
+    db.table("outputs").add_column("note", str)
     # A state of its own for a row that a person gave up; it was `failed` before.
     db.execute(
         """UPDATE requests SET state = 'written_off' WHERE state = 'failed' AND
@@ -151,7 +153,12 @@ def m004_written_off(db: "Database") -> None:
     db.execute("PRAGMA user_version = 4")
 
 
-MIGRATIONS = (m001_first_tables, m002_delivered_and_views, m003_throttled, m004_written_off)
+MIGRATIONS = (
+    m001_first_tables,
+    m002_delivered_and_views,
+    m003_throttled,
+    m004_written_off,
+)
 
 
 def migrate(connection: sqlite3.Connection, *, stop_before: str | None = None) -> None:

@@ -8,11 +8,11 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-KINDS = ("image", "video", "audio")
+KINDS = ("image", "video", "audio", "file")
 MAX_NAME_BYTES = 255  # that common file systems take
 # Not hidden; without control characters and separators, also those of Windows.
 _NAME = re.compile(r"(?!\.)[^/\\\x00-\x1f\x7f-\x9f]+")
-_FOLDERS = {"images", "videos", "audio"}
+FOLDERS = ("images", "videos", "audio", "files")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -30,7 +30,7 @@ def is_path(value: Any) -> bool:
     if not isinstance(value, str):
         return False
     folder, _, name = value.partition("/")
-    return folder in _FOLDERS and is_name(name)
+    return folder in FOLDERS and is_name(name)
 
 
 def _is_sha256(value: Any) -> bool:
@@ -39,6 +39,10 @@ def _is_sha256(value: Any) -> bool:
 
 def _is_count(value: Any) -> bool:
     return type(value) is int and value >= 0
+
+
+def _is_note(value: Any) -> bool:
+    return isinstance(value, str)
 
 
 _NEVER_NULL: Mapping[str, Callable[[Any], bool]] = {"key": is_name, "name": is_name, "n": _is_count}
@@ -50,6 +54,7 @@ _MAY_BE_NULL: Mapping[str, Callable[[Any], bool]] = {
     "bytes": _is_count,
     "width": _is_count,
     "height": _is_count,
+    "note": _is_note,
 }
 
 

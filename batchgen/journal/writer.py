@@ -227,7 +227,7 @@ class Journal(RequestQueries):
             self.connection.execute(
                 "UPDATE outputs SET path = :path, kind = :kind, bytes = :bytes, sha256 = :sha256,"
                 " delivered_sha256 = :delivered_sha256, content_type = :content_type,"
-                " width = :width, height = :height WHERE key = :key AND n = :n",
+                " width = :width, height = :height, note = :note WHERE key = :key AND n = :n",
                 {**asdict(file), "key": output.key, "n": output.n},
             )
 
@@ -284,7 +284,7 @@ class Journal(RequestQueries):
         """Yield every saved file in the order of the manifest. Raises LeadsOutside."""
         rows = self.fetch_all(
             "SELECT o.key, o.n, r.id, r.model, r.input, r.request_id, r.submitted_at, o.url,"
-            " o.path, o.sha256, o.delivered_sha256"
+            " o.path, o.sha256, o.delivered_sha256, o.note"
             " FROM outputs AS o JOIN requests AS r USING (key)"
             " WHERE o.path IS NOT NULL ORDER BY r.position, o.n"
         )

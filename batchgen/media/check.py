@@ -1,24 +1,29 @@
 """A download -> a checked, durable scratch file that says what it was made from.
 
-A picture is decoded whole before it counts (docs/maintainers/architecture.md, "The order of
-writes", W4). These calls block: check_pool.py runs them in threads and processes.
+A picture is decoded before it counts, and every other file of a known format must be whole by its
+structure (docs/maintainers/architecture.md, "The order of writes", W4). These calls block:
+check_pool.py runs them in threads and processes.
 """
 
 import hashlib
 import io
-from dataclasses import dataclass, replace
+from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from PIL import Image
 
 from batchgen import files
 from batchgen.core.text import describe_error
 from batchgen.media import provenance
-from batchgen.media.formats import MAX_PIXELS, Format
+from batchgen.media.completeness import missing_part
+from batchgen.media.formats import MAX_PIXELS, UNKNOWN, Format
 from batchgen.media.xmp import Provenance
 
-Image.MAX_IMAGE_PIXELS = None  # `decode_picture` compares the size with MAX_PIXELS
+Image.MAX_IMAGE_PIXELS = None  # `_decode` compares the size with MAX_PIXELS
+UNDECODED = "kept as it came, not decoded"
+NOT_WHOLE = "kept as it came, twice the same"  # how the note on a broken file begins
 
 
 class MediaError(Exception):
@@ -26,15 +31,23 @@ class MediaError(Exception):
 
 
 class MediaBroken(MediaError):
-    """What arrived is not a whole file of a known format; another try may succeed."""
+    """What arrived is not a whole file; another try may succeed.
+
+    sha256: of what arrived, if all of it did; a host that sends the same again has nothing else.
+    """
+
+    def __init__(self, message: str, sha256: str | None = None) -> None:
+        super().__init__(message)
+        self.sha256 = sha256
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedFile:
     """A whole, durable file under its scratch name `part`.
 
-    bytes, sha256: of the file. width, height: pixels; None where it is no picture.
+    bytes, sha256: of the file. width, height: pixels; None where they are not known.
     delivered_sha256: of what the host sent, if facts were written into that; otherwise None.
+    note: why it is not known to be whole; None where it is.
     """
 
     part: Path
@@ -44,6 +57,7 @@ class CheckedFile:
     width: int | None
     height: int | None
     delivered_sha256: str | None = None
+    note: str | None = None
 
     @property
     def host_sha256(self) -> str:
@@ -51,25 +65,39 @@ class CheckedFile:
         return self.delivered_sha256 or self.sha256
 
 
+class Examined(NamedTuple):
+    """What was found in a file that is not broken. The fields are those of `CheckedFile`."""
+
+    width: int | None = None
+    height: int | None = None
+    note: str | None = None
+
+
 def check_file(
     part: Path,
     format: Format,
     content: bytes | None,
     facts: Provenance | None,
+    sent_before: Collection[str] = (),
     max_picture_bytes: int = provenance.MAX_PICTURE_BYTES,
 ) -> CheckedFile:
-    """Decode a download, write `facts` into it if there are some, and make `part` durable.
+    """Check a download, write `facts` into it if it is a picture, and make `part` durable.
 
     content: what the host sent; None if that is in the file `part` already.
+    sent_before: hashes of what the host sent in earlier tries. What is broken and came before is
+        kept as it is, with a note.
     max_picture_bytes: a larger picture that is in `part` gets no facts.
-    Raises MediaBroken if it cannot be decoded; OSError where the disk fails.
+    Raises MediaBroken if it is not whole; OSError where the disk fails.
     """
     if content is None and (not format.pillow or part.stat().st_size > max_picture_bytes):
-        return _check_on_disk(part, format)
+        return _check_on_disk(part, format, sent_before)
     delivered = part.read_bytes() if content is None else content
     with_facts = provenance.embed(delivered, format, facts) if facts else None
+    try:
+        found = examine(io.BytesIO(with_facts or delivered), format)
+    except MediaBroken as error:
+        found, with_facts = _accept(error, _sha256(delivered), sent_before), None
     whole = with_facts or delivered
-    width, height = decode_picture(io.BytesIO(whole), format) if format.pillow else (None, None)
     if content is None:
         own: BinaryIO = open(files.open_in_place(part), "r+b")  # noqa: PTH123, SIM115
     else:
@@ -80,35 +108,57 @@ def check_file(
             file.truncate()
         file.flush()
         files.sync_file(file.fileno())
-    checked = CheckedFile(part, format, len(whole), _sha256(whole), width, height)
-    return replace(checked, delivered_sha256=_sha256(delivered)) if with_facts else checked
+    delivered_sha256 = _sha256(delivered) if with_facts else None
+    width, height, note = found
+    return CheckedFile(
+        part, format, len(whole), _sha256(whole), width, height, delivered_sha256, note
+    )
 
 
-def _check_on_disk(part: Path, format: Format) -> CheckedFile:
+def _check_on_disk(part: Path, format: Format, sent_before: Collection[str]) -> CheckedFile:
     """Check a file that is too large to be read into memory, or is no picture. It gets no facts."""
     with part.open("rb") as file:
         files.sync_file(file.fileno())
-        width, height = decode_picture(file, format) if format.pillow else (None, None)
-        file.seek(0)
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        return CheckedFile(part, format, file.tell(), sha256, width, height)
+        size = file.tell()
+        try:
+            width, height, note = examine(file, format)
+        except MediaBroken as error:
+            width, height, note = _accept(error, sha256, sent_before)
+        return CheckedFile(part, format, size, sha256, width, height, note=note)
 
 
-def decode_picture(source: BinaryIO, format: Format) -> tuple[int, int]:
-    """Return width and height, in pixels, of a picture that decodes whole. Raises MediaBroken."""
+def _accept(error: MediaBroken, sha256: str, sent_before: Collection[str]) -> Examined:
+    """Return the note on a broken file that came before. Raises MediaBroken for any other."""
+    if sha256 not in sent_before:
+        raise MediaBroken(str(error), sha256) from error
+    return Examined(note=f"{NOT_WHOLE}: {error}")
+
+
+def examine(source: BinaryIO, format: Format) -> Examined:
+    """Return what is found in a file. Raises MediaBroken if it is not whole."""
+    if what := missing_part(source, format):
+        raise MediaBroken(f"the file is cut short ({what})")
+    if format.pillow:
+        source.seek(0)
+        return _decode(source, format)
+    if format == UNKNOWN:
+        raise MediaBroken("nobody can tell what kind of file it is")
+    return Examined(note=UNDECODED if format.kind in ("file", "image") else None)
+
+
+def _decode(source: BinaryIO, format: Format) -> Examined:
     try:
         with Image.open(source, formats=[format.pillow]) as picture:
             width, height = picture.size
             if width * height > MAX_PIXELS:
-                raise MediaBroken(f"the picture claims {width} x {height} pixels")
+                return Examined(width, height, f"not decoded: it has {width} x {height} pixels")
             picture.load()
-    except MediaBroken:
-        raise
     except MemoryError as error:
         raise MediaBroken("there is not enough memory to decode the picture") from error
     except Exception as error:  # Pillow's decoders raise exceptions of any type
         raise MediaBroken(f"the picture is damaged ({describe_error(error)})") from error
-    return width, height
+    return Examined(width, height)
 
 
 def _sha256(content: bytes) -> str:

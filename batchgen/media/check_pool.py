@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Collection
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,21 +56,27 @@ class CheckPool:
         return [worker.process for worker in self._workers]
 
     async def check(
-        self, part: Path, format: Format, content: bytes | None, facts: Provenance | None
+        self,
+        part: Path,
+        format: Format,
+        content: bytes | None,
+        facts: Provenance | None,
+        sent_before: Collection[str] = (),
     ) -> CheckedFile:
         """As `check_file`. Raises MediaBroken also if the process dies while it checks."""
         async with self._large_slots if content is None else nullcontext():
             self._checks += 1
+            of_file = part, format, content, facts, sent_before
             if self._checks <= self._checks_by_thread:
-                return await asyncio.to_thread(check_file, part, format, content, facts)
+                return await asyncio.to_thread(check_file, *of_file)
             async with self._slots:
                 try:
                     worker = self._idle.pop() if self._idle else await self._start()
                 except (OSError, MemoryError):  # the system has no room for a process
-                    return await asyncio.to_thread(check_file, part, format, content, facts)
+                    return await asyncio.to_thread(check_file, *of_file)
                 line = b""
                 try:
-                    line = await worker.ask(encode_request(part, content, facts))
+                    line = await worker.ask(encode_request(*of_file))
                 finally:
                     if line:
                         self._idle.append(worker)

@@ -10,20 +10,32 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from batchgen.media.check import CheckedFile, MediaBroken, check_file
-from batchgen.media.formats import SIGNATURE_BYTES, Format, format_of
+from batchgen.media.formats import Format
 from batchgen.media.xmp import Provenance
 
 
-def encode_request(part: Path, content: bytes | None, facts: Provenance | None) -> bytes:
+def encode_request(
+    part: Path,
+    format: Format,
+    content: bytes | None,
+    facts: Provenance | None,
+    sent_before: Collection[str],
+) -> bytes:
     """The parameters are those of `check_file`."""
-    size = None if content is None else len(content)
-    request = {"part": str(part), "facts": facts, "size": size}
+    request = {
+        "part": str(part),
+        "format": asdict(format),
+        "size": None if content is None else len(content),
+        "facts": facts,
+        "sent_before": list(sent_before),
+    }
     return json.dumps(request).encode() + b"\n" + (content or b"")
 
 
@@ -31,7 +43,7 @@ def decode_answer(part: Path, format: Format, line: bytes) -> CheckedFile:
     """Return or raise what `check_file` did in the process; RuntimeError if that has a bug."""
     answer = json.loads(line)
     if "broken" in answer:
-        raise MediaBroken(answer["broken"])
+        raise MediaBroken(answer["broken"], answer["sha256"])
     if "errno" in answer:
         raise OSError(answer["errno"], os.strerror(answer["errno"]))
     if "bug" in answer:
@@ -48,28 +60,23 @@ def main() -> None:
             request = json.loads(line)
             size = request["size"]
             content = None if size is None else sys.stdin.buffer.read(size)
-            answer = _answer(Path(request["part"]), content, request["facts"])
+            answer = _answer(request, content)
             sys.stdout.buffer.write(json.dumps(answer).encode() + b"\n")
             sys.stdout.buffer.flush()
 
 
-def _answer(part: Path, content: bytes | None, facts: Provenance | None) -> dict[str, Any]:
+def _answer(request: dict[str, Any], content: bytes | None) -> dict[str, Any]:
+    part, format = Path(request["part"]), Format(**request["format"])
     try:
-        format = format_of(_head(part) if content is None else content[:SIGNATURE_BYTES])
-        assert format is not None
-        answer = asdict(check_file(part, format, content, facts))
+        checked = check_file(part, format, content, request["facts"], request["sent_before"])
+        answer = asdict(checked)
         del answer["part"], answer["format"]
         return answer
     except MediaBroken as error:
-        return {"broken": str(error)}
+        return {"broken": str(error), "sha256": error.sha256}
     except OSError as error:
         return {"errno": error.errno or errno.EIO}
     except MemoryError:
         return {"errno": errno.ENOMEM}
     except Exception:  # noqa: BLE001
         return {"bug": traceback.format_exc()}
-
-
-def _head(part: Path) -> bytes:
-    with part.open("rb") as file:
-        return file.read(SIGNATURE_BYTES)

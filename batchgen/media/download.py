@@ -5,6 +5,7 @@ The token is never sent. The host, the size, the first bytes and the whole pictu
 """
 
 import time
+import zlib
 from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -18,7 +19,7 @@ from batchgen.core.timing import Timing
 from batchgen.media.check import CheckedFile, MediaBroken, MediaError
 from batchgen.media.check_pool import CHECKS_BY_THREAD, CheckPool
 from batchgen.media.destination import Destination
-from batchgen.media.formats import SIGNATURE_BYTES, format_of
+from batchgen.media.formats import SIGNATURE_BYTES, format_of, other_format, url_extension
 from batchgen.media.xmp import Provenance
 from batchgen.network.media_hosts import MediaHost, rejection_reason
 from batchgen.network.session import USER_AGENT, exact_url, open_session, proxy_for, timeouts
@@ -26,6 +27,10 @@ from batchgen.network.session import USER_AGENT, exact_url, open_session, proxy_
 MAX_CONNECTIONS = 32
 HEADERS = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
 REDIRECT_STATUSES = {301, 302, 303, 307, 308}
+# Of a body that the host compressed although nobody asked for that.
+UNPACKED_PIECE_BYTES = 1 << 16
+FREELY_UNPACKED_BYTES = 16 << 20
+MAX_UNPACK_RATIO = 100  # beyond FREELY_UNPACKED_BYTES; no picture comes near it
 GONE_STATUSES = {HTTPStatus.NOT_FOUND, HTTPStatus.GONE, HTTPStatus.FORBIDDEN}
 
 
@@ -45,6 +50,28 @@ class DownloadLimits:
 
 
 DEFAULT_LIMITS = DownloadLimits()
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A file that is to be fetched. extension: of its URL. The others are those of `fetch`."""
+
+    stem: str
+    extension: str
+    facts: Provenance | None
+    sent_before: Collection[str]
+
+
+class _Received:
+    """bytes: how many have arrived, as the host sent them."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+    async def count(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        async for chunk in chunks:
+            self.bytes += len(chunk)
+            yield chunk
 
 
 class MediaUntrusted(MediaError):
@@ -76,18 +103,26 @@ class Downloader:
         await self._session.close()
         self._check_pool.close()
 
-    async def fetch(self, url: str, stem: str, facts: Provenance | None = None) -> CheckedFile:
+    async def fetch(
+        self,
+        url: str,
+        stem: str,
+        facts: Provenance | None = None,
+        sent_before: Collection[str] = (),
+    ) -> CheckedFile:
         """Download `url` into a checked scratch file.
 
         stem: a file name that is unique in the batch, e.g. the row's key and the output's number.
         facts: written into a picture whose format has room for them; None writes nothing.
+        sent_before: as `check_file` takes it.
         Raises MediaUntrusted, MediaGone, MediaBroken; OSError where the disk fails.
         """
+        wanted = _Wanted(stem, url_extension(url), facts, sent_before)
         for _ in range(self._limits.max_redirects + 1):
             if reason := rejection_reason(url, self._hosts):
                 raise MediaUntrusted(f"the output's URL is not fetched: {reason}")
             try:
-                result = await self._request(url, stem, facts)
+                result = await self._request(url, wanted)
             except (aiohttp.ClientError, TimeoutError, ValueError) as error:
                 raise MediaBroken(f"the download broke off ({describe_error(error)})") from error
             if isinstance(result, CheckedFile):
@@ -95,7 +130,7 @@ class Downloader:
             url = result
         raise MediaBroken(f"more than {self._limits.max_redirects} redirects")
 
-    async def _request(self, url: str, stem: str, facts: Provenance | None) -> CheckedFile | str:
+    async def _request(self, url: str, wanted: "_Wanted") -> CheckedFile | str:
         """Return the file, or the URL that the host redirects to."""
         proxy = proxy_for(url) if self._use_proxy else None
         async with self._session.get(
@@ -108,35 +143,38 @@ class Downloader:
                 raise MediaGone(f"the host of the output answered {status}")
             if status != HTTPStatus.OK:
                 raise MediaBroken(f"the host of the output answered {status}")
-            return await self._receive(response, stem, facts)
+            return await self._receive(response, wanted)
 
-    async def _receive(
-        self, response: aiohttp.ClientResponse, stem: str, facts: Provenance | None
-    ) -> CheckedFile:
+    async def _receive(self, response: aiohttp.ClientResponse, wanted: "_Wanted") -> CheckedFile:
         announced = response.headers.get("content-length", "")
         if announced.isdecimal():
             self._refuse_oversize(int(announced))
-        chunks = self._refusing_slow(response.content.iter_any())
+        received = _Received()
+        chunks = received.count(self._refusing_slow(response.content.iter_any()))
+        encoding = response.headers.get("content-encoding", "identity").strip().lower()
+        if encoding != "identity":  # which nobody asked for
+            chunks = _decoded(chunks, encoding)
         content = bytearray(await _read_until(SIGNATURE_BYTES, b"", chunks))
-        if not content:
-            raise MediaBroken("the download is empty")
-        format = format_of(bytes(content[:SIGNATURE_BYTES]))
+        head, content_type = bytes(content), response.headers.get("content-type", "no type")[:60]
+        extension = wanted.extension or url_extension(str(response.url))
+        format = format_of(head) or other_format(head[:SIGNATURE_BYTES], content_type, extension)
         if format is None:
-            content_type = response.headers.get("content-type", "no type")[:60]
-            raise MediaBroken(f"the download is no picture, video or sound ({content_type})")
-        part = self._destination.scratch(format, stem)
+            what = f"is text ({content_type}), and no file" if content else "is empty"
+            raise MediaBroken(f"the download {what}")
+        part = self._destination.scratch(format, wanted.stem)
         try:
             # A file that is held in memory is written by the call that checks it, off the loop.
             limit = self._limits.max_bytes_in_memory
             content = await _read_until(limit + 1, content, chunks)
-            size, in_memory = len(content), len(content) <= limit
+            in_memory = len(content) <= limit
             if not in_memory:
                 with files.create_new_file(part) as file:
-                    size = await self._write(file, content, chunks)
-            if announced.isdecimal() and int(announced) != size:
-                raise MediaBroken(f"the download has {size} bytes of {announced}")
+                    await self._write(file, content, chunks)
+            if announced.isdecimal() and int(announced) != received.bytes:
+                raise MediaBroken(f"the download has {received.bytes} bytes of {announced}")
+            held = bytes(content) if in_memory else None
             return await self._check_pool.check(
-                part, format, bytes(content) if in_memory else None, facts
+                part, format, held, wanted.facts, wanted.sent_before
             )
         except BaseException:
             part.unlink(missing_ok=True)
@@ -155,18 +193,47 @@ class Downloader:
 
     async def _write(
         self, file: BinaryIO, content: bytes | bytearray, chunks: AsyncIterator[bytes]
-    ) -> int:
-        """Write `content` and the rest of the download; return the size of both in bytes."""
+    ) -> None:
+        """Write `content` and the rest of the download."""
         size = file.write(content)
         async for chunk in chunks:
             size += file.write(chunk)
             self._refuse_oversize(size)
-        return size
 
     def _refuse_oversize(self, size: int) -> None:
         limit = self._limits.max_file_bytes
         if size > limit:
             raise MediaBroken(f"the download is larger than {limit >> 30} GiB")
+
+
+async def _decoded(chunks: AsyncIterator[bytes], encoding: str) -> AsyncIterator[bytes]:
+    """Yield what a host sent compressed. Raises MediaBroken where that cannot be undone.
+
+    Some hosts name an encoding that they have not applied, so a file may come as it is.
+    """
+    packed = unpacked = 0
+    unpacker = None
+    async for chunk in chunks:
+        if packed == 0:
+            if encoding in ("gzip", "x-gzip") and chunk.startswith(b"\x1f\x8b"):
+                unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)
+            elif format_of(chunk) is None:
+                raise MediaBroken(f"the host sent it compressed ({encoding[:20]}), unasked")
+        packed += len(chunk)
+        if unpacker is None:
+            yield chunk
+            continue
+        try:
+            while chunk and not unpacker.eof:
+                piece = unpacker.decompress(chunk, UNPACKED_PIECE_BYTES)
+                chunk, unpacked = unpacker.unconsumed_tail, unpacked + len(piece)
+                if unpacked > max(MAX_UNPACK_RATIO * packed, FREELY_UNPACKED_BYTES):
+                    raise MediaBroken("the host sent it compressed to less than a hundredth")
+                yield piece
+        except zlib.error as error:
+            raise MediaBroken(f"what the host sent compressed is damaged ({error})") from error
+    if unpacker is not None and not unpacker.eof:
+        raise MediaBroken("what the host sent compressed breaks off")
 
 
 async def _read_until(

@@ -1,4 +1,4 @@
-"""The batch folder as a destination: `images/`, `videos/` and `audio/` below it."""
+"""The batch folder as a destination: `images/`, `videos/`, `audio/` and `files/` below it."""
 
 import asyncio
 import errno
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from batchgen import files
 from batchgen.media.check import CheckedFile
-from batchgen.media.formats import Format
+from batchgen.media.formats import FOLDERS, Format
 from batchgen.media.provenance import sidecar
 
 # A file system that has no hard links, such as exFAT, answers with one of these.
@@ -30,7 +30,7 @@ class LocalFolder:
         self._next_syncs: dict[Path, asyncio.Task[None]] = {}
 
     def clear_scratch(self) -> None:
-        for folder in ("images", "videos", "audio"):
+        for folder in FOLDERS.values():
             files.remove_temporary_files(self._root / folder)
 
     def scratch(self, format: Format, stem: str) -> Path:
@@ -46,6 +46,8 @@ class LocalFolder:
         self, file: CheckedFile, name: str, n: int, is_taken: Callable[[str], bool]
     ) -> str:
         for stem in candidate_stems(name, n, file.sha256):
+            if file.format.extension == "json":  # or it could have the name of a sidecar
+                stem = stem.replace(".", "-")
             path = f"{file.format.folder}/{stem}.{file.format.extension}"
             target = self._root / path
             if not is_taken(path) and (_link(file.part, target) or _has_content(target, file)):

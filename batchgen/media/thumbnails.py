@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 
 from batchgen.files import is_regular_file, open_regular, remove_temporary_files, write_whole_bytes
-from batchgen.media.formats import MAX_PIXELS
+from batchgen.media.formats import MAX_PIXELS, PILLOW_FORMATS
 
 FOLDER = "thumbs"
 MAX_SIDE_PX = 480
@@ -103,7 +103,11 @@ def _make(max_pixels: int, picture: Path, thumbnail: Path) -> None:
 
     Image.MAX_IMAGE_PIXELS = None  # the size is compared with `max_pixels` before decoding
     # Pillow raises exceptions of any type for a broken file.
-    with suppress(Exception), open_regular(picture) as source, Image.open(source) as image:
+    with (
+        suppress(Exception),
+        open_regular(picture) as source,
+        Image.open(source, formats=PILLOW_FORMATS) as image,
+    ):
         if image.width * image.height > max_pixels:
             return
         small: Image.Image = image

@@ -21,7 +21,7 @@ from batchgen.errors import BatchgenError, ServiceUnreachable, TokenRefused
 from batchgen.journal.files import SavedFile
 from batchgen.journal.writer import Journal
 from batchgen.media import provenance
-from batchgen.media.check import MediaBroken, MediaError, decode_picture
+from batchgen.media.check import MediaBroken, MediaError, examine
 from batchgen.media.destination import Destination
 from batchgen.media.download import Downloader, MediaGone
 from batchgen.media.formats import SIGNATURE_BYTES, format_of
@@ -64,6 +64,8 @@ def verify(folder: Folder, flags: RunOptions, show: LineSink, timing: Timing) ->
                 damaged.append(file)
                 continue
             result.whole += 1
+            if file.note is not None:
+                show(f"{file.path}: {file.note}")
             if other_request:
                 says = f"request {other_request}; the journal has {file.request_id}"
                 show(f"{file.path}: it is whole, but says that it is {says}")
@@ -90,8 +92,8 @@ def inspect_file(destination: Destination, file: SavedFile) -> tuple[str | None,
             else:
                 content.seek(0)
                 format = format_of(content.read(SIGNATURE_BYTES))
-                if format is not None and format.pillow:
-                    decode_picture(content, format)
+                if format is not None and file.note is None:
+                    examine(content, format)
     except FileNotFoundError:
         problem = "it is missing"
     except OSError as error:

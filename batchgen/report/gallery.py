@@ -16,7 +16,7 @@ from batchgen.core.states import State
 from batchgen.files import is_regular_file, open_regular, sync_folder, write_whole
 from batchgen.journal import stored_values
 from batchgen.journal.reader import Reader
-from batchgen.media import thumbnails
+from batchgen.media import formats, thumbnails
 from batchgen.report import next_steps, statistics, timeline
 from batchgen.report.filters import Filter
 
@@ -122,7 +122,9 @@ def gallery_row(row: Mapping[str, Any], gallery: GalleryContent) -> list[Any]:
     state, listed = row["state"], row["listed"]
     files = [
         [
-            *map(output.get, ("path", "kind", "width", "height", "bytes", "sha256")),
+            output["path"],
+            _shown_kind(output),
+            *map(output.get, ("width", "height", "bytes", "sha256", "note")),
             _thumbnail(output) if gallery.thumbs else None,
         ]
         for output in row["outputs"]
@@ -140,9 +142,16 @@ def gallery_row(row: Mapping[str, Any], gallery: GalleryContent) -> list[Any]:
     ]
 
 
+def _shown_kind(output: Mapping[str, Any]) -> str:
+    """Return as what the gallery shows a file; `file` if it does not open it at all."""
+    kind = formats.shown_kind(output["path"])
+    pixels = (output["width"] or 0) * (output["height"] or 0)
+    return "file" if kind == "image" and pixels > formats.MAX_PIXELS else kind
+
+
 def _thumbnail(output: Mapping[str, Any]) -> str | None:
     return thumbnails.thumbnail_path(
-        kind=output["kind"],
+        kind=_shown_kind(output),
         sha256=output["sha256"],
         size=output["bytes"] or 0,
         width=output["width"],

@@ -25,9 +25,9 @@ FORMULA_STARTS = {"=", "+", "-", "@", "\t", "\r"}
 COLUMNS = (
     "position", "id", "state", "files", "model", "request_id", "attempts", "price", "cost",
     "error_code", "error", "submitted_at", "completed_at", "saved_at", "source", "listed",
-    "width", "height", "bytes", "sha256",
+    "width", "height", "bytes", "sha256", "note",
 )  # fmt: skip
-NO_FILE = dict.fromkeys(("width", "height", "bytes", "sha256"))
+NO_FILE = dict.fromkeys(("width", "height", "bytes", "sha256", "note"))
 # The csv module writes these as JSON does; most cells are of these types, or text.
 PLAIN_TYPES = {type(None), int}
 # Made once: json.dumps makes an encoder for each call.
@@ -126,6 +126,7 @@ def _through_table(
         files = [output for output in row["outputs"] if output["path"]]
         flat = {**row, **(files[0] if files else NO_FILE)}
         flat["files"] = " ".join([output["path"] for output in files])
+        flat["note"] = next((output["note"] for output in files if output["note"]), None)
         cells = [*fixed(flat), *map(row["input"].get, inputs), *map(row["meta"].get, metas)]
         add([value if type(value) in PLAIN_TYPES else csv_cell(value) for value in cells])
         yield row

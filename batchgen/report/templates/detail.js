@@ -63,6 +63,7 @@ gallery.detail = (() => {
   const usd = (n) => (n === null ? null : `$${n.toFixed(n < 0.1 && n ? 3 : 2)}`);
 
   const medium = (file) => {
+    if (file.kind === "file") return gallery.tiles.card(row, say("kinds.file"), file.path);
     if (file.kind === "image") {
       const picture = make("img", { alt: row.prompt || row.id, width: file.width, height: file.height });
       if (file.thumb) picture.style.backgroundImage = `url("${file.thumb}")`;
@@ -147,15 +148,16 @@ gallery.detail = (() => {
     ]);
   };
 
-  const fileOf = ({ path, width, height, bytes: n }) => {
-    const facts = [width && `${width} × ${height}`, n && bytes(n)].filter(Boolean).join(", ");
+  const fileOf = ({ path, width, height, bytes: n, note }) => {
+    const facts = [width && `${width} × ${height}`, n && bytes(n), note].filter(Boolean).join(", ");
     return field(facts || say("detail.file"), path);
   };
 
   const fields = () => {
     const [file] = row.files;
     const settings = Object.fromEntries(Object.entries(row.input).filter(([, value]) => value !== row.prompt));
-    const open = file && make("a", { href: file.address, target: "_blank", rel: "noopener" }, say("detail.open"));
+    // Not one that the gallery does not show: a page among them would run as a page from disk.
+    const open = file && file.kind !== "file" && make("a", { href: file.address, target: "_blank", rel: "noopener" }, say("detail.open"));
     const line = gallery.exports.rowLine(row);
     return [
       promptOf(), why(), command(row.command),
@@ -163,7 +165,7 @@ gallery.detail = (() => {
       part(say("detail.meta"), pairs(row.meta)),
       requestOf(),
       part(say("detail.files"), row.files.map(fileOf)),
-      make("p", { class: "row" }, gallery.copier(line, "", say("detail.copy_row")), open),
+      make("p", { class: "row" }, gallery.copier(line, "", say("detail.copy_row")), open || null),
     ].filter(Boolean);
   };
 

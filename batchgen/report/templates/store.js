@@ -89,9 +89,9 @@ gallery.store = (() => {
     return columns.get(name);
   };
 
-  const fileOf = ([path, kind, width, height, bytes, sha256, thumb]) => {
+  const fileOf = ([path, kind, width, height, bytes, sha256, note, thumb]) => {
     const address = "../" + path.split("/").map(encodeURIComponent).join("/");
-    return { path, address, kind, width, height, bytes, sha256, thumb };
+    return { path, address, kind, width, height, bytes, sha256, note, thumb };
   };
 
   /** A row of a piece, which is an array to be small on disk. */

@@ -22,7 +22,7 @@ gallery.tiles = (() => {
   /** Width by height; a row without a picture is a square card. */
   const aspect = (row) => {
     const { kind, width, height } = row.files[0] ?? {};
-    if (kind === "audio") return 1.6;
+    if (kind === "audio" || kind === "file") return 1.6;
     if (!width || !height) return kind === "video" ? 16 / 9 : 1;
     return Math.min(Math.max(width / height, NARROWEST), WIDEST);
   };
@@ -41,6 +41,7 @@ gallery.tiles = (() => {
   const face = (row, { lazy = true } = {}) => {
     const [file] = row.files;
     if (!file) return card(row, say(`states.${row.state}`), row.error || row.prompt);
+    if (file.kind === "file") return card(row, say("kinds.file"), file.path);
     if (file.kind === "audio") return card(row, `♪ ${say("kinds.audio")}`, row.prompt);
     if (file.kind === "video" && !file.thumb) {
       const video = make("video", { preload: "metadata", playsinline: true, tabindex: "-1" });

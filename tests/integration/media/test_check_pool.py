@@ -7,7 +7,7 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 from subprocess import PIPE, Popen
 from typing import Any, TypeVar
@@ -26,8 +26,9 @@ from batchgen.media import provenance
 from batchgen.media.check import CheckedFile, MediaBroken, check_file
 from batchgen.media.check_pool import CheckPool
 from batchgen.media.download import DownloadLimits
-from batchgen.media.formats import GIF, MP4, PNG, Format
+from batchgen.media.formats import GIF, MP4, PNG, UNKNOWN, Format
 from batchgen.sandbox import Address
+from batchgen.sandbox import media as sandbox_media
 
 Result = TypeVar("Result")
 FACTS = provenance.make_provenance(
@@ -46,6 +47,7 @@ def picture(kind: str = "PNG") -> bytes:
 
 
 WHOLE = picture()
+ZIP = Format("file", "zip", "application/zip")
 
 
 @pytest.fixture(params=[1, 0], ids=["by a thread", "by a process"])
@@ -53,14 +55,20 @@ def checked(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Che
     """Check a download, which is in memory, or in its file already; return what is found."""
 
     def check(
-        content: bytes, format: Format = PNG, *, on_disk: bool = False, facts: Any = FACTS
+        content: bytes,
+        format: Format = PNG,
+        *,
+        on_disk: bool = False,
+        facts: Any = FACTS,
+        sent_before: Collection[str] = (),
     ) -> CheckedFile:
         part = tmp_path / ".heron-1.part"
         if on_disk:
             part.write_bytes(content)
         held = None if on_disk else content
         return in_pool(
-            lambda pool: pool.check(part, format, held, facts), checks_by_thread=request.param
+            lambda pool: pool.check(part, format, held, facts, sent_before),
+            checks_by_thread=request.param,
         )
 
     return check
@@ -129,9 +137,10 @@ def test_longer_facts_of_before_leave_nothing_behind(
     [
         (WHOLE, PNG, None, (37, 23)),
         (picture("GIF"), GIF, FACTS, (37, 23)),
-        (b"\0\0\0\x18ftypisom" + bytes(100), MP4, FACTS, (None, None)),
+        (sandbox_media.mp4(1), MP4, FACTS, (None, None)),
+        (b"PK\3\4" + bytes(100), ZIP, FACTS, (None, None)),
     ],
-    ids=["no facts", "no room for facts", "no picture"],
+    ids=["no facts", "no room for facts", "no picture", "not known"],
 )  # fmt: skip
 def test_other_files_are_what_was_delivered(
     checked: Callable[..., CheckedFile],
@@ -162,6 +171,25 @@ def test_a_picture_too_large_for_the_memory_is_decoded_and_told_nothing(tmp_path
 def test_a_damaged_picture_is_refused(checked: Callable[..., CheckedFile], on_disk: bool) -> None:
     with pytest.raises(MediaBroken, match="the picture is damaged"):
         checked(WHOLE[:300] + bytes(50) + WHOLE[350:], on_disk=on_disk)
+
+
+@pytest.mark.parametrize("on_disk", [False, True], ids=["in memory", "on disk"])
+@pytest.mark.parametrize(
+    ("content", "format"),
+    [(WHOLE[:300] + bytes(50) + WHOLE[350:], PNG), (WHOLE[:-1], PNG), (b"\0\1\2" * 9, UNKNOWN)],
+    ids=["damaged", "cut short", "unknown"],
+)
+def test_what_is_broken_and_came_before_is_kept_as_it_is(
+    checked: Callable[..., CheckedFile], content: bytes, format: Format, on_disk: bool
+) -> None:
+    with pytest.raises(MediaBroken) as refused:
+        checked(content, format, on_disk=on_disk)
+    assert refused.value.sha256 == sha256(content)
+
+    found = checked(content, format, on_disk=on_disk, sent_before={"other", sha256(content)})
+    assert found.part.read_bytes() == content
+    assert (found.sha256, found.delivered_sha256) == (sha256(content), None)
+    assert found.note == f"kept as it came, twice the same: {refused.value}"
 
 
 def test_a_disk_that_fails_is_told_as_that(

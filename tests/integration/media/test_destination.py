@@ -106,7 +106,7 @@ def test_what_a_killed_run_left_in_another_destination_is_cleared(
 def test_a_broken_download_leaves_nothing_in_another_destination(
     batch: Path, address: Address, sandbox: Control, store: Path
 ) -> None:
-    sandbox.fault("media-truncated", times=3 * DEFAULT_TIMING.download_tries)
+    sandbox.fault("media-html", times=3 * DEFAULT_TIMING.download_tries)
 
     assert resume(batch, address, destination=ContentAddressed(store)).code == 1
     assert [path for path in store.rglob("*") if path.is_file()] == []

@@ -1,5 +1,6 @@
 """No picture that was paid for is lost by us, and nothing else is taken for one."""
 
+import csv
 import hashlib
 from dataclasses import replace
 from pathlib import Path
@@ -47,24 +48,24 @@ def is_whole(folder: Path) -> bool:
 
 BROKEN = {
     "media-500": "answered 500",
-    "media-html": "no picture, video or sound (text/html",
-    "media-json": "no picture, video or sound (application/json)",
+    "media-html": "is text (text/html",
+    "media-json": "is text (application/json)",
     "media-empty": "empty",
     "media-short": "broke off",
     "media-stall": "broke off (SocketTimeoutError",
     "media-drop": "broke off",
-    "media-truncated": "damaged",
-    "media-corrupt": "damaged",
-    "media-gzip-bomb": "no picture, video or sound",
-    "media-huge-pixels": "40000 x 40000 pixels",
+    "media-gzip-bomb": "compressed to less than a hundredth",
     "media-redirect-loop": "more than 3 redirects",
 }
+
+# Each is the same when it comes again.
+NOT_WHOLE = {"media-truncated": "cut short", "media-corrupt": "the picture is damaged"}
 
 
 def test_the_tables_have_every_fault_of_a_download() -> None:
     elsewhere = {"media-404", "media-expired", "media-slow", "media-wrong-type", "media-redirect"}
-    elsewhere |= {"media-endless"}
-    assert set(BROKEN) | elsewhere == set(MEDIA_FAULTS)
+    elsewhere |= {"media-endless", "media-huge-pixels"}
+    assert set(BROKEN) | set(NOT_WHOLE) | elsewhere == set(MEDIA_FAULTS)
 
 
 @pytest.mark.parametrize("fault", BROKEN)
@@ -87,7 +88,7 @@ def test_a_broken_download_leaves_no_file_and_the_next_run_fetches_it_unpaid(
     assert sandbox.posts == 1
 
 
-@pytest.mark.parametrize("fault", BROKEN)
+@pytest.mark.parametrize("fault", [*BROKEN, *NOT_WHOLE])
 def test_a_download_that_breaks_once_is_tried_again_by_the_same_run(
     run: Command, folder: Path, sandbox: Control, manifest: str, fault: str
 ) -> None:
@@ -96,6 +97,54 @@ def test_a_download_that_breaks_once_is_tried_again_by_the_same_run(
     assert run(manifest).code == 0
     assert media(folder) == [PICTURE]
     assert is_whole(folder)
+
+
+NOTES = "SELECT path, note, width, delivered_sha256 FROM outputs"
+
+
+@pytest.mark.parametrize("fault", NOT_WHOLE)
+def test_a_broken_file_that_comes_twice_the_same_is_kept_and_marked(
+    run: Command, folder: Path, sandbox: Control, manifest: str, fault: str
+) -> None:
+    sandbox.fault(fault, times=None)
+
+    outcome = run(manifest)
+    assert (outcome.code, states(folder)) == (0, {"heron": "saved"})
+    assert sandbox.counts()["media"] == 2
+    ((path, note, width, delivered),) = query(folder, NOTES)
+    assert note.startswith("kept as it came, twice the same")
+    assert NOT_WHOLE[fault] in note
+    assert note in outcome.stderr
+    assert (path, width, delivered) == (PICTURE, None, None)
+    (row,) = csv.DictReader((folder / "results.csv").read_text(encoding="utf-8").splitlines())
+    assert row["note"] == note
+
+
+@pytest.mark.timing(**IMPATIENT | {"download_tries": 3})
+def test_a_file_that_is_cut_elsewhere_each_time_is_not_kept(
+    run: Command, folder: Path, sandbox: Control, manifest: str
+) -> None:
+    sandbox.fault("media-truncated")
+    sandbox.fault("media-corrupt")
+
+    assert run(manifest).code == 0
+    assert sandbox.counts()["media"] == 3
+    assert query(folder, "SELECT note FROM outputs") == [(None,)]
+    assert is_whole(folder)
+
+
+def test_a_picture_of_too_many_pixels_is_kept_undecoded(
+    run: Command, folder: Path, sandbox: Control, manifest: str
+) -> None:
+    sandbox.fault("media-huge-pixels")
+
+    assert run(manifest).code == 0
+    ((path, note, width, delivered),) = query(folder, NOTES)
+    assert (path, note) == (PICTURE, "not decoded: it has 40000 x 40000 pixels")
+    assert width == 40_000
+    assert delivered is not None
+    assert not (folder / "report" / "thumbs").exists()
+    assert '"file",40000' in (folder / "report" / "data" / "rows-1.js").read_text(encoding="utf-8")
 
 
 def test_an_endless_download_is_given_up_and_the_next_run_fetches_the_file_unpaid(

@@ -24,7 +24,7 @@ from batchgen.report import gallery, next_steps, tables
 # Of a row, in the order that the script knows.
 POSITION, ID, STATE, MODEL, INPUT, META, FILES, REQUEST_ID, COST = range(9)
 ERROR, LISTED, PICK, COMMAND = 11, 16, 18, 19
-PATH, SHA256, THUMB = 0, 5, 6  # of a file
+PATH, SHA256, THUMB = 0, 5, 7  # of a file
 COLUMNS = 20
 
 
@@ -166,9 +166,9 @@ def test_a_row_has_all_that_the_journal_knows_of_it(
         *(1, "a & b", "saved", "ideogram/ideogram-v2/generate"),
         *({"prompt": "a fox", "seed": 7}, {"_shelf": "Animals"}),
     ]  # fmt: skip
-    ((path, kind, width, height, size, sha256, thumb),) = row[FILES]
+    ((path, kind, width, height, size, sha256, note, thumb),) = row[FILES]
     assert [path] == media(folder)
-    assert (kind, thumb) == ("image", None)
+    assert (kind, note, thumb) == ("image", None, None)
     assert max(width, height) == 64
     assert size == (folder / path).stat().st_size
     ((request_id, cost, price, saved_at),) = query(
