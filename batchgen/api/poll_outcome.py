@@ -48,13 +48,21 @@ class Completed:
 class Failed:
     """There is no output and there will be none.
 
-    api_status: "" where the API knows no such request, or refuses to tell.
+    api_status: "" where the API refuses to tell.
     """
 
     reason: str
     code: int | None = None
     api_status: str = ""
     cost: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """The API knows no such request: not yet, or no more, since a result is not kept for ever."""
+
+    reason: str
+    code: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +89,7 @@ class Unauthorized:
 
 
 Ended = Completed | Failed | Cancelled
-PollOutcome = Running | Ended | Unclear | Unauthorized
+PollOutcome = Running | Ended | Missing | Unclear | Unauthorized
 
 
 def classify_result(response: Response, request_id: str) -> PollOutcome:
@@ -119,7 +127,9 @@ def _word(body: Mapping[str, Any]) -> str:
 def _refused(response: Response) -> PollOutcome:
     code = response.code
     text = response.text or f"error {code or response.status}"
-    if code in (NOT_FOUND, NOT_ALLOWED, BAD_IDENTIFIER, BAD_INPUT):
+    if code == NOT_FOUND:
+        return Missing(text, code)
+    if code in (NOT_ALLOWED, BAD_IDENTIFIER, BAD_INPUT):
         return Failed(text, code)
     # A 403 without a code is a firewall's as often as the API's, and may be of this question alone.
     if code == BAD_ACCOUNT or response.status == 401:

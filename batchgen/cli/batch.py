@@ -128,7 +128,8 @@ def verify(batch: str, **given: Any) -> None:
     """Check every file of BATCH; download missing and damaged ones again, unpaid.
 
     A damaged file is kept under another name beside the new one. Files that RunComfy no longer
-    hosts are named: they would have to be paid for again.
+    hosts are named: they would have to be paid for again. So are rows that are paid for and not on
+    disk yet; a run asks for these again.
 
     \b
     Examples:
@@ -138,7 +139,7 @@ def verify(batch: str, **given: Any) -> None:
         0    every file is whole, or is whole again
         1    files are lost: they would have to be paid for again
         2    there is no such batch
-        69   files could not be downloaded now: run it again later
+        69   files could not be downloaded now, or not yet: run it again later
         75   a run holds the batch
         77   a file has to be downloaded, and the token is missing or was refused
     """
@@ -147,13 +148,16 @@ def verify(batch: str, **given: Any) -> None:
 
     folder = find_batch(batch)
     found = verify_files(folder, options_without_manifest(), output.line, runtime().timing)
-    click.echo(f"{found.whole} whole, {found.restored} restored, {len(found.lost)} lost.")
-    if found.lost:
-        output.lost_files(folder, found.lost)
+    lost = len(found.lost) + len(found.gone)
+    click.echo(f"{found.whole} whole, {found.restored} restored, {lost} lost.")
+    if lost:
+        output.lost_files(folder, found.lost, found.gone)
     if found.later:
         click.echo(f"{len(found.later)} could not be downloaded now: run it again later.")
-    if found.lost or found.later:
-        sys.exit(1 if found.lost else 69)
+    if found.waiting:
+        click.echo(f"{len(found.waiting)} not fetched yet: the next run asks again, unpaid.")
+    if lost or found.later or found.waiting:
+        sys.exit(1 if lost else 69)
 
 
 @click.command(short_help="Cancel requests that are still in RunComfy's queue.")

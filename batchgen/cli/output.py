@@ -37,7 +37,7 @@ UNKNOWN_ROWS = """\
 Unknown rows may have been billed, so they are not sent again unasked. Look for them
 in your RunComfy account, and settle them with:"""
 COMPLETED_ROWS = (
-    "Completed rows are paid for and not on disk yet; the next run fetches them, unpaid."
+    "Completed rows are paid for and not on disk yet; the next run asks for them again, unpaid."
 )
 
 
@@ -198,10 +198,12 @@ def line(text: object) -> None:
     click.echo(terminal_safe(str(text)))
 
 
-def lost_files(folder: Folder, ids: list[str]) -> None:
-    """How to pay again for what RunComfy hosts no longer, on stdout."""
+def lost_files(folder: Folder, saved: list[str], failed: list[str]) -> None:
+    """How to pay again for what RunComfy hosts no longer, on stdout; ids of rows by their state."""
     click.echo("RunComfy no longer hosts the lost files. To make and pay for them again:")
-    click.echo(f"  {next_steps.command_for_lost_files(str(folder.path), ids)}")
+    for state, ids in ((State.SAVED, saved), (State.FAILED, failed)):
+        if ids:
+            click.echo(f"  {next_steps.command_for_lost_files(str(folder.path), state, ids)}")
 
 
 def next_run(folder: Folder) -> None:

@@ -6,6 +6,7 @@ DAY_S = 86400.0
 # Source: docs/maintainers/wire.md: results of RunComfy's serverless API are deleted after seven
 # days, and that is taken for true of every model.
 RESULTS_KEPT_S = 7 * DAY_S
+PAID_BUT_GONE = "paid, but gone"  # how the reason of such a row begins
 URGENT_SHARE = 5 / 7  # of that time; from then on a result is fetched before anything is submitted
 
 
@@ -15,6 +16,11 @@ def is_urgent(age: float, kept_s: float = RESULTS_KEPT_S) -> bool:
     kept_s: the seconds for which the service keeps results.
     """
     return age >= kept_s * URGENT_SHARE
+
+
+def has_expired(age: float, kept_s: float = RESULTS_KEPT_S) -> bool:
+    """Whether a result that nobody has is gone for good. age, kept_s: as above."""
+    return age >= kept_s
 
 
 def expiry_warning(ages: list[float], kept_s: float = RESULTS_KEPT_S) -> str:

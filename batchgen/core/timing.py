@@ -21,6 +21,7 @@ class Timing:
     busy: while another program holds the journal, before a transaction gives up.
     commit_tries: of the commit that keeps a request_id, of `busy` seconds each.
     backoff_first, backoff_max: the longest wait after the first failure in a row, and after many.
+    missing_limit: for a result or a file that is said not to exist, in one run.
     max_polling: of asking about one request, in one run; it is asked again in the next.
     offline_limit: without any answer of the API, before the run gives up.
     """
@@ -38,6 +39,7 @@ class Timing:
     commit_tries: int = 7
     backoff_first: float = 0.5
     backoff_max: float = 60.0
+    missing_limit: float = 300.0
     max_polling: float = 3600.0
     offline_limit: float = 6 * 3600.0
     probe_step: float = 10.0

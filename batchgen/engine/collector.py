@@ -3,12 +3,14 @@
 import asyncio
 import json
 import logging
+import math
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import partial
 
 from batchgen.api.poll_outcome import Completed, Failed
 from batchgen.clock import to_iso
+from batchgen.core.expiry import PAID_BUT_GONE, has_expired
 from batchgen.core.states import Event
 from batchgen.engine.poller import Poller
 from batchgen.engine.run_state import RunState
@@ -47,6 +49,7 @@ class Collector:
     _poller: Poller
     _state: RunState
     _options: OutputOptions
+    _results_kept_s: float  # the seconds for which the service keeps results
     _slots: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, MAX_DOWNLOADS))
     # Extensions of undecoded files that were warned of.
     _told: set[str | None] = field(default_factory=set)
@@ -54,8 +57,9 @@ class Collector:
     async def collect(self, row: Request) -> None:
         """Download the outputs of a row that are not saved yet.
 
-        If one cannot be had now, the row stays `completed` for the next run; if one is gone and no
-        other is late, the row becomes `failed`. Raises OSError where the disk fails.
+        If one cannot be had now, the row stays `completed` for the next run. If its host says that
+        it does not exist, that counts only when results are not kept any longer: the row becomes
+        `failed` then, unless another output is merely late. Raises OSError where the disk fails.
         """
         errors: list[MediaError] = []
         missing = [output for output in self._journal.get_outputs(row.key) if output.path is None]
@@ -68,38 +72,57 @@ class Collector:
             await self._record_error(row, min(errors, key=lambda e: isinstance(e, MediaGone)))
 
     async def _record_error(self, row: Request, error: MediaError) -> None:
-        if isinstance(error, MediaGone):
-            reason = f"paid, but gone: {error}"
+        if isinstance(error, MediaGone) and self._has_expired(row):
+            reason = f"{PAID_BUT_GONE}: {error}"
             log.warning("%s: row %r: %s", row.source, row.id, reason)
             await self._writes.enqueue(
                 lambda: self._journal.record_ended(row, Event.FAILED, None, reason)
             )
         else:
+            if isinstance(error, MediaGone):
+                self._state.wait_for(row.key)
             log.warning("%s: row %r is not fetched yet: %s", row.source, row.id, error)
             await self._writes.enqueue(lambda: self._journal.set_error(row, str(error)))
 
+    def _has_expired(self, row: Request) -> bool:
+        age = self._state.clock.now() - (row.submitted_at or 0.0)
+        return has_expired(age, self._results_kept_s)
+
     async def _collect_one(self, row: Request, output: Output, last: bool) -> None:
         """last: the row is `saved` with this output."""
+        state = self._state
         has_fresh_url = False
-        tries = 0
+        tries = gone_tries = 0
+        gone_until = math.inf
         sent_before: set[str] = set()
         while True:
             try:
                 return await self._fetch_and_keep(row, output, last, sent_before)
-            except (MediaGone, MediaUntrusted):
-                # A signed URL expires before its file does, and a restarted sandbox has another
-                # port. Asking for the result again is free and gives fresh URLs.
+            except MediaUntrusted:
+                # A restarted sandbox has another port. Asking for the result again is free and
+                # gives fresh URLs.
                 if has_fresh_url:
                     raise
-                has_fresh_url = True
-                output = await self._with_fresh_url(row, output)
+            except MediaGone:
+                # A signed URL expires before its file does; and a host may learn of a new file
+                # later than the API.
+                if has_fresh_url:
+                    gone_tries += 1
+                    gone_until = min(gone_until, state.time() + state.timing.missing_limit)
+                    hopeless = self._has_expired(row) or not state.may_submit
+                    if hopeless or state.time() >= gone_until:
+                        raise
+                    await state.sleep_unless_stopped(state.backoff(gone_tries))
             except MediaBroken as error:
                 if error.sha256 is not None:
                     sent_before.add(error.sha256)
                 tries += 1
-                if tries == self._state.timing.download_tries:
+                if tries == state.timing.download_tries:
                     raise
-                await self._state.clock.sleep(self._state.backoff(tries))
+                await state.clock.sleep(state.backoff(tries))
+                continue
+            has_fresh_url = True
+            output = await self._with_fresh_url(row, output)
 
     async def _with_fresh_url(self, row: Request, output: Output) -> Output:
         result = await self._poller.query(row)

@@ -61,10 +61,16 @@ class Engine:
         ages = {row.key: now - row.submitted_at for row in left if row.submitted_at is not None}
         if words := expiry_warning(list(ages.values()), self._results_kept_s):
             log.warning("%s", words)
-        tasks = [
-            self._tasks[key] for key, age in ages.items() if is_urgent(age, self._results_kept_s)
-        ]
-        while self._state.outcome is None and not all(task.done() for task in tasks):
+        urgent = {
+            key: self._tasks[key]
+            for key, age in ages.items()
+            if is_urgent(age, self._results_kept_s)
+        }
+
+        def is_settled(key: str) -> bool:
+            return urgent[key].done() or key in self._state.waiting
+
+        while self._state.outcome is None and not all(map(is_settled, urgent)):
             await self._state.wait_for_change(math.inf)
 
     def stop(self, outcome: RunOutcome) -> None:

@@ -8,12 +8,14 @@ from batchgen.api.poll_outcome import (
     Completed,
     Ended,
     Failed,
+    Missing,
     Running,
     Unauthorized,
     Unclear,
 )
 from batchgen.api.service import PollResult, Service
 from batchgen.api.submit_outcome import HaltReason
+from batchgen.core.expiry import PAID_BUT_GONE, has_expired
 from batchgen.core.states import Event
 from batchgen.engine.poll_schedule import (
     PRIOR_DURATIONS,
@@ -47,6 +49,7 @@ class Poller:
         max_rate: float,
     ) -> None:
         """max_rate: submissions per second; the questions have a limit of their own above it."""
+        self._results_kept_s = service.capabilities.results_kept_s
         self._journal = journal
         self._writes = writes
         self._service = service
@@ -61,7 +64,8 @@ class Poller:
         """Ask until the request has ended, and record how; return the row as it is then.
 
         at_once: it may have ended long ago, while no run went on.
-        The row is still `submitted` after an hour of asking, or where asking makes no sense.
+        The row is still `submitted` after an hour of asking, or where asking makes no sense, or
+        where the API does not know it for five minutes.
         """
         state = self._state
         start = state.time()
@@ -69,26 +73,44 @@ class Poller:
         scout = row.model not in self._scouted
         self._scouted.add(row.model)
         time_left = state.timing.max_polling
-        unclear_in_a_row = 0
+        unclear_in_a_row = missing_in_a_row = 0
         retry_after: float | None = None
+        missing_until = 0.0
         running_at = 0.0  # the age at which it was last seen running
         while state.polling and time_left > 0:
             age = age_at_start + state.time() - start
             if at_once:
                 delay, at_once = 0.0, False
+            elif missing_in_a_row:
+                delay = state.backoff(missing_in_a_row)
             elif unclear_in_a_row:
                 delay = max(state.backoff(unclear_in_a_row), retry_after or 0.0)
             else:
                 durations = self._durations_of(row)
                 delay = next_poll_delay(age, durations, retry_after, scout=scout)
-            await state.clock.sleep(delay)
+            await (state.sleep_unless_stopped if missing_in_a_row else state.clock.sleep)(delay)
             result = await self.query(row)
             age = age_at_start + state.time() - start
             retry_after = None
+            if missing_in_a_row and not isinstance(result.outcome, Missing | Unclear):
+                missing_in_a_row = 0
+                state.waiting.discard(row.key)
             match result.outcome:
                 case Running():
                     running_at = age
                     unclear_in_a_row = 0
+                    state.in_flight.add(row.key)
+                case Missing(reason, code):
+                    if has_expired(age, self._results_kept_s):
+                        gone = Failed(f"{PAID_BUT_GONE}: {reason}", code)
+                        return await self._record(row, gone, result.content)
+                    if not missing_in_a_row:
+                        state.wait_for(row.key)
+                        missing_until = state.time() + state.timing.missing_limit
+                    missing_in_a_row += 1
+                    if state.time() >= missing_until or not state.may_submit:
+                        await self._leave_to_later_runs(row, reason)
+                        return row
                 case Unclear(reason, code, retry_after):
                     unclear_in_a_row += 1
                     if code == 403 and unclear_in_a_row == REFUSED_IN_A_ROW:
@@ -131,6 +153,10 @@ class Poller:
         if isinstance(result.outcome, Unauthorized):
             self._stop_for_token(row, result.outcome.reason)
         return result
+
+    async def _leave_to_later_runs(self, row: Request, reason: str) -> None:
+        log.warning("%s: row %r is not there yet: %s", row.source, row.id, reason)
+        await self._writes.enqueue(lambda: self._journal.set_error(row, f"not there yet: {reason}"))
 
     async def _stop_if_all_is_refused(self, row: Request, reason: str) -> None:
         if await self._service.refusal(row.model) is HaltReason.TOKEN:

@@ -41,6 +41,7 @@ class RunOutcome:
 
 RUN_AGAIN = "Run the same command again to go on."
 NO_MEMORY = RunOutcome(75, "There is not enough memory.", RUN_AGAIN)
+_FOR_A_PERSON = (State.FAILED, State.CANCELLED, State.INVALID, State.UNKNOWN)
 ALL_SAVED = RunOutcome(0, "Every row is saved.", calm=True)
 
 
@@ -54,13 +55,14 @@ def blocked_outcome(held: HeldRows) -> RunOutcome:
 
 
 def final_outcome(
-    counts: Mapping[State, int], stopped: RunOutcome | None, held: HeldRows
+    counts: Mapping[State, int], stopped: RunOutcome | None, held: HeldRows, waiting: int = 0
 ) -> RunOutcome:
     """Say how a run ends.
 
     counts: the rows of the manifest, and those in flight, by state.
     stopped: why nothing more was submitted; None if everything was tried.
     held: rows that something before the API refused.
+    waiting: rows whose result or file is said not to exist, which only time can settle.
     """
     left = sum(counts.get(s, 0) for s in (State.PENDING, State.SUBMITTING, State.SUBMITTED))
     if stopped is not None:
@@ -70,16 +72,19 @@ def final_outcome(
             return stopped
     if held.rows and not held.any_accepted:
         return blocked_outcome(held)
+    completed = counts.get(State.COMPLETED, 0)
+    if waiting and waiting == left + completed and not any(map(counts.get, _FOR_A_PERSON)):
+        whose = "a row that is" if waiting == 1 else f"{waiting} rows that are"
+        reason = f"All is saved but for {whose} paid for and not there yet. Later runs ask again."
+        return RunOutcome(75, reason, RUN_AGAIN, calm=True)
     if left:
         reason = f"{plural(left, 'row')} not finished. {held.describe()}".strip()
         return RunOutcome(75, reason, RUN_AGAIN)
     amiss = [
         f"{counts[state]} {state}"
-        for state in (
-            State.COMPLETED, State.FAILED, State.CANCELLED, State.INVALID, State.UNKNOWN
-        )
+        for state in (State.COMPLETED, *_FOR_A_PERSON)
         if counts.get(state)
-    ]  # fmt: skip
+    ]
     if amiss:
         return RunOutcome(1, f"Not every row is saved: {', '.join(amiss)}.")
     if given_up := counts.get(State.WRITTEN_OFF):

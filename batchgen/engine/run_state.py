@@ -4,7 +4,7 @@ import asyncio
 import logging
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -33,6 +33,7 @@ class RunState:
     limiter: replaced with each submission and answer. breaker: the circuit breaker.
     held: rows that something before the API refused.
     in_flight: keys of the rows that take up one of the run's places at the API.
+    waiting: keys of the rows whose result or file is said not to exist, so far; they take no place.
     open_posts: keys of the rows whose POST has no outcome yet.
     """
 
@@ -46,6 +47,7 @@ class RunState:
         self.breaker = CircuitBreaker()
         self.held = HeldRows()
         self.in_flight: set[str] = set()
+        self.waiting: set[str] = set()
         self.open_posts: set[str] = set()
         self.outcome: RunOutcome | None = None
         self.polling = True
@@ -55,6 +57,7 @@ class RunState:
         self._last_answer = 0.0
         self._saved_rate = math.inf  # submissions per second; none is saved yet
         self._changes = asyncio.Event()
+        self._stopped = asyncio.Event()
 
     def time(self) -> float:
         return self.clock.monotonic() - self._start
@@ -70,6 +73,8 @@ class RunState:
             self.outcome = replace(outcome, said=True)
             log.log(logging.INFO if outcome.calm else logging.WARNING, "%s", outcome.reason)
         self.polling = self.polling and polling
+        if not self.may_submit:
+            self._stopped.set()
         self.notify()
 
     @property
@@ -87,15 +92,17 @@ class RunState:
         if not math.isfinite(seconds):
             await self._changes.wait()
             return
-        waits: list[asyncio.Future[Any]] = [
-            asyncio.ensure_future(self._changes.wait()),
-            asyncio.ensure_future(self.clock.punctual(seconds)),
-        ]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
+        await _first_of(self._changes.wait(), self.clock.punctual(seconds))
+
+    async def sleep_unless_stopped(self, seconds: float) -> None:
+        """Sleep, but no longer than rows are submitted; a limit of the person's cuts nothing."""
+        await _first_of(self._stopped.wait(), self.clock.sleep(seconds))
+
+    def wait_for(self, key: str) -> None:
+        """The result or the file of this row is said not to exist: others may take its place."""
+        self.waiting.add(key)
+        self.in_flight.discard(key)
+        self.notify()
 
     def report_offline(self, reason: str) -> None:
         """The API could not be reached. One notice for an outage; the next try comes later."""
@@ -169,3 +176,13 @@ class RunState:
         That a submission went out is an event of the journal in any case.
         """
         return self.rate_memory() if abs(self.limiter.rate / self._saved_rate - 1) > 0.01 else {}
+
+
+async def _first_of(*waits: Coroutine[Any, Any, object]) -> None:
+    """Wait until one of them has ended, and end the others."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()

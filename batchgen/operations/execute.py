@@ -85,9 +85,11 @@ async def execute(
             journal, folder, service, run_state, policy, shared_rate, writes, dispatcher
         )
         poller = Poller(journal, writes, service, run_state, policy.rate)
+        results_kept_s = service.capabilities.results_kept_s
         collector = Collector(
-            journal, writes, destination, downloader, poller, run_state, output_options
-        )
+            journal, writes, destination, downloader, poller, run_state, output_options,
+            results_kept_s,
+        )  # fmt: skip
         progress = show_progress(
             lambda: (journal.state_counts, journal.committed_usd(), run_state.limiter.rate),
             clock.monotonic,
@@ -99,7 +101,7 @@ async def execute(
             poller,
             collector,
             run_state,
-            service.capabilities.results_kept_s,
+            results_kept_s,
             progress.changed,
         )
         with _signals(engine):
@@ -109,7 +111,9 @@ async def execute(
                 progress.close()
                 shared_rate.close()
                 writes.close()
-            outcome = final_outcome(journal.state_counts, run_state.outcome, run_state.held)
+            outcome = final_outcome(
+                journal.state_counts, run_state.outcome, run_state.held, len(run_state.waiting)
+            )
             log.debug("ended with exit code %d: %s", outcome.code, outcome.reason)
             try:
                 journal.end_run(outcome.code, outcome.reason, engine.memory())

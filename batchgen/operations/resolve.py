@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from batchgen.api.poll_outcome import Failed, Unauthorized, Unclear
+from batchgen.api.poll_outcome import Failed, Missing, Unauthorized, Unclear
 from batchgen.api.response import REQUEST_ID_PATTERN
 from batchgen.api.service import PollResult
 from batchgen.batch_folder import Folder
@@ -137,7 +137,7 @@ def _refuse_mismatch(row: Request, request_id: str, result: PollResult) -> None:
         case Unclear(reason):
             what = f"RunComfy gave no clear answer about {request_id} ({reason}). {UNCHANGED}"
             raise ServiceUnreachable(what, "Try again later.")
-        case Failed(reason, api_status=""):
+        case Missing(reason) | Failed(reason, api_status=""):
             what = f"RunComfy knows no request {request_id} in this account ({reason}). {UNCHANGED}"
             remedy = "Copy the request_id from the account that this token belongs to."
             raise UsageError(what, remedy)

@@ -15,6 +15,8 @@ from batchgen.api.poll_outcome import Completed, Unauthorized, Unclear
 from batchgen.api.service import Service
 from batchgen.batch_folder import Folder
 from batchgen.config import RunOptions
+from batchgen.core.expiry import PAID_BUT_GONE
+from batchgen.core.states import State
 from batchgen.core.timing import Timing
 from batchgen.engine.collector import stored_file
 from batchgen.errors import BatchgenError, ServiceUnreachable, TokenRefused
@@ -38,12 +40,16 @@ class VerifyResult:
     """whole, restored: counts of files. lost: ids of rows whose file the host no longer has.
 
     later: ids of rows whose file could not be downloaded now, and perhaps can be later.
+    gone: ids of rows that were paid for and whose file was never there, or not for long enough.
+    waiting: ids of rows that are paid for and not on disk yet; a run asks for them again.
     """
 
     whole: int = 0
     restored: int = 0
     lost: list[str] = field(default_factory=list)
     later: list[str] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+    waiting: list[str] = field(default_factory=list)
 
 
 def verify(folder: Folder, flags: RunOptions, show: LineSink, timing: Timing) -> VerifyResult:
@@ -69,6 +75,13 @@ def verify(folder: Folder, flags: RunOptions, show: LineSink, timing: Timing) ->
             if other_request:
                 says = f"request {other_request}; the journal has {file.request_id}"
                 show(f"{file.path}: it is whole, but says that it is {says}")
+        for failed in journal.requests_in(State.FAILED):
+            if failed.error and failed.error.startswith(PAID_BUT_GONE):
+                show(f"{failed.id}: {failed.error}")
+                result.gone.append(failed.id)
+        for completed in journal.requests_in(State.COMPLETED):
+            show(f"{completed.id}: not fetched yet: {completed.error or 'no run has asked for it'}")
+            result.waiting.append(completed.id)
         if damaged:
             with batch.reach_endpoint(journal, folder, flags) as endpoint:
                 work = _restore_all(journal, destination, endpoint, timing, damaged, result, show)

@@ -39,10 +39,13 @@ def command_for_state(batch: str, state: str) -> str | None:
     return command(*_retry(batch, state)) if _reopens(state) else None
 
 
-def command_for_lost_files(batch: str, ids: list[str]) -> str:
-    """Return the command that queues the rows of lost files again, each id once."""
+def command_for_lost_files(batch: str, state: str, ids: list[str]) -> str:
+    """Return the command that queues the rows of lost files again, each id once.
+
+    state: of these rows, saved or failed.
+    """
     chosen = [word for id in dict.fromkeys(ids) for word in ("--id", id)]
-    return command("retry", batch, "--state", State.SAVED, *chosen)
+    return command(*_retry(batch, state), *chosen)
 
 
 def commands_to_resolve(batch: str) -> list[tuple[str, str]]:

@@ -73,8 +73,16 @@ def _table() -> dict[str, Fault]:
     }
     outcomes = ("canceled", "empty-result", "null-output", "bare-url", "bare-list", "no-cost")
     table |= {name: Fault(OUTCOME) for name in (*outcomes, "number-cost")}
-    answers = ("404", "500", "html", "json", "empty", "short", "stall", "slow", "endless")
-    contents = ("gzip-bomb", "truncated", "corrupt", "redirect-loop", "wrong-type", "huge-pixels")
+    answers = ("403", "404", "500", "html", "json", "empty", "short", "stall", "slow")
+    contents = (
+        "endless",
+        "gzip-bomb",
+        "truncated",
+        "corrupt",
+        "redirect-loop",
+        "wrong-type",
+        "huge-pixels",
+    )
     table |= {f"media-{what}": Fault(MEDIA) for what in (*answers, *contents, "expired", "drop")}
     table["media-redirect"] = Fault(MEDIA, takes_value=True)
     return table

@@ -145,6 +145,7 @@ EXPIRED_BODY = b"<Error><Code>AccessDenied</Code><Message>Request has expired</M
 
 MEDIA_FAULTS: dict[str, MediaFault] = {
     "media-404": instead(404, b"not found", b"text/plain"),
+    "media-403": instead(403, EXPIRED_BODY, b"application/xml"),
     "media-500": instead(500, b"internal error", b"text/plain"),
     "media-expired": instead(410, EXPIRED_BODY, b"application/xml"),
     "media-html": instead(200, LOGIN_PAGE, HTML),

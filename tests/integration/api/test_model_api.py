@@ -9,6 +9,7 @@ from conftest import Command, Write
 from helpers import Outcome, PretendClock, error_of, many, media, query, states, table, tally
 from sandbox_client import Control
 
+from batchgen.core.expiry import DAY_S
 from batchgen.core.timing import Timing
 from batchgen.engine.held_rows import MAX_BLOCKED_IN_A_ROW
 from batchgen.sandbox.faults import ACCEPTED_FIRST, FAULTS, OUTCOME, POLL, SUBMIT
@@ -513,14 +514,42 @@ def test_a_token_that_is_refused_while_asking_leaves_the_row_submitted(
     assert sandbox.posts == 1
 
 
-def test_a_request_that_the_api_has_lost_is_failed_and_not_sent_again(
-    run: Command, folder: Path, sandbox: Control, manifest: str
+def test_a_request_that_the_api_does_not_know_yet_is_waited_for_without_a_place(
+    run: Command, folder: Path, sandbox: Control, clock: PretendClock, write: Write
 ) -> None:
-    sandbox.fault("404001")
+    sandbox.fault("404001", on="result", times=None, match="number 1")
+    manifest = write("list.csv", table(many(3)))
+    outcome = run(manifest, "--concurrency", 1)
 
+    assert outcome.code == 75
+    assert states(folder) == {"row-1": "submitted", "row-2": "saved", "row-3": "saved"}
+
+
+def test_a_request_that_the_api_learns_of_later_is_collected(
+    run: Command, folder: Path, sandbox: Control, clock: PretendClock, manifest: str
+) -> None:
+    sandbox.fault("404001", on="result", times=6)
+
+    assert (run(manifest).code, states(folder)) == (0, {"heron": "saved"})
+    assert clock.ahead < 300
+
+
+def test_a_request_that_the_api_has_lost_fails_when_results_are_kept_no_longer(
+    run: Command, folder: Path, sandbox: Control, clock: PretendClock, manifest: str
+) -> None:
+    sandbox.fault("404001", on="result", times=None)
+
+    outcome = run(manifest)
+    assert (outcome.code, states(folder)) == (75, {"heron": "submitted"})
+    assert "does not exist or has expired" in error_of(folder, "heron")
+    assert 300 <= clock.ahead < 400
+    clock.ahead += 3 * DAY_S
+    assert (run(manifest, "-q").stderr, states(folder)) == ("", {"heron": "submitted"})
+
+    clock.ahead += 4 * DAY_S
     assert run(manifest).code == 1
     assert states(folder) == {"heron": "failed"}
-    assert "does not exist or has expired" in error_of(folder, "heron")
+    assert error_of(folder, "heron").startswith("paid, but gone")
     assert run(manifest).code == 1
     assert sandbox.posts == 1
 

@@ -34,6 +34,7 @@ from batchgen.api.poll_outcome import (
     Cancelled,
     Completed,
     Failed,
+    Missing,
     Running,
     Unclear,
     classify_result,
@@ -42,6 +43,7 @@ from batchgen.api.response import Response, decode
 from batchgen.api.submit_outcome import classify_submit
 from batchgen.clock import Clock, to_iso
 from batchgen.core.budget import CostLimits, active_limits
+from batchgen.core.expiry import DAY_S, PAID_BUT_GONE, has_expired
 from batchgen.core.rows import Entry, Place, Problem, Row
 from batchgen.core.states import SURELY_NOT_ACCEPTED, Event, State
 from batchgen.engine.held_rows import HeldRow, HeldRows
@@ -116,7 +118,7 @@ EDITS = st.tuples(st.sampled_from(["add", "add", "change", "remove"]), PICK, ROW
 DICE = st.none() | st.randoms(use_true_random=False)
 RARELY = st.sampled_from([False, False, False, True])
 ENDS = ["done", "done, with a cost", "done, two files", "failed", "cancelled"]
-NO_ENDS = ["running", "500", "another id", "garbage"]
+NO_ENDS = ["running", "500", "another id", "garbage", "not known"]
 
 
 class PretendClock(Clock):
@@ -241,6 +243,11 @@ class AnyHistory(RuleBasedStateMachine):
         if rows := self.rows(state):
             self.journal.record_retry(rows[0].key, "batchgen retry")
             self.asked_for(rows[0].key)
+        self.live_through(run)
+
+    @rule(run=RUNS)
+    def a_week_passes(self, run):
+        self.clock.time += 7 * DAY_S
         self.live_through(run)
 
     @rule(finds_it=st.booleans(), dies=RARELY, which=PICK, run=RUNS)
@@ -443,8 +450,10 @@ class AnyHistory(RuleBasedStateMachine):
         """What Watcher does with an answer."""
         reply = result(row.request_id, says)
         outcome = classify_result(reply, row.request_id)
-        assert isinstance(outcome, Running | Unclear) == (says in NO_ENDS)
+        assert isinstance(outcome, Running | Unclear | Missing) == (says in NO_ENDS)
         match outcome:
+            case Missing(reason, code) if self.has_expired(row):
+                self.journal.record_ended(row, Event.FAILED, code, f"{PAID_BUT_GONE}: {reason}")
             case Completed(api_status, urls, cost):
                 self.bill(row, cost)
                 self.journal.record_completed(row, api_status, urls, cost, "{}")
@@ -454,6 +463,9 @@ class AnyHistory(RuleBasedStateMachine):
             case Cancelled(_, cost):
                 self.bill(row, 0.0 if cost is None else cost)
                 self.journal.record_ended(row, Event.CANCELLED, None, "cancelled", cost=cost)
+
+    def has_expired(self, row):
+        return has_expired(self.clock.now() - row.submitted_at)
 
     def bill(self, row, cost):
         if cost is not None:
@@ -467,8 +479,10 @@ class AnyHistory(RuleBasedStateMachine):
         missing = [output for output in self.journal.get_outputs(row.key) if output.path is None]
         path = f"images/{row.name}-{missing[0].n}.png"
         file = StoredFile(path, "image", 9, "0", None, "image/png", None, None)
-        if is_gone:
-            self.journal.record_ended(row, Event.FAILED, None, "paid, but gone")
+        if is_gone and self.has_expired(row):
+            self.journal.record_ended(row, Event.FAILED, None, PAID_BUT_GONE)
+        elif is_gone:
+            self.journal.set_error(row, "the host of the output answered 404")
         elif len(missing) > 1:
             self.journal.record_file(missing[0], file)
         else:
@@ -588,8 +602,10 @@ def result(request_id, says):
         body["cost"] = 0.02
     if says == "another id":
         body |= {"request_id": "another", "status": "failed"}
+    if says == "not known":
+        body = {"error_code": 404001}
     raw = b"<html>" if says == "garbage" else json.dumps(body).encode()
-    return decode(500 if says == "500" else 200, {}, raw, None, 0.0)
+    return decode({"500": 500, "not known": 404}.get(says, 200), {}, raw, None, 0.0)
 
 
 TestAnyHistory = AnyHistory.TestCase

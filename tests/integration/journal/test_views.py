@@ -38,7 +38,7 @@ def test_by_model_counts_rows_files_and_money(
 ) -> None:
     sandbox.fault("422", match="number 2")
     sandbox.fault("lost", match="number 3")
-    sandbox.fault("media-404", match="number 4", times=None)
+    sandbox.fault("failed", match="number 4", times=None)
     rows = [f'{{"prompt": "number {n}", "id": "{n}"}}' for n in range(1, 5)]
     rows.append(f'{{"prompt": "three", "id": "s", "num_images": 3, "model": "{SERIES}"}}')
     manifest = write("list.jsonl", "\n".join(rows))

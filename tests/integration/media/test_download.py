@@ -7,16 +7,18 @@ from pathlib import Path
 
 import pytest
 from conftest import Command, Write
-from helpers import change, error_of, media, query, states, table
+from helpers import PretendClock, change, error_of, media, query, states, table
 from PIL import Image
 from resume import resume
 from sandbox_client import Control
 
+from batchgen.core.expiry import DAY_S
 from batchgen.core.timing import DEFAULT_TIMING
 from batchgen.media.download import DownloadLimits
 from batchgen.sandbox import Address
 from batchgen.sandbox.media_faults import MEDIA_FAULTS
 
+GONE = ["media-404", "media-403", "media-expired"]
 PICTURE = "images/heron.png"
 SERIES = "atelier/series/text-to-image"
 
@@ -63,7 +65,7 @@ NOT_WHOLE = {"media-truncated": "cut short", "media-corrupt": "the picture is da
 
 
 def test_the_tables_have_every_fault_of_a_download() -> None:
-    elsewhere = {"media-404", "media-expired", "media-slow", "media-wrong-type", "media-redirect"}
+    elsewhere = {"media-slow", "media-wrong-type", "media-redirect", *GONE}
     elsewhere |= {"media-endless", "media-huge-pixels"}
     assert set(BROKEN) | set(NOT_WHOLE) | elsewhere == set(MEDIA_FAULTS)
 
@@ -212,17 +214,63 @@ def test_a_url_that_no_longer_works_is_asked_for_again(
     assert sandbox.counts()["polls"] == 2
 
 
-@pytest.mark.parametrize("fault", ["media-404", "media-expired"])
-def test_a_file_that_is_gone_fails_its_row_and_is_not_paid_for_again_unasked(
-    run: Command, folder: Path, sandbox: Control, manifest: str, fault: str
+@pytest.mark.parametrize("fault", GONE)
+def test_a_file_that_its_host_does_not_know_yet_is_waited_for(
+    run: Command, folder: Path, sandbox: Control, clock: PretendClock, manifest: str, fault: str
 ) -> None:
-    sandbox.fault(fault, times=2)
+    sandbox.fault(fault, times=6)
 
+    assert run(manifest).code == 0
+    assert is_whole(folder)
+    assert 1 < clock.ahead < 300
+
+
+@pytest.mark.parametrize("fault", GONE)
+def test_a_file_that_is_not_there_is_asked_for_by_later_runs_until_its_result_expires(
+    run: Command,
+    batchgen: Command,
+    folder: Path,
+    sandbox: Control,
+    clock: PretendClock,
+    write: Write,
+    fault: str,
+) -> None:
+    sandbox.fault(fault, times=None, match="heron")
+    manifest = write("list.csv", table({"heron": "a heron", "fox": "a fox"}))
+
+    outcome = run(manifest)
+    assert (outcome.code, states(folder)) == (75, {"heron": "completed", "fox": "saved"})
+    assert 300 <= clock.ahead < 400
+    assert "paid for and not there yet" in outcome.stderr
+    checked = batchgen("verify", folder)
+    assert checked.code == 69
+    assert "heron: not fetched yet: the host of the output answered 4" in checked.stdout
+
+    clock.ahead += 3 * DAY_S
+    assert (run(manifest, "-q").stderr, states(folder)["heron"]) == ("", "completed")
+
+    clock.ahead += 4 * DAY_S
+    before = clock.ahead
     assert run(manifest).code == 1
-    assert states(folder) == {"heron": "failed"}
-    assert error_of(folder, "heron").startswith("paid, but gone")
-    assert media(folder) == []
+    assert clock.ahead - before < 5  # there is nothing left to wait for
+    assert states(folder)["heron"] == "failed"
+    assert error_of(folder, "heron").startswith("paid, but gone: the host")
+    checked = batchgen("verify", folder)
+    assert checked.code == 1
+    assert "1 whole, 0 restored, 1 lost" in checked.stdout
+    assert f"batchgen retry {folder} --id heron" in checked.stdout
     assert run(manifest).code == 1
+    assert sandbox.posts == 2
+
+
+def test_a_file_that_comes_late_is_fetched_by_the_next_run(
+    run: Command, folder: Path, sandbox: Control, manifest: str
+) -> None:
+    sandbox.fault("media-404", times=2)
+    assert run(manifest, timing=replace(DEFAULT_TIMING, missing_limit=0.0)).code == 75
+
+    assert run(manifest).code == 0
+    assert is_whole(folder)
     assert sandbox.posts == 1
 
 
@@ -301,11 +349,17 @@ def test_what_one_missing_file_of_a_row_leaves_is_fetched_all_the_same(
 
 
 def test_a_row_of_which_one_file_is_gone_keeps_the_others(
-    run: Command, folder: Path, sandbox: Control, write: Write
+    run: Command, folder: Path, sandbox: Control, clock: PretendClock, write: Write
 ) -> None:
     sandbox.fault("media-404", times=2)
     manifest = write("list.csv", f"id,model,prompt,num_images\nheron,{SERIES},a heron,3\n")
 
+    assert run(manifest, timing=replace(DEFAULT_TIMING, missing_limit=0.0)).code == 75
+    assert states(folder) == {"heron": "completed"}
+    assert media(folder) == ["images/heron-2.png", "images/heron-3.png"]
+
+    sandbox.fault("media-404", times=2)
+    clock.ahead += 7 * DAY_S
     assert run(manifest).code == 1
     assert states(folder) == {"heron": "failed"}
     assert media(folder) == ["images/heron-2.png", "images/heron-3.png"]
@@ -318,7 +372,8 @@ def test_a_row_with_a_file_that_is_gone_and_one_that_is_late_stays_open(
     sandbox.fault("media-500", times=2)
     manifest = write("list.csv", f"id,model,prompt,num_images\nheron,{SERIES},a heron,3\n")
 
-    assert run(manifest).code == 1
+    no_wait = replace(DEFAULT_TIMING, download_tries=2, missing_limit=0.0)
+    assert run(manifest, timing=no_wait).code == 1
     assert states(folder) == {"heron": "completed"}
     assert media(folder) == ["images/heron-3.png"]
 

@@ -17,6 +17,7 @@ from batchgen.api.poll_outcome import (
     Cancelled,
     Completed,
     Failed,
+    Missing,
     Running,
     Unauthorized,
     Unclear,
@@ -559,8 +560,9 @@ def test_an_answer_that_says_nothing_of_the_request_is_asked_for_again(reply):
 @pytest.mark.parametrize(
     ("status", "body", "doing"),
     [
-        (404, {"error_code": 404001}, Failed),
-        (200, {"error_code": 404001}, Failed),
+        (404, {"error_code": 404001}, Missing),
+        (200, {"error_code": 404001}, Missing),
+        (200, said("failed", error_code=404001), Failed),
         (403, {"error_code": 403001}, Failed),
         (400, {"error_code": 400001}, Failed),
         (401, {}, Unauthorized),

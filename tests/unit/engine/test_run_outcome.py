@@ -1,5 +1,7 @@
 """How a run ends: the exit codes that scripts and cron rely on."""
 
+from collections import Counter
+
 import pytest
 
 from batchgen.core.states import State
@@ -101,3 +103,25 @@ def test_a_run_in_which_nothing_got_through_to_the_api_ends_with_69_and_names_th
     ending = final_outcome(counts, None, held)
     assert ending.code == 75
     assert "list.csv:2: row 'heron': refused (403)" in ending.reason
+
+
+def test_rows_that_only_time_can_settle_are_routine():
+    ending = final_outcome({State.SAVED: 3, State.COMPLETED: 1}, None, HeldRows(), waiting=1)
+    assert (ending.code, ending.calm) == (75, True)
+
+    counts = {State.SUBMITTED: 1, State.COMPLETED: 1}
+    assert final_outcome(counts, None, HeldRows(), waiting=2).calm
+
+
+@pytest.mark.parametrize(
+    "others", [{State.COMPLETED: 2}, {State.SUBMITTED: 1, State.COMPLETED: 1}, {State.PENDING: 1}]
+)
+def test_a_row_that_is_late_for_another_reason_is_not(others):
+    assert not final_outcome(Counter(others) + Counter([State.COMPLETED]), None, HeldRows(), 1).calm
+
+
+@pytest.mark.parametrize("state", [State.FAILED, State.UNKNOWN])
+def test_a_row_that_needs_a_person_is_told_beside_one_that_is_waited_for(state):
+    ending = final_outcome({State.COMPLETED: 1, state: 1}, None, HeldRows(), waiting=1)
+
+    assert (ending.code, ending.calm) == (1, False)
