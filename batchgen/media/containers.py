@@ -16,6 +16,7 @@ from batchgen.media.formats import JPEG, PNG, WEBP, Format
 
 _PNG_XMP = b"XML:com.adobe.xmp"
 _JPEG_XMP = b"http://ns.adobe.com/xap/1.0/\0"
+_KEYWORD_BYTES = 80  # of a text in a PNG, with the byte that ends it
 MAX_TEXT_BYTES = 1 << 24  # of a compressed text, decompressed
 MAX_SEGMENTS = 100_000  # a hostile file of 64 MB could have five million
 # Of a packet. A JPEG's segment holds its length in 16 bits; the other formats have no such limit.
@@ -75,10 +76,10 @@ def find_packet(data: bytes, segments: Iterable[Segment]) -> bytes | None:
 def find_text(data: bytes, segments: Iterable[Segment], keyword: str) -> str | None:
     """Return the text that a PNG has under `keyword`; None if there is none."""
     wanted = keyword.encode()
-    found = (
-        _text(data, segment) for segment in segments if segment.name in (b"iTXt", b"tEXt", b"zTXt")
-    )
-    return next((text.decode(errors="replace") for name, text in found if name == wanted), None)
+    for segment in segments:
+        if segment.name in (b"iTXt", b"tEXt", b"zTXt") and _keyword(data, segment) == wanted:
+            return _text(data, segment).decode(errors="replace")
+    return None
 
 
 def replace_packet(
@@ -99,8 +100,7 @@ def replace_packet(
 
 def _packet(data: bytes, segment: Segment) -> bytes | None:
     if segment.name == b"iTXt":
-        name, text = _text(data, segment)
-        return text if name == _PNG_XMP else None
+        return _text(data, segment) if _keyword(data, segment) == _PNG_XMP else None
     if segment.name == b"\xe1" and data.startswith(_JPEG_XMP, segment.body, segment.stop):
         return data[segment.body + len(_JPEG_XMP) : segment.stop]
     if segment.name == b"XMP ":
@@ -124,16 +124,23 @@ def _png(data: bytes) -> Iterator[Segment]:
         raise UnsupportedPicture("something follows its end")
 
 
-def _text(data: bytes, segment: Segment) -> tuple[bytes, bytes]:
-    """Return keyword and text of a chunk; the text of a zTXt stays compressed."""
-    name, _, rest = data[segment.body : segment.stop].partition(b"\0")
+def _keyword(data: bytes, segment: Segment) -> bytes:
+    return data[segment.body : min(segment.body + _KEYWORD_BYTES, segment.stop)].partition(b"\0")[0]
+
+
+def _text(data: bytes, segment: Segment) -> bytes:
+    """Return the text of a chunk; that of a zTXt stays compressed.
+
+    For a chunk of the wanted keyword only: a file may hold many that unpack to MAX_TEXT_BYTES.
+    """
+    rest = data[segment.body : segment.stop].partition(b"\0")[2]
     if segment.name != b"iTXt":
-        return name, rest
+        return rest
     text = rest[2:].split(b"\0", 2)[-1]  # language and translated keyword precede the text
     if rest.startswith(b"\1"):
         with suppress(zlib.error):
             text = zlib.decompressobj().decompress(text, MAX_TEXT_BYTES)
-    return name, text
+    return text
 
 
 def _png_with(data: bytes, segments: list[Segment], texts: Mapping[bytes, bytes]) -> bytes:
@@ -141,7 +148,7 @@ def _png_with(data: bytes, segments: list[Segment], texts: Mapping[bytes, bytes]
     at = segments[0].end
     parts = [data[:at], *(_itxt(*named) for named in texts.items())]
     for segment in segments:
-        if segment.name == b"iTXt" and _text(data, segment)[0] in texts:
+        if segment.name == b"iTXt" and _keyword(data, segment) in texts:
             parts.append(data[at : segment.start])
             at = segment.end
     return b"".join((*parts, data[at:]))

@@ -107,6 +107,8 @@ _KNOWN_FORMATS = (
 # Those that batchgen saves as pictures, and no others: Pillow hands some to other programs.
 PILLOW_FORMATS = [format.pillow for format in _KNOWN_FORMATS if format.pillow]
 _SHOWN = {f.extension: f.kind for f in _KNOWN_FORMATS if f not in (HEIC, HEIF, CR3)}
+_KINDS = {f.extension: f.kind for f in _KNOWN_FORMATS}
+_KINDS |= dict.fromkeys(("jpeg", "jfif", "bmp", "tif", "tiff", "svg", "jxl"), "image")
 # A file that begins otherwise is none of these, whatever its URL says.
 _TOLD_BY_START = {format.extension for format in _KNOWN_FORMATS}
 _TOLD_BY_START |= {"jpeg", "m4v", *_OTHER_STARTS.values(), *set().union(*_REFINED.values())}
@@ -121,6 +123,11 @@ _TYPES = {  # where it is not known, the journal has "application/octet-stream"
 _EXTENSION = re.compile(r"[A-Za-z0-9]{1,12}")
 _TYPE_NAME = re.compile(r"(?:audio|font|image|model|video)/(?:x-)?([a-z0-9]{1,12})(?:;|$)")
 _TEXT_MARKS = b" \t\r\n\f\xef\xbb\xbf"  # white space, and the mark with which UTF-8 may begin
+
+
+def kind_of_extension(extension: str) -> str:
+    """Return `image`, `video` or `audio`; "" where an extension does not tell, or of another."""
+    return _KINDS.get(extension, "")
 
 
 def shown_kind(path: str) -> str:

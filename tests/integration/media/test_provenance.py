@@ -1,8 +1,10 @@
 """A picture says what it was made from, and is the same picture, to the pixel and the chunk."""
 
 import io
+import itertools
 import json
 import struct
+import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from batchgen.media.provenance import embed, parameters, read_provenance, sideca
 REQUEST = "5e3c9a52-8f7d-4c52-a6a3-0d7c3a1f2b11"
 PROMPT = "A heron at dusk, “long” <exposure> & 鷺 🦢\nsecond line"
 DC = "{http://purl.org/dc/elements/1.1/}"
+IPTC = "{http://iptc.org/std/Iptc4xmpExt/2008-02-29/}"
 RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
 
 
@@ -34,6 +37,12 @@ def about(prompt: str = PROMPT, **more: Any) -> xmp.Provenance:
 
 
 FACTS = about()
+BEGIN = f'<rdf:Description rdf:about="" xmlns:batchgen="{xmp.NAMESPACE}"'
+
+
+def with_checksum(chunk: bytes) -> bytes:
+    """The chunk of a PNG. chunk: its name and content."""
+    return struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
 
 
 # Pictures of many kinds
@@ -211,6 +220,76 @@ def test_pillow_finds_a_packet_with_the_prompt_as_description_and_the_model(cont
     assert model == FACTS["model"]
 
 
+def source_types(content: bytes) -> list[str | None]:
+    packet = containers.find_packet(content, containers.parse_segments(content, kind_of(content)))
+    assert packet is not None
+    tree = ElementTree.fromstring(packet.strip())
+    return [e.text for e in tree.iter() if e.tag == f"{IPTC}DigitalSourceType"]
+
+
+TERMS = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+GENERATED = f"{TERMS}trainedAlgorithmicMedia"
+COMPOSITE = f"{TERMS}compositeWithTrainedAlgorithmicMedia"
+
+
+@one_of_each
+def test_a_picture_says_that_a_model_made_it(content: bytes) -> None:
+    assert source_types(with_facts(content)) == [GENERATED]
+    assert source_types(with_facts(with_facts(content, about(image_url="https://h/a.png")))) == [
+        GENERATED
+    ]
+
+
+@pytest.mark.parametrize(
+    ("input", "source_type"),
+    [
+        ({"image_url": "https://host/a.png?sign=1"}, COMPOSITE),
+        ({"images": ["https://host/1", "https://host/2"]}, COMPOSITE),
+        ({"references": [{"url": "https://host/a.JPEG"}]}, COMPOSITE),
+        ({"start": "data:image/png;base64,iVBORw0KGgo="}, COMPOSITE),
+        ({"mask": "https://host/9f2c"}, COMPOSITE),
+        ({"source": "https://host/film.mp4"}, COMPOSITE),
+        ({"image_size": "square", "num_images": 2}, GENERATED),
+        ({"webhook": "https://host/done"}, GENERATED),
+        ({"audio_url": "https://host/a.mp3", "video_sound": "https://host/a.wav"}, GENERATED),
+        ({"prompt": "https://host/a.png"}, GENERATED),
+        ({"lora": "https://host/style.safetensors"}, GENERATED),
+        ({"voice": "data:audio/wav;base64,UklGRg=="}, GENERATED),
+    ],
+    ids=itertools.count(),
+)
+def test_a_picture_says_whether_pictures_went_into_it(
+    input: dict[str, Any], source_type: str
+) -> None:
+    given = {"prompt": PROMPT, **input}
+    facts = provenance.make_provenance(
+        id="heron", model="a/b", input=given, request_id=REQUEST, submitted_at=None
+    )
+
+    assert source_types(with_facts(KINDS["PNG RGB"], facts)) == [source_type]
+
+
+def test_what_pictures_went_in_is_told_also_where_their_urls_do_not_fit() -> None:
+    facts = about(image_urls=[f"https://host/{n}.png" for n in range(9000)])
+    content = with_facts(KINDS["JPEG RGB"], facts)
+
+    assert "image_urls" in (facts_of(content) or {})["left_out"]
+    assert source_types(content) == [COMPOSITE]
+
+
+@one_of_each
+def test_a_source_type_that_is_there_stays_the_only_one(content: bytes) -> None:
+    theirs = THEIRS.replace(
+        b"<dc:description>",
+        f'<i:DigitalSourceType xmlns:i="{IPTC[1:-1]}">{TERMS}digitalCapture</i:DigitalSourceType>'
+        "<dc:description>".encode(),
+    )
+
+    new = with_facts(with_packet(content, theirs))
+    assert source_types(new) == [f"{TERMS}digitalCapture"]
+    assert facts_of(new) == FACTS
+
+
 def test_a_png_has_the_parameters_that_viewers_look_for_before_its_pixels() -> None:
     facts = about(negative_prompt="owls", note='a, "b"')
     with Image.open(io.BytesIO(with_facts(KINDS["PNG RGB"], facts))) as picture:
@@ -329,6 +408,52 @@ def test_a_picture_that_breaks_off_is_refused_wherever_it_does(content: bytes) -
     step = max(len(content) // 150, 1)
     for size in {*range(16, len(content), step), *range(len(content) - 12, len(content))}:
         assert embed(content[:size], kind_of(content), FACTS) is None, size
+
+
+# Hostile files: all of this takes milliseconds, and minutes where the work grows with the square
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        BEGIN * 14_000,
+        (BEGIN + xmp.NAMESPACE) * 9_000 + THEIRS.decode(),
+        BEGIN * 14_000 + "</rdf:Description>\n</rdf:RDF>",
+        THEIRS.decode().replace("theirs", "</rdf:RDF>" * 90_000),
+        "<a>" * 300_000 + xmp.NAMESPACE,
+    ],
+    ids=["beginnings", "and another's", "one end", "closings", "depth"],
+)
+def test_a_hostile_packet_takes_no_longer_than_its_length(packet: str) -> None:
+    started = time.process_time()
+    xmp.add_provenance(packet.encode(), FACTS, 1 << 18)
+    xmp.find_provenance(packet.encode())
+
+    assert time.process_time() - started < 5
+
+
+def test_of_texts_that_unpack_to_much_only_the_wanted_one_is_unpacked() -> None:
+    bomb = zlib.compress(bytes(17 << 20))
+    texts = [(b"Comment", bomb)] * 300 + [(b"XML:com.adobe.xmp", bomb)]
+    content = KINDS["PNG RGB"]
+    end = containers.parse_segments(content, PNG)[0].end
+    chunks = [b"iTXt" + name + b"\0\1\0\0\0" + text for name, text in texts]
+    hostile = content[:end] + b"".join(map(with_checksum, chunks)) + content[end:]
+
+    started = time.process_time()
+    assert embed(hostile, PNG, FACTS) is None
+    assert facts_of(hostile) is None
+    assert time.process_time() - started < 5
+
+
+@pytest.mark.parametrize(
+    "text", ["data:" * 60_000, "data:a/" + "a" * 300_000, "data:a/b" + ";a" * 150_000]
+)
+def test_a_prompt_that_begins_like_a_file_takes_no_longer_than_its_length(text: str) -> None:
+    started = time.process_time()
+    assert about(f"{text} ;base64,")["input"]["prompt"] == f"{text} ;base64,"
+
+    assert time.process_time() - started < 5
 
 
 @given(data=st.data(), content=st.sampled_from(list(KINDS.values())))
