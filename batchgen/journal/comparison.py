@@ -96,16 +96,14 @@ class GoneRows:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def take_by_id(self, id: str) -> tuple[str, str] | None:
-        """Remove a row with this id; return its model and input (JSON), None if there is none."""
-        return self._take("id = ?", id)
+    def take_predecessor(self, new: KnownRow) -> tuple[str, str] | None:
+        """Remove the row that a new one takes the place of, so that it has one successor.
 
-    def take_by_position(self, position: int) -> tuple[str, str] | None:
-        """As `take_by_id`, for a row at this position of the manifest before."""
-        return self._take("position = ?", position)
-
-    def _take(self, where: str, value: str | int) -> tuple[str, str] | None:
-        query = f"SELECT rowid, model, input FROM gone WHERE {where}"
+        It has the same id, or where the new one has none, the same position in the manifest before.
+        Returns its model and input (JSON), None if there is none.
+        """
+        name, value = ("position", new.position) if new.id is None else ("id", new.id)
+        query = f"SELECT rowid, model, input FROM gone WHERE {name} = ?"
         found = self._connection.execute(query, (value,)).fetchone()
         if found is None:
             return None

@@ -15,6 +15,7 @@ writes that are asked for at about the same time are made in one transaction:
 
 import asyncio
 from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
 from threading import Lock
 
 from batchgen.errors import JournalLocked, StoppedEarly, StorageDamaged
@@ -25,6 +26,7 @@ from batchgen.threads import Threads
 Write = Callable[[], None]
 
 
+@dataclass(eq=False)
 class PendingWrite:
     """A write to be awaited, once.
 
@@ -36,20 +38,16 @@ class PendingWrite:
     receipt_written: so is its receipt.
     """
 
-    def __init__(
-        self,
-        write: Write,
-        receipt: Receipt | None,
-        alone: bool,
-        enqueue: Callable[["PendingWrite"], None],
-    ) -> None:
-        self.write = write
-        self.receipt = receipt
-        self.alone = alone
-        self.started = self.committed = self.receipt_written = self.cancelled = False
-        self.error: BaseException | None = None
-        self._enqueue = enqueue
-        self._settled = asyncio.Event()
+    write: Write
+    receipt: Receipt | None
+    alone: bool
+    _enqueue: Callable[["PendingWrite"], None]
+    started: bool = False
+    committed: bool = False
+    receipt_written: bool = False
+    cancelled: bool = False
+    error: BaseException | None = None
+    _settled: asyncio.Event = field(default_factory=asyncio.Event)
 
     def settle(self, error: BaseException | None) -> None:
         self.committed, self.error = error is None, error

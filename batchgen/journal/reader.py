@@ -103,9 +103,8 @@ class Reader:
 
     def counts(self) -> Counter[State]:
         """Return the rows by state, of those that `Database.state_counts` has."""
-        return count_states(
-            (row["state"], row["listed"], row["n"]) for row in self.query(COUNTS_QUERY)
-        )
+        found = self.query(COUNTS_QUERY)
+        return count_states((row["state"], row["listed"], row["n"]) for row in found)
 
     def money(self) -> dict[str, float | int]:
         """Return what the batch has cost.
@@ -157,12 +156,11 @@ class Reader:
             columns = columns.removesuffix("note") + "NULL AS note"
         try:
             for shown in SHOWN_IN_ORDER:
-                for row in _with_outputs(
-                    db.query(
-                        f"SELECT {columns} FROM requests LEFT JOIN outputs USING (key)"
-                        f" WHERE {shown} ORDER BY {ORDER}, n"
-                    )
-                ):
+                found = db.query(
+                    f"SELECT {columns} FROM requests LEFT JOIN outputs USING (key)"
+                    f" WHERE {shown} ORDER BY {ORDER}, n"
+                )
+                for row in _with_outputs(found):
                     self._leave_out_odd_files(row)
                     yield row
         except sqlite3.Error as error:

@@ -81,19 +81,15 @@ class RequestQueries(Database):
 
     def last_submitted_at(self) -> float | None:
         """Return when the last submission left, in seconds since the epoch; None if none did."""
-        found = self.fetch_one(
-            "SELECT at FROM events WHERE event = ? ORDER BY seq DESC", Event.SUBMIT
-        )
+        query = "SELECT at FROM events WHERE event = ? ORDER BY seq DESC"
+        found = self.fetch_one(query, Event.SUBMIT)
         return from_iso(found[0]) if found else None
 
     def pending_models(self) -> dict[str, int]:
         """Return the number of listed pending rows by model."""
-        return dict(
-            self.fetch_all(
-                "SELECT model, COUNT(*) FROM requests WHERE state = 'pending' AND listed = 1"
-                " GROUP BY model"
-            )
-        )
+        pending = "state = 'pending' AND listed = 1"
+        query = f"SELECT model, COUNT(*) FROM requests WHERE {pending} GROUP BY model"
+        return dict(self.fetch_all(query))
 
     def pending_cost(self, prices: Mapping[str, Price | None]) -> float:
         """Return the USD that the listed pending rows cost, as far as their prices are known.

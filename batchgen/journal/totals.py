@@ -28,11 +28,8 @@ def files(reader: Reader) -> int:
 
 def runs(reader: Reader) -> list[dict[str, Any]]:
     """Return id, started_at, process, ended_at, exit_code and ending of every run, in order."""
-    return list(
-        reader.query(
-            "SELECT id, started_at, process, ended_at, exit_code, ending FROM runs ORDER BY id"
-        )
-    )
+    columns = "id, started_at, process, ended_at, exit_code, ending"
+    return list(reader.query(f"SELECT {columns} FROM runs ORDER BY id"))
 
 
 def last_events_by_run(reader: Reader) -> dict[int | None, str]:

@@ -37,6 +37,8 @@ EVENTS_WITHOUT_COST_CHANGE = {
     Event.RETRY,
     Event.WRITTEN_OFF,
 }
+# Columns of a row that came through.
+NO_ERROR: dict[str, Any] = {"error": None, "error_code": None}
 
 
 class CostLimitReached(StoppedEarly):
@@ -174,8 +176,7 @@ class Journal(RequestQueries):
                 api_status=api_status,
                 cost=cost,
                 result=raw,
-                error=None,
-                error_code=None,
+                **NO_ERROR,
             )
             self._set_urls(row.key, urls)
 
@@ -213,9 +214,8 @@ class Journal(RequestQueries):
     def set_error(self, row: Request, reason: str) -> None:
         """Keep in words why a row is still in its state."""
         with self.transaction():
-            self.connection.execute(
-                "UPDATE requests SET error = ? WHERE key = ?", (reason, row.key)
-            )
+            update = "UPDATE requests SET error = ? WHERE key = ?"
+            self.connection.execute(update, (reason, row.key))
 
     def record_file(self, output: Output | SavedFile, file: StoredFile) -> None:
         """Record one of several files of a request, or one that was downloaded again and differs.
@@ -235,14 +235,8 @@ class Journal(RequestQueries):
         """W4: record the last file of a request. file: as `record_file` takes it."""
         with self.transaction():
             self.record_file(output, file)
-            self.transition(
-                row.key,
-                State.COMPLETED,
-                Event.SAVED,
-                saved_at=self.now(),
-                error=None,
-                error_code=None,
-            )
+            now = self.now()
+            self.transition(row.key, State.COMPLETED, Event.SAVED, saved_at=now, **NO_ERROR)
 
     def record_attached(self, row: Request, request_id: str) -> None:
         """Give an unknown row the request that a person found for it.

@@ -16,7 +16,7 @@ from typing import Any
 from batchgen.batch_folder import Folder
 from batchgen.core.prices import Price
 from batchgen.core.states import State
-from batchgen.journal.comparison import GoneRows, KnownRow, compare
+from batchgen.journal.comparison import compare
 from batchgen.journal.reader import Reader
 from batchgen.journal.staging import StagedRows
 from batchgen.operations.find_batch import find_folder, known_batches
@@ -97,7 +97,7 @@ def planned_rows(
                 what, sends = "invalid", False
             elif row.state is not None:
                 what, sends = row.state, row.state == State.PENDING or row.state in reopened
-            elif old := _take_predecessor(gone, row):
+            elif old := gone.take_predecessor(row):
                 what, sends = CHANGED, True
                 changes = _changes(old, row.model, json.loads(row.input))
             else:
@@ -107,14 +107,6 @@ def planned_rows(
             yield PlannedRow(what, name, row.source, row.model, sends, usd, changes)
         for id, source, model in gone:
             yield PlannedRow(UNLISTED, id, source, model, False, None)
-
-
-def _take_predecessor(gone: GoneRows, row: KnownRow) -> tuple[str, str] | None:
-    """Return the model and the input of the row that a new one takes the place of.
-
-    It is no longer among the gone rows then, so it has one successor.
-    """
-    return gone.take_by_position(row.position) if row.id is None else gone.take_by_id(row.id)
 
 
 def _changes(old: tuple[str, str], model: str, input: dict[str, Any]) -> tuple[str, ...]:

@@ -87,10 +87,8 @@ def last_night(times: Sequence[float]) -> float:
 
 def bar_seconds(span: float, most: int) -> int:
     """Return the seconds of a bar, so that at most `most` bars cover `span` seconds."""
-    for seconds in BAR_SECONDS:
-        if span <= seconds * most:
-            return seconds
-    return DAY_S * math.ceil(span / DAY_S / most)
+    days = DAY_S * math.ceil(span / DAY_S / most)
+    return next((seconds for seconds in BAR_SECONDS if span <= seconds * most), days)
 
 
 class Scale(NamedTuple):
