@@ -8,7 +8,7 @@ name.
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime, time, timedelta
 from enum import StrEnum
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from batchgen.core.budget import CostLimits
+from batchgen.core.units import parse_usd
 from batchgen.errors import UsageError
 
 View = TypeVar("View")
@@ -23,7 +24,8 @@ View = TypeVar("View")
 DEFAULT_MODEL = "ideogram/ideogram-v2/generate"
 DEFAULT_BASE_URL = "https://model-api.runcomfy.net/v1"
 # The environment variables of options, by the option's name.
-VARIABLES = {"base_url": "RUNCOMFY_MODEL_API_BASE"}
+VARIABLES = {"base_url": "RUNCOMFY_MODEL_API_BASE", "ask_above": "BATCHGEN_ASK_ABOVE"}
+_PARSERS: Mapping[str, Callable[[str], Any]] = {"ask_above": parse_usd}
 
 
 class Source(StrEnum):
@@ -42,7 +44,9 @@ class RunOptions:
     out: the output folder. model: of rows that name none. schema: a file with that model's.
     rate: POSTs per second. concurrency: requests in progress. limit: POSTs of this run.
     max_cost, max_cost_per_day, max_cost_per_month: USD.
-    price: USD of a request, for all models or by model; None where the API's price holds.
+    price: USD of a request, for all models or by model, "*" for all others; None where the API's
+        price holds.
+    ask_above: USD; a person at a terminal is asked before a run spends more. yes: not asked.
     max_time: seconds. until: a local time of day.
     format, columns, meta, allow_path: how the manifest is read. `columns` and `meta` are what the
         command line adds to those of the manifest, which its reader knows.
@@ -59,6 +63,8 @@ class RunOptions:
     max_cost_per_day: float | None = None
     max_cost_per_month: float | None = None
     price: float | Mapping[str, float] | None = None
+    ask_above: float = 25.0
+    yes: bool = False
     max_time: float | None = None
     until: time | None = None
     retry_failed: bool = False
@@ -109,8 +115,13 @@ def merge_options(
 
     flags, manifest: what is written, by field. environment: by variable; an empty one says nothing.
     defaults: those that depend on the manifest; `RunOptions` has the others.
+    Raises UsageError for a variable that cannot be read.
     """
-    set_there = {name: value for name, key in VARIABLES.items() if (value := environment.get(key))}
+    set_there = {
+        name: _read_variable(name, key, value)
+        for name, key in VARIABLES.items()
+        if (value := environment.get(key))
+    }
     layers = dict(zip(Source, (flags, manifest, set_there, defaults), strict=True))
     values, sources = {}, {}
     for option in fields(RunOptions):
@@ -121,6 +132,13 @@ def merge_options(
         if written:
             values[option.name] = layers[written[0]][option.name]
     return RunOptions(**values, sources=sources)
+
+
+def _read_variable(name: str, key: str, value: str) -> Any:
+    try:
+        return _PARSERS.get(name, str)(value)
+    except ValueError as error:
+        raise UsageError(f"{key}: {error}") from None
 
 
 def view(kind: type[View], options: RunOptions, **computed: Any) -> View:

@@ -6,9 +6,9 @@ that was short of memory waited for ever for that one, and kept its folder locke
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Executor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from functools import partial
 from typing import Any, TypeVar, TypeVarTuple
 
@@ -25,12 +25,18 @@ Ts = TypeVarTuple("Ts")
 
 def run(main: Coroutine[Any, Any, T]) -> T:
     """As `asyncio.run`. Raises MemoryError before `main` starts if threads cannot be started."""
+    with closing(main), started() as runner:
+        return runner.run(main)
+
+
+@contextmanager
+def started() -> Iterator[asyncio.Runner]:
+    """A loop for several coroutines, one after the other. Raises MemoryError, as `run` does."""
     with (
-        closing(main),
         Threads(THREADS) as threads,
         asyncio.Runner(loop_factory=partial(Loop, threads)) as runner,
     ):
-        return runner.run(main)
+        yield runner
 
 
 class Loop(asyncio.SelectorEventLoop):

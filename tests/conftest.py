@@ -27,9 +27,11 @@ COUNT = {"type": "integer", "minimum": 1, "maximum": 16}
 MODELS: dict[str, dict[str, Any]] = {
     "atelier/brush-2/text-to-image": {"prompt": TEXT},
     "atelier/series/text-to-image": {"prompt": TEXT, "num_images": COUNT},
-    "atelier/clips/text-to-video": {"prompt": TEXT},
+    "atelier/clips/text-to-video": {"prompt": TEXT, "duration": {}},
     "atelier/tunes/text-to-music": {"tags": TEXT},
 }
+
+NOWHERE = "http://127.0.0.1:9/v1"  # where no test reaches anybody unless it says whom
 
 Command = Callable[..., Outcome]
 Write = Callable[[str, str], str]
@@ -84,6 +86,7 @@ def here(
     monkeypatch.setenv("RUNCOMFY_CONFIG_DIR", str(tmp_path / "no-login"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
     monkeypatch.setenv("RUNCOMFY_TOKEN", TOKEN)
+    monkeypatch.setenv("RUNCOMFY_MODEL_API_BASE", NOWHERE)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -3,10 +3,14 @@
 import asyncio
 import csv
 import io
+import os
+import pty
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -153,6 +157,26 @@ def told(outcome: Any) -> Told:
         case Halt(row, why):
             return replace(told(row), stop=why)
     raise AssertionError(f"{outcome!r} is no outcome")
+
+
+def at_a_terminal(answer: str, *command: str) -> tuple[int, str]:
+    """Run a command at a terminal of its own, type `answer`, and return its exit code and all that
+    it shows."""
+    leader, follower = pty.openpty()
+    # A session of its own, whose terminal this becomes when the child opens it by name.
+    name = os.ttyname(follower)
+    takes_it = f"import os; os.open({name!r}, os.O_RDWR); os.execvp({command[0]!r}, {command!r})"
+    words = [sys.executable, "-c", takes_it]
+    streams = {"stdin": follower, "stdout": follower, "stderr": follower}
+    child = subprocess.Popen(words, start_new_session=True, **streams)
+    os.close(follower)
+    os.write(leader, answer.encode())
+    shown = b""
+    with suppress(OSError):  # Linux says EIO when the last process has closed the terminal
+        while piece := os.read(leader, 4096):
+            shown += piece
+    os.close(leader)
+    return child.wait(timeout=60), shown.decode()
 
 
 def provenance_of(picture: Path) -> Mapping[str, Any] | None:

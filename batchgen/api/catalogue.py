@@ -1,37 +1,98 @@
 """What a command asks the catalogue and the wallet before anything is paid for."""
 
-import logging
-from collections.abc import Callable
-from typing import Any
+import asyncio
+import time
+from collections.abc import Callable, Collection, Coroutine
+from contextlib import ExitStack
+from typing import Any, TypeVar
 
+from batchgen import event_loop
+from batchgen.api.catalogue_price import parse_price
 from batchgen.api.endpoint import Endpoint
+from batchgen.api.model_api import ModelApi
+from batchgen.clock import to_iso
 from batchgen.core.prices import Price
 from batchgen.core.timing import Timing
+from batchgen.errors import ServiceUnreachable
 
-log = logging.getLogger(__name__)
-
-
-def schema_lookup(endpoint: Endpoint, timing: Timing) -> Callable[[str], dict[str, Any] | None]:
-    """Return what asks for a model's catalogue entry, which has its schema. See `describe`."""
-    return lambda model: endpoint.ask(lambda service: service.describe(model), timing)
+T = TypeVar("T")
 
 
-def price_lookup(endpoint: Endpoint, timing: Timing) -> Callable[[str], Price | None]:
-    """Return what asks for a model's price. See `Service.price`."""
-    return lambda model: endpoint.ask(lambda service: service.price(model), timing)
+class Catalogue:
+    """Asks with one client, which is opened for the first question. To be closed.
 
-
-def warn_of_low_balance(endpoint: Endpoint, cost: Callable[[], float], timing: Timing) -> None:
-    """Say now that the money will not last; where nobody knows the balance, say nothing.
-
-    cost: gives the USD of the pending rows; called only where the balance is known.
+    A model is asked about once. A service that could not be reached is not asked again, since each
+    try can take as long as a connection may.
     """
-    if endpoint.service().knows_balance and (usd := cost()):
-        balance = endpoint.ask(lambda service: service.balance(), timing)
-        if balance is not None and balance < usd:
-            log.warning(
-                "The balance is $%.2f and the pending rows cost about $%.2f: the run stops when it"
-                " is used up.",
-                balance,
-                usd,
-            )
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        timing: Timing,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """now: gives the seconds since the epoch."""
+        self._endpoint = endpoint
+        self._timing = timing
+        self._now = now
+        self._entries: dict[str, dict[str, Any] | None] = {}
+        self._unreachable: ServiceUnreachable | None = None
+        self._stack = ExitStack()
+        self._client: tuple[asyncio.Runner, ModelApi] | None = None
+
+    def close(self) -> None:
+        """Close the client; another question opens it again."""
+        self._client = None
+        self._stack.close()
+
+    def describe(self, model: str) -> dict[str, Any] | None:
+        """Return a model's entry, which has its schema; None where there is no such model.
+
+        Raises ServiceUnreachable where no answer came, and TokenRefused.
+        """
+        self._ask_about({model})
+        return self._entries[model]
+
+    def price(self, model: str) -> Price | None:
+        """Return what a model costs; None where that cannot be known. Raises as `describe`."""
+        return parse_price(self.describe(model) or {}, to_iso(self._now()))
+
+    def prices(self, models: Collection[str]) -> dict[str, Price | None]:
+        """As `price`, of several models, which are asked about at the same time."""
+        self._ask_about(models)
+        return {model: self.price(model) for model in models}
+
+    def balance(self) -> float | None:
+        """Return the USD in the wallet; None where nobody says."""
+        if self._unreachable is not None or not self._endpoint.service().knows_balance:
+            return None
+        return self._answer(lambda service: service.balance())
+
+    def _ask_about(self, models: Collection[str]) -> None:
+        missing = [model for model in models if model not in self._entries]
+        if not missing:
+            return
+        if self._unreachable is not None:
+            raise self._unreachable
+
+        async def ask(service: ModelApi) -> list[dict[str, Any] | None]:
+            found = await asyncio.gather(*map(service.describe, missing), return_exceptions=True)
+            for error in found:
+                if isinstance(error, BaseException):
+                    raise error
+            return found  # type: ignore[return-value]  # what is left is no error
+
+        try:
+            self._entries |= zip(missing, self._answer(ask), strict=True)
+        except ServiceUnreachable as error:
+            self._unreachable = error
+            raise
+
+    def _answer(self, question: Callable[[ModelApi], Coroutine[Any, Any, T]]) -> T:
+        if self._client is None:
+            runner = self._stack.enter_context(event_loop.started())
+            service = runner.run(self._endpoint.service(self._timing).__aenter__())
+            self._stack.callback(lambda: runner.run(service.__aexit__(None, None, None)))
+            self._client = runner, service
+        runner, service = self._client
+        return runner.run(question(service))

@@ -4,29 +4,36 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from batchgen.core.prices import OUTPUT_COUNT_INPUTS, Price, output_count
+from batchgen.core.prices import OUTPUT_COUNT_INPUTS, Price, Unit, output_count
 from batchgen.validation.model_schema import SchemaUnusable, find_input_schema, normalize_schema
 
 MAX_PRICE_USD = 1e6
-_PER_REQUEST = {"request", "generation", "run", "call", "video", "song"}
-_PER_OUTPUT = {"output", "outputs", "image", "images"}
+_UNITS = {
+    **dict.fromkeys(("request", "generation", "run", "call", "video", "song"), Unit.REQUEST),
+    **dict.fromkeys(("output", "outputs", "image", "images"), Unit.OUTPUT),
+    **dict.fromkeys(("second", "seconds", "sec"), Unit.SECOND),
+}
 _NO_UNIT = {"per", "each", "api", "generated", "usd"}
 
 
-def parse_price(entry: Mapping[str, Any]) -> Price | None:
+def parse_price(entry: Mapping[str, Any], at: str = "") -> Price | None:
     """Return a model's price by its catalogue entry; None where that cannot be known.
 
-    A price by the second, token or megapixel says nothing about a request before it has run.
+    A price by the token or megapixel says nothing about a request before it has run. A price with a
+    note is a floor: the note tells people in words what else decides.
+    at: when the catalogue said so, as `Price` has it.
     """
     usd = entry.get("base_price_usd")
     if isinstance(usd, bool) or not isinstance(usd, int | float) or not 0 <= usd < MAX_PRICE_USD:
         return None
-    unit = str(entry.get("price_unit") or "request").lower()
-    words = set(re.findall(r"[a-z]+", unit)) - _NO_UNIT
+    words = re.findall(r"[a-z]+", str(entry.get("price_unit") or "request").lower())
     # `output` is a price and `output_token` is none, so no word may be unknown.
-    if not words or not words <= _PER_REQUEST | _PER_OUTPUT:
+    units = {_UNITS.get(word) for word in words if word not in _NO_UNIT}
+    if not units or None in units:
         return None
-    return Price(float(usd), _default_outputs(entry) if words & _PER_OUTPUT else None)
+    unit = next(unit for unit in (Unit.SECOND, Unit.OUTPUT, Unit.REQUEST) if unit in units)
+    outputs = {} if unit is Unit.REQUEST else _default_outputs(entry)
+    return Price(float(usd), unit, outputs, bool(str(entry.get("pricing_note") or "").strip()), at)
 
 
 def _default_outputs(entry: Mapping[str, Any]) -> dict[str, int]:

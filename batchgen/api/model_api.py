@@ -3,7 +3,6 @@
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from batchgen.api.catalogue_price import parse_price
 from batchgen.api.client import ApiClient, Commit
 from batchgen.api.poll_outcome import Cancelled, classify_cancel, classify_result, parse_balance
 from batchgen.api.response import Response
@@ -15,7 +14,6 @@ from batchgen.api.submit_outcome import (
     refusal_of_question,
 )
 from batchgen.core.expiry import RESULTS_KEPT_S
-from batchgen.core.prices import Price
 from batchgen.core.text import describe_error
 from batchgen.errors import ServiceUnreachable, TokenRefused
 from batchgen.network.media_hosts import MediaHost
@@ -69,9 +67,6 @@ class ModelApi:
         return refusal_of_question(await self._client.ask_url(self._balance_url))
 
     # -- catalogue and wallet --------------------------------------------------------------------
-
-    async def price(self, model: str) -> Price | None:
-        return parse_price(await self.describe(model) or {})
 
     async def describe(self, model: str) -> dict[str, Any] | None:
         """Return the catalogue's entry of a model; None where it knows no such model.

@@ -16,6 +16,7 @@ from batchgen.api.response import (
     LISTED_CODES,
     NOT_ALLOWED,
     NOT_FOUND,
+    NOT_READY,
     Response,
     to_text,
 )
@@ -26,6 +27,7 @@ FAILED_WORDS = {"failed", "error"}
 CANCELLED_WORDS = {"cancelled", "canceled"}
 END_WORDS = COMPLETED_WORDS | FAILED_WORDS | CANCELLED_WORDS
 MAX_COST_USD = 1e6
+MAX_BALANCE_USD = 1e12
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,8 @@ def classify_result(response: Response, request_id: str) -> PollOutcome:
     body = response.body
     if response.status == 200 and isinstance(body, dict) and _has_ended(response, request_id):
         return _by_word(response, body)
+    if response.status < 500 and response.code == NOT_READY:
+        return Running()
     listed = response.status < 500 and response.code in LISTED_CODES
     if listed or response.status in (400, 401, 403, 404, 422):
         return _refused(response)
@@ -199,4 +203,6 @@ def parse_balance(response: Response) -> float | None:
     body = response.body
     ok = response.status == 200 and isinstance(body, dict)
     value = body.get("balance_usd") if ok else None
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or response.code is not None:
+        return None
+    return float(value) if abs(value) < MAX_BALANCE_USD else None  # NaN is less than nothing

@@ -10,7 +10,6 @@ from typing import Protocol
 from batchgen.api.client import Commit
 from batchgen.api.poll_outcome import PollOutcome
 from batchgen.api.submit_outcome import HaltReason, SubmitOutcome
-from batchgen.core.prices import Price
 from batchgen.network.media_hosts import MediaHost
 
 
@@ -65,12 +64,6 @@ class Service(Protocol):
 
     async def cancel(self, request_id: str) -> bool | None:
         """Return True: cancelled. False: it cannot be, and still runs. None: no clear answer."""
-
-    async def price(self, model: str) -> Price | None:
-        """Return what `model` costs; None where the service does not say.
-
-        Raises ServiceUnreachable where no answer came, and TokenRefused.
-        """
 
     async def balance(self) -> float | None:
         """Return the USD in the wallet; None where nobody says."""

@@ -57,6 +57,26 @@ def read_columns(context: Context, param: Parameter, values: tuple[str, ...]) ->
     return columns
 
 
+def read_price(
+    context: Context, param: Parameter, values: tuple[str, ...]
+) -> float | dict[str, float] | None:
+    """Turn `0.06` or `MODEL=0.06`, given any number of times, into a price for all or by model.
+
+    An amount beside those with a model is for all other models, which have the name `*` then.
+    """
+    prices: dict[str, float] = {}
+    for text in values:
+        model, equals, amount = text.rpartition("=")
+        name = model.strip() if equals else "*"
+        if not name or name in prices:
+            raise click.BadParameter(f"{text!r} is not USD or MODEL=USD, once for each model.")
+        try:
+            prices[name] = units.parse_usd(amount)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from None
+    return prices.get("*") if prices.keys() <= {"*"} else prices
+
+
 def section(title: str, *decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Add these options to a command, under `title` in the help of a `SectionedCommand`."""
 
@@ -124,6 +144,13 @@ READING = section(
         metavar="PATH",
         help="Let the manifest read from this file or folder too; repeatable.",
     ),
+)
+PRICE = click.option(
+    "--price",
+    multiple=True,
+    metavar="[MODEL=]USD",
+    callback=read_price,
+    help="What a request costs, where RunComfy does not say; repeatable.",
 )
 SERVICE = section(
     "Service",

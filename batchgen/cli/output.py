@@ -16,6 +16,7 @@ from batchgen.batch_folder import Folder
 from batchgen.cli.progress import rate_words
 from batchgen.clock import Clock, from_iso, show_time
 from batchgen.config import default_out, has_name_of_its_own
+from batchgen.core.budget import show_usd
 from batchgen.core.expiry import RESULTS_KEPT_S
 from batchgen.core.states import State
 from batchgen.core.text import plural, terminal_safe, truncate
@@ -142,14 +143,20 @@ def plan(whole: "Plan", rate: float) -> None:
     counts = ", ".join(f"{n} {what}" for what, n in whole.counts.items())
     click.echo(f"{plural(sum(whole.counts.values()), 'row')}: {counts}")
     requests = plural(whole.sends, "request")
-    cost = f", for ${whole.cost:.2f}" if whole.unpriced < whole.sends or not whole.sends else ""
+    cost = ""
+    if whole.unpriced < whole.sends or not whole.sends:
+        cost = f", for {'at least ' if whole.floor else ''}{show_usd(whole.cost)}"
     click.echo(
         f"A run would send {requests}{cost}; at {rate_words(rate)} submitting takes"
         f" {_span(whole.seconds(rate))}. Nothing was sent."
     )
+    if whole.prices_from:
+        asked = show_time(from_iso(whole.prices_from))
+        click.echo(f"The price is that of {asked}, since {whole.not_asked}.")
     if whole.unpriced:
         whose = "Their" if whole.unpriced == whole.sends else f"Of {whole.unpriced} of them the"
-        click.echo(f"{whose} price is unknown; set `price:` in a YAML manifest to see the cost.")
+        why = f", since {whole.not_asked}" if whole.not_asked else ""
+        click.echo(f"{whose} price is unknown{why}; say it with --price to see the cost.")
 
 
 def unknown_rows(rows: "list[UnknownRow]", folder: Folder, as_json: bool) -> None:

@@ -14,6 +14,7 @@ from batchgen.cli.options import (
     FILE,
     NEW_BATCH,
     OUT,
+    PRICE,
     RATE,
     READING,
     SERVICE,
@@ -66,6 +67,13 @@ rate_option = partial(click.option, "--rate", type=RATE, metavar="N/s|m|h|d")
     amount_option("--max-cost", help="Never let the whole batch cost more than this."),
     amount_option("--max-cost-per-day", help="Most this list may cost per calendar day."),
     amount_option("--max-cost-per-month", help="Most this list may cost per calendar month."),
+    PRICE,
+    amount_option(
+        "--ask-above",
+        help="At a terminal, ask before a run that costs more.  [default: $BATCHGEN_ASK_ABOVE, else"
+        " 25.00]",
+    ),
+    click.option("-y", "--yes", is_flag=True, help="Do not ask."),
 )
 @section(
     "Time",
@@ -215,6 +223,8 @@ def validate(manifest: str, check_urls: bool, **given: Any) -> None:
 @NEW_BATCH
 @READING
 @rate_option(help="Submission rate to reckon with.  [default: 60/m]")
+@PRICE
+@SERVICE
 @click.option("--skip-invalid", is_flag=True, help="Leave out the rows that are not valid.")
 @click.option("--json", "as_json", is_flag=True, help="Print the totals as JSON.")
 def plan(manifest: str, as_json: bool, **given: Any) -> None:
@@ -244,7 +254,7 @@ def _print_plan(manifest: str, as_json: bool) -> None:
 
     with closing(output.Problems()) as problems:
         show_row = (lambda row: None) if as_json else output.step
-        whole, rate = plan(given_options(), manifest, problems.show, show_row)
+        whole, rate = plan(given_options(), manifest, problems.show, show_row, runtime().timing)
     if as_json:
         told = {**whole.as_json(), "seconds": round(whole.seconds(rate), 1)}
         click.echo(json.dumps(told, indent=2, ensure_ascii=False))

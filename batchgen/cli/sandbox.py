@@ -65,7 +65,11 @@ NOT_NEGATIVE = Finite(min=0)
     default="seconds",
     help="The form of Retry-After in a 429.",
 )
-@click.option("--price", type=NOT_NEGATIVE, default=0.03, help="Pretended price of an output, USD.")
+@click.option(
+    "--price", type=NOT_NEGATIVE, default=0.03, help="Pretended price of an output or second, USD."
+)
+@click.option("--pricing-note", default="", help="The catalogue's note: a request may cost more.")
+@click.option("--cost-factor", type=NOT_NEGATIVE, default=1.0, help="Bill so many times the price.")
 @click.option("--balance", type=NOT_NEGATIVE, help="Pretended balance, USD.  [default: unlimited]")
 @click.option("--token", help="The only token that is accepted.  [default: any but 'refused']")
 @click.option(

@@ -1,9 +1,11 @@
 """Limits of a batch's cost, over all of its runs, and what a row counts for. Pure."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from batchgen.core.prices import Estimate
 from batchgen.core.states import State
 
 
@@ -27,13 +29,14 @@ class ActiveLimit:
     """A limit that holds now.
 
     since: ISO 8601, UTC, from when on cost is counted; "" is from the beginning.
-    option: of the command line. words: the period, in messages.
+    option: of the command line. words: the period, in messages. ends: when it has ended, in them.
     """
 
     usd: float
     since: str
     option: str
     words: str
+    ends: str = ""
 
 
 def active_limits(limits: CostLimits, now: datetime) -> list[ActiveLimit]:
@@ -44,13 +47,13 @@ def active_limits(limits: CostLimits, now: datetime) -> list[ActiveLimit]:
     """
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     every = (
-        (limits.batch, None, "--max-cost", "the batch"),
-        (limits.month, midnight.replace(day=1), "--max-cost-per-month", "this month"),
-        (limits.day, midnight, "--max-cost-per-day", "today"),
+        (limits.batch, None, "--max-cost", "the batch", ""),
+        (limits.month, midnight.replace(day=1), "--max-cost-per-month", "this month", "next month"),
+        (limits.day, midnight, "--max-cost-per-day", "today", "tomorrow"),
     )
     return [
-        ActiveLimit(usd, "" if start is None else _utc(start), option, words)
-        for usd, start, option, words in every
+        ActiveLimit(usd, "" if start is None else _utc(start), option, words, ends)
+        for usd, start, option, words, ends in every
         if usd is not None
     ]
 
@@ -78,15 +81,93 @@ def committed_cost(
 
 
 def first_exceeded(
-    committed: Callable[[str], float], price: float, limits: list[ActiveLimit]
+    committed: Callable[[str], float], price: float | None, limits: list[ActiveLimit]
 ) -> ActiveLimit | None:
     """Return the first limit that a request of `price` USD could pass; None if there is none.
 
+    A request whose price is not known could pass any.
     committed: returns the USD that are spent, reserved or possibly spent since a time.
     """
+    price = math.inf if price is None else price
     for limit in limits:
         # 1e-9, since a sum of cents is not exact in binary. `not <=`, since no comparison with NaN
         # holds, and a limit or price of NaN has to stop the request.
         if not committed(limit.since) + price <= limit.usd + 1e-9:
             return limit
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """What a run is about to spend.
+
+    usd: of the requests whose price is known. floor: they may well cost more. unpriced: the number
+    of the others. left: USD that the tightest limit leaves, and its option; None without a limit.
+    balance: USD in the wallet; None where nobody says.
+    """
+
+    requests: int = 0
+    usd: float = 0.0
+    floor: bool = False
+    unpriced: int = 0
+    left: tuple[float, str] | None = None
+    balance: float | None = None
+
+    @property
+    def at_most(self) -> float:
+        """USD, as far as it is known."""
+        return self.usd if self.left is None else min(self.usd, self.left[0])
+
+    def is_above(self, usd: float) -> bool:
+        """Whether it is more than so much, or may be, since nobody knows a price."""
+        return bool(self.unpriced) or self.at_most > usd
+
+    @property
+    def question(self) -> str:
+        """What a person is asked who may not want to spend that."""
+        if self.unpriced == self.requests:
+            return "Submit them without knowing what they cost?"
+        least = "at least" if self.floor or self.unpriced else "about"
+        return f"Spend {least} {show_usd(self.at_most)}?"
+
+    def __str__(self) -> str:
+        """`1,632 requests, about $97.92, balance $120.40`."""
+        text = f"{self.requests:,} request{'' if self.requests == 1 else 's'}"
+        if self.unpriced == self.requests:
+            text += " without a known price"
+        else:
+            text += f", {'at least' if self.floor else 'about'} {show_usd(self.usd)}"
+            if self.unpriced:
+                text += f" and {self.unpriced:,} without a known price"
+            if self.left is not None and self.at_most < self.usd:
+                text += f", of which {self.left[1]} leaves {show_usd(self.at_most)}"
+        return text if self.balance is None else f"{text}, balance {show_usd(self.balance)}"
+
+
+def show_usd(usd: float) -> str:
+    """Return `$1,234.50`; an amount below a cent with as many places as it needs."""
+    if 0 < abs(usd) < 0.01:
+        return f"${usd:.6f}".rstrip("0")
+    return f"-${-usd:,.2f}" if usd < 0 else f"${usd:,.2f}"
+
+
+def tightest(
+    limits: list[ActiveLimit], committed: Callable[[str], float]
+) -> tuple[float, str] | None:
+    """Return the USD that the tightest limit leaves, and its option. committed: as above."""
+    left = [(max(limit.usd - committed(limit.since), 0.0), limit.option) for limit in limits]
+    return min(left, default=None)
+
+
+def limit_reached(limit: ActiveLimit, committed: float, expected: Estimate) -> tuple[str, str]:
+    """Return what stopped a request, and what to do. committed: USD, since the limit counts."""
+    if expected.usd is None:
+        what = f"What the next request costs is not known, and {limit.option} has to know it."
+        return f"{what} It was not sent.", "Say it with --price, in USD for a request."
+    least = "at least " if expected.floor else ""
+    return (
+        f"The next request costs {least}${expected.usd:.2f} and would pass the limit of"
+        f" ${limit.usd:.2f} for {limit.words}, {limit.option} (${committed:.2f} is spent or"
+        " reserved). It was not sent.",
+        f"Raise {limit.option} to go on" + (f", or run again {limit.ends}." if limit.ends else "."),
+    )

@@ -1,13 +1,16 @@
-"""What a row costs by its model's price. Pure. Source: docs/maintainers/wire.md.
+"""What a row is expected to cost: by its model's price, and by what its requests have cost. Pure.
 
-RunComfy prices image models by the output, and a row's input says how many outputs it asks for.
+RunComfy prices image models by the output, video and audio models by the second, and a row's input
+says how many of them it asks for. A price with a note is the least that a request costs. Source:
+docs/maintainers/wire.md, "Prices".
 """
 
 import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
 from typing import Any
 
 # Inputs that say how many outputs a request makes, as models name them. Where a row has several
@@ -17,34 +20,49 @@ OUTPUT_COUNT_INPUTS = (
     *("num_outputs", "number_of_outputs", "num_samples", "num_generations", "num_videos"),
     *("batch_size", "n"),
 )
-MAX_OUTPUTS = 1_000_000  # by one input; a larger number could overflow a float
+DURATION_INPUT = "duration"
+MAX_UNITS = 1_000_000  # by one input; a larger number could overflow a float
+_NUMBER = re.compile(r"\s*[0-9]{1,9}(\.[0-9]{1,9})?\s*", re.ASCII)
+
+
+class Unit(StrEnum):
+    """What a price is for."""
+
+    REQUEST = "request"
+    OUTPUT = "output"
+    SECOND = "second"
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """usd: for a request, or for each output of one.
+    """usd: for one unit.
 
-    outputs: None where it is for a request; else the numbers of outputs by the inputs that a model
-        sets itself where a row does not, mostly none.
+    outputs: the numbers of outputs by the inputs that a model sets itself where a row does not,
+        mostly none.
+    floor: the service says that a request may cost more.
+    at: when the service said so, as the journal writes times; "" where a person did.
     """
 
     usd: float
-    outputs: Mapping[str, int] | None = None
+    unit: Unit = Unit.REQUEST
+    outputs: Mapping[str, int] = field(default_factory=dict)
+    floor: bool = False
+    at: str = ""
 
-    def of(self, input: str) -> float:
-        """Return the USD of a row; `input` is its JSON."""
-        if self.outputs is None:
-            return self.usd
-        given = json.loads(input)
+    def units(self, input: str) -> float | None:
+        """Return how many units a row asks for; None where it does not say. input: JSON."""
+        if self.unit is Unit.REQUEST:
+            return 1.0
+        given: dict[str, Any] = json.loads(input)
+        seconds = _number(given.get(DURATION_INPUT)) if self.unit is Unit.SECOND else 1.0
+        if seconds is None:
+            return None
         written = {name: given[name] for name in OUTPUT_COUNT_INPUTS if given.get(name) is not None}
-        usd = self.usd
-        for value in {**self.outputs, **written}.values():
-            usd *= output_count(value)
-        return usd
+        return seconds * math.prod(map(output_count, {**self.outputs, **written}.values()))
 
-    def stored(self) -> float | list[Any]:
-        """Return what the journal stores: USD a request, or `[USD an output, outputs]`."""
-        return self.usd if self.outputs is None else [self.usd, self.outputs]
+    def stored(self) -> dict[str, Any]:
+        """Return what the journal stores."""
+        return asdict(self)
 
 
 def read_prices(stored: Mapping[str, Any] | None) -> dict[str, Price | None]:
@@ -53,18 +71,80 @@ def read_prices(stored: Mapping[str, Any] | None) -> dict[str, Price | None]:
 
 
 def _read_price(value: Any) -> Price | None:
-    match value:
-        case int() | float() if not isinstance(value, bool):
-            return Price(float(value))
-        case [int() | float() as usd, dict() as outputs]:
-            return Price(float(usd), outputs)
-    return None
+    if isinstance(value, int | float) and not isinstance(value, bool):  # as 0.1.0 stored them
+        return Price(float(value))
+    try:
+        price = Price(**value)
+        return replace(price, usd=float(price.usd), unit=Unit(price.unit))
+    except (TypeError, ValueError):
+        return None
 
 
 def output_count(value: Any) -> int:
     """Return the outputs that the value of an input asks for; 1 where it is no count."""
-    if isinstance(value, str) and re.fullmatch(r"\s*[0-9]{1,9}\s*", value, re.ASCII):
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 1:
-        return 1
-    return math.ceil(min(value, MAX_OUTPUTS))
+    number = _number(value)
+    return 1 if number is None or number < 1 else math.ceil(number)
+
+
+def _number(value: Any) -> float | None:
+    """Return the positive number that an input is, also as a text; None where it is none."""
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        value = float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        return None
+    return float(min(value, MAX_UNITS))
+
+
+@dataclass(frozen=True, slots=True)
+class SeenCost:
+    """The most that requests of a model have cost so far, USD; None where the service has not said.
+
+    unit: of one unit of the model's price.
+    """
+
+    request: float | None = None
+    unit: float | None = None
+
+    def after(self, cost: float | None, units: float | None) -> "SeenCost":
+        """Return the same after one more request. units: None where it did not say how many."""
+        if cost is None:
+            return self
+        of_unit = self.unit if not units else max(self.unit or 0.0, cost / units)
+        return SeenCost(max(self.request or 0.0, cost), of_unit)
+
+
+def read_seen(stored: Mapping[str, Any] | None) -> dict[str, SeenCost]:
+    """Return the seen costs by model that the journal stores, as `[request, unit]`."""
+    return {
+        model: SeenCost(*value)
+        for model, value in (stored or {}).items()
+        if isinstance(value, list) and len(value) == 2
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """usd: of one request; None where nothing is known. floor: it may well cost more."""
+
+    usd: float | None
+    floor: bool = False
+
+
+def estimate(price: Price | None, seen: SeenCost | None, input: str) -> Estimate:
+    """Return what a row is expected to cost, which is what is reserved for it.
+
+    price: of its model, None where none is known. seen: what its model's requests have cost, None
+        before the first has ended. input: JSON.
+
+    The price counts, and where requests have cost more than it says, the most that they have cost.
+    Of a model whose price is a floor a small request may cost as much as a large one.
+    """
+    units = None if price is None else price.units(input)
+    if price is None or units is None:
+        return Estimate(None if seen is None else seen.request)
+    seen = seen or SeenCost()
+    usd = max(price.usd * units, (seen.unit or 0.0) * units)
+    if price.floor:
+        usd = max(usd, seen.request or 0.0)
+    # Rounded, since a third of a cost times three is not that cost in binary.
+    return Estimate(round(usd, 9), price.floor and seen.request is None)

@@ -5,6 +5,7 @@ limits of time and number, the concurrency, the rate limiter, the rate that is s
 batches of the account, the circuit breaker of its model, and the connection.
 """
 
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from batchgen.engine.run_outcome import RUN_AGAIN, RunOutcome
 from batchgen.engine.run_state import RunState
 from batchgen.engine.shared_rate import SharedRateLimit
 from batchgen.journal.writer import Journal, Request
+
+log = logging.getLogger(__name__)
 
 
 def restore_rate_limiter(journal: Journal, clock: Clock, max_rate: float) -> RateLimiter:
@@ -46,6 +49,7 @@ class Dispatcher:
     _submitted: int = 0  # in this run; a row that came back unaccepted does not count
     _page: list[Request] = field(default_factory=list)  # due rows, read ahead; the next one last
     _given_back: list[Request] = field(default_factory=list)  # in the same order
+    _told: set[str] = field(default_factory=set)  # the models of which it was said that they wait
     _read_to: int = 0  # the position up to which rows were taken
 
     async def run(self, start: Callable[[Request], None]) -> None:
@@ -55,6 +59,8 @@ class Dispatcher:
             if row is None and not self._state.open_posts:
                 return
             delay = math.inf if row is None else self._delay(row)
+            if row is not None and delay > 0:
+                self._say_if_it_waits_for_a_cost(row.model)
             if delay > 0:
                 await self._state.wait_for_change(delay)
             elif row is not None and not self._stop_at_a_limit():
@@ -97,10 +103,16 @@ class Dispatcher:
             or probing
             or self._may_reach_the_limit()
             or not state.breaker.may_submit(row.model)
+            or not state.costs.may_submit(row.model)
         ):
             return left
         now = state.time()
         return min(left, max(state.limiter.delay(now), state.offline_until - now, 0.0))
+
+    def _say_if_it_waits_for_a_cost(self, model: str) -> None:
+        if model not in self._told and not self._state.costs.may_submit(model):
+            self._told.add(model)
+            log.info("%s: the first row goes alone until its cost is known.", model)
 
     def _time_left(self) -> float:
         """Return seconds; by both clocks, since one may stand still while the computer sleeps."""
@@ -135,4 +147,5 @@ class Dispatcher:
         state.open_posts.add(row.key)
         state.in_flight.add(row.key)
         state.breaker.on_submitting(row.model)
+        state.costs.on_started(row.model)
         state.limiter = state.limiter.after_submission(state.time())

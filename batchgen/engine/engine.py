@@ -46,6 +46,8 @@ class Engine:
         submitted = self._journal.requests_in(State.SUBMITTED)
         left = self._journal.requests_in(State.COMPLETED) + submitted
         self._state.in_flight |= {row.key for row in submitted}
+        for row in submitted:
+            self._state.costs.on_started(row.model)
         for row in left:
             self._start(row)
         try:
@@ -95,7 +97,7 @@ class Engine:
     def memory(self) -> dict[str, Any]:
         """Return what the next run needs in order not to burst, nor to learn everything anew."""
         durations = {model: astuple(known) for model, known in self._poller.durations.items()}
-        return {**self._state.rate_memory(), "times": durations}
+        return {**self._state.rate_memory(), **self._state.costs.memory(), "times": durations}
 
     def _start(self, row: Request) -> None:
         task = asyncio.create_task(self._guard(row))
@@ -131,6 +133,7 @@ class Engine:
 
     async def _process_row(self, row: Request) -> None:
         resumed = row.state is State.SUBMITTED
+        paying = resumed or row.state is State.PENDING
         try:
             if row.state is State.PENDING:
                 row = await self._submitter.submit(row)
@@ -145,6 +148,8 @@ class Engine:
             # A request that is not asked about any more still runs, so it keeps its place.
             if row.state is not State.SUBMITTED:
                 self._state.in_flight.discard(row.key)
+            if paying:
+                self._state.costs.on_left(row.model)
             self._state.notify()
             self._changed()
         if row.state is State.COMPLETED and not self._draining:

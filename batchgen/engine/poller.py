@@ -1,7 +1,7 @@
 """Asks about accepted requests until they have ended. Asking is free and may be repeated."""
 
 import logging
-from typing import assert_never
+from typing import Any, assert_never
 
 from batchgen.api.poll_outcome import (
     Cancelled,
@@ -175,13 +175,21 @@ class Poller:
         code: int | None = None
         match outcome:
             case Completed(api_status, urls, cost):
-                self._journal.record_completed(row, api_status, urls, cost, content)
+                memory = self._learn(row, cost, completed=True)
+                self._journal.record_completed(row, api_status, urls, cost, content, memory)
                 return
             case Failed(reason, code, api_status, cost):
                 event = Event.FAILED
             case Cancelled(api_status, cost):
                 event, reason = Event.CANCELLED, "cancelled at RunComfy"
         log.warning("%s: row %r: %s", row.source, row.id, reason)
+        self._learn(row, cost, completed=False)
         self._journal.record_ended(
             row, event, code, reason, api_status=api_status, cost=cost, result=content
         )
+
+    def _learn(self, row: Request, cost: float | None, *, completed: bool) -> dict[str, Any]:
+        """Return what the next run has to know of the costs, where this one has changed it."""
+        costs = self._state.costs
+        changed = costs.on_cost(row.model, row.input, cost, completed=completed)
+        return costs.memory() if changed else {}

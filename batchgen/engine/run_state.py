@@ -17,6 +17,7 @@ from batchgen.engine.circuit_breaker import (
     UNKNOWN_CAUSE,
     CircuitBreaker,
 )
+from batchgen.engine.cost_estimator import CostEstimator
 from batchgen.engine.held_rows import HeldRows
 from batchgen.engine.rate_limiter import RateLimiter
 from batchgen.engine.run_outcome import RUN_AGAIN, RunOutcome
@@ -31,19 +32,25 @@ class RunState:
     polling: whether accepted requests are still asked about.
     offline_tries: failures in a row to reach the API. offline_until: no submission before then.
     limiter: replaced with each submission and answer. breaker: the circuit breaker.
-    held: rows that something before the API refused.
+    costs: what each row is expected to cost. held: rows that something before the API refused.
     in_flight: keys of the rows that take up one of the run's places at the API.
     waiting: keys of the rows whose result or file is said not to exist, so far; they take no place.
     open_posts: keys of the rows whose POST has no outcome yet.
     """
 
     def __init__(
-        self, clock: Clock, rng: random.Random, timing: Timing, limiter: RateLimiter
+        self,
+        clock: Clock,
+        rng: random.Random,
+        timing: Timing,
+        limiter: RateLimiter,
+        costs: CostEstimator,
     ) -> None:
         self.clock = clock
         self.rng = rng
         self.timing = timing
         self.limiter = limiter
+        self.costs = costs
         self.breaker = CircuitBreaker()
         self.held = HeldRows()
         self.in_flight: set[str] = set()

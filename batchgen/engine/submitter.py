@@ -116,13 +116,8 @@ class Submitter:
         if not self._state.may_submit:
             raise StoppedEarly("The run stopped before this request left.")
         limits = active_limits(self._policy.limits, datetime.fromtimestamp(self._state.clock.now()))
-        self._journal.record_submitting(
-            row, self._price_of(row), limits, self._state.changed_rate_memory()
-        )
-
-    def _price_of(self, row: Request) -> float | None:
-        price = self._policy.prices.get(row.model)
-        return None if price is None else price.of(row.input)
+        expected = self._state.costs.estimate(row.model, row.input)
+        self._journal.record_submitting(row, expected, limits, self._state.changed_rate_memory())
 
     async def _record(self, row: Request, outcome: RowOutcome) -> None:
         match outcome:
@@ -244,8 +239,10 @@ class Submitter:
 
     async def _is_covered(self, row: Request) -> bool:
         """Whether the balance is known, and enough for this row."""
-        price, balance = self._price_of(row), await self._service.balance()
-        return price is not None and balance is not None and balance >= price
+        expected, balance = self._state.costs.estimate(row.model, row.input), None
+        if expected.usd is not None and not expected.floor:
+            balance = await self._service.balance()
+        return balance is not None and balance >= (expected.usd or 0.0)
 
     async def _hold(self, row: Request, reason: str, code: int) -> None:
         """Send the row no more in this run, and find out whether any other would fare better."""

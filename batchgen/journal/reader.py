@@ -13,7 +13,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from batchgen.core.prices import Price, read_prices
+from batchgen.core.prices import Price, SeenCost, read_prices, read_seen
 from batchgen.core.states import State
 from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.errors import NewerJournal, StorageDamaged, UsageError
@@ -226,6 +226,10 @@ class Reader:
     def prices(self) -> dict[str, Price | None]:
         """Return the price of each model, as a run last asked for it."""
         return read_prices(self.get_meta("prices"))
+
+    def seen_costs(self) -> dict[str, SeenCost]:
+        """Return what each model's requests have cost so far."""
+        return read_seen(self.get_meta("costs"))
 
     def pace(self) -> float | None:
         """Return the learned rate in submissions per second; None before the first submission."""

@@ -1,11 +1,10 @@
 """Requests and outputs as values, and what the engine and the operations ask about them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 from batchgen.clock import from_iso
-from batchgen.core.prices import Price
 from batchgen.core.states import Event, State
 from batchgen.errors import LeadsOutside
 from batchgen.journal import stored_values
@@ -62,6 +61,16 @@ class Output:
     path: str | None
 
 
+class DueRows(NamedTuple):
+    """Rows that a run submits. input: JSON; `{}` for several. id, source: of one of them."""
+
+    model: str
+    rows: int
+    input: str
+    id: str
+    source: str
+
+
 class RequestQueries(Database):
     """Questions about the rows of a journal that is open for writing.
 
@@ -91,22 +100,24 @@ class RequestQueries(Database):
         query = f"SELECT model, COUNT(*) FROM requests WHERE {pending} GROUP BY model"
         return dict(self.fetch_all(query))
 
-    def pending_cost(self, prices: Mapping[str, Price | None]) -> float:
-        """Return the USD that the listed pending rows cost, as far as their prices are known.
-
-        Rows of models that are priced by the output are read one by one, the others counted.
+    def due_rows(self, by_input: Iterable[str], limit: int | None) -> Iterator[DueRows]:
+        """Yield the first `limit` listed pending rows, None is all: those of the models `by_input`
+        one by one, those of the others counted, since a manifest can have a million.
         """
-        known = {model: price for model, price in prices.items() if price is not None}
-        by_output = [model for model, price in known.items() if price.outputs is not None]
-        counts = self.pending_models()
-        cost = sum(n * known[m].usd for m, n in counts.items() if m in known.keys() - by_output)
+        by_input = list(by_input)
+        here = f"model IN ({','.join('?' * len(by_input))})"
         with storage_errors(self.path):
-            found = self.connection.execute(
-                "SELECT model, input FROM requests WHERE state = 'pending' AND listed = 1"
-                f" AND model IN ({','.join('?' * len(by_output))})",
-                by_output,
+            yield from map(
+                DueRows._make,
+                self.connection.execute(
+                    "WITH due AS MATERIALIZED (SELECT model, input, id, source FROM requests"
+                    " WHERE state = 'pending' AND listed = 1 ORDER BY position LIMIT ?)"
+                    " SELECT model, COUNT(*), '{}', id, source FROM due"
+                    f" WHERE NOT {here} GROUP BY model"
+                    f" UNION ALL SELECT model, 1, input, id, source FROM due WHERE {here}",
+                    (-1 if limit is None else limit, *by_input, *by_input),
+                ),
             )
-            return cost + sum(known[model].of(input) for model, input in found)
 
     def count_listed(self) -> int:
         """Return how many rows the last manifest had."""

@@ -19,7 +19,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import Any
 
-from batchgen.core.budget import ActiveLimit, committed_cost, first_exceeded
+from batchgen.core.budget import ActiveLimit, committed_cost, first_exceeded, limit_reached
+from batchgen.core.prices import Estimate
 from batchgen.core.states import SURELY_NOT_ACCEPTED, Event, State, next_state
 from batchgen.errors import StoppedEarly, StorageDamaged
 from batchgen.journal.database import ALWAYS_COUNTED
@@ -89,29 +90,22 @@ class Journal(RequestQueries):
         self.state_counts[new] += listed or new in ALWAYS_COUNTED
 
     def record_submitting(
-        self, row: Request, price: float | None, limits: list[ActiveLimit], memory: dict[str, Any]
+        self, row: Request, expected: Estimate, limits: list[ActiveLimit], memory: dict[str, Any]
     ) -> None:
         """W1: record that the paid submission is about to leave. Raises CostLimitReached.
 
-        row: as it was before. price: USD reserved; None where it is unknown.
+        row: as it was before. expected: what is reserved.
         memory: what is kept in the same transaction, such as a new rate, as `set_meta` takes it.
         """
-        if limit := first_exceeded(self.committed_usd, price or 0.0, limits):
-            committed = self.committed_usd(limit.since)
-            raise CostLimitReached(
-                f"The next request costs ${price or 0:.2f} and would pass the limit of"
-                f" ${limit.usd:.2f} for {limit.words} (${committed:.2f} is spent or"
-                " reserved). It was not sent.",
-                f"Raise {limit.option} to go on"
-                + (", or run again when the next day or month begins." if limit.since else "."),
-            )
+        if limit := first_exceeded(self.committed_usd, expected.usd, limits):
+            raise CostLimitReached(*limit_reached(limit, self.committed_usd(limit.since), expected))
         with self.transaction():
             now = self.now()
             self.transition(
                 row.key,
                 State.PENDING,
                 Event.SUBMIT,
-                price=price,
+                price=expected.usd,
                 cost=None,
                 submitted_at=now,
                 completed_at=None,
@@ -164,9 +158,18 @@ class Journal(RequestQueries):
             )
 
     def record_completed(
-        self, row: Request, api_status: str, urls: Iterable[str], cost: float | None, raw: str
+        self,
+        row: Request,
+        api_status: str,
+        urls: Iterable[str],
+        cost: float | None,
+        raw: str,
+        memory: dict[str, Any] | None = None,
     ) -> None:
-        """W3: record the result and its URLs. cost: USD, None if untold. raw: the result, JSON."""
+        """W3: record the result and its URLs. cost: USD, None if untold. raw: the result, JSON.
+
+        memory: what is kept in the same transaction, as `set_meta` takes it.
+        """
         with self.transaction():
             self.transition(
                 row.key,
@@ -179,6 +182,7 @@ class Journal(RequestQueries):
                 **NO_ERROR,
             )
             self._set_urls(row.key, urls)
+            self.set_meta(memory or {})
 
     def replace_urls(self, row: Request, urls: Iterable[str], raw: str) -> None:
         """Replace the URLs of a completed row by those of a result that was asked for again."""

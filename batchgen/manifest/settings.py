@@ -28,11 +28,13 @@ from batchgen.resources import schemas_folder
 MAX_MATRIX = 100
 
 _ONLY_OPTIONS = {
+    "ask_above": "Use --ask-above. A list decides nothing about when you are asked.",
     "allow_path": "Use --allow-path. A list decides nothing about what else is read and sent.",
     "base_url": "Use --base-url. A list decides nothing about where your token is sent.",
     "media_host": "Use --media-host. A list decides nothing about what is fetched from where.",
     "on_unknown": "Use --on-unknown. A list does not spend your money twice.",
     "out": "Use --out. A list decides nothing about where files are written.",
+    "yes": "Use --yes. A list decides nothing about when you are asked.",
 }
 _NEVER = "Set RUNCOMFY_TOKEN in the environment. A list is shared and copied; a token is not."
 _OF_ROWS = {"id", *PROMPT_NAMES}  # names that rows have and settings have not

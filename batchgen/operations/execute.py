@@ -10,9 +10,11 @@ from typing import Protocol
 
 from batchgen.api.endpoint import Endpoint
 from batchgen.batch_folder import Folder
+from batchgen.core.prices import read_seen
 from batchgen.core.states import State
 from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.engine.collector import Collector, OutputOptions
+from batchgen.engine.cost_estimator import CostEstimator
 from batchgen.engine.dispatcher import Dispatcher, restore_rate_limiter
 from batchgen.engine.engine import Engine
 from batchgen.engine.policy import Policy
@@ -70,7 +72,10 @@ async def execute(
     clock = journal.clock
     destination = destination or open_destination(folder)
     limiter = restore_rate_limiter(journal, clock, policy.rate)
-    run_state = RunState(clock, random.Random(), timing, limiter)
+    costs = CostEstimator(
+        policy.prices, read_seen(journal.get_meta("costs")), limited=policy.limits.any()
+    )
+    run_state = RunState(clock, random.Random(), timing, limiter, costs)
     async with (
         endpoint.service(timing, clock.now) as service,
         Downloader(

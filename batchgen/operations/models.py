@@ -1,9 +1,11 @@
 """List the models of the catalogue, and fetch their schemas."""
 
+from contextlib import closing
 from pathlib import Path
 
 from batchgen import event_loop, resources
-from batchgen.api import catalogue, endpoint
+from batchgen.api import endpoint
+from batchgen.api.catalogue import Catalogue
 from batchgen.config import RunOptions
 from batchgen.core.timing import Timing
 from batchgen.errors import ServiceUnreachable
@@ -34,7 +36,8 @@ def list_models(search: str, online: RunOptions | None, timing: Timing) -> list[
 
 def fetch_model(model: str, out: Path | None, options: RunOptions, timing: Timing) -> Path:
     """Write the catalogue's schema of `model` into a file; return its path."""
-    found = catalogue.schema_lookup(endpoint.find_endpoint(options), timing)(model)
+    with closing(Catalogue(endpoint.find_endpoint(options), timing)) as catalogue:
+        found = catalogue.describe(model)
     if found is None:
         raise ServiceUnreachable(
             f"RunComfy's catalogue has no answer about {model}.",

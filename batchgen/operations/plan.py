@@ -8,23 +8,28 @@ is a new request all the same.
 import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
+from batchgen.api.catalogue import Catalogue
+from batchgen.api.endpoint import find_endpoint
 from batchgen.batch_folder import Folder
-from batchgen.core.prices import Price
+from batchgen.config import RunOptions
+from batchgen.core.prices import Estimate, Price, SeenCost, estimate
 from batchgen.core.states import State
+from batchgen.core.timing import DEFAULT_TIMING, Timing
+from batchgen.errors import ServiceUnreachable, TokenRefused
 from batchgen.journal.comparison import compare
 from batchgen.journal.reader import Reader
 from batchgen.journal.staging import StagedRows
 from batchgen.operations.find_batch import find_folder, known_batches
 from batchgen.operations.open_manifest import ProblemSink, open_manifest_for, require_valid_rows
-from batchgen.operations.prices import price_of
+from batchgen.operations.prices import written_price
 from batchgen.validation.schema_registry import SchemaRegistry
 
 NEW, CHANGED, UNLISTED = "new", "changed", "no longer listed"
+NOTHING = Estimate(0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +37,7 @@ class PlannedRow:
     """What becomes of one row.
 
     what: `new`, `changed`, `no longer listed`, or the row's state.
-    sends: whether the run would pay for it. price: USD; None if unknown or if nothing is sent.
+    sends: whether the run would pay for it. expected: what that costs.
     changes: for a changed row, `name: old -> new` for each input that differs.
     """
 
@@ -41,7 +46,7 @@ class PlannedRow:
     source: str
     model: str
     sends: bool
-    price: float | None
+    expected: Estimate
     changes: tuple[str, ...] = ()
 
 
@@ -50,19 +55,26 @@ class Plan:
     """Sums over the planned rows.
 
     counts: rows by what becomes of them. sends: requests. cost: USD of those with a price.
-    unpriced: requests without one.
+    floor: they may well cost more. unpriced: requests without a price.
+    prices_from: when the oldest of the prices was asked for, as the journal writes times, where the
+        catalogue was not asked now; "" where it was, or where a person gave them.
+    not_asked: why it was not, in words; "" where it was.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
     sends: int = 0
     cost: float = 0.0
+    floor: bool = False
     unpriced: int = 0
+    prices_from: str = ""
+    not_asked: str = ""
 
     def add(self, row: PlannedRow) -> None:
         self.counts[row.what] += 1
         self.sends += row.sends
-        self.cost += row.price or 0.0
-        self.unpriced += row.sends and row.price is None
+        self.cost += row.expected.usd or 0.0
+        self.floor = self.floor or row.expected.floor
+        self.unpriced += row.expected.usd is None
 
     def seconds(self, rate: float) -> float:
         """Return the seconds that the submissions take. rate: submissions per second."""
@@ -73,19 +85,21 @@ class Plan:
             "counts": dict(self.counts),
             "sends": self.sends,
             "cost": round(self.cost, 6),
+            "cost_is_floor": self.floor,
             "unpriced": self.unpriced,
+            "prices_from": self.prices_from or None,
         }
 
 
 def planned_rows(
     staged: StagedRows,
     folder: Folder,
-    find_price: Callable[[str], Price | None],
+    expect: Callable[[str, str], Estimate],
     reopened: Collection[State] = (),
 ) -> Iterator[PlannedRow]:
     """Yield what becomes of each row of the manifest, in order, then of those it no longer has.
 
-    find_price: returns the price of a model.
+    expect: returns what a request is expected to cost, by its model and input.
     reopened: the states whose rows the person asked to send again.
     Raises StorageDamaged if the journal cannot be read.
     """
@@ -102,11 +116,10 @@ def planned_rows(
                 changes = _changes(old, row.model, json.loads(row.input))
             else:
                 what, sends = NEW, True
-            price = find_price(row.model) if sends else None
-            usd = None if price is None else price.of(row.input)
-            yield PlannedRow(what, name, row.source, row.model, sends, usd, changes)
+            expected = expect(row.model, row.input) if sends else NOTHING
+            yield PlannedRow(what, name, row.source, row.model, sends, expected, changes)
         for id, source, model in gone:
-            yield PlannedRow(UNLISTED, id, source, model, False, None)
+            yield PlannedRow(UNLISTED, id, source, model, False, NOTHING)
 
 
 def _changes(old: tuple[str, str], model: str, input: dict[str, Any]) -> tuple[str, ...]:
@@ -133,7 +146,11 @@ def _shown(values: dict[str, Any], name: str) -> str:
 
 
 def plan(
-    flags: Mapping[str, Any], path: str, show: ProblemSink, step: Callable[[PlannedRow], None]
+    flags: Mapping[str, Any],
+    path: str,
+    show: ProblemSink,
+    step: Callable[[PlannedRow], None],
+    timing: Timing = DEFAULT_TIMING,
 ) -> tuple[Plan, float]:
     """Call `step` for each row with what a run would do; return the sums and the rate.
 
@@ -146,18 +163,65 @@ def plan(
     sums = Plan()
     reopened = [State.FAILED] * options.retry_failed
     reopened += [State.UNKNOWN] * (options.on_unknown == "resubmit")
-    with closing(StagedRows()) as staged:
+    with closing(StagedRows()) as staged, ExitStack() as stack:
         require_valid_rows(manifest, known, staged, show, options)
-        find_price = partial(price_of, options.price, otherwise=_prices_seen(folder).get)
-        for row in planned_rows(staged, folder, find_price, reopened):
+        prices = _Prices(options, folder, stack, timing)
+        for row in planned_rows(staged, folder, prices.expect, reopened):
             sums.add(row)
             step(row)
+    sums.prices_from, sums.not_asked = min(prices.times, default=""), prices.not_asked
     return sums, options.rate
 
 
-def _prices_seen(folder: Folder) -> dict[str, Price | None]:
-    """Return the price of each model when this batch last ran; a plan asks no catalogue."""
-    if not folder.journal.is_file():
-        return {}
-    with closing(Reader(folder.journal)) as reader:
-        return reader.prices()
+class _Prices:
+    """What requests cost: by the person, else by the catalogue where there is a token to ask with,
+    else as this batch was told when it last ran.
+
+    times: when the prices that were used and not asked for now had been asked for.
+    not_asked: why the catalogue was not asked, in words; "" where it was, or was not needed.
+    """
+
+    def __init__(
+        self, options: RunOptions, folder: Folder, stack: ExitStack, timing: Timing
+    ) -> None:
+        self._options = options
+        self._found: dict[str, Price | None] = {}
+        self.times: set[str] = set()
+        self.not_asked = ""
+        self._before: dict[str, Price | None] = {}
+        self._seen: dict[str, SeenCost] = {}
+        rehearsal = options.sandbox
+        if folder.journal.is_file():
+            with closing(Reader(folder.journal)) as reader:
+                self._before, self._seen = reader.prices(), reader.seen_costs()
+                rehearsal = rehearsal or reader.is_rehearsal()
+        self._catalogue: Catalogue | None = None
+        if rehearsal:
+            self.not_asked = "a rehearsal has prices of its own"
+            return
+        try:
+            endpoint = find_endpoint(options)
+        except TokenRefused:
+            self.not_asked = "there is no token to ask RunComfy with"
+        else:
+            self._catalogue = stack.enter_context(closing(Catalogue(endpoint, timing)))
+
+    def expect(self, model: str, input: str) -> Estimate:
+        """Return what a request is expected to cost. input: JSON."""
+        if model not in self._found:
+            self._found[model] = self._find(model)
+        return estimate(self._found[model], self._seen.get(model), input)
+
+    def _find(self, model: str) -> Price | None:
+        if written := written_price(self._options.price, model):
+            return written
+        try:
+            if self._catalogue is not None:
+                return self._catalogue.price(model)
+        except ServiceUnreachable:
+            self.not_asked = "RunComfy cannot be reached"
+        except TokenRefused:
+            self.not_asked = "RunComfy refused the token"
+        if before := self._before.get(model):
+            self.times.add(before.at)
+        return before

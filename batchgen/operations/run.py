@@ -2,22 +2,25 @@
 
 import logging
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any
 
 from batchgen import __version__, event_loop, resources
-from batchgen.api.catalogue import price_lookup, schema_lookup, warn_of_low_balance
+from batchgen.api.catalogue import Catalogue
 from batchgen.api.endpoint import find_endpoint
 from batchgen.batch_folder import Folder
 from batchgen.clock import Clock
 from batchgen.config import RunOptions, view
 from batchgen.core import prices
+from batchgen.core.budget import Spending, show_usd
 from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.engine.collector import OutputOptions
 from batchgen.engine.policy import Policy
 from batchgen.engine.run_outcome import RunOutcome
+from batchgen.errors import StoppedEarly
 from batchgen.journal.recovery import open_journal
 from batchgen.journal.staging import StagedRows
 from batchgen.log import close, set_up
@@ -26,7 +29,7 @@ from batchgen.operations.batch import start_rehearsal
 from batchgen.operations.execute import ShowProgress, execute
 from batchgen.operations.find_batch import Ask, find_folder, known_batches
 from batchgen.operations.open_manifest import ProblemSink, open_manifest_for, require_valid_rows
-from batchgen.operations.prices import find_prices, require_prices
+from batchgen.operations.prices import expected_spending, find_prices
 from batchgen.operations.take_over import refuse_mixed_batch, take_over
 from batchgen.operations.unchanged import ManifestImport, manifest_fingerprint, schema_fingerprints
 from batchgen.validation.schema_registry import SchemaRegistry
@@ -65,27 +68,35 @@ def run(
         if existed := folder.path.is_dir():
             claim()  # before anything that takes time: cron may have started a second run
         endpoint = None if options.sandbox else find_endpoint(options)
+        catalogue = None
+        if endpoint is not None:
+            catalogue = stack.enter_context(closing(Catalogue(endpoint, timing, clock.now)))
         listing = StagedRows()
         stack.callback(listing.close)
-        fetch = None if endpoint is None else schema_lookup(endpoint, timing)
+        fetch = None if catalogue is None else catalogue.describe
         schemas = SchemaRegistry(options.model, options.schema, folder.schemas, fetch)
         reading = _manifest_import(manifest, schemas, listing, show, options, folder)
         reading.unless_listed_in(folder.journal)
         if not existed:
             claim()
             schemas.store_fetched(folder.schemas)
-        if endpoint is None:
+        if endpoint is None or catalogue is None:
             endpoint = stack.enter_context(start_rehearsal(folder, options.schema))
+            catalogue = stack.enter_context(closing(Catalogue(endpoint, timing, clock.now)))
         if folder.path != options.out:
             log.info("Going on in %s, which holds the batch of %s.", folder.path, manifest.file)
         journal, receipts = open_journal(stack, folder, clock, timing)
         refuse_mixed_batch(journal, folder, rehearsing=options.sandbox)
         take_over(journal, receipts, reading, options)
         batches.remember(path, folder.path, rehearsal=options.sandbox, at=journal.now())
-        seen = prices.read_prices(journal.get_meta("prices"))
-        known = find_prices(journal.pending_models(), options, price_lookup(endpoint, timing), seen)
-        require_prices(options, known)
-        warn_of_low_balance(endpoint, partial(journal.pending_cost, known), timing)
+        before = prices.read_prices(journal.get_meta("prices"))
+        known = find_prices(journal.pending_models(), options, catalogue, before)
+        seen = prices.read_seen(journal.get_meta("costs"))
+        spending = expected_spending(journal, known, seen, options, now)
+        if spending.requests:
+            balance = None if options.sandbox else catalogue.balance()
+            _agree_to(replace(spending, balance=balance), options, ask)
+        catalogue.close()
         memory = {model: price and price.stored() for model, price in known.items()}
         journal.start_run(manifest.file, {"prices": memory})
         log.debug("batchgen %s runs %s into %s", __version__, manifest.file, folder.path)
@@ -98,6 +109,22 @@ def run(
         )
         outcome = event_loop.run(running)
     return outcome, folder
+
+
+def _agree_to(spending: Spending, options: RunOptions, ask: Ask) -> None:
+    """Say what is about to be spent. Raises StoppedEarly if a person does not want that."""
+    log.info("%s%s.", spending, ", all pretend" if options.sandbox else "")
+    balance = spending.balance
+    if balance is not None and balance < spending.at_most:
+        log.warning(
+            "The balance is %s and the pending rows cost %s %s: the run stops when it is used up.",
+            show_usd(balance),
+            "at least" if spending.floor else "about",
+            show_usd(spending.at_most),
+        )
+    asks = spending.is_above(options.ask_above) and not (options.sandbox or options.yes)
+    if asks and ask(spending.question) is False:
+        raise StoppedEarly("Nothing was sent.")
 
 
 def _manifest_import(

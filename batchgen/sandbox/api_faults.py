@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from batchgen.sandbox.call import HTML, HttpCall
-from batchgen.sandbox.errors import REFUSALS, TOO_MANY_REQUESTS, error_body
+from batchgen.sandbox.errors import NOT_READY, REFUSALS, TOO_MANY_REQUESTS, error_body
 from batchgen.sandbox.faults import SERVER_ERRORS, AppliedFault
 
 PADDING_BYTES = 5 * 2**20
@@ -85,9 +85,9 @@ def answer_redirect(status: int) -> ApiFault:
     return send_away
 
 
-def answer_changed(change: Callable[[FaultContext], dict[str, Any]]) -> ApiFault:
-    """A 200 with another body than the usual one."""
-    return lambda at: at.call.json(200, change(at))
+def answer_changed(change: Callable[[FaultContext], dict[str, Any]], status: int = 200) -> ApiFault:
+    """Another body than the usual one, or another status."""
+    return lambda at: at.call.json(status, change(at))
 
 
 def cut_answer(place: Callable[[bytes, bytes], int]) -> ApiFault:
@@ -161,6 +161,7 @@ API_FAULTS: dict[str, ApiFault] = {
     ),
     "gzip": answer_gzipped,
     "firewall": answer_firewall_page,
+    "202": answer_changed(lambda at: at.usual, 202),
     "same-id": answer_changed(
         lambda at: at.usual | {"request_id": at.previous or at.usual["request_id"]}
     ),
@@ -175,6 +176,7 @@ API_FAULTS: dict[str, ApiFault] = {
     "307": answer_redirect(307),
     "poll-gzip": answer_gzipped,
     "poll-firewall": answer_firewall_page,
+    "not-ready": answer_json(*NOT_READY),  # only where it is true
     "poll-500": answer_gateway_page(500),
     "poll-401": answer_json(*REFUSALS["401"]),
     "poll-404": answer_json(*REFUSALS["404"]),

@@ -23,6 +23,7 @@ MODELS = "/v1/models"
 REQUEST = re.compile(r"/v1/requests/([^/]*)/(status|result|cancel)")
 FILE = re.compile(r"/media/([A-Za-z0-9_-]+)/(\d{1,2})\.([a-z0-9]+)")
 BALANCE = "/prod/v2/balance"
+MAX_PAGE = 500  # models
 
 
 def operation_of(path: str) -> tuple[str, str] | None:
@@ -85,6 +86,11 @@ async def look_up(state: SandboxState, call: HttpCall, operation: str, subject: 
         left = UNLIMITED_USD if state.left is None else state.left
         await call.json(200, {"balance_usd": left, "currency": "USD"})
         return
+    if subject == "categories":
+        shown = [model.shown(state.options) for model in state.catalogue.models.values()]
+        found = sorted({name for entry in shown for name in entry["categories"]})
+        await call.json(200, {"categories": found})
+        return
     if not subject:
         await list_models(state, call)
         return
@@ -92,13 +98,13 @@ async def look_up(state: SandboxState, call: HttpCall, operation: str, subject: 
     if model is None:
         await call.json(*UNKNOWN_MODEL)
     else:
-        await call.json(200, model.shown(state.options.price))
+        await call.json(200, model.shown(state.options))
 
 
 async def list_models(state: SandboxState, call: HttpCall) -> None:
-    """`?search=&category=&include_schema=&limit=&offset=` -> `{models, total}`."""
+    """`?search=&category=&include_schema=&limit=&offset=` -> `{models, total, limit, offset}`."""
     asked = {name: values[-1] for name, values in parse_qs(call.query).items()}
-    shown = [model.shown(state.options.price) for model in state.catalogue.models.values()]
+    shown = [model.shown(state.options) for model in state.catalogue.models.values()]
     found = [
         entry
         for entry in shown
@@ -106,10 +112,12 @@ async def list_models(state: SandboxState, call: HttpCall) -> None:
         and asked.get("category", "") in ("", *entry["categories"])
     ]
     if asked.get("include_schema") != "true":
-        found = [{k: v for k, v in e.items() if k not in ("input", "output")} for e in found]
+        found = [{k: v for k, v in e.items() if k != "input_schema"} for e in found]
     offset = int(asked["offset"]) if asked.get("offset", "").isdecimal() else 0
     limit = int(asked["limit"]) if asked.get("limit", "").isdecimal() else 50
-    await call.json(200, {"models": found[offset : offset + limit], "total": len(found)})
+    limit = min(max(limit, 1), MAX_PAGE)
+    page = {"models": found[offset : offset + limit], "total": len(found)}
+    await call.json(200, page | {"limit": limit, "offset": offset})
 
 
 class MediaServer:

@@ -1,12 +1,14 @@
 """The models the sandbox serves: their schemas, and whether an input fits one.
 
-A schema file is an object `{"model_id", "input", "output", ...}`. Schemas in the live catalogue
+A schema file is an object `{"model_id", "input" or "input_schema", ...}`; what it says of price,
+categories and name holds, so that a model that was fetched is rehearsed as it is. Schemas there
 are not strict JSON Schema (`type: "float"`, `format: "image_uri"`, a `validations` keyword); what
 has no standard meaning is not checked.
 """
 
 import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +20,12 @@ from batchgen.errors import UsageError
 from batchgen.files import FileRefused, open_regular
 from batchgen.resources import schemas_folder
 from batchgen.sandbox.media import output_count
+from batchgen.sandbox.options import SandboxOptions
 
 JSON_SCHEMA_TYPES = {"string", "integer", "number", "boolean", "object", "array", "null"}
 DEFAULT_MODEL = Path("ideogram") / "ideogram-v2" / "generate.json"
+MODEL_PAGE = "https://www.runcomfy.com/models/"
+USUAL_SECONDS = 5.0  # of a video or sound, where neither its input nor its schema says
 MAX_SCHEMA_BYTES = 16 * 2**20
 MISSING_PROPERTY = re.compile(r"^'(.*)' is a required property")
 
@@ -50,11 +55,6 @@ def model_kind(model_id: str) -> str:
     return "image"
 
 
-def request_cost(model_id: str, price: float, given: dict[str, Any]) -> float:
-    """Return what a request costs, USD, at the price that the catalogue shows."""
-    return round(price * (output_count(given) if model_kind(model_id) == "image" else 1), 6)
-
-
 @dataclass(frozen=True)
 class SandboxModel:
     """described: the schema file as it is. validator: None accepts any object."""
@@ -72,19 +72,51 @@ class SandboxModel:
         )
         return [problem(error) for error in errors]
 
-    def shown(self, price: float) -> dict[str, Any]:
-        """The catalogue's entry; price in USD, per output of an image model, else per request."""
-        kind = model_kind(self.id)
+    @property
+    def unit(self) -> str:
+        """What its price is for, as the catalogue says it: `output` or `second`."""
+        own = "output" if model_kind(self.id) == "image" else "second"
+        return str(self.described.get("price_unit") or own)
+
+    def price(self, usual: float) -> float:
+        """Return the USD of a unit: the schema file's own, else the usual one."""
+        return float(self.described.get("base_price_usd", usual))
+
+    def cost(self, options: SandboxOptions, given: dict[str, Any]) -> float:
+        """Return what a request costs, USD."""
+        cost = self.price(options.price) * options.cost_factor
+        if self.unit in ("output", "second"):
+            cost *= output_count(given)
+        if self.unit == "second":
+            cost *= self.seconds(given)
+        return round(cost, 6)
+
+    def seconds(self, given: dict[str, Any]) -> float:
+        """Return the seconds of an output: the input's, else those that the model takes itself."""
+        own = input_schema(self.described).get("properties", {}).get("duration", {}).get("default")
+        wanted: tuple[Any, ...] = (given.get("duration"), own)
+        for value in wanted:
+            with suppress(TypeError, ValueError):
+                return max(float(value), 0.0)
+        return USUAL_SECONDS
+
+    def shown(self, options: SandboxOptions) -> dict[str, Any]:
+        """The catalogue's entry."""
         return {
             "model_id": self.id,
             "display_name": self.described.get("display_name", self.id),
-            "categories": self.described.get("categories", [f"{kind}-generation"]),
-            "base_price_usd": price,
-            "price_unit": "output" if kind == "image" else "request",
-            "pricing_note": "Pretend money: this is the sandbox.",
-            "input": self.described.get("input"),
-            "output": self.described.get("output"),
+            "categories": self.described.get("categories", [f"{model_kind(self.id)}-generation"]),
+            "base_price_usd": self.price(options.price),
+            "price_unit": self.unit,
+            "pricing_note": self.described.get("pricing_note", options.pricing_note),
+            "input_schema": input_schema(self.described),
+            "model_url": self.described.get("model_url", MODEL_PAGE + self.id),
         }
+
+
+def input_schema(described: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of the input in a schema file, whether it is the catalogue's or not."""
+    return described.get("input_schema") or described.get("input") or {}
 
 
 def problem(error: ValidationError) -> dict[str, Any]:
@@ -109,8 +141,8 @@ def load_model(path: Path) -> SandboxModel:
         what = f"{path} is no schema: it is larger than {MAX_SCHEMA_BYTES // 2**20} MiB."
         raise UsageError(what, "Name another file.")
     described = json.loads(content.decode())
-    schema = described.get("input")
-    validator = None if schema is None else Draft202012Validator(standard_schema(schema))
+    schema = input_schema(described)
+    validator = Draft202012Validator(standard_schema(schema)) if schema else None
     return SandboxModel(described["model_id"], described, validator)
 
 

@@ -16,6 +16,7 @@ def invalid_input(what: str, kind: str, *place: str) -> tuple[int, dict[str, Any
 UNKNOWN_MODEL = 400, error_body(400001, "InvalidResourceIdentifier: there is no such model_id")
 BAD_REQUEST_ID = 400, error_body(400001, "InvalidResourceIdentifier: malformed request_id")
 NO_BALANCE = 400, error_body(400002, "InsufficientResources: insufficient balance")
+NOT_READY = 400, error_body(400005, "RequestNotReady: the request has not finished")
 BAD_TOKEN = 401, error_body(400004, "UserAccountError: invalid or expired token")
 NO_REQUEST = 404, error_body(404001, "ResourceNotFound: the request does not exist or has expired")
 NO_ROUTE = 404, {"detail": "Not Found"}

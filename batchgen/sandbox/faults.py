@@ -26,7 +26,7 @@ SERVER_ERRORS = ("500", "502", "503", "504")
 ACCEPTED_FIRST = frozenset(
     {*SERVER_ERRORS, "lost", "lost-rst", "silent", "html-200", "empty-200", "big-answer"}
     | {"cut-after-id", "cut-before-id", "id-beside-error", "no-id", "id-in-urls-only", "same-id"}
-    | {"odd-id", "gzip"}
+    | {"odd-id", "gzip", "202"}
 )
 
 
@@ -61,7 +61,8 @@ def _table() -> dict[str, Fault]:
     others = ("cut", "other-id", "gzip", "firewall")
     table |= {f"poll-{what}": Fault(POLL) for what in (*polls, *others)}
     table |= {
-        name: Fault(POLL) for name in ("pending-words", "back-to-queue", "upper-case", "succeeded")
+        name: Fault(POLL)
+        for name in ("not-ready", "pending-words", "back-to-queue", "upper-case", "succeeded")
     }
     table["poll-429"] = Fault(POLL, "1")
     table["odd-word"] = Fault(POLL, "warming_up", takes_value=True)

@@ -18,6 +18,8 @@ class SandboxOptions:
     slots: requests that are generated at the same time.
     seconds, spread: mean generation time, and the sigma of its lognormal spread.
     rate: POSTs per second before a 429; 0 is no limit.
+    price: USD of an output or a second, of models whose schema files name none.
+    pricing_note: the catalogue's, of the same models. cost_factor: what is billed, by the price.
     retry_after: how a 429 says when to come back: "seconds", "date" or "none".
     balance: USD in the wallet before the ledger's first request; None is unlimited.
     token: the only token that is accepted; None takes any but the literal `refused`.
@@ -37,6 +39,8 @@ class SandboxOptions:
     rate: float = 0.0
     retry_after: str = "seconds"
     price: float = 0.03
+    pricing_note: str = ""
+    cost_factor: float = 1.0
     balance: float | None = None
     token: str | None = None
     dice: Mapping[str, float] = field(default_factory=dict)

@@ -144,11 +144,14 @@ async def answer_poll(state: SandboxState, call: HttpCall, request_id: str, oper
         return
     cost = "include_cost=true" in call.query.split("&")
     answer = describe(state, row, operation, now, cost=cost)
-    if answer.get("status") not in UNFINISHED:
+    unfinished = answer.get("status") in UNFINISHED
+    if not unfinished:
         state.seen.setdefault(request_id, now)
     fault = state.faults.pick(
         operation, state.text(row), row.input_sha256, lambda: state.count(f"poll {request_id}")
     )
+    if fault is not None and fault.name == "not-ready" and not unfinished:
+        fault = None
     if fault is not None and fault.name in REWORDINGS:
         met = state.count(f"reword {request_id}")
         if "status" in answer:

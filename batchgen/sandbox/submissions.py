@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from batchgen.sandbox import errors
 from batchgen.sandbox.api_faults import answer_call
 from batchgen.sandbox.call import BodyTooLarge, Header, HttpCall
-from batchgen.sandbox.catalogue import request_cost
+from batchgen.sandbox.catalogue import SandboxModel
 from batchgen.sandbox.faults import ACCEPTED_FIRST
 from batchgen.sandbox.ledger import LedgerPost, LedgerRow, canonical_input
 from batchgen.sandbox.media import prompt_text
@@ -80,35 +80,32 @@ def throttle(state: SandboxState) -> Refusal | None:
     return Refusal(*errors.TOO_MANY_REQUESTS, headers.get(state.options.retry_after, ()))
 
 
-def rejection(state: SandboxState, model_id: str, submission: Submission) -> Refusal | None:
-    """Why a readable submission is not accepted: model, input or wallet."""
-    model = state.catalogue.find(model_id, any_model=state.options.all_models)
-    if model is None:
-        return Refusal(*errors.UNKNOWN_MODEL)
+def rejection(state: SandboxState, model: SandboxModel, submission: Submission) -> Refusal | None:
+    """Why a readable submission is not accepted: input or wallet."""
     if detail := model.problems(submission.given):
         return Refusal(422, {"detail": detail})
-    cost = request_cost(model_id, state.options.price, submission.given)
+    cost = model.cost(state.options, submission.given)
     if state.left is not None and state.left < cost - 1e-9:
         return Refusal(*errors.NO_BALANCE)
     return None
 
 
 def accept(
-    state: SandboxState, model_id: str, submission: Submission, now: float, answer: str
+    state: SandboxState, model: SandboxModel, submission: Submission, now: float, answer: str
 ) -> LedgerRow:
     """Give the submission a request_id and a place in the queue, and write it into the ledger."""
     text, digest = submission.text, submission.sha256
     slow = state.faults.pick("pace", text, digest, lambda: state.ledger.posts_of(digest))
     seconds = float(slow.value) if slow else state.seconds(digest)
-    price = request_cost(model_id, state.options.price, submission.given)
+    price = model.cost(state.options, submission.given)
     request_id = str(uuid.uuid4())
     state.queue.add(request_id, now, seconds)
     started = state.queue.advance(now)
     row = LedgerRow(
-        state.ledger.last + 1, request_id, model_id, submission.canonical, digest,
+        state.ledger.last + 1, request_id, model.id, submission.canonical, digest,
         price, now, seconds, None, None, None, None,
     )  # fmt: skip
-    state.ledger.accept(row, LedgerPost(now, model_id, digest, answer, request_id), started)
+    state.ledger.accept(row, LedgerPost(now, model.id, digest, answer, request_id), started)
     return row
 
 
@@ -142,9 +139,12 @@ async def decide(
         state.ledger.refuse(LedgerPost(now, model_id, digest, fault.name))
         await answer_call(call, fault, state.media_host, {})
         return None
-    if refusal := rejection(state, model_id, submission):
+    model = state.catalogue.find(model_id, any_model=state.options.all_models)
+    if model is None:
+        return Refusal(*errors.UNKNOWN_MODEL)
+    if refusal := rejection(state, model, submission):
         return refusal
-    row = accept(state, model_id, submission, now, fault.name if fault else "200")
+    row = accept(state, model, submission, now, fault.name if fault else "200")
     usual = {"request_id": row.request_id, **state.urls(row.request_id)}
     previous = state.ledger.previous_id(row.seq) if fault else None
     await answer_call(call, fault, state.media_host, usual, previous)

@@ -96,9 +96,6 @@ class Jobs:
     async def cancel(self, request_id: str) -> bool | None:
         return None
 
-    async def price(self, model: str) -> Price | None:
-        return Price(0.5)
-
     async def balance(self) -> float | None:
         return None
 

@@ -20,7 +20,7 @@ from batchgen.engine.policy import Policy
 from batchgen.errors import TokenRefused, UsageError
 from batchgen.manifest.read_yaml import read_yaml
 from batchgen.manifest.settings import read_settings
-from batchgen.operations.prices import price_of
+from batchgen.operations.prices import written_price
 
 VARIABLE = "RUNCOMFY_MODEL_API_BASE"
 NOON = datetime(2026, 10, 18, 12, 0, tzinfo=timezone(timedelta(hours=2)))
@@ -104,12 +104,19 @@ def test_what_a_manifest_writes_is_handed_over_by_the_names_of_options_and_parse
 
 
 @pytest.mark.parametrize(
-    ("written", "usd"),
-    [(0.06, 0.06), ({"a/b": 0.5}, 0.5), (0, 0), ({"c/d": 0.5}, 0.03), (None, 0.03)],
+    ("written", "price"),
+    [
+        (0.06, Price(0.06)),
+        ({"a/b": 0.5}, Price(0.5)),
+        (0, Price(0)),
+        ({"c/d": 0.5}, None),
+        ({"c/d": 0.5, "*": 0.1}, Price(0.1)),
+        (None, None),
+    ],
     ids=str,
 )
-def test_a_price_in_the_manifest_is_for_all_models_or_for_one(written, usd):
-    assert price_of(written, "a/b", lambda model: Price(0.03)) == Price(usd)
+def test_a_price_that_a_person_gives_is_for_all_models_or_for_one(written, price):
+    assert written_price(written, "a/b") == price
 
 
 def test_what_a_part_of_a_run_needs_is_taken_from_the_options_of_the_same_names():

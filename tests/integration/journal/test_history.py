@@ -44,6 +44,7 @@ from batchgen.api.submit_outcome import classify_submit
 from batchgen.clock import Clock, to_iso
 from batchgen.core.budget import CostLimits, active_limits
 from batchgen.core.expiry import DAY_S, PAID_BUT_GONE, has_expired
+from batchgen.core.prices import Estimate
 from batchgen.core.rows import Entry, Place, Problem, Row
 from batchgen.core.states import SURELY_NOT_ACCEPTED, Event, State
 from batchgen.engine.held_rows import HeldRow, HeldRows
@@ -383,7 +384,7 @@ class AnyHistory(RuleBasedStateMachine):
                 CostLimits(batch=self.cap), datetime.fromtimestamp(self.clock.now(), UTC)
             )
             self.journal.record_submitting(
-                row, PRICE, limits, {"pace": {"next_at": self.clock.now()}}
+                row, Estimate(PRICE), limits, {"pace": {"next_at": self.clock.now()}}
             )
         except CostLimitReached:
             assert self.journal.committed_usd() + PRICE > self.cap

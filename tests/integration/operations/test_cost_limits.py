@@ -1,6 +1,7 @@
 """What a batch may cost: pure limits, the ledger of every POST, and both over several runs."""
 
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -10,12 +11,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from conftest import Command, Write
-from helpers import PretendClock, many, query, table, tally
+from helpers import NEVER_ASKING, PretendClock, at_a_terminal, many, query, table, tally
 from sandbox_client import Control
 
 from batchgen.api.catalogue_price import parse_price
 from batchgen.core.budget import ActiveLimit, CostLimits, active_limits, first_exceeded
-from batchgen.core.prices import OUTPUT_COUNT_INPUTS, Price, read_prices
+from batchgen.core.prices import OUTPUT_COUNT_INPUTS, Price, Unit, read_prices
 from batchgen.core.units import parse_usd
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -47,7 +48,7 @@ def test_a_limit_of_zero_is_a_limit(limits: CostLimits) -> None:
 def test_a_batchs_limit_counts_from_the_beginning_and_names_its_option() -> None:
     (cap,) = active_limits(CostLimits(batch=2.5), datetime(2026, 7, 1, tzinfo=UTC))
 
-    assert cap == ActiveLimit(2.5, "", "--max-cost", "the batch")
+    assert cap == ActiveLimit(2.5, "", "--max-cost", "the batch", "")
 
 
 @pytest.mark.parametrize(
@@ -474,7 +475,7 @@ def test_what_was_written_off_still_counts_toward_a_limit(
     batchgen("resolve", folder, "--all", "--write-off")
 
     assert run(manifest, "--max-cost-per-day", 0.07).code == 75
-    assert tally(folder) == {"failed": 1, "saved": 1, "pending": 1}
+    assert tally(folder) == {"written_off": 1, "saved": 1, "pending": 1}
     assert sandbox.posts == 2
 
 
@@ -544,12 +545,16 @@ def prices_of(folder: Path) -> dict[str, float | None]:
 @pytest.mark.parametrize(
     ("entry", "found"),
     [
-        ({"base_price_usd": 0.04, "price_unit": "output"}, Price(0.04, {})),
-        ({"base_price_usd": 0.04, "price_unit": "per_image"}, Price(0.04, {})),
+        ({"base_price_usd": 0.04, "price_unit": "output"}, Price(0.04, Unit.OUTPUT)),
+        ({"base_price_usd": 0.04, "price_unit": "per_image"}, Price(0.04, Unit.OUTPUT)),
         ({"base_price_usd": 0.04, "price_unit": "request"}, Price(0.04)),
         ({"base_price_usd": 0.04, "price_unit": "per video"}, Price(0.04)),
         ({"base_price_usd": 0.04}, Price(0.04)),
-        ({"base_price_usd": 0.04, "price_unit": "second"}, None),
+        ({"base_price_usd": 0.04, "price_unit": "second"}, Price(0.04, Unit.SECOND)),
+        ({"base_price_usd": 0.04, "price_unit": "per output second"}, Price(0.04, Unit.SECOND)),
+        ({"base_price_usd": 0.04, "pricing_note": " \n"}, Price(0.04)),
+        ({"base_price_usd": 0.04, "pricing_note": "Audio is extra"}, Price(0.04, floor=True)),
+        ({"base_price_usd": 0.04, "pricing_note": ["2K"]}, Price(0.04, floor=True)),
         ({"base_price_usd": 0.04, "price_unit": "output_token"}, None),
         ({"base_price_usd": 0.04, "price_unit": "per image megapixel"}, None),
         ({"base_price_usd": 0.04, "price_unit": "per"}, None),
@@ -557,7 +562,7 @@ def prices_of(folder: Path) -> dict[str, float | None]:
         ({"base_price_usd": float("nan"), "price_unit": "output"}, None),
     ],
 )
-def test_a_catalogues_price_is_for_a_request_or_for_an_output(
+def test_a_catalogues_price_is_for_a_request_an_output_or_a_second(
     entry: dict[str, Any], found: Price | None
 ) -> None:
     assert parse_price(entry) == found
@@ -565,12 +570,12 @@ def test_a_catalogues_price_is_for_a_request_or_for_an_output(
 
 def test_a_model_that_makes_several_outputs_unasked_is_priced_by_them() -> None:
     properties = {"num_images": {"type": "integer", "default": 4}, "n": {"default": 1}}
-    entry = {"base_price_usd": 0.01, "price_unit": "output", "input": {"properties": properties}}
-    found = parse_price(entry)
+    entry = {"base_price_usd": 0.01, "price_unit": "output"}
+    found = parse_price({**entry, "input_schema": {"properties": properties}})
 
-    assert found == Price(0.01, {"num_images": 4})
-    assert found.of('{"prompt": "a"}') == found.of('{"num_images": null}') == 0.04
-    assert found.of('{"num_images": 2}') == 0.02
+    assert found == Price(0.01, Unit.OUTPUT, {"num_images": 4})
+    assert found.units('{"prompt": "a"}') == found.units('{"num_images": null}') == 4
+    assert found.units('{"num_images": 2}') == 2
 
 
 @pytest.mark.parametrize(
@@ -593,19 +598,50 @@ def test_a_model_that_makes_several_outputs_unasked_is_priced_by_them() -> None:
 def test_a_row_is_priced_by_the_outputs_that_its_input_asks_for(
     input: dict[str, Any], outputs: int
 ) -> None:
-    assert Price(0.5, {}).of(json.dumps(input)) == outputs * 0.5
-    assert Price(0.5).of(json.dumps(input)) == 0.5
+    assert Price(0.5, Unit.OUTPUT).units(json.dumps(input)) == outputs
+    assert Price(0.5).units(json.dumps(input)) == 1
 
 
-@pytest.mark.parametrize("one", [Price(0.03), Price(0.03, {}), Price(0.03, {"n": 4})])
+@pytest.mark.parametrize(
+    ("duration", "seconds"),
+    [
+        *((5, 5), (7.5, 7.5), ("5", 5), (" 7.5 ", 7.5), (10**400, 1_000_000)),
+        *(
+            (value, None)
+            for value in (None, 0, -5, "", "auto", "5s", "-5", "1e3", "nan", True, [5])
+        ),
+        *((value, None) for value in (float("nan"), {"duration": 5})),
+    ],
+    ids=str,
+)
+def test_a_row_is_priced_by_the_seconds_that_its_input_asks_for(
+    duration: Any, seconds: float | None
+) -> None:
+    price = Price(0.15, Unit.SECOND, {"num_videos": 1})
+
+    assert price.units(json.dumps({"duration": duration})) == seconds
+    two = price.units(json.dumps({"duration": duration, "num_videos": 2}))
+    assert two == (None if seconds is None else 2 * seconds)
+    assert price.units("{}") is None
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        Price(0.03),
+        Price(0.03, Unit.OUTPUT, {"n": 4}),
+        Price(0.15, Unit.SECOND, {}, True, "2026-11-26T01:30:00.000Z"),
+    ],
+)
 def test_a_price_is_remembered_as_it_is(one: Price) -> None:
     assert read_prices(json.loads(json.dumps({"m": one.stored()}))) == {"m": one}
 
 
 def test_an_older_journals_prices_are_for_a_request_and_a_strange_one_is_unknown() -> None:
-    memory = {"a": 0.03, "b": None, "c": True, "d": "0.03", "e": [0.03], "f": [0.03, "second"]}
+    memory = {"a": 0.03, "b": None, "c": True, "d": "0.03", "e": [0.03], "f": {"usd": 0.03, "x": 1}}
+    memory["g"] = {"usd": 0.03, "unit": "megapixel"}
 
-    unknown = dict.fromkeys("bcdef")
+    unknown = dict.fromkeys("bcdefg")
     assert read_prices(memory) == {"a": Price(0.03), **unknown}
     assert read_prices(None) == {}
 
@@ -639,11 +675,260 @@ def test_a_plan_and_the_warning_about_the_balance_count_pictures(
 ) -> None:
     manifest = write("list.jsonl", series(4, 2, None))
     sandbox.set(balance=0.2)
-    outcome = run(manifest, "--limit", 1)
-    assert "The balance is $0.20 and the pending rows cost about $0.21" in outcome.stderr
+    outcome = run(manifest, "--limit", 2)
+    assert "2 requests, about $0.18, balance $0.20.\n" in outcome.stderr
+    assert "The balance is" not in outcome.stderr
+    sandbox.set(balance=0.02)
+    outcome = run(manifest)
+    assert "1 request, about $0.03, balance $0.02.\n" in outcome.stderr
+    assert "The balance is $0.02 and the pending rows cost about $0.03" in outcome.stderr
 
     planned = batchgen("plan", manifest, "--out", folder, "--json")
-    assert json.loads(planned.stdout)["cost"] == 0.09
+    assert json.loads(planned.stdout)["cost"] == 0.03
+
+
+# Where the price is not the cost
+
+
+CLIPS = "atelier/clips/text-to-video"
+
+
+def clips(*durations: object) -> str:
+    """A JSONL manifest of videos of so many seconds; None does not say."""
+    rows = [
+        {"id": f"r{n}", "prompt": f"clip {n}", "model": CLIPS}
+        | ({} if seconds is None else {"duration": seconds})
+        for n, seconds in enumerate(durations)
+    ]
+    return "\n".join(map(json.dumps, rows))
+
+
+def test_a_video_is_reserved_by_its_seconds(
+    run: Command, folder: Path, sandbox: Control, write: Write
+) -> None:
+    sandbox.set(price=0.15)
+    outcome = run(write("list.jsonl", clips(5, "8")), "--max-cost", 1.95)
+
+    assert "2 requests, about $1.95" in outcome.stderr
+    assert (outcome.code, prices_of(folder)) == (0, {"r0": 0.75, "r1": 1.2})
+    assert sandbox.billed_usd == money(folder)["committed"] == 1.95
+
+
+def test_a_limit_refuses_a_video_of_which_nobody_knows_the_seconds(
+    run: Command, sandbox: Control, write: Write
+) -> None:
+    manifest = write("list.jsonl", clips(5, None, "auto"))
+    outcome = run(manifest, "--max-cost-per-day", 5)
+
+    assert (outcome.code, sandbox.posts) == (2, 0)
+    assert "--max-cost-per-day needs to know the price of each request" in outcome.stderr
+    assert "row 'r1' (list.jsonl:2) has no duration (2 rows in all)" in outcome.stderr
+    assert "--max-cost " not in outcome.stderr
+    assert run(manifest, "--max-cost-per-day", 5, "--price", f"{CLIPS}=0.5").code == 0
+
+
+def test_a_limit_leaves_a_row_alone_whose_price_is_not_known_until_one_has_its_cost(
+    run: Command, folder: Path, sandbox: Control, write: Write
+) -> None:
+    sandbox.set(price=0.15)
+    manifest = write("list.jsonl", clips(5, None))
+    outcome = run(manifest, "--limit", 1, "--max-cost", 5)
+    assert (outcome.code, sandbox.posts) == (75, 1)
+
+    assert run(manifest, "--max-cost", 5).code == 0
+    assert prices_of(folder) == {"r0": 0.75, "r1": 0.75}
+
+
+@pytest.mark.parametrize("cap", [1.0, 3.0])
+def test_where_requests_cost_more_than_the_catalogue_says_only_the_first_can_pass_a_limit(
+    run: Command, folder: Path, sandbox: Control, write: Write, cap: float
+) -> None:
+    sandbox.set(cost_factor=50)  # $1.50 where the catalogue says $0.03
+    manifest = write("list.csv", table(many(20)))
+    outcome = run(manifest, "--max-cost", cap, "--concurrency", 16)
+
+    assert outcome.code == 75
+    assert sandbox.billed_usd == (1.5 if cap < 1.5 else 3.0)
+    assert run(manifest, "--max-cost", cap).code == 75  # it has not been forgotten
+    assert sandbox.billed_usd == (1.5 if cap < 1.5 else 3.0)
+    assert f"The next request costs $1.50 and would pass the limit of ${cap:.2f}" in outcome.stderr
+
+
+def test_a_price_with_a_note_is_the_least_and_said_so(
+    run: Command, batchgen: Command, folder: Path, sandbox: Control, write: Write, reach: list[str]
+) -> None:
+    sandbox.set(price=0.15, pricing_note="1080p costs more", cost_factor=4)
+    manifest = write("list.jsonl", clips(5, 5, 10))
+    low = run(manifest, "--max-cost", 0.5)
+    assert "The next request costs at least $0.75 and would pass the limit" in low.stderr
+    assert sandbox.posts == 0
+    planned = batchgen("plan", manifest, *reach)
+    assert "would send 3 requests, for at least $3.00" in planned.stdout
+
+    outcome = run(manifest, "--max-cost", 6)
+    assert "3 requests, at least $3.00, balance" in outcome.stderr
+    assert f"{CLIPS}: the first row goes alone until its cost is known." in outcome.stderr
+    assert (outcome.code, sandbox.billed_usd) == (75, 6.0)
+    assert "The next request costs $6.00 and would pass the limit of $6.00" in outcome.stderr
+    assert prices_of(folder) == {"r0": 0.75, "r1": 3.0, "r2": None}
+    again = batchgen("plan", manifest, *reach, "--json")
+    assert json.loads(again.stdout) | {"cost": 6.0, "cost_is_floor": False} == json.loads(
+        again.stdout
+    )
+
+
+def test_a_run_that_was_killed_beside_the_first_row_of_a_model_waits_for_its_cost(
+    run: Command, folder: Path, sandbox: Control, write: Write
+) -> None:
+    sandbox.set(cost_factor=50)
+    manifest = write("list.csv", table(many(20)))
+    run(manifest, "--max-cost", 3, "--limit", 1, timing=NEVER_ASKING)
+    assert tally(folder) == {"submitted": 1, "pending": 19}
+
+    assert run(manifest, "--max-cost", 3).code == 75
+    assert sandbox.billed_usd == 3.0
+
+
+# What a run says before it pays
+
+
+def test_a_run_says_what_it_is_about_to_spend_and_what_a_limit_leaves_of_that(
+    run: Command, sandbox: Control, write: Write
+) -> None:
+    sandbox.set(balance=120.4)
+    manifest = write("list.csv", table(many(1500)))
+    outcome = run(manifest, "--max-cost", 0.06)
+    words = "1,500 requests, about $45.00, of which --max-cost leaves $0.06, balance $120.40.\n"
+
+    assert outcome.stderr.startswith(words)
+    assert run(manifest, "--max-cost-per-day", 0.06).stderr.startswith(
+        "1,498 requests, about $44.94, of which --max-cost-per-day leaves $0.00, balance $120.34.\n"
+    )
+
+
+def test_a_run_that_sends_nothing_says_nothing_and_asks_nobody_about_the_balance(
+    run: Command, write: Write
+) -> None:
+    manifest = write("list.csv", table(many(2)))
+    run(manifest)
+
+    assert run(manifest).stderr.startswith("Every row is saved.\n")
+
+
+def test_what_has_no_known_price_is_said_beside_what_has(
+    run: Command, sandbox: Control, write: Write
+) -> None:
+    outcome = run(write("list.jsonl", clips(5, None, None)))
+
+    assert "row 'r1' (list.jsonl:2) has no duration, so its price is not known" in outcome.stderr
+    assert "3 requests, about $0.15 and 2 without a known price, balance" in outcome.stderr
+
+
+@pytest.fixture
+def at_terminal(folder: Path, reach: list[str]) -> Callable[..., tuple[int, str]]:
+    """Run a manifest at a terminal, and type an answer."""
+
+    def run_it(answer: str, manifest: str, *options: object) -> tuple[int, str]:
+        words = ["run", manifest, "--out", folder, "--rate", "1000/s", *reach, *options]
+        return at_a_terminal(answer, sys.executable, "-m", "batchgen", *map(str, words))
+
+    return run_it
+
+
+def test_a_person_at_a_terminal_is_asked_before_much_is_spent(
+    at_terminal: Callable[..., tuple[int, str]], sandbox: Control, write: Write
+) -> None:
+    sandbox.set(price=10)
+    manifest = write("list.csv", table(many(3)))
+    code, shown = at_terminal("n\n", manifest)
+
+    assert (code, sandbox.posts) == (75, 0)
+    assert "3 requests, about $30.00, balance" in shown
+    assert "Spend about $30.00? [y/N]" in shown
+    assert "Nothing was sent." in shown
+    assert at_terminal("y\n", manifest)[0] == 0
+    assert sandbox.posts == 3
+
+
+@pytest.mark.parametrize(
+    "options", [("--yes",), ("--ask-above", "30"), ("--max-cost", "25"), ("--limit", "2")], ids=str
+)
+def test_who_has_said_enough_is_not_asked(
+    at_terminal: Callable[..., tuple[int, str]],
+    sandbox: Control,
+    write: Write,
+    options: tuple[str, ...],
+) -> None:
+    sandbox.set(price=10)
+    _, shown = at_terminal("", write("list.csv", table(many(3))), *options)
+
+    assert "[y/N]" not in shown
+    assert sandbox.posts >= 2
+
+
+def test_the_sum_above_which_is_asked_may_stand_in_the_environment_and_in_no_manifest(
+    at_terminal: Callable[..., tuple[int, str]],
+    run: Command,
+    sandbox: Control,
+    write: Write,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    manifest = write("list.csv", table(many(3)))
+    monkeypatch.setenv("BATCHGEN_ASK_ABOVE", "0.05")
+    assert "Spend about $0.09? [y/N]" in at_terminal("n\n", manifest)[1]
+    for text in ("nan", "inf", "much"):
+        monkeypatch.setenv("BATCHGEN_ASK_ABOVE", text)
+        outcome = run(manifest)
+        assert outcome.code == 2
+        assert f"BATCHGEN_ASK_ABOVE: '{text}' is not an amount; write 5.00." in outcome.stderr
+    monkeypatch.delenv("BATCHGEN_ASK_ABOVE")
+    for setting in ("ask_above: 1000", "yes: true"):
+        outcome = run(write("list.yaml", f"{setting}\nrows: [one]\n"))
+        assert outcome.code == 65
+        assert "a manifest cannot set this" in outcome.stderr
+    assert sandbox.posts == 0
+
+
+def test_a_row_of_unknown_price_is_asked_about_and_a_rehearsal_is_not(
+    at_terminal: Callable[..., tuple[int, str]], sandbox: Control, write: Write
+) -> None:
+    manifest = write("list.jsonl", clips(None))
+    code, shown = at_terminal("\n", manifest)
+
+    assert (code, sandbox.posts) == (75, 0)
+    assert "Submit them without knowing what they cost? [y/N]" in shown
+
+
+# --price
+
+
+def test_a_price_on_the_command_line_is_for_any_list(
+    run: Command, sandbox: Control, write: Write
+) -> None:
+    sandbox.fault("404", times=None, on="model")
+    sandbox.fault("no-cost", times=None)
+    outcome = run(write("list.csv", table(many(3))), "--price", "0.06", "--max-cost", 0.15)
+
+    assert "3 requests, about $0.18" in outcome.stderr
+    assert (outcome.code, sandbox.accepted) == (75, 2)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(("nan",), ("inf",), ("-1",), ("a/b=nan",), ("a/b=",), ("=1",), ("1", "2"), ("$1",)),
+        ("a/b=1", "a/b=2"),
+    ],
+    ids=str,
+)
+def test_a_price_that_cannot_be_read_is_a_usage_error(
+    run: Command, sandbox: Control, write: Write, words: tuple[str, ...]
+) -> None:
+    options = [word for text in words for word in ("--price", text)]
+    outcome = run(write("list.csv", table(many(1))), *options)
+
+    assert (outcome.code, sandbox.posts) == (2, 0)
+    assert "--price" in outcome.stderr
 
 
 def test_a_price_in_the_manifest_is_for_a_request_however_many_pictures_it_makes(

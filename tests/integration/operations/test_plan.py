@@ -192,12 +192,13 @@ def test_problems_are_shown_as_a_run_shows_them(
 
 
 def test_a_dry_run_is_a_plan(
-    run: Command, plan: Command, folder: Path, sandbox: Control, write: Write
+    run: Command, plan: Command, folder: Path, sandbox: Control, write: Write, reach: list[str]
 ) -> None:
     manifest = write("list.csv", table(many(3)))
     dry = run(manifest, "--dry-run", "--rate", "60/m")
 
-    assert (dry.code, dry.stdout) == (0, plan(manifest).stdout)
+    assert (dry.code, dry.stdout) == (0, plan(manifest, *reach).stdout)
+    assert "for $0.09" in dry.stdout
     assert not folder.exists()
     assert sandbox.counts()["polls"] == sandbox.posts == 0
 

@@ -260,11 +260,71 @@ def test_models_are_listed_and_described_with_their_price(client: Client) -> Non
     one = client.get(GENERATE).json()
     listed = client.get("/models", params={"search": "IDEOGRAM"}).json()
 
-    assert one["input"]["required"] == ["prompt"]
-    assert (one["base_price_usd"], one["price_unit"]) == (0.03, "output")
+    assert one["input_schema"]["required"] == ["prompt"]
+    assert (one["base_price_usd"], one["price_unit"], one["pricing_note"]) == (0.03, "output", "")
+    assert one.keys() == listed["models"][0].keys() | {"input_schema"}
     assert [m["model_id"] for m in listed["models"]] == [MODEL]
-    assert "input" not in listed["models"][0]
+    assert listed.keys() == {"models", "total", "limit", "offset"}
     assert client.get("/models", params={"search": "nothing"}).json()["total"] == 0
+    assert client.get("/models/categories").json() == {"categories": ["image-generation"]}
+
+
+def test_a_video_is_billed_by_its_seconds_and_a_note_says_that_it_may_be_more(
+    client: Client, control: Control
+) -> None:
+    control.set(all_models=True, price=0.15, pricing_note="from; audio is extra", cost_factor=2)
+    video = "/models/a/b/text-to-video"
+    one = client.get(video).json()
+
+    def cost(**given: Any) -> float:
+        answer = client.post(video, json={"prompt": "x", **given}).json()
+        return float(client.result(answer["request_id"], include_cost="true")["cost"])
+
+    assert (one["base_price_usd"], one["price_unit"]) == (0.15, "second")
+    assert one["pricing_note"] == "from; audio is extra"
+    assert (cost(duration=8), cost(duration="4"), cost(duration="auto"), cost()) == (
+        2.4, 1.2, 1.5, 1.5,
+    )  # fmt: skip
+    assert control.billed_usd == 6.6
+
+
+def test_a_model_that_was_fetched_is_rehearsed_as_it_is_in_the_catalogue(tmp_path: Path) -> None:
+    fetched = {
+        "model_id": "a/b/text-to-video",
+        "display_name": "Clips",
+        "categories": ["text-to-video"],
+        "base_price_usd": 0.5,
+        "price_unit": "second",
+        "pricing_note": "1080p costs more",
+        "input_schema": {"type": "object", "required": ["prompt"], "properties": {}},
+        "model_url": "https://www.runcomfy.com/models/a/b/text-to-video",
+    }
+    path = tmp_path / "fetched.json"
+    path.write_text(json.dumps(fetched))
+    with (
+        started(None, options=[*AT_ONCE, "--schema", str(path)]) as address,
+        Client(address.base_url) as client,
+    ):
+        assert client.get("/models/a/b/text-to-video").json() == fetched
+        assert client.post("/models/a/b/text-to-video", json={}).status_code == 422
+        ordered = client.post("/models/a/b/text-to-video", json={"prompt": "x", "duration": 3})
+        result = client.result(ordered.json()["request_id"], include_cost="true")
+        assert result["cost"] == 1.5
+
+
+def test_what_has_not_finished_may_be_a_400_and_what_is_accepted_a_202(
+    client: Client, control: Control
+) -> None:
+    control.set(seconds=FOR_EVER)
+    control.fault("202")
+    control.fault("not-ready", times=None)
+    accepted = client.ask()
+    told = client.get(accepted.json()["result_url"])
+
+    assert accepted.status_code == 202
+    assert (told.status_code, told.json()["error_code"]) == (400, 400005)
+    control.set(seconds=0)
+    assert client.result(client.order("a fox"))["status"] == "completed"
 
 
 def test_several_pictures_videos_and_sounds_have_their_fields_and_bytes(
@@ -769,7 +829,8 @@ def test_the_dice_of_the_command_line_strike_over_http() -> None:
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e999"])
 @pytest.mark.parametrize(
-    "option", ["--seconds", "--spread", "--rate", "--price", "--balance", "--idle-seconds"]
+    "option",
+    ["--seconds", "--spread", "--rate", "--price", "--cost-factor", "--balance", "--idle-seconds"],
 )
 def test_no_option_takes_what_is_not_a_finite_number(option: str, value: str) -> None:
     with pytest.raises(click.BadParameter):

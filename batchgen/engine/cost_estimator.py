@@ -1,0 +1,65 @@
+"""Prices, and what requests have cost -> what a row is expected to cost, and may it go yet? Pure.
+
+A price in the catalogue can be wrong, or the least of several. So under a limit of cost the first
+row of a model goes alone until it has ended. By then its cost is known, and from then on the
+highest cost seen is what is reserved: only that first row can pass the limit, unless a later one
+costs more than any before it.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from batchgen.core.prices import Estimate, Price, SeenCost, estimate
+
+
+class CostEstimator:
+    """prices: by model, None = unknown. seen: what each model's requests have cost so far.
+
+    limited: whether there is a limit of cost. Without one nothing waits.
+    """
+
+    def __init__(
+        self,
+        prices: Mapping[str, Price | None],
+        seen: Mapping[str, SeenCost],
+        *,
+        limited: bool,
+    ) -> None:
+        self._prices = prices
+        self._seen = dict(seen)
+        self._limited = limited
+        self._under_way: Counter[str] = Counter()  # rows by model
+
+    def estimate(self, model: str, input: str) -> Estimate:
+        """Return what a row is expected to cost. input: JSON."""
+        return estimate(self._prices.get(model), self._seen.get(model), input)
+
+    def may_submit(self, model: str) -> bool:
+        """Return whether a row of this model may go: not beside the first one, under a limit."""
+        return not self._limited or model in self._seen or not self._under_way[model]
+
+    def on_started(self, model: str) -> None:
+        """A row is about to be submitted, or was submitted by an earlier run."""
+        self._under_way[model] += 1
+
+    def on_left(self, model: str) -> None:
+        """A row that was started has ended, or is not asked about any more."""
+        self._under_way[model] -= 1
+
+    def on_cost(self, model: str, input: str, cost: float | None, *, completed: bool) -> bool:
+        """A request has ended; return whether that changes what is expected of others.
+
+        cost: USD; None where the service does not say, so that waiting would teach nothing.
+        completed: with an output. What a failed one has cost says little about the others.
+        """
+        price, before = self._prices.get(model), self._seen.get(model)
+        if before is None and not completed:
+            return False
+        units = None if price is None else price.units(input)
+        self._seen[model] = (before or SeenCost()).after(cost, units)
+        return self._seen[model] != before
+
+    def memory(self) -> dict[str, Any]:
+        """Return what has been seen, for the journal; `read_seen` reads it."""
+        return {"costs": {model: [seen.request, seen.unit] for model, seen in self._seen.items()}}
