@@ -18,6 +18,7 @@ class Timing:
         wait for a free connection.
     download_grace: from then on a download has to move at download_bytes_per_s at least.
     download_tries: of a file whose download breaks off, before it is left to the next run.
+    file_check: of a download by another process, which is killed then.
     busy: while another program holds the journal, before a transaction gives up.
     commit_tries: of the commit that keeps a request_id, of `busy` seconds each.
     backoff_first, backoff_max: the longest wait after the first failure in a row, and after many.
@@ -35,6 +36,7 @@ class Timing:
     download_grace: float = 60.0
     download_bytes_per_s: int = 1024
     download_tries: int = 5
+    file_check: float = 300.0
     busy: float = 10.0
     commit_tries: int = 7
     backoff_first: float = 0.5

@@ -18,10 +18,11 @@ from batchgen import files
 from batchgen.core.text import describe_error
 from batchgen.media import provenance
 from batchgen.media.completeness import missing_part
-from batchgen.media.formats import MAX_PIXELS, UNKNOWN, Format
+from batchgen.media.containers import webp_size
+from batchgen.media.formats import SIGNATURE_BYTES, UNKNOWN, WEBP, Format
 from batchgen.media.xmp import Provenance
 
-Image.MAX_IMAGE_PIXELS = None  # `_decode` compares the size with MAX_PIXELS
+Image.MAX_IMAGE_PIXELS = None  # `_decode` compares the size with that of the format
 UNDECODED = "kept as it came, not decoded"
 NOT_WHOLE = "kept as it came, twice the same"  # how the note on a broken file begins
 
@@ -65,6 +66,10 @@ class CheckedFile:
         return self.delivered_sha256 or self.sha256
 
 
+class Costly(Exception):
+    """A picture of more pixels than the caller wants decoded."""
+
+
 class Examined(NamedTuple):
     """What was found in a file that is not broken. The fields are those of `CheckedFile`."""
 
@@ -79,7 +84,10 @@ def check_file(
     content: bytes | None,
     facts: Provenance | None,
     sent_before: Collection[str] = (),
+    *,
     max_picture_bytes: int = provenance.MAX_PICTURE_BYTES,
+    max_pixels: int | None = None,
+    refused: str = "",
 ) -> CheckedFile:
     """Check a download, write `facts` into it if it is a picture, and make `part` durable.
 
@@ -87,14 +95,18 @@ def check_file(
     sent_before: hashes of what the host sent in earlier tries. What is broken and came before is
         kept as it is, with a note.
     max_picture_bytes: a larger picture that is in `part` gets no facts.
+    max_pixels: of a picture that is decoded here; Costly is raised for a larger one.
+    refused: why the file is taken for broken without a look at it; "" for a look.
     Raises MediaBroken if it is not whole; OSError where the disk fails.
     """
     if content is None and (not format.pillow or part.stat().st_size > max_picture_bytes):
-        return _check_on_disk(part, format, sent_before)
+        return _check_on_disk(part, format, sent_before, max_pixels, refused)
     delivered = part.read_bytes() if content is None else content
-    with_facts = provenance.embed(delivered, format, facts) if facts else None
+    with_facts = provenance.embed(delivered, format, facts) if facts and not refused else None
     try:
-        found = examine(io.BytesIO(with_facts or delivered), format)
+        if refused:
+            raise MediaBroken(refused)
+        found = examine(io.BytesIO(with_facts or delivered), format, max_pixels)
     except MediaBroken as error:
         found, with_facts = _accept(error, _sha256(delivered), sent_before), None
     whole = with_facts or delivered
@@ -115,14 +127,22 @@ def check_file(
     )
 
 
-def _check_on_disk(part: Path, format: Format, sent_before: Collection[str]) -> CheckedFile:
+def _check_on_disk(
+    part: Path,
+    format: Format,
+    sent_before: Collection[str],
+    max_pixels: int | None,
+    refused: str,
+) -> CheckedFile:
     """Check a file that is too large to be read into memory, or is no picture. It gets no facts."""
     with part.open("rb") as file:
         files.sync_file(file.fileno())
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         size = file.tell()
         try:
-            width, height, note = examine(file, format)
+            if refused:
+                raise MediaBroken(refused)
+            width, height, note = examine(file, format, max_pixels)
         except MediaBroken as error:
             width, height, note = _accept(error, sha256, sent_before)
         return CheckedFile(part, format, size, sha256, width, height, note=note)
@@ -135,30 +155,48 @@ def _accept(error: MediaBroken, sha256: str, sent_before: Collection[str]) -> Ex
     return Examined(note=f"{NOT_WHOLE}: {error}")
 
 
-def examine(source: BinaryIO, format: Format) -> Examined:
-    """Return what is found in a file. Raises MediaBroken if it is not whole."""
+def examine(source: BinaryIO, format: Format, max_pixels: int | None = None) -> Examined:
+    """Return what is found in a file. Raises MediaBroken if it is not whole.
+
+    max_pixels: Costly is raised for a picture that has more, and would be decoded.
+    """
     if what := missing_part(source, format):
         raise MediaBroken(f"the file is cut short ({what})")
     if format.pillow:
         source.seek(0)
-        return _decode(source, format)
+        return _decode(source, format, max_pixels)
     if format == UNKNOWN:
         raise MediaBroken("nobody can tell what kind of file it is")
     return Examined(note=UNDECODED if format.kind in ("file", "image") else None)
 
 
-def _decode(source: BinaryIO, format: Format) -> Examined:
+def _decode(source: BinaryIO, format: Format, max_pixels: int | None) -> Examined:
     try:
+        if format == WEBP:  # Pillow makes room for its pixels when it opens one
+            width, height = webp_size(source.read(SIGNATURE_BYTES))
+            source.seek(0)
+            if width * height > format.max_pixels:
+                return _undecoded(width, height)
+            if max_pixels is not None and width * height > max_pixels:
+                raise Costly
         with Image.open(source, formats=[format.pillow]) as picture:
             width, height = picture.size
-            if width * height > MAX_PIXELS:
-                return Examined(width, height, f"not decoded: it has {width} x {height} pixels")
+            if width * height > format.max_pixels:
+                return _undecoded(width, height)
+            if max_pixels is not None and width * height > max_pixels:
+                raise Costly
             picture.load()
+    except Costly:
+        raise
     except MemoryError as error:
         raise MediaBroken("there is not enough memory to decode the picture") from error
     except Exception as error:  # Pillow's decoders raise exceptions of any type
         raise MediaBroken(f"the picture is damaged ({describe_error(error)})") from error
     return Examined(width, height)
+
+
+def _undecoded(width: int, height: int) -> Examined:
+    return Examined(width, height, f"not decoded: it has {width} x {height} pixels")
 
 
 def _sha256(content: bytes) -> str:

@@ -15,16 +15,20 @@ import time
 from collections.abc import Collection
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from batchgen.api.credentials import TOKEN_VARIABLES
-from batchgen.media.check import CheckedFile, MediaBroken, check_file
+from batchgen.core.timing import DEFAULT_TIMING
+from batchgen.media.check import CheckedFile, Costly, check_file
 from batchgen.media.check_worker import decode_answer, encode_request
 from batchgen.media.formats import Format
 from batchgen.media.xmp import Provenance
 
 CHECKS_BY_THREAD = 100  # downloads of a run
 MAX_PROCESSES = 4  # also with fewer cores, since each waits for the disk most of the time
+# Of a picture that a thread decodes. More would take long, and a thread cannot be ended.
+MAX_PIXELS_BY_THREAD = 25_000_000
 MAX_LARGE_CHECKS = 2  # files that are not held in memory; a check reads each several times over
 EXIT_TIMEOUT_S = 5.0  # after that, a process is killed
 # The process finds modules where this one does.
@@ -37,12 +41,17 @@ CODE = (
 class CheckPool:
     """Its processes end when it is closed, and when this process dies.
 
-    checks_by_thread: before a process is started. processes: at most.
+    checks_by_thread: before a process is started, except for pictures of more than
+        MAX_PIXELS_BY_THREAD. processes: at most. timeout_s: after that, a process is killed.
     """
 
     def __init__(
-        self, checks_by_thread: int = CHECKS_BY_THREAD, processes: int = MAX_PROCESSES
+        self,
+        checks_by_thread: int = CHECKS_BY_THREAD,
+        processes: int = MAX_PROCESSES,
+        timeout_s: float = DEFAULT_TIMING.file_check,
     ) -> None:
+        self._timeout_s = timeout_s
         self._checks_by_thread = checks_by_thread
         self._checks = 0
         self._slots = asyncio.Semaphore(processes)
@@ -63,25 +72,34 @@ class CheckPool:
         facts: Provenance | None,
         sent_before: Collection[str] = (),
     ) -> CheckedFile:
-        """As `check_file`. Raises MediaBroken also if the process dies while it checks."""
+        """As `check_file`. A file counts as broken also if its process dies, or takes too long."""
+        check = partial(check_file, part, format, content, facts, sent_before)
         async with self._large_slots if content is None else nullcontext():
             self._checks += 1
-            of_file = part, format, content, facts, sent_before
             if self._checks <= self._checks_by_thread:
-                return await asyncio.to_thread(check_file, *of_file)
+                with suppress(Costly):
+                    return await asyncio.to_thread(check, max_pixels=MAX_PIXELS_BY_THREAD)
             async with self._slots:
                 try:
                     worker = self._idle.pop() if self._idle else await self._start()
                 except (OSError, MemoryError):  # the system has no room for a process
-                    return await asyncio.to_thread(check_file, *of_file)
-                line = b""
+                    return await asyncio.to_thread(check)
+                line, why = b"", "the process that decoded it died of it"
                 try:
-                    line = await worker.ask(encode_request(*of_file))
+                    async with asyncio.timeout(self._timeout_s):
+                        request = encode_request(part, format, content, facts, sent_before)
+                        line = await worker.ask(request)
+                except TimeoutError:
+                    why = f"to check it took longer than {self._timeout_s:g} s"
                 finally:
                     if line:
                         self._idle.append(worker)
-                    else:  # it died, or the caller was cancelled
+                    else:  # it was killed or is now, also if the caller was cancelled
                         worker.process.kill()
+            if not line:
+                if content is not None:
+                    part.unlink(missing_ok=True)  # what the process has begun to write
+                return await asyncio.to_thread(check, refused=why)
         return decode_answer(part, format, line)
 
     def close(self) -> None:
@@ -127,15 +145,13 @@ class _Worker:
     _writer: asyncio.StreamWriter
 
     async def ask(self, request: bytes) -> bytes:
-        """Return the line of the answer. Raises MediaBroken if the process dies before it ends."""
+        """Return the line of the answer; nothing if the process dies before it ends."""
         line = b""
         with suppress(ConnectionError):
             self._writer.write(request)
             await self._writer.drain()
             line = await self._reader.readline()
-        if not line.endswith(b"\n"):
-            raise MediaBroken("the process that decoded it died of it")
-        return line
+        return line if line.endswith(b"\n") else b""
 
     def hang_up(self) -> None:
         """End the conversation, at which the process ends."""

@@ -7,6 +7,7 @@ line of JSON. Not pickle: a decoder that a hostile picture has taken over must n
 import errno
 import json
 import os
+import resource
 import signal
 import sys
 import traceback
@@ -19,6 +20,8 @@ from typing import Any
 from batchgen.media.check import CheckedFile, MediaBroken, check_file
 from batchgen.media.formats import Format
 from batchgen.media.xmp import Provenance
+
+MAX_MEMORY_BYTES = 3 << 30  # some four times what the largest picture takes
 
 
 def encode_request(
@@ -55,6 +58,8 @@ def main() -> None:
     """Answer requests until standard input ends, as it also does when the run is killed."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the run decides when the process ends
+    with suppress(OSError, ValueError):  # macOS has no such limit
+        resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
     with suppress(BrokenPipeError):
         for line in sys.stdin.buffer:
             request = json.loads(line)

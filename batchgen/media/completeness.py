@@ -42,6 +42,7 @@ from batchgen.media.formats import (
 )
 
 WINDOW_BYTES = 1 << 16
+MAX_READS = 5_000_000  # some seconds; a hostile file can have a part in every eight bytes
 
 
 class _CutShort(Exception):
@@ -57,10 +58,14 @@ class _Content:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
+        self._reads = 0
         self.size = file.seek(0, SEEK_END)
 
     def read(self, at: int, count: int) -> bytes:
         """Return the bytes there; fewer at the end of the file."""
+        self._reads += 1
+        if self._reads > MAX_READS:
+            raise _Unknown
         self._file.seek(at)
         return self._file.read(count)
 

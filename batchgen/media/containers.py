@@ -66,6 +66,21 @@ def leading_segments(data: bytes, format: Format) -> Iterator[Segment]:
         yield from _PARSERS[format](data)
 
 
+def webp_size(head: bytes) -> tuple[int, int]:
+    """Return width and height, in pixels, of a WebP; 0 where its first 30 bytes do not tell."""
+    name = head[12:16]
+    if name == b"VP8X":
+        width, height = (int.from_bytes(head[at : at + 3], "little") for at in (24, 27))
+        return width + 1, height + 1
+    if name == b"VP8L" and head[20:21] == b"\x2f" and len(head) >= 25:
+        bits = int.from_bytes(head[21:25], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if name == b"VP8 " and head[23:26] == b"\x9d\x01\x2a":
+        bits = int.from_bytes(head[26:30], "little")
+        return bits & 0x3FFF, bits >> 16 & 0x3FFF  # the upper two bits are a scale
+    return 0, 0
+
+
 def find_packet(data: bytes, segments: Iterable[Segment]) -> bytes | None:
     """Return the first XMP packet; None if there is none."""
     return next(
@@ -235,18 +250,10 @@ def _webp_with(data: bytes, segments: list[Segment], old: Segment | None, packet
 
 def _vp8x(data: bytes, picture: Segment) -> bytes:
     """Return the header chunk of an extended file, for the picture chunk of a simple file."""
-    flags = 0
-    if picture.name == b"VP8L" and data.startswith(b"\x2f", picture.body):
-        bits = int.from_bytes(data[picture.body + 1 : picture.body + 5], "little")
-        width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-        flags = _HAS_ALPHA if bits >> 28 & 1 else 0
-    elif picture.name == b"VP8 " and data.startswith(b"\x9d\x01\x2a", picture.body + 3):
-        bits = int.from_bytes(data[picture.body + 6 : picture.body + 10], "little")
-        width, height = bits & 0x3FFF, bits >> 16 & 0x3FFF  # the upper two bits are a scale
-    else:
-        width = height = 0
+    width, height = webp_size(data)
     if not width or not height:
         raise UnsupportedPicture("it has no picture chunk")
+    flags = _HAS_ALPHA if picture.name == b"VP8L" and data[24] & 0x10 else 0
     sides = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
     return b"VP8X" + struct.pack("<II", 10, flags) + sides
 

@@ -91,7 +91,9 @@ class Downloader:
     _limits: DownloadLimits = DEFAULT_LIMITS
 
     def __post_init__(self) -> None:
-        self._check_pool = CheckPool(self._limits.checks_by_thread)
+        self._check_pool = CheckPool(
+            self._limits.checks_by_thread, timeout_s=self._timing.file_check
+        )
 
     async def __aenter__(self) -> "Downloader":
         timing = self._timing

@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 
 SIGNATURE_BYTES = 1024  # enough to tell all formats apart; a SVG may begin with long comments
 FOLDERS = {"image": "images", "video": "videos", "audio": "audio", "file": "files"}  # by kind
-MAX_PIXELS = 150_000_000  # of a picture that is decoded; it takes half a gigabyte of memory
+MAX_PIXELS = 150_000_000  # of a picture that is decoded, to four bytes each
+MAX_PIXELS_OF_A_FILM = 50_000_000  # of a WebP or AVIF, which several buffers of that size decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,11 @@ class Format:
     extension: str
     content_type: str
     pillow: str = ""
+
+    @property
+    def max_pixels(self) -> int:
+        """Of a picture that is decoded; what that takes is below a gigabyte."""
+        return MAX_PIXELS_OF_A_FILM if self.pillow in ("WEBP", "AVIF") else MAX_PIXELS
 
     @property
     def folder(self) -> str:

@@ -13,7 +13,8 @@ from itertools import islice
 from pathlib import Path
 
 from batchgen.files import is_regular_file, open_regular, remove_temporary_files, write_whole_bytes
-from batchgen.media.formats import MAX_PIXELS, PILLOW_FORMATS
+from batchgen.media.containers import webp_size
+from batchgen.media.formats import MAX_PIXELS, PILLOW_FORMATS, SIGNATURE_BYTES, WEBP
 
 FOLDER = "thumbs"
 MAX_SIDE_PX = 480
@@ -106,8 +107,12 @@ def _make(max_pixels: int, picture: Path, thumbnail: Path) -> None:
     with (
         suppress(Exception),
         open_regular(picture) as source,
-        Image.open(source, formats=PILLOW_FORMATS) as image,
     ):
+        width, height = webp_size(source.read(SIGNATURE_BYTES))
+        if width * height > min(max_pixels, WEBP.max_pixels):
+            return  # Pillow would make room for its pixels before it says how many there are
+        source.seek(0)
+        image = Image.open(source, formats=PILLOW_FORMATS)
         if image.width * image.height > max_pixels:
             return
         small: Image.Image = image

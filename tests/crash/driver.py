@@ -389,7 +389,7 @@ def fill_disk_at_answer(filler: str, n: int, *, keeping: bool = True) -> None:
 
 def checked_by_processes() -> None:
     """Downloads go to processes from the first on."""
-    download.CheckPool = lambda *_: CheckPool(checks_by_thread=0)
+    download.CheckPool = lambda *_, **__: CheckPool(checks_by_thread=0)
 
 
 # -- mistakes that somebody might make in batchgen one day ---------------------------------------

@@ -6,6 +6,7 @@ import io
 import os
 import select
 import signal
+import struct
 import sys
 from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
@@ -26,7 +27,7 @@ from batchgen.media import provenance
 from batchgen.media.check import CheckedFile, MediaBroken, check_file
 from batchgen.media.check_pool import CheckPool
 from batchgen.media.download import DownloadLimits
-from batchgen.media.formats import GIF, MP4, PNG, UNKNOWN, Format
+from batchgen.media.formats import GIF, MP4, PNG, UNKNOWN, WEBP, Format
 from batchgen.sandbox import Address
 from batchgen.sandbox import media as sandbox_media
 
@@ -74,7 +75,7 @@ def checked(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Che
     return check
 
 
-def in_pool(ask: Callable[[CheckPool], Awaitable[Result]], **options: int) -> Result:
+def in_pool(ask: Callable[[CheckPool], Awaitable[Result]], **options: Any) -> Result:
     """By default every check is a process's."""
 
     async def go() -> Result:
@@ -208,11 +209,62 @@ def test_a_process_that_dies_of_a_picture_takes_only_that_along(tmp_path: Path) 
         await pool.check(tmp_path / "1.part", PNG, WHOLE, None)
         (process,) = pool.processes
         process.kill()
-        with pytest.raises(MediaBroken, match="died"):
+        with pytest.raises(MediaBroken, match="died") as refused:
             await pool.check(tmp_path / "2.part", PNG, WHOLE, None)
+        assert refused.value.sha256 == sha256(WHOLE)
         return await pool.check(tmp_path / "3.part", PNG, WHOLE, None)
 
     assert in_pool(ask, processes=1).width == 37
+
+
+@pytest.mark.parametrize("on_disk", [False, True], ids=["in memory", "on disk"])
+def test_a_process_that_hangs_is_killed_and_its_file_kept_when_it_came_before(
+    tmp_path: Path, on_disk: bool
+) -> None:
+    part = tmp_path / "2.part"
+
+    async def ask(pool: CheckPool) -> tuple[CheckedFile, int]:
+        await pool.check(tmp_path / "1.part", PNG, WHOLE, None)
+        (process,) = pool.processes
+        process.send_signal(signal.SIGSTOP)
+        if on_disk:
+            part.write_bytes(WHOLE)
+        held, sent_before = None if on_disk else WHOLE, [sha256(WHOLE)]
+        return await pool.check(part, PNG, held, FACTS, sent_before), process.wait()
+
+    # As long as the process may take to start on a busy machine.
+    found, ended = in_pool(ask, processes=1, timeout_s=8.0)
+    assert part.read_bytes() == WHOLE
+    assert found.note == "kept as it came, twice the same: to check it took longer than 8 s"
+    assert ended == -signal.SIGKILL
+
+
+def test_a_picture_of_many_pixels_is_never_a_threads(tmp_path: Path) -> None:
+    into = io.BytesIO()
+    Image.new("1", (6000, 5000)).save(into, "PNG")
+
+    async def ask(pool: CheckPool) -> tuple[CheckedFile, int]:
+        await pool.check(tmp_path / "1.part", PNG, WHOLE, None)
+        assert pool.processes == []
+        found = await pool.check(tmp_path / "2.part", PNG, into.getvalue(), None)
+        return found, len(pool.processes)
+
+    found, processes = in_pool(ask, checks_by_thread=9)
+    assert (found.width, found.note, processes) == (6000, None, 1)
+
+
+def test_a_webp_of_a_few_bytes_takes_no_gigabytes(tmp_path: Path) -> None:
+    """34 bytes that claim 16383 x 16383 pixels: Pillow made room for them when it opened it."""
+    bits = 16382 | 16382 << 14
+    chunk = b"VP8L" + struct.pack("<IBI", 14, 0x2F, bits) + bytes(9)
+    content = b"RIFF" + struct.pack("<I", 4 + len(chunk)) + b"WEBP" + chunk
+
+    async def ask(pool: CheckPool) -> tuple[CheckedFile, int]:
+        return await pool.check(tmp_path / "1.part", WEBP, content, None), len(pool.processes)
+
+    found, processes = in_pool(ask, checks_by_thread=9)
+    assert found.note == "not decoded: it has 16383 x 16383 pixels"
+    assert processes == 0
 
 
 def test_a_process_that_dies_takes_no_other_check_along(tmp_path: Path) -> None:
