@@ -180,6 +180,7 @@ class _ResponseReader:
                     whole = await self._read(response, self._limit)
             if not whole:
                 self.error = ResponseTooLarge(self._limit)
+                del self._content[MAX_RESPONSE_BYTES:]
                 response.close()
 
     async def _read(self, response: aiohttp.ClientResponse, limit: int) -> bool:
@@ -191,10 +192,12 @@ class _ResponseReader:
         return True
 
     def response(self, now: float, *, body_sent: bool = True) -> Response:
+        content = bytes(self._content)
+        self._content.clear()  # it may be large
         return decode(
             self._status,
             self._headers,
-            bytes(self._content[: self._limit]),
+            content,
             self.error,
             now,
             body_sent=body_sent,

@@ -4,7 +4,14 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from batchgen.api.client import ApiClient, Commit
-from batchgen.api.poll_outcome import Cancelled, classify_cancel, classify_result, parse_balance
+from batchgen.api.outputs import inline_content, is_inline, without_content
+from batchgen.api.poll_outcome import (
+    Cancelled,
+    Completed,
+    classify_cancel,
+    classify_result,
+    parse_balance,
+)
 from batchgen.api.response import Response
 from batchgen.api.service import Capabilities, PollResult
 from batchgen.api.submit_outcome import (
@@ -18,6 +25,7 @@ from batchgen.core.text import describe_error
 from batchgen.errors import ServiceUnreachable, TokenRefused
 from batchgen.network.media_hosts import MediaHost
 
+MAX_KEPT_AS_IT_CAME = 1 << 16  # bytes
 CATALOGUE_PAGE = 100  # models
 
 
@@ -51,6 +59,10 @@ class ModelApi:
         # It answers with the state as long as there is no output, so nothing else is asked.
         response = await self._client.ask(f"/requests/{request_id}/result?include_cost=true")
         return _poll_result(response, request_id)
+
+    async def inline_output(self, request_id: str, n: int) -> bytes | None:
+        response = await self._client.ask(f"/requests/{request_id}/result")
+        return inline_content(response.body, n) if response.status == 200 else None
 
     async def cancel(self, request_id: str) -> bool | None:
         answer = classify_cancel(await self._client.ask(f"/requests/{request_id}/cancel", "POST"))
@@ -118,9 +130,13 @@ def _model_path(model: str) -> str:
 def _poll_result(response: Response, request_id: str) -> PollResult:
     body = response.body
     model = body.get("model_id") if isinstance(body, dict) else None
+    outcome = classify_result(response, request_id)
+    # Inline outputs become files; the journal is not for them, nor for anything of their size.
+    inline = isinstance(outcome, Completed) and any(map(is_inline, outcome.urls))
+    small = len(response.content) <= MAX_KEPT_AS_IT_CAME and not inline
     return PollResult(
-        classify_result(response, request_id),
-        response.content.decode(errors="replace"),
+        outcome,
+        response.content.decode(errors="replace") if small else without_content(body),
         type(response.error).__name__ if response.status is None else "",
         model if isinstance(model, str) else None,
     )

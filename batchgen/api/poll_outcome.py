@@ -4,11 +4,11 @@ Asking is free, so whatever is unclear means: ask again. No unreadable answer fa
 Source: docs/maintainers/wire.md.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from batchgen.api.outputs import beside, find_outputs
 from batchgen.api.response import (
     BAD_ACCOUNT,
     BAD_IDENTIFIER,
@@ -18,13 +18,16 @@ from batchgen.api.response import (
     NOT_FOUND,
     NOT_READY,
     Response,
+    find_text,
     to_text,
 )
-from batchgen.core.text import describe_error, replace_surrogates
+from batchgen.core.text import describe_error, truncate
 
 COMPLETED_WORDS = {"completed", "succeeded", "success"}
 FAILED_WORDS = {"failed", "error"}
 CANCELLED_WORDS = {"cancelled", "canceled"}
+RUNNING_WORDS = {"in_queue", "in_progress", "pending", "waiting", "starting", "processing"}
+RUNNING_WORDS |= {"queued", "running"}
 END_WORDS = COMPLETED_WORDS | FAILED_WORDS | CANCELLED_WORDS
 MAX_COST_USD = 1e6
 MAX_BALANCE_USD = 1e12
@@ -32,18 +35,28 @@ MAX_BALANCE_USD = 1e12
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """api_status: the API's own word, lower-cased; "" when it gave none."""
+    """api_status: the API's own word, lower-cased; "" when it gave none.
+
+    note: what is odd about the answer, for a person; "" for nothing.
+    """
 
     api_status: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """urls: the outputs, in order. cost: USD; None when the API did not say."""
+    """urls: the outputs, in order; `data:TYPE` for one that is in the result itself.
+
+    cost: USD; None when the API did not say. beside: numbers, from 1, of URLs that may be no
+    outputs, such as one that the model repeats from its input. note: as in Running.
+    """
 
     api_status: str
     urls: tuple[str, ...]
     cost: float | None = None
+    beside: frozenset[int] = frozenset()
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,31 +162,36 @@ def _by_word(response: Response, body: dict[str, Any]) -> PollOutcome:
     if word in FAILED_WORDS:
         reason = response.text or "the model failed without saying why"
         return Failed(reason, response.code, word, cost)
+    note = _note_on(word, response.text)
+    if word in RUNNING_WORDS:
+        return Running(word)
+    if outputs := find_outputs(body):
+        urls = tuple(output.url for output in outputs)
+        return Completed(word, urls, cost, beside(outputs), note)
     if word in COMPLETED_WORDS:
-        if urls := tuple(output_urls(body.get("output"))):
-            return Completed(word, urls, cost)
-        reason = response.text or "completed without any output"
-        return Failed(reason, response.code, word, cost)
-    return Running(word)
+        return Failed(response.text or _no_output(body), response.code, word, cost)
+    return Running(word, note)
 
 
-def output_urls(output: Any) -> list[str]:
-    """Return the URLs in a result's `output`, each once, in order.
+def _note_on(word: str, text: str) -> str:
+    if word in COMPLETED_WORDS:
+        return ""
+    said = f" ({text})" if text else ""
+    if not word:
+        return f"RunComfy's answer names no state{said}"
+    return f"RunComfy says {word!r}, which is no word we know{said}"
 
-    output: `{"image": url}`, `{"images": [url, …]}`, the same for video and audio, a bare URL or a
-        bare list (older docs), or names that we do not know: every http(s) URL in it counts.
-    """
-    found: dict[str, None] = {}
 
-    def collect(value: Any, depth: int) -> None:
-        if isinstance(value, str) and re.match(r"https?:", value, re.IGNORECASE):
-            found.setdefault(replace_surrogates(value))
-        elif isinstance(value, list | dict) and depth < 4:
-            for inner in value.values() if isinstance(value, dict) else value:
-                collect(inner, depth + 1)
-
-    collect(output, 0)
-    return list(found)
+def _no_output(body: Mapping[str, Any]) -> str:
+    output = body.get("output")
+    said = find_text(output) if isinstance(output, Mapping) else ""
+    if said or not output:
+        return f"completed without any output{said and ': '}{said}"
+    shown = truncate(" ".join(to_text(output).split()), 200)
+    return (
+        f"completed without an output that batchgen can fetch: {shown}."
+        " Look at it in your account before you pay again"
+    )
 
 
 def _parse_cost(value: Any) -> float | None:

@@ -104,7 +104,7 @@ def decode(
         content=content,
         content_type=headers.get("content-type", ""),
         code=_find_code(body),
-        text=_find_text(body) if isinstance(body, dict) else "",
+        text=find_text(body) if isinstance(body, dict) else "",
         request_id=_find_request_id(body, content),
         retry_after=parse_retry_after(headers.get("retry-after"), now),
         error=error,
@@ -172,11 +172,11 @@ def _find_code(body: Any) -> int | None:
     return number if number is not None and abs(number) < 1 << 63 else None
 
 
-def _find_text(body: Mapping[str, Any], depth: int = 0) -> str:
+def find_text(body: Mapping[str, Any], depth: int = 0) -> str:
     for name in TEXT_NAMES:
         value = body.get(name)
         if isinstance(value, Mapping) and depth < 4:
-            value = _find_text(value, depth + 1)
+            value = find_text(value, depth + 1)
         elif isinstance(value, list):
             value = "; ".join(_describe_detail(item) for item in value[:10])
         if value and isinstance(value, str):

@@ -32,8 +32,9 @@ class Capabilities:
 class PollResult:
     """The answer to a question about a request.
 
-    content: as it came, for the journal. unreachable: what failed where no answer began, else "".
-    model: that made the request, by the service's word; None where it does not say.
+    content: as it came, for the journal, without inline outputs. unreachable: what failed where no
+    answer began, else "". model: that made the request, by the service's word; None where it does
+    not say.
     """
 
     outcome: PollOutcome
@@ -61,6 +62,13 @@ class Service(Protocol):
 
     async def result(self, request_id: str) -> PollResult:
         """Ask for a request's state and outputs. Free, and may be repeated. Raises MemoryError."""
+
+    async def inline_output(self, request_id: str, n: int) -> bytes | None:
+        """Return the n-th output, from 1, of a request whose result has it inline.
+
+        Asks once more, so that many large results need not be in memory until they are files.
+        None: it is not there now. Raises MemoryError.
+        """
 
     async def cancel(self, request_id: str) -> bool | None:
         """Return True: cancelled. False: it cannot be, and still runs. None: no clear answer."""

@@ -8,6 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import partial
 
+from batchgen.api.outputs import is_inline
 from batchgen.api.poll_outcome import Completed, Failed
 from batchgen.clock import to_iso
 from batchgen.core.expiry import PAID_BUT_GONE, has_expired
@@ -21,6 +22,7 @@ from batchgen.media import provenance
 from batchgen.media.check import UNDECODED, CheckedFile, MediaBroken, MediaError
 from batchgen.media.destination import Destination
 from batchgen.media.download import Downloader, MediaGone, MediaUntrusted
+from batchgen.media.xmp import Provenance
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +52,7 @@ class Collector:
     _state: RunState
     _options: OutputOptions
     _results_kept_s: float  # the seconds for which the service keeps results
+    _inline: asyncio.Lock = field(default_factory=asyncio.Lock)
     _slots: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, MAX_DOWNLOADS))
     # Extensions of undecoded files that were warned of.
     _told: set[str | None] = field(default_factory=set)
@@ -59,21 +62,53 @@ class Collector:
 
         If one cannot be had now, the row stays `completed` for the next run. If its host says that
         it does not exist, that counts only when results are not kept any longer: the row becomes
-        `failed` then, unless another output is merely late. Raises OSError where the disk fails.
+        `failed` then, unless another output is merely late. A URL that stands beside the outputs
+        and cannot be fetched is left out. Raises OSError where the disk fails.
         """
-        errors: list[MediaError] = []
+        errors: list[tuple[Output, MediaError]] = []
         missing = [output for output in self._journal.get_outputs(row.key) if output.path is None]
         for number, output in enumerate(missing, 1):
             try:
                 await self._collect_one(row, output, last=number == len(missing) and not errors)
             except MediaError as error:
-                errors.append(error)  # and go on: the row's other outputs are paid for, too
+                # And go on: the row's other outputs are paid for, too.
+                errors.append((output, error))
         if errors:
-            await self._record_error(row, min(errors, key=lambda e: isinstance(e, MediaGone)))
+            await self._settle(row, errors)
+
+    async def _settle(self, row: Request, errors: list[tuple[Output, MediaError]]) -> None:
+        """Leave out what is no output, and record what else could not be had, if anything."""
+        if any(output.path is not None for output in self._journal.get_outputs(row.key)):
+            beside = await self._beside(row)
+            left_out = [output for output, _ in errors if output.n in beside]
+            for output, error in errors:
+                if output in left_out:
+                    log.info(
+                        "%s: row %r: a URL beside its output is left out: %s",
+                        row.source, row.id, error,
+                    )  # fmt: skip
+            errors = [(output, error) for output, error in errors if output not in left_out]
+            if not errors:
+                await self._writes.enqueue(
+                    lambda: self._journal.record_saved_without(row, left_out)
+                )
+                return
+        await self._record_error(row, min((e for _, e in errors), key=_may_end))
+
+    async def _beside(self, row: Request) -> frozenset[int]:
+        """Return the numbers of the row's URLs that may be no outputs."""
+        match (await self._poller.query(row)).outcome:
+            case Completed(beside=numbers):
+                return numbers
+        return frozenset()
 
     async def _record_error(self, row: Request, error: MediaError) -> None:
-        if isinstance(error, MediaGone) and self._has_expired(row):
-            reason = f"{PAID_BUT_GONE}: {error}"
+        what = str(error)
+        if isinstance(error, MediaUntrusted):
+            what = f"{error}. {error.remedy}".strip()
+        hopeless = isinstance(error, MediaUntrusted) and error.is_final
+        if hopeless or (_may_end(error) and self._has_expired(row)):
+            reason = f"{'paid, but not fetched' if hopeless else PAID_BUT_GONE}: {what}"
             log.warning("%s: row %r: %s", row.source, row.id, reason)
             await self._writes.enqueue(
                 lambda: self._journal.record_ended(row, Event.FAILED, None, reason)
@@ -81,8 +116,8 @@ class Collector:
         else:
             if isinstance(error, MediaGone):
                 self._state.wait_for(row.key)
-            log.warning("%s: row %r is not fetched yet: %s", row.source, row.id, error)
-            await self._writes.enqueue(lambda: self._journal.set_error(row, str(error)))
+            log.warning("%s: row %r is not fetched yet: %s", row.source, row.id, what)
+            await self._writes.enqueue(lambda: self._journal.set_error(row, what))
 
     def _has_expired(self, row: Request) -> bool:
         age = self._state.clock.now() - (row.submitted_at or 0.0)
@@ -95,6 +130,7 @@ class Collector:
         tries = gone_tries = 0
         gone_until = math.inf
         sent_before: set[str] = set()
+        is_beside = False
         while True:
             try:
                 return await self._fetch_and_keep(row, output, last, sent_before)
@@ -109,7 +145,7 @@ class Collector:
                 if has_fresh_url:
                     gone_tries += 1
                     gone_until = min(gone_until, state.time() + state.timing.missing_limit)
-                    hopeless = self._has_expired(row) or not state.may_submit
+                    hopeless = is_beside or self._has_expired(row) or not state.may_submit
                     if hopeless or state.time() >= gone_until:
                         raise
                     await state.sleep_unless_stopped(state.backoff(gone_tries))
@@ -122,19 +158,21 @@ class Collector:
                 await state.clock.sleep(state.backoff(tries))
                 continue
             has_fresh_url = True
-            output = await self._with_fresh_url(row, output)
+            output, is_beside = await self._with_fresh_url(row, output)
 
-    async def _with_fresh_url(self, row: Request, output: Output) -> Output:
+    async def _with_fresh_url(self, row: Request, output: Output) -> tuple[Output, bool]:
+        """Return the output with a URL of now, and whether it may be no output at all."""
         result = await self._poller.query(row)
         match result.outcome:
-            case Completed(urls=urls) if len(urls) >= output.n:
+            case Completed(urls=urls, beside=beside) if len(urls) >= output.n:
                 await self._writes.enqueue(
                     lambda: self._journal.replace_urls(row, urls, result.content)
                 )
-                return Output(output.key, output.n, urls[output.n - 1], None)
+                fresh = Output(output.key, output.n, urls[output.n - 1], None)
+                return fresh, output.n in beside
             case Failed(reason):
                 raise MediaGone(reason)
-        return output
+        return output, False
 
     async def _fetch_and_keep(
         self, row: Request, output: Output, last: bool, sent_before: Collection[str]
@@ -147,13 +185,13 @@ class Collector:
             submitted_at=None if row.submitted_at is None else to_iso(row.submitted_at),
             output=output.n,
         )
+        stem = f"{row.key}-{output.n}"
+        written = facts if self._options.provenance else None
         async with self._slots:
-            checked = await self._downloader.fetch(
-                output.url,
-                f"{row.key}-{output.n}",
-                facts if self._options.provenance else None,
-                sent_before,
-            )
+            if is_inline(output.url):
+                checked = await self._receive_inline(row, output, stem, written, sent_before)
+            else:
+                checked = await self._downloader.fetch(output.url, stem, written, sent_before)
 
         def is_taken(path: str) -> bool:
             return self._journal.path_owner(path) not in (None, row.key)
@@ -170,6 +208,22 @@ class Collector:
         else:
             await self._writes.enqueue(lambda: self._journal.record_file(output, file))
 
+    async def _receive_inline(
+        self,
+        row: Request,
+        output: Output,
+        stem: str,
+        facts: Provenance | None,
+        sent_before: Collection[str],
+    ) -> CheckedFile:
+        """Take an output out of the result itself, which is asked for again: one at a time."""
+        async with self._inline:
+            content = await self._poller.inline_output(row, output.n)
+            if content is None:
+                raise MediaBroken("the output is in the result itself, and cannot be decoded")
+            content_type = output.url.removeprefix("data:")
+            return await self._downloader.receive(content, content_type, stem, facts, sent_before)
+
     def _tell_note(self, row: Request, checked: CheckedFile, path: str) -> None:
         """Warn of a file that is not known to be whole; of undecoded files, once for each kind."""
         if checked.note is None:
@@ -179,6 +233,11 @@ class Collector:
         log.log(level, "%s: row %r: %s: %s", row.source, row.id, path, checked.note)
         if kind is not None:
             self._told.add(kind)
+
+
+def _may_end(error: MediaError) -> bool:
+    """Whether time may end the row: its host says that there is no file, or nobody may fetch it."""
+    return isinstance(error, MediaGone | MediaUntrusted)
 
 
 def stored_file(checked: CheckedFile, path: str) -> StoredFile:

@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 
 MIN_POLLS_PER_S = 20.0
 POLLS_PER_SUBMISSION = 4.0
+UNCLEAR_IN_A_ROW = 5  # answers that say nothing, until a person is told
 REFUSED_IN_A_ROW = 3  # questions, until another kind of question is asked
 
 
@@ -76,6 +77,7 @@ class Poller:
         unclear_in_a_row = missing_in_a_row = 0
         retry_after: float | None = None
         missing_until = 0.0
+        told = ""
         running_at = 0.0  # the age at which it was last seen running
         while state.polling and time_left > 0:
             age = age_at_start + state.time() - start
@@ -96,9 +98,12 @@ class Poller:
                 missing_in_a_row = 0
                 state.waiting.discard(row.key)
             match result.outcome:
-                case Running():
+                case Running(_, note):
                     running_at = age
                     unclear_in_a_row = 0
+                    if note and note != told:
+                        told = note
+                        await self._tell(row, f"{note}. It counts as running")
                     state.in_flight.add(row.key)
                 case Missing(reason, code):
                     if has_expired(age, self._results_kept_s):
@@ -109,15 +114,20 @@ class Poller:
                         missing_until = state.time() + state.timing.missing_limit
                     missing_in_a_row += 1
                     if state.time() >= missing_until or not state.may_submit:
-                        await self._leave_to_later_runs(row, reason)
+                        await self._tell(row, f"not there yet: {reason}")
                         return row
                 case Unclear(reason, code, retry_after):
                     unclear_in_a_row += 1
+                    if unclear_in_a_row == UNCLEAR_IN_A_ROW and not result.unreachable:
+                        await self._tell(row, f"RunComfy gives no clear answer: {reason}")
                     if code == 403 and unclear_in_a_row == REFUSED_IN_A_ROW:
                         await self._stop_if_all_is_refused(row, reason)
                 case Unauthorized():
                     unclear_in_a_row = 0
-                case Completed():
+                case Completed(note=note):
+                    if note:
+                        what = f"{note}. It has an output, which is fetched"
+                        log.warning("%s: row %r: %s.", row.source, row.id, what)
                     self.durations[row.model] = update_durations(
                         self._durations_of(row), running_at, age
                     )
@@ -140,11 +150,7 @@ class Poller:
         if row.request_id is None:
             raise StorageDamaged(f"{row.source}: row {row.id!r} is {row.state} without a request.")
         state = self._state
-        now = state.time()
-        delay = self._limiter.delay(now)
-        self._limiter = self._limiter.after_submission(now)
-        if delay > 0:
-            await state.clock.sleep(delay)
+        await self._wait_for_turn()
         result = await self._service.result(row.request_id)
         if result.unreachable:
             state.report_offline(f"{result.unreachable} while asking")
@@ -154,9 +160,10 @@ class Poller:
             self._stop_for_token(row, result.outcome.reason)
         return result
 
-    async def _leave_to_later_runs(self, row: Request, reason: str) -> None:
-        log.warning("%s: row %r is not there yet: %s", row.source, row.id, reason)
-        await self._writes.enqueue(lambda: self._journal.set_error(row, f"not there yet: {reason}"))
+    async def _tell(self, row: Request, what: str) -> None:
+        """Say on the terminal, in the log and in the report why a row has not ended."""
+        log.warning("%s: row %r: %s.", row.source, row.id, what)
+        await self._writes.enqueue(lambda: self._journal.set_error(row, what))
 
     async def _stop_if_all_is_refused(self, row: Request, reason: str) -> None:
         if await self._service.refusal(row.model) is HaltReason.TOKEN:
@@ -165,6 +172,19 @@ class Poller:
     def _stop_for_token(self, row: Request, reason: str) -> None:
         what = f"{row.source}: row {row.id!r}: token refused: {reason}"
         self._state.stop(RunOutcome(77, what, TokenRefused.ANOTHER), polling=False)
+
+    async def inline_output(self, row: Request, n: int) -> bytes | None:
+        """Ask for the n-th output of a row whose result has it inline; None where it has not."""
+        await self._wait_for_turn()
+        return await self._service.inline_output(row.request_id or "", n)
+
+    async def _wait_for_turn(self) -> None:
+        """Wait until the limit of questions per second allows one more."""
+        now = self._state.time()
+        delay = self._limiter.delay(now)
+        self._limiter = self._limiter.after_submission(now)
+        if delay > 0:
+            await self._state.clock.sleep(delay)
 
     async def _record(self, row: Request, outcome: Ended, content: str) -> Request:
         """W3: the outcome of a request that has ended."""

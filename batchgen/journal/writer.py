@@ -242,6 +242,20 @@ class Journal(RequestQueries):
             now = self.now()
             self.transition(row.key, State.COMPLETED, Event.SAVED, saved_at=now, **NO_ERROR)
 
+    def record_saved_without(self, row: Request, left_out: list[Output]) -> None:
+        """Record that a request is saved without URLs that stood beside its outputs.
+
+        They stay in the result, and in the event.
+        """
+        detail = f"left out: {' '.join(output.url for output in left_out)}"
+        with self.transaction():
+            for output in left_out:
+                self.connection.execute(
+                    "DELETE FROM outputs WHERE key = ? AND n = ?", (output.key, output.n)
+                )
+            now = self.now()
+            self.transition(row.key, State.COMPLETED, Event.SAVED, detail, saved_at=now, **NO_ERROR)
+
     def record_attached(self, row: Request, request_id: str) -> None:
         """Give an unknown row the request that a person found for it.
 

@@ -7,7 +7,7 @@ The token is never sent. The host, the size, the first bytes and the whole pictu
 import time
 import zlib
 from collections.abc import AsyncIterator, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import BinaryIO
 
@@ -21,7 +21,7 @@ from batchgen.media.check_pool import CHECKS_BY_THREAD, CheckPool
 from batchgen.media.destination import Destination
 from batchgen.media.formats import SIGNATURE_BYTES, format_of, other_format, url_extension
 from batchgen.media.xmp import Provenance
-from batchgen.network.media_hosts import MediaHost, rejection_reason
+from batchgen.network.media_hosts import MediaHost, host_to_name, rejection_reason
 from batchgen.network.session import USER_AGENT, exact_url, open_session, proxy_for, timeouts
 
 MAX_CONNECTIONS = 32
@@ -62,20 +62,23 @@ class _Wanted:
     sent_before: Collection[str]
 
 
-class _Received:
-    """bytes: how many have arrived, as the host sent them."""
-
-    def __init__(self) -> None:
-        self.bytes = 0
-
-    async def count(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        async for chunk in chunks:
-            self.bytes += len(chunk)
-            yield chunk
-
-
 class MediaUntrusted(MediaError):
-    """The URL's host or scheme is not allowed."""
+    """The URL's host or scheme is not allowed.
+
+    host: that a person may allow; None where nothing helps. redirected: the URL itself is allowed,
+    and its host led elsewhere; it may not do so the next time.
+    """
+
+    def __init__(self, what: str, host: str | None, *, redirected: bool) -> None:
+        super().__init__(f"the output's URL is not fetched: {what}")
+        self.host = host
+        self.is_final = host is None and not redirected
+
+    @property
+    def remedy(self) -> str:
+        if self.is_final:
+            return "Open it yourself: its URL is in the table outputs of batch.db."
+        return "" if self.host is None else f"If you trust that host, add --media-host {self.host}."
 
 
 class MediaGone(MediaError):
@@ -120,9 +123,9 @@ class Downloader:
         Raises MediaUntrusted, MediaGone, MediaBroken; OSError where the disk fails.
         """
         wanted = _Wanted(stem, url_extension(url), facts, sent_before)
-        for _ in range(self._limits.max_redirects + 1):
+        for hop in range(self._limits.max_redirects + 1):
             if reason := rejection_reason(url, self._hosts):
-                raise MediaUntrusted(f"the output's URL is not fetched: {reason}")
+                raise MediaUntrusted(reason, host_to_name(url), redirected=hop > 0)
             try:
                 result = await self._request(url, wanted)
             except (aiohttp.ClientError, TimeoutError, ValueError) as error:
@@ -151,15 +154,40 @@ class Downloader:
         announced = response.headers.get("content-length", "")
         if announced.isdecimal():
             self._refuse_oversize(int(announced))
-        received = _Received()
-        chunks = received.count(self._refusing_slow(response.content.iter_any()))
+        chunks = _refusing_short(self._refusing_slow(response.content.iter_any()), announced)
         encoding = response.headers.get("content-encoding", "identity").strip().lower()
         if encoding != "identity":  # which nobody asked for
             chunks = _decoded(chunks, encoding)
-        content = bytearray(await _read_until(SIGNATURE_BYTES, b"", chunks))
-        head, content_type = bytes(content), response.headers.get("content-type", "no type")[:60]
+        content_type = response.headers.get("content-type", "no type")[:60]
         extension = wanted.extension or url_extension(str(response.url))
-        format = format_of(head) or other_format(head[:SIGNATURE_BYTES], content_type, extension)
+        return await self._keep(chunks, content_type, replace(wanted, extension=extension))
+
+    async def receive(
+        self,
+        content: bytes,
+        content_type: str,
+        stem: str,
+        facts: Provenance | None,
+        sent_before: Collection[str],
+    ) -> CheckedFile:
+        """Make a checked scratch file of an output that came in the result itself.
+
+        content_type: by the result; "" where it does not say. The others: as `fetch`.
+        """
+
+        async def pieces() -> AsyncIterator[bytes]:
+            yield content
+
+        return await self._keep(pieces(), content_type, _Wanted(stem, "", facts, sent_before))
+
+    async def _keep(
+        self, chunks: AsyncIterator[bytes], content_type: str, wanted: "_Wanted"
+    ) -> CheckedFile:
+        content = bytearray(await _read_until(SIGNATURE_BYTES, b"", chunks))
+        head = bytes(content)
+        format = format_of(head) or other_format(
+            head[:SIGNATURE_BYTES], content_type, wanted.extension
+        )
         if format is None:
             what = f"is text ({content_type}), and no file" if content else "is empty"
             raise MediaBroken(f"the download {what}")
@@ -172,8 +200,6 @@ class Downloader:
             if not in_memory:
                 with files.create_new_file(part) as file:
                     await self._write(file, content, chunks)
-            if announced.isdecimal() and int(announced) != received.bytes:
-                raise MediaBroken(f"the download has {received.bytes} bytes of {announced}")
             held = bytes(content) if in_memory else None
             return await self._check_pool.check(
                 part, format, held, wanted.facts, wanted.sent_before
@@ -206,6 +232,16 @@ class Downloader:
         limit = self._limits.max_file_bytes
         if size > limit:
             raise MediaBroken(f"the download is larger than {limit >> 30} GiB")
+
+
+async def _refusing_short(chunks: AsyncIterator[bytes], announced: str) -> AsyncIterator[bytes]:
+    """Yield each chunk. announced: the size, by the header. Raises MediaBroken if it differs."""
+    size = 0
+    async for chunk in chunks:
+        size += len(chunk)
+        yield chunk
+    if announced.isdecimal() and int(announced) != size:
+        raise MediaBroken(f"the download has {size} bytes of {announced}")
 
 
 async def _decoded(chunks: AsyncIterator[bytes], encoding: str) -> AsyncIterator[bytes]:

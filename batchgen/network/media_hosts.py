@@ -46,6 +46,20 @@ def _is_ip(host: str) -> bool:
     return host.rpartition(".")[2].isdecimal() or bool(re.fullmatch(r"0x[0-9a-f]+", host))
 
 
+def host_to_name(url: str) -> str | None:
+    """Return what --media-host has to name for `url` to be fetched; None where nothing helps."""
+    if _UNPRINTABLE.search(url):
+        return None
+    try:
+        parts = urlsplit(url)
+        host, port = (parts.hostname or "").lower(), parts.port
+    except ValueError:
+        return None
+    named = host if port in (None, 443) else f"{host}:{port}"
+    allowed = MediaHost(host, port)
+    return named if rejection_reason(url, [allowed]) is None else None
+
+
 def rejection_reason(url: str, allowed: Iterable[MediaHost]) -> str | None:
     """Return why `url` is not fetched, or None if it is on one of the hosts in `allowed`."""
     if _UNPRINTABLE.search(url):

@@ -58,8 +58,8 @@ def _table() -> dict[str, Fault]:
         "slow": Fault(PACE, 5.0, takes_value=True),
     }
     polls = ("500", "401", "404", "429", "garbage", "html", "empty", "drop", "rst", "silent")
-    others = ("cut", "other-id", "gzip", "firewall")
-    table |= {f"poll-{what}": Fault(POLL) for what in (*polls, *others)}
+    odd_answers = ("cut", "other-id", "gzip", "firewall")
+    table |= {f"poll-{what}": Fault(POLL) for what in (*polls, *odd_answers)}
     table |= {
         name: Fault(POLL)
         for name in ("not-ready", "pending-words", "back-to-queue", "upper-case", "succeeded")
@@ -70,10 +70,16 @@ def _table() -> dict[str, Fault]:
         "failed": Fault(OUTCOME, "generation failed", takes_value=True),
         "failed-in-200": Fault(OUTCOME, 500001, takes_value=True),
         "cost": Fault(OUTCOME, {"amount": 0.03, "currency": "USD"}, takes_value=True),
+        "inline": Fault(OUTCOME, "teal", takes_value=True),
+        "inline-base64": Fault(OUTCOME, "olive", takes_value=True),
+        "echo": Fault(OUTCOME, "https://my-own-site.example/heron.png", takes_value=True),
+        "end-word": Fault(OUTCOME, "done", takes_value=True),
+        "large-result": Fault(OUTCOME, 3 * 2**20, takes_value=True),
         "media-other-host": Fault(OUTCOME, "https://evil.example/x.png", takes_value=True),
     }
     outcomes = ("canceled", "empty-result", "null-output", "bare-url", "bare-list", "no-cost")
-    table |= {name: Fault(OUTCOME) for name in (*outcomes, "number-cost")}
+    others = ("number-cost", "url-blanks", "no-status")
+    table |= {name: Fault(OUTCOME) for name in (*outcomes, *others)}
     answers = ("403", "404", "500", "html", "json", "empty", "short", "stall", "slow")
     contents = (
         "endless",

@@ -1,5 +1,6 @@
 """GET /v1/requests/{id}/status and /result, POST /v1/requests/{id}/cancel."""
 
+import base64
 import json
 import re
 import time
@@ -7,13 +8,16 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from PIL import Image
+
 from batchgen.sandbox.api_faults import answer_call
 from batchgen.sandbox.call import HttpCall
 from batchgen.sandbox.catalogue import model_kind
 from batchgen.sandbox.errors import BAD_REQUEST_ID, NO_REQUEST, error_body
 from batchgen.sandbox.faults import AppliedFault
 from batchgen.sandbox.ledger import LedgerRow
-from batchgen.sandbox.media import media_format, output_count
+from batchgen.sandbox.media import PNG, media_format, output_count
+from batchgen.sandbox.placeholder import encode
 from batchgen.sandbox.state import SandboxState
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
@@ -53,10 +57,16 @@ def first_url(answer: PollAnswer) -> str:
     return str(found[0] if isinstance(found, list) else found)
 
 
-def other_host(answer: PollAnswer, value: Any) -> PollAnswer:
+def with_output(answer: PollAnswer, value: Any) -> PollAnswer:
+    """The output under its usual name, replaced."""
     kind = next(iter(answer["output"]))
     many = isinstance(answer["output"][kind], list)
     return answer | {"output": {kind: [value] if many else value}}
+
+
+def inline_picture(colour: str) -> str:
+    """Return a small PNG in base64."""
+    return base64.b64encode(encode(Image.new("RGB", (16, 16), colour), PNG.pillow)).decode()
 
 
 # (the answer of a finished request, fault's value) -> what is answered instead
@@ -70,7 +80,23 @@ OUTCOMES: dict[str, Callable[[PollAnswer, Any], PollAnswer]] = {
     "null-output": lambda answer, value: answer | {"output": None},
     "bare-url": lambda answer, value: answer | {"output": first_url(answer)},
     "bare-list": lambda answer, value: answer | {"output": [first_url(answer)]},
-    "media-other-host": other_host,
+    "media-other-host": with_output,
+    # The picture itself; value: its colour. As a data: URI, and as some models name it.
+    "inline": lambda answer, value: with_output(
+        answer, f"data:image/png;base64,{inline_picture(value)}"
+    ),
+    "inline-base64": lambda answer, value: (
+        answer | {"output": {"images": [{"b64_json": inline_picture(value)}]}}
+    ),
+    "url-blanks": lambda answer, value: with_output(answer, f" {first_url(answer)}?name=a fox\n"),
+    # A URL of the input beside the output; value: the URL.
+    "echo": lambda answer, value: (
+        answer | {"output": {"input": {"image_url": value}, **answer["output"]}}
+    ),
+    "end-word": lambda answer, value: answer | {"status": value},
+    "no-status": lambda answer, value: {k: v for k, v in answer.items() if k != "status"},
+    # value: bytes of what nobody asked for.
+    "large-result": lambda answer, value: answer | {"latents": "A" * int(value)},
     "no-cost": lambda answer, value: {k: v for k, v in answer.items() if k != "cost"},
     "number-cost": lambda answer, value: answer,
     "cost": lambda answer, value: answer | ({"cost": value} if "cost" in answer else {}),

@@ -29,7 +29,18 @@ HARMLESS = {
     *("random", "re", "statistics", "types", "typing", "unicodedata", "urllib.parse"),
     *("jsonschema", "jsonschema.exceptions", "jsonschema.validators", "re2"),
     *("referencing", "referencing.exceptions", "referencing.jsonschema"),
-    *("contextlib", "csv", "html", "operator", "shlex", "struct", "xml.etree", "zlib"),
+    *(
+        "base64",
+        "binascii",
+        "contextlib",
+        "csv",
+        "html",
+        "operator",
+        "shlex",
+        "struct",
+        "xml.etree",
+        "zlib",
+    ),
     *("aiohttp", "ssl"),  # whose exceptions are told apart
 }
 # These open, ask the clock or throw dice whatever module they come from.

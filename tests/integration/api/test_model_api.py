@@ -1,5 +1,6 @@
 """Whatever the API answers, no row is paid for twice and none that was paid for is lost."""
 
+import base64
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,10 +8,11 @@ from pathlib import Path
 import pytest
 from conftest import Command, Write
 from helpers import Outcome, PretendClock, error_of, many, media, query, states, table, tally
+from PIL import Image
 from sandbox_client import Control
 
 from batchgen.core.expiry import DAY_S
-from batchgen.core.timing import Timing
+from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.engine.held_rows import MAX_BLOCKED_IN_A_ROW
 from batchgen.sandbox.faults import ACCEPTED_FIRST, FAULTS, OUTCOME, POLL, SUBMIT
 
@@ -482,6 +484,77 @@ def test_a_403_for_every_question_blames_the_token_if_another_one_is_refused_as_
     assert "list.csv:2: row 'heron': token refused" in outcome.stderr
 
 
+def test_a_word_that_nobody_knows_is_named_once_on_screen_and_in_the_report(
+    run: Command, folder: Path, sandbox: Control, manifest: str
+) -> None:
+    sandbox.set(seconds=1000)
+    sandbox.fault("odd-word", times=None, value="moderated")
+    outcome = run(manifest)
+
+    assert outcome.stderr.count("heron': RunComfy says 'moderated', which is no word we know") == 1
+    assert "moderated" in error_of(folder, "heron")
+
+
+def test_an_answer_that_says_nothing_is_named_on_screen_and_in_the_report(
+    run: Command, folder: Path, sandbox: Control, manifest: str
+) -> None:
+    sandbox.fault("poll-html", times=None)
+    outcome = run(manifest, timing=Timing(**QUICK, max_polling=60.0))
+
+    assert outcome.code == 75
+    assert "RunComfy gives no clear answer" in outcome.stderr
+    assert "no clear answer" in error_of(folder, "heron")
+
+
+def test_the_word_of_a_result_that_is_fetched_all_the_same_is_named(
+    run: Command, folder: Path, sandbox: Control, manifest: str
+) -> None:
+    sandbox.fault("end-word", value="finished")
+    outcome = run(manifest)
+
+    assert outcome.code == 0
+    assert "list.csv:2: row 'heron': RunComfy says 'finished'" in outcome.stderr
+    assert query(folder, "SELECT api_status FROM requests") == [("finished",)]
+
+
+def test_an_inline_output_goes_to_a_file_and_not_into_the_journal(
+    run: Command, folder: Path, sandbox: Control, manifest: str
+) -> None:
+    sandbox.fault("inline")
+    assert run(manifest).code == 0
+
+    assert media(folder) == ["images/heron.png"]
+    with Image.open(folder / "images" / "heron.png") as picture:
+        assert (picture.size, picture.getpixel((3, 3))) == ((16, 16), (0, 128, 128))
+    kept = b"".join(path.read_bytes() for path in folder.glob("batch.db*"))
+    assert base64.b64encode((folder / "images" / "heron.png").read_bytes())[90:150] not in kept
+    assert query(folder, "SELECT url FROM outputs") == [("data:image/png",)]
+    assert len(query(folder, "SELECT result FROM requests")[0][0]) < 400
+
+
+def test_a_url_beside_the_output_is_left_out_and_the_row_is_saved(
+    run: Command, folder: Path, sandbox: Control, manifest: str
+) -> None:
+    sandbox.fault("echo")
+    outcome = run(manifest)
+
+    assert (outcome.code, media(folder)) == (0, ["images/heron-2.png"])
+    assert "a URL beside its output is left out" in outcome.stderr
+    assert query(folder, "SELECT detail FROM events WHERE event = 'saved'") == [
+        ("left out: https://my-own-site.example/heron.png",)
+    ]
+
+
+def test_large_results_are_read_and_the_journal_stays_small(
+    run: Command, folder: Path, sandbox: Control, write: Write
+) -> None:
+    sandbox.fault("large-result", times=None, value=20 << 20)
+
+    outcome = run(write("list.csv", table(many(4))), timing=DEFAULT_TIMING)
+    assert (outcome.code, tally(folder)) == (0, {"saved": 4})
+    assert sum(path.stat().st_size for path in folder.glob("batch.db*")) < 2 << 20
+
+
 @pytest.mark.parametrize("value", ["pondering", "", "completed?", "FAILING"])
 def test_a_state_that_nobody_knows_means_that_the_request_still_runs(
     run: Command, folder: Path, sandbox: Control, manifest: str, value: str
@@ -582,6 +655,13 @@ AFTER_RESULT = {
     "bare-list": ("saved", "None"),
     "no-cost": ("saved", "None"),
     "number-cost": ("saved", "None"),
+    "inline": ("saved", "None"),
+    "inline-base64": ("saved", "None"),
+    "url-blanks": ("saved", "None"),
+    "echo": ("saved", "None"),
+    "end-word": ("saved", "None"),
+    "no-status": ("saved", "None"),
+    "large-result": ("saved", "None"),
     "cost": ("saved", "None"),
 }
 

@@ -93,6 +93,9 @@ class Jobs:
         unreachable = type(response.error).__name__ if response.status is None else ""
         return PollResult(outcome, response.content.decode(), unreachable)
 
+    async def inline_output(self, request_id: str, n: int) -> bytes | None:
+        return None
+
     async def cancel(self, request_id: str) -> bool | None:
         return None
 

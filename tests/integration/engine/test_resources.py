@@ -361,7 +361,20 @@ def test_endless_answers_take_no_memory(
 
     assert tally(folder) == {"unknown": 1, "saved": 5}
     assert sandbox.posts == 6
-    assert peak - plain < 50
+    assert peak - plain < 64 + 50  # as much of a result is read
+
+
+def test_large_results_are_read_one_at_a_time(
+    weigh: Weigh, folder: Path, here: Path, reach: list[str], sandbox: Control, write: Write
+) -> None:
+    manifest = write("list.csv", table(many(8)))
+    plain = weigh("run", manifest, "--out", here / "plain", "--rate", "1000/s", *reach)
+    sandbox.reset()
+    sandbox.fault("large-result", times=None, value=24 * MIB)
+    peak = weigh("run", manifest, "--out", folder, "--rate", "1000/s", *reach)
+
+    assert tally(folder) == {"saved": 8}
+    assert peak - plain < 4 * 24 + 50
 
 
 def test_a_file_that_claims_to_be_larger_than_any_is_refused_before_it_is_fetched(

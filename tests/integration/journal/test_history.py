@@ -482,6 +482,8 @@ class AnyHistory(RuleBasedStateMachine):
         file = StoredFile(path, "image", 9, "0", None, "image/png", None, None)
         if is_gone and self.has_expired(row):
             self.journal.record_ended(row, Event.FAILED, None, PAID_BUT_GONE)
+        elif is_gone and len(missing) < len(self.journal.get_outputs(row.key)):
+            self.journal.record_saved_without(row, missing)  # URLs beside the output
         elif is_gone:
             self.journal.set_error(row, "the host of the output answered 404")
         elif len(missing) > 1:

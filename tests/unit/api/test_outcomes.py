@@ -23,7 +23,6 @@ from batchgen.api.poll_outcome import (
     Unclear,
     classify_cancel,
     classify_result,
-    output_urls,
 )
 from batchgen.api.response import (
     EXCERPT_BYTES,
@@ -514,7 +513,6 @@ def said(word, **more):
         ("failed error", Failed),
         ("cancelled canceled", Cancelled),
         ("in_queue in_progress pending waiting starting processing", Running),
-        ("paused_for_review 42", Running),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -523,13 +521,47 @@ def test_the_word_of_a_result_says_what_the_request_does(words, doing, form):
         assert isinstance(result(said(form(word), output=PICTURE)), doing)
 
 
-@pytest.mark.parametrize(
-    "body",
-    [said(None), said(""), said(7), said(["completed"]), {"request_id": ID}, {}],
-    ids=str,
-)
-def test_a_result_without_a_word_that_we_know_is_still_running(body):
-    assert isinstance(result(body | {"output": PICTURE}), Running)
+ODD_WORDS = [said(None), said(""), said(7), said(["completed"]), said("timeout"), {}]
+
+
+@pytest.mark.parametrize("body", ODD_WORDS, ids=str)
+def test_a_result_with_an_output_is_fetched_whatever_its_word_which_is_told(body):
+    outcome = result(body | {"output": PICTURE})
+
+    assert isinstance(outcome, Completed)
+    assert "no word we know" in outcome.note or "names no state" in outcome.note
+
+
+@pytest.mark.parametrize("body", ODD_WORDS, ids=str)
+def test_a_result_without_an_output_nor_a_word_that_we_know_runs_and_is_told(body):
+    outcome = result(body | {"error": "took too long"})
+
+    assert isinstance(outcome, Running)
+    assert "took too long" in outcome.note
+
+
+def test_a_result_that_runs_is_not_fetched_whatever_its_output():
+    assert result(said("in_progress", output=PICTURE)) == Running("in_progress")
+
+
+def test_an_output_that_nobody_can_fetch_is_shown():
+    outcome = result(said("completed", output={"image": "/media/1.png"}))
+
+    assert isinstance(outcome, Failed)
+    assert "/media/1.png" in outcome.reason
+    assert "before you pay again" in outcome.reason
+
+
+def test_what_an_output_says_of_itself_is_the_reason():
+    output = {"images": [], "message": "filtered by the safety checker"}
+
+    assert "safety checker" in result(said("completed", output=output)).reason
+
+
+def test_urls_beside_the_outputs_are_numbered():
+    output = {"images": [PICTURE], "terms": "https://www.runcomfy.com/terms"}
+
+    assert result(said("completed", output=output)).beside == {2}
 
 
 ASK_AGAIN = {
@@ -608,36 +640,6 @@ def test_a_question_is_repeated_when_the_api_asks_for_it(status):
 )
 def test_the_cost_of_a_request_is_read_or_unknown(cost, usd):
     assert result(said("completed", output=PICTURE, cost=cost)).cost == usd
-
-
-A, B = "https://a.runcomfy.net/1.png", "https://a.runcomfy.net/2.png"
-
-
-@pytest.mark.parametrize(
-    ("output", "urls"),
-    [
-        ({"image": A}, [A]),
-        ({"images": [A, B]}, [A, B]),
-        ({"video": A}, [A]),
-        ({"videos": [B, A]}, [B, A]),
-        ({"audio": A}, [A]),
-        (A, [A]),
-        ([A, B], [A, B]),
-        ({"image": A, "images": [A, B]}, [A, B]),
-        ({"images": [{"url": A, "width": 9}]}, [A]),
-        ({"image": A, "seed": 3, "text": "http is a protocol", "mask": None}, [A]),
-        ("HTTPS://A.RUNCOMFY.NET/1", ["HTTPS://A.RUNCOMFY.NET/1"]),
-        ("https://a/\ud800", ["https://a/?"]),
-        ("data:image/png;base64,AAAA", []),
-        ({"image": ""}, []),
-        ([[[[[A]]]]], []),
-        (None, []),
-        (7, []),
-    ],
-    ids=lambda value: str(value)[:40].encode(errors="replace").decode(),
-)
-def test_the_outputs_are_every_url_once_and_in_order(output, urls):
-    assert output_urls(output) == urls
 
 
 def test_a_request_that_completed_without_output_failed_with_its_reason():

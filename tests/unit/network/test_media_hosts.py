@@ -6,7 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchgen.api.model_api import ModelApi
-from batchgen.network.media_hosts import is_loopback, parse_media_host, rejection_reason
+from batchgen.network.media_hosts import (
+    host_to_name,
+    is_loopback,
+    parse_media_host,
+    rejection_reason,
+)
 
 HOSTS = ModelApi.media_hosts
 FETCHED = [
@@ -204,3 +209,24 @@ def test_what_is_fetched_is_runcomfys_for_the_client_too(before, name, after):
         assert httpx.URL(url).host.endswith((".runcomfy.net", ".runcomfy.com"))
         assert httpx.URL(url).port in (None, 443)
         assert not httpx.URL(url).userinfo
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://evil.example/x.png", "evil.example"),
+        ("https://cdn.runcomfy.net:8443/x.png", "cdn.runcomfy.net:8443"),
+        ("http://127.0.0.1:8000/x.png", "127.0.0.1:8000"),
+        ("http://evil.example/x.png", None),
+        ("https://169.254.169.254/x.png", None),
+        ("https://user@evil.example/x.png", None),
+        ("https://evil.example\\.runcomfy.net/x.png", None),
+        ("https://[::1]/x.png", None),
+        ("file:///etc/passwd", None),
+        ("https://evil.example:99999/x.png", None),
+    ],
+)
+def test_a_host_that_a_person_may_allow_is_named(url, host):
+    assert host_to_name(url) == host
+    if host is not None:
+        assert rejection_reason(url, [parse_media_host(host)]) is None
