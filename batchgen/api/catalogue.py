@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Collection, Coroutine
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any, TypeVar
 
 from batchgen import event_loop
@@ -12,8 +12,9 @@ from batchgen.api.endpoint import Endpoint
 from batchgen.api.model_api import ModelApi
 from batchgen.clock import to_iso
 from batchgen.core.prices import Price
+from batchgen.core.text import closest_match
 from batchgen.core.timing import Timing
-from batchgen.errors import ServiceUnreachable
+from batchgen.errors import ServiceUnreachable, TokenRefused
 
 T = TypeVar("T")
 
@@ -52,6 +53,21 @@ class Catalogue:
         """
         self._ask_about({model})
         return self._entries[model]
+
+    def similar(self, model: str) -> str | None:
+        """Return the id that was most likely meant by `model`; None if none is near or known."""
+
+        async def ask(service: ModelApi) -> str | None:
+            for part in dict.fromkeys(model.split("/")):
+                page = await service.list_models(part, offset=0)
+                ids = (str(one.get("model_id")) for one in page if isinstance(one, dict))
+                if near := closest_match(model, ids):
+                    return near
+            return None
+
+        with suppress(ServiceUnreachable, TokenRefused):
+            return None if self._unreachable else self._answer(ask)
+        return None
 
     def price(self, model: str) -> Price | None:
         """Return what a model costs; None where that cannot be known. Raises as `describe`."""

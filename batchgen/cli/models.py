@@ -15,9 +15,14 @@ from batchgen.cli.options import (
 )
 
 
-@click.group(cls=Commands, short_help="List, show and fetch model schemas.")
+@click.group(cls=Commands, short_help="List, show, fetch and forget model schemas.")
 def models() -> None:
-    """List, show and fetch the schemas that rows are checked against."""
+    """List, show, fetch and forget the schemas that rows are checked against.
+
+    The first that there is, is used: the file of --schema; the batch's own copy, which no later
+    fetch changes; what `models fetch` keeps for you; what comes with batchgen. If there is none,
+    `run`, `plan` and `validate` ask RunComfy's catalogue.
+    """
 
 
 @models.command("list")
@@ -25,7 +30,9 @@ def models() -> None:
 @click.option("--online", is_flag=True, help="List those of RunComfy's catalogue; needs a token.")
 @SERVICE
 def models_list(search: str, online: bool, **given: Any) -> None:
-    """List the models that come with batchgen, or those of RunComfy's catalogue.
+    """List the models whose schemas are here, or with --online those of RunComfy's catalogue.
+
+    A line for each: the id, then what is known of name, price, what it makes, and the date.
 
     \b
     Examples:
@@ -41,8 +48,7 @@ def models_list(search: str, online: bool, **given: Any) -> None:
     from batchgen.operations.models import list_models
 
     options = options_without_manifest() if online else None
-    for line in list_models(search, options, runtime().timing):
-        output.line(line)
+    output.models(list_models(search, options, runtime().timing))
 
 
 @models.command("show")
@@ -60,25 +66,31 @@ def models_show(model: str, batch: str | None) -> None:
         2    there is no schema of that model here
     """
     from batchgen.cli import output
+    from batchgen.operations.models import schema_folders
     from batchgen.validation.schema_registry import SchemaRegistry
 
-    kept = find_batch(batch).schemas if batch else None
-    output.model(model, SchemaRegistry(model, None, kept, None).validator(model))
+    folders = schema_folders(find_batch(batch) if batch else None)
+    output.model(model, SchemaRegistry(model, None, folders).validator(model))
 
 
 @models.command("fetch")
 @click.argument("model")
-@click.option("-o", "--out", type=FILE, help="The file to write.  [default: <model>.json]")
+@click.option("-o", "--out", type=FILE, help="Write this file, for --schema, and keep nothing.")
 @SERVICE
 def models_fetch(model: str, out: Path | None, **given: Any) -> None:
-    """Fetch MODEL's schema from RunComfy's catalogue into a file for --schema; needs a token.
+    """Fetch MODEL's schema from RunComfy's catalogue, and keep it for every later command.
+
+    Needs a token. Prints the file's path. A schema that was kept before is replaced; batches that
+    have begun keep the one that they began with.
 
     \b
     Examples:
+        batchgen models fetch openai/gpt-image-2/text-to-image
         batchgen models fetch openai/gpt-image-2/text-to-image -o gpt.json
     \b
     Exit codes:
         0    written
+        2    that is no model id, or there is no place to keep it
         69   RunComfy could not be reached, or has no such model
         77   the token is missing or was refused
     """
@@ -86,3 +98,22 @@ def models_fetch(model: str, out: Path | None, **given: Any) -> None:
     from batchgen.operations.models import fetch_model
 
     output.line(fetch_model(model, out, options_without_manifest(), runtime().timing))
+
+
+@models.command("forget")
+@click.argument("model")
+def models_forget(model: str) -> None:
+    """Delete the schema of MODEL that `models fetch` kept; batches that have begun have their own.
+
+    \b
+    Examples:
+        batchgen models forget openai/gpt-image-2/text-to-image
+    \b
+    Exit codes:
+        0    deleted
+        2    no schema of that model was fetched
+    """
+    from batchgen.cli import output
+    from batchgen.operations.models import forget_model
+
+    output.line(forget_model(model))

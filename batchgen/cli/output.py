@@ -28,6 +28,7 @@ from batchgen.report import next_steps
 if TYPE_CHECKING:  # what these modules import takes long, and `status` and errors need none of it
     from batchgen.core.rows import Problem
     from batchgen.engine.run_outcome import RunOutcome
+    from batchgen.operations.models import ListedModel
     from batchgen.operations.plan import Plan, PlannedRow
     from batchgen.operations.resolve import UnknownRow
     from batchgen.validation.validator import Validator
@@ -270,6 +271,15 @@ def _span(span: float) -> str:
         if span >= 2 * size:
             return f"{span / size:.0f} {unit}"
     return f"{max(span, 0):.0f} s"
+
+
+def models(found: "list[ListedModel]") -> None:
+    """Models, a line each, on stdout: the id, then what is known, in columns."""
+    rows = [(one.id, one.name, one.price, one.makes, one.schema) for one in found]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (f"{text:<{width}}" for text, width in zip(row, widths, strict=True) if width)
+        line("  ".join(cells).rstrip())
 
 
 def model(name: str, validator: "Validator") -> None:

@@ -199,6 +199,8 @@ def validate(manifest: str, check_urls: bool, **given: Any) -> None:
         0    every row is valid
         2    there is no such file, or no schema for its model
         65   there are problems; nothing was sent
+        69   no schema is here, and RunComfy could not be asked for it
+        77   the same, and the token was refused
     """
     from batchgen.cli import output
     from batchgen.operations.validate import validate
@@ -242,6 +244,8 @@ def plan(manifest: str, as_json: bool, **given: Any) -> None:
         0    plan printed
         2    there is no such file, or no schema for its model
         65   there are problems
+        69   no schema is here, and RunComfy could not be asked for it
+        77   the same, and the token was refused
     """
     _print_plan(manifest, as_json)
 

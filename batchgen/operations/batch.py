@@ -11,17 +11,20 @@ from batchgen.config import RunOptions
 from batchgen.core.timing import Timing
 from batchgen.journal.writer import Journal
 from batchgen.network.media_hosts import parse_media_host
+from batchgen.validation.schema_registry import stored_schemas
 
 
 @contextmanager
 def start_rehearsal(folder: Folder, schema: Path | None) -> Iterator[Endpoint]:
     """Run the sandbox for the block; it keeps its requests in the batch folder.
 
-    schema: of a model that the sandbox does not know. Raises what `sandbox.started` raises.
+    It knows the models whose schemas the batch has.
+    schema: of another model. Raises what `sandbox.started` raises.
     """
     from batchgen import sandbox
 
-    options = ["--schema", str(schema)] if schema is not None else []
+    files = [*stored_schemas(folder.schemas).values(), *([] if schema is None else [schema])]
+    options = [word for path in files for word in ("--schema", str(path))]
     with sandbox.started(folder.sandbox, options=options) as address:
         hosts = (parse_media_host(address.media_host),)
         yield Endpoint(address.base_url, "sandbox", hosts, use_proxy=False)

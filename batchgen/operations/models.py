@@ -1,48 +1,213 @@
-"""List the models of the catalogue, and fetch their schemas."""
+"""Where the schemas of models are, and what lists, fetches and forgets them.
 
-from contextlib import closing
+They are with a batch, a person, batchgen, or in the catalogue. What asks the catalogue is imported
+late, since most commands need nothing of it.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from batchgen import event_loop, resources
-from batchgen.api import endpoint
-from batchgen.api.catalogue import Catalogue
+from batchgen import resources
+from batchgen.batch_folder import Folder
 from batchgen.config import RunOptions
+from batchgen.core.messages import model_id_problem
+from batchgen.core.text import closest_match, truncate
 from batchgen.core.timing import Timing
-from batchgen.errors import ServiceUnreachable
-from batchgen.validation import schema_registry
+from batchgen.errors import ServiceUnreachable, TokenRefused, UsageError
+from batchgen.validation.model_schema import read_schema
+from batchgen.validation.schema_registry import (
+    fetched_today,
+    require_model_id,
+    schema_date,
+    schema_path,
+    stored_schemas,
+    write_schema,
+)
+
+if TYPE_CHECKING:
+    from batchgen.api.catalogue import Catalogue
+    from batchgen.api.endpoint import Endpoint
+    from batchgen.api.model_api import ModelApi
+
+MAX_LISTED = 20_000  # models; a catalogue that never ends is none
 
 
-def list_models(search: str, online: RunOptions | None, timing: Timing) -> list[str]:
-    """Return the ids of models: those that come with batchgen, or those of the catalogue.
+def schema_folders(batch: Folder | None) -> tuple[Path, ...]:
+    """Return where schemas are looked for, in this order; a batch's own folder comes first."""
+    bundled = resources.schemas_folder()
+    kept = resources.user_schemas_folder(os.environ)
+    persons = () if kept is None else (kept,)
+    if batch is None:
+        return (*persons, bundled)
+    # Earlier versions copied no bundled schema into a batch. Its rows were checked against that
+    # one, and a newer one that the person fetched could make other rows of them.
+    rest = (bundled, *persons) if batch.journal.is_file() else (*persons, bundled)
+    return (batch.schemas, *rest)
 
-    online: how to reach the catalogue; None asks for those that come with batchgen.
+
+def kept_schemas_folder() -> Path:
+    """Return where `models fetch` keeps schemas. Raises UsageError if there is no such place."""
+    folder = resources.user_schemas_folder(os.environ)
+    if folder is None:
+        what = "There is no home folder, and so no place to keep schemas."
+        raise UsageError(what, "Name a folder in XDG_CACHE_HOME, or a file with --out.")
+    return folder
+
+
+class CatalogueIfAllowed:
+    """Asks the catalogue, as `SchemaSource`; nobody where there is no token, or in a rehearsal."""
+
+    def __init__(self, options: RunOptions, timing: Timing) -> None:
+        self._options = options
+        self._timing = timing
+
+    def describe(self, model: str) -> dict[str, Any] | None:
+        """Raises ServiceUnreachable where no answer came, TokenRefused where the API refuses."""
+        with self._open() as catalogue:
+            return None if catalogue is None else catalogue.describe(model)
+
+    def similar(self, model: str) -> str | None:
+        with self._open() as catalogue:
+            return None if catalogue is None else catalogue.similar(model)
+
+    @contextmanager
+    def _open(self) -> "Iterator[Catalogue | None]":
+        try:
+            endpoint = None if self._options.sandbox else _find_endpoint(self._options)
+        except TokenRefused:
+            endpoint = None
+        if endpoint is None:
+            yield None
+        else:
+            with closing(_catalogue(endpoint, self._timing)) as catalogue:
+                yield catalogue
+
+
+def _find_endpoint(options: RunOptions) -> "Endpoint":
+    from batchgen.api.endpoint import find_endpoint
+
+    return find_endpoint(options)
+
+
+def _catalogue(endpoint: "Endpoint", timing: Timing) -> "Catalogue":
+    from batchgen.api.catalogue import Catalogue
+
+    return Catalogue(endpoint, timing)
+
+
+@dataclass(frozen=True, slots=True)
+class ListedModel:
+    """name, price, makes: in the catalogue's words, each on one line; "" where it does not say.
+
+    schema: where the schema that is here is from, and its date; "" for one of the catalogue.
     """
-    if online is None:
-        here = resources.schemas_folder()
-        paths = schema_registry.bundled_schemas()
-        ids = [path.relative_to(here).with_suffix("").as_posix() for path in paths]
-        return [id for id in ids if search.lower() in id.lower()]
-    where = endpoint.find_endpoint(online)
 
-    async def ask() -> list[str]:
-        found: list[str] = []
-        async with where.service(timing) as service:
-            while page := await service.list_models(search, offset=len(found)):
-                found += [str(entry.get("model_id")) for entry in page if isinstance(entry, dict)]
-            return found
+    id: str
+    name: str = ""
+    price: str = ""
+    makes: str = ""
+    schema: str = ""
 
-    return event_loop.run(ask())
+
+def list_models(search: str, online: RunOptions | None, timing: Timing) -> list[ListedModel]:
+    """Return the models whose schemas are here, or those of the catalogue.
+
+    online: how to reach the catalogue; None asks for those that are here.
+    """
+    return _models_here(search) if online is None else _models_there(search, online, timing)
+
+
+def _models_here(search: str) -> list[ListedModel]:
+    found: dict[str, ListedModel] = {}
+    bundled = resources.schemas_folder()
+    for folder in reversed(schema_folders(None)):  # the first has precedence
+        for id, path in stored_schemas(folder).items():
+            document = read_schema(path)
+            entry = document if isinstance(document, dict) else {}
+            origin = "comes with batchgen" if folder == bundled else "fetched"
+            date = _one_line(schema_date(entry))
+            found[id] = replace(_listed(id, entry), schema=f"{origin} ({date})")
+    words = search.lower()
+    return [one for _, one in sorted(found.items()) if words in f"{one.id} {one.name}".lower()]
+
+
+def _models_there(search: str, options: RunOptions, timing: Timing) -> list[ListedModel]:
+    async def ask(service: "ModelApi") -> list[ListedModel]:
+        found: dict[str, ListedModel] = {}
+        offset = 0
+        while offset < MAX_LISTED and (page := await service.list_models(search, offset)):
+            offset += len(page)
+            for entry in page:
+                id = entry.get("model_id") if isinstance(entry, dict) else None
+                if isinstance(id, str) and not model_id_problem(id):
+                    found[id] = _listed(id, entry)
+        return list(found.values())
+
+    return _find_endpoint(options).ask(ask, timing)
+
+
+def _listed(id: str, entry: Mapping[str, Any]) -> ListedModel:
+    name, categories = entry.get("display_name"), entry.get("categories")
+    makes = categories if isinstance(categories, list) else [categories or ""]
+    return ListedModel(
+        id,
+        "" if name is None or name == id else _one_line(name),
+        _price(entry),
+        _one_line(", ".join(map(str, makes))),
+    )
+
+
+def _price(entry: Mapping[str, Any]) -> str:
+    """Return `$0.06 per output`; a price with a note is the least that a request costs."""
+    usd = entry.get("base_price_usd")
+    if isinstance(usd, bool) or not isinstance(usd, int | float):
+        return ""
+    least = "from " if entry.get("pricing_note") else ""
+    return f"{least}${usd:.6g} per {_one_line(entry.get('price_unit') or 'request')}"
+
+
+def _one_line(text: object) -> str:
+    return truncate(" ".join(str(text).split()))
 
 
 def fetch_model(model: str, out: Path | None, options: RunOptions, timing: Timing) -> Path:
-    """Write the catalogue's schema of `model` into a file; return its path."""
-    with closing(Catalogue(endpoint.find_endpoint(options), timing)) as catalogue:
+    """Write the catalogue's schema of `model` into a file; return its path.
+
+    out: None is the place where every later command finds it.
+    """
+    require_model_id(model)
+    path = out or schema_path(kept_schemas_folder(), model)
+    with closing(_catalogue(_find_endpoint(options), timing)) as catalogue:
         found = catalogue.describe(model)
+        near = catalogue.similar(model) if found is None else None
     if found is None:
+        remedy = (
+            "Check the model's name; its page has the schema, which --schema takes from a file."
+        )
         raise ServiceUnreachable(
             f"RunComfy's catalogue has no answer about {model}.",
-            "Check the model's name; its page has the schema, which --schema takes from a file.",
+            f"Did you mean {near}?" if near else remedy,
         )
-    path = out or Path(model.replace("/", "-") + ".json")
-    schema_registry.write_schema(path, model, found)
+    write_schema(path, model, fetched_today(found))
     return path
+
+
+def forget_model(model: str) -> Path:
+    """Delete the schema that `fetch_model` kept of a model; return its path."""
+    kept = stored_schemas(kept_schemas_folder())
+    require_model_id(model, kept)
+    if model not in kept:
+        bundled = model in stored_schemas(resources.schemas_folder())
+        near = closest_match(model, kept)
+        raise UsageError(
+            f"No schema of {model} was fetched.",
+            "The one that comes with batchgen stays."
+            if bundled
+            else (f"Did you mean {near}?" if near else ""),
+        )
+    kept[model].unlink()
+    return kept[model]

@@ -24,6 +24,7 @@ from batchgen.journal.comparison import compare
 from batchgen.journal.reader import Reader
 from batchgen.journal.staging import StagedRows
 from batchgen.operations.find_batch import find_folder, known_batches
+from batchgen.operations.models import schema_folders
 from batchgen.operations.open_manifest import ProblemSink, open_manifest_for, require_valid_rows
 from batchgen.operations.prices import written_price
 from batchgen.validation.schema_registry import SchemaRegistry
@@ -58,6 +59,7 @@ class Plan:
     floor: they may well cost more. unpriced: requests without a price.
     prices_from: when the oldest of the prices was asked for, as the journal writes times, where the
         catalogue was not asked now; "" where it was, or where a person gave them.
+    catalogue: which has the schemas, too; None where it is not asked.
     not_asked: why it was not, in words; "" where it was.
     """
 
@@ -159,13 +161,14 @@ def plan(
     """
     manifest, options = open_manifest_for(flags, path)
     folder = Folder(find_folder(path, options, known_batches(), lambda question: None))
-    known = SchemaRegistry(options.model, options.schema, folder.schemas, None)
     sums = Plan()
     reopened = [State.FAILED] * options.retry_failed
     reopened += [State.UNKNOWN] * (options.on_unknown == "resubmit")
     with closing(StagedRows()) as staged, ExitStack() as stack:
-        require_valid_rows(manifest, known, staged, show, options)
         prices = _Prices(options, folder, stack, timing)
+        folders = schema_folders(folder)
+        known = SchemaRegistry(options.model, options.schema, folders, prices.catalogue)
+        require_valid_rows(manifest, known, staged, show, options)
         for row in planned_rows(staged, folder, prices.expect, reopened):
             sums.add(row)
             step(row)
@@ -195,7 +198,7 @@ class _Prices:
             with closing(Reader(folder.journal)) as reader:
                 self._before, self._seen = reader.prices(), reader.seen_costs()
                 rehearsal = rehearsal or reader.is_rehearsal()
-        self._catalogue: Catalogue | None = None
+        self.catalogue: Catalogue | None = None
         if rehearsal:
             self.not_asked = "a rehearsal has prices of its own"
             return
@@ -204,7 +207,7 @@ class _Prices:
         except TokenRefused:
             self.not_asked = "there is no token to ask RunComfy with"
         else:
-            self._catalogue = stack.enter_context(closing(Catalogue(endpoint, timing)))
+            self.catalogue = stack.enter_context(closing(Catalogue(endpoint, timing)))
 
     def expect(self, model: str, input: str) -> Estimate:
         """Return what a request is expected to cost. input: JSON."""
@@ -216,8 +219,8 @@ class _Prices:
         if written := written_price(self._options.price, model):
             return written
         try:
-            if self._catalogue is not None:
-                return self._catalogue.price(model)
+            if self.catalogue is not None:
+                return self.catalogue.price(model)
         except ServiceUnreachable:
             self.not_asked = "RunComfy cannot be reached"
         except TokenRefused:

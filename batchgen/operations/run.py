@@ -28,6 +28,7 @@ from batchgen.manifest.manifest import Manifest
 from batchgen.operations.batch import start_rehearsal
 from batchgen.operations.execute import ShowProgress, execute
 from batchgen.operations.find_batch import Ask, find_folder, known_batches
+from batchgen.operations.models import schema_folders
 from batchgen.operations.open_manifest import ProblemSink, open_manifest_for, require_valid_rows
 from batchgen.operations.prices import expected_spending, find_prices
 from batchgen.operations.take_over import refuse_mixed_batch, take_over
@@ -73,13 +74,12 @@ def run(
             catalogue = stack.enter_context(closing(Catalogue(endpoint, timing, clock.now)))
         listing = StagedRows()
         stack.callback(listing.close)
-        fetch = None if catalogue is None else catalogue.describe
-        schemas = SchemaRegistry(options.model, options.schema, folder.schemas, fetch)
+        schemas = SchemaRegistry(options.model, options.schema, schema_folders(folder), catalogue)
         reading = _manifest_import(manifest, schemas, listing, show, options, folder)
         reading.unless_listed_in(folder.journal)
         if not existed:
             claim()
-            schemas.store_fetched(folder.schemas)
+            schemas.copy_used(folder.schemas)
         if endpoint is None or catalogue is None:
             endpoint = stack.enter_context(start_rehearsal(folder, options.schema))
             catalogue = stack.enter_context(closing(Catalogue(endpoint, timing, clock.now)))
@@ -135,12 +135,12 @@ def _manifest_import(
     options: RunOptions,
     folder: Folder,
 ) -> ManifestImport:
-    """Return what reads the manifest where that is needed, and keeps the schemas it fetched."""
+    """Return what reads the manifest where that is needed, and keeps the schemas it used."""
 
     def read() -> int:
         problems = require_valid_rows(manifest, schemas, listing, show, options)
         if folder.path.is_dir():  # a new one is made when the list is known to be good
-            schemas.store_fetched(folder.schemas)
+            schemas.copy_used(folder.schemas)
         return problems
 
     decisive = {name: getattr(options, name) for name in ("format", "meta", "model")}

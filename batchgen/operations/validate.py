@@ -10,6 +10,7 @@ from batchgen.config import default_out, has_name_of_its_own
 from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.errors import ManifestInvalid
 from batchgen.journal.staging import StagedRows
+from batchgen.operations.models import CatalogueIfAllowed, schema_folders
 from batchgen.operations.open_manifest import ProblemSink, check_rows, open_manifest_for
 from batchgen.validation.schema_registry import SchemaRegistry
 
@@ -26,14 +27,17 @@ def validate(
     timing: Timing = DEFAULT_TIMING,
     open_probe: "OpenProbe | None" = None,
 ) -> tuple[int, "ProbeResult | None"]:
-    """Check a manifest without an account.
+    """Check a manifest, without an account where the schemas of its models are at hand.
 
     Returns how many rows are valid, and what the probe of their URLs found, if it was asked for.
     flags: as `open_manifest_for` has them. show: called with each problem.
-    Raises ManifestInvalid after the last, or UsageError.
+    Raises ManifestInvalid after the last, UsageError, and ServiceUnreachable or TokenRefused where
+    the catalogue has to be asked for a schema.
     """
     manifest, options = open_manifest_for(flags, path, _folder_of)
-    known = SchemaRegistry(options.model, options.schema, Folder(options.out).schemas, None)
+    folders = schema_folders(Folder(options.out))
+    source = CatalogueIfAllowed(options, timing)
+    known = SchemaRegistry(options.model, options.schema, folders, source)
     probed = None
     with closing(StagedRows()) as listing:
         problems = check_rows(manifest, known, listing, show)

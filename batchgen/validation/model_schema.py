@@ -76,8 +76,13 @@ class InputSchema:
 
 def load_schema(path: Path) -> InputSchema:
     """Read a model's schema from a file. Raises UsageError if it cannot be used."""
+    return parse_schema(read_schema(path), path)
+
+
+def parse_schema(document: Any, path: Path) -> InputSchema:
+    """Return the input schema in the document of a file. Raises UsageError if there is none."""
     try:
-        return normalize_schema(find_input_schema(read_schema(path)))
+        return normalize_schema(find_input_schema(document))
     except (ValueError, RecursionError) as error:
         raise _unusable(path, error) from None
 

@@ -1,46 +1,63 @@
-"""Model schemas: those of the package, those stored in a batch folder, and the catalogue's.
+"""Model schemas by model id, from folders and the catalogue, and the copies that a batch keeps.
+
+A schema decides the types of cells, and so which rows are new: one that changed would have rows
+paid for again. So the first folder is the batch's own, and whatever schema its rows were checked
+against is copied there, with the date on which it was fetched.
 
 `GET /models/{model_id}` is not in RunComfy's published documentation, so that nothing may depend on
-it. Schemas change; each stored one has the date on which it was fetched. Source:
-docs/maintainers/wire.md.
+it. Source: docs/maintainers/wire.md.
 """
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from batchgen.core.text import quote_value
+from batchgen.core.messages import model_id_problem
+from batchgen.core.text import closest_match, quote_value, shell_quote
 from batchgen.errors import UsageError
 from batchgen.files import remove_temporary_files, write_whole
 from batchgen.log import warn
-from batchgen.resources import schemas_folder
 from batchgen.validation.model_schema import (
     InputSchema,
     SchemaUnusable,
     find_input_schema,
     load_schema,
     normalize_schema,
+    parse_schema,
+    read_schema,
 )
 from batchgen.validation.validator import Validator
 
-SchemaLookup = Callable[[str], dict[str, Any] | None]
+
+class SchemaSource(Protocol):
+    """What is asked for a schema that no folder has."""
+
+    def describe(self, model: str) -> dict[str, Any] | None:
+        """Return the document of a model; None where there is none."""
+
+    def similar(self, model: str) -> str | None:
+        """Return the id that was most likely meant; None if none is near."""
 
 
 class NoSchema(UsageError):
-    """A model whose schema is nowhere to be found."""
+    """A model whose schema is nowhere to be found. near: the id that was likely meant."""
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, near: str | None = None) -> None:
+        fetch = f"batchgen models fetch {shell_quote(model)}"
         super().__init__(
             f"There is no schema for {model}, so its rows cannot be checked. Nothing was sent.",
-            f"Get it with: batchgen models fetch {model}\nor name a file with --schema.",
+            (f"Did you mean {near}?\n" if near else "")
+            + f"Get it with: {fetch}\nor name a file with --schema.",
         )
 
 
-def bundled_schemas() -> list[Path]:
-    """Return the schema files of the package, sorted."""
-    return sorted(schemas_folder().glob("*/**/*.json"))
+def stored_schemas(folder: Path) -> dict[str, Path]:
+    """Return the schema files below a folder by the ids that their paths stand for, sorted."""
+    paths = sorted(folder.glob("*/**/*.json"))
+    ids = {path.relative_to(folder).with_suffix("").as_posix(): path for path in paths}
+    return {id: path for id, path in ids.items() if model_id_problem(id) is None}
 
 
 def schema_path(folder: Path, model: str) -> Path:
@@ -48,24 +65,36 @@ def schema_path(folder: Path, model: str) -> Path:
     return folder.joinpath(*model.split("/")).with_name(model.split("/")[-1] + ".json")
 
 
+def require_model_id(model: str, known: Collection[str] = ()) -> None:
+    """Raise UsageError for a text that is no model's id, and so no path either."""
+    if what := model_id_problem(model):
+        near = closest_match(model, known)
+        ways = f"Did you mean {near}?" if near else "Write it as the model's page does."
+        raise UsageError(f"{what}. Nothing was sent.", ways)
+
+
 class SchemaRegistry:
     """Validators by model id, each made once.
 
     default: the model of rows that name none. given: a schema file for it, or None.
-    stored: the folder of the batch's own schemas, or None.
-    fetch: asks the catalogue, and returns None for a model that it does not have; None: do not ask.
-    fetched: the catalogue's documents, by model.
+    folders: where schemas are looked for, in this order; the first is the batch's own.
+    source: asked last; None: nobody is asked.
     """
 
     def __init__(
-        self, default: str, given: Path | None, stored: Path | None, fetch: SchemaLookup | None
+        self,
+        default: str,
+        given: Path | None,
+        folders: Sequence[Path],
+        source: SchemaSource | None = None,
     ) -> None:
         self.default = default
         self._given = given
-        self._stored = stored
-        self._fetch = fetch
+        self._folders = folders
+        self._source = source
         self._validators: dict[str, Validator] = {}
-        self.fetched: dict[str, dict[str, Any]] = {}
+        # What was used and is not in the first folder, by model.
+        self._uncopied: dict[str, dict[str, Any]] = {}
 
     def validator(self, model: str | None) -> Validator:
         """Return a model's validator. Raises NoSchema, and UsageError for an unusable schema."""
@@ -83,12 +112,20 @@ class SchemaRegistry:
     def _load(self, model: str) -> InputSchema:
         if model == self.default and self._given is not None:
             return load_schema(self._given)
-        for folder in (self._stored, schemas_folder()):
-            if folder is not None and (path := schema_path(folder, model)).is_file():
-                return load_schema(path)
-        found = self._fetch(model) if self._fetch is not None else None
+        known = [id for folder in self._folders for id in stored_schemas(folder)]
+        require_model_id(model, known)
+        for folder in self._folders:
+            path = schema_path(folder, model)
+            if _is_file(path):
+                document = read_schema(path)
+                found_there = parse_schema(document, path)
+                if folder != self._folders[0]:
+                    self._uncopied[model] = document
+                return found_there
+        found = None if self._source is None else self._source.describe(model)
         if found is None:
-            raise NoSchema(model)
+            similar = None if self._source is None else self._source.similar(model)
+            raise NoSchema(model, similar or closest_match(model, known))
         try:
             schema = normalize_schema(find_input_schema(found))
         except SchemaUnusable as error:
@@ -96,21 +133,39 @@ class SchemaRegistry:
                 f"RunComfy's schema of {model} cannot be used: {error}. Nothing was sent.",
                 "Write one that can, and name it with --schema.",
             ) from error
-        self.fetched[model] = found
+        self._uncopied[model] = fetched_today(found)
         return schema
 
-    def store_fetched(self, folder: Path) -> None:
-        """Store the fetched schemas, so that the next run checks against the same."""
-        for model, found in self.fetched.items():
+    def copy_used(self, folder: Path) -> None:
+        """Copy the schemas that were used, so that the next run checks against the same."""
+        for model, document in self._uncopied.items():
             path = schema_path(folder, model)
             remove_temporary_files(path.parent)
-            write_schema(path, model, found)
+            write_schema(path, model, document)
 
 
-def write_schema(path: Path, model: str, found: Mapping[str, Any]) -> None:
-    """Write a schema with today as the date on which it was fetched."""
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # another user's cache
+        return False
+
+
+def fetched_today(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a catalogue's document with the date, whatever it says of one."""
+    return {**found, "fetched_at": datetime.now(UTC).date().isoformat()}
+
+
+def schema_date(document: Mapping[str, Any]) -> str:
+    """Return when a stored document was fetched or written, as a date; "" where it does not say."""
+    return str(document.get("fetched_at") or document.get("date") or "")
+
+
+def write_schema(path: Path, model: str, document: Mapping[str, Any]) -> None:
+    """Write the document of a model's schema into a file that is replaced as a whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    document = {"model_id": model, "fetched_at": datetime.now(UTC).date().isoformat(), **found}
+    first = {"model_id": model, "fetched_at": schema_date(document)}
+    rest = {name: value for name, value in document.items() if name not in first}
     with write_whole(path) as file:
-        json.dump(document, file, indent=2, ensure_ascii=False)
+        json.dump(first | rest, file, indent=2, ensure_ascii=False)
         file.write("\n")

@@ -312,7 +312,9 @@ def test_the_models_that_come_with_batchgen_are_listed_without_a_token(
 ) -> None:
     monkeypatch.delenv("RUNCOMFY_TOKEN")
 
-    assert batchgen("models", "list").stdout == f"{MODEL}\n"
+    listed = batchgen("models", "list").stdout
+    assert listed.startswith(f"{MODEL}  comes with batchgen (20")
+    assert listed.count("\n") == 1
     assert batchgen("models", "list", "--search", "nothing like it").stdout == ""
 
 
@@ -323,7 +325,7 @@ def test_the_catalogue_can_be_searched(
     brushes = batchgen("models", "list", "--online", "--search", "brush", *reach).stdout
 
     assert len(everything) == len(set(everything)) == 5
-    assert brushes == f"{BRUSH}\n"
+    assert brushes == f"{BRUSH}  $0.03 per output  image-generation\n"
 
 
 def test_a_model_is_shown_with_its_inputs(batchgen: Command) -> None:
