@@ -19,7 +19,7 @@ from batchgen.journal.files import StoredFile
 from batchgen.journal.group_commit import WriteQueue
 from batchgen.journal.writer import Journal, Output, Request
 from batchgen.media import provenance
-from batchgen.media.check import UNDECODED, CheckedFile, MediaBroken, MediaError
+from batchgen.media.check import NOT_WHOLE, UNDECODED, CheckedFile, MediaBroken, MediaError
 from batchgen.media.destination import Destination
 from batchgen.media.download import Downloader, MediaGone, MediaUntrusted
 from batchgen.media.xmp import Provenance
@@ -233,6 +233,7 @@ class Collector:
         log.log(level, "%s: row %r: %s: %s", row.source, row.id, path, checked.note)
         if kind is not None:
             self._told.add(kind)
+        self._state.not_whole += checked.note.startswith(NOT_WHOLE)
 
 
 def _may_end(error: MediaError) -> bool:

@@ -45,6 +45,17 @@ _FOR_A_PERSON = (State.FAILED, State.CANCELLED, State.INVALID, State.UNKNOWN)
 ALL_SAVED = RunOutcome(0, "Every row is saved.", calm=True)
 
 
+def with_files_not_whole(outcome: RunOutcome, files: int) -> RunOutcome:
+    """Return an outcome that also tells of files that were saved although they are not whole."""
+    if not files:
+        return outcome
+    what = (
+        f"{plural(files, 'file')} came damaged or cut short, twice the same, and kept so: look at"
+        " those with a note in results.csv."
+    )
+    return replace(outcome, remedy="\n".join(filter(None, (outcome.remedy, what))), calm=False)
+
+
 def blocked_outcome(held: HeldRows) -> RunOutcome:
     """How a run ends in which something before the API refused all that it sent."""
     remedy = (

@@ -36,6 +36,7 @@ class RunState:
     in_flight: keys of the rows that take up one of the run's places at the API.
     waiting: keys of the rows whose result or file is said not to exist, so far; they take no place.
     open_posts: keys of the rows whose POST has no outcome yet.
+    not_whole: how many files were saved although they are damaged or cut short.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class RunState:
         self.in_flight: set[str] = set()
         self.waiting: set[str] = set()
         self.open_posts: set[str] = set()
+        self.not_whole = 0
         self.outcome: RunOutcome | None = None
         self.polling = True
         self.offline_tries = 0

@@ -19,7 +19,13 @@ from batchgen.engine.dispatcher import Dispatcher, restore_rate_limiter
 from batchgen.engine.engine import Engine
 from batchgen.engine.policy import Policy
 from batchgen.engine.poller import Poller
-from batchgen.engine.run_outcome import NO_MEMORY, RUN_AGAIN, RunOutcome, final_outcome
+from batchgen.engine.run_outcome import (
+    NO_MEMORY,
+    RUN_AGAIN,
+    RunOutcome,
+    final_outcome,
+    with_files_not_whole,
+)
 from batchgen.engine.run_state import RunState
 from batchgen.engine.shared_rate import SharedRateLimit
 from batchgen.engine.submitter import Submitter
@@ -119,6 +125,7 @@ async def execute(
             outcome = final_outcome(
                 journal.state_counts, run_state.outcome, run_state.held, len(run_state.waiting)
             )
+            outcome = with_files_not_whole(outcome, run_state.not_whole)
             log.debug("ended with exit code %d: %s", outcome.code, outcome.reason)
             try:
                 journal.end_run(outcome.code, outcome.reason, engine.memory())

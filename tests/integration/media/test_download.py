@@ -125,9 +125,19 @@ def test_a_broken_file_that_comes_twice_the_same_is_kept_and_marked(
     assert note.startswith("kept as it came, twice the same")
     assert NOT_WHOLE[fault] in note
     assert note in outcome.stderr
+    assert "1 file came damaged or cut short, twice the same" in outcome.stderr
     assert (path, width, delivered) == (PICTURE, None, None)
     (row,) = csv.DictReader((folder / "results.csv").read_text(encoding="utf-8").splitlines())
     assert row["note"] == note
+
+
+def test_a_quiet_run_tells_of_a_file_that_is_not_whole_and_of_no_other(
+    run: Command, folder: Path, sandbox: Control, manifest: str
+) -> None:
+    sandbox.fault("media-truncated", times=None)
+
+    assert "twice the same" in run(manifest, "--quiet").stderr
+    assert run(manifest, "--quiet").stderr == ""
 
 
 @pytest.mark.timing(**IMPATIENT | {"download_tries": 3})
