@@ -22,6 +22,7 @@ OUTPUT_COUNT_INPUTS = (
 )
 DURATION_INPUT = "duration"
 MAX_UNITS = 1_000_000  # by one input; a larger number could overflow a float
+_COUNT_NAME = re.compile(f'"({"|".join(OUTPUT_COUNT_INPUTS)})"')
 _NUMBER = re.compile(r"\s*[0-9]{1,9}(\.[0-9]{1,9})?\s*", re.ASCII)
 
 
@@ -53,12 +54,14 @@ class Price:
         """Return how many units a row asks for; None where it does not say. input: JSON."""
         if self.unit is Unit.REQUEST:
             return 1.0
+        if self.unit is Unit.OUTPUT and not _COUNT_NAME.search(input):  # as in most of a million
+            return float(math.prod(self.outputs.values()))
         given: dict[str, Any] = json.loads(input)
         seconds = _number(given.get(DURATION_INPUT)) if self.unit is Unit.SECOND else 1.0
         if seconds is None:
             return None
         written = {name: given[name] for name in OUTPUT_COUNT_INPUTS if given.get(name) is not None}
-        return seconds * math.prod(map(output_count, {**self.outputs, **written}.values()))
+        return float(seconds * math.prod(map(output_count, {**self.outputs, **written}.values())))
 
     def stored(self) -> dict[str, Any]:
         """Return what the journal stores."""

@@ -17,6 +17,7 @@ from sandbox_client import Control
 from batchgen.api.catalogue_price import parse_price
 from batchgen.core.budget import ActiveLimit, CostLimits, active_limits, first_exceeded
 from batchgen.core.prices import OUTPUT_COUNT_INPUTS, Price, Unit, read_prices
+from batchgen.core.timing import Timing
 from batchgen.core.units import parse_usd
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -215,6 +216,20 @@ def test_no_setting_of_a_json_manifest_takes_what_is_not_a_finite_number(
     outcome = run(write("list.json", f'{{"{setting}": {value}, "rows": ["one"]}}'))
 
     assert (outcome.code, sandbox.posts) == (65, 0)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        *("max_cost", "max_cost_per_day", "max_cost_per_month", "price", "rate", "max_time"),
+        *("until", "limit", "concurrency", "max_matrix"),
+    ],
+)
+@pytest.mark.parametrize("value", [".nan", ".inf", "-.inf", "nan", "1e999", "{a/b: .nan}"])
+def test_no_setting_of_a_yaml_manifest_takes_what_is_not_a_finite_number(
+    batchgen: Command, write: Write, setting: str, value: str
+) -> None:
+    assert batchgen("validate", write("list.yaml", f"{setting}: {value}\nrows: [one]\n")).code == 65
 
 
 # The ledger
@@ -787,6 +802,15 @@ def test_a_run_that_was_killed_beside_the_first_row_of_a_model_waits_for_its_cos
 
     assert run(manifest, "--max-cost", 3).code == 75
     assert sandbox.billed_usd == 3.0
+
+
+def test_a_first_row_that_never_ends_does_not_hold_the_others_for_ever(
+    run: Command, folder: Path, sandbox: Control, write: Write
+) -> None:
+    sandbox.set(seconds=100_000)
+    outcome = run(write("list.csv", table(many(3))), "--max-cost", 1, timing=Timing(max_polling=60))
+
+    assert (outcome.code, tally(folder)) == (75, {"submitted": 3})
 
 
 # What a run says before it pays

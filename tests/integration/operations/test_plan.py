@@ -170,6 +170,50 @@ def test_the_time_follows_the_rate_and_the_price_the_last_run(
     assert "60 requests, for $3.00; at 60/m" in plan(manifest).stdout
 
 
+def test_a_plan_asks_the_catalogue_once_where_there_is_a_token(
+    plan: Command, told: Callable[..., dict[str, Any]], sandbox: Control, write: Write,
+    reach: list[str],
+) -> None:  # fmt: skip
+    sandbox.set(price=0.07)
+    manifest = write("list.csv", table(many(3)))
+
+    assert "would send 3 requests, for $0.21;" in plan(manifest, *reach).stdout
+    found = told(manifest, *reach)
+    assert (found["cost"], found["unpriced"], found["prices_from"]) == (0.21, 0, None)
+    assert told(manifest, *reach, "--price", "0.5")["cost"] == 1.5
+    assert sandbox.posts == 0
+
+
+def test_a_plan_that_cannot_ask_says_why_and_from_when_its_price_is(
+    run: Command, plan: Command, told: Callable[..., dict[str, Any]], sandbox: Control,
+    write: Write, reach: list[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    run(write("list.csv", table(many(1))))
+    sandbox.set(price=0.07)
+    manifest = write("list.csv", table(many(2)))
+    stamp = r"The price is that of 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d .*, since "
+
+    outcome = plan(manifest)  # the base URL of all tests leads nowhere
+    assert "would send 1 request, for $0.03;" in outcome.stdout
+    assert re.search(stamp + r"RunComfy cannot be reached\.\n", outcome.stdout)
+    assert told(manifest)["prices_from"].startswith("20")
+    sandbox.set(token="another")
+    assert re.search(stamp + r"RunComfy refused the token\.\n", plan(manifest, *reach).stdout)
+    monkeypatch.delenv("RUNCOMFY_TOKEN")
+    assert re.search(stamp + "there is no token", plan(manifest, *reach).stdout)
+
+
+def test_a_plan_of_a_rehearsal_has_the_prices_of_the_rehearsal(
+    batchgen: Command, plan: Command, folder: Path, sandbox: Control, write: Write, reach: list[str]
+) -> None:
+    batchgen("run", write("list.csv", table(many(1))), "--out", folder, "--sandbox")
+    sandbox.set(price=0.07)
+    outcome = plan(write("list.csv", table(many(2))), *reach)
+
+    assert "would send 1 request, for $0.03;" in outcome.stdout
+    assert "since a rehearsal has prices of its own" in outcome.stdout
+
+
 def test_a_price_in_the_manifest_beats_the_last_runs(
     run: Command, told: Callable[..., dict[str, Any]], write: Write
 ) -> None:

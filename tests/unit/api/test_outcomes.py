@@ -23,6 +23,7 @@ from batchgen.api.poll_outcome import (
     Unclear,
     classify_cancel,
     classify_result,
+    parse_balance,
 )
 from batchgen.api.response import (
     EXCERPT_BYTES,
@@ -562,6 +563,31 @@ def test_urls_beside_the_outputs_are_numbered():
     output = {"images": [PICTURE], "terms": "https://www.runcomfy.com/terms"}
 
     assert result(said("completed", output=output)).beside == {2}
+
+
+@pytest.mark.parametrize("status", [400, 404, 200])
+def test_a_result_that_is_not_ready_is_of_a_request_that_runs(status):
+    not_ready = {"error_code": 400005, "message": "Request not ready"}
+
+    assert isinstance(result(not_ready, status), Running)
+    assert isinstance(result(said("completed", output=PICTURE, **not_ready)), Completed)
+
+
+@pytest.mark.parametrize(
+    ("body", "usd"),
+    [
+        ({"balance_usd": 120.4, "balance_microdollars": 120400000, "currency": "USD"}, 120.4),
+        ({"balance_usd": -3}, -3.0),
+        ({"balance_usd": 5, "error_code": 500001}, None),
+        *(({"balance_usd": value}, None) for value in (None, True, "5")),
+        *((b'{"balance_usd": %s}' % value, None) for value in (b"NaN", b"Infinity", b"-1e999")),
+        ([], None),
+    ],
+    ids=str,
+)
+def test_a_balance_is_a_number_or_unknown(body, usd):
+    assert parse_balance(answer(200, body)) == usd
+    assert parse_balance(answer(500, body)) is None
 
 
 ASK_AGAIN = {
