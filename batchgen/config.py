@@ -72,6 +72,7 @@ class RunOptions:
     skip_invalid: bool = False
     new_list: bool = False
     new_batch: bool = False
+    allow_changed: bool = False
     allow_path: tuple[Path, ...] = ()
     format: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)

@@ -154,6 +154,9 @@ def plan(whole: "Plan", rate: float) -> None:
     if whole.prices_from:
         asked = show_time(from_iso(whole.prices_from))
         click.echo(f"The price is that of {asked}, since {whole.not_asked}.")
+    if whole.counts["renamed"]:
+        rows = plural(whole.counts["renamed"], "renamed row")
+        click.echo(f"Without --allow-changed a run stops at {rows}, before it sends anything.")
     if whole.unpriced:
         whose = "Their" if whole.unpriced == whole.sends else f"Of {whole.unpriced} of them the"
         why = f", since {whole.not_asked}" if whole.not_asked else ""

@@ -50,6 +50,11 @@ rate_option = partial(click.option, "--rate", type=RATE, metavar="N/s|m|h|d")
         is_flag=True,
         help="Use this list in a folder that belongs to another list; paid files stay.",
     ),
+    click.option(
+        "--allow-changed",
+        is_flag=True,
+        help="Pay for rows again that were paid for under other ids.",
+    ),
     click.option("--dry-run", is_flag=True, help="Show what would be done, as `plan` does."),
 )
 @section(
@@ -232,8 +237,8 @@ def validate(manifest: str, check_urls: bool, **given: Any) -> None:
 def plan(manifest: str, as_json: bool, **given: Any) -> None:
     """Show what `run MANIFEST` would do: which rows it would send, why, and what that costs.
 
-    Each row that is not saved gets a line: new, changed (and which input), pending, failed,
-    unknown, or no longer listed. Nothing is sent.
+    Each row that is not saved gets a line: new, changed (and which input), renamed, pending,
+    failed, unknown, or no longer listed. Nothing is sent.
 
     \b
     Examples:

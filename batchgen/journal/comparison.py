@@ -11,22 +11,24 @@ from sqlite3 import Connection
 from typing import NamedTuple
 
 from batchgen.journal.database import storage_errors
+from batchgen.journal.rewriting import Rewritten, pair_rewritten
 from batchgen.journal.staging import StagedRow, StagedRows
 
 # In SQL, `rows` are the staged rows, and `journal.requests` the journal's.
 UNLISTED_QUERY = (
     "SELECT key FROM journal.requests WHERE listed = 1 AND key NOT IN (SELECT key FROM rows)"
 )
-MOVED_QUERY = """SELECT n.position, n.source, n.meta, n.key
+# Without an id in the list, a row keeps the one that the journal made for it.
+MOVED_QUERY = """SELECT n.position, n.source, n.meta, COALESCE(n.id, o.id), n.key
     FROM rows AS n JOIN journal.requests AS o USING (key)
     WHERE o.listed = 0 OR o.position <> n.position OR o.source IS NOT n.source
-        OR o.meta IS NOT n.meta"""
+        OR o.meta IS NOT n.meta OR o.id <> n.id"""
 # A row without a model is known by its receipt only: the manifest brings the rest.
 NEW_QUERY = """SELECT n.key, n.position, n.source, n.id, n.model, n.input, n.meta, n.problem
     FROM rows AS n LEFT JOIN journal.requests AS o USING (key)
     WHERE o.key IS NULL OR o.model = '' ORDER BY n.position"""
 # Rows that a new one may take the place of, or that still cost money or bring a file.
-CREATE_GONE = """CREATE TEMP TABLE gone AS SELECT id, position, source, model, input
+CREATE_GONE = """CREATE TEMP TABLE gone AS SELECT key, id, position, source, model, input
     FROM journal.requests WHERE key NOT IN (SELECT key FROM rows)
     AND (listed = 1 OR state IN ('submitted', 'completed', 'unknown'))"""
 
@@ -54,13 +56,21 @@ class Comparison:
         """Yield (key,) of each listed row that the manifest no longer has."""
         return self._connection.execute(UNLISTED_QUERY)
 
-    def moved(self) -> Iterator[tuple[int, str, str, str]]:
-        """Yield (position, source, meta, key) of each known row that has changed in one of them."""
+    def moved(self) -> Iterator[tuple[int, str, str, str, str]]:
+        """Yield (position, source, meta, id, key) of each known row that has changed in one."""
         return self._connection.execute(MOVED_QUERY)
 
     def new_rows(self) -> Iterator[StagedRow]:
         """Yield each row that the journal does not know, or by its receipt only, in order."""
         return map(StagedRow._make, self._connection.execute(NEW_QUERY))
+
+    def pair_rewritten(self) -> Rewritten:
+        """Take rows that were paid for and only rewritten for known ones; return what was found."""
+        return pair_rewritten(self._connection)
+
+    def aliases(self) -> Iterator[tuple[str, str]]:
+        """Yield the keys of each row that was taken for another: the list's, and the journal's."""
+        return self._connection.execute("SELECT was, key FROM pairs WHERE kind = 'same'")
 
     def shares_a_row(self) -> bool:
         """Return whether the journal has any of the staged rows, or lists one with the same id."""
@@ -84,6 +94,7 @@ class Comparison:
         self._connection.execute(CREATE_GONE)
         self._connection.execute("CREATE INDEX temp.gone_id ON gone (id)")
         self._connection.execute("CREATE INDEX temp.gone_position ON gone (position)")
+        self._connection.execute("CREATE INDEX temp.gone_key ON gone (key)")
         try:
             yield GoneRows(self._connection)
         finally:
@@ -110,6 +121,19 @@ class GoneRows:
         rowid, model, input = found
         self._connection.execute("DELETE FROM gone WHERE rowid = ?", (rowid,))
         return model, input
+
+    def take_renamed(self, new: KnownRow) -> tuple[str, str, str] | None:
+        """As `take_predecessor`, for the row that a new one renames; return its id as well."""
+        query = (
+            "SELECT gone.rowid, id, model, input FROM gone JOIN pairs USING (key)"
+            " WHERE pairs.position = ? AND kind = 'renamed'"
+        )
+        found = self._connection.execute(query, (new.position,)).fetchone()
+        if found is None:
+            return None
+        rowid, id, model, input = found
+        self._connection.execute("DELETE FROM gone WHERE rowid = ?", (rowid,))
+        return id, model, input
 
     def __iter__(self) -> Iterator[tuple[str, str, str]]:
         """Yield (id, source, model) of each row that was not taken, in order."""

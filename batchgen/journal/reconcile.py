@@ -66,9 +66,11 @@ def reconcile(journal: Journal, staged: StagedRows) -> None:
             "UPDATE requests SET listed = 0 WHERE key = ?", comparison.unlisted_keys()
         )
         connection.executemany(
-            "UPDATE requests SET position = ?, source = ?, meta = ?, listed = 1 WHERE key = ?",
+            "UPDATE requests SET position = ?, source = ?, meta = ?, id = ?, listed = 1"
+            " WHERE key = ?",
             comparison.moved(),
         )
+        connection.executemany("INSERT OR REPLACE INTO aliases VALUES (?, ?)", comparison.aliases())
         connection.execute(
             "DELETE FROM requests WHERE listed = 0 AND attempts = 0"
             " AND state IN ('pending', 'invalid')"

@@ -20,7 +20,7 @@ from batchgen.journal.recovery import Recovery
 from batchgen.journal.schema import migrate
 from batchgen.journal.writer import Journal
 
-TABLES = ("requests", "outputs", "spending", "runs", "memory")
+TABLES = ("requests", "outputs", "spending", "runs", "memory", "aliases")
 MAX_ROWID_GAP = 10_000  # unreadable rowids in a row that end a table; a damaged page has far fewer
 
 

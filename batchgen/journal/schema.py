@@ -147,6 +147,8 @@ def m004_written_off(db: "Database") -> None:
     )
     # What came for a submission, where it does not tell whether the request was accepted.
     db.table("requests").add_column("answer", str)
+    # The keys of rows that a list has rewritten, and of the rows that were paid for in their place.
+    db.table("aliases").create({"key": str, "row": str}, pk="key", not_null={"row"})
     for name, query in VIEWS_OF_4.items():
         db.execute(f"DROP VIEW IF EXISTS {name}")
         db.create_view(name, query)

@@ -21,7 +21,8 @@ CHUNK_ROWS = 200  # written by one statement, at most
 CHUNK_CHARS = 2**18
 ID_CACHE_KIB = 64 * 1024
 EMPTY_REQUESTS_TABLE = """CREATE TABLE journal.requests (key TEXT, id TEXT, position INTEGER,
-    listed INTEGER, source TEXT, model TEXT, input TEXT, state TEXT, attempts INTEGER)"""
+    listed INTEGER, source TEXT, model TEXT, input TEXT, state TEXT, attempts INTEGER,
+    name TEXT)"""
 
 
 class StagedRow(NamedTuple):
@@ -74,6 +75,7 @@ class StagedRows:
             PRAGMA synchronous = OFF;
             CREATE TABLE rows (position INTEGER PRIMARY KEY, key TEXT, base TEXT, source TEXT,
                 id TEXT, model TEXT, input TEXT, meta TEXT, problem TEXT);
+            CREATE TABLE pairs (position INTEGER PRIMARY KEY, key TEXT, kind TEXT, was TEXT);
             ATTACH '' AS claimed;
             PRAGMA claimed.journal_mode = OFF;
             PRAGMA claimed.synchronous = OFF;

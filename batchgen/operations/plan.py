@@ -1,11 +1,12 @@
 """`plan`: what a run would do with a manifest, without sending anything.
 
-A new row takes the place of one that the manifest no longer has and that has the same id, or, for a
-row without an id, the same position. It is told as a changed row, with the inputs that differ; it
-is a new request all the same.
+A row that was paid for and is only written differently counts as that row. A renamed row asks for
+what was paid for under another id; a run pays for it with `--allow-changed` only. Any other new row
+takes the place of one that the manifest no longer has and that has the same id, or, for a row
+without an id, the same position. It is told as a changed row, with the inputs that differ; it is a
+new request all the same.
 """
 
-import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, closing
@@ -16,11 +17,12 @@ from batchgen.api.catalogue import Catalogue
 from batchgen.api.endpoint import find_endpoint
 from batchgen.batch_folder import Folder
 from batchgen.config import RunOptions
+from batchgen.core.likeness import input_changes
 from batchgen.core.prices import Estimate, Price, SeenCost, estimate
 from batchgen.core.states import State
 from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.errors import ServiceUnreachable, TokenRefused
-from batchgen.journal.comparison import compare
+from batchgen.journal.comparison import Comparison, compare
 from batchgen.journal.reader import Reader
 from batchgen.journal.staging import StagedRows
 from batchgen.operations.find_batch import find_folder, known_batches
@@ -29,7 +31,7 @@ from batchgen.operations.open_manifest import ProblemSink, open_manifest_for, re
 from batchgen.operations.prices import written_price
 from batchgen.validation.schema_registry import SchemaRegistry
 
-NEW, CHANGED, UNLISTED = "new", "changed", "no longer listed"
+NEW, CHANGED, RENAMED, UNLISTED = "new", "changed", "renamed", "no longer listed"
 NOTHING = Estimate(0.0)
 
 
@@ -37,9 +39,9 @@ NOTHING = Estimate(0.0)
 class PlannedRow:
     """What becomes of one row.
 
-    what: `new`, `changed`, `no longer listed`, or the row's state.
+    what: `new`, `changed`, `renamed`, `no longer listed`, or the row's state.
     sends: whether the run would pay for it. expected: what that costs.
-    changes: for a changed row, `name: old -> new` for each input that differs.
+    changes: for a changed or renamed row, `name: old -> new` for each input that differs.
     """
 
     what: str
@@ -105,7 +107,17 @@ def planned_rows(
     reopened: the states whose rows the person asked to send again.
     Raises StorageDamaged if the journal cannot be read.
     """
-    with compare(staged, folder.journal) as comparison, comparison.gone_rows() as gone:
+    with compare(staged, folder.journal) as comparison:
+        comparison.pair_rewritten()
+        yield from _compared_rows(comparison, expect, reopened)
+
+
+def _compared_rows(
+    comparison: Comparison,
+    expect: Callable[[str, str], Estimate],
+    reopened: Collection[State],
+) -> Iterator[PlannedRow]:
+    with comparison.gone_rows() as gone:
         for row in comparison.rows():
             name = row.id or row.journal_id or f"row {row.position}"
             changes: tuple[str, ...] = ()
@@ -113,38 +125,19 @@ def planned_rows(
                 what, sends = "invalid", False
             elif row.state is not None:
                 what, sends = row.state, row.state == State.PENDING or row.state in reopened
+            elif renamed := gone.take_renamed(row):
+                what, sends = RENAMED, True
+                ids = renamed[0], row.id or ""
+                changes = input_changes(renamed[1:], row.model, row.input, ids)
             elif old := gone.take_predecessor(row):
                 what, sends = CHANGED, True
-                changes = _changes(old, row.model, json.loads(row.input))
+                changes = input_changes(old, row.model, row.input)
             else:
                 what, sends = NEW, True
             expected = expect(row.model, row.input) if sends else NOTHING
             yield PlannedRow(what, name, row.source, row.model, sends, expected, changes)
         for id, source, model in gone:
             yield PlannedRow(UNLISTED, id, source, model, False, NOTHING)
-
-
-def _changes(old: tuple[str, str], model: str, input: dict[str, Any]) -> tuple[str, ...]:
-    """Return `name: old -> new` for the model and each input that differ."""
-    before = {"model": old[0], **json.loads(old[1])}
-    now = {"model": model, **input}
-    return tuple(
-        f"{name}: {_shown(before, name)} -> {_shown(now, name)}"
-        for name in dict.fromkeys([*before, *now])
-        if _canonical(before, name) != _canonical(now, name)
-    )
-
-
-def _canonical(values: dict[str, Any], name: str) -> str | None:
-    """Return a value as a key is made from it: 5, 5.0 and true are three values."""
-    return json.dumps(values[name], sort_keys=True) if name in values else None
-
-
-def _shown(values: dict[str, Any], name: str) -> str:
-    if name not in values:
-        return "(none)"
-    text = json.dumps(values[name], ensure_ascii=False)
-    return text if len(text) <= 60 else f"{text[:57]}…"
 
 
 def plan(

@@ -87,7 +87,7 @@ def run(
             log.info("Going on in %s, which holds the batch of %s.", folder.path, manifest.file)
         journal, receipts = open_journal(stack, folder, clock, timing)
         refuse_mixed_batch(journal, folder, rehearsing=options.sandbox)
-        take_over(journal, receipts, reading, options)
+        take_over(journal, receipts, reading, options, ask)
         batches.remember(path, folder.path, rehearsal=options.sandbox, at=journal.now())
         before = prices.read_prices(journal.get_meta("prices"))
         known = find_prices(journal.pending_models(), options, catalogue, before)

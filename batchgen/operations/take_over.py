@@ -4,15 +4,18 @@ import logging
 
 from batchgen.batch_folder import Folder
 from batchgen.config import RunOptions
+from batchgen.core.likeness import input_changes
 from batchgen.core.states import State
 from batchgen.core.text import plural
 from batchgen.errors import UsageError
 from batchgen.journal.comparison import compare
 from batchgen.journal.receipts import ReceiptLog
 from batchgen.journal.recovery import Recovery, unwritable_receipts
+from batchgen.journal.rewriting import Kind, Pair
 from batchgen.journal.staging import StagedRows
 from batchgen.journal.writer import Journal
 from batchgen.manifest.source import STDIN
+from batchgen.operations.find_batch import Ask
 from batchgen.operations.known_batches import ListPath
 from batchgen.operations.unchanged import ManifestImport
 
@@ -63,13 +66,67 @@ def _refuse_other_list(
         journal.set_meta({"manifest": path})
 
 
+def _settle_rewritten(
+    journal: Journal, staged: StagedRows, manifest: str, flags: RunOptions, ask: Ask
+) -> None:
+    """Take rows that were only written differently for those that were paid for.
+
+    Raises UsageError where only the ids are others: it may be an accident, or the wish for new
+    pictures. `--allow-changed`, or a person who is asked, says which.
+    """
+    with compare(staged, journal.path) as comparison:
+        found = comparison.pair_rewritten()
+    if same := found.counts.get(Kind.SAME):
+        log.info(
+            "%s: %s paid for already: what differs is how ids or texts are written%s.",
+            manifest,
+            "1 row is" if same == 1 else f"{same} rows are",
+            _ids(found.examples[Kind.SAME]),
+        )
+    if renamed := found.counts.get(Kind.RENAMED):
+        rows = "1 row was" if renamed == 1 else f"{renamed} rows were"
+        what = (
+            f"{manifest}: {rows} paid for under another id{_ids(found.examples[Kind.RENAMED])}, and"
+            " would be paid for again."
+        )
+        if not flags.allow_changed and not ask(f"{what} Go on and pay?"):
+            raise UsageError(
+                f"{what} Nothing was sent.",
+                "Write the ids as they were to keep the pictures, or add --allow-changed to pay"
+                " for new ones.",
+            )
+        log.info("%s", what)
+    if changed := found.counts.get(Kind.CHANGED):
+        pair = found.examples[Kind.CHANGED][0]
+        changes = input_changes((pair.paid_model, pair.paid_input), pair.model, pair.input)
+        log.info(
+            "%s: %s new, with the prompt of a paid row that is no longer listed, e.g. %s: %s.",
+            manifest,
+            "1 row is" if changed == 1 else f"{changed} rows are",
+            pair.id or pair.source,
+            ", ".join(changes),
+        )
+
+
+def _ids(examples: list[Pair]) -> str:
+    """Return the first ids that differ, as ` (0001 -> 1, …)`; empty where none does."""
+    shown = [
+        f"{pair.paid_id} -> {pair.id}" for pair in examples if pair.id not in (None, pair.paid_id)
+    ]
+    return f" ({', '.join(shown)})" if shown else ""
+
+
 def take_over(
-    journal: Journal, receipts: ReceiptLog, manifest: ManifestImport, flags: RunOptions
+    journal: Journal,
+    receipts: ReceiptLog,
+    manifest: ManifestImport,
+    flags: RunOptions,
+    ask: Ask,
 ) -> None:
     """Recover, list the manifest's rows, and reopen the rows that the person asked to send again.
 
-    Raises UsageError, before the manifest's rows are listed, as `_refuse_other_list` does, and
-    StorageDamaged or a subclass.
+    ask: as `run` has it. Raises UsageError, before the manifest's rows are listed, as
+    `_settle_rewritten` and `_refuse_other_list` do, and StorageDamaged or a subclass.
     """
     recovery = Recovery(journal)
     read_to = journal.get_meta("receipts_read") or 0
@@ -86,6 +143,7 @@ def take_over(
     if manifest.is_listed_in(journal):
         log.debug("%s has not changed since it was read last.", manifest.file)
     else:
+        _settle_rewritten(journal, manifest.listing, manifest.file, flags, ask)
         _refuse_other_list(journal, manifest.listing, manifest.file, flags)
         recovery.list_rows(manifest.listing, manifest.memory())
     if flags.retry_failed:

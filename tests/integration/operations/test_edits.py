@@ -64,12 +64,14 @@ def test_a_change_that_is_taken_back_is_not_paid_a_third_time(
     assert prompt == "a heron"
 
 
-def test_a_renamed_id_is_a_new_request_and_the_old_picture_stays(
+def test_a_renamed_id_is_a_new_request_if_that_is_meant_and_the_old_picture_stays(
     run: Command, folder: Path, sandbox: Control, write: Write
 ) -> None:
     run(write("list.csv", table({"heron": "a heron", "fox": "a fox"})))
 
-    assert run(write("list.csv", table({"grey": "a heron", "fox": "a fox"}))).code == 0
+    renamed = write("list.csv", table({"grey": "a heron", "fox": "a fox"}))
+    assert run(renamed).code == 2
+    assert run(renamed, "--allow-changed").code == 0
     assert sandbox.posts == 3
     assert listed(folder) == {"grey": "saved", "fox": "saved"}
     assert media(folder) == ["images/fox.png", "images/grey.png", "images/heron.png"]
@@ -80,7 +82,9 @@ def test_rows_whose_ids_change_places_are_new_requests_with_names_of_their_own(
 ) -> None:
     run(write("list.csv", table({"heron": "a heron", "fox": "a fox"})))
 
-    assert run(write("list.csv", table({"heron": "a fox", "fox": "a heron"}))).code == 0
+    swapped = write("list.csv", table({"heron": "a fox", "fox": "a heron"}))
+    assert run(swapped).code == 2
+    assert run(swapped, "--allow-changed").code == 0
     assert sandbox.posts == 4
     assert len(media(folder)) == 4
 

@@ -122,7 +122,7 @@ def test_a_change_of_the_model_is_named(
     assert line.endswith(f'heron (list.csv:2): model: "{MODEL}" -> "{BRUSH}"')
 
 
-@pytest.mark.parametrize(("old", "new"), [("5", "5.0"), ("1", "true"), ("[1]", "[1.0]")])
+@pytest.mark.parametrize(("old", "new"), [("5", "5.5"), ("1", "true"), ("[1]", "[true]")])
 def test_a_value_that_is_equal_but_sent_otherwise_is_a_change_that_is_named(
     run: Command, plan: Command, sandbox: Control, write: Write, here: Path, old: str, new: str
 ) -> None:
@@ -341,7 +341,7 @@ def test_whatever_the_lists_a_run_sends_what_its_plan_told(
 ) -> None:
     sandbox.reset()
     out = here / f"story-{next(FOLDERS)}"
-    options = ("--out", out, "--new-list")
+    options = ("--out", out, "--new-list", "--allow-changed")
     for number, rows in enumerate(lists):
         text = [json.dumps({"prompt": p} | ({"id": id} if id else {})) for id, p in rows]
         manifest = write("list.jsonl", "\n".join(text))
