@@ -74,11 +74,19 @@ class NewerJournal(StorageDamaged):
 
 
 class StoppedEarly(BatchgenError):
+    """calm, once: as a RunOutcome has them."""
+
     exit_code = 75
+
+    def __init__(self, what: str, remedy: str = "", *, calm: bool = False, once: str = "") -> None:
+        super().__init__(what, remedy)
+        self.calm = calm
+        self.once = once
 
 
 class BatchBusy(StoppedEarly):
     def __init__(self, folder: str, holder: str) -> None:
+        self.folder = folder
         super().__init__(
             f"{folder} is in use by another run ({holder}). Nothing was sent.",
             f"Wait for it to end, or look at it with: batchgen status {shell_quote(folder)}",

@@ -77,6 +77,8 @@ def find_token(environment: Mapping[str, str]) -> str:
         f"There is no token: {', '.join(TOKEN_VARIABLES)} are not set and {where}."
         " Nothing was sent.",
         "Get one from your RunComfy profile, then: export RUNCOMFY_TOKEN=…\n"
+        "cron does not read what a shell exports: write the line RUNCOMFY_TOKEN=… at the top of the"
+        " crontab (crontab -e), or log in once with `runcomfy login`, which writes that file.\n"
         "To try batchgen without an account, add --sandbox.",
     )
 

@@ -38,8 +38,9 @@ def cli() -> None:
     \b
     Try it without an account or cost:
         batchgen run manifests/quickstart.yaml --sandbox
-    Then for real, every night at 1:30 (crontab):
-        30 1 * * *  cd /home/me/pictures && batchgen run list.csv -q
+    Then for real, every night at 1:30 (crontab; cron does not read what a shell exports):
+        RUNCOMFY_TOKEN=...
+        30 1 * * *  cd /home/me/pictures && /home/me/batchgen/.venv/bin/batchgen run list.csv -q
     """
 
 

@@ -2,9 +2,10 @@
 
 import errno
 import json
+import sys
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -19,8 +20,8 @@ from batchgen.config import default_out, has_name_of_its_own
 from batchgen.core.budget import show_usd
 from batchgen.core.expiry import RESULTS_KEPT_S
 from batchgen.core.states import State
-from batchgen.core.text import plural, terminal_safe, truncate
-from batchgen.errors import BatchgenError
+from batchgen.core.text import plural, shell_quote, terminal_safe, truncate
+from batchgen.errors import BatchBusy, BatchgenError
 from batchgen.journal.reader import Reader, summary
 from batchgen.log import write_stderr
 from batchgen.report import next_steps
@@ -35,6 +36,8 @@ if TYPE_CHECKING:  # what these modules import takes long, and `status` and erro
 
 MOST_ALIKE = 10
 MOST_OF_AN_ANSWER = 500  # characters; --json has all that is kept
+MOST_IN_MAIL = 12  # problems, of two lines each
+MAX_CAUSE_CHARS = 300  # a line or a few
 UNKNOWN_ROWS = """\
 Unknown rows may have been billed, so they are not sent again unasked. Look for them
 in your RunComfy account, and settle them with:"""
@@ -44,18 +47,29 @@ COMPLETED_ROWS = (
 
 
 class Problems:
-    """Shows problems as they are found; of one kind many times over, the first and how many."""
+    """Shows problems as they are found; of one kind many times over, the first and how many.
 
-    def __init__(self) -> None:
+    for_mail: show few of them, whatever their kinds.
+    """
+
+    def __init__(self, *, for_mail: bool = False) -> None:
         self._alike: Counter[tuple[str, str]] = Counter()
+        self._found = 0
+        self._for_mail = for_mail
 
     def show(self, found: "Problem") -> None:
         kind = (found.field, found.what)
         self._alike[kind] += 1
-        if self._alike[kind] <= MOST_ALIKE:
+        self._found += 1
+        few = self._found <= MOST_IN_MAIL if self._for_mail else self._alike[kind] <= MOST_ALIKE
+        if few:
             problem(found)
 
     def close(self) -> None:
+        if self._for_mail:
+            if (more := self._found - MOST_IN_MAIL) > 0:
+                write_stderr(f"and {plural(more, 'more problem')}")
+            return
         for (field, what), times in self._alike.items():
             if times > MOST_ALIKE:
                 where = f"{field}: " if field else ""
@@ -72,7 +86,19 @@ def problem(found: "Problem") -> None:
 
 def error(found: BatchgenError) -> None:
     write_stderr(found.what)
+    if isinstance(found, BatchBusy):
+        _indented(_progress_of(Folder(Path(found.folder))))
     _indented(found.remedy)
+
+
+def _progress_of(folder: Folder) -> str:
+    """How far the run is that holds a batch; "" where that cannot be read, or no run does."""
+    with suppress(BatchgenError), closing(Reader(folder.journal)) as reader:
+        run = reader.last_run()
+        if run and not run["ended_at"]:
+            counts = nonzero({str(state): reader.counts()[state] for state in State})
+            return f"It goes on since {show_time(from_iso(run['started_at']))}: {counts}."
+    return ""
 
 
 def os_error(found: OSError) -> None:
@@ -88,18 +114,46 @@ def _indented(text: str) -> None:
         write_stderr(f"  {line}")
 
 
-def after_run(folder: Folder, ending: "RunOutcome", *, quiet: bool) -> None:
-    """The end of a run: states, causes, money, where to look, what to do next."""
+def after_run(
+    folder: Folder, ending: "RunOutcome", new: Mapping[State, int], *, quiet: bool
+) -> None:
+    """The end of a run: states, causes, money, where to look, what to do next.
+
+    new: rows that a person was not told of before, as far as that was asked.
+    quiet: it is probably a mail, so it is whole by itself: commands can be typed from anywhere.
+    """
     with closing(Reader(folder.journal)) as reader:
         numbers = summary(reader)
     if quiet or not ending.said:
         write_stderr(ending.reason)
     _indented(ending.remedy)
+    if quiet and ending.remedy:
+        _indented(how_to_run_again())
     write_stderr(f"  {nonzero(numbers['counts'])}")
+    if new:
+        write_stderr(
+            f"  new since you were told last: {nonzero({str(s): n for s, n in new.items()})}"
+        )
     write_stderr(f"  {_money(numbers)}")
     _causes(numbers["causes"])
-    _next_steps(folder, numbers["counts"])
+    _next_steps(folder, numbers["counts"], program() if quiet else "batchgen")
     write_stderr(f"Pictures and report: {folder.path / 'report' / 'index.html'}")
+    if quiet:
+        write_stderr(f"Log: {folder.log}")
+
+
+def program() -> str:
+    """This program as it can be typed from anywhere, for a shell."""
+    called = Path(sys.argv[0])
+    if called.name == "__main__.py":
+        return f"{shell_quote(sys.executable)} -m batchgen"
+    return shell_quote(str(called.absolute())) if "/" in sys.argv[0] else "batchgen"
+
+
+def how_to_run_again() -> str:
+    """The command that is running, as it can be typed from anywhere, and a line about it."""
+    words = " ".join(map(shell_quote, sys.argv[1:]))
+    return f"The command was:\ncd {shell_quote(str(Path.cwd()))} && {program()} {words}"
 
 
 def _money(numbers: Mapping[str, Any]) -> str:
@@ -114,20 +168,23 @@ def _money(numbers: Mapping[str, Any]) -> str:
 
 def _causes(causes: list[dict[str, Any]]) -> None:
     for cause in causes[:10]:
-        reason = cause["cause"] or "no reason given"
+        reason = truncate(" ".join(cause["cause"].split()), MAX_CAUSE_CHARS) or "no reason given"
         write_stderr(f"  {cause['rows']} {cause['state']}: {reason}  (e.g. {cause['example']})")
     if len(causes) > 10:
         write_stderr(f"  and {plural(len(causes) - 10, 'more cause')} in summary.json")
 
 
-def _next_steps(folder: Folder, counts: Mapping[str, int]) -> None:
-    where = str(folder.path)
+def _next_steps(folder: Folder, counts: Mapping[str, int], program: str) -> None:
+    def show(state: State) -> None:
+        command = next_steps.command_for_state(str(folder.path), state) or ""
+        write_stderr(f"  {program}{command.removeprefix('batchgen')}")
+
     if counts[State.FAILED]:
         write_stderr("To queue the failed rows again (the next run pays for them again):")
-        write_stderr(f"  {next_steps.command_for_state(where, State.FAILED)}")
+        show(State.FAILED)
     if counts[State.UNKNOWN]:
         write_stderr(UNKNOWN_ROWS)
-        write_stderr(f"  {next_steps.command_for_state(where, State.UNKNOWN)}")
+        show(State.UNKNOWN)
     if counts[State.COMPLETED]:
         write_stderr(COMPLETED_ROWS)
 

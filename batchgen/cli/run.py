@@ -24,6 +24,7 @@ from batchgen.cli.options import (
     section,
 )
 from batchgen.core.text import plural
+from batchgen.errors import BatchgenError
 
 amount_option = partial(click.option, type=AMOUNT, metavar="USD")
 rate_option = partial(click.option, "--rate", type=RATE, metavar="N/s|m|h|d")
@@ -162,15 +163,21 @@ def run(manifest: str, dry_run: bool, as_json: bool, **given: Any) -> None:
     flags, around = given_options(), runtime()
     quiet = flags.get("quiet", False)
     show_progress = partial(Progress, quiet=quiet)
-    with closing(output.Problems()) as problems:
+    show_ending = partial(output.after_run, quiet=quiet)
+    with closing(output.Problems(for_mail=quiet)) as problems:
         clock, timing = around.clock, around.timing
-        outcome, folder = run(
-            flags, manifest, problems.show, show_progress, ask, clock=clock, timing=timing
-        )
+        try:
+            outcome, folder = run(
+                *(flags, manifest, problems.show, show_progress, show_ending, ask),
+                clock=clock,
+                timing=timing,
+            )
+        except BatchgenError as error:
+            if quiet:
+                error.remedy = "\n".join([error.remedy, output.how_to_run_again()]).lstrip()
+            raise
     if as_json:
         output.totals(folder)
-    if not (quiet and outcome.calm):
-        output.after_run(folder, outcome, quiet=quiet)
     if outcome.code < 128 and flags.get("thumbnails", True):
         # Last, since the next start may have the folder again and the person knows the outcome.
         with suppress(KeyboardInterrupt, OSError):

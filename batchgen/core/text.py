@@ -70,6 +70,21 @@ def describe_error(error: BaseException | None) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
+# What differs between two reports of the same cause: addresses, ids, numbers. A status says which
+# cause it is, so a number after one of these words stays.
+_DETAILS = re.compile(
+    r"""[a-z][a-z0-9+.-]*://[^\s'"<>)]+
+    | \b(?=[\w-]*\d)(?=[\w-]*[a-z])[\w-]{8,}\b
+    | (?<!answered\ )(?<!http\ )(?<!status\ )(?<!code\ )(?<!error\ )\b\d+(?:[.,:]\d+)*\b""",
+    re.IGNORECASE | re.VERBOSE,
+)
+
+
+def cause_kind(reason: str) -> str:
+    """Return what a reason has in common with others of the same cause."""
+    return _DETAILS.sub("…", reason)
+
+
 def replace_surrogates(text: str) -> str:
     """Without halves of surrogate pairs, which JSON can spell and no database takes."""
     return text.encode(errors="replace").decode()

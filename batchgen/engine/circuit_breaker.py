@@ -7,6 +7,8 @@ each may have been billed; if no model was accepted in between, they stop every 
 
 from dataclasses import dataclass, field
 
+from batchgen.core.text import cause_kind
+
 MAX_SAME_CAUSE = 10
 MAX_UNKNOWN_IN_A_ROW = 3
 UNKNOWN_CAUSE = "its answers are lost"
@@ -55,7 +57,8 @@ class CircuitBreaker:
     def on_failed(self, model: str, cause: str) -> None:
         """A row was rejected, or its request failed, for `cause`."""
         state = self._model(model)
-        state.failures = state.failures + 1 if cause == state.cause else 1
+        is_same = cause_kind(cause) == cause_kind(state.cause)
+        state.failures = state.failures + 1 if is_same else 1
         state.cause = cause
 
     def on_clear_outcome(self, model: str) -> None:

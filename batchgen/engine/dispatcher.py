@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from batchgen.clock import Clock
 from batchgen.engine.policy import Policy
 from batchgen.engine.rate_limiter import RateLimiter, resume_rate_limiter
-from batchgen.engine.run_outcome import RUN_AGAIN, RunOutcome
+from batchgen.engine.run_outcome import RUN_AGAIN, TIME_LIMIT, RunOutcome
 from batchgen.engine.run_state import RunState
 from batchgen.engine.shared_rate import SharedRateLimit
 from batchgen.journal.writer import Journal, Request
@@ -129,8 +129,7 @@ class Dispatcher:
     def _stop_at_a_limit(self) -> bool:
         limit = self._policy.limit
         if self._time_left() <= 0:
-            reason = "The time limit is reached: nothing more is submitted."
-            self._state.stop(RunOutcome(75, reason, RUN_AGAIN, calm=True))
+            self._state.stop(TIME_LIMIT)
         elif limit is not None and self._submitted >= limit:
             reason = f"The limit of {limit} submissions is reached."
             self._state.stop(RunOutcome(75, reason, RUN_AGAIN, calm=True))

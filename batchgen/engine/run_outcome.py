@@ -1,10 +1,13 @@
-"""How a run ends: exit code and words. Pure. Source: docs/reference/exit-codes.md."""
+"""How a run ends, in exit code and words, and whether --quiet tells of it. Pure.
+
+Source: docs/reference/exit-codes.md; docs/maintainers/specification.md, "What --quiet tells".
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from batchgen.core.states import State
-from batchgen.core.text import plural
+from batchgen.core.text import plural, truncate
 from batchgen.engine.held_rows import HeldRows
 from batchgen.errors import BatchgenError, ServiceUnreachable, StoppedEarly, StorageDamaged
 
@@ -13,7 +16,10 @@ from batchgen.errors import BatchgenError, ServiceUnreachable, StoppedEarly, Sto
 class RunOutcome:
     """code: the exit code. reason: what happened. remedy: what to do next; "" for nothing.
 
-    calm: nothing that a person has to look at, so --quiet says nothing.
+    calm: routine, so --quiet tells of it only if rows are newly in trouble.
+    once: what stopped the run stays until a person changes it, so --quiet tells of it once; equal
+        for equal stops, "" for any other.
+    waiting: rows that are late and that only time can settle, which is no trouble.
     said: the reason was shown when it arose.
     """
 
@@ -21,6 +27,8 @@ class RunOutcome:
     reason: str
     remedy: str = ""
     calm: bool = False
+    once: str = ""
+    waiting: int = 0
     said: bool = False
 
     @property
@@ -36,13 +44,55 @@ class RunOutcome:
     def under_way(cls, error: BatchgenError) -> "RunOutcome":
         """What stopped a run that may have sent something: 74 would say that nothing was sent."""
         code = StoppedEarly.exit_code if isinstance(error, StorageDamaged) else error.exit_code
+        if isinstance(error, StoppedEarly):
+            return cls(code, error.what, error.remedy, calm=error.calm, once=error.once)
         return cls(code, error.what, error.remedy)
 
 
+@dataclass(frozen=True, slots=True)
+class Headway:
+    """What came of a run's work.
+
+    moved: whether any row changed its state. throttled: whether a submission was answered with a
+    rate limit. unreachable: since when and why the API cannot be reached, "" if it can.
+    stopped_models: the models of which nothing more was submitted, each with the cause.
+    """
+
+    moved: bool = True
+    throttled: bool = False
+    unreachable: str = ""
+    stopped_models: Mapping[str, str] = field(default_factory=dict)
+
+    def describe_stopped(self) -> str:
+        """Name the first model that was stopped, and how many more there are; "" for none."""
+        if not self.stopped_models:
+            return ""
+        model, cause = next(iter(self.stopped_models.items()))
+        more = len(self.stopped_models) - 1
+        others = f" Also {plural(more, 'more model')}." if more else ""
+        return f"{model} was stopped: {truncate(cause, MAX_CAUSE_CHARS)}.{others}"
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a person was told of a batch: its events up to `seq`, rows made up to `at`, and `once`
+    of the last ending that was told. It stays in the journal's memory.
+    """
+
+    seq: int = 0
+    at: str = ""
+    once: str = ""
+
+
+MAX_CAUSE_CHARS = 200
 RUN_AGAIN = "Run the same command again to go on."
 NO_MEMORY = RunOutcome(75, "There is not enough memory.", RUN_AGAIN)
-_FOR_A_PERSON = (State.FAILED, State.CANCELLED, State.INVALID, State.UNKNOWN)
 ALL_SAVED = RunOutcome(0, "Every row is saved.", calm=True)
+TIME_LIMIT = RunOutcome(
+    75, "The time limit is reached: nothing more is submitted.", RUN_AGAIN, calm=True
+)
+LATE = (State.SUBMITTED, State.COMPLETED)  # accepted, and not here at the end of a run
+_FOR_A_PERSON = (State.FAILED, State.CANCELLED, State.INVALID, State.UNKNOWN)
 
 
 def with_files_not_whole(outcome: RunOutcome, files: int) -> RunOutcome:
@@ -66,7 +116,11 @@ def blocked_outcome(held: HeldRows) -> RunOutcome:
 
 
 def final_outcome(
-    counts: Mapping[State, int], stopped: RunOutcome | None, held: HeldRows, waiting: int = 0
+    counts: Mapping[State, int],
+    stopped: RunOutcome | None,
+    held: HeldRows,
+    waiting: int = 0,
+    headway: Headway = Headway(),
 ) -> RunOutcome:
     """Say how a run ends.
 
@@ -75,12 +129,13 @@ def final_outcome(
     held: rows that something before the API refused.
     waiting: rows whose result or file is said not to exist, which only time can settle.
     """
-    left = sum(counts.get(s, 0) for s in (State.PENDING, State.SUBMITTING, State.SUBMITTED))
+    pending = counts.get(State.PENDING, 0)
+    left = pending + sum(counts.get(s, 0) for s in (State.SUBMITTING, State.SUBMITTED))
     if stopped is not None:
         # A stop that came when all was done stopped nothing, unless it is a finding of its own.
         harmless = stopped.code == 75 and not left and not counts.get(State.COMPLETED)
         if not harmless:
-            return stopped
+            return _with_what_kept_it(stopped, pending, held, headway)
     if held.rows and not held.any_accepted:
         return blocked_outcome(held)
     completed = counts.get(State.COMPLETED, 0)
@@ -89,15 +144,61 @@ def final_outcome(
         reason = f"All is saved but for {whose} paid for and not there yet. Later runs ask again."
         return RunOutcome(75, reason, RUN_AGAIN, calm=True)
     if left:
-        reason = f"{plural(left, 'row')} not finished. {held.describe()}".strip()
-        return RunOutcome(75, reason, RUN_AGAIN)
+        # An accepted row that is not finished waits for the API; nothing more could be done.
+        why = (held.describe(), headway.describe_stopped())
+        reason = " ".join([f"{plural(left, 'row')} not finished.", *filter(None, why)])
+        return RunOutcome(75, reason, RUN_AGAIN, calm=not pending)
     amiss = [
         f"{counts[state]} {state}"
         for state in (State.COMPLETED, *_FOR_A_PERSON)
         if counts.get(state)
     ]
     if amiss:
-        return RunOutcome(1, f"Not every row is saved: {', '.join(amiss)}.")
+        return RunOutcome(1, f"Not every row is saved: {', '.join(amiss)}.", calm=True)
     if given_up := counts.get(State.WRITTEN_OFF):
         return replace(ALL_SAVED, reason=f"Every row is saved, but for {given_up} written off.")
     return ALL_SAVED
+
+
+def _with_what_kept_it(
+    stopped: RunOutcome, pending: int, held: HeldRows, headway: Headway
+) -> RunOutcome:
+    """Return a stop as it is, but for a limit of a run that could not do what it allowed."""
+    if stopped.is_limit and headway.unreachable:
+        reason = f"RunComfy could not be reached {headway.unreachable}. {stopped.reason}"
+        return RunOutcome(69, reason, f"Check network and proxy. {RUN_AGAIN}")
+    if stopped.reason == TIME_LIMIT.reason and pending and not headway.moved:
+        limit = "RunComfy answered with its rate limit (429)." if headway.throttled else ""
+        return replace(
+            stopped,
+            reason="The time limit is reached, and no row was accepted before."
+            f" {held.describe() or limit}".rstrip(),
+            calm=False,
+            said=False,
+        )
+    if stopped.is_limit and pending and headway.stopped_models:
+        reason = f"{stopped.reason} {headway.describe_stopped()}"
+        return replace(stopped, reason=reason, calm=False, said=False)
+    return stopped
+
+
+def is_told(outcome: RunOutcome, newly_in_trouble: int, told: Told) -> bool:
+    """Say whether a run with --quiet tells how it ended.
+
+    It is silent if whatever was due and could be done was done, and nothing is amiss that a person
+    was not told before. newly_in_trouble: rows.
+    """
+    if newly_in_trouble:
+        return True
+    if outcome.calm:
+        return False
+    return not outcome.once or outcome.once != told.once
+
+
+def troubled_states(outcome: RunOutcome) -> tuple[State, ...]:
+    """Return the states of rows that a person is told of.
+
+    What an interrupted run left under way is no trouble: the next one goes on with it.
+    """
+    interrupted = outcome.code >= 128
+    return _FOR_A_PERSON if interrupted else (*_FOR_A_PERSON, *LATE)

@@ -8,7 +8,7 @@ from collections.abc import Coroutine, Mapping
 from dataclasses import replace
 from typing import Any
 
-from batchgen.clock import Clock
+from batchgen.clock import Clock, show_time
 from batchgen.core.timing import Timing
 from batchgen.engine.backoff import backoff_delay
 from batchgen.engine.circuit_breaker import (
@@ -20,7 +20,7 @@ from batchgen.engine.circuit_breaker import (
 from batchgen.engine.cost_estimator import CostEstimator
 from batchgen.engine.held_rows import HeldRows
 from batchgen.engine.rate_limiter import RateLimiter
-from batchgen.engine.run_outcome import RUN_AGAIN, RunOutcome
+from batchgen.engine.run_outcome import RUN_AGAIN, Headway, RunOutcome
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +31,8 @@ class RunState:
     outcome: why nothing more is submitted; None while the run goes on.
     polling: whether accepted requests are still asked about.
     offline_tries: failures in a row to reach the API. offline_until: no submission before then.
+    unreachable: since when and why the API cannot be reached; "" if it can.
+    throttled: whether a submission was answered with a rate limit.
     limiter: replaced with each submission and answer. breaker: the circuit breaker.
     costs: what each row is expected to cost. held: rows that something before the API refused.
     in_flight: keys of the rows that take up one of the run's places at the API.
@@ -62,6 +64,8 @@ class RunState:
         self.polling = True
         self.offline_tries = 0
         self.offline_until = 0.0
+        self.unreachable = ""
+        self.throttled = False
         self._start = clock.monotonic()
         self._last_answer = 0.0
         self._saved_rate = math.inf  # submissions per second; none is saved yet
@@ -116,6 +120,7 @@ class RunState:
     def report_offline(self, reason: str) -> None:
         """The API could not be reached. One notice for an outage; the next try comes later."""
         if not self.offline_tries:
+            self.unreachable = f"since {show_time(self.clock.now())} ({reason})"
             log.warning("RunComfy cannot be reached (%s). Trying on; nothing is lost.", reason)
         if self.time() >= self.offline_until:  # many fail at once when an outage begins
             self.offline_tries += 1
@@ -131,7 +136,12 @@ class RunState:
             log.info("RunComfy answers again.")
         self.offline_tries = 0
         self.offline_until = 0.0
+        self.unreachable = ""
         self._last_answer = self.time()
+
+    def headway(self, *, moved: bool) -> Headway:
+        """Return what came of the run. moved: whether any row changed its state."""
+        return Headway(moved, self.throttled, self.unreachable, self.breaker.stopped_models)
 
     # -- what the circuit breaker is told ----------------------------------------------------------
 

@@ -266,6 +266,7 @@ class Submitter:
 
     async def _slow_down(self, sent_at: float, retry_after: float | None) -> None:
         state = self._state
+        state.throttled = True
         now = state.time()
         before = state.limiter.delay(now)
         state.limiter = state.limiter.after_429(now, sent_at, retry_after)

@@ -15,6 +15,7 @@ from typing import Any
 
 from batchgen.core.prices import Price, SeenCost, read_prices, read_seen
 from batchgen.core.states import State
+from batchgen.core.text import cause_kind
 from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.errors import NewerJournal, StorageDamaged, UsageError
 from batchgen.files import refuse_linked_database
@@ -26,6 +27,7 @@ from batchgen.journal.schema import SHOWN, VERSION
 # The two halves of SHOWN: the rows of the manifest in its order, then those that it no longer has.
 # Each query is in order by its index; a single one would sort a million rows first.
 SHOWN_IN_ORDER = ("listed = 1", "listed IS NOT 1 AND attempts > 0")
+MAX_CAUSES = 1000  # that are told apart; the most common reasons come first
 ORDER = "listed DESC, position, created_at, requests.rowid DESC"  # rowid: outputs of a row together
 REQUEST_COLUMNS = (
     "position", "id", "source", "model", "input", "meta", "state", "request_id", "api_status",
@@ -126,15 +128,26 @@ class Reader:
         return {name: round(value, 6) for name, value in row.items()}
 
     def causes(self) -> list[dict[str, Any]]:
-        """Return why rows are not saved, the 50 most common first: state, cause, rows, example."""
-        return list(
-            self.query(
-                "SELECT state, COALESCE(error, '') AS cause, COUNT(*) AS rows, MIN(id) AS example"
-                f" FROM requests WHERE error IS NOT NULL AND +state <> 'saved' AND {SHOWN}"
-                # "+": without the index on `state`, so that every row is looked at once.
-                " GROUP BY state, cause ORDER BY rows DESC, state, cause LIMIT 50"
-            )
+        """Return why rows are not saved, the 50 most common first: state, cause, rows, example.
+
+        Reasons that differ in addresses, ids or numbers only are one cause; `cause` is the most
+        common of them.
+        """
+        found = self.query(
+            "SELECT state, COALESCE(error, '') AS cause, COUNT(*) AS rows, MIN(id) AS example"
+            f" FROM requests WHERE error IS NOT NULL AND +state <> 'saved' AND {SHOWN}"
+            # "+": without the index on `state`, so that every row is looked at once.
+            " GROUP BY state, cause ORDER BY rows DESC, state, cause"
         )
+        causes: dict[tuple[str, str], dict[str, Any]] = {}
+        for reason in found:
+            kind = reason["state"], cause_kind(reason["cause"])
+            if kind in causes:
+                causes[kind]["rows"] += reason["rows"]
+            elif len(causes) < MAX_CAUSES:
+                causes[kind] = reason
+        # The sort is stable, so equal numbers stay in the order of the query.
+        return sorted(causes.values(), key=lambda cause: -cause["rows"])[:50]
 
     def ids(self) -> Iterator[tuple[str, str | None]]:
         """Yield id and request_id of each row that is in the reports, in no order."""

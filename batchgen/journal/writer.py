@@ -98,7 +98,11 @@ class Journal(RequestQueries):
         memory: what is kept in the same transaction, such as a new rate, as `set_meta` takes it.
         """
         if limit := first_exceeded(self.committed_usd, expected.usd, limits):
-            raise CostLimitReached(*limit_reached(limit, self.committed_usd(limit.since), expected))
+            raise CostLimitReached(
+                *limit_reached(limit, self.committed_usd(limit.since), expected),
+                calm=bool(limit.since),  # the next day or month goes on by itself
+                once=f"{limit.option} {limit.usd}",
+            )
         with self.transaction():
             now = self.now()
             self.transition(

@@ -6,6 +6,7 @@ import random
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Protocol
 
 from batchgen.api.endpoint import Endpoint
@@ -82,6 +83,7 @@ async def execute(
         policy.prices, read_seen(journal.get_meta("costs")), limited=policy.limits.any()
     )
     run_state = RunState(clock, random.Random(), timing, limiter, costs)
+    counts_before = journal.state_counts.copy()
     async with (
         endpoint.service(timing, clock.now) as service,
         Downloader(
@@ -122,10 +124,13 @@ async def execute(
                 progress.close()
                 shared_rate.close()
                 writes.close()
+            headway = run_state.headway(moved=journal.state_counts != counts_before)
+            waiting = len(run_state.waiting)
             outcome = final_outcome(
-                journal.state_counts, run_state.outcome, run_state.held, len(run_state.waiting)
+                journal.state_counts, run_state.outcome, run_state.held, waiting, headway
             )
             outcome = with_files_not_whole(outcome, run_state.not_whole)
+            outcome = replace(outcome, waiting=waiting)
             log.debug("ended with exit code %d: %s", outcome.code, outcome.reason)
             try:
                 journal.end_run(outcome.code, outcome.reason, engine.memory())

@@ -2,6 +2,7 @@
 
 from batchgen.batch_folder import Folder
 from batchgen.core.states import State
+from batchgen.core.text import cause_kind
 from batchgen.core.timing import Timing
 from batchgen.errors import UsageError
 from batchgen.operations.batch import open_batch
@@ -12,7 +13,8 @@ def retry(
 ) -> int:
     """Reopen listed rows in a state; return how many.
 
-    ids: only these rows, all if none is given. cause: only rows whose error has this text.
+    ids: only these rows, all if none is given. cause: only rows whose error has this text, whatever
+        addresses, ids and numbers are in it.
     Raises UsageError for an id that no listed row in `state` has.
     """
     with open_batch(folder, timing) as journal:
@@ -20,7 +22,11 @@ def retry(
         if missing := set(ids) - {row.id for row in rows}:
             raise UsageError(f"No {state} row has the id {', '.join(sorted(missing))}.")
         named = [row for row in rows if not ids or row.id in ids]
-        chosen = [row for row in named if cause is None or cause in (row.error or "")]
+        chosen = [row for row in named if cause is None or _has_cause(row.error or "", cause)]
         for row in chosen:
             journal.record_retry(row.key, f"batchgen retry --state {state}")
         return len(chosen)
+
+
+def _has_cause(error: str, cause: str) -> bool:
+    return cause in error or cause_kind(cause) in cause_kind(error)

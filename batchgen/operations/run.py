@@ -1,7 +1,8 @@
 """Run a manifest: open it, lock its folder, open the journal, and submit what is missing."""
 
 import logging
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from datetime import datetime
@@ -16,10 +17,13 @@ from batchgen.clock import Clock
 from batchgen.config import RunOptions, view
 from batchgen.core import prices
 from batchgen.core.budget import Spending, show_usd
+from batchgen.core.rows import Problem
+from batchgen.core.states import State
 from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.engine.collector import OutputOptions
 from batchgen.engine.policy import Policy
 from batchgen.engine.run_outcome import RunOutcome
+from batchgen.engine.tell import tell
 from batchgen.errors import StoppedEarly
 from batchgen.journal.recovery import open_journal
 from batchgen.journal.staging import StagedRows
@@ -43,6 +47,7 @@ def run(
     path: str,
     show: ProblemSink,
     show_progress: ShowProgress,
+    show_ending: Callable[[Folder, RunOutcome, Counter[State]], None],
     ask: Ask,
     *,
     clock: Clock | None = None,
@@ -51,6 +56,8 @@ def run(
     """Run a manifest. Raises every BatchgenError; nothing was sent by then unless it says so.
 
     flags: as `open_manifest_for` has them. show: called with each problem of the manifest.
+    show_ending: called once with how the run ended, and the rows that are newly in trouble; with
+        --quiet only if a person is to be told.
     ask: asks the person, before anything is sent; returns None if there is none.
     clock: None is the machine's own.
     """
@@ -59,7 +66,11 @@ def run(
     # --until counts from here: reading a long manifest takes a while.
     now = datetime.now()
     batches = known_batches()
-    folder = Folder(find_folder(path, options, batches, ask))
+    place = find_folder(path, options, batches, ask)
+    # A mail is read elsewhere, so it names places by their whole paths.
+    folder = Folder(place.absolute() if options.quiet else place)
+    if options.quiet and options.skip_invalid:
+        show = _ignore  # the ending tells of invalid rows, and of the same ones once
     with ExitStack() as stack:
         folder.refuse_foreign_files()
         for source in manifest.sources:
@@ -108,6 +119,7 @@ def run(
             journal, receipts, folder, endpoint, policy, output, show_progress, timing=timing
         )
         outcome = event_loop.run(running)
+        tell(journal, outcome, partial(show_ending, folder), quiet=options.quiet)
     return outcome, folder
 
 
@@ -125,6 +137,10 @@ def _agree_to(spending: Spending, options: RunOptions, ask: Ask) -> None:
     asks = spending.is_above(options.ask_above) and not (options.sandbox or options.yes)
     if asks and ask(spending.question) is False:
         raise StoppedEarly("Nothing was sent.")
+
+
+def _ignore(problem: Problem) -> None:
+    pass
 
 
 def _manifest_import(

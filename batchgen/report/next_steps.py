@@ -29,7 +29,9 @@ def command_for_cause(batch: str, state: str, cause: str) -> str | None:
         return command("resolve", batch)
     if not _reopens(state) or not cause:
         return None
-    return command(*_retry(batch, state), "--cause", cause[:MAX_CAUSE_CHARS])
+    if len(cause) > MAX_CAUSE_CHARS:  # cut between words: half an id is none
+        cause = cause[:MAX_CAUSE_CHARS].rpartition(" ")[0] or cause[:MAX_CAUSE_CHARS]
+    return command(*_retry(batch, state), "--cause", cause)
 
 
 def command_for_state(batch: str, state: str) -> str | None:

@@ -269,10 +269,18 @@ def test_a_plan_changes_nothing_in_the_folder(
     run: Command, plan: Command, folder: Path, write: Write
 ) -> None:
     run(write("list.csv", table(many(3))))
-    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    def content() -> dict[Path, bytes]:
+        # SQLite makes two files of its own beside a journal that it reads; they hold nothing.
+        files = (path for path in folder.rglob("*") if path.is_file())
+        return {
+            path: path.read_bytes() for path in files if path.suffix not in (".db-shm", ".db-wal")
+        }
+
+    before = content()
     plan(write("list.csv", table(many(5, "a fox"))))
 
-    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert content() == before
 
 
 # It agrees with the run that follows

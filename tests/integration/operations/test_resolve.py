@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -347,6 +348,7 @@ def test_settling_waits_until_no_run_holds_the_batch(
     outcome = resolve("--all", "--write-off")
     assert outcome.code == 75
     assert f"process {child.pid} " in outcome.stderr
+    assert re.search(r"It goes on since .* UTC.*: .*1 saved, 2 unknown", outcome.stderr)
     assert states(folder)["heron"] == "unknown"
 
 

@@ -730,3 +730,18 @@ def test_a_prompt_file_whose_name_is_not_utf_8_is_named_and_can_be_skipped(
     assert r"texts/Gr\xfc\xdfe.txt: its name is not UTF-8" in refused.stderr
     batchgen("run", "texts", "--skip-invalid", *reach)
     assert states(here / "out" / "texts")["fox"] == "saved"
+
+
+def test_reasons_that_differ_in_ids_only_are_one_cause_to_see_and_to_retry(
+    run: Command, batchgen: Command, folder: Path, sandbox: Control, write: Write
+) -> None:
+    for n in (1, 2):
+        sandbox.fault(
+            "failed", match=f"number {n}", value=f"no memory on 10.0.0.{n} for job-{n}a77"
+        )
+    said = run(write("list.csv", table(many(3)))).stderr
+    assert "2 failed: no memory on 10.0.0." in said
+
+    (cause,) = json.loads((folder / "summary.json").read_text())["causes"]
+    assert cause["rows"] == 2
+    assert batchgen("retry", folder, "--cause", cause["cause"]).stdout.startswith("2 rows queued")

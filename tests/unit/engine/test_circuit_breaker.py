@@ -164,3 +164,12 @@ def test_a_model_that_the_api_does_not_take_stops_at_once_and_alone():
 
     assert breaker.stopped_models == {A: "not allowed"}
     assert not breaker.stops_everything
+
+
+def test_a_cause_is_the_same_whatever_addresses_ids_and_numbers_are_in_it():
+    breaker = CircuitBreaker()
+    accepted(breaker, A)
+    for n in range(MAX_SAME_CAUSE):
+        refused(breaker, A, f"worker 10.0.0.{n}:80{n} has no memory for 5e3c9a52-8f7d-4c52-{n:04}")
+
+    assert A in breaker.stopped_models
