@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 
 from batchgen import event_loop
 from batchgen.api.endpoint import Endpoint
+from batchgen.api.outputs import is_inline
 from batchgen.api.poll_outcome import Completed, Unauthorized, Unclear
 from batchgen.api.service import Service
 from batchgen.batch_folder import Folder
+from batchgen.clock import from_iso
 from batchgen.config import RunOptions
-from batchgen.core.expiry import PAID_BUT_GONE
+from batchgen.core.expiry import PAID_BUT_GONE, has_expired
 from batchgen.core.states import State
 from batchgen.core.timing import Timing
 from batchgen.engine.collector import stored_file
@@ -177,11 +179,23 @@ async def _restore(
             submitted_at=file.submitted_at,
             output=file.n,
         )
+    stem = f"{file.key}-{file.n}"
     try:
-        checked = await downloader.fetch(url, f"{file.key}-{file.n}", facts)
+        if is_inline(url):
+            content = await service.inline_output(file.request_id or "", file.n)
+            if content is None:
+                raise MediaGone("RunComfy has no such result now")
+            content_type = url.removeprefix("data:")
+            checked = await downloader.receive(content, content_type, stem, facts, ())
+        else:
+            checked = await downloader.fetch(url, stem, facts)
     except MediaGone as error:
         if isinstance(outcome, Unclear):  # a fresh URL may still work
             raise ServiceUnreachable(f"RunComfy gave no clear answer ({outcome.reason})") from error
+        sent_at = 0.0 if file.submitted_at is None else from_iso(file.submitted_at)
+        if not has_expired(journal.clock.now() - sent_at, service.capabilities.results_kept_s):
+            # As for a run: what is said not to exist counts when results are kept no longer.
+            raise ServiceUnreachable(str(error)) from error
         raise
     destination.replace(checked, file.path)
     if (checked.sha256, checked.delivered_sha256) != (file.sha256, file.delivered_sha256):

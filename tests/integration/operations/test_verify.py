@@ -164,6 +164,9 @@ def test_a_file_that_is_hosted_no_longer_is_lost_and_the_command_that_pays_again
 ) -> None:
     sandbox.fault(fault, match="number 2", times=None)
     (folder / "images" / "row-2.png").unlink()
+    assert verify().code == 69  # it may be there again, as long as results are kept
+    long_ago = "UPDATE requests SET submitted_at = '2026-01-01T00:00:00.000Z' WHERE id = 'row-2'"
+    change(folder, long_ago)
     flip_a_bit(folder / "images" / "row-3.png")
 
     outcome = verify()
@@ -187,7 +190,7 @@ def test_a_damaged_file_stays_in_its_place_while_there_is_no_whole_one(
     truncate(target)
     before = pictures(folder)
 
-    assert verify().code == 1
+    assert verify().code == 69
     assert pictures(folder) == before
 
 
@@ -397,3 +400,23 @@ def test_a_whole_picture_that_names_another_request_is_told_of_and_is_no_loss(
         " the journal has another\n3 whole, 0 restored, 0 lost.\n"
     )
     assert pictures(folder) == told
+
+
+def test_an_output_that_was_in_the_result_is_restored_from_there(
+    batchgen: Command,
+    run: Command,
+    reach: list[str],
+    folder: Path,
+    sandbox: Control,
+    write: Write,
+) -> None:
+    sandbox.fault("inline")
+    run(write("inline.csv", "id,prompt\nheron,a heron\n"))
+    target = folder / "images" / "heron.png"
+    whole = target.read_bytes()
+    target.unlink()
+
+    outcome = batchgen("verify", folder, *reach)
+    assert outcome.code == 0
+    assert "restored, unpaid" in outcome.stdout
+    assert target.read_bytes() == whole
