@@ -11,7 +11,7 @@ The order, which docs/maintainers/architecture.md calls the life of an answer:
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import assert_never
 
@@ -43,7 +43,7 @@ from batchgen.engine.shared_rate import SharedRateLimit
 from batchgen.errors import BatchgenError, JournalLocked, StoppedEarly, StorageDamaged, TokenRefused
 from batchgen.journal.group_commit import Write, WriteQueue
 from batchgen.journal.receipts import Receipt
-from batchgen.journal.writer import Journal, Request, RequestIdInUse
+from batchgen.journal.writer import CostLimitReached, Journal, Request, RequestIdInUse
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +96,10 @@ class Submitter:
             except BatchgenError as error:
                 # At once: other rows are about to send theirs.
                 if self._state.may_submit:
-                    self._state.stop(RunOutcome.under_way(error))
+                    stop = RunOutcome.under_way(error)
+                    if isinstance(error, CostLimitReached):
+                        stop = replace(stop, reason=f"{_where(row)}: {stop.reason}")
+                    self._state.stop(stop)
                 raise
 
         outcome = await self._service.submit(row.model, row.input.encode(), commit)

@@ -1,6 +1,7 @@
 """What a batch may cost: pure limits, the ledger of every POST, and both over several runs."""
 
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -681,6 +682,7 @@ def test_a_limit_of_cost_counts_pictures_and_not_rows(
 
     assert outcome.code == 75
     assert "The next request costs $0.12 and would pass the limit of $0.30" in outcome.stderr
+    assert re.search(r"list\.jsonl:3: row '.*': The next request", outcome.stderr)
     assert tally(folder) == {"saved": 2, "pending": 1}
     assert sandbox.billed_usd == 0.24
 
