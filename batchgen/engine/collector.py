@@ -73,6 +73,7 @@ class Collector:
             except MediaError as error:
                 # And go on: the row's other outputs are paid for, too.
                 errors.append((output, error))
+        self._state.waiting.discard(row.key)
         if errors:
             await self._settle(row, errors)
 
@@ -148,6 +149,7 @@ class Collector:
                     hopeless = is_beside or self._has_expired(row) or not state.may_submit
                     if hopeless or state.time() >= gone_until:
                         raise
+                    state.wait_for(row.key)
                     await state.sleep_unless_stopped(state.backoff(gone_tries))
             except MediaBroken as error:
                 if error.sha256 is not None:

@@ -9,6 +9,7 @@ from conftest import Command, Write
 from helpers import PretendClock, query, states, table
 from sandbox_client import Control
 
+from batchgen.clock import from_iso
 from batchgen.core.expiry import DAY_S, expiry_warning, is_urgent
 
 
@@ -46,6 +47,22 @@ def test_an_old_result_is_fetched_before_anything_new_is_submitted(
     ((submitted_at,),) = query(folder, "SELECT submitted_at FROM requests WHERE id = 'new'")
     assert saved_at < submitted_at
     assert "1 row submitted up to 6 days ago" in outcome.stderr
+
+
+def test_an_old_result_whose_file_is_not_there_holds_up_nothing(
+    run: Command, folder: Path, sandbox: Control, clock: PretendClock, write: Write
+) -> None:
+    sandbox.fault("media-404", times=None, match="old")
+    run(write("list.csv", table({"old": "an old heron"})))
+    assert states(folder) == {"old": "completed"}
+
+    clock.ahead += 6 * DAY_S
+    run(write("list.csv", table({"new": "a new heron", "old": "an old heron"})))
+
+    ((started,),) = query(folder, "SELECT MAX(started_at) FROM runs")
+    ((sent,),) = query(folder, "SELECT submitted_at FROM requests WHERE id = 'new'")
+    assert states(folder) == {"old": "completed", "new": "saved"}
+    assert from_iso(sent) - from_iso(started) < 200  # of the 300 s that the old one is waited for
 
 
 def test_a_balance_that_will_not_last_is_said_at_the_start(
