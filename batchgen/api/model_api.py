@@ -19,6 +19,7 @@ from batchgen.api.submit_outcome import (
     SubmitOutcome,
     classify_submit,
     refusal_of_question,
+    refuses_token,
 )
 from batchgen.core.expiry import RESULTS_KEPT_S
 from batchgen.core.text import describe_error
@@ -144,5 +145,5 @@ def _poll_result(response: Response, request_id: str) -> PollResult:
 
 def _raise_if_refused(response: Response) -> None:
     """Raise TokenRefused if that is what the answer to a free question says."""
-    if refusal_of_question(response) is HaltReason.TOKEN:
+    if refuses_token(response):
         raise TokenRefused("RunComfy refused the token. Nothing was sent.", TokenRefused.ANOTHER)

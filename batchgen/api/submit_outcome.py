@@ -254,10 +254,15 @@ def _mentions_balance(body: Any, depth: int = 0) -> bool:
     return any(_mentions_balance(body.get(name), depth + 1) for name in TEXT_NAMES)
 
 
+def refuses_token(response: Response) -> bool:
+    """Whether the API itself says so; a 403 alone may be a firewall's, and of one path only."""
+    return response.status == 401 or response.code == codes.BAD_ACCOUNT
+
+
 def refusal_of_question(response: Response) -> HaltReason | None:
     """Say why no POST would fare better, by the answer to a free question; None for all others."""
     status = response.status or 0
-    if status == 401 or response.code == codes.BAD_ACCOUNT:
+    if refuses_token(response):
         return HaltReason.TOKEN
     if status == 403 and response.code not in LISTED_CODES:
         return HaltReason.TOKEN

@@ -265,6 +265,14 @@ def test_the_token_is_blamed_for_a_403_only_if_a_free_question_is_refused_as_wel
     assert "the token was refused" in outcome.stderr
 
 
+def test_a_firewall_before_the_catalogue_keeps_nobody_from_paying_or_collecting(
+    run: Command, folder: Path, sandbox: Control, manifest: str
+) -> None:
+    sandbox.fault("firewall", on="model", times=None)
+
+    assert (run(manifest).code, states(folder)) == (0, {"heron": "saved"})
+
+
 def test_a_model_that_is_not_allowed_keeps_its_rows_and_the_others_go_on(
     run: Command, folder: Path, sandbox: Control, write: Write, schemas: dict[str, Path]
 ) -> None:
