@@ -69,13 +69,70 @@ def box(name: bytes, *parts: bytes) -> bytes:
     return struct.pack(">I4s", 8 + len(content), name) + content
 
 
+def full_box(name: bytes, flags: int, *parts: bytes) -> bytes:
+    """An MP4 box with version 0 and flags."""
+    return box(name, struct.pack(">I", flags), *parts)
+
+
+# A picture of one colour in H.264, Constrained Baseline: its parameters and its only slice.
+SIDE_PX = 64
+SEQUENCE = bytes.fromhex("6742c00ad90426c044000003000400000300083c489920")
+PARAMETERS = bytes.fromhex("68cb83cb20")
+SLICE = bytes.fromhex("00000020658884057c4628000851c700011868e000260f2727275d75d75d75d75d75d780")
+DURATION_MS = 1000
+MATRIX = struct.pack(">9I", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
+
+
 def mp4(seed: int) -> bytes:
-    """Return a minimal MP4: a file type, a movie header without tracks, some data."""
-    header = struct.pack(">IIIIIIH10x", 0, 0, 0, 1000, 1000, 0x10000, 0x100)
-    header += struct.pack(">9I24xI", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000, 1)
-    kind = struct.pack(">4sI4s4s", b"isom", 512, b"isom", b"mp41")
-    data = struct.pack(">I", seed) * 64
-    return box(b"ftyp", kind) + box(b"moov", box(b"mvhd", header)) + box(b"mdat", data)
+    """Return a second of a picture of one colour; what follows it there is the seed's own.
+
+    Source: ISO/IEC 14496-12, and 14496-15 for `avc1`.
+    """
+    kind = box(b"ftyp", struct.pack(">4sI4s4s", b"isom", 512, b"isom", b"mp41"))
+    media = box(b"mdat", SLICE, struct.pack(">I", seed) * 64)
+    movie = struct.pack(">IIIIIH10x", 0, 0, 1000, DURATION_MS, 0x10000, 0x100)
+    header = full_box(b"mvhd", 0, movie, MATRIX, struct.pack(">24xI", 2))
+    return kind + media + box(b"moov", header, _film_track(offset=len(kind) + 8))
+
+
+def _film_track(offset: int) -> bytes:
+    """Return the track of a film whose only sample is at `offset` in the file."""
+    place = struct.pack(">IIIII16x", 0, 0, 1, 0, DURATION_MS)
+    size = struct.pack(">II", SIDE_PX << 16, SIDE_PX << 16)
+    times = struct.pack(">IIIIHH", 0, 0, 1000, DURATION_MS, 0x55C4, 0)  # in no language
+    handler = struct.pack(">I4s12x", 0, b"vide") + b"Sandbox\0"
+    return box(
+        b"trak",
+        full_box(b"tkhd", 3, place, MATRIX, size),
+        box(
+            b"mdia",
+            full_box(b"mdhd", 0, times),
+            full_box(b"hdlr", 0, handler),
+            box(
+                b"minf",
+                full_box(b"vmhd", 1, bytes(8)),
+                box(b"dinf", full_box(b"dref", 0, struct.pack(">I", 1), full_box(b"url ", 1))),
+                _sample_tables(offset),
+            ),
+        ),
+    )
+
+
+def _sample_tables(offset: int) -> bytes:
+    picture = struct.pack(
+        ">6xH16xHHIIIH32xHh", 1, SIDE_PX, SIDE_PX, 72 << 16, 72 << 16, 0, 1, 24, -1
+    )
+    decoder = b"\1" + SEQUENCE[1:4] + b"\xff\xe1" + struct.pack(">H", len(SEQUENCE)) + SEQUENCE
+    decoder += b"\1" + struct.pack(">H", len(PARAMETERS)) + PARAMETERS
+    sample = box(b"avc1", picture, box(b"avcC", decoder))
+    return box(
+        b"stbl",
+        full_box(b"stsd", 0, struct.pack(">I", 1), sample),
+        full_box(b"stts", 0, struct.pack(">III", 1, 1, DURATION_MS)),
+        full_box(b"stsc", 0, struct.pack(">IIII", 1, 1, 1, 1)),
+        full_box(b"stsz", 0, struct.pack(">III", 0, 1, len(SLICE))),
+        full_box(b"stco", 0, struct.pack(">II", 1, offset)),
+    )
 
 
 def wav(seed: int) -> bytes:

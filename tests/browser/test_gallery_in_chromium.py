@@ -279,6 +279,15 @@ def test_what_is_not_saved_is_shown_with_its_reason_and_next_step(page: Any) -> 
     expect(page.locator("#detail .command")).to_contain_text("--id fails")
 
 
+def test_a_film_of_a_rehearsal_can_be_played(page: Any) -> None:
+    film = page.locator("#grid .tile video")
+    expect(film).to_have_count(1)
+    film.evaluate("film => film.scrollIntoView()")
+
+    page.wait_for_function("() => document.querySelector('#grid .tile video').readyState >= 2")
+    assert film.evaluate("film => [film.videoWidth, film.duration, film.error]") == [64, 1, None]
+
+
 def test_sound_and_video_wait_until_they_are_asked_for(page: Any) -> None:
     for id, kind in (("clip", "video"), ("tune", "audio")):
         go_to(page, id)
@@ -545,6 +554,26 @@ def test_without_its_thumbnail_a_picture_is_shown_itself(
         picture = page.locator("#grid img").first
         expect(picture).to_have_attribute("src", "../images/dunes-seed1-stylerealistic.png")
         assert picture.evaluate("img => img.decode().then(() => img.naturalWidth)") == 64
+
+
+def test_what_is_no_picture_film_or_sound_is_named_and_cannot_be_opened(
+    browser: Any, batch: Path, tmp_path: Path
+) -> None:
+    folder = pieces(batch, tmp_path / "files", 1, 10)
+    data = folder / "report" / "data" / "rows-1.js"
+    text = data.read_text(encoding="utf-8")
+    assert '"images/dunes-seed1-stylerealistic.png", "image"' in text
+    new = text.replace('"images/', '"files/').replace(', "image", ', ', "file", ')
+    data.write_text(new, encoding="utf-8")
+
+    with opened(browser, folder) as page:
+        name = "files/dunes-seed1-stylerealistic.png"
+        expect(page.locator("#grid .card").first).to_contain_text(name)
+        expect(page.locator("#grid img")).to_have_count(0)
+        go_to(page, "row-1")
+        press(page, "Enter")
+        expect(page.locator("#detail .stage .card")).to_contain_text(name)
+        expect(page.locator("#detail a")).to_have_count(0)
 
 
 # Everyone
