@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # what these modules import takes long, and `status` and erro
     from batchgen.validation.validator import Validator
 
 MOST_ALIKE = 10
+MOST_SHOWN = 200
 MOST_OF_AN_ANSWER = 500  # characters; --json has all that is kept
 MOST_IN_MAIL = 12  # problems, of two lines each
 MAX_CAUSE_CHARS = 300  # a line or a few
@@ -54,26 +55,27 @@ class Problems:
 
     def __init__(self, *, for_mail: bool = False) -> None:
         self._alike: Counter[tuple[str, str]] = Counter()
-        self._found = 0
+        self._shown = self._left_out = 0
         self._for_mail = for_mail
+        self._most = MOST_IN_MAIL if for_mail else MOST_SHOWN
 
     def show(self, found: "Problem") -> None:
+        if self._shown == self._most:  # nobody reads more, and the kinds would fill the memory
+            self._left_out += 1
+            return
         kind = (found.field, found.what)
         self._alike[kind] += 1
-        self._found += 1
-        few = self._found <= MOST_IN_MAIL if self._for_mail else self._alike[kind] <= MOST_ALIKE
-        if few:
+        if self._for_mail or self._alike[kind] <= MOST_ALIKE:
+            self._shown += 1
             problem(found)
 
     def close(self) -> None:
-        if self._for_mail:
-            if (more := self._found - MOST_IN_MAIL) > 0:
-                write_stderr(f"and {plural(more, 'more problem')}")
-            return
         for (field, what), times in self._alike.items():
-            if times > MOST_ALIKE:
+            if times > MOST_ALIKE and not self._for_mail:
                 where = f"{field}: " if field else ""
                 write_stderr(f"and {times - MOST_ALIKE} more: {where}{what}")
+        if self._left_out:
+            write_stderr(f"and {plural(self._left_out, 'more problem')}")
 
 
 def problem(found: "Problem") -> None:

@@ -7,18 +7,20 @@ that is no input of the model. What `--meta` names is metadata even if the model
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from batchgen.core.identity import PROMPT_NAMES
 from batchgen.core.messages import unknown_name_problem
 from batchgen.core.rows import Place, Problem
-from batchgen.core.text import closest_match, quote_value, shell_quote
+from batchgen.core.text import closest_match, plural, quote_value, shell_quote
 from batchgen.manifest.records import Header, Record
 from batchgen.manifest.separators import SEPARATORS, KnowsAny
 
 ALL_COLUMNS = "*"
 RESERVED = ("id", "model")
 NO_NAMES: frozenset[str] = frozenset()
+MOST_UNKNOWN = 10  # columns that are told one by one
 MAX_CACHED_NAMES = 1000  # a file can have new names in every row
 
 # A model's id, None for the default model -> the names of its inputs; None where they are unknown.
@@ -170,11 +172,18 @@ class ColumnMapping:
                     yield Problem(header.column(name), what, remedy, field=name, whole=True)
                 uses[target] = name
         known = None if "model" in uses else self.properties(None)
-        for target, name in uses.items():
-            if known is not None and target not in known and target not in RESERVED:
-                self._dropped.add(name)
-                joined = _joined_problem(name, known, header, self.knows_any)
-                yield joined or unknown_name_problem(target, known, header.column(name), whole=True)
+        if known is None:
+            return
+        unknown = {t: n for t, n in uses.items() if t not in known and t not in RESERVED}
+        self._dropped.update(unknown.values())
+        for target, name in islice(unknown.items(), MOST_UNKNOWN):
+            joined = _joined_problem(name, known, header, self.knows_any)
+            yield joined or unknown_name_problem(target, known, header.column(name), whole=True)
+        if len(unknown) > MOST_UNKNOWN:
+            more = plural(len(unknown) - MOST_UNKNOWN, "more column")
+            remedy = "To carry all of them along unsent, add --meta '*'."
+            what = f"{more} have names that are no input of the model"
+            yield Problem(header.place, what, remedy, whole=True)
 
     def has_no_inputs(self, header: Header) -> bool:
         """Whether no column is an input, so that reading the rows would find nothing more."""
@@ -200,7 +209,8 @@ def _joined_problem(
 ) -> Problem | None:
     """Return the problem of a name that is several columns, by another separator, else None.
 
-    It must not be mapped to an input: all cells of a row would be sent as one text.
+    It must not be mapped to an input: all cells of a row would be sent as one text. The same holds
+    for a line of text that is taken for a header of one column.
     """
     for separator, word in SEPARATORS.items():
         names = [part.strip(' "') for part in name.split(separator)]
@@ -213,4 +223,10 @@ def _joined_problem(
             option = next((f"{found}={one}" for one, found in near if found), "prompt=COLUMN")
             remedy = f"Say which column is which input: --column {shell_quote(option)}"
         return Problem(header.column(name), what, remedy, field=name, whole=True)
+    if len(header.names) == 1 and " " in name and not closest_match(name, [*known, *RESERVED]):
+        what = "a table begins with the names of its columns, and the model has no such input"
+        remedy = "Begin with a line of names, such as prompt; or, if each line is a prompt, add"
+        return Problem(
+            header.column(name), what, f"{remedy} --format text.", field=name, whole=True
+        )
     return None

@@ -219,9 +219,11 @@ def _quote_after_blank(cells: list[str], record: list[str], separator: str) -> b
 
 
 def _header(place: Place, names: list[str | None]) -> Iterator[Item]:
+    numbers: dict[str, int] = {}
     for number, name in enumerate(names, start=1):
-        if name is not None and name in names[: number - 1]:
-            first = names.index(name) + 1
+        if name is None:
+            continue
+        if (first := numbers.setdefault(name, number)) != number:
             what = f"columns {first} and {number} have the same name"
             remedy = "Rename one of them, or take it out."
             where = Place(place.file, place.line, number)

@@ -11,6 +11,7 @@ from batchgen.api import credentials
 from batchgen.config import RunOptions
 from batchgen.core.messages import duplicate_id_problem
 from batchgen.core.rows import Entry, Problem, Row
+from batchgen.core.text import is_text
 from batchgen.errors import ManifestInvalid
 from batchgen.journal.staging import StagedRows
 from batchgen.manifest.manifest import Manifest, open_manifest
@@ -54,7 +55,7 @@ def check_rows(
 def _check_entry(entry: Entry, models: SchemaRegistry, listing: StagedRows) -> list[Problem]:
     checked = models.validator(entry.model).check_entry(entry, default_model=models.default)
     problems = [] if isinstance(checked, Row) else checked
-    if entry.id is not None:
+    if entry.id is not None and is_text(entry.id):  # else it has a problem, and cannot be stored
         first = listing.claim(entry.id, entry.place.source)
         if first is not None:
             place = entry.places.get("id", entry.place)

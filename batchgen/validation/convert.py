@@ -74,10 +74,11 @@ def _types(schema: Mapping[str, Any]) -> set[str]:
 
 
 def _whole(text: str) -> int:
-    if not _WHOLE.fullmatch(text.strip()):
+    written = text.strip()  # of more than `int` takes off, such as U+001F
+    if not _WHOLE.fullmatch(written):
         remedy = f"Write digits only{_LEAVE_EMPTY}"
         raise CellNotConverted(f"{quote_value(text)} is not a whole number", remedy)
-    return int(text)
+    return int(written)
 
 
 def _number(text: str) -> int | float:

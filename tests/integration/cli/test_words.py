@@ -145,3 +145,24 @@ def test_the_log_says_which_options_were_given_and_where(
 
     (options,) = re.findall(r"Z DEBUG .*options: (.*)", log)
     assert {"max_cost_per_day (manifest)", "limit (flag)"} <= set(options.split(", "))
+
+
+def test_twenty_thousand_problems_are_told_in_a_few_hundred_lines(
+    batchgen: Command, here: Path
+) -> None:
+    rows = "".join(f"A fox,x{n}\n" for n in range(20_000))
+    (here / "list.csv").write_text(f"prompt,seed\n{rows}")
+    outcome = batchgen("validate", "list.csv")
+
+    assert outcome.code == 65
+    assert outcome.stderr.count("\n") < 500
+    assert "and 19800 more problems\n" in outcome.stderr
+    assert "20000 problems in list.csv" in outcome.stderr
+
+
+def test_an_id_that_cannot_be_stored_is_a_problem_each_time(batchgen: Command, here: Path) -> None:
+    (here / "list.jsonl").write_text('{"prompt": "A", "id": "a\\ud800"}\n' * 2)
+    outcome = batchgen("validate", "list.jsonl")
+
+    assert outcome.code == 65
+    assert outcome.stderr.count("half of a surrogate pair") == 2

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from datetime import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from time import process_time
 
 import pytest
 from helpers import ROOT
@@ -1316,3 +1317,31 @@ def test_t2i_compbench_runs_as_it_is():
 
     assert found == path.read_bytes().decode().split("\r\n")
     assert len(found) == 300
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_header_of_sixty_thousand_columns_is_told_in_a_few_lines(tmp_path, known):
+    count = 60_000
+    names = ",".join(f"{'_' if known else ''}c{n}" for n in range(count))
+    path = write(tmp_path, "a.csv", f"prompt,{names}\nA fox{',x' * count}\n")
+    start = process_time()
+
+    found = problems(path)
+
+    assert process_time() - start < 15  # seconds; it took a minute and a half
+    assert len(found) == (0 if known else 11)
+    assert known or found[-1].what.startswith("59990 more columns have names")
+
+
+def test_a_text_named_csv_is_told_as_such(tmp_path):
+    [problem] = problems(write(tmp_path, "a.csv", "a green bench and a blue bowl\na fox\n"))
+
+    assert "--format text" in problem.remedy
+    assert "--meta" not in problem.remedy
+
+
+@pytest.mark.parametrize("cell", ["\x1f7", "7\x1c", "\u20097"])
+def test_whatever_blanks_surround_a_number_are_no_part_of_it(tmp_path, cell):
+    [entry] = read(write(tmp_path, "a.csv", f"prompt,seed\nA fox,{cell}\n"))
+
+    assert VALIDATOR.check_entry(entry, default_model=MODEL).input["seed"] == 7
