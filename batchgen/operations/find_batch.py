@@ -25,6 +25,10 @@ log = logging.getLogger(__name__)
 Ask = Callable[[str], bool | None]
 
 
+def ask_nobody(question: str) -> None:
+    """Be an `Ask` where nobody is to be asked."""
+
+
 class SecondBatch(UsageError):
     """The run would begin a second batch of a list, and pay for its rows again."""
 

@@ -31,7 +31,7 @@ from batchgen.log import close, set_up
 from batchgen.manifest.manifest import Manifest
 from batchgen.operations.batch import start_rehearsal
 from batchgen.operations.execute import ShowProgress, execute
-from batchgen.operations.find_batch import Ask, find_folder, known_batches
+from batchgen.operations.find_batch import Ask, ask_nobody, find_folder, known_batches
 from batchgen.operations.models import schema_folders
 from batchgen.operations.open_manifest import ProblemSink, open_manifest_for, require_valid_rows
 from batchgen.operations.prices import expected_spending, find_prices
@@ -65,6 +65,8 @@ def run(
     manifest, options = open_manifest_for(flags, path)
     # --until counts from here: reading a long manifest takes a while.
     now = datetime.now()
+    if options.yes:  # a yes to what the list costs, which is none to paying for it twice
+        ask = ask_nobody
     batches = known_batches()
     place = find_folder(path, options, batches, ask)
     # A mail is read elsewhere, so it names places by their whole paths.

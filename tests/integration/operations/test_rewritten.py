@@ -175,6 +175,8 @@ def test_a_person_at_a_terminal_is_asked_whether_to_pay(
     write("list.csv", table({"grey": "a heron"}))
     words = ["run", "list.csv", "--out", str(folder), *reach]
 
+    ended, shown = at_a_terminal("", sys.executable, "-m", "batchgen", *words, "--yes")
+    assert (ended, "Go on and pay?" in shown) == (2, False)
     for answer, code, posts in (("n", 2, 1), ("y", 0, 2)):
         ended, shown = at_a_terminal(f"{answer}\n", sys.executable, "-m", "batchgen", *words)
         assert "would be paid for again. Go on and pay? [y/N]" in shown
