@@ -5,9 +5,11 @@ import fcntl
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from batchgen import files
 from batchgen.errors import BatchBusy, LeadsOutside, StorageDamaged, UsageError
@@ -25,6 +27,10 @@ FOLDERS = (
 )
 
 
+# Takes what this process does with the folder, in a few words.
+Note = Callable[[str], None]
+
+
 class Folder:
     """The paths in a batch folder. Making a Folder creates nothing."""
 
@@ -34,6 +40,7 @@ class Folder:
         self.receipts = path / "receipts.log"
         self.log = path / "batchgen.log"
         self.ballast = path / ".ballast"
+        self.lock = path / ".lock"
         self.sandbox = path / "sandbox"
         self.schemas = path / "schemas"
 
@@ -68,8 +75,11 @@ class Folder:
                     "Give the list another name, or choose another folder with --out.",
                 )
 
-    def create(self) -> None:
-        """Make the folder, private to its owner. Raises StorageDamaged if it cannot be used."""
+    def create(self) -> list[Path]:
+        """Make the folder, private to its owner; return what had to be made, outer folders first.
+
+        Raises StorageDamaged if it cannot be used.
+        """
         if kind := network_file_system(self.path):
             raise StorageDamaged(
                 f"{self.path} is on a network file system ({kind}), where neither locks nor the"
@@ -77,9 +87,9 @@ class Folder:
                 "Choose a folder on a local disk with --out.",
             )
         try:
-            made = [path for path in self.path.parents if not path.exists()]
+            made = [path for path in (self.path, *self.path.parents) if not path.exists()]
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-            for path in (self.path, *made):
+            for path in made or (self.path,):
                 # Or a power cut takes the folder's own name, and so all that is in it.
                 with contextlib.suppress(PermissionError):
                     files.sync_folder(path.parent)
@@ -92,6 +102,20 @@ class Folder:
             what = f"{self.path} cannot be written: {error.strerror}. Nothing was sent."
             remedy = "Choose another folder with --out, or make room."
             raise StorageDamaged(what, remedy) from error
+        return made[::-1]
+
+    def discard(self, made: list[Path]) -> None:
+        """Remove the folders that `create` made, where the run ended before it had a journal.
+
+        The caller holds the lock. Whatever else is in them stays, and so do they.
+        """
+        if not made or self.journal.exists() or self.receipts.exists():
+            return
+        with contextlib.suppress(OSError):
+            for path in (self.ballast, self.log, self.lock):
+                path.unlink(missing_ok=True)
+            for path in reversed(made):
+                path.rmdir()
 
     def drop_ballast(self) -> None:
         self.ballast.unlink(missing_ok=True)
@@ -107,19 +131,19 @@ class Folder:
             for name in names:
                 files.refuse_linked_folder(Path(where, name))
 
-    def holder(self) -> str | None:
-        """Return who holds the folder now, as `process 27017`; None if nobody does.
+    def holder(self) -> "Holder | None":
+        """Return who holds the folder now; None if nobody does.
 
         It waits for nobody and writes nothing. A run that starts at this very moment tries again.
         """
         try:
-            handle = files.open_in_place(self.path / ".lock", os.O_RDONLY)
+            handle = files.open_in_place(self.lock, os.O_RDONLY)
         except (OSError, LeadsOutside):
             return None
         try:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            return _read_holder(handle).removesuffix(f" on {socket.gethostname()}")
+            return _read_holder(handle)
         except OSError:
             return None
         finally:
@@ -127,46 +151,79 @@ class Folder:
         return None
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> Iterator[Note]:
         """Keep other processes out of the folder. The kernel drops the lock if the process dies.
 
         The lock is on a file of its own, since closing any descriptor of the journal's file would
-        drop SQLite's locks. Raises BatchBusy, naming the holder; StorageDamaged if the folder
-        cannot be locked; LeadsOutside as `refuse_links` does.
+        drop SQLite's locks. Yields a function that notes what this process does, for `holder`.
+        Raises BatchBusy, naming the holder; StorageDamaged if the folder cannot be locked;
+        LeadsOutside as `refuse_links` does.
         """
-        path = self.path / ".lock"
+        handle = self._take_lock()
         try:
-            handle = files.open_in_place(path)
-        except OSError as error:
-            what = f"{path} cannot be opened: {error.strerror}. Nothing was sent."
-            remedy = "Make the folder writable, or choose another with --out."
-            raise StorageDamaged(what, remedy) from error
-        try:
-            _flock(handle, self.path)
             self.refuse_links()
-            _write_holder(handle)
+            note = partial(_write_holder, handle)
+            note("")
             try:
-                yield
+                yield note
             finally:
                 # Or the next holder goes by this name until it has written its own.
                 os.ftruncate(handle, 0)
         finally:
             os.close(handle)
 
+    def _take_lock(self) -> int:
+        """Return the descriptor of the lock, of the file that has its name now."""
+        while True:
+            try:
+                handle = files.open_in_place(self.lock)
+            except OSError as error:
+                what = f"{self.lock} cannot be opened: {error.strerror}. Nothing was sent."
+                remedy = "Make the folder writable, or choose another with --out."
+                raise StorageDamaged(what, remedy) from error
+            try:
+                _flock(handle, self.path)
+                # Whoever had it may have removed it; a lock on what has no name keeps nobody out.
+                with contextlib.suppress(FileNotFoundError):
+                    if os.path.samestat(os.fstat(handle), self.lock.stat()):
+                        return handle
+            except BaseException:
+                os.close(handle)
+                raise
+            os.close(handle)
 
-def _write_holder(handle: int) -> None:
-    name = f"process {os.getpid()} on {socket.gethostname()}\n".encode()
-    os.pwrite(handle, name, 0)
-    os.ftruncate(handle, len(name))
+
+class Holder(NamedTuple):
+    """Who holds a folder, as `process 27017 on some-computer`, and what it does if it says so."""
+
+    name: str
+    doing: str
+
+    def is_process(self, process: str | None) -> bool:
+        """Whether it is the process that the journal has for a run, `27017 on some-computer`."""
+        return self.name == f"process {process}"
+
+    def __str__(self) -> str:
+        """Return the name, without this computer's."""
+        return self.name.removesuffix(f" on {socket.gethostname()}")
 
 
-def _read_holder(handle: int) -> str:
+def _write_holder(handle: int, doing: str) -> None:
+    name = f"process {os.getpid()} on {socket.gethostname()}"
+    text = f"{name}\n{doing}\n".encode(errors="replace")
+    with contextlib.suppress(OSError):  # as on a full disk: the lock is what counts
+        os.pwrite(handle, text, 0)
+        os.ftruncate(handle, len(text))
+
+
+def _read_holder(handle: int) -> Holder:
     """Return who holds the lock; wait up to 0.2 s for the name, which follows the lock."""
     for _ in range(20):
-        if name := os.pread(handle, 200, 0).decode(errors="replace").strip():
-            return name
+        if text := os.pread(handle, 1000, 0).decode(errors="replace"):
+            name, _, doing = text.partition("\n")
+            return Holder(name, doing.strip())
         time.sleep(0.01)
-    return "an unnamed process"
+    return Holder("an unnamed process", "")
 
 
 def _flock(handle: int, folder: Path) -> None:
@@ -176,7 +233,7 @@ def _flock(handle: int, folder: Path) -> None:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return
             time.sleep(0.01)  # `status` may be looking who holds it, which takes a moment
-        raise BatchBusy(str(folder), _read_holder(handle))
+        raise BatchBusy(str(folder), _read_holder(handle).name)
     except OSError as error:
         what = f"{folder} cannot be locked: {error.strerror}. Nothing was sent."
         raise StorageDamaged(what, "Choose a folder on a local disk with --out.") from error

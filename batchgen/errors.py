@@ -6,6 +6,7 @@
     ├── ServiceUnreachable   69   the API could not be reached, or not safely
     ├── StorageDamaged       74   journal or disk cannot be trusted; nothing was sent
     │   ├── JournalLocked    75   another program writes to it, and goes on doing so
+    │   ├── JournalUnusable  74   it is in order, and the system does not let it be used
     │   ├── LeadsOutside     74   what somebody put there would have us write outside the batch
     │   └── NewerJournal     74   written by a later batchgen
     ├── StoppedEarly         75   run again to go on
@@ -58,6 +59,10 @@ class JournalLocked(StorageDamaged):
             f"{path} is kept locked by another program. Nothing was lost.",
             "Close what writes to it, then run the same command again to go on.",
         )
+
+
+class JournalUnusable(StorageDamaged):
+    """No room, no permission, no free descriptor: nothing that a backup would help against."""
 
 
 class LeadsOutside(StorageDamaged):

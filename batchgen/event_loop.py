@@ -8,7 +8,7 @@ import asyncio
 import os
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Executor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar, TypeVarTuple
 
@@ -45,6 +45,11 @@ class Loop(asyncio.SelectorEventLoop):
     def __init__(self, threads: Threads) -> None:
         super().__init__()
         self._threads = threads
+
+    def __del__(self) -> None:
+        # A loop that could not be made, for lack of a descriptor, has nothing to close.
+        with suppress(AttributeError):
+            super().__del__()
 
     def run_in_executor(
         self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts

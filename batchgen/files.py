@@ -145,8 +145,13 @@ def _temporary_file(path: Path) -> Iterator[tuple[Path, int]]:
             with suppress(OSError):
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield temporary, file.fileno()
+    except OSError as error:
+        if error.filename == str(temporary):  # a name that nobody knows
+            error.filename = str(path)
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # where no file can be made, none can be removed
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager

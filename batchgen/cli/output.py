@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batchgen.batch_folder import Folder
+from batchgen.batch_folder import Folder, Holder
 from batchgen.cli.progress import rate_words
 from batchgen.clock import Clock, from_iso, show_time
 from batchgen.config import default_out, has_name_of_its_own
@@ -21,7 +21,7 @@ from batchgen.core.budget import show_usd
 from batchgen.core.expiry import RESULTS_KEPT_S
 from batchgen.core.states import State
 from batchgen.core.text import plural, shell_quote, terminal_safe, truncate
-from batchgen.errors import BatchBusy, BatchgenError
+from batchgen.errors import BatchBusy, BatchgenError, UsageError
 from batchgen.journal.reader import Reader, summary
 from batchgen.log import write_stderr
 from batchgen.report import next_steps
@@ -294,18 +294,41 @@ def next_run(folder: Folder) -> None:
 def totals(folder: Folder) -> None:
     """The numbers of a batch as JSON, on stdout; summary.json has the same."""
     with closing(Reader(folder.journal)) as reader:
-        click.echo(json.dumps(summary(reader), indent=2, ensure_ascii=False))
+        numbers, runner = _numbers_and_runner(folder, reader)
+        numbers["run"]["running"] = runner is not None
+        click.echo(json.dumps(numbers, indent=2, ensure_ascii=False))
+
+
+def _numbers_and_runner(folder: Folder, reader: Reader) -> tuple[dict[str, Any], Holder | None]:
+    """Return the numbers of a batch, and who goes on with its last run; None if that is over."""
+    for _ in range(2):
+        with reader.one_moment():
+            numbers, run = summary(reader), reader.last_run() or {}
+        holder = folder.holder()
+        if run.get("ended_at") or (holder and not holder.is_process(run.get("process"))):
+            return numbers, None
+        if holder:
+            return numbers, holder
+        # It was killed, or has ended since its numbers were read.
+    return numbers, None
 
 
 def status(folder: Folder) -> None:
     """How far a batch is, on stdout."""
-    with closing(Reader(folder.journal)) as reader:
-        numbers = summary(reader)
+    try:
+        reader = Reader(folder.journal)
+    except UsageError:
+        holder = folder.holder()
+        if holder is None:
+            raise
+        line(f"{folder.path}: {_starting(holder)}. Nothing was sent yet.")
+        return
+    with closing(reader):
+        numbers, runner = _numbers_and_runner(folder, reader)
         rate = reader.pace()
         oldest, first = reader.oldest_in_flight(), reader.first_to_expire()
     now = Clock().now()
     run = numbers["run"]
-    holder = folder.holder() if run["started_at"] and not run["ended_at"] else None
     lines = [f"{folder.path}: {plural(numbers['rows'], 'row')}"]
     lines += [f"  {n:>7} {state}" for state, n in numbers["counts"].items() if n]
     lines.append(f"  {_money(numbers)}")
@@ -317,15 +340,27 @@ def status(folder: Folder) -> None:
     pending = numbers["counts"][State.PENDING]
     if rate:
         lines.append(f"  rate {rate_words(rate)}")
-        if pending and holder:
+        if pending and runner:
             lines.append(f"  about {_span(pending / rate)} to submit the rest")
     if run["started_at"]:
         started = from_iso(run["started_at"])
         ending = run["ending"] or "was killed; run it again to go on"
-        if holder:
-            ending = f"running ({holder}, since {datetime.fromtimestamp(started):%H:%M})"
+        if runner:
+            ending = f"running ({runner}, since {_clock_time(started, now)})"
         lines.append(f"  last run: {show_time(started)}, {ending}")
+    if not runner and (holder := folder.holder()):
+        lines.append(f"  now: {_starting(holder)}")
     line("\n".join(lines))
+
+
+def _starting(holder: Holder) -> str:
+    return f"{holder} is {holder.doing or 'at work in the folder'}"
+
+
+def _clock_time(at: float, now: float) -> str:
+    """Return the local time, with the date where that is not today's."""
+    then, today = datetime.fromtimestamp(at), datetime.fromtimestamp(now)
+    return f"{then:%H:%M}" if then.date() == today.date() else f"{then:%Y-%m-%d %H:%M}"
 
 
 def _span(span: float) -> str:

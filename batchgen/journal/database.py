@@ -28,7 +28,7 @@ from batchgen.clock import Clock, to_iso
 from batchgen.core.states import State
 from batchgen.core.text import shell_quote
 from batchgen.core.timing import DEFAULT_TIMING, Timing
-from batchgen.errors import JournalLocked, NewerJournal, StorageDamaged
+from batchgen.errors import JournalLocked, JournalUnusable, NewerJournal, StorageDamaged
 from batchgen.journal.inspection import harden, refuse_foreign_schema
 from batchgen.journal.schema import VERSION, migrate
 
@@ -91,7 +91,12 @@ class Database:
             self.connection.execute(f"PRAGMA {name} = {value}")
             (found,) = self.connection.execute(f"PRAGMA {name}").fetchone()
             if found != value:
-                raise damaged_journal(self.path, f"SQLite keeps {name} at {found}, not {value}")
+                raise JournalUnusable(
+                    f"{self.path} cannot be kept here: SQLite leaves {name} at {found}, not"
+                    f" {value}. Nothing was sent.",
+                    "The folder's file system lacks what the journal needs: choose a folder on a"
+                    " local disk with --out.",
+                )
         migrate(self.connection)
 
     def count_states(self) -> Counter[State]:
@@ -168,6 +173,11 @@ class Database:
         if self.connection.in_transaction:
             with storage_errors(self.path):
                 self.connection.execute("ROLLBACK")
+
+    def last_manifest(self) -> str | None:
+        """Return the manifest of the latest run; None before the first one."""
+        found = self.fetch_one("SELECT manifest FROM runs ORDER BY id DESC LIMIT 1")
+        return found[0] if found else None
 
     def start_run(self, manifest: str, memory: dict[str, Any]) -> None:
         """Record that a run begins. memory: as `set_meta` takes it."""
@@ -247,16 +257,41 @@ def storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
-            raise JournalLocked(str(path)) from error
-        raise damaged_journal(path, str(error)) from error
+        raise sqlite_error(error, path) from error
+
+
+def sqlite_error(error: sqlite3.Error, path: Path) -> StorageDamaged:
+    """Return what an error of SQLite means. Only what is damaged is called so."""
+    code = getattr(error, "sqlite_errorcode", 0)
+    if code & 0xFF == sqlite3.SQLITE_BUSY:
+        return JournalLocked(str(path))
+    remedy = _REMEDIES.get(code & 0xFF)
+    if remedy is None or code in _UNREADABLE:
+        return damaged_journal(path, str(error))
+    return JournalUnusable(
+        f"{path} cannot be used: {error}. It was left as it is, and is not damaged.",
+        f"{remedy} Then run the same command again.",
+    )
+
+
+_UNREADABLE = {sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ}
+# By SQLite's primary result code. Source: sqlite.org/rescode.html.
+_REMEDIES = {
+    sqlite3.SQLITE_FULL: "Make room on its disk.",
+    sqlite3.SQLITE_IOERR: "Make room if its disk is full; else look for errors of the disk.",
+    sqlite3.SQLITE_CANTOPEN: "See whether the folder can be written, and more files opened"
+    " (ulimit -n).",
+    sqlite3.SQLITE_READONLY: "Make the folder writable.",
+    sqlite3.SQLITE_PERM: "Make the folder writable.",
+    sqlite3.SQLITE_NOMEM: "Close other programs: there is not enough memory.",
+}
 
 
 def damaged_journal(path: Path, why: str) -> StorageDamaged:
     return StorageDamaged(
         f"{path}: the journal cannot be used: {why}.",
-        "It was left as it is. Make room if the disk is full. If the file is damaged, see what can"
-        f" still be read: batchgen report {shell_quote(str(path.parent))}\n"
+        "It was left as it is. See what can still be read: batchgen report"
+        f" {shell_quote(str(path.parent))}\n"
         "Then restore batch.db from a backup, or move it aside: the next run rebuilds it from"
         " receipts.log, and sends again what has no receipt there, such as unknown rows.",
     )

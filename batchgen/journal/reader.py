@@ -7,7 +7,7 @@ import json
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -17,11 +17,18 @@ from batchgen.core.prices import Price, SeenCost, read_prices, read_seen
 from batchgen.core.states import State
 from batchgen.core.text import cause_kind
 from batchgen.core.timing import DEFAULT_TIMING, Timing
-from batchgen.errors import NewerJournal, StorageDamaged, UsageError
+from batchgen.errors import BatchgenError, NewerJournal, UsageError
 from batchgen.files import refuse_linked_database
 from batchgen.journal import stored_values
-from batchgen.journal.database import COUNTS_QUERY, count_states, damaged_journal, storage_errors
+from batchgen.journal.database import (
+    COUNTS_QUERY,
+    count_states,
+    damaged_journal,
+    sqlite_error,
+    storage_errors,
+)
 from batchgen.journal.inspection import harden, refuse_foreign_schema
+from batchgen.journal.read_only import uri_for_reading
 from batchgen.journal.schema import SHOWN, VERSION
 
 # The two halves of SHOWN: the rows of the manifest in its order, then those that it no longer has.
@@ -56,8 +63,9 @@ class Reader:
         self._path = path
         self.left_out = ""
         refuse_linked_database(path, written=False)
+        self._copy = ExitStack()
         with storage_errors(path):
-            uri = f"{path.resolve().as_uri()}?mode=ro"
+            uri = self._copy.enter_context(uri_for_reading(path))
             self._db = sqlite3.connect(uri, uri=True, timeout=timing.busy)
             harden(self._db)
         try:
@@ -67,15 +75,20 @@ class Reader:
             if version > VERSION:
                 raise NewerJournal(str(path), version, VERSION)
             if version == 0:
-                raise damaged_journal(path, "it holds no tables")
+                raise UsageError(
+                    f"There is no batch in {path.parent} yet: {path.name} is just being made, or a"
+                    " run was ended while it made it. Nothing was sent by then.",
+                    "Look again in a moment, or run the list again.",
+                )
             with storage_errors(path):
                 refuse_foreign_schema(self._db, path)
-        except StorageDamaged:
+        except BatchgenError:
             self.close()
             raise
 
     def close(self) -> None:
         self._db.close()
+        self._copy.close()
 
     def query(self, sql: str, *values: Any) -> Iterator[dict[str, Any]]:
         """Yield what a query finds, by column, without holding it. For this folder only."""
@@ -85,7 +98,7 @@ class Reader:
             for row in cursor:
                 yield dict(zip(names, row, strict=True))
         except sqlite3.Error as error:
-            raise damaged_journal(self._path, str(error)) from error
+            raise sqlite_error(error, self._path) from error
 
     @contextmanager
     def one_moment(self) -> Iterator[None]:
@@ -177,7 +190,7 @@ class Reader:
                     self._leave_out_odd_files(row)
                     yield row
         except sqlite3.Error as error:
-            raise damaged_journal(self._path, str(error)) from error
+            raise sqlite_error(error, self._path) from error
 
     def _leave_out_odd_files(self, row: dict[str, Any]) -> None:
         for output in row["outputs"]:

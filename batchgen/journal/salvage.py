@@ -15,6 +15,7 @@ from batchgen.batch_folder import Folder
 from batchgen.clock import Clock
 from batchgen.core.states import State
 from batchgen.core.timing import DEFAULT_TIMING, Timing
+from batchgen.journal.read_only import uri_for_reading
 from batchgen.journal.receipts import ReceiptLog
 from batchgen.journal.recovery import Recovery
 from batchgen.journal.schema import migrate
@@ -32,8 +33,10 @@ def salvage(damaged: Path, into: Path, timing: Timing = DEFAULT_TIMING) -> int:
     found = 0
     with closing(sqlite3.connect(into)) as copy:
         migrate(copy)
-        source = f"{damaged.resolve().as_uri()}?mode=ro"
-        with closing(sqlite3.connect(source, uri=True, timeout=timing.busy)) as old:
+        with (
+            uri_for_reading(damaged) as source,
+            closing(sqlite3.connect(source, uri=True, timeout=timing.busy)) as old,
+        ):
             for table in TABLES:
                 names = _columns(old, table) & _columns(copy, table)  # an older journal has fewer
                 columns = ", ".join(f'"{name}"' for name in names)

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from batchgen.core import identity
 from batchgen.core.rows import Entry, Problem, Row
 from batchgen.files import refuse_linked_database
+from batchgen.journal.read_only import uri_for_reading
 
 CHUNK_ROWS = 200  # written by one statement, at most
 CHUNK_CHARS = 2**18
@@ -210,22 +211,25 @@ class StagedRows:
     def attached(self, journal: Path) -> Iterator[sqlite3.Connection]:
         """Hand out a connection that sees these `rows`, and the journal as `journal.requests`.
 
-        For `comparison.compare`. An absent journal is an empty one. Raises sqlite3.Error if the
-        journal cannot be read. No more rows are added after this.
+        For `comparison.compare`. An absent journal is an empty one. No more rows are added after
+        this. Raises sqlite3.Error if the journal cannot be read, and OSError as `uri_for_reading`.
         """
         self._number()
         refuse_linked_database(journal, written=False)
         self._db.execute("COMMIT")
-        try:
-            where = f"{journal.resolve().as_uri()}?mode=ro" if journal.is_file() else ":memory:"
-            self._db.execute("ATTACH ? AS journal", (where,))
-            if where == ":memory:":
-                self._db.executescript(EMPTY_REQUESTS_TABLE)
-            yield self._db
-        finally:
-            with contextlib.suppress(sqlite3.OperationalError):
-                self._db.execute("DETACH journal")
-            self._db.execute("BEGIN")
+        with uri_for_reading(journal) as uri:
+            try:
+                self._db.execute("ATTACH ? AS journal", (uri,))
+                (version,) = self._db.execute("PRAGMA journal.user_version").fetchone()
+                if not version:  # it is absent, or is just being made
+                    self._db.execute("DETACH journal")
+                    self._db.execute("ATTACH ':memory:' AS journal")
+                    self._db.executescript(EMPTY_REQUESTS_TABLE)
+                yield self._db
+            finally:
+                with contextlib.suppress(sqlite3.OperationalError):
+                    self._db.execute("DETACH journal")
+                self._db.execute("BEGIN")
 
 
 def _storable(value: object) -> str:

@@ -140,7 +140,7 @@ def find_existing(text: str, known: KnownBatches) -> Folder:
     Raises UsageError where there is none, or more than one.
     """
     itself = Folder(Path(text))
-    if itself.journal.exists() or (not has_name_of_its_own(text) and text != "-"):
+    if _exists(itself) or (not has_name_of_its_own(text) and text != "-"):
         return _existing(itself, text)
     default = Folder(default_out(text))
     wanted = ListPath.of(text)
@@ -175,10 +175,15 @@ def _known_folders(wanted: ListPath, known: KnownBatches) -> list[str]:
 
 
 def _existing(folder: Folder, text: str) -> Folder:
-    if folder.journal.exists():
+    if _exists(folder):
         return folder
     nor = "" if str(folder.path) == text else f", nor in {folder.path}"
     raise UsageError(
         f"There is no batch in {text}{nor}.",
         "Name an output folder, or a list that you have run.",
     )
+
+
+def _exists(folder: Folder) -> bool:
+    """Say whether there is a journal, or a run that is about to make one."""
+    return folder.journal.exists() or folder.holder() is not None

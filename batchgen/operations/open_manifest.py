@@ -21,11 +21,15 @@ ProblemSink = Callable[[Problem], None]
 
 
 def check_rows(
-    manifest: Manifest, models: SchemaRegistry, listing: StagedRows, report: ProblemSink
+    manifest: Manifest,
+    models: SchemaRegistry,
+    listing: StagedRows,
+    report: ProblemSink,
+    count: Callable[[int], None] = lambda rows: None,
 ) -> int:
     """Read the whole manifest into `listing`; return how many problems there are.
 
-    report: called with each problem, in the order of the file.
+    report: called with each problem, in the order of the file. count: with the rows read so far.
     Raises NoSchema or UsageError where a model's rows cannot be checked at all; ManifestInvalid if
     the file as a whole cannot be trusted, after reporting why.
     """
@@ -44,6 +48,7 @@ def check_rows(
         else:
             position = item.position
             problems = _check_entry(item, models, listing)
+        count(position)
         for problem in problems:
             report(problem)
         found += len(problems)
@@ -97,9 +102,13 @@ def require_valid_rows(
     listing: StagedRows,
     show: ProblemSink,
     options: RunOptions,
+    count: Callable[[int], None] = lambda rows: None,
 ) -> int:
-    """Return how many problems were shown. Raises ManifestInvalid if there may be none."""
-    problems = check_rows(manifest, known, listing, show)
+    """Return how many problems were shown. Raises ManifestInvalid if there may be none.
+
+    show, count: as `check_rows` takes them.
+    """
+    problems = check_rows(manifest, known, listing, show, count)
     if problems and not options.skip_invalid:
         remedy = "Fix them, or run the other rows with --skip-invalid."
         raise ManifestInvalid(manifest.file, problems, remedy)

@@ -9,7 +9,7 @@ new request all the same.
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +21,7 @@ from batchgen.core.likeness import input_changes
 from batchgen.core.prices import Estimate, Price, SeenCost, estimate
 from batchgen.core.states import State
 from batchgen.core.timing import DEFAULT_TIMING, Timing
-from batchgen.errors import ServiceUnreachable, TokenRefused
+from batchgen.errors import ServiceUnreachable, TokenRefused, UsageError
 from batchgen.journal.comparison import Comparison, compare
 from batchgen.journal.reader import Reader
 from batchgen.journal.staging import StagedRows
@@ -187,10 +187,9 @@ class _Prices:
         self._before: dict[str, Price | None] = {}
         self._seen: dict[str, SeenCost] = {}
         rehearsal = options.sandbox
-        if folder.journal.is_file():
-            with closing(Reader(folder.journal)) as reader:
-                self._before, self._seen = reader.prices(), reader.seen_costs()
-                rehearsal = rehearsal or reader.is_rehearsal()
+        with suppress(UsageError), closing(Reader(folder.journal)) as reader:  # or no batch yet
+            self._before, self._seen = reader.prices(), reader.seen_costs()
+            rehearsal = rehearsal or reader.is_rehearsal()
         self.catalogue: Catalogue | None = None
         if rehearsal:
             self.not_asked = "a rehearsal has prices of its own"

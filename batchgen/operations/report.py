@@ -6,7 +6,13 @@ from pathlib import Path
 
 from batchgen.batch_folder import Folder
 from batchgen.core.text import plural
-from batchgen.errors import JournalLocked, LeadsOutside, NewerJournal, StorageDamaged
+from batchgen.errors import (
+    JournalLocked,
+    JournalUnusable,
+    LeadsOutside,
+    NewerJournal,
+    StorageDamaged,
+)
 from batchgen.journal.reader import Reader
 from batchgen.journal.salvage import add_receipts, salvage
 from batchgen.report.filters import Filter
@@ -30,7 +36,7 @@ def write_report(folder: Folder, view: Filter, *, thumbnails: bool) -> int:
         with closing(Reader(folder.journal)) as reader:
             reader.check()
         return write()
-    except (JournalLocked, LeadsOutside, NewerJournal):
+    except (JournalLocked, JournalUnusable, LeadsOutside, NewerJournal):
         raise
     except StorageDamaged as error:
         with tempfile.TemporaryDirectory() as scratch:

@@ -3,16 +3,17 @@
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
+from types import TracebackType
 from typing import Any
 
 from batchgen import __version__, event_loop, resources
 from batchgen.api.catalogue import Catalogue
 from batchgen.api.endpoint import find_endpoint
-from batchgen.batch_folder import Folder
+from batchgen.batch_folder import Folder, Note
 from batchgen.clock import Clock
 from batchgen.config import RunOptions, view
 from batchgen.core import prices
@@ -24,9 +25,10 @@ from batchgen.engine.collector import OutputOptions
 from batchgen.engine.policy import Policy
 from batchgen.engine.run_outcome import RunOutcome
 from batchgen.engine.tell import tell
-from batchgen.errors import StoppedEarly
+from batchgen.errors import BatchgenError, ServiceUnreachable, StoppedEarly, TokenRefused
 from batchgen.journal.recovery import open_journal
 from batchgen.journal.staging import StagedRows
+from batchgen.journal.writer import Journal
 from batchgen.log import close, set_up
 from batchgen.manifest.manifest import Manifest
 from batchgen.operations.batch import start_rehearsal
@@ -40,6 +42,8 @@ from batchgen.operations.unchanged import ManifestImport, manifest_fingerprint, 
 from batchgen.validation.schema_registry import SchemaRegistry
 
 log = logging.getLogger(__name__)
+
+ROWS_A_NOTE = 1000
 
 
 def run(
@@ -78,9 +82,9 @@ def run(
         for source in manifest.sources:
             if source.path is not None:
                 folder.refuse_as_manifest(source.path)
-        claim = partial(_claim, stack, folder, options)
-        if existed := folder.path.is_dir():
-            claim()  # before anything that takes time: cron may have started a second run
+        # Before anything that takes time: cron may have started a second run.
+        note = _claim(stack, folder, options)
+        stack.push(partial(_record_refusal, folder, manifest.file, clock))
         endpoint = None if options.sandbox else find_endpoint(options)
         catalogue = None
         if endpoint is not None:
@@ -88,11 +92,8 @@ def run(
         listing = StagedRows()
         stack.callback(listing.close)
         schemas = SchemaRegistry(options.model, options.schema, schema_folders(folder), catalogue)
-        reading = _manifest_import(manifest, schemas, listing, show, options, folder)
+        reading = _manifest_import(manifest, schemas, listing, show, options, folder, note)
         reading.unless_listed_in(folder.journal)
-        if not existed:
-            claim()
-            schemas.copy_used(folder.schemas)
         if endpoint is None or catalogue is None:
             endpoint = stack.enter_context(start_rehearsal(folder, options.schema))
             catalogue = stack.enter_context(closing(Catalogue(endpoint, timing, clock.now)))
@@ -112,6 +113,7 @@ def run(
         catalogue.close()
         memory = {model: price and price.stored() for model, price in known.items()}
         journal.start_run(manifest.file, {"prices": memory})
+        note("running")
         log.debug("batchgen %s runs %s into %s", __version__, manifest.file, folder.path)
         log.debug("options: %s", ", ".join(options.given()) or "the defaults")
         stop_after, until = options.stop_after(now), options.ends_at(now)
@@ -152,13 +154,18 @@ def _manifest_import(
     show: ProblemSink,
     options: RunOptions,
     folder: Folder,
+    note: Note,
 ) -> ManifestImport:
     """Return what reads the manifest where that is needed, and keeps the schemas it used."""
 
+    def count(rows: int) -> None:
+        if rows % ROWS_A_NOTE == 0:
+            note(f"reading {manifest.file}, {rows:,} rows so far")
+
     def read() -> int:
-        problems = require_valid_rows(manifest, schemas, listing, show, options)
-        if folder.path.is_dir():  # a new one is made when the list is known to be good
-            schemas.copy_used(folder.schemas)
+        problems = require_valid_rows(manifest, schemas, listing, show, options, count)
+        note(f"listing the rows of {manifest.file}")
+        schemas.copy_used(folder.schemas)
         return problems
 
     decisive = {name: getattr(options, name) for name in ("format", "meta", "model")}
@@ -169,9 +176,30 @@ def _manifest_import(
     return ManifestImport(manifest.file, listing, fingerprint, schema_files, read)
 
 
-def _claim(stack: ExitStack, folder: Folder, options: RunOptions) -> None:
-    """Make the folder, keep others out of it, and begin to log there."""
-    folder.create()
-    stack.enter_context(folder.locked())
+def _claim(stack: ExitStack, folder: Folder, options: RunOptions) -> Note:
+    """Make the folder, keep others out of it, and begin to log there.
+
+    A folder that was made for nothing, as for an invalid list, is gone again at the end.
+    """
+    made = folder.create()
+    note = stack.enter_context(folder.locked())
+    note("starting a run")
+    stack.callback(folder.discard, made)
     set_up(folder.log, options.log_file, quiet=options.quiet, verbose=options.verbose)
     stack.callback(close)
+    return note
+
+
+def _record_refusal(
+    folder: Folder,
+    manifest: str,
+    clock: Clock,
+    kind: type[BaseException] | None,
+    error: BaseException | None,
+    at: TracebackType | None,
+) -> None:
+    """Let `status` tell why a run of an existing batch sent nothing. As an exit callback."""
+    if isinstance(error, TokenRefused | ServiceUnreachable) and folder.journal.is_file():
+        with suppress(BatchgenError), closing(Journal(folder.journal, clock)) as journal:
+            journal.start_run(journal.last_manifest() or manifest, {})
+            journal.end_run(error.exit_code, error.what, {})

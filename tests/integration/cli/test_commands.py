@@ -1,9 +1,13 @@
 """What a person does beside running: look, check, retry, cancel; and the errors they meet."""
 
 import json
+import os
+import shutil
 import socket
+import sqlite3
+import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from subprocess import PIPE, Popen
 
@@ -13,6 +17,7 @@ from helpers import (
     NEVER_ASKING,
     PATIENT,
     PretendClock,
+    change,
     error_of,
     many,
     media,
@@ -23,6 +28,7 @@ from helpers import (
 )
 from sandbox_client import Control
 
+from batchgen.batch_folder import Folder
 from batchgen.sandbox import Address
 
 MODEL = "ideogram/ideogram-v2/generate"
@@ -125,6 +131,107 @@ def test_status_can_be_asked_for_while_the_batch_runs(
     child.kill()
     child.wait()
     assert "was killed; run it again to go on" in batchgen("status", folder).stdout
+
+
+def test_status_says_how_far_a_run_is_that_has_no_journal_yet(
+    batchgen: Command, here: Path, folder: Path
+) -> None:
+    batch = Folder(folder)
+    batch.create()
+    with batch.locked() as note:
+        note("reading list.csv, 5,000 rows so far")
+        for name in ("list.csv", folder):
+            outcome = batchgen("status", name)
+            assert outcome.code == 0
+            assert f"process {os.getpid()} is reading list.csv, 5,000 rows so far" in outcome.stdout
+
+    assert batchgen("status", "list.csv").code == 2
+
+
+def test_a_journal_that_is_just_being_made_is_not_called_damaged(
+    batchgen: Command, folder: Path, write: Write
+) -> None:
+    Folder(folder).create()
+    with closing(sqlite3.connect(folder / "batch.db")) as empty:
+        empty.execute("PRAGMA journal_mode = wal")  # what SQLite writes first of all
+
+    for command in ("status", "report"):
+        outcome = batchgen(command, folder)
+        assert (outcome.code, outcome.stdout) == (2, "")
+        assert "is just being made" in outcome.stderr
+        assert "backup" not in outcome.stderr
+    plan = batchgen("plan", write("list.csv", table(many(2))), "--out", folder)
+    assert (plan.code, "2 rows: 2 new" in plan.stdout) == (0, True)
+
+
+def test_status_tells_the_last_run_from_whoever_else_holds_the_folder(
+    run: Command, batchgen: Command, folder: Path, manifest: str
+) -> None:
+    run(manifest)
+    change(folder, "UPDATE runs SET ended_at = NULL, ending = NULL, process = '1 on elsewhere'")
+    with Folder(folder).locked():
+        outcome = batchgen("status", folder)
+        numbers = json.loads(batchgen("status", folder, "--json").stdout)
+
+    assert "was killed; run it again to go on" in outcome.stdout
+    assert f"now: process {os.getpid()} is at work in the folder" in outcome.stdout
+    assert numbers["run"]["running"] is False
+
+
+def test_status_tells_what_became_of_a_run_whose_token_was_refused(
+    run: Command,
+    batchgen: Command,
+    folder: Path,
+    write: Write,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write("list.csv", table(many(2)))
+    run("list.csv", "--limit", 1)
+    for token, said in (("refused", "RunComfy refused the token."), ("", "There is no token")):
+        monkeypatch.setenv("RUNCOMFY_TOKEN", token)
+        assert run("list.csv").code == 77
+        assert f" UTC, {said}" in batchgen("status", folder).stdout
+    assert query(folder, "SELECT exit_code FROM runs") == [(75,), (77,), (77,)]
+
+
+@contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """A folder as a backup's medium has it; for root it is mounted so."""
+    if os.geteuid() != 0:
+        folder.chmod(0o500)
+        yield
+        folder.chmod(0o700)
+        return
+    words = ["mount", "--bind", str(folder), str(folder)]
+    if not shutil.which("mount") or subprocess.run(words, check=False).returncode != 0:
+        pytest.skip("root may write anywhere, and nothing can be mounted here")
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", str(folder)], check=True)
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_journal_on_a_medium_that_cannot_be_written_is_read_whole(
+    run: Command, batchgen: Command, folder: Path, manifest: str, killed: bool
+) -> None:
+    run(manifest)
+    with closing(sqlite3.connect(folder / "batch.db", isolation_level=None)) as journal:
+        journal.execute("UPDATE requests SET state = 'failed', error = 'no luck'")
+        copies = {name: (folder / name).read_bytes() for name in ("batch.db", "batch.db-wal")}
+    if killed:  # what the last transaction wrote is in -wal only, and -shm is not there
+        for name, content in copies.items():
+            (folder / name).write_bytes(content)
+    with read_only(folder):
+        for words in (["status", folder], ["plan", manifest, "--out", folder]):
+            outcome = batchgen(*words)
+            assert (outcome.code, outcome.stderr) == (0, "")
+            assert "1 failed" in outcome.stdout
+        outcome = batchgen("report", folder)
+    assert outcome.code == 74
+    assert "results.jsonl: " in outcome.stderr
+    assert "backup" not in outcome.stderr
 
 
 @pytest.mark.parametrize("words", [["status"], ["retry"], ["cancel"], ["report"]])

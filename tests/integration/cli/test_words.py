@@ -106,7 +106,7 @@ def test_a_folder_says_who_holds_it_and_a_look_at_it_keeps_nobody_out(tmp_path: 
     folder = Folder(tmp_path)
     assert folder.holder() is None
     with folder.locked():
-        assert folder.holder() == f"process {os.getpid()}"
+        assert str(folder.holder()) == f"process {os.getpid()}"
         with pytest.raises(BatchBusy), Folder(tmp_path).locked():
             pass
     assert folder.holder() is None
