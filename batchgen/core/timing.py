@@ -25,6 +25,7 @@ class Timing:
     missing_limit: for a result or a file that is said not to exist, in one run.
     max_polling: of asking about one request, in one run; it is asked again in the next.
     offline_limit: without any answer of the API, before the run gives up.
+    closing: without any work of the process once everything is collected, before it is ended.
     """
 
     connect: float = 10.0
@@ -44,6 +45,7 @@ class Timing:
     missing_limit: float = 300.0
     max_polling: float = 3600.0
     offline_limit: float = 6 * 3600.0
+    closing: float = 60.0
     probe_step: float = 10.0
     probe_total: float = 30.0
 

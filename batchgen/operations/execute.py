@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from batchgen.api.endpoint import Endpoint
 from batchgen.batch_folder import Folder
@@ -71,10 +71,12 @@ async def execute(
     timing: Timing = DEFAULT_TIMING,
     destination: Destination | None = None,
     limits: DownloadLimits = DEFAULT_LIMITS,
+    on_collected: Callable[[], None] = lambda: None,
 ) -> RunOutcome:
     """Run what the open journal holds, until it is done or stops, and write the reports.
 
-    destination: of the files; None is the batch folder.
+    destination: of the files; None is the batch folder. on_collected: called when no submission is
+        open any more and nothing is collected: what follows only closes and reports.
     """
     clock = journal.clock
     destination = destination or open_destination(folder)
@@ -121,6 +123,7 @@ async def execute(
             try:
                 await engine.run()
             finally:
+                on_collected()
                 progress.close()
                 shared_rate.close()
                 writes.close()
@@ -131,18 +134,35 @@ async def execute(
             )
             outcome = with_files_not_whole(outcome, run_state.not_whole)
             outcome = replace(outcome, waiting=waiting)
-            log.debug("ended with exit code %d: %s", outcome.code, outcome.reason)
-            try:
-                journal.end_run(outcome.code, outcome.reason, engine.memory())
-            except StorageDamaged as error:
-                outcome = RunOutcome.under_way(error) if outcome.code in (0, 1) else outcome
-            except MemoryError:
-                outcome = NO_MEMORY if outcome.code in (0, 1) else outcome
-            try:
-                tables.write_report_files(folder, thumbnails=output_options.thumbnails)
-            except (OSError, StorageDamaged, MemoryError, ImportError) as error:
-                log.error("The reports could not be written: %s", _why(error))
-                outcome = _without_reports(outcome, folder, error)
+            return _record_end(
+                journal, folder, outcome, engine.memory(), thumbnails=output_options.thumbnails
+            )
+
+
+def _record_end(
+    journal: Journal,
+    folder: Folder,
+    outcome: RunOutcome,
+    memory: dict[str, Any],
+    *,
+    thumbnails: bool,
+) -> RunOutcome:
+    """Write the run's end into the journal, and the reports; return what became of the outcome.
+
+    memory: as `Journal.end_run` takes it.
+    """
+    log.debug("ended with exit code %d: %s", outcome.code, outcome.reason)
+    try:
+        journal.end_run(outcome.code, outcome.reason, memory)
+    except StorageDamaged as error:
+        outcome = RunOutcome.under_way(error) if outcome.code in (0, 1) else outcome
+    except MemoryError:
+        outcome = NO_MEMORY if outcome.code in (0, 1) else outcome
+    try:
+        tables.write_report_files(folder, thumbnails=thumbnails)
+    except (OSError, StorageDamaged, MemoryError, ImportError) as error:
+        log.error("The reports could not be written: %s", _why(error))
+        outcome = _without_reports(outcome, folder, error)
     return outcome
 
 

@@ -25,6 +25,7 @@ from batchgen.engine.collector import OutputOptions
 from batchgen.engine.policy import Policy
 from batchgen.engine.run_outcome import RunOutcome
 from batchgen.engine.tell import tell
+from batchgen.engine.watchdog import Watchdog
 from batchgen.errors import BatchgenError, ServiceUnreachable, StoppedEarly, TokenRefused
 from batchgen.journal.recovery import open_journal
 from batchgen.journal.staging import StagedRows
@@ -77,7 +78,7 @@ def run(
     folder = Folder(place.absolute() if options.quiet else place)
     if options.quiet and options.skip_invalid:
         show = _ignore  # the ending tells of invalid rows, and of the same ones once
-    with ExitStack() as stack:
+    with Watchdog(timing.closing) as watchdog, ExitStack() as stack:
         folder.refuse_foreign_files()
         for source in manifest.sources:
             if source.path is not None:
@@ -100,6 +101,7 @@ def run(
         if folder.path != options.out:
             log.info("Going on in %s, which holds the batch of %s.", folder.path, manifest.file)
         journal, receipts = open_journal(stack, folder, clock, timing)
+        stack.callback(watchdog.begin)
         refuse_mixed_batch(journal, folder, rehearsing=options.sandbox)
         take_over(journal, receipts, reading, options, ask)
         batches.remember(path, folder.path, rehearsal=options.sandbox, at=journal.now())
@@ -120,7 +122,15 @@ def run(
         policy = view(Policy, options, prices=known, stop_after=stop_after, until=until)
         output = view(OutputOptions, options)
         running = execute(
-            journal, receipts, folder, endpoint, policy, output, show_progress, timing=timing
+            journal,
+            receipts,
+            folder,
+            endpoint,
+            policy,
+            output,
+            show_progress,
+            timing=timing,
+            on_collected=watchdog.begin,
         )
         outcome = event_loop.run(running)
         tell(journal, outcome, partial(show_ending, folder), quiet=options.quiet)
