@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 from batchgen import files
 from batchgen.errors import BatchBusy, LeadsOutside, StorageDamaged, UsageError
-from batchgen.files import network_file_system
 
 # Deleted when the disk is full and a request_id has to be written.
 BALLAST_BYTES = 1 << 20
 LOCK_TRIES = 5
+ANOTHER_DISK = "Choose a folder on a local disk with --out."
 # What is replaced, deleted or written to in place, whoever made it.
 REPLACED = ("results.csv", "results.jsonl", "summary.json", "report", "batchgen.log", ".lock")
 # A folder comes after its parent.
@@ -80,11 +80,12 @@ class Folder:
 
         Raises StorageDamaged if it cannot be used.
         """
-        if kind := network_file_system(self.path):
+        kind = files.file_system(self.path)
+        if kind in files.UNTRUSTED_FILE_SYSTEMS:
             raise StorageDamaged(
                 f"{self.path} is on a network file system ({kind}), where neither locks nor the"
                 " journal can be trusted. Nothing was sent.",
-                "Choose a folder on a local disk with --out.",
+                ANOTHER_DISK,
             )
         try:
             made = [path for path in (self.path, *self.path.parents) if not path.exists()]
@@ -103,6 +104,24 @@ class Folder:
             remedy = "Choose another folder with --out, or make room."
             raise StorageDamaged(what, remedy) from error
         return made[::-1]
+
+    def examine_file_system(self, kind: str | None = None) -> str | None:
+        """Return a warning about the file system of the folder; None for a local one.
+
+        kind: its type; None asks the system. Raises StorageDamaged if it cannot do what is needed.
+        """
+        kind = files.file_system(self.path) if kind is None else kind
+        if kind in files.LOCAL_FILE_SYSTEMS:
+            return None
+        known = f"a file system of the type {kind}" if kind else "a file system of unknown type"
+        if fault := files.file_system_fault(self.path):
+            what = f"{self.path} is on {known}, where {fault}. Nothing was sent."
+            raise StorageDamaged(what, ANOTHER_DISK)
+        return (
+            f"{self.path} is on {known}. Locks, renames and syncing work there now; whether they"
+            " hold after a power cut, or for another computer, cannot be told. Run this batch from"
+            " one computer only."
+        )
 
     def discard(self, made: list[Path]) -> None:
         """Remove the folders that `create` made, where the run ended before it had a journal.
@@ -236,4 +255,4 @@ def _flock(handle: int, folder: Path) -> None:
         raise BatchBusy(str(folder), _read_holder(handle).name)
     except OSError as error:
         what = f"{folder} cannot be locked: {error.strerror}. Nothing was sent."
-        raise StorageDamaged(what, "Choose a folder on a local disk with --out.") from error
+        raise StorageDamaged(what, ANOTHER_DISK) from error

@@ -11,6 +11,8 @@ import filecmp
 import os
 import re
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from io import BufferedReader
@@ -24,9 +26,18 @@ _PART_NAME = re.compile(r"\.[0-9a-f]+-.+\.part", re.DOTALL)
 JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")  # source: sqlite.org/fileformat.html
 # SQLite opens these files beside a database by their names alone; "" is the database.
 COMPANIONS = ("", "-wal", "-shm", "-journal")
-# File systems on which SQLite's WAL and flock cannot be trusted. Source: sqlite.org/wal.html.
-NETWORK_FILE_SYSTEMS = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "9p"}
-NETWORK_FILE_SYSTEMS |= {"fuse.sshfs", "fuse.rclone"}
+# File systems whose locks, renames or syncs are known not to hold what they promise: of a network,
+# since another computer may not see them, or of an object store. Source: sqlite.org/wal.html, and
+# the documentation of each. macOS has other names for some.
+UNTRUSTED_FILE_SYSTEMS = {
+    *("nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "9p", "afpfs", "webdav", "davfs", "ftp"),
+    *("fuse.sshfs", "fuse.rclone", "fuse.s3fs", "fuse.gcsfuse", "fuse.goofys", "fuse.curlftpfs"),
+}
+LOCAL_FILE_SYSTEMS = {
+    *("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "bcachefs", "jfs", "reiserfs"),
+    *("nilfs2", "tmpfs", "ramfs", "overlay", "ecryptfs", "ntfs3", "fuseblk", "vfat", "exfat"),
+    *("apfs", "hfs", "ufs", "msdos"),
+}
 _MOVE_AWAY = "Move it away, or choose another folder with --out."
 
 
@@ -283,21 +294,83 @@ def _leads_outside(path: Path) -> LeadsOutside:
 # -- file systems ---------------------------------------------------------------------------------
 
 
-def network_file_system(path: Path, mounts: Path = Path("/proc/self/mounts")) -> str | None:
-    """Return the type of the network file system that `path` is on; None if local or unknown.
+def file_system(path: Path, table: str | None = None) -> str:
+    """Return the type of the file system that `path` is on, as `ext4`; "" where nobody says.
 
-    mounts: Linux's table of mounts (proc(5)). Where there is none, as on macOS, nothing is known.
+    table: of the mounts, in Linux's form (proc(5)) or that of macOS's `mount`; None asks for it.
     """
-    try:
-        lines = mounts.read_text(errors="replace").splitlines()
-    except OSError:
-        return None
     resolved = str(path.resolve())
     best, kind = "", ""
-    for line in lines:
-        _, where, found, *_ = [*line.split(" "), "", "", ""]
-        where = where.replace("\\040", " ")
+    for where, found in _mounts(_mount_table() if table is None else table):
         inside = where == "/" or resolved == where or resolved.startswith(where + "/")
         if inside and len(where) >= len(best):
             best, kind = where, found
-    return kind if kind in NETWORK_FILE_SYSTEMS else None
+    return kind
+
+
+def _mount_table() -> str:
+    with suppress(OSError):
+        return Path("/proc/self/mounts").read_text(errors="replace")
+    with suppress(OSError, subprocess.SubprocessError):
+        return subprocess.run(
+            ["/sbin/mount"], check=False, capture_output=True, text=True, timeout=5
+        ).stdout
+    return ""
+
+
+def _mounts(table: str) -> Iterator[tuple[str, str]]:
+    """Yield where something is mounted, and its type."""
+    for line in table.splitlines():
+        if of_macos := re.fullmatch(r".*? on (/.*) \(([^,)]+).*\)", line):
+            yield of_macos[1], of_macos[2]
+        elif len(fields := line.split(" ")) >= 3:
+            # Blanks and the like stand there as octal numbers.
+            yield re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), fields[1]), fields[2]
+
+
+def file_system_fault(folder: Path) -> str | None:
+    """Try in `folder` what the journal and the lock rely on; return what fails, None if nothing.
+
+    Another process has to see a lock, a rename has to replace, and syncing has to be possible.
+    """
+    one, other = temporary_path(folder / "probe"), temporary_path(folder / "probe")
+    try:
+        with create_new_file(one) as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not is_locked_for_others(one):
+                return "another process does not see a lock"
+            file.write(b"one")
+            file.flush()
+            sync_file(file.fileno())
+        create_new_file(other).close()
+        one.replace(other)
+        sync_folder(folder)
+        if one.exists() or other.read_bytes() != b"one":
+            return "a renamed file does not replace another"
+    except OSError as error:
+        return f"a file cannot be locked, synced and renamed ({error.strerror})"
+    finally:
+        for path in (one, other):
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+    return None
+
+
+# Ends with 0 if neither kind of lock can be had: flock keeps the folder, SQLite has the other.
+_TRY_LOCKS = """
+import fcntl, sys
+for lock in (fcntl.flock, fcntl.lockf):
+    with open(sys.argv[1], "r+b") as file:
+        try:
+            lock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            continue
+        sys.exit(1)
+"""
+
+
+def is_locked_for_others(path: Path) -> bool:
+    """Say whether another process is kept from both kinds of lock on a file."""
+    command = [sys.executable, "-I", "-S", "-c", _TRY_LOCKS, str(path)]
+    return subprocess.run(command, check=False, stderr=subprocess.DEVNULL).returncode == 0

@@ -197,6 +197,8 @@ def _claim(stack: ExitStack, folder: Folder, options: RunOptions) -> Note:
     stack.callback(folder.discard, made)
     set_up(folder.log, options.log_file, quiet=options.quiet, verbose=options.verbose)
     stack.callback(close)
+    if warning := folder.examine_file_system():
+        log.warning("%s", warning)
     return note
 
 

@@ -18,8 +18,6 @@ from crash import GO_ON, KILLED, Batch, check_the_books, fault
 from helpers import Outcome, query
 from sandbox_client import Control
 
-from batchgen.files import network_file_system
-
 DAMAGED = 74
 
 
@@ -210,24 +208,6 @@ def test_a_folder_that_may_not_be_written_is_refused(kit: Batch) -> None:
         for path in (kit.out, *kit.out.iterdir()):
             path.chmod(0o700)
     assert kit.finish() == 0
-
-
-@pytest.mark.parametrize(
-    ("path", "kind"),
-    [("/net/home/me/out", "nfs4"), ("/home/me/out", None), ("/win dows/out", "cifs")],
-)
-def test_a_network_file_system_is_known_by_the_table_of_mounts(
-    tmp_path: Path, path: str, kind: str | None
-) -> None:
-    mounts = tmp_path / "mounts"
-    mounts.write_text(
-        "/dev/sda1 / ext4 rw 0 0\n"
-        "server:/home /net/home nfs4 rw 0 0\n"
-        "//server/share /win\\040dows cifs rw 0 0\n"
-    )
-
-    assert network_file_system(Path(path), mounts) == kind
-    assert network_file_system(Path(path), tmp_path / "no-such-table") is None
 
 
 def test_a_folder_that_was_copied_elsewhere_goes_on_from_there(kit: Batch) -> None:
