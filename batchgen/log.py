@@ -82,4 +82,5 @@ def close() -> None:
     """Close the log file. Later messages have to go through `write_stderr` or `warn`."""
     for handler in log.handlers[:]:
         log.removeHandler(handler)
-        handler.close()
+        with suppress(OSError):  # what the disk did not take
+            handler.close()

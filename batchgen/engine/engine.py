@@ -53,6 +53,8 @@ class Engine:
         try:
             await self._collect_urgent(left)
             await self._dispatcher.run(self._start)
+        except Exception as error:  # noqa: BLE001  # what is under way is still collected
+            self._stop_for(error, "the next row")
         finally:
             while self._tasks:
                 await asyncio.wait(self._tasks.values())
@@ -114,22 +116,26 @@ class Engine:
             await self._process_row(row)
         except asyncio.CancelledError:
             pass  # the journal has the row where it was; the next run goes on from there
-        except BatchgenError as error:
-            self._state.stop(RunOutcome.under_way(error))
-        except OSError as error:
-            reason = f"{row.source}: row {row.id!r}: {error.strerror or error}."
-            remedy = "Make room on the disk. " if error.errno in DISK_FULL else ""
-            self._state.stop(RunOutcome(75, reason, f"{remedy}{RUN_AGAIN}"))
-        except Exception as error:
-            if out_of_memory(error):
-                self._state.stop(NO_MEMORY)
-                return
-            log.exception("%s: row %r: a mistake in batchgen", row.source, row.id)
-            reason = "A mistake in batchgen stopped the run; batchgen.log has the details."
-            self._state.stop(RunOutcome(75, reason, RUN_AGAIN))
+        except Exception as error:  # noqa: BLE001
+            self._stop_for(error, f"{row.source}: row {row.id!r}")
         finally:
             self._state.notify()
             self._changed()
+
+    def _stop_for(self, error: Exception, where: str) -> None:
+        """Submit nothing more, since something failed that no other row would fare better with."""
+        if isinstance(error, BatchgenError):
+            self._state.stop(RunOutcome.under_way(error))
+        elif isinstance(error, OSError):
+            remedy = "Make room on the disk. " if error.errno in DISK_FULL else ""
+            reason = f"{where}: {error.strerror or error}."
+            self._state.stop(RunOutcome(75, reason, f"{remedy}{RUN_AGAIN}"))
+        elif out_of_memory(error):
+            self._state.stop(NO_MEMORY)
+        else:
+            log.error("%s: a mistake in batchgen", where, exc_info=error)
+            reason = "A mistake in batchgen stopped the run; batchgen.log has the details."
+            self._state.stop(RunOutcome(75, reason, RUN_AGAIN))
 
     async def _process_row(self, row: Request) -> None:
         resumed = row.state is State.SUBMITTED

@@ -150,6 +150,24 @@ def test_a_program_with_too_few_descriptors_to_begin_with_sends_nothing(
     assert sandbox.posts == 0
 
 
+@PATIENT
+def test_a_run_that_can_write_no_more_says_that_it_may_have_sent_something(
+    start: Start, run: Command, folder: Path, sandbox: Control, write: Write
+) -> None:
+    sandbox.set(seconds=0.2)
+    write("list.csv", table(many(6)))
+    child = start("list.csv", "--concurrency", 1, "-v")
+    until(child, "accepted as")
+    _, hard = resource.prlimit(child.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (0, hard))
+    code, said = ended(child)
+
+    assert code == GO_ON, said  # 74 would say that nothing was sent
+    check_the_books(folder, sandbox)
+    assert run("list.csv").code == 0
+    assert sandbox.posts == 6
+
+
 # Memory
 
 
