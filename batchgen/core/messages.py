@@ -6,7 +6,7 @@ character escaped: a message is often read in a terminal.
 
 import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from batchgen.core.rows import Place, Problem
@@ -16,21 +16,67 @@ from batchgen.core.text import (
     list_choices,
     plural,
     quote_value,
+    shell_quote,
     truncate,
 )
+
+_NO_SUCH_INPUT = "the model has no input of this name"
 
 
 def unknown_name_problem(
     name: str, known: Collection[str], place: Place, row: str | None = None, *, whole: bool = False
 ) -> Problem:
     """Say that the model has no input of this name, and the ways out."""
-    near = closest_match(name, [*known, "id", "model"])
+    near = closest_match(name, known)
     # A column is named once for all rows, so another name for it is the likelier wish.
-    renamed = f" If so, add --column {near}={name}." if near and whole else ""
-    meant = f"Did you mean {near}?{renamed} " if near else ""
-    remedy = f"{meant}To carry it along unsent, add --meta {name}, or begin the name with _."
-    what = "the model has no input of this name"
-    return Problem(place, what, escape_unprintable(remedy), row, name, whole)
+    renamed = f" If so, add {option_of('--column', f'{near}={name}')}." if near and whole else ""
+    meant = f"Did you mean {escape_unprintable(near)}?{renamed} " if near else ""
+    carried = option_of("--meta", name)
+    remedy = f"{meant}To carry it along unsent, add {carried}, or begin the name with _."
+    return Problem(place, _NO_SUCH_INPUT, remedy, row, name, whole)
+
+
+def unknown_columns_problems(
+    columns: Sequence[tuple[str, Place]], known: Collection[str]
+) -> Iterator[Problem]:
+    """Yield a problem for each column of a table that is no input; the last has one way out of all.
+
+    columns: their names and places.
+    """
+    if not columns:
+        return
+    if len(columns) == 1:
+        yield unknown_name_problem(*(columns[0][0], known, columns[0][1]), whole=True)
+        return
+    meant = {name: closest_match(name, known) for name, _ in columns}
+    for name, place in columns:
+        near = meant[name]
+        remedy = f"Did you mean {escape_unprintable(near)}?" if near else ""
+        if name == columns[-1][0]:
+            remedy = "\n".join(filter(None, [remedy, _way_out(meant)]))
+        yield Problem(place, _NO_SUCH_INPUT, remedy, None, name, True)
+
+
+def _way_out(meant: Mapping[str, str | None]) -> str:
+    """Return the options, and the YAML, that settle columns. meant: by name, None for metadata."""
+    renamed = {near: name for name, near in meant.items() if near}
+    carried = [name for name in meant if name not in renamed.values()]
+    options = [option_of("--column", f"{near}={name}") for near, name in renamed.items()]
+    options += [option_of("--meta", name) for name in carried]
+    settings = [f"columns: {json.dumps(renamed)}"] if renamed else []
+    settings += [f"meta: {json.dumps(carried)}"] if carried else []
+    return (
+        f"To settle all at once, add {' '.join(options)}\n"
+        "or carry along, unsent, every column that is no input with --meta '*'.\n"
+        f"In a YAML manifest: {', '.join(settings)}"
+    )
+
+
+def option_of(option: str, value: str) -> str:
+    """Return an option with a value from a list, to be pasted into a shell."""
+    if value.startswith("-"):  # else it is taken for an option
+        return shell_quote(f"{option}={value}")
+    return f"{option} {shell_quote(value)}"
 
 
 TYPE_NAMES = {

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any
 
 from batchgen.core.identity import PROMPT_NAMES
-from batchgen.core.messages import unknown_name_problem
+from batchgen.core.messages import option_of, unknown_columns_problems
 from batchgen.core.rows import Place, Problem
 from batchgen.core.text import closest_match, plural, quote_value, shell_quote
 from batchgen.manifest.records import Header, Record
@@ -168,7 +168,9 @@ class ColumnMapping:
                 if target in uses:
                     both = f"{quote_value(uses[target])} and {quote_value(name)}"
                     what = f"columns {both} are both read as {target}"
-                    remedy = f"Rename one of them, or carry it along with --meta {name}."
+                    remedy = (
+                        f"Rename one of them, or carry it along with {option_of('--meta', name)}."
+                    )
                     yield Problem(header.column(name), what, remedy, field=name, whole=True)
                 uses[target] = name
         known = None if "model" in uses else self.properties(None)
@@ -176,9 +178,14 @@ class ColumnMapping:
             return
         unknown = {t: n for t, n in uses.items() if t not in known and t not in RESERVED}
         self._dropped.update(unknown.values())
+        alone = []
         for target, name in islice(unknown.items(), MOST_UNKNOWN):
-            joined = _joined_problem(name, known, header, self.knows_any)
-            yield joined or unknown_name_problem(target, known, header.column(name), whole=True)
+            if joined := _joined_problem(name, known, header, self.knows_any):
+                yield joined
+            else:
+                alone.append((target, header.column(name)))
+        # A name that another column has is not meant by this one.
+        yield from unknown_columns_problems(alone, {*known, *RESERVED} - uses.keys())
         if len(unknown) > MOST_UNKNOWN:
             more = plural(len(unknown) - MOST_UNKNOWN, "more column")
             remedy = "To carry all of them along unsent, add --meta '*'."
@@ -193,9 +200,10 @@ class ColumnMapping:
 
     def _missing_columns(self, header: Header, names: list[str]) -> Iterator[Problem]:
         wanted = [
-            (source, f"--column {'/'.join(t)}={source}") for source, t in self._targets.items()
+            (source, option_of("--column", f"{'/'.join(t)}={source}"))
+            for source, t in self._targets.items()
         ]
-        wanted += [(name, f"--meta {name}") for name in sorted(self._meta - {ALL_COLUMNS})]
+        wanted += [(name, option_of("--meta", name)) for name in sorted(self._meta - {ALL_COLUMNS})]
         for source, option in wanted:
             if source not in names:
                 near = closest_match(source, names)

@@ -120,7 +120,7 @@ class Validator:
         for name in values:
             if name not in self.properties:
                 place = entry.places.get(name, entry.place)
-                yield unknown_name_problem(name, self.properties, place, entry.id)
+                yield unknown_name_problem(name, [*self.properties, "id", "model"], place, entry.id)
         for name in self.required:
             if name not in values:
                 remedy = f"Write {name} in this row, or under defaults: for every row."

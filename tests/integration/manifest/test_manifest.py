@@ -310,7 +310,7 @@ def test_an_unknown_column_is_told_once_with_what_can_be_done(tmp_path):
         (f"{path}:1:1", "Prompt"), (f"{path}:1:3", "Category")
     ]  # fmt: skip
     assert "Did you mean prompt?" in headers[0].remedy
-    assert "--column prompt=Prompt" in headers[0].remedy
+    assert "add --column prompt=Prompt --meta Category\n" in headers[1].remedy
     assert "--meta Category" in headers[1].remedy
 
 
