@@ -107,6 +107,8 @@ def os_error(found: OSError) -> None:
     where = found.filename or "the output folder"
     if found.errno in (errno.ENOSPC, errno.EDQUOT):
         write_stderr(f"No space left for {where}; free some, then run the same command again.")
+    elif found.errno in (errno.EMFILE, errno.ENFILE):
+        write_stderr("No more files can be opened; allow more (ulimit -n), then run it again.")
     else:
         write_stderr(f"{found.filename or 'the disk'}: {found.strerror or found}.")
 

@@ -72,6 +72,13 @@ def test_a_full_disk_is_said_with_what_it_is_full_for(capsys: pytest.CaptureFixt
     assert capsys.readouterr().err == said
 
 
+def test_a_lack_of_descriptors_is_said_with_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    output.os_error(OSError(errno.EMFILE, os.strerror(errno.EMFILE), "some/library.py"))
+
+    said = "No more files can be opened; allow more (ulimit -n), then run it again.\n"
+    assert capsys.readouterr().err == said
+
+
 def test_a_spreadsheet_is_refused_with_what_to_do(batchgen: Command, here: Path) -> None:
     (here / "list.xlsx").write_bytes(b"PK")
     outcome = batchgen("run", "list.xlsx")
