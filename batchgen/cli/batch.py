@@ -115,9 +115,12 @@ def resolve(
         output.unknown_rows(left, folder, as_json)
         if not as_json and sys.stdin.isatty() and sys.stdout.isatty():
             for row in left:
-                action, found = output.ask_about(row)
-                if action:
-                    left = resolve(folder, action, (row.id,), found, options, timing)
+                while (answer := output.ask_about(row))[0]:
+                    try:
+                        left = resolve(folder, answer[0], (row.id,), answer[1], options, timing)
+                        break
+                    except UsageError as error:  # such as a request_id that was mistyped
+                        output.error(error)
     sys.exit(1 if left else 0)
 
 

@@ -250,12 +250,19 @@ def unknown_rows(rows: "list[UnknownRow]", folder: Folder, as_json: bool) -> Non
 def ask_about(row: "UnknownRow") -> tuple[str, str | None]:
     """Ask a person at a terminal about one row; return the action, "" for none, and the request."""
     answers = {"a": "attach", "s": "send-again", "w": "write-off", "k": ""}
+    price = "a price that is not known" if row.price is None else f"${row.price:.2f}"
+    costs = {
+        "s": f"The next run pays {price} for it, again if it was accepted. Send it again?",
+        "w": f"It may have cost {price}, which stays counted. Give it up?",
+    }
     given = click.prompt(
         f"{terminal_safe(row.id)}: [a]ttach, [s]end again, [w]rite off or [k]eep",
         type=click.Choice(list(answers)),
         default="k",
         show_choices=False,
     )
+    if given in costs and not click.confirm(costs[given]):
+        return ask_about(row)
     request_id = click.prompt("request_id").strip() if given == "a" else None
     return answers[given], request_id
 

@@ -437,7 +437,7 @@ def test_at_a_terminal_rows_can_be_written_off_and_sent_again(
     talk: Talk, run: Command, folder: Path, sandbox: Control, lost: str
 ) -> None:
     first, second = unknown(folder)
-    outcome = talk("[k]eep", "w", "[k]eep", "s")
+    outcome = talk("[k]eep", "w", "Give it up?", "y", "[k]eep", "s", "Send it again?", "y")
 
     assert outcome.code == 0
     assert states(folder)[first] == "written_off"
@@ -448,7 +448,9 @@ def test_at_a_terminal_rows_can_be_written_off_and_sent_again(
 def test_at_a_terminal_an_answer_that_is_none_is_asked_for_again(
     talk: Talk, folder: Path, lost: str
 ) -> None:
-    outcome = talk("[k]eep", "yes", "[k]eep", "w", "[k]eep", "k")
+    outcome = talk(
+        "[k]eep", "yes", "[k]eep", "w", "up?", "n", "[k]eep", "w", "up?", "y", "[k]eep", "k"
+    )
 
     assert outcome.code == 1
     assert sorted(states(folder).values()) == ["saved", "unknown", "written_off"]
@@ -457,9 +459,10 @@ def test_at_a_terminal_an_answer_that_is_none_is_asked_for_again(
 def test_at_a_terminal_a_wrong_request_changes_nothing(
     talk: Talk, folder: Path, sandbox: Control, lost: str
 ) -> None:
-    outcome = talk("[k]eep", "a", "request_id", request_of(sandbox, "owl"))
+    owl = request_of(sandbox, "owl")
+    outcome = talk("[k]eep", "a", "request_id", owl, "[k]eep", "k", "[k]eep", "k")
 
-    assert outcome.code == 2
+    assert outcome.code == 1
     assert "another row's request" in outcome.stdout
     assert states(folder) == {"heron": "unknown", "fox": "unknown", "owl": "saved"}
 
