@@ -228,6 +228,75 @@ def test_the_token_file_is_no_prompt_of_a_folder(
     assert "texts/a.txt: it is the token file" in outcome.stderr
 
 
+# Hidden names, and the keys of SSH
+
+
+@pytest.mark.parametrize("line", ["from: {}\nformat: text", "schema: {}\nrows: [A fox]"])
+@pytest.mark.parametrize("name", [".env", ".config/keys.txt", "deep/.git/config", "link.txt"])
+def test_what_lies_behind_a_hidden_name_is_refused_unless_the_person_names_it(
+    batchgen: Command, here: Path, write: Write, line: str, name: str
+) -> None:
+    for folder in (".config", "deep/.git"):
+        (here / folder).mkdir(parents=True)
+    for path in (".env", ".config/keys.txt", "deep/.git/config"):
+        write(path, SCHEMA)
+    (here / "link.txt").symlink_to(".config/keys.txt")
+    write("list.yaml", line.format(name))
+    real = os.path.realpath(here / name)
+
+    outcome = batchgen("validate", "list.yaml", "--allow-path", "/")
+
+    assert outcome.code == 65
+    assert f"{name} lies behind a hidden name, '." in outcome.stderr
+    assert f"name it on the command line: --allow-path {real}\n" in outcome.stderr
+    assert batchgen("validate", "list.yaml", "--allow-path", real).code == 0
+    assert batchgen("validate", "list.yaml", "--allow-path", str(Path(real).parent)).code == (
+        65 if name == ".env" else 0
+    )
+
+
+def test_a_hidden_folder_is_not_read_as_a_folder_of_texts_either(
+    batchgen: Command, here: Path, write: Write
+) -> None:
+    (here / ".notes").mkdir()
+    write(".notes/a.txt", "A fox\n")
+    write("list.yaml", "from: .notes\n")
+
+    assert "lies behind a hidden name" in batchgen("validate", "list.yaml").stderr
+    assert batchgen("validate", "list.yaml", "--allow-path", ".notes").code == 0
+
+
+def test_a_manifest_in_a_hidden_folder_reads_what_lies_beside_it(
+    batchgen: Command, here: Path, write: Write
+) -> None:
+    (here / ".lists").mkdir()
+    write(".lists/a.txt", "A fox\n")
+    write(".lists/list.yaml", "from: a.txt\n")
+
+    assert batchgen("validate", ".lists/list.yaml").code == 0
+
+
+@pytest.mark.parametrize("name", [".ssh/a.txt", ".SSH/a.txt", "keys/a.txt", "link.txt", ".ssh"])
+def test_the_keys_of_ssh_are_never_read(
+    batchgen: Command, here: Path, write: Write, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """keys: where a link at ~/.ssh leads; some keep their settings in a repository."""
+    monkeypatch.setenv("HOME", str(here))
+    (here / "keys").mkdir()
+    write("keys/a.txt", f"{SECRET}\n")
+    (here / ".ssh").symlink_to("keys")
+    (here / ".SSH").mkdir(exist_ok=True)
+    write(".SSH/a.txt", f"{SECRET}\n")
+    (here / "link.txt").symlink_to("keys/a.txt")
+    write("list.yaml", f"from: {name}\n")
+
+    outcome = batchgen("validate", "list.yaml", "--allow-path", name, "--allow-path", "/")
+
+    assert outcome.code == 65
+    assert f"{name} lies in the folder of SSH's keys\n" in outcome.stderr
+    assert SECRET not in outcome.stderr
+
+
 # What is no regular file
 
 
