@@ -100,7 +100,10 @@ class BatchBusy(StoppedEarly):
 
 class TokenRefused(BatchgenError):
     exit_code = 77
-    ANOTHER = "Set RUNCOMFY_TOKEN to a token that works and run the same command again."
+    ANOTHER = (
+        "Store a token that works with batchgen login, or set RUNCOMFY_TOKEN to one, which comes"
+        " first; then run the same command again."
+    )
 
 
 def out_of_memory(error: BaseException) -> bool:

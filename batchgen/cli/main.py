@@ -13,6 +13,7 @@ import click
 import batchgen
 from batchgen.cli import streams
 from batchgen.cli.batch import cancel, report, resolve, retry, status, verify
+from batchgen.cli.login import login, logout
 from batchgen.cli.models import models
 from batchgen.cli.options import Commands, Runtime
 from batchgen.cli.run import plan, run, validate
@@ -38,13 +39,16 @@ def cli() -> None:
     \b
     Try it without an account or cost:
         batchgen run manifests/quickstart.yaml --sandbox
-    Then for real, every night at 1:30 (crontab; cron does not read what a shell exports):
-        RUNCOMFY_TOKEN=...
+    Then for real, every night at 1:30 (crontab; it finds the token that login stored):
+        batchgen login
         30 1 * * *  cd /home/me/pictures && /home/me/batchgen/.venv/bin/batchgen run list.csv -q
     """
 
 
-for one in (run, validate, plan, status, retry, resolve, verify, cancel, report, models, sandbox):
+for one in (
+    *(run, validate, plan, status, retry, resolve, verify, cancel, report, models),
+    *(login, logout, sandbox),
+):
     cli.add_command(one)
 
 

@@ -7,6 +7,7 @@ line may be anywhere; a schema must be a regular file.
 """
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
@@ -14,8 +15,8 @@ from pathlib import Path
 from batchgen.core.text import quote_value, shell_quote
 from batchgen.files import FileRefused, open_regular
 
-# The end of any token file's path: besides the one in use there may be others.
-_TOKEN_FILE = f"{os.sep}runcomfy{os.sep}token.json"
+# The ends of token files' paths: besides those in use there may be others.
+_TOKEN_FILES = (f"{os.sep}runcomfy{os.sep}token.json", f"{os.sep}batchgen{os.sep}token")
 _SSH_FOLDER = ".ssh"  # of anybody's home
 
 
@@ -24,12 +25,12 @@ class AllowedPaths:
     """The files that one manifest may have read.
 
     folder: the manifest's own. extra: files and folders of --allow-path.
-    secret: the token file, which is refused even where it is allowed; None where there is none.
+    secrets: the token files, which are refused even where they are allowed.
     """
 
     folder: Path
     extra: tuple[Path, ...] = ()
-    secret: Path | None = None
+    secrets: tuple[Path, ...] = ()
 
     def check_folder(self, path: Path) -> None:
         """Raise FileRefused unless the folder `path` is allowed.
@@ -47,7 +48,7 @@ class AllowedPaths:
         try:
             status = os.fstat(file.fileno())
             real = os.path.realpath(path)
-            if real.casefold().endswith(_TOKEN_FILE) or self._is_secret(status):
+            if real.casefold().endswith(_TOKEN_FILES) or self._is_secret(status):
                 remedy = "No manifest may read it: name another file."
                 raise FileRefused("is the token file", remedy)
             self._check_place(real)
@@ -78,10 +79,11 @@ class AllowedPaths:
         raise FileRefused(what, f"{remedy} {shell_quote(real)}")
 
     def _is_secret(self, status: os.stat_result) -> bool:
-        try:
-            return self.secret is not None and os.path.samestat(self.secret.stat(), status)
-        except OSError:
-            return False
+        for secret in self.secrets:
+            with suppress(OSError):
+                if os.path.samestat(secret.stat(), status):
+                    return True
+        return False
 
 
 def _is_below(real: str, folder: str) -> bool:

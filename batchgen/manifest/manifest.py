@@ -36,7 +36,7 @@ def open_manifest(
     meta: Collection[str] = (),
     stdin: BinaryIO | None = None,
     allowed: tuple[Path, ...] = (),
-    secret: Path | None = None,
+    secrets: tuple[Path, ...] = (),
     use_schema: bool = True,
 ) -> "Manifest":
     """Open a manifest and read its settings; rows are read later, by `Manifest.entries`.
@@ -45,7 +45,7 @@ def open_manifest(
     format: one of FORMATS; None takes the one of the file's suffix.
     columns: the name in the file by the input's name. meta: names that are metadata, `*` for all
         that are no input of the model. Both are added to those that the manifest sets.
-    allowed, secret: `extra` and `secret` of AllowedPaths, for files that the manifest names.
+    allowed, secrets: `extra` and `secrets` of AllowedPaths, for files that the manifest names.
     use_schema: whether the schema that the manifest names will be read.
 
     Raises UsageError where there is no such file, it cannot be opened, or its form is not known.
@@ -54,7 +54,7 @@ def open_manifest(
     source = find_source(path, format=format, stream=stdin)
     path = source.path or Path()
     is_folder = source.format == FOLDER
-    paths = AllowedPaths(path if is_folder else path.parent, allowed, secret)
+    paths = AllowedPaths(path if is_folder else path.parent, allowed, secrets)
     if is_folder:
         source = replace(source, allowed=paths)
     return Manifest(source, dict(columns or {}), meta, paths, use_schema)

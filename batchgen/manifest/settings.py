@@ -36,7 +36,10 @@ _ONLY_OPTIONS = {
     "out": "Use --out. A list decides nothing about where files are written.",
     "yes": "Use --yes. A list decides nothing about when you are asked.",
 }
-_NEVER = "Set RUNCOMFY_TOKEN in the environment. A list is shared and copied; a token is not."
+_NEVER = (
+    "Store it with batchgen login, or set RUNCOMFY_TOKEN. A list is shared and copied; a token is"
+    " not."
+)
 _OF_ROWS = {"id", *PROMPT_NAMES}  # names that rows have and settings have not
 _TOKENS = ("token", "api_key", "access_token")
 

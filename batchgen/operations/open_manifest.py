@@ -88,7 +88,7 @@ def open_manifest_for(
         meta=flags.get("meta", ()),
         stdin=sys.stdin.buffer if path == "-" else None,
         allowed=flags.get("allow_path", ()),
-        secret=credentials.token_file(os.environ),
+        secrets=credentials.token_files(os.environ),
         use_schema="schema" not in flags,
     )
     written = manifest.settings.run_options(Path() if path == "-" else Path(path).parent)

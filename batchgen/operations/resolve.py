@@ -133,7 +133,7 @@ def _refuse_mismatch(row: Request, request_id: str, result: PollResult) -> None:
     match result.outcome:
         case Unauthorized(reason):
             what = f"RunComfy refused the token ({reason}). {UNCHANGED}"
-            raise TokenRefused(what, "Set RUNCOMFY_TOKEN to a token that works.")
+            raise TokenRefused(what, TokenRefused.ANOTHER)
         case Unclear(reason):
             what = f"RunComfy gave no clear answer about {request_id} ({reason}). {UNCHANGED}"
             raise ServiceUnreachable(what, "Try again later.")

@@ -16,6 +16,7 @@ from conftest import Command, Write
 from helpers import many, table, tally
 from sandbox_client import Control
 
+from batchgen.api.credentials import store_token
 from batchgen.errors import UsageError
 from batchgen.files import FileRefused, open_regular
 from batchgen.manifest.allowed_paths import AllowedPaths
@@ -206,14 +207,29 @@ def test_the_token_file_is_never_read(
     assert in_text(here / "out") == []
 
 
+@pytest.mark.parametrize("name", [".config/runcomfy/token.json", ".config/batchgen/token"])
 def test_a_token_file_of_another_configuration_folder_is_not_read_either(
-    batchgen: Command, here: Path, write: Write
+    batchgen: Command, here: Path, write: Write, name: str
 ) -> None:
-    (here / ".config" / "runcomfy").mkdir(parents=True)
-    write(".config/runcomfy/token.json", "[]")
-    write("list.yaml", "from: .config/runcomfy/token.json\n")
+    (here / name).parent.mkdir(parents=True)
+    write(name, "[]")
+    write("list.yaml", f"from: {name}\nformat: text\n")
 
     assert "is the token file" in batchgen("validate", "list.yaml", "--allow-path", ".").stderr
+
+
+def test_what_login_stored_is_never_read_whatever_leads_to_it(
+    batchgen: Command, here: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(here))
+    stored = store_token(os.environ, SECRET)
+    (here / "twin.txt").hardlink_to(stored)
+    write("list.yaml", "from: twin.txt\nformat: text\n")
+
+    outcome = batchgen("validate", "list.yaml", "--allow-path", "/")
+
+    assert (outcome.code, SECRET in outcome.stderr) == (65, False)
+    assert "is the token file" in outcome.stderr
 
 
 def test_the_token_file_is_no_prompt_of_a_folder(
