@@ -15,6 +15,7 @@ import aiohttp
 
 from batchgen.api.response import MAX_RESPONSE_BYTES, Response, ResponseTooLarge, decode
 from batchgen.core.timing import Timing
+from batchgen.network.deadline import Deadline
 from batchgen.network.session import USER_AGENT, exact_url, open_session, proxy_for, timeouts
 
 MAX_RESULT_BYTES = 64 << 20  # a result may hold its outputs themselves
@@ -25,13 +26,15 @@ Commit = Callable[[], Awaitable[None]]
 class SingleUseBody:
     """The body of a paid POST: it can be asked for once, and `commit` ends before its first byte.
 
+    on_sent: called when the body is handed over.
     sent: the body was handed over; from then on the POST may have been accepted.
     commit_error: what `commit` raised, so that no byte left; None if it did not.
     """
 
-    def __init__(self, body: bytes, commit: Commit) -> None:
+    def __init__(self, body: bytes, commit: Commit, on_sent: Callable[[], None]) -> None:
         self._body = body
         self._commit = commit
+        self._on_sent = on_sent
         self._used = False
         self._closed = False
         self.sent = False
@@ -53,6 +56,7 @@ class SingleUseBody:
             self.commit_error = error
             raise
         self.sent = True
+        self._on_sent()
         yield self._body
 
 
@@ -106,12 +110,15 @@ class ApiClient:
 
         That holds for what `commit` raises, and for a cancellation of the calling task.
         """
-        content = SingleUseBody(body, commit)
+        timing, deadline = self._timing, Deadline()
+        patience = timing.submit_total + len(body) / timing.submit_bytes_per_s
+        content = SingleUseBody(body, commit, on_sent=lambda: deadline.within(patience))
         headers = {"Content-Type": "application/json", "Content-Length": str(len(body))}
-        reader = _ResponseReader(MAX_RESPONSE_BYTES)
+        reader = _ResponseReader(MAX_RESPONSE_BYTES, deadline)
         try:
             url = self._base + path
-            await reader.receive(self._request(self._paid, "POST", url, headers, content))
+            async with deadline:
+                await reader.receive(self._request(self._paid, "POST", url, headers, content))
         except BaseException as error:  # noqa: BLE001
             # What a paid POST came to is recorded before even a cancellation goes on.
             reader.error = content.commit_error or error
@@ -128,9 +135,18 @@ class ApiClient:
 
     async def ask_url(self, url: str, method: str = "GET") -> Response:
         """Send a free request, once; what ended it is in `Response.error`. Raises MemoryError."""
-        reader = _ResponseReader(MAX_RESULT_BYTES, self._reading_large)
+        timing, deadline = self._timing, Deadline()
+
+        def begin_body() -> None:
+            deadline.at_speed(
+                timing.query_bytes_per_s, grace=timing.query_grace, total=timing.query_total
+            )
+
+        reader = _ResponseReader(MAX_RESULT_BYTES, deadline, begin_body, self._reading_large)
         try:
-            await reader.receive(self._request(self._free, method, url))
+            async with deadline:
+                deadline.within(timing.query_pool + timing.query_read)
+                await reader.receive(self._request(self._free, method, url))
         except MemoryError:  # no later try would fare better, as it may where the network failed
             raise
         except Exception as error:  # noqa: BLE001
@@ -158,12 +174,21 @@ class ApiClient:
 class _ResponseReader:
     """Reads an answer of `limit` bytes at most, and keeps what came when it breaks off.
 
-    one_by_one: held while what lies beyond the first MiB is read.
+    deadline: of the exchange. begin_body: called when a body, or what lies beyond its first MiB, is
+    about to come. one_by_one: held while the latter is read.
     """
 
-    def __init__(self, limit: int, one_by_one: asyncio.Lock | None = None) -> None:
+    def __init__(
+        self,
+        limit: int,
+        deadline: Deadline,
+        begin_body: Callable[[], None] = lambda: None,
+        one_by_one: asyncio.Lock | None = None,
+    ) -> None:
         self.error: BaseException | None = None
         self._limit = limit
+        self._deadline = deadline
+        self._begin_body = begin_body
         self._one_by_one = one_by_one
         self._status: int | None = None
         self._headers: dict[str, str] = {}
@@ -174,9 +199,12 @@ class _ResponseReader:
         async with request as response:
             self._status = response.status
             self._headers = {name.lower(): value for name, value in response.headers.items()}
+            self._begin_body()
             whole = await self._read(response, MAX_RESPONSE_BYTES)
             if not whole and self._one_by_one is not None:
+                self._deadline.stop()  # another answer is waited for, and not this one
                 async with self._one_by_one:
+                    self._begin_body()
                     whole = await self._read(response, self._limit)
             if not whole:
                 self.error = ResponseTooLarge(self._limit)
@@ -187,6 +215,7 @@ class _ResponseReader:
         """Read on until there are more than `limit` bytes; return whether the answer has ended."""
         while chunk := await response.content.readany():
             self._content += chunk
+            self._deadline.received(len(chunk))
             if len(self._content) > limit:
                 return False
         return True

@@ -14,9 +14,13 @@ class Timing:
     submit_read: without a byte of the answer to a paid POST, before it counts as lost. It is long,
         since each lost answer makes a row unknown, and shorter than the 90 s after which systemd
         kills a service. Source: docs/maintainers/specification.md, "Sending once".
+    submit_total: of the whole answer to a paid POST, from its body on; what a body takes at
+        submit_bytes_per_s comes on top.
     query_*, download_*: of questions about requests, and of outputs. The pool wait includes the
-        wait for a free connection.
-    download_grace: from then on a download has to move at download_bytes_per_s at least.
+        wait for a free connection. The headers have both waits together.
+    query_grace, download_grace: from then on a body has to move at …_bytes_per_s at least; in
+        …_total it has to be whole.
+    drain: after SIGTERM or SIGHUP, for the answers of open submissions; then they count as lost.
     download_tries: of a file whose download breaks off, before it is left to the next run.
     file_check: of a download by another process, which is killed then.
     busy: while another program holds the journal, before a transaction gives up.
@@ -30,14 +34,21 @@ class Timing:
 
     connect: float = 10.0
     submit_read: float = 75.0
+    submit_total: float = 85.0
+    submit_bytes_per_s: int = 4096
     query_pool: float = 60.0
     query_read: float = 30.0
+    query_grace: float = 60.0
+    query_bytes_per_s: int = 8192
+    query_total: float = 900.0
     download_pool: float = 60.0
     download_read: float = 30.0
     download_grace: float = 60.0
     download_bytes_per_s: int = 1024
+    download_total: float = 6 * 3600.0
     download_tries: int = 5
     file_check: float = 300.0
+    drain: float = 75.0
     busy: float = 10.0
     commit_tries: int = 7
     backoff_first: float = 0.5

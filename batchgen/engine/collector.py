@@ -21,7 +21,7 @@ from batchgen.journal.writer import Journal, Output, Request
 from batchgen.media import provenance
 from batchgen.media.check import NOT_WHOLE, UNDECODED, CheckedFile, MediaBroken, MediaError
 from batchgen.media.destination import Destination
-from batchgen.media.download import Downloader, MediaGone, MediaUntrusted
+from batchgen.media.download import Downloader, MediaGone, MediaSlow, MediaUntrusted
 from batchgen.media.xmp import Provenance
 
 log = logging.getLogger(__name__)
@@ -156,6 +156,9 @@ class Collector:
                     sent_before.add(error.sha256)
                 tries += 1
                 if tries == state.timing.download_tries:
+                    raise
+                # A run that is to end waits for a slow host once, and not five times.
+                if isinstance(error, MediaSlow) and state.outcome is not None:
                     raise
                 await state.clock.sleep(state.backoff(tries))
                 continue

@@ -90,6 +90,7 @@ class Poller:
             else:
                 durations = self._durations_of(row)
                 delay = next_poll_delay(age, durations, retry_after, scout=scout)
+            began = state.time()
             await (state.sleep_unless_stopped if missing_in_a_row else state.clock.sleep)(delay)
             result = await self.query(row)
             age = age_at_start + state.time() - start
@@ -137,7 +138,7 @@ class Poller:
                 case _:
                     assert_never(result.outcome)
             if not state.offline_tries:
-                time_left -= delay
+                time_left -= max(delay, state.time() - began)  # an answer may take long to come
         if time_left <= 0:
             log.warning("%s: row %r has not ended in an hour of asking.", row.source, row.id)
         return row

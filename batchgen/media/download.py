@@ -4,7 +4,6 @@ The token is never sent. The host, the size, the first bytes and the whole pictu
 (docs/maintainers/architecture.md, "The order of writes", W4).
 """
 
-import time
 import zlib
 from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from batchgen.media.check_pool import CHECKS_BY_THREAD, CheckPool
 from batchgen.media.destination import Destination
 from batchgen.media.formats import SIGNATURE_BYTES, format_of, other_format, url_extension
 from batchgen.media.xmp import Provenance
+from batchgen.network.deadline import Deadline
 from batchgen.network.media_hosts import MediaHost, host_to_name, rejection_reason
 from batchgen.network.session import USER_AGENT, exact_url, open_session, proxy_for, timeouts
 
@@ -81,6 +81,10 @@ class MediaUntrusted(MediaError):
         return "" if self.host is None else f"If you trust that host, add --media-host {self.host}."
 
 
+class MediaSlow(MediaBroken):
+    """Its host sends so little that it would take for ever."""
+
+
 class MediaGone(MediaError):
     """The host says that the file does not exist (any more)."""
 
@@ -126,17 +130,27 @@ class Downloader:
         for hop in range(self._limits.max_redirects + 1):
             if reason := rejection_reason(url, self._hosts):
                 raise MediaUntrusted(reason, host_to_name(url), redirected=hop > 0)
+            deadline = Deadline()
             try:
-                result = await self._request(url, wanted)
+                async with deadline:
+                    result = await self._request(url, wanted, deadline)
             except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+                if deadline.expired:
+                    raise MediaSlow(self._too_slow()) from error
                 raise MediaBroken(f"the download broke off ({describe_error(error)})") from error
             if isinstance(result, CheckedFile):
                 return result
             url = result
         raise MediaBroken(f"more than {self._limits.max_redirects} redirects")
 
-    async def _request(self, url: str, wanted: "_Wanted") -> CheckedFile | str:
+    def _too_slow(self) -> str:
+        timing = self._timing
+        least = f"{timing.download_bytes_per_s >> 10} KiB/s"
+        return f"the download is slower than {least}, or takes {timing.download_total / 3600:g} h"
+
+    async def _request(self, url: str, wanted: "_Wanted", deadline: Deadline) -> CheckedFile | str:
         """Return the file, or the URL that the host redirects to."""
+        deadline.within(self._timing.download_pool + self._timing.download_read)
         proxy = proxy_for(url) if self._use_proxy else None
         async with self._session.get(
             exact_url(url), headers=HEADERS, allow_redirects=False, proxy=proxy
@@ -148,13 +162,15 @@ class Downloader:
                 raise MediaGone(f"the host of the output answered {status}")
             if status != HTTPStatus.OK:
                 raise MediaBroken(f"the host of the output answered {status}")
-            return await self._receive(response, wanted)
+            return await self._receive(response, wanted, deadline)
 
-    async def _receive(self, response: aiohttp.ClientResponse, wanted: "_Wanted") -> CheckedFile:
+    async def _receive(
+        self, response: aiohttp.ClientResponse, wanted: "_Wanted", deadline: Deadline
+    ) -> CheckedFile:
         announced = response.headers.get("content-length", "")
         if announced.isdecimal():
             self._refuse_oversize(int(announced))
-        chunks = _refusing_short(self._refusing_slow(response.content.iter_any()), announced)
+        chunks = _refusing_short(self._paced(response.content.iter_any(), deadline), announced)
         encoding = response.headers.get("content-encoding", "identity").strip().lower()
         if encoding != "identity":  # which nobody asked for
             chunks = _decoded(chunks, encoding)
@@ -208,16 +224,18 @@ class Downloader:
             part.unlink(missing_ok=True)
             raise
 
-    async def _refusing_slow(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """Yield each chunk as it arrives. Raises MediaBroken if the download is too slow."""
-        started = time.monotonic()
-        size = 0
+    async def _paced(
+        self, chunks: AsyncIterator[bytes], deadline: Deadline
+    ) -> AsyncIterator[bytes]:
+        """Yield each chunk as it arrives, as long as the download moves; then stop `deadline`."""
+        timing = self._timing
+        deadline.at_speed(
+            timing.download_bytes_per_s, grace=timing.download_grace, total=timing.download_total
+        )
         async for chunk in chunks:
-            size += len(chunk)
-            if too_slow(size, time.monotonic() - started, self._timing):
-                least = self._timing.download_bytes_per_s >> 10
-                raise MediaBroken(f"the download is slower than {least} KiB/s")
+            deadline.received(len(chunk))
             yield chunk
+        deadline.stop()  # to check the file has a limit of its own
 
     async def _write(
         self, file: BinaryIO, content: bytes | bytearray, chunks: AsyncIterator[bytes]
@@ -282,8 +300,3 @@ async def _read_until(
     while len(content) < size and (chunk := await anext(chunks, None)) is not None:
         content += chunk
     return content
-
-
-def too_slow(size: int, seconds: float, timing: Timing) -> bool:
-    """Whether a download of `size` bytes in so many seconds is to be given up."""
-    return seconds > timing.download_grace and size < timing.download_bytes_per_s * seconds

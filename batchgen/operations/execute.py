@@ -119,7 +119,7 @@ async def execute(
             results_kept_s,
             progress.changed,
         )
-        with _signals(engine):
+        with _signals(engine, timing.drain):
             try:
                 await engine.run()
             finally:
@@ -185,12 +185,13 @@ def _without_reports(ending: RunOutcome, folder: Folder, error: Exception) -> Ru
 
 
 @contextmanager
-def _signals(engine: Engine) -> Iterator[None]:
+def _signals(engine: Engine, drain: float) -> Iterator[None]:
     """Once: submit nothing more. Ctrl-C collects what is in flight first; SIGTERM and SIGHUP, whose
-    senders do not wait long, only wait for open POSTs. Twice: leave now.
+    senders do not wait long, only wait for open POSTs, `drain` seconds. Twice: leave now.
     """
     loop = asyncio.get_running_loop()
     seen: list[int] = []
+    leaving: list[asyncio.TimerHandle] = []
 
     def on(number: signal.Signals) -> None:
         seen.append(number)
@@ -202,6 +203,8 @@ def _signals(engine: Engine) -> Iterator[None]:
             engine.stop(ending)
         else:
             engine.drain(ending)
+            # A POST ends by itself, but it may take what its body takes to be sent.
+            leaving.append(loop.call_later(drain, engine.abort, ending))
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     for number in numbers:
@@ -209,5 +212,7 @@ def _signals(engine: Engine) -> Iterator[None]:
     try:
         yield
     finally:
+        for timer in leaving:
+            timer.cancel()
         for number in numbers:
             loop.remove_signal_handler(number)
