@@ -120,6 +120,12 @@ def go_to(page: Any, id: str) -> None:
     assert focused(page) == id
 
 
+def show_undecided(page: Any) -> None:
+    page.evaluate(REDRAWN)
+    page.get_by_role("group", name="My choice").get_by_label("not decided").focus()
+    press(page, " ")
+
+
 def downloaded(page: Any, folder: Path) -> Path:
     with page.expect_download() as coming:
         page.get_by_role("button", name="Download").click()
@@ -474,6 +480,151 @@ def test_these_again_in_another_style(page: Any, tmp_path: Path) -> None:
     ]
 
 
+# The keyboard keeps its place, and messages are seen
+
+
+def test_keys_work_from_the_first_second_and_while_rows_leave_the_filter(page: Any) -> None:
+    press(page, "p")
+    expect(page.locator("#n-picked")).to_have_text("1 picked")
+    assert focused(page) == "dunes-seed1-stylerealistic"
+
+    show_undecided(page)
+    expect(page.locator("#status")).to_have_text(f"{ROWS - 1} of {ROWS} rows")
+    page.locator("#grid .tile").nth(1).evaluate("tile => tile.focus()")
+    for left, key in ((2, "p"), (3, "x"), (4, "3"), (5, "p")):
+        press(page, key)
+        expect(page.locator("#status")).to_have_text(
+            f"{ROWS - left + (left > 3)} of {ROWS} rows"  # a rating alone decides nothing
+        )
+        page.evaluate(REDRAWN)
+    assert focused(page) != ""
+    expect(page.locator("#n-picked")).to_have_text("3 picked")
+
+
+def test_the_cursor_stays_where_a_rating_moves_its_row_far_away(
+    browser: Any, batch: Path, tmp_path: Path
+) -> None:
+    with opened(browser, pieces(batch, tmp_path / "many", 1, 400)) as page:
+        expect(page.locator("#status")).to_have_text("400 rows")
+        page.locator("#sort").select_option("rating")
+        page.evaluate(REDRAWN)
+        page.locator("#grid .tile").first.evaluate("tile => tile.focus()")
+        press(page, "End")
+        assert focused(page) == "row-400"
+        press(page, "ArrowLeft", "5")
+        page.evaluate(REDRAWN)
+        assert focused(page) == "row-400"
+        press(page, "4")
+        expect(page.locator("#n-rated")).to_have_text("2 rated")
+
+
+def test_the_matrix_keeps_the_focus_when_it_is_drawn_again(page: Any) -> None:
+    press(page, "p")
+    show_undecided(page)
+    press(page, "m")
+    page.locator("#matrix .tile").nth(1).focus()
+    press(page, "p")
+    page.evaluate(REDRAWN)
+    assert focused(page) != ""
+    press(page, "x")
+    expect(page.locator("#n-rejected")).to_have_text("1 rejected")
+
+
+def test_in_the_detail_space_goes_on_and_no_button_has_the_focus(page: Any) -> None:
+    go_to(page, "dunes-seed1-styleanime")
+    press(page, "Enter", "Enter")
+    title = page.locator("#detail h2")
+    expect(title).to_have_text("dunes-seed1-styleanime")
+    press(page, " ")
+    expect(title).to_have_text("dunes-seed2-stylerealistic")
+    press(page, "Shift+Space")
+    expect(title).to_have_text("dunes-seed1-styleanime")
+
+    page.locator("#detail .prev").click()  # which ends at the first row, and is disabled
+    expect(title).to_have_text("dunes-seed1-stylerealistic")
+    press(page, "ArrowRight")
+    expect(title).to_have_text("dunes-seed1-styleanime")
+
+
+def test_a_message_lies_above_the_dialog_that_is_open(page: Any) -> None:
+    on_top = """() => {
+        const told = document.getElementById('told');
+        const {left, top, width, height} = told.getBoundingClientRect();
+        return document.elementFromPoint(left + width / 2, top + height / 2) === told;
+    }"""
+    page.locator("#grid .tile").first.click()
+    page.locator("#detail .copy").first.click()
+    expect(page.locator("#told")).to_have_text("Copied.")
+    assert page.evaluate(on_top)
+    press(page, "Escape")
+    assert page.evaluate(on_top)
+
+
+def test_show_goes_to_the_rows_of_a_cause(page: Any) -> None:
+    page.locator(".about > summary").click()
+    page.get_by_role("button", name="Show: =no luck").click()
+    expect(page.locator("#grid .tile")).to_have_count(1)
+    assert focused(page) == "fails"
+    expect(page.locator("#grid .tile")).to_be_in_viewport(ratio=1)
+
+
+def test_the_detail_has_utc_beside_local_times(browser: Any, batch: Path) -> None:
+    ((utc,),) = query(batch, "SELECT saved_at FROM requests WHERE position = 1")
+    with opened(browser, batch, timezone_id="Asia/Kolkata") as page:
+        page.locator("#grid .tile").first.click()
+        expect(page.locator("#detail .side")).to_contain_text(f"({utc[11:19]} UTC)")
+
+
+def test_a_picture_has_its_size_and_thumbnail_while_it_loads(
+    browser: Any, batch: Path, tmp_path: Path
+) -> None:
+    folder = pieces(batch, tmp_path / "many", 1, 10)
+    data = folder / "report" / "data" / "rows-1.js"
+    text = data.read_text(encoding="utf-8")
+    (folder / "report" / "thumbs").mkdir(exist_ok=True)
+    Image.new("RGB", (16, 9)).save(folder / "report" / "thumbs" / "small.webp")
+    data.write_text(text.replace(", null]]", ', "thumbs/small.webp"]]'), encoding="utf-8")
+    with opened(browser, folder) as page:
+        expect(page.locator("#grid .tile").first).to_be_visible()
+        width, height, behind = page.evaluate(
+            """() => {
+                document.querySelector('#grid .tile').click();
+                const picture = document.querySelector('#detail .stage img');
+                // In the same task, so that it cannot have come.
+                const {width, height} = picture.getBoundingClientRect();
+                return [width, height, picture.style.backgroundImage];
+            }"""
+        )
+        assert (width, height) == (64, 36)
+        assert "small.webp" in behind
+
+
+def test_a_film_has_its_own_aspect_and_a_click_on_it_does_not_zoom(page: Any) -> None:
+    film = page.locator("#grid .tile video")
+    film.evaluate("film => film.scrollIntoView()")
+    page.wait_for_function(
+        "() => { const film = document.querySelector('#grid .tile video');"
+        " return film.videoWidth && Math.abs(film.clientWidth / film.clientHeight"
+        " - film.videoWidth / film.videoHeight) < 0.06; }"
+    )
+    go_to(page, "clip")
+    press(page, "s", "ArrowRight", "s", "c")
+    page.locator("#beside video").click()
+    assert not page.locator("#beside .panes.actual").count()
+
+
+def test_selection_is_seen_in_forced_colours(browser: Any, batch: Path) -> None:
+    with opened(browser, batch, forced_colors="active") as page:
+        go_to(page, "dunes-seed1-stylerealistic")
+        press(page, "s", "ArrowRight")
+        face = page.locator("#grid .tile").first.locator(".face")
+        assert face.evaluate("face => getComputedStyle(face).outlineStyle") == "double"
+        colour = "button => getComputedStyle(button).backgroundColor"
+        grid, matrix = page.locator("#as-grid"), page.locator("#as-matrix")
+        assert grid.evaluate(colour) != matrix.evaluate(colour)
+        shoot(page, "forced")
+
+
 # Many rows
 
 
@@ -630,6 +781,40 @@ def test_a_telephone_shows_it_without_scrolling_sideways(browser: Any, batch: Pa
         assert page.evaluate("document.querySelector('#detail').scrollWidth <= innerWidth")
         page.get_by_role("button", name="Close").tap()
         expect(page.locator("#n-picked")).to_have_text("1 picked")
+
+
+def test_the_night_fits_a_telephone_and_the_picture_has_the_room(browser: Any, batch: Path) -> None:
+    phone = {"has_touch": True, "is_mobile": True}
+    with opened(browser, batch, viewport={"width": 390, "height": 844}, **phone) as page:
+        page.locator(".about > summary").tap()
+        shoot(page, "phone-night")
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
+        expect(page.locator("#exports")).to_be_in_viewport(ratio=1)
+        small = page.locator("button:visible").evaluate_all(
+            "all => all.filter(one => one.getBoundingClientRect().height < 43)"
+            ".map(one => one.outerHTML)"
+        )
+        assert small == []
+    with opened(browser, batch, viewport={"width": 844, "height": 390}, **phone) as page:
+        page.locator("#grid .tile").first.tap()
+        shoot(page, "phone-landscape")
+        assert page.locator("#detail .stage").bounding_box()["height"] > 300
+
+
+@pytest.mark.parametrize("left", [(), ("gallery.css",)])
+def test_the_page_alone_says_what_is_missing(
+    browser: Any, batch: Path, tmp_path: Path, left: tuple[str, ...]
+) -> None:
+    (tmp_path / "report").mkdir()
+    for name in ("index.html", *left):
+        shutil.copy(batch / "report" / name, tmp_path / "report")
+    with opened(browser, tmp_path, quietly=False) as page:
+        expect(page.get_by_role("alert")).to_contain_text("ask for the whole folder")
+        expect(page.get_by_role("alert")).to_be_visible()
+
+
+def test_a_page_that_is_whole_says_nothing_of_the_kind(page: Any) -> None:
+    expect(page.get_by_role("alert")).to_have_count(0)
 
 
 def test_print_is_a_contact_sheet_of_what_is_shown(page: Any, tmp_path: Path) -> None:

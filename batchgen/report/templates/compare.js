@@ -130,10 +130,15 @@ gallery.matrix = (() => {
   return {
     activate,
     show: (shown) => {
+      const held = box.querySelector(".tile:focus");
+      const [i, at] = held ? [held.dataset.i, [...box.querySelectorAll(".tile")].indexOf(held)] : [];
       rows = shown;
       if (hidden) return;
       offer();
       draw();
+      const tiles = [...box.querySelectorAll(".tile")];
+      const tile = held && (tiles.find((one) => one.dataset.i === i) ?? tiles[Math.min(at, tiles.length - 1)]);
+      if (tile) activate(tile);
     },
     hide: (now) => {
       box.hidden = hidden = now;
@@ -164,7 +169,7 @@ gallery.beside = (() => {
     const [file] = row.files;
     const picture = gallery.tiles.face(file?.kind === "image" ? { ...row, files: [{ ...file, thumb: null }] } : row, { lazy: false });
     if (picture.tagName === "VIDEO") picture.controls = true;
-    const view = make("div", { class: "view", onscroll: () => follow(view), onclick: () => zoom() }, picture);
+    const view = make("div", { class: "view", onscroll: () => follow(view), onclick: ({ target }) => target.controls || zoom() }, picture);
     const facts = differ.map(([name, values]) => make("div", {}, make("dt", {}, name), make("dd", { dir: "auto" }, values[n])));
     return make("section", { tabindex: "0", "aria-label": gallery.tiles.label(row, gallery.choice.of(row)), "data-i": row.i },
       view, make("h3", {}, row.id), gallery.judging(row), make("dl", {}, ...facts));

@@ -59,14 +59,29 @@ gallery.detail = (() => {
   let [row, rows, shownFile] = [null, [], 0];
 
   const bytes = (n) => (n < 1e6 ? `${Math.ceil(n / 1e3)} kB` : `${(n / 1e6).toFixed(1)} MB`);
-  const time = (iso) => (iso ? new Date(iso).toLocaleString("sv") : null); // 2026-11-22 23:47:11
-  const usd = (n) => (n === null ? null : `$${n.toFixed(n < 0.1 && n ? 3 : 2)}`);
+  /** As 2026-11-22 23:47:11, in local time with UTC, which the timeline has, beside it. */
+  const time = (iso) => {
+    if (!iso) return null;
+    const [local, utc] = [undefined, "UTC"].map((timeZone) => new Date(iso).toLocaleString("sv", { timeZone }));
+    return local === utc ? `${utc} UTC` : say("detail.local", { local, utc: utc.slice(11) });
+  };
+  const usd = (n) => (n === null ? null : gallery.usd(n));
+
+  /** Have a picture its size before it comes: until then Chromium draws it with none. */
+  const holdPlace = (picture, { width, height }) => {
+    const { paddingLeft, paddingTop } = getComputedStyle(stage);
+    const [most, tallest] = [stage.clientWidth - 2 * parseFloat(paddingLeft), stage.clientHeight - 2 * parseFloat(paddingTop)];
+    const scale = Math.min(1, most / width, tallest / height);
+    Object.assign(picture.style, { width: `${width * scale}px`, height: `${height * scale}px` });
+    picture.onload = () => Object.assign(picture.style, { width: "", height: "", backgroundImage: "" });
+  };
 
   const medium = (file) => {
     if (file.kind === "file") return gallery.tiles.card(row, say("kinds.file"), file.path);
     if (file.kind === "image") {
       const picture = make("img", { alt: row.prompt || row.id, width: file.width, height: file.height });
       if (file.thumb) picture.style.backgroundImage = `url("${file.thumb}")`;
+      if (file.width && file.height) holdPlace(picture, file);
       picture.onclick = ({ offsetX, offsetY }) => zoom(offsetX / picture.clientWidth, offsetY / picture.clientHeight);
       picture.onerror = () => picture.replaceWith(gallery.tiles.card(row, say("tile.missing"), file.path));
       picture.src = file.address;
@@ -140,7 +155,7 @@ gallery.detail = (() => {
       field(say("detail.request"), row.request),
       told("cost", usd(row.cost) ?? reserved),
       told("submitted", time(row.submitted)),
-      told("took", took >= 0 ? say("detail.seconds", { n: Math.round(took) }) : null),
+      told("took", took >= 0 ? (took < 1 ? say("detail.instant") : say("detail.seconds", { n: Math.round(took) })) : null),
       told("saved", time(row.saved)),
       told("attempts", row.attempts > 1 ? row.attempts : null),
       field(say("detail.source"), row.source),
@@ -176,12 +191,13 @@ gallery.detail = (() => {
     dialog.querySelector(".at").textContent = say("detail.at", { at: at + 1, n: rows.length });
     dialog.querySelector(".prev").disabled = at <= 0;
     dialog.querySelector(".next").disabled = at >= rows.length - 1;
+    if (!dialog.open) dialog.showModal(); // from here on the stage has a size
     stageOf(row.files[0]);
     const films_ = films();
     const state = make("p", { class: `state ${row.state}` }, say(`states.${row.state}`));
     side.replaceChildren(...[state, gallery.judging(row), films_, ...fields()].filter(Boolean));
     side.scrollTop = 0;
-    if (!dialog.open) dialog.showModal();
+    if (document.activeElement.disabled) stage.focus(); // a disabled button would swallow the keys
     const ahead = gallery.list[rows[at + 1]]?.files[0];
     if (ahead?.kind === "image") new Image().src = ahead.address;
   };
@@ -197,6 +213,7 @@ gallery.detail = (() => {
   dialog.addEventListener("keydown", (event) => {
     if (event.target.matches("video, audio") || event.ctrlKey || event.metaKey || event.altKey) return;
     const keys = { ArrowLeft: () => step(-1), ArrowRight: () => step(1), z: () => zoom() };
+    if (event.target === stage) keys[" "] = () => step(event.shiftKey ? -1 : 1);
     if (stage.classList.contains("actual") && event.target === stage) delete keys.ArrowLeft, delete keys.ArrowRight;
     if (!keys[event.key]) return;
     event.preventDefault();

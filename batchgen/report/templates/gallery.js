@@ -47,11 +47,24 @@
   gallery.shownRows = () => shown;
   gallery.size = () => Number(at("size").value);
 
-  const everything = () => {
+  const clear = () => {
     filters.clear();
     query.search = at("search").value = "";
     gallery.changed();
+  };
+  const everything = () => {
+    clear();
     at("search").focus();
+  };
+
+  /** Show the rows that one cause has in a state, and go there. */
+  const showCause = (state, cause) => {
+    clear();
+    const only = (c, value) => filters.pick(c, c.code(value), true);
+    only(store.column("state"), state);
+    if (cause) only(store.column("error"), cause);
+    setView(true);
+    grid.activate(0);
   };
 
   const offerSorts = (columns) => {
@@ -77,6 +90,8 @@
 
   let quiet = 0;
   gallery.tell = (words) => {
+    // A modal dialog lies above all that is not in it.
+    (document.querySelector("dialog[open]") ?? document.body).append(at("told"));
     at("told").textContent = words;
     clearTimeout(quiet);
     quiet = setTimeout(() => (at("told").textContent = ""), 4000);
@@ -118,8 +133,11 @@
     gallery.beside.show(rows, here() ?? rows[0]);
   };
 
-  /** The row that has the focus, in whatever view. */
-  const here = () => gallery.list[document.activeElement?.closest?.(".tile")?.dataset.i];
+  /** The row that keys mean: the one that has the focus; the grid's, while nothing has it. */
+  const here = () => {
+    const idle = compact && document.activeElement === document.body;
+    return idle ? grid.active : gallery.list[document.activeElement?.closest?.(".tile")?.dataset.i];
+  };
 
   /** A dialog about this row was closed: the focus goes to its tile. */
   gallery.back = (row) => {
@@ -164,8 +182,11 @@
       if (key === "Escape" && target.id === "search") grid.activate(grid.rows.indexOf(grid.active?.i));
       return;
     }
-    const onTile = target.closest(".tile");
-    if ((key === "Enter" || key === " ") && !onTile) return; // a button's own
+    const idle = target === document.body && compact && !document.querySelector("dialog[open]");
+    if (idle && grid.move(event)) return;
+    if (idle && key in ANYWHERE && !grid.wake()) return; // what nobody sees is not decided about
+    const own = target.closest(".tile") || (idle && key === "Enter");
+    if ((key === "Enter" || key === " ") && !own) return; // a button's own
     const rows = key in ANYWHERE ? judged() : [];
     if (rows.length) ANYWHERE[key](rows);
     else if (key in ON_THE_PAGE && !document.querySelector("dialog[open]")) ON_THE_PAGE[key]();
@@ -182,15 +203,12 @@
     else if (row) gallery.detail.show(row, shown);
     const { copy, cause, state, close } = target.closest("button")?.dataset ?? {};
     if (copy) gallery.copy(copy, target);
-    if (cause !== undefined) {
-      everything();
-      const only = (c, value) => filters.pick(c, c.code(value), true);
-      only(store.column("state"), state);
-      if (cause) only(store.column("error"), cause);
-    }
+    if (cause !== undefined) showCause(state, cause);
     if (close !== undefined) target.closest("dialog").close();
     if (target.matches("dialog:not(.whole)")) target.close(); // beside it
   });
+
+  document.addEventListener("close", () => document.body.append(at("told")), { capture: true });
 
   // Printing: a contact sheet of what is shown
 
@@ -258,6 +276,6 @@
     refresh();
     gallery.pieces.next();
   };
+  at("broken").classList.toggle("whole", Boolean(gallery.facts));
   if (gallery.facts) start();
-  else at("broken").hidden = false;
 })();

@@ -38,7 +38,7 @@ gallery.grid = (() => {
   const box = document.getElementById("grid");
   const tiles = new Map(); // by the index of their row
   let [rows, places] = [[], gallery.justified([], 1, 1, 0, 0)];
-  let [active, height, width, drawing] = [0, 220, 0, false]; // active: the place that Tab leads to
+  let [active, height, width, drawing, reshaping] = [0, 220, 0, false, false]; // active: the place that Tab leads to
 
   const lay = () => {
     width = box.clientWidth;
@@ -125,12 +125,35 @@ gallery.grid = (() => {
     drawing = true;
   };
 
-  /** Show these rows; the active one stays it, or else what is now in its place is. */
-  const show = (shown) => {
+  /** The place in `shown` of the first row from the active one on that is there, or before it. */
+  const survivor = (shown) => {
     const place = shown.indexOf(rows[active]);
+    if (place >= 0 || !shown.length) return Math.max(place, 0);
+    const there = new Map(shown.map((i, n) => [i, n]));
+    const found = rows.slice(active).find((i) => there.has(i)) ?? rows.slice(0, active).findLast((i) => there.has(i));
+    return there.get(found) ?? 0;
+  };
+
+  const isInWindow = (place) => {
+    const line = lineOf(place);
+    const top = box.getBoundingClientRect().top + places.tops[line];
+    return top < window.innerHeight && top + places.heights[line] > 0;
+  };
+
+  /**
+   * Show these rows. The cursor stays on its row; if that is gone, or was moved out of the window
+   * while it had the focus, it goes to the row that came next.
+   */
+  const show = (shown) => {
+    const held = box.contains(document.activeElement);
+    const seen = held && rows.length && isInWindow(active);
+    const next = rows[active + 1];
+    active = survivor(shown);
     rows = shown;
-    active = place >= 0 ? place : Math.max(0, Math.min(active, rows.length - 1));
     lay();
+    if (!held || !rows.length) return;
+    const follower = seen && !isInWindow(active) ? rows.indexOf(next) : -1;
+    activate(follower >= 0 ? follower : active);
   };
 
   const lead = (place) => {
@@ -145,7 +168,8 @@ gallery.grid = (() => {
     lead(Math.min(Math.max(place, 0), rows.length - 1));
     const line = lineOf(active);
     const top = box.getBoundingClientRect().top + places.tops[line];
-    const bar = Math.max(0, document.getElementById("bar").getBoundingClientRect().bottom) + GAP;
+    const { position, height } = getComputedStyle(document.getElementById("bar"));
+    const bar = (position === "sticky" ? parseFloat(height) : 0) + GAP;
     const foot = window.innerHeight - document.getElementById("tray").offsetHeight - GAP;
     const bottom = top + places.heights[line] + CAPTION;
     if (top < bar || bottom - top > foot - bar) window.scrollBy(0, top - bar);
@@ -188,11 +212,27 @@ gallery.grid = (() => {
     PageDown: () => page(1),
   };
 
-  box.addEventListener("keydown", (event) => {
-    if (!(event.key in MOVES) || event.ctrlKey || event.metaKey || event.altKey) return;
+  /**
+   * Give the cursor the focus; return whether it was in the window. If not, it goes to the first
+   * row that is.
+   */
+  const wake = () => {
+    if (!rows.length) return false;
+    const seen = isInWindow(active);
+    const line = lineAt(Math.max(0, -box.getBoundingClientRect().top));
+    activate(seen ? active : places.starts[Math.min(line + 1, places.tops.length - 1)]);
+    return seen;
+  };
+
+  /** Go where the key says; return whether it says that. */
+  const move = (event) => {
+    if (!(event.key in MOVES) || event.ctrlKey || event.metaKey || event.altKey) return false;
     event.preventDefault();
-    if (rows.length) activate(MOVES[event.key]());
-  });
+    if (box.contains(document.activeElement)) activate(MOVES[event.key]());
+    else if (wake()) activate(MOVES[event.key]());
+    return true;
+  };
+  box.addEventListener("keydown", move);
   box.addEventListener("focusin", ({ target }) => {
     // Without scrolling: the mouse is still down on it.
     const place = rows.indexOf(Number(target.closest(".tile")?.dataset.i));
@@ -202,7 +242,7 @@ gallery.grid = (() => {
   window.addEventListener("scroll", soon, { passive: true });
 
   return {
-    show, activate, tiles,
+    show, activate, move, wake, tiles,
     get rows() { return rows; },
     get active() { return gallery.list[rows[active]]; },
     place: (row) => rows.indexOf(row.i),
@@ -213,6 +253,14 @@ gallery.grid = (() => {
     hide: (hidden) => {
       box.hidden = hidden;
       if (!hidden) lay();
+    },
+    /** The size of something became known: lay all out again, once for all that happens at once. */
+    reshape: () => {
+      if (!reshaping) requestAnimationFrame(() => {
+        reshaping = false;
+        lay();
+      });
+      reshaping = true;
     },
     mark: () => tiles.forEach(gallery.tiles.mark),
   };

@@ -17,6 +17,12 @@ gallery.say = (place, values = {}) => {
 /** A value as people read it: a text as it is, anything else as JSON. */
 gallery.shown = (value) => (typeof value === "string" ? value : JSON.stringify(value));
 
+/** An amount of dollars: $3.20, and $0.0035 where cents say too little. */
+gallery.usd = (n) => {
+  const places = n >= 1 || !n ? 2 : n >= 0.01 ? 4 : 6;
+  return `$${n.toFixed(places).replace(/(\.\d\d\d*?)0+$/, "$1")}`;
+};
+
 /** The order in which both rows and their values stand: 2 before 10, no value last. */
 gallery.natural = new Intl.Collator("en", { numeric: true }).compare;
 

@@ -48,6 +48,11 @@ gallery.tiles = (() => {
       video.muted = true;
       video.src = `${file.address}#t=0.1`; // the first frame of many is black
       video.onerror = () => failedToLoad(row, file, video);
+      video.onloadedmetadata = () => {
+        if (file.width || !video.videoWidth) return;
+        [file.width, file.height] = [video.videoWidth, video.videoHeight];
+        gallery.grid.reshape();
+      };
       return video;
     }
     const picture = make("img", { alt: "", decoding: "async", loading: lazy ? "lazy" : "eager" });
