@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from batchgen.core.budget import CostLimits
+from batchgen.core.timetable import Timetable
 from batchgen.core.units import parse_usd
 from batchgen.errors import UsageError
 
@@ -47,7 +48,7 @@ class RunOptions:
     price: USD of a request, for all models or by model, "*" for all others; None where the API's
         price holds.
     ask_above: USD; a person at a terminal is asked before a run spends more. yes: not asked.
-    max_time: seconds. until: a local time of day.
+    max_time: seconds. until: a local time of day. window: of the night; outside it nothing runs.
     format, columns, meta, allow_path: how the manifest is read. `columns` and `meta` are what the
         command line adds to those of the manifest, which its reader knows.
     sources: where each of these comes from, by name.
@@ -67,6 +68,7 @@ class RunOptions:
     yes: bool = False
     max_time: float | None = None
     until: time | None = None
+    window: Timetable | None = None
     retry_failed: bool = False
     on_unknown: str = "hold"
     skip_invalid: bool = False
@@ -97,12 +99,19 @@ class RunOptions:
         return CostLimits(self.max_cost, self.max_cost_per_day, self.max_cost_per_month)
 
     def ends_at(self, now: datetime) -> float | None:
-        """Return when `until` is next, in seconds since the epoch. now: local, without a zone."""
-        return None if self.until is None else now.timestamp() + seconds_until(self.until, now)
+        """Return the next `until` or the end of the window, whichever is earlier; None is never.
+
+        In seconds since the epoch. now: local, without a zone.
+        """
+        until = None if self.until is None else now.timestamp() + seconds_until(self.until, now)
+        window = None if self.window is None else self.window.window_end(now)
+        ends = (until, None if window is None else window.timestamp())
+        return min((end for end in ends if end is not None), default=None)
 
     def stop_after(self, now: datetime) -> float | None:
-        """Return the seconds from `now` to the earlier of `max_time` and `until`; None is never."""
-        until = None if self.until is None else seconds_until(self.until, now)
+        """Return the seconds from `now` to `max_time` or `ends_at`, the earlier; None is never."""
+        ends_at = self.ends_at(now)
+        until = None if ends_at is None else ends_at - now.timestamp()
         return min((end for end in (self.max_time, until) if end is not None), default=None)
 
 

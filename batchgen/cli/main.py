@@ -18,6 +18,7 @@ from batchgen.cli.models import models
 from batchgen.cli.options import Commands, Runtime
 from batchgen.cli.run import plan, run, validate
 from batchgen.cli.sandbox import sandbox
+from batchgen.cli.schedule import schedule
 from batchgen.clock import Clock
 from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.engine.run_outcome import RUN_AGAIN
@@ -39,15 +40,15 @@ def cli() -> None:
     \b
     Try it without an account or cost:
         batchgen run manifests/quickstart.yaml --sandbox
-    Then for real, every night at 1:30 (crontab; it finds the token that login stored):
+    Then for real, every night:
         batchgen login
-        30 1 * * *  cd /home/me/pictures && /home/me/batchgen/.venv/bin/batchgen run list.csv -q
+        batchgen schedule install list.csv --at 01:30 --until 07:00
     """
 
 
 for one in (
     *(run, validate, plan, status, retry, resolve, verify, cancel, report, models),
-    *(login, logout, sandbox),
+    *(login, logout, schedule, sandbox),
 ):
     cli.add_command(one)
 

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from click.core import ParameterSource
 
 from batchgen.clock import Clock
 from batchgen.core import units
+from batchgen.core.timetable import parse_days, parse_window
 from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.manifest.formats import FORMATS
 
@@ -27,13 +27,13 @@ FILE = click.Path(path_type=Path)
 class Notation(click.ParamType[Any]):
     """An option in one of the notations that manifests have too."""
 
-    def __init__(self, name: str, parse: Callable[[str], float | time]) -> None:
+    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
         self.name = name
         self._parse = parse
 
-    def convert(self, value: Any, param: Parameter | None, ctx: Context | None) -> float | time:
+    def convert(self, value: Any, param: Parameter | None, ctx: Context | None) -> Any:
         if not isinstance(value, str):
-            return value  # type: ignore[no-any-return]
+            return value
         try:
             return self._parse(value)
         except ValueError as error:
@@ -44,6 +44,8 @@ AMOUNT = Notation("amount", units.parse_usd)
 RATE = Notation("rate", units.parse_rate)
 DURATION = Notation("duration", units.parse_duration)
 CLOCK = Notation("HH:MM", units.parse_clock_time)
+DAYS = Notation("days", parse_days)
+WINDOW = Notation("window", parse_window)
 
 
 def read_columns(context: Context, param: Parameter, values: tuple[str, ...]) -> dict[str, str]:

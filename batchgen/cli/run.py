@@ -18,6 +18,7 @@ from batchgen.cli.options import (
     RATE,
     READING,
     SERVICE,
+    WINDOW,
     SectionedCommand,
     given_options,
     runtime,
@@ -94,6 +95,13 @@ rate_option = partial(click.option, "--rate", type=RATE, metavar="N/s|m|h|d")
         type=CLOCK,
         metavar="07:00",
         help="Stop submitting at this local time; what is in flight is still collected.",
+    ),
+    click.option(
+        "--window",
+        type=WINDOW,
+        metavar="01:30-07:00",
+        help="Submit only between these local times, or mon-fri 22:00-06:00; started outside, do"
+        " nothing.",
     ),
 )
 @OUT

@@ -34,6 +34,7 @@ _ONLY_OPTIONS = {
     "media_host": "Use --media-host. A list decides nothing about what is fetched from where.",
     "on_unknown": "Use --on-unknown. A list does not spend your money twice.",
     "out": "Use --out. A list decides nothing about where files are written.",
+    "window": "Use --window, or until: for the end alone.",
     "yes": "Use --yes. A list decides nothing about when you are asked.",
 }
 _NEVER = (

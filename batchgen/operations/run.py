@@ -70,6 +70,7 @@ def run(
     manifest, options = open_manifest_for(flags, path)
     # --until counts from here: reading a long manifest takes a while.
     now = datetime.now()
+    _refuse_outside_window(options, now)
     if options.yes:  # a yes to what the list costs, which is none to paying for it twice
         ask = ask_nobody
     batches = known_batches()
@@ -200,6 +201,17 @@ def _claim(stack: ExitStack, folder: Folder, options: RunOptions) -> Note:
     if warning := folder.examine_file_system():
         log.warning("%s", warning)
     return note
+
+
+def _refuse_outside_window(options: RunOptions, now: datetime) -> None:
+    """Raise StoppedEarly where the night of a run is over, as on a computer that slept."""
+    window = options.window
+    if window is not None and window.window_end(now) is None:
+        raise StoppedEarly(
+            f"It is {now:%a %H:%M}, outside the window {window.window()}. Nothing was sent.",
+            f"The next window begins {window.next_start(now):%a %Y-%m-%d %H:%M}. To run all the"
+            " same, leave out --window.",
+        )
 
 
 def _record_refusal(

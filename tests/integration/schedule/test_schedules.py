@@ -1,0 +1,291 @@
+"""`schedule` from the command line: a crontab, or a user's systemd, that keeps what it is given."""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from conftest import Command, Write
+from helpers import Outcome, change, many, query, table
+
+from batchgen.clock import to_iso
+from batchgen.schedule import system
+
+OTHERS = b"# mine, \xff\nMAILTO=me\n5 4 * * * true \\%\n"
+# Stands in for what lies outside: keeps a file as crontab does, and says what the real one says.
+CRONTAB = """#!/bin/sh
+case "$1" in
+-l) [ -f "$CRONTAB_FILE" ] || { echo "no crontab for me" >&2; exit 1; }; cat "$CRONTAB_FILE" ;;
+-) cat > "$CRONTAB_FILE.new" && mv "$CRONTAB_FILE.new" "$CRONTAB_FILE" ;;
+esac
+"""
+SYSTEMCTL = """#!/bin/sh
+echo "$@" >> "$SYSTEMCTL_LOG"
+"""
+
+
+def program(folder: Path, name: str, text: str) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(text)
+    (folder / name).chmod(0o755)
+
+
+@pytest.fixture
+def crontab(here: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch) -> Path:
+    """The file of the user's crontab; there is no systemd."""
+    outside = tmp_path_factory.mktemp("outside")
+    program(outside / "bin", "crontab", CRONTAB)
+    program(outside / "bin", "systemctl", "#!/bin/sh\nexit 1\n")
+    monkeypatch.setenv("CRONTAB_FILE", str(outside / "crontab"))
+    monkeypatch.setenv("PATH", f"{outside / 'bin'}:{os.environ['PATH']}")
+    (outside / "crontab").write_bytes(OTHERS)
+    return outside / "crontab"
+
+
+@pytest.fixture
+def systemctl(crontab: Path, monkeypatch) -> Path:
+    """What the user's systemd was told."""
+    program(crontab.parent / "bin", "systemctl", SYSTEMCTL)
+    program(crontab.parent / "bin", "loginctl", "#!/bin/sh\necho no\n")
+    monkeypatch.setenv("SYSTEMCTL_LOG", str(crontab.parent / "systemctl.log"))
+    return crontab.parent / "systemctl.log"
+
+
+@pytest.fixture
+def install(batchgen: Command, write: Write) -> Callable[..., Outcome]:
+    def install_it(*words: object, manifest: str = "list.csv") -> Outcome:
+        write(manifest, table(many(2)))
+        return batchgen("schedule", "install", manifest, "--at", "01:30", *words)
+
+    return install_it
+
+
+def clock(hours: float) -> str:
+    """A time of day so many hours from now."""
+    return f"{datetime.now() + timedelta(hours=hours):%H:%M}"
+
+
+def test_a_list_is_put_into_the_crontab_and_taken_out_again(
+    batchgen: Command, here: Path, crontab: Path, install
+) -> None:
+    outcome = install("--until", "07:00", "--days", "mon-fri")
+
+    assert (outcome.code, f"{here}/list.csv runs mon-fri at 01:30" in outcome.stdout) == (0, True)
+    added = crontab.read_bytes().removeprefix(OTHERS).decode()
+    assert added.splitlines()[1].startswith(f"30 1 * * 1,2,3,4,5 cd {here} && ")
+    assert "--window 'mon-fri 01:30-07:00'" in added
+    assert "a-token" not in added
+
+    assert batchgen("schedule", "remove", "list.csv").code == 0
+    assert crontab.read_bytes() == OTHERS
+    assert batchgen("schedule", "list").stdout == ""
+
+
+def test_installed_twice_it_stands_there_once(batchgen: Command, crontab: Path, install) -> None:
+    install()
+    install("--", "--limit", "1")
+
+    text = crontab.read_text(errors="replace")
+    assert (text.count("30 1 * * *"), "--limit 1" in text) == (1, True)
+    assert len(batchgen("schedule", "list").stdout.splitlines()) == 1
+
+
+def test_a_dry_run_and_show_change_nothing(batchgen: Command, crontab: Path, install) -> None:
+    dry = install("--dry-run")
+    assert (crontab.read_bytes(), batchgen("schedule", "list").stdout) == (OTHERS, "")
+    install()
+    before = crontab.read_bytes()
+
+    shown = batchgen("schedule", "show", "list").stdout
+
+    assert crontab.read_bytes() == before
+    assert dry.stdout in shown
+    assert all(f"\n{word}: " in shown for word in ("log", "output", "environment", "next start"))
+
+
+def test_the_line_runs_as_cron_would_run_it(
+    batchgen: Command, here: Path, crontab: Path, monkeypatch
+) -> None:
+    folder = here / "it's 50% done"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    (folder / "list.csv").write_text(table(many(2)))
+    words = ["--at", clock(0), "--until", clock(3), "--", "--sandbox", "--out", "there"]
+    batchgen("schedule", "install", "list.csv", *words)
+    line = crontab.read_bytes().removeprefix(OTHERS).decode().splitlines()[1]
+    assert batchgen("schedule", "check").code == 0  # not due yet
+
+    command = line.split(" ", 5)[5].replace("\\%", "%")
+    bare = {"HOME": str(here), "PATH": "/usr/bin:/bin", "SHELL": "/bin/sh", "LOGNAME": "me"}
+    done = subprocess.run(
+        ["/bin/sh", "-c", command], cwd="/", env=bare, capture_output=True, text=True, check=False
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert query(folder / "there", "SELECT COUNT(*) FROM requests WHERE state = 'saved'") == [(2,)]
+    assert f"log: {folder}/there/batchgen.log" in batchgen("schedule", "show", "list").stdout
+
+
+@pytest.mark.parametrize("error", ["echo 'you are not allowed' >&2; exit 1", "exit 7"])
+def test_a_crontab_that_cannot_be_read_is_not_written(
+    batchgen: Command, crontab: Path, install, error: str
+) -> None:
+    program(crontab.parent / "bin", "crontab", f"#!/bin/sh\ncase $1 in -l) {error};; esac\n")
+
+    outcome = install()
+
+    assert (outcome.code, "Nothing was changed" in outcome.stderr) == (1, True)
+    assert batchgen("schedule", "list").stdout == ""
+
+
+def test_without_a_crontab_there_is_one_afterwards(crontab: Path, install) -> None:
+    crontab.unlink()
+
+    assert install().code == 0
+    assert crontab.read_text().count("\n") == 3
+
+
+def test_a_schedule_is_a_timer_where_there_is_a_systemd(
+    batchgen: Command, here: Path, crontab: Path, systemctl: Path, install
+) -> None:
+    outcome = install("--until", "07:00")
+
+    units = Path(os.environ["XDG_CONFIG_HOME"]) / "systemd" / "user"
+    assert (outcome.code, "loginctl enable-linger" in outcome.stderr) == (0, True)
+    assert "SuccessExitStatus=75" in (units / "batchgen-list.service").read_text()
+    assert "enable --now batchgen-list.timer" in systemctl.read_text()
+    assert crontab.read_bytes() == OTHERS
+    assert batchgen("schedule", "check").code == 0
+
+    install("--by", "cron")  # from one to the other, and never both
+    assert [*units.iterdir()] == []
+    assert "disable --now batchgen-list.timer" in systemctl.read_text()
+    assert crontab.read_bytes() != OTHERS
+
+
+def test_check_tells_of_a_line_that_somebody_deleted(
+    batchgen: Command, crontab: Path, install
+) -> None:
+    install()
+    crontab.write_bytes(OTHERS)
+
+    outcome = batchgen("schedule", "check")
+
+    assert (outcome.code, "no longer in your crontab" in outcome.stdout) == (1, True)
+    assert batchgen("schedule", "remove", "list").code == 0
+
+
+@pytest.mark.parametrize(("hours", "code"), [(1.0, 0), (30.0, 1)])
+def test_check_tells_of_a_night_without_a_run(
+    batchgen: Command,
+    here: Path,
+    folder: Path,
+    crontab: Path,
+    write: Write,
+    hours: float,
+    code: int,
+) -> None:
+    write("list.csv", table(many(1)))
+    batchgen("run", "list.csv", "--sandbox")
+    words = ["--at", clock(-2), "--", "--sandbox"]
+    batchgen("schedule", "install", "list.csv", *words)
+    installed = Path(os.environ["XDG_CONFIG_HOME"]) / "batchgen" / "schedules" / "list.json"
+    before = (datetime.now() - timedelta(days=3)).isoformat()
+    since = next(line for line in installed.read_text().splitlines() if '"since"' in line)
+    installed.write_text(installed.read_text().replace(since, f' "since": "{before}",'))
+    began = to_iso((datetime.now() - timedelta(hours=hours)).timestamp())
+    change(folder, "UPDATE runs SET started_at = ?", began)
+
+    outcome = batchgen("schedule", "check", "list")
+
+    assert (outcome.code, "no run has begun since" in outcome.stdout) == (code, bool(code))
+
+
+def test_check_without_a_schedule_is_no_success(batchgen: Command, crontab: Path) -> None:
+    assert batchgen("schedule", "check").code == 2
+    assert batchgen("schedule", "check", "list").code == 2
+
+
+def test_two_lists_of_one_name_need_two_names(
+    batchgen: Command, here: Path, crontab: Path, install
+) -> None:
+    install()
+    (here / "other").mkdir()
+
+    outcome = install(manifest="other/list.csv")
+
+    assert (outcome.code, "--name" in outcome.stderr) == (2, True)
+    assert install("--name", "other", manifest="other/list.csv").code == 0
+    assert len(batchgen("schedule", "list").stdout.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    "words", [("--", "--bogus"), ("--days", "noday"), ("--name", "a/b"), ("--", "--limit", "x")]
+)
+def test_what_a_night_would_refuse_is_refused_in_the_evening(
+    crontab: Path, install, words: tuple[str, ...]
+) -> None:
+    assert install(*words).code == 2
+    assert crontab.read_bytes() == OTHERS
+
+
+@pytest.mark.parametrize("manifest", ["-", "/dev/stdin", "missing.csv"])
+def test_a_list_that_is_not_there_at_night_is_refused(
+    batchgen: Command, crontab: Path, manifest: str
+) -> None:
+    assert batchgen("schedule", "install", manifest, "--at", "01:30").code == 2
+
+
+def test_a_token_that_cron_does_not_see_is_told(install, crontab: Path) -> None:
+    assert "batchgen login" in install().stderr  # the token of this test is in the environment
+    assert "batchgen login" not in install("--", "--sandbox").stderr
+
+
+def test_a_run_outside_its_window_sends_nothing_and_one_inside_does(
+    run: Command, folder: Path, write: Write, sandbox
+) -> None:
+    write("list.csv", table(many(1)))
+
+    woken = run("list.csv", "-q", "--window", f"{clock(-9)}-{clock(-2)}")
+
+    assert (woken.code, sandbox.posts, folder.exists()) == (75, 0, False)
+    assert "outside the window" in woken.stderr
+    assert "The next window begins" in woken.stderr
+    assert run("list.csv", "--window", f"{clock(-2)}-{clock(2)}").code == 0
+    assert sandbox.posts == 1
+
+
+@pytest.fixture
+def real_crontab(here: Path) -> Iterator[None]:
+    """The crontab command of this computer, for a user who has no crontab."""
+    if shutil.which("crontab") is None:
+        pytest.skip("there is no crontab here")
+    if system.read_crontab():
+        pytest.skip("this user has a crontab of their own")
+    yield
+    subprocess.run(["crontab", "-r"], check=True)
+
+
+def test_a_real_crontab_takes_the_lines_and_gives_the_others_back(
+    batchgen: Command, real_crontab: None, install
+) -> None:
+    system.write_crontab(OTHERS)
+
+    assert install("--by", "cron", "--name", "of-a-test").code == 0
+    assert b"schedule of-a-test: begin" in system.read_crontab()
+    assert batchgen("schedule", "check", "of-a-test").code == 0
+    assert batchgen("schedule", "remove", "of-a-test").code == 0
+    assert system.read_crontab() == OTHERS
+
+
+def test_the_program_is_found_without_a_path(install, crontab: Path) -> None:
+    install()
+
+    line = crontab.read_bytes().removeprefix(OTHERS).decode().splitlines()[1]
+    words = shlex.split(line)
+    assert str(Path(sys.executable).parent) in {str(Path(word).parent) for word in words}
