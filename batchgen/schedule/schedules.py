@@ -16,7 +16,7 @@ from batchgen.batch_folder import Folder
 from batchgen.clock import from_iso
 from batchgen.config import has_name_of_its_own
 from batchgen.core.text import shell_quote
-from batchgen.errors import StorageDamaged, UsageError
+from batchgen.errors import BatchgenError, StorageDamaged, UsageError
 from batchgen.files import open_regular, user_folder, write_whole
 from batchgen.journal.reader import Reader
 from batchgen.operations.find_batch import find_existing, known_batches
@@ -58,10 +58,20 @@ def install(entry: Entry) -> None:
         after = crontab.with_block(before, entry.name, crontab.block(entry))
     if old is not None and old.by != entry.by:
         _take_out(old)
+    # First, so that nothing runs that no list shows.
     _write(entry_path(entry.name), entry.to_json())
-    if entry.by == "cron":
-        system.write_crontab(after)
-        return
+    try:
+        if entry.by == "cron":
+            system.write_crontab(after)
+        else:
+            _enable(entry)
+    except (BatchgenError, OSError):
+        if old is None:
+            entry_path(entry.name).unlink(missing_ok=True)
+        raise
+
+
+def _enable(entry: Entry) -> None:
     service, timer = unit_paths(entry.name)
     _write(service, units.service(entry))
     _write(timer, units.timer(entry))

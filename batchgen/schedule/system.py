@@ -67,7 +67,7 @@ def write_crontab(content: bytes) -> None:
     """Replace the user's crontab, and read it back. Raises UsageError, SystemRefused."""
     done = _run(["crontab", "-"], content)
     if done.returncode:
-        raise SystemRefused(f"crontab takes the new lines not: {_said(done)}. Nothing was changed.")
+        raise SystemRefused(f"crontab refuses the new lines: {_said(done)}. Nothing was changed.")
     if read_crontab() != content:
         raise SystemRefused("crontab -l does not show what was written.", "Look at: crontab -l")
 

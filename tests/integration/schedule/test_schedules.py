@@ -143,6 +143,20 @@ def test_a_crontab_that_cannot_be_read_is_not_written(
     assert batchgen("schedule", "list").stdout == ""
 
 
+def test_a_crontab_that_refuses_the_lines_leaves_no_schedule(
+    batchgen: Command, crontab: Path, install
+) -> None:
+    refusing = (
+        "#!/bin/sh\ncase $1 in -l) cat $CRONTAB_FILE;; *) echo bad minute >&2; exit 1;; esac\n"
+    )
+    program(crontab.parent / "bin", "crontab", refusing)
+
+    outcome = install()
+
+    assert (outcome.code, "bad minute. Nothing was changed" in outcome.stderr) == (1, True)
+    assert batchgen("schedule", "list").stdout == ""
+
+
 def test_without_a_crontab_there_is_one_afterwards(crontab: Path, install) -> None:
     crontab.unlink()
 
