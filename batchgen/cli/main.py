@@ -13,6 +13,7 @@ import click
 import batchgen
 from batchgen.cli import streams
 from batchgen.cli.batch import cancel, report, resolve, retry, status, verify
+from batchgen.cli.init import init
 from batchgen.cli.login import login, logout
 from batchgen.cli.models import models
 from batchgen.cli.options import Commands, Runtime
@@ -47,7 +48,7 @@ def cli() -> None:
 
 
 for one in (
-    *(run, validate, plan, status, retry, resolve, verify, cancel, report, models),
+    *(init, run, validate, plan, status, retry, resolve, verify, cancel, report, models),
     *(login, logout, schedule, sandbox),
 ):
     cli.add_command(one)

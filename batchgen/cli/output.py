@@ -29,6 +29,7 @@ from batchgen.report import next_steps
 if TYPE_CHECKING:  # what these modules import takes long, and `status` and errors need none of it
     from batchgen.core.rows import Problem
     from batchgen.engine.run_outcome import RunOutcome
+    from batchgen.manifest.guess import Guess
     from batchgen.operations.models import ListedModel
     from batchgen.operations.plan import Plan, PlannedRow
     from batchgen.operations.resolve import UnknownRow
@@ -224,6 +225,24 @@ def plan(whole: "Plan", rate: float) -> None:
         click.echo(f"{whose} price is unknown{why}; say it with --price to see the cost.")
 
 
+def guess(
+    listed: str, found: "Guess", rows: int, needed: tuple[str, ...], *, to_stderr: bool
+) -> None:
+    """What the columns of a list were taken for. needed: inputs that it lacks."""
+    lines = [f"{listed}: {plural(rows, 'row')}"]
+    width = min(max((len(use.name) for use in found.uses), default=0), 40)
+    for use in found.uses:
+        what = use.target or "metadata, not sent"
+        lines.append(f"  {use.name:<{width}}  {what}{f' ({use.why})' if use.why else ''}")
+    if not found.uses:
+        lines.append("  each text is a prompt")
+    for name in needed:
+        lines.append(f"  The model needs {name}, which the list does not have: write it under")
+        lines.append("  defaults:, where an example stands now.")
+    for one in lines:
+        click.echo(terminal_safe(one), err=to_stderr)
+
+
 def unknown_rows(rows: "list[UnknownRow]", folder: Folder, as_json: bool) -> None:
     """The unknown rows, on stdout, with all that helps to find them in the account."""
     if as_json:
@@ -390,16 +409,9 @@ def models(found: "list[ListedModel]") -> None:
 
 def model(name: str, validator: "Validator") -> None:
     """A model's inputs, a line each, on stdout."""
+    from batchgen.validation.examples import describe_input  # here, since it brings jsonschema
+
     line(name)
     for field, schema in validator.properties.items():
         needed = " (required)" if field in validator.required else ""
-        line(f"  {field}: {_kind(schema)}{needed}")
-
-
-def _kind(schema: Mapping[str, Any]) -> str:
-    kind = str(schema.get("type") or "anything")
-    if options := schema.get("enum"):
-        kind += ", one of " + ", ".join(json.dumps(option) for option in options)
-    bounds = [f"{name} {schema[name]}" for name in ("minimum", "maximum", "maxLength", "maxItems")
-              if name in schema]  # fmt: skip
-    return ", ".join([kind, *bounds])
+        line(f"  {field}: {describe_input(schema)}{needed}")

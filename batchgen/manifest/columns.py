@@ -12,13 +12,12 @@ from typing import Any
 
 from batchgen.core.identity import PROMPT_NAMES
 from batchgen.core.messages import option_of, unknown_columns_problems
-from batchgen.core.rows import Place, Problem
+from batchgen.core.rows import RESERVED, Place, Problem
 from batchgen.core.text import closest_match, plural, quote_value, shell_quote
 from batchgen.manifest.records import Header, Record
 from batchgen.manifest.separators import SEPARATORS, KnowsAny
 
 ALL_COLUMNS = "*"
-RESERVED = ("id", "model")
 NO_NAMES: frozenset[str] = frozenset()
 MOST_UNKNOWN = 10  # columns that are told one by one
 MAX_CACHED_NAMES = 1000  # a file can have new names in every row

@@ -1,7 +1,7 @@
 """Where checked files are kept for good: the calls that a run and `verify` need of such a place.
 
 `LocalFolder` is the first. Another one implements these calls in a module of this folder, and is
-chosen in operations/destination.py.
+chosen in operations/batch.py.
 """
 
 from collections.abc import Callable

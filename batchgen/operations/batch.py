@@ -1,4 +1,4 @@
-"""What operations on an existing batch share: its locked journal, and the API of its requests."""
+"""What operations on a batch share: its locked journal, its API, and where its files go."""
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -10,6 +10,8 @@ from batchgen.clock import Clock
 from batchgen.config import RunOptions
 from batchgen.core.timing import Timing
 from batchgen.journal.writer import Journal
+from batchgen.media.destination import Destination
+from batchgen.media.local_folder import LocalFolder
 from batchgen.network.media_hosts import parse_media_host
 from batchgen.validation.schema_registry import stored_schemas
 
@@ -51,3 +53,8 @@ def open_batch(folder: Folder, timing: Timing) -> Iterator[Journal]:
     """
     with folder.locked(), closing(Journal(folder.journal, Clock(), timing)) as journal:
         yield journal
+
+
+def open_destination(folder: Folder) -> Destination:
+    """Return where the files of a batch go to."""
+    return LocalFolder(folder.path)

@@ -37,7 +37,7 @@ from batchgen.journal.writer import Journal
 from batchgen.log import write_stderr
 from batchgen.media.destination import Destination
 from batchgen.media.download import DEFAULT_LIMITS, Downloader, DownloadLimits
-from batchgen.operations.destination import open_destination
+from batchgen.operations.batch import open_destination
 from batchgen.report import tables
 
 log = logging.getLogger(__name__)

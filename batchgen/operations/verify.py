@@ -31,8 +31,7 @@ from batchgen.media.download import Downloader, MediaGone
 from batchgen.media.formats import SIGNATURE_BYTES, format_of
 from batchgen.media.xmp import Provenance
 from batchgen.operations import batch
-from batchgen.operations.batch import open_batch
-from batchgen.operations.destination import open_destination
+from batchgen.operations.batch import open_batch, open_destination
 
 LineSink = Callable[[str], None]
 

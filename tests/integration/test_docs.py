@@ -84,6 +84,9 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
     shell = Shell(tmp_path_factory.mktemp("pictures"))
     shell.write("list.csv", only("README.md", "cat list.csv") + "\n")
     shell.run("batchgen validate list.csv")
+    row = "An owl at dusk\t16:9\tquiet"
+    shell.write("prompts.tsv", f"Key\tPrompt\tRatio\tNote\n1\t{row}\n2\t{row}\n")
+    shell.run("batchgen init --from prompts.tsv")
     shell.edit("list.csv", ("4:5", "4:3"), ("12a", "12"), ("realstic", "realistic"))
     shell.run("batchgen run list.csv --sandbox --out rehearsal")
     shell.run("batchgen status rehearsal")
