@@ -42,6 +42,10 @@ class MediaBroken(MediaError):
         self.sha256 = sha256
 
 
+class NoMemoryToDecode(MediaBroken):
+    """There was no room for a picture's pixels, which says nothing of the file."""
+
+
 @dataclass(frozen=True, slots=True)
 class CheckedFile:
     """A whole, durable file under its scratch name `part`.
@@ -150,7 +154,7 @@ def _check_on_disk(
 
 def _accept(error: MediaBroken, sha256: str, sent_before: Collection[str]) -> Examined:
     """Return the note on a broken file that came before. Raises MediaBroken for any other."""
-    if sha256 not in sent_before:
+    if sha256 not in sent_before or isinstance(error, NoMemoryToDecode):
         raise MediaBroken(str(error), sha256) from error
     return Examined(note=f"{NOT_WHOLE}: {error}")
 
@@ -189,7 +193,7 @@ def _decode(source: BinaryIO, format: Format, max_pixels: int | None) -> Examine
     except Costly:
         raise
     except MemoryError as error:
-        raise MediaBroken("there is not enough memory to decode the picture") from error
+        raise NoMemoryToDecode("there is not enough memory to decode the picture") from error
     except Exception as error:  # Pillow's decoders raise exceptions of any type
         raise MediaBroken(f"the picture is damaged ({describe_error(error)})") from error
     return Examined(width, height)

@@ -197,7 +197,7 @@ def test_where_no_connection_comes_about_no_row_is_touched_and_the_next_run_goes
     with AWAY[fault]() as base:
         outcome = run(manifest, "--base-url", base, "--max-time", "3s")
 
-    assert outcome.code == 75
+    assert outcome.code == 69
     assert tally(folder) == ALL_PENDING
     assert events(folder) == []
     assert outcome.stderr.count("RunComfy cannot be reached") == 1

@@ -106,7 +106,7 @@ def test_a_proxy_that_does_not_get_through_is_an_outage_that_leaves_all_rows_pen
     with listening(NO_WAY[fault]) as port:
         outcome = by_proxy(port, "--max-time", "3s", timing=IMPATIENT)
 
-    assert outcome.code == 75
+    assert outcome.code == 69
     assert outcome.stderr.count("RunComfy cannot be reached") == 1
     check_that_nothing_was_sent(folder, sandbox)
 
@@ -123,7 +123,7 @@ def test_a_proxy_that_is_not_there_is_an_outage_too(
         taken.bind((HOST, 0))
         outcome = by_proxy(taken.getsockname()[1], "--max-time", "1h")
 
-    assert outcome.code == 75
+    assert outcome.code == 69
     assert outcome.stderr.count("RunComfy cannot be reached") == 1
     check_that_nothing_was_sent(folder, sandbox)
 
