@@ -2,13 +2,16 @@
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from batchgen.cli.options import FILE, SERVICE, find_batch, options_without_manifest, runtime
 from batchgen.core.text import plural
 from batchgen.errors import UsageError
+
+if TYPE_CHECKING:
+    from batchgen.operations.resolve import UnknownRow
 
 
 @click.command(short_help="Queue failed rows again; the next run pays for them.")
@@ -65,6 +68,7 @@ def retry(batch: str, ids: tuple[str, ...], cause: str | None, state: str) -> No
 @click.option(
     "--send-again", is_flag=True, help="Queue the rows again; the next run pays for them."
 )
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.option("--json", "as_json", is_flag=True, help="List the rows as JSON.")
 @SERVICE
 def resolve(
@@ -74,13 +78,15 @@ def resolve(
     attach: str | None,
     write_off: bool,
     send_again: bool,
+    yes: bool,
     as_json: bool,
     **given: Any,
 ) -> None:
     """Settle the unknown rows of BATCH: requests that may or may not have been accepted.
 
     Without an option they are listed with the time and the input to look for in your RunComfy
-    account; on a terminal each is then asked about. What they may have cost stays counted.
+    account; on a terminal each is then asked about. What they may have cost stays counted. A
+    rehearsal looks them up in the ledger of its sandbox.
 
     \b
     Examples:
@@ -98,6 +104,8 @@ def resolve(
         77   the token is missing or was refused
     """
     from batchgen.cli import output
+    from batchgen.cli.terminal import ask
+    from batchgen.log import write_stderr
     from batchgen.operations.resolve import resolve
 
     actions = {"attach": attach, "write-off": write_off, "send-again": send_again}
@@ -110,7 +118,15 @@ def resolve(
         raise UsageError(f"--{chosen[0]} needs --id for each row, or --all.")
     folder = find_batch(batch)
     options, timing = options_without_manifest(), runtime().timing
-    left = resolve(folder, chosen[0] if chosen else "", ids, attach, options, timing)
+
+    def agree(rows: "list[UnknownRow]") -> bool:
+        question = output.cost_of_settling(chosen[0], rows)
+        answer = None if yes or not rows else ask(question)
+        if answer is None and rows:
+            write_stderr(question.rpartition(". ")[0] + ".")
+        return answer is not False
+
+    left = resolve(folder, chosen[0] if chosen else "", ids, attach, options, timing, agree)
     if not chosen:
         output.unknown_rows(left, folder, as_json)
         if not as_json and sys.stdin.isatty() and sys.stdout.isatty():

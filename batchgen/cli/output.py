@@ -43,6 +43,11 @@ MAX_CAUSE_CHARS = 300  # a line or a few
 UNKNOWN_ROWS = """\
 Unknown rows may have been billed, so they are not sent again unasked. Look for them
 in your RunComfy account, and settle them with:"""
+REHEARSED_UNKNOWN_ROWS = """\
+Unknown rows may have been billed, so they are not sent again unasked. To look for them
+in the sandbox's ledger, which stands for your account here, and to settle them:"""
+LOOK_FOR_EACH = "Look for each in your RunComfy account, at that time."
+LEDGER_SAYS = "The sandbox's ledger says of each whether it was accepted."
 COMPLETED_ROWS = (
     "Completed rows are paid for and not on disk yet; the next run asks for them again, unpaid."
 )
@@ -141,7 +146,7 @@ def after_run(
         )
     write_stderr(f"  {_money(numbers)}")
     _causes(numbers["causes"])
-    _next_steps(folder, numbers["counts"], program() if quiet else "batchgen")
+    _next_steps(folder, numbers, program() if quiet else "batchgen")
     write_stderr(f"Pictures and report: {folder.path / 'report' / 'index.html'}")
     if quiet:
         write_stderr(f"Log: {folder.log}")
@@ -179,7 +184,9 @@ def _causes(causes: list[dict[str, Any]]) -> None:
         write_stderr(f"  and {plural(len(causes) - 10, 'more cause')} in summary.json")
 
 
-def _next_steps(folder: Folder, counts: Mapping[str, int], program: str) -> None:
+def _next_steps(folder: Folder, numbers: Mapping[str, Any], program: str) -> None:
+    counts = numbers["counts"]
+
     def show(state: State) -> None:
         command = next_steps.command_for_state(str(folder.path), state) or ""
         write_stderr(f"  {program}{command.removeprefix('batchgen')}")
@@ -188,7 +195,7 @@ def _next_steps(folder: Folder, counts: Mapping[str, int], program: str) -> None
         write_stderr("To queue the failed rows again (the next run pays for them again):")
         show(State.FAILED)
     if counts[State.UNKNOWN]:
-        write_stderr(UNKNOWN_ROWS)
+        write_stderr(REHEARSED_UNKNOWN_ROWS if numbers["rehearsal"] else UNKNOWN_ROWS)
         show(State.UNKNOWN)
     if counts[State.COMPLETED]:
         write_stderr(COMPLETED_ROWS)
@@ -244,7 +251,10 @@ def guess(
 
 
 def unknown_rows(rows: "list[UnknownRow]", folder: Folder, as_json: bool) -> None:
-    """The unknown rows, on stdout, with all that helps to find them in the account."""
+    """The unknown rows, on stdout, with all that helps to find them in the account.
+
+    A rehearsal has none: there, what the sandbox's ledger has of them.
+    """
     if as_json:
         click.echo(json.dumps([asdict(row) for row in rows], indent=2, ensure_ascii=False))
         return
@@ -259,7 +269,12 @@ def unknown_rows(rows: "list[UnknownRow]", folder: Folder, as_json: bool) -> Non
         line(f"  {row.reason}")
         if row.answer:
             line(f"  What came: {truncate(' '.join(row.answer.split()), MOST_OF_AN_ANSWER)}")
-    click.echo(f"{len(rows)} unknown. Look for each in your RunComfy account, at that time. Then")
+        if row.found is not None:
+            accepted = f"accepted as {' and as '.join(row.found)}"
+            line(f"  The sandbox's ledger: {accepted if row.found else 'never accepted'}")
+    with closing(Reader(folder.journal)) as reader:
+        rehearsal = reader.is_rehearsal()
+    click.echo(f"{len(rows)} unknown. {LEDGER_SAYS if rehearsal else LOOK_FOR_EACH} Then")
     ways = next_steps.commands_to_resolve(str(folder.path))
     width = max(len(command) for command, _ in ways)
     for command, purpose in ways:
@@ -269,21 +284,35 @@ def unknown_rows(rows: "list[UnknownRow]", folder: Folder, as_json: bool) -> Non
 def ask_about(row: "UnknownRow") -> tuple[str, str | None]:
     """Ask a person at a terminal about one row; return the action, "" for none, and the request."""
     answers = {"a": "attach", "s": "send-again", "w": "write-off", "k": ""}
-    price = "a price that is not known" if row.price is None else f"${row.price:.2f}"
-    costs = {
-        "s": f"The next run pays {price} for it, again if it was accepted. Send it again?",
-        "w": f"It may have cost {price}, which stays counted. Give it up?",
-    }
     given = click.prompt(
         f"{terminal_safe(row.id)}: [a]ttach, [s]end again, [w]rite off or [k]eep",
         type=click.Choice(list(answers)),
         default="k",
         show_choices=False,
     )
-    if given in costs and not click.confirm(costs[given]):
+    if given in ("s", "w") and not click.confirm(cost_of_settling(answers[given], [row])):
         return ask_about(row)
-    request_id = click.prompt("request_id").strip() if given == "a" else None
+    found = row.found[0] if row.found else None
+    request_id = click.prompt("request_id", default=found).strip() if given == "a" else None
     return answers[given], request_id
+
+
+def cost_of_settling(action: str, rows: "list[UnknownRow]") -> str:
+    """What it costs to settle rows without their requests, and the question for a yes.
+
+    action: "send-again" or "write-off".
+    """
+    known = [row.price for row in rows if row.price is not None]
+    price = f"{'at least ' if len(known) < len(rows) else ''}${sum(known):.2f}"
+    if not known:
+        price = "a price that is not known"
+    one = len(rows) == 1
+    if action == "send-again":
+        again = "again if it was accepted" if one else "again for each that was accepted"
+        what, them = ("it", "it") if one else (f"{len(rows)} rows", "them")
+        return f"The next run pays {price} for {what}, {again}. Send {them} again?"
+    what, them = ("It", "it") if one else (f"{len(rows)} rows", "them")
+    return f"{what} may have cost {price}, which stays counted. Give {them} up?"
 
 
 def nonzero(counts: Mapping[str, int]) -> str:

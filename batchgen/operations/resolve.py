@@ -1,11 +1,14 @@
 """`resolve`: settle `unknown` rows.
 
 A person attaches the request that they found in their account, writes the row off, or sends it
-again. Nothing is decided or paid without them.
+again. Nothing is decided or paid without them. A rehearsal's account is the ledger of its sandbox,
+which can be asked.
 """
 
 import json
-from dataclasses import dataclass
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from batchgen.api.poll_outcome import Failed, Missing, Unauthorized, Unclear
@@ -21,6 +24,7 @@ from batchgen.journal.receipts import Receipt, ReceiptLog
 from batchgen.journal.writer import Journal, Request, RequestIdInUse
 from batchgen.operations import batch
 from batchgen.operations.batch import open_batch
+from batchgen.report.next_steps import command
 
 UNCHANGED = "Nothing was changed."
 
@@ -31,6 +35,8 @@ class UnknownRow:
 
     sent_at: ISO 8601, UTC. price: USD. reason: why nobody can tell whether it was accepted.
     answer: what came, status, type and first bytes; "" where nothing did.
+    found: in a rehearsal, the requests for this input that the sandbox's ledger has and no row has;
+        None where that cannot be known.
     """
 
     id: str
@@ -41,6 +47,7 @@ class UnknownRow:
     input: dict[str, Any]
     reason: str
     answer: str
+    found: tuple[str, ...] | None = None
 
 
 def resolve(
@@ -50,11 +57,13 @@ def resolve(
     request_id: str | None,
     flags: RunOptions,
     timing: Timing,
+    agree: Callable[[list[UnknownRow]], bool] = lambda rows: True,
 ) -> list[UnknownRow]:
     """Settle the unknown rows with these ids, all if none is given; return what is still unknown.
 
     action: "attach", with one id and the request_id; "write-off"; "send-again"; "" only returns
         the rows with these ids.
+    agree: asked before rows are written off or sent again; without a yes nothing is changed.
     Raises what `attach` raises, and UsageError for an id that no unknown row has.
     """
     with open_batch(folder, timing) as journal:
@@ -67,14 +76,32 @@ def resolve(
                 )
             attach(journal, folder, row, request_id or "", flags, timing)
         elif action:
-            for row in select_unknown(journal, ids, listed=action == "send-again"):
+            rows = select_unknown(journal, ids, listed=action == "send-again")
+            for row in rows if agree([_for_person(journal, row) for row in rows]) else ():
                 if action == "write-off":
                     journal.record_written_off(row)
                 else:
                     journal.record_retry(row.key, "batchgen resolve --send-again")
         else:
-            return [_for_person(journal, row) for row in select_unknown(journal, ids)]
+            rows = select_unknown(journal, ids)
+            return _with_ledger(journal, folder, [_for_person(journal, row) for row in rows])
         return [_for_person(journal, row) for row in journal.requests_in(State.UNKNOWN)]
+
+
+def _with_ledger(journal: Journal, folder: Folder, rows: list[UnknownRow]) -> list[UnknownRow]:
+    """Return the rows of a rehearsal with what the sandbox's ledger has of them."""
+    if not (rows and journal.get_meta("sandbox")):
+        return rows
+    from batchgen.sandbox.ledger import requests_for
+
+    try:
+        found = requests_for(folder.sandbox, [(row.model, row.input) for row in rows])
+    except sqlite3.Error:  # damaged, which is no loss; the rows can still be settled
+        return rows
+    return [
+        replace(row, found=tuple(id for id in ids if journal.id_of_request(id) is None))
+        for row, ids in zip(rows, found, strict=True)
+    ]
 
 
 def _for_person(journal: Journal, row: Request) -> UnknownRow:
@@ -115,10 +142,10 @@ def attach(
     it is of another model; TokenRefused; ServiceUnreachable if the API's answer is not clear.
     """
     if not REQUEST_ID_PATTERN.fullmatch(request_id):
-        raise UsageError(f"{request_id!r} is no request_id.", "Copy it from your account.")
+        raise UsageError(f"{request_id!r} is no request_id.", _where_to_look(journal, folder))
     with batch.reach_endpoint(journal, folder, flags) as where:
         result = where.ask(lambda service: service.result(request_id), timing)
-    _refuse_mismatch(row, request_id, result)
+    _refuse_mismatch(row, request_id, result, _where_to_look(journal, folder))
     with ReceiptLog(folder.receipts) as receipts:
         try:
             journal.record_attached(row, request_id)
@@ -129,7 +156,13 @@ def attach(
         receipts.append(Receipt(row.key, row.attempts, request_id, journal.now()))
 
 
-def _refuse_mismatch(row: Request, request_id: str, result: PollResult) -> None:
+def _where_to_look(journal: Journal, folder: Folder) -> str:
+    if journal.get_meta("sandbox"):
+        return f"To see what the sandbox has: {command('resolve', str(folder.path))}"
+    return "Copy the request_id from the account that this token belongs to."
+
+
+def _refuse_mismatch(row: Request, request_id: str, result: PollResult, remedy: str) -> None:
     match result.outcome:
         case Unauthorized(reason):
             what = f"RunComfy refused the token ({reason}). {UNCHANGED}"
@@ -139,7 +172,6 @@ def _refuse_mismatch(row: Request, request_id: str, result: PollResult) -> None:
             raise ServiceUnreachable(what, "Try again later.")
         case Missing(reason) | Failed(reason, api_status=""):
             what = f"RunComfy knows no request {request_id} in this account ({reason}). {UNCHANGED}"
-            remedy = "Copy the request_id from the account that this token belongs to."
             raise UsageError(what, remedy)
     if result.model is not None and result.model != row.model:
         mismatch = (

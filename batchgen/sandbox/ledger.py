@@ -7,6 +7,8 @@ folder it survives kill -9 of the sandbox (WAL, synchronous=OFF), but not a powe
 import json
 import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,6 +47,10 @@ def canonical_input(given: Any) -> str:
     return json.dumps(given, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
+def _digest(given: Any) -> str:
+    return sha256(canonical_input(given).encode(errors="replace")).hexdigest()
+
+
 class LedgerRow(NamedTuple):
     """A row of `accepted`. Times are Unix seconds; started_at and finish_at are None in the queue,
     and finish_at may lie ahead. outcome: the fault decided for its result, as JSON, or None."""
@@ -71,6 +77,23 @@ class LedgerPost(NamedTuple):
     input_sha256: str
     answer: str
     request_id: str | None = None
+
+
+def requests_for(folder: Path, given: Sequence[tuple[str, Any]]) -> list[list[str]]:
+    """Return the accepted requests for each model and input, the first one first.
+
+    folder: of the sandbox; one without a ledger has accepted nothing. Raises sqlite3.Error.
+    """
+    path = folder / "sandbox.db"
+    if not path.exists():
+        return [[] for _ in given]
+    refuse_linked_database(path)
+    find = "SELECT request_id FROM posts WHERE input_sha256=? AND model=? AND request_id NOT NULL"
+    with closing(sqlite3.connect(path)) as db:
+        return [
+            [id for (id,) in db.execute(f"{find} ORDER BY n", (_digest(value), model))]
+            for model, value in given
+        ]
 
 
 class Ledger:

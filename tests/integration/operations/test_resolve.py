@@ -11,7 +11,7 @@ from subprocess import Popen
 
 import pytest
 from conftest import Command, Write
-from helpers import PATIENT, TOKEN, Outcome, error_of, media, query, states, table
+from helpers import PATIENT, TOKEN, Outcome, at_a_terminal, error_of, media, query, states, table
 from sandbox_client import Control
 
 from batchgen.clock import from_iso, show_time
@@ -364,6 +364,30 @@ def test_a_rehearsals_request_is_looked_for_in_its_own_sandbox(
     outcome = batchgen("resolve", folder, "--id", "heron", "--attach", NOBODYS)
     assert outcome.code == 2
     assert "knows no request" in outcome.stderr
+    assert f"batchgen resolve {folder}" in outcome.stderr
+
+
+@PATIENT
+def test_a_rehearsals_unknown_rows_are_looked_up_in_the_ledger_of_its_sandbox(
+    batchgen: Command, folder: Path, write: Write
+) -> None:
+    rows = {"heron": "a heron [[lost]]", "elk": "an elk [[refuse-5xx]]"}
+    manifest = write("list.csv", table(rows))
+    rehearsed = batchgen("run", manifest, "--out", folder, "--sandbox")
+    assert "in the sandbox's ledger" in rehearsed.stderr
+    assert "your RunComfy account" not in rehearsed.stderr
+
+    listed = json.loads(batchgen("resolve", folder, "--json").stdout)
+    found = {row["id"]: row["found"] for row in listed}
+    (request_id,) = found["heron"]
+    assert found["elk"] == []
+    shown = batchgen("resolve", folder).stdout
+    assert f"The sandbox's ledger: accepted as {request_id}\n" in shown
+    assert "The sandbox's ledger: never accepted\n" in shown
+    assert "your RunComfy account" not in shown
+
+    assert batchgen("resolve", folder, "--id", "heron", "--attach", request_id).code == 1
+    assert states(folder) == {"heron": "submitted", "elk": "unknown"}
 
 
 # At a terminal
@@ -487,3 +511,36 @@ def test_what_came_for_an_unknown_row_is_shown_without_the_token(
     assert TOKEN.encode() not in (folder / "batch.db").read_bytes()
     listed = json.loads(batchgen("resolve", folder, "--json").stdout)
     assert "an id of another shape" in listed[0]["answer"]
+
+
+def test_rows_that_are_settled_by_options_say_what_that_costs(
+    resolve: Command, folder: Path, lost: str
+) -> None:
+    assert resolve("--id", "fox", "--write-off").stderr == (
+        "It may have cost $0.03, which stays counted.\n"
+    )
+    assert resolve("--all", "--send-again").stderr == (
+        "The next run pays $0.03 for it, again if it was accepted.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("typed", "words", "state"),
+    [
+        ("n\n", ["--send-again"], "unknown"),
+        ("\n", ["--write-off"], "unknown"),
+        ("y\n", ["--send-again"], "pending"),
+        ("y\n", ["--write-off"], "written_off"),
+        ("n\n", ["--send-again", "--yes"], "pending"),
+    ],
+)
+def test_at_a_terminal_rows_are_settled_by_options_after_a_yes(
+    folder: Path, reach: list[str], lost: str, typed: str, words: list[str], state: str
+) -> None:
+    command = [sys.executable, "-m", "batchgen", "resolve", str(folder), "--all", *reach, *words]
+    code, shown = at_a_terminal(typed, *command)
+
+    assert code == (1 if state == "unknown" else 0)
+    assert "$0.06" in shown
+    assert ("again? [y/N]" in shown or "up? [y/N]" in shown) == ("--yes" not in words)
+    assert states(folder) == {"heron": state, "fox": state, "owl": "saved"}
