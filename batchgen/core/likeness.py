@@ -14,7 +14,7 @@ from typing import Any
 
 from batchgen.core import identity
 
-_LINE_BREAK = re.compile(r"\r\n?")
+_LINE_BREAK = re.compile(r"\r*\n|\r")  # "\r\r\n": CRLF that was made of CRLF
 _WHOLE_NUMBER = re.compile(r"0*(\d+)(?:\.0*)?")
 
 

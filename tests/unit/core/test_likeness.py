@@ -1,12 +1,13 @@
 """What a spreadsheet, an editor or another system makes of a row is still that row."""
 
 import json
+import re
 import unicodedata
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from batchgen.core import identity
@@ -62,12 +63,12 @@ def floats(value: Any) -> Any:
 
 REWRITINGS = {
     "CRLF": texts(lambda text: text.replace("\n", "\r\n")),
-    "CR": texts(lambda text: text.replace("\n", "\r")),
+    "CR": texts(lambda text: re.sub(r"\r*\n", "\r", text)),
     "NFD": texts(lambda text: unicodedata.normalize("NFD", text)),
     "NFC": texts(lambda text: unicodedata.normalize("NFC", text)),
     "a blank at the end": texts(lambda text: text + " "),
     "a line break at the end": texts(lambda text: text + "\n\n"),
-    "blanks at the ends of lines": texts(lambda text: text.replace("\n", " \t\n")),
+    "blanks at the ends of lines": texts(lambda text: re.sub(r"(\r*\n)", r" \t\1", text)),
     "trimmed ends": texts(lambda text: text.rstrip()),
     "7.0": floats,
     "the order of names": lambda value: dict(reversed(value.items())),
@@ -75,6 +76,8 @@ REWRITINGS = {
 
 
 @given(INPUTS, st.lists(st.sampled_from([*REWRITINGS]), max_size=4))
+@example({"prompt": ["\na"]}, ["CRLF", "CRLF"])
+@example({"prompt": "a\n\nb"}, ["CRLF", "blanks at the ends of lines", "CRLF", "CR"])
 def test_a_request_that_is_written_differently_is_the_same_one(
     input: Input, how: list[str]
 ) -> None:
@@ -94,6 +97,8 @@ def test_a_request_that_is_written_differently_is_the_same_one(
         ({"prompt": "a heron"}, {"prompt": "a  heron"}),
         ({"prompt": "a heron"}, {"prompt": " a heron"}),
         ({"prompt": "a\nheron"}, {"prompt": "a heron"}),
+        ({"prompt": "a\nheron"}, {"prompt": "a\n\nheron"}),
+        ({"prompt": "a\rheron"}, {"prompt": "a\r\rheron"}),
         ({"prompt": "x²"}, {"prompt": "x2"}),
         ({"seed": 7}, {"seed": "7"}),
         ({"seed": 7}, {"seed": 7.5}),
