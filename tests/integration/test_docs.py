@@ -23,7 +23,11 @@ PAGES = sorted(
 # Shown with `$`, and not run here: the help is generated, the rest is sqlite-utils' own.
 NOT_RUN = ("cat ", "batchgen --help", "sqlite-utils ")
 _DATE, _TIME = r"\d{4}-\d\d-\d\d", r"\d\d:\d\d:\d\d"
-STAMP = re.compile(rf"{_DATE}T{_TIME}\.\d{{3}}Z|{_DATE} {_TIME} (UTC|\(({_DATE} )?{_TIME} UTC\))")
+_REQUEST_ID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+# What is another one each time.
+STAMP = re.compile(
+    rf"{_DATE}T{_TIME}\.\d{{3}}Z|{_DATE} {_TIME} (UTC|\(({_DATE} )?{_TIME} UTC\))|{_REQUEST_ID}"
+)
 
 
 def name_of(page: Path) -> str:
