@@ -171,17 +171,30 @@ def seconds_until(until: time, now: datetime) -> float:
 # Under these names a shell hands over a pipe or an open file; the next time it is another one.
 _HANDED_OVER = re.compile(r"/dev/(stdin|stdout|stderr|tty|fd/\d+)|/proc/[^/]+(/task/\d+)?/fd/\d+")
 
+# Or it writes a file for this command alone, in the folder for such files: `=(…)` of zsh, with
+# TMPSUFFIX at its end, and psub of fish, which can make a folder.
+_MADE_FOR_A_COMMAND = re.compile(r"zsh[A-Za-z0-9]{6}(\.\w+)?|\.psub\.\w{10}(/psub[^/]*)?")
+_TEMPORARY = ("/tmp", "/private/tmp", "/var/tmp")
+
 
 def has_name_of_its_own(manifest: str) -> bool:
-    """Say whether a manifest can be found again by its path: not `-`, /dev/stdin or `<(…)`."""
-    return manifest != "-" and not _HANDED_OVER.fullmatch(os.path.normpath(manifest))
+    """Say whether a manifest can be found again by its path: not `-`, /dev/stdin, `<(…)`, `=(…)` or
+    `(… | psub)`.
+    """
+    if manifest == "-":
+        return False
+    path = os.path.normpath(manifest)
+    for folder in (*_TEMPORARY, os.path.normpath(os.environ.get("TMPDIR") or "/tmp")):
+        if _MADE_FOR_A_COMMAND.fullmatch(path.removeprefix(f"{folder}/")) and path[:1] == "/":
+            return False
+    return not _HANDED_OVER.fullmatch(path)
 
 
 def default_out(manifest: str) -> Path:
     """Return the output folder of a manifest that names none: `out/<stem>` in the current folder.
 
     The stem is that of the path as it was written, so a link has one folder whatever it leads to.
-    Raises UsageError for `/dev/stdin`, `/dev/fd/N` and `<(…)`.
+    Raises UsageError for `/dev/stdin`, `/dev/fd/N`, `<(…)` and the like.
     """
     if manifest == "-":
         return Path("out") / "stdin"

@@ -118,6 +118,31 @@ def test_a_process_substitution_is_refused_without_out_and_goes_on_with_it(
     assert sandbox.posts == 1
 
 
+@pytest.mark.parametrize(
+    "name", ["zshAbC123", "zshAbC123.csv", ".psub.AbCdE12345", ".psub.AbCdE12345/psub.csv"]
+)
+def test_a_file_that_a_shell_makes_for_one_command_needs_a_folder(
+    go: Command,
+    here: Path,
+    sandbox: Control,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+    name: str,
+) -> None:
+    temporary = tmp_path_factory.mktemp("temporary")
+    monkeypatch.setenv("TMPDIR", f"{temporary}/")
+    file = temporary / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(table({"heron": "a heron"}), encoding="utf-8")
+
+    outcome = go(str(file), "--format", "csv")
+    assert outcome.code == 2
+    assert "has no name of its own" in outcome.stderr
+    assert sandbox.posts == 0
+    assert go(str(file), "--format", "csv", "--out", "here").code == 0
+    assert go(str(file.rename(file.with_name("list.csv")))).code == 0
+
+
 @pytest.mark.parametrize("version", [1, 2])
 def test_a_folder_of_0_1_0_goes_on_and_nothing_is_paid_again(
     go: Command, here: Path, sandbox: Control, write: Write, version: int
