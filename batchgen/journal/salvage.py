@@ -13,7 +13,7 @@ from typing import Any
 
 from batchgen.batch_folder import Folder
 from batchgen.clock import Clock
-from batchgen.core.states import State
+from batchgen.core.states import Event, State
 from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.journal.read_only import uri_for_reading
 from batchgen.journal.receipts import ReceiptLog
@@ -22,6 +22,7 @@ from batchgen.journal.schema import migrate
 from batchgen.journal.writer import Journal
 
 TABLES = ("requests", "outputs", "spending", "runs", "memory", "aliases")
+WRITE_OFF = "UPDATE requests SET state = 'written_off' WHERE state = 'failed' AND key = ?"
 MAX_ROWID_GAP = 10_000  # unreadable rowids in a row that end a table; a damaged page has far fewer
 
 
@@ -45,7 +46,21 @@ def salvage(damaged: Path, into: Path, timing: Timing = DEFAULT_TIMING) -> int:
                     with suppress(sqlite3.IntegrityError):  # a damaged page may repeat a key
                         copy.execute(f"INSERT INTO {table} ({columns}) VALUES ({marks})", row)
                         found += table == "requests"
+            for key in _given_up(old):
+                copy.execute(WRITE_OFF, (key,))
         copy.commit()
+    return found
+
+
+def _given_up(db: sqlite3.Connection) -> set[str]:
+    """Return the keys whose last event is `written off`, in a journal without that state."""
+    try:
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+    except sqlite3.DatabaseError:
+        return set()
+    found: set[str] = set()
+    for event in _readable(db, "events", ["key", "event"]) if version < 4 else ():
+        (found.add if event["event"] == Event.WRITTEN_OFF else found.discard)(event["key"])
     return found
 
 

@@ -13,9 +13,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from conftest import Command
+from conftest import Command, Write
 from crash import GO_ON, KILLED, Batch, check_the_books, fault
-from helpers import Outcome, query
+from helpers import Outcome, as_before, query, table
 from sandbox_client import Control
 
 DAMAGED = 74
@@ -102,6 +102,34 @@ def test_of_a_damaged_journal_what_can_be_read_is_reported(
     assert f"{60 - len(legible)} more requests" in told.stderr
     page = (kit.out / "report" / "index.html").read_text(encoding="utf-8")
     assert "could still be read" in page
+
+
+def test_a_row_that_was_written_off_is_reported_so_from_a_damaged_older_journal(
+    run: Command, batchgen: Command, folder: Path, sandbox: Control, write: Write
+) -> None:
+    for prompt in ("a heron", "a fox"):
+        sandbox.fault("lost", match=prompt)
+    sandbox.fault("422", match="an owl")
+    write("list.csv", table({"heron": "a heron", "fox": "a fox", "owl": "an owl"}))
+    run("list.csv")
+    batchgen("resolve", folder, "--all", "--write-off")
+    # Sent again since, and refused.
+    sandbox.fault("422", match="a fox")
+    batchgen("retry", folder, "--state", "written_off", "--id", "fox")
+    run("list.csv")
+    as_before(folder, 3)
+    with closing(sqlite3.connect(folder / "batch.db")) as db:
+        (page,) = db.execute(
+            "SELECT rootpage FROM sqlite_schema WHERE tbl_name = 'runs' AND type = 'table'"
+        ).fetchone()
+    content = bytearray((folder / "batch.db").read_bytes())
+    content[(page - 1) * 4096 : page * 4096] = os.urandom(4096)
+    (folder / "batch.db").write_bytes(content)
+
+    assert batchgen("report", folder).code == DAMAGED
+    lines = (folder / "results.jsonl").read_text(encoding="utf-8").splitlines()
+    states = {row["id"]: row["state"] for row in map(json.loads, lines)}
+    assert states == {"heron": "written_off", "fox": "failed", "owl": "failed"}
 
 
 def test_a_journal_of_which_nothing_can_be_read_is_reported_from_its_receipts(
