@@ -100,9 +100,10 @@ class BatchBusy(StoppedEarly):
 
 class TokenRefused(BatchgenError):
     exit_code = 77
+    FOR_CRON = "cron and systemd read what was stored so; they do not read what a shell exports."
     ANOTHER = (
         "Store a token that works with batchgen login, or set RUNCOMFY_TOKEN to one, which comes"
-        " first; then run the same command again."
+        f" first; then run the same command again.\n{FOR_CRON}"
     )
 
 

@@ -75,7 +75,7 @@ def find_token(environment: Mapping[str, str]) -> str:
         f"There is no token: {', '.join(TOKEN_VARIABLES)} are not set and {where}."
         " Nothing was sent.",
         "Get one from your RunComfy profile, then store it: batchgen login\n"
-        "cron and systemd read what was stored so; they do not read what a shell exports.\n"
+        f"{TokenRefused.FOR_CRON}\n"
         "To try batchgen without an account, add --sandbox.",
     )
 
