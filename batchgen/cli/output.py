@@ -132,13 +132,21 @@ def after_run(
     new: rows that a person was not told of before, as far as that was asked.
     quiet: it is probably a mail, so it is whole by itself: commands can be typed from anywhere.
     """
-    with closing(Reader(folder.journal)) as reader:
-        numbers = summary(reader)
     if quiet or not ending.said:
         write_stderr(ending.reason)
     _indented(ending.remedy)
     if quiet and ending.remedy:
         _indented(how_to_run_again())
+    try:
+        with closing(Reader(folder.journal)) as reader:
+            numbers = summary(reader)
+    except (
+        BatchgenError,
+        OSError,
+    ) as found:  # as without descriptors; the run is over all the same
+        write_stderr(f"How far the batch is cannot be read now: {found}")
+        _indented(next_steps.command("status", str(folder.path)))
+        return
     write_stderr(f"  {nonzero(numbers['counts'])}")
     if new:
         write_stderr(

@@ -25,7 +25,8 @@ from batchgen.cli.options import (
     section,
 )
 from batchgen.core.text import plural
-from batchgen.errors import BatchgenError
+from batchgen.errors import BatchgenError, StoppedEarly
+from batchgen.log import write_stderr
 
 amount_option = partial(click.option, type=AMOUNT, metavar="USD")
 rate_option = partial(click.option, "--rate", type=RATE, metavar="N/s|m|h|d")
@@ -184,13 +185,18 @@ def run(manifest: str, dry_run: bool, as_json: bool, **given: Any) -> None:
             if quiet:
                 error.remedy = "\n".join([error.remedy, output.how_to_run_again()]).lstrip()
             raise
+    code = outcome.code
     if as_json:
-        output.totals(folder)
-    if outcome.code < 128 and flags.get("thumbnails", True):
+        try:
+            output.totals(folder)
+        except (BatchgenError, OSError) as error:  # after something was sent, which 74 denies
+            write_stderr(f"The summary cannot be read now: {error}")
+            code = code if code > 1 else StoppedEarly.exit_code
+    if code < 128 and flags.get("thumbnails", True):
         # Last, since the next start may have the folder again and the person knows the outcome.
         with suppress(KeyboardInterrupt, OSError):
             tables.make_thumbnails(folder)
-    sys.exit(outcome.code)
+    sys.exit(code)
 
 
 @click.command(short_help="Check every row; nothing is sent.")

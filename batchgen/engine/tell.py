@@ -30,12 +30,12 @@ def tell(journal: Journal, outcome: RunOutcome, show: Tell, *, quiet: bool) -> N
             new = newly_in_trouble(journal, troubled_states(outcome), told.seq, told.at)
             if sum(new[state] for state in LATE) <= outcome.waiting:
                 new = Counter({state: n for state, n in new.items() if state not in LATE})
+        now = Told(last_event(journal), journal.now(), outcome.once or told.once)
     except StorageDamaged:  # then the outcome says so
         show(outcome, new)
         return
     if quiet and not is_told(outcome, new.total(), told):
         return
-    now = Told(last_event(journal), journal.now(), outcome.once or told.once)
     show(outcome, new)
     with suppress(StorageDamaged), journal.transaction():
         journal.set_meta({MEMORY: asdict(now)})

@@ -6,7 +6,7 @@ The file is opened for reading only, and an older version is read as it is, with
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import groupby
 from operator import itemgetter
@@ -34,6 +34,7 @@ from batchgen.journal.schema import SHOWN, VERSION
 # The two halves of SHOWN: the rows of the manifest in its order, then those that it no longer has.
 # Each query is in order by its index; a single one would sort a million rows first.
 SHOWN_IN_ORDER = ("listed = 1", "listed IS NOT 1 AND attempts > 0")
+STOP_STEPS = 10_000  # of SQLite's virtual machine
 MAX_CAUSES = 1000  # that are told apart; the most common reasons come first
 ORDER = "listed DESC, position, created_at, requests.rowid DESC"  # rowid: outputs of a row together
 REQUEST_COLUMNS = (
@@ -49,12 +50,19 @@ OUTPUT_COLUMNS = (
 class Reader:
     """Open batch.db for reading only. Raises UsageError if there is none.
 
+    stop: asked every millisecond or so of SQLite's work; with a yes, what is read ends with
+        StorageDamaged.
     left_out: the first file that `rows` had to leave out, in words; "" if none.
 
     Every method that reads raises StorageDamaged or one of its subclasses.
     """
 
-    def __init__(self, path: Path, timing: Timing = DEFAULT_TIMING) -> None:
+    def __init__(
+        self,
+        path: Path,
+        timing: Timing = DEFAULT_TIMING,
+        stop: Callable[[], bool] | None = None,
+    ) -> None:
         if not path.is_file():
             raise UsageError(
                 f"There is no batch in {path.parent}: it has no {path.name}.",
@@ -68,6 +76,7 @@ class Reader:
             uri = self._copy.enter_context(uri_for_reading(path))
             self._db = sqlite3.connect(uri, uri=True, timeout=timing.busy)
             harden(self._db)
+            self._db.set_progress_handler(stop, STOP_STEPS)
         try:
             with storage_errors(path):
                 (version,) = self._db.execute("PRAGMA user_version").fetchone()

@@ -5,7 +5,7 @@ import logging
 import random
 import signal
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -30,7 +30,7 @@ from batchgen.engine.run_outcome import (
 from batchgen.engine.run_state import RunState
 from batchgen.engine.shared_rate import SharedRateLimit
 from batchgen.engine.submitter import Submitter
-from batchgen.errors import StorageDamaged
+from batchgen.errors import BatchgenError, StorageDamaged
 from batchgen.journal.group_commit import WriteQueue
 from batchgen.journal.receipts import ReceiptLog
 from batchgen.journal.writer import Journal
@@ -39,8 +39,11 @@ from batchgen.media.destination import Destination
 from batchgen.media.download import DEFAULT_LIMITS, Downloader, DownloadLimits
 from batchgen.operations.batch import open_destination
 from batchgen.report import tables
+from batchgen.report.next_steps import command
 
 log = logging.getLogger(__name__)
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Progress(Protocol):
@@ -119,10 +122,11 @@ async def execute(
             results_kept_s,
             progress.changed,
         )
-        with _signals(engine, timing.drain):
+        with _signals(engine, timing.drain), ExitStack() as stack:
             try:
                 await engine.run()
             finally:
+                heard = stack.enter_context(_heard_signals())
                 on_collected()
                 progress.close()
                 shared_rate.close()
@@ -134,8 +138,9 @@ async def execute(
             )
             outcome = with_files_not_whole(outcome, run_state.not_whole)
             outcome = replace(outcome, waiting=waiting)
+            thumbnails = output_options.thumbnails
             return _record_end(
-                journal, folder, outcome, engine.memory(), thumbnails=output_options.thumbnails
+                journal, folder, outcome, engine.memory(), heard, thumbnails=thumbnails
             )
 
 
@@ -144,12 +149,13 @@ def _record_end(
     folder: Folder,
     outcome: RunOutcome,
     memory: dict[str, Any],
+    heard: list[signal.Signals],
     *,
     thumbnails: bool,
 ) -> RunOutcome:
     """Write the run's end into the journal, and the reports; return what became of the outcome.
 
-    memory: as `Journal.end_run` takes it.
+    memory: as `Journal.end_run` takes it. heard: the signals that have come since.
     """
     log.debug("ended with exit code %d: %s", outcome.code, outcome.reason)
     try:
@@ -159,15 +165,16 @@ def _record_end(
     except MemoryError:
         outcome = NO_MEMORY if outcome.code in (0, 1) else outcome
     try:
-        tables.write_report_files(folder, thumbnails=thumbnails)
-    except (OSError, StorageDamaged, MemoryError, ImportError) as error:
-        log.error("The reports could not be written: %s", _why(error))
-        outcome = _without_reports(outcome, folder, error)
-    return outcome
+        tables.write_report_files(folder, thumbnails=thumbnails, stop=lambda: bool(heard))
+    except (OSError, BatchgenError, MemoryError, ImportError) as error:
+        if not heard:
+            log.error("The reports could not be written: %s", _why(error))
+            outcome = _without_reports(outcome, folder, error)
+    return _interrupted(outcome, folder, heard[0]) if heard else outcome
 
 
 def _why(error: Exception) -> object:
-    if isinstance(error, StorageDamaged):
+    if isinstance(error, BatchgenError):
         return error.what
     if isinstance(error, MemoryError):
         return "there is not enough memory"
@@ -180,8 +187,33 @@ def _without_reports(ending: RunOutcome, folder: Folder, error: Exception) -> Ru
         return ending
     # Short of memory, a compiled module of a template's cannot be imported.
     room = "" if isinstance(error, (MemoryError, ImportError)) else "Make room on the disk, then: "
-    remedy = f"{room}batchgen report {folder.path}"
+    remedy = f"{room}{command('report', str(folder.path))}"
     return RunOutcome(75, f"{ending.reason} Its reports could not be written.", remedy)
+
+
+def _interrupted(ending: RunOutcome, folder: Folder, number: signal.Signals) -> RunOutcome:
+    """A run that a signal told to leave while its reports were written, which its end is not."""
+    reason = f"{ending.reason} Interrupted by {number.name} while the reports were written."
+    how = f"The next run writes them, or: {command('report', str(folder.path))}"
+    remedy = "\n".join(filter(None, (ending.remedy, how)))
+    code = max(ending.code, 128 + number)
+    return replace(ending, code=code, reason=reason, remedy=remedy, said=False)
+
+
+@contextmanager
+def _heard_signals() -> Iterator[list[signal.Signals]]:
+    """Yield the signals that come in the block, during which the event loop does not run."""
+    heard: list[signal.Signals] = []
+
+    def hear(number: int, frame: object) -> None:
+        heard.append(signal.Signals(number))
+
+    before = {number: signal.signal(number, hear) for number in SIGNALS}
+    try:
+        yield heard
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
@@ -206,13 +238,12 @@ def _signals(engine: Engine, drain: float) -> Iterator[None]:
             # A POST ends by itself, but it may take what its body takes to be sent.
             leaving.append(loop.call_later(drain, engine.abort, ending))
 
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    for number in numbers:
+    for number in SIGNALS:
         loop.add_signal_handler(number, on, number)
     try:
         yield
     finally:
         for timer in leaving:
             timer.cancel()
-        for number in numbers:
+        for number in SIGNALS:
             loop.remove_signal_handler(number)

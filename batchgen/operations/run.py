@@ -23,14 +23,19 @@ from batchgen.core.states import State
 from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.engine.collector import OutputOptions
 from batchgen.engine.policy import Policy
-from batchgen.engine.run_outcome import RunOutcome
+from batchgen.engine.run_outcome import RUN_AGAIN, RunOutcome
 from batchgen.engine.tell import tell
 from batchgen.engine.watchdog import Watchdog
-from batchgen.errors import BatchgenError, ServiceUnreachable, StoppedEarly, TokenRefused
+from batchgen.errors import (
+    BatchgenError,
+    ServiceUnreachable,
+    StoppedEarly,
+    TokenRefused,
+)
 from batchgen.journal.recovery import open_journal
 from batchgen.journal.staging import StagedRows
 from batchgen.journal.writer import Journal
-from batchgen.log import close, set_up
+from batchgen.log import close, set_up, write_stderr
 from batchgen.manifest.manifest import Manifest
 from batchgen.operations.batch import start_rehearsal
 from batchgen.operations.execute import ShowProgress, execute
@@ -79,14 +84,15 @@ def run(
     folder = Folder(place.absolute() if options.quiet else place)
     if options.quiet and options.skip_invalid:
         show = _ignore  # the ending tells of invalid rows, and of the same ones once
-    with Watchdog(timing.closing) as watchdog, ExitStack() as stack:
+    ending = _Ending()
+    with ending, Watchdog(timing.closing) as watchdog, ExitStack() as stack:
         folder.refuse_foreign_files()
         for source in manifest.sources:
             if source.path is not None:
                 folder.refuse_as_manifest(source.path)
         # Before anything that takes time: cron may have started a second run.
         note = _claim(stack, folder, options)
-        stack.push(partial(_record_refusal, folder, manifest.file, clock))
+        stack.push(partial(_record_refusal, folder, manifest.file, clock, timing))
         endpoint = None if options.sandbox else find_endpoint(options)
         catalogue = None
         if endpoint is not None:
@@ -131,11 +137,40 @@ def run(
             output,
             show_progress,
             timing=timing,
-            on_collected=watchdog.begin,
+            on_collected=partial(ending.collected, watchdog),
         )
-        outcome = event_loop.run(running)
+        ending.outcome = outcome = event_loop.run(running)
         tell(journal, outcome, partial(show_ending, folder), quiet=options.quiet)
     return outcome, folder
+
+
+class _Ending:
+    """How a run ends, whatever fails once it has collected: 74 would say that nothing was sent.
+
+    outcome: None until it is known.
+    """
+
+    def __init__(self) -> None:
+        self.outcome: RunOutcome | None = None
+        self._has_collected = False
+
+    def collected(self, watchdog: Watchdog) -> None:
+        self._has_collected = True
+        watchdog.begin()
+
+    def __enter__(self) -> "_Ending":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: object
+    ) -> bool:
+        if not (self._has_collected and isinstance(error, OSError | BatchgenError)):
+            return False
+        why = error.what if isinstance(error, BatchgenError) else f"{error.strerror or error}."
+        if self.outcome is None:
+            raise StoppedEarly(f"{why} Nothing that was sent is lost.", RUN_AGAIN) from error
+        write_stderr(why)
+        return True
 
 
 def _agree_to(spending: Spending, options: RunOptions, ask: Ask) -> None:
@@ -218,12 +253,17 @@ def _record_refusal(
     folder: Folder,
     manifest: str,
     clock: Clock,
+    timing: Timing,
     kind: type[BaseException] | None,
     error: BaseException | None,
     at: TracebackType | None,
 ) -> None:
-    """Let `status` tell why a run of an existing batch sent nothing. As an exit callback."""
-    if isinstance(error, TokenRefused | ServiceUnreachable) and folder.journal.is_file():
-        with suppress(BatchgenError), closing(Journal(folder.journal, clock)) as journal:
+    """Let `status` tell why a run sent nothing, also a list's first one. As an exit callback."""
+    if isinstance(error, TokenRefused | ServiceUnreachable):
+        with suppress(BatchgenError), ExitStack() as stack:
+            if folder.journal.is_file():
+                journal = stack.enter_context(closing(Journal(folder.journal, clock, timing)))
+            else:  # refused where files of a lost journal are
+                journal, _ = open_journal(stack, folder, clock, timing)
             journal.start_run(journal.last_manifest() or manifest, {})
             journal.end_run(error.exit_code, error.what, {})

@@ -7,7 +7,7 @@ a formula gets an apostrophe. gallery.py protects the browser.
 import csv
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from operator import itemgetter
 from pathlib import Path
 from typing import IO, Any
@@ -42,17 +42,20 @@ def write_report_files(
     view: Filter = EVERYTHING,
     thumbnails: bool = True,
     size: gallery.GallerySize = gallery.DEFAULT_SIZE,
+    stop: Callable[[], bool] | None = None,
 ) -> int:
     """Write every report of a batch from its journal alone; return how many rows the gallery shows.
 
     journal: read instead of the batch's own, in which `damaged` says what is wrong.
     view: which rows the gallery shows; the tables always hold all.
     thumbnails: whether the gallery names thumbnails; `make_thumbnails` makes them.
+    stop: asked while the journal is read; a yes ends that with StorageDamaged, and the files that
+        are not replaced by then stay as they were.
     Raises UsageError, before anything is written, if `view` names what the batch does not have, and
     LeadsOutside if a folder in the batch is a link.
     """
     folder.refuse_links()
-    reader = Reader(journal or folder.journal)
+    reader = Reader(journal or folder.journal, stop=stop)
     try:
         for place in (folder.path, folder.path / "report", folder.path / "report" / "data"):
             remove_temporary_files(place)

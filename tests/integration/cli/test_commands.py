@@ -194,6 +194,38 @@ def test_status_tells_what_became_of_a_run_whose_token_was_refused(
     assert query(folder, "SELECT exit_code FROM runs") == [(75,), (77,), (77,)]
 
 
+def test_status_tells_why_the_first_run_of_a_list_sent_nothing(
+    batchgen: Command,
+    here: Path,
+    reach: list[str],
+    sandbox: Control,
+    write: Write,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write("list.csv", table(many(2)))
+    for token, said in (("", "There is no token"), ("refused", "RunComfy refused the token.")):
+        monkeypatch.setenv("RUNCOMFY_TOKEN", token)
+        assert batchgen("run", "list.csv", "-q", *reach).code == 77
+        assert f" UTC, {said}" in batchgen("status", "list.csv").stdout
+
+    monkeypatch.setenv("RUNCOMFY_TOKEN", "works")
+    assert batchgen("run", "list.csv", *reach).code == 0
+    assert sandbox.posts == 2
+
+
+def test_a_refused_token_makes_no_journal_beside_the_files_of_a_lost_one(
+    run: Command, folder: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("list.csv", table(many(1)))
+    run("list.csv")
+    for file in (*folder.glob("batch.db*"), folder / "receipts.log"):
+        file.unlink()
+    monkeypatch.setenv("RUNCOMFY_TOKEN", "")
+
+    assert run("list.csv").code in (74, 77)
+    assert not (folder / "batch.db").exists()
+
+
 @contextmanager
 def read_only(folder: Path) -> Iterator[None]:
     """A folder as a backup's medium has it; for root it is mounted so."""

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -449,3 +450,44 @@ def test_a_list_of_any_length_is_validated_in_the_same_memory(weigh: Weigh, here
 
     assert peaks[1] < 300
     assert peaks[1] - peaks[0] < 4
+
+
+@PATIENT
+def test_a_run_whose_journal_is_taken_away_ends_as_one_that_sent_something(
+    start: Start, run: Command, folder: Path, sandbox: Control, write: Write
+) -> None:
+    sandbox.set(seconds=0.5)
+    write("list.csv", table(many(2)))
+    child = start("list.csv", "-v")
+    until(child, "accepted as")
+    for file in folder.glob("batch.db*"):
+        file.unlink()
+    code, said = ended(child)
+
+    assert code == GO_ON, said  # 2 and 74 would say that nothing was sent
+    assert "Traceback" not in said
+    assert "Its reports could not be written" in said
+    assert run("list.csv").code == 0
+    assert sandbox.posts == 2
+
+
+@PATIENT
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_is_heard_while_the_reports_are_written(
+    start: Start, batchgen: Command, folder: Path, sandbox: Control, write: Write, number: int
+) -> None:
+    write("list.csv", table(many(20_000)))
+    child = start("list.csv", "--limit", 1, "-v")
+    until(child, "ended with exit code")
+    child.send_signal(number)
+    code, said = ended(child)
+
+    assert code == 128 + number, said
+    assert "while the reports were written" in said
+    assert f"batchgen report {folder}" in said
+    assert not (folder / "summary.json").exists()
+    assert tally(folder) == {"saved": 1, "pending": 19_999}
+    assert query(folder, "SELECT exit_code FROM runs") == [(GO_ON,)]
+    assert batchgen("report", folder, "--no-thumbnails").code == 0
+    assert len((folder / "results.jsonl").read_text(encoding="utf-8").splitlines()) == 20_000
+    assert sandbox.posts == 1
