@@ -129,12 +129,19 @@ class ApiClient:
         without_token = response.content.replace(self._token.encode(), b"[token]")
         return replace(response, content=without_token)
 
-    async def ask(self, path: str, method: str = "GET") -> Response:
+    async def ask(
+        self, path: str, method: str = "GET", max_bytes: int = MAX_RESULT_BYTES
+    ) -> Response:
         """Send a free request below the base. As `ask_url`."""
-        return await self.ask_url(self._base + path, method)
+        return await self.ask_url(self._base + path, method, max_bytes)
 
-    async def ask_url(self, url: str, method: str = "GET") -> Response:
-        """Send a free request, once; what ended it is in `Response.error`. Raises MemoryError."""
+    async def ask_url(
+        self, url: str, method: str = "GET", max_bytes: int = MAX_RESULT_BYTES
+    ) -> Response:
+        """Send a free request, once; what ended it is in `Response.error`. Raises MemoryError.
+
+        max_bytes: of the answer that are read.
+        """
         timing, deadline = self._timing, Deadline()
 
         def begin_body() -> None:
@@ -142,7 +149,7 @@ class ApiClient:
                 timing.query_bytes_per_s, grace=timing.query_grace, total=timing.query_total
             )
 
-        reader = _ResponseReader(MAX_RESULT_BYTES, deadline, begin_body, self._reading_large)
+        reader = _ResponseReader(max_bytes, deadline, begin_body, self._reading_large)
         try:
             async with deadline:
                 deadline.within(timing.query_pool + timing.query_read)

@@ -28,6 +28,7 @@ from batchgen.network.media_hosts import MediaHost
 
 MAX_KEPT_AS_IT_CAME = 1 << 16  # bytes
 CATALOGUE_PAGE = 100  # models
+MAX_PAGE_BYTES = 8 << 20  # a model of 80 KiB is a large one
 
 
 class ModelApi:
@@ -103,10 +104,10 @@ class ModelApi:
         Raises ServiceUnreachable where the answer is no such list, and TokenRefused.
         """
         query = urlencode({"search": search, "limit": CATALOGUE_PAGE, "offset": offset})
-        response = await self._client.ask(f"/models?{query}")
+        response = await self._client.ask(f"/models?{query}", max_bytes=MAX_PAGE_BYTES)
         models = response.body.get("models") if isinstance(response.body, dict) else None
         if response.status == 200 and isinstance(models, list):
-            return models
+            return models[:CATALOGUE_PAGE]
         _raise_if_refused(response)
         raise ServiceUnreachable(
             "RunComfy's catalogue gave no list of models.",

@@ -20,6 +20,7 @@ class Timing:
         wait for a free connection. The headers have both waits together.
     query_grace, download_grace: from then on a body has to move at …_bytes_per_s at least; in
         …_total it has to be whole.
+    catalogue_total: of all pages of a list of models.
     drain: after SIGTERM or SIGHUP, for the answers of open submissions; then they count as lost.
     download_tries: of a file whose download breaks off, before it is left to the next run.
     file_check: of a download by another process, which is killed then.
@@ -41,6 +42,7 @@ class Timing:
     query_grace: float = 60.0
     query_bytes_per_s: int = 8192
     query_total: float = 900.0
+    catalogue_total: float = 300.0
     download_pool: float = 60.0
     download_read: float = 30.0
     download_grace: float = 60.0

@@ -15,7 +15,7 @@ from batchgen import resources
 from batchgen.batch_folder import Folder
 from batchgen.config import RunOptions
 from batchgen.core.messages import model_id_problem
-from batchgen.core.text import closest_match, truncate
+from batchgen.core.text import closest_match, terminal_safe, truncate
 from batchgen.core.timing import Timing
 from batchgen.errors import ServiceUnreachable, TokenRefused, UsageError
 from batchgen.validation.model_schema import read_schema
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from batchgen.api.endpoint import Endpoint
     from batchgen.api.model_api import ModelApi
 
-MAX_LISTED = 20_000  # models; a catalogue that never ends is none
+# A catalogue that never ends is none.
+MAX_PAGES = 200
+MAX_PRICE_USD = 1e6
 
 
 def schema_folders(batch: Folder | None) -> tuple[Path, ...]:
@@ -136,15 +138,27 @@ def _models_here(search: str) -> list[ListedModel]:
 
 
 def _models_there(search: str, options: RunOptions, timing: Timing) -> list[ListedModel]:
+    import asyncio
+
     async def ask(service: "ModelApi") -> list[ListedModel]:
         found: dict[str, ListedModel] = {}
         offset = 0
-        while offset < MAX_LISTED and (page := await service.list_models(search, offset)):
-            offset += len(page)
-            for entry in page:
-                id = entry.get("model_id") if isinstance(entry, dict) else None
-                if isinstance(id, str) and not model_id_problem(id):
-                    found[id] = _listed(id, entry)
+        try:
+            async with asyncio.timeout(timing.catalogue_total):
+                for _ in range(MAX_PAGES):
+                    if not (page := await service.list_models(search, offset)):
+                        break
+                    offset += len(page)
+                    for entry in page:
+                        id = entry.get("model_id") if isinstance(entry, dict) else None
+                        if isinstance(id, str) and not model_id_problem(id):
+                            found[id] = _listed(id, entry)
+        except TimeoutError:
+            raise ServiceUnreachable(
+                f"RunComfy's catalogue was not read in {timing.catalogue_total:g} s.",
+                "Look for fewer models, by a word of their name: batchgen models list --online"
+                " WORD",
+            ) from None
         return list(found.values())
 
     return _find_endpoint(options).ask(ask, timing)
@@ -157,21 +171,24 @@ def _listed(id: str, entry: Mapping[str, Any]) -> ListedModel:
         id,
         "" if name is None or name == id else _one_line(name),
         _price(entry),
-        _one_line(", ".join(map(str, makes))),
+        _one_line(", ".join(word for word in makes if isinstance(word, str))),
     )
 
 
 def _price(entry: Mapping[str, Any]) -> str:
     """Return `$0.06 per output`; a price with a note is the least that a request costs."""
     usd = entry.get("base_price_usd")
-    if isinstance(usd, bool) or not isinstance(usd, int | float):
+    if isinstance(usd, bool) or not isinstance(usd, int | float) or not 0 <= usd < MAX_PRICE_USD:
         return ""
     least = "from " if entry.get("pricing_note") else ""
-    return f"{least}${usd:.6g} per {_one_line(entry.get('price_unit') or 'request')}"
+    return f"{least}${usd:.6g} per {_one_line(entry.get('price_unit')) or 'request'}"
 
 
 def _one_line(text: object) -> str:
-    return truncate(" ".join(str(text).split()))
+    """Return a text as one printable line; "" for what is no text."""
+    if not isinstance(text, str):
+        return ""
+    return terminal_safe(truncate(" ".join(text.split())))
 
 
 def fetch_model(model: str, out: Path | None, options: RunOptions, timing: Timing) -> Path:

@@ -1,15 +1,20 @@
 """Which schema decides: once kept it serves all commands, and never makes other rows of a batch."""
 
+import asyncio
 import json
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from conftest import Command, Write
 from helpers import PATIENT, query, states, table
 from sandbox_client import Control
+from servers import listening
 
+from batchgen.operations.models import MAX_PAGES
 from batchgen.resources import schemas_folder
 from batchgen.sandbox import Address
 
@@ -246,3 +251,94 @@ def test_no_id_leads_out_of_the_folder_of_schemas(
     assert batchgen("models", "forget", model).code == 2
     assert batchgen("models", "show", model).code == 2
     assert batchgen("validate", write("list.csv", "prompt\nA\n"), "--model", model).code == 2
+
+
+# A catalogue from a stranger
+
+
+@contextmanager
+def catalogue_of(page: Callable[[int], bytes]) -> Iterator[tuple[str, list[int]]]:
+    """A catalogue that answers by `page`, from an offset on; its base URL and what was asked."""
+    asked: list[int] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while head := await reader.readuntil(b"\r\n\r\n"):
+            asked.append(int(head.partition(b"offset=")[2].split(None, 1)[0]))
+            body = page(asked[-1])
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+            await writer.drain()
+
+    with listening(talk) as port:
+        yield f"http://127.0.0.1:{port}/v1", asked
+
+
+def test_a_catalogue_that_never_ends_is_listed_up_to_a_number_of_pages(batchgen: Command) -> None:
+    def page(offset: int) -> bytes:
+        return json.dumps({"models": [{"model_id": f"a/b/model-{offset}"}]}).encode()
+
+    with catalogue_of(page) as (base, asked):
+        outcome = batchgen("models", "list", "--online", "--base-url", base)
+
+    assert outcome.code == 0
+    assert len(asked) == MAX_PAGES
+
+
+def test_of_one_page_no_more_is_taken_than_was_asked_for(batchgen: Command) -> None:
+    def page(offset: int) -> bytes:
+        ids = range(50_000) if offset == 0 else ()
+        return json.dumps({"models": [{"model_id": f"a/b/model-{n}"} for n in ids]}).encode()
+
+    with catalogue_of(page) as (base, _):
+        outcome = batchgen("models", "list", "--online", "--base-url", base)
+
+    assert outcome.stdout.count("a/b/model-") == 100
+
+
+def test_a_page_of_many_megabytes_is_no_list(batchgen: Command) -> None:
+    def page(offset: int) -> bytes:
+        return json.dumps({"models": [{"model_id": "a/b/c", "x": "a" * (9 << 20)}]}).encode()
+
+    with catalogue_of(page) as (base, _):
+        outcome = batchgen("models", "list", "--online", "--base-url", base)
+
+    assert outcome.code == 69
+    assert "no list of models" in outcome.stderr
+
+
+@pytest.mark.timing(catalogue_total=1.0)
+def test_a_catalogue_that_takes_its_time_for_each_page_is_given_up(batchgen: Command) -> None:
+    def page(offset: int) -> bytes:
+        time.sleep(0.1)
+        return json.dumps({"models": [{"model_id": f"a/b/model-{offset}"}]}).encode()
+
+    with catalogue_of(page) as (base, _):
+        outcome = batchgen("models", "list", "--online", "--base-url", base)
+
+    assert outcome.code == 69
+    assert "was not read in 1 s" in outcome.stderr
+
+
+def test_what_a_catalogue_says_cannot_steer_the_terminal(batchgen: Command) -> None:
+    steering = "\x1b]0;owned\x07\u202egpj\n$ rm -rf /\x9b2J"
+    entries = [
+        {
+            "model_id": "a/b/c",
+            "display_name": steering,
+            "categories": [steering, {"x": steering}, 10**400],
+            "base_price_usd": 0.5,
+            "price_unit": steering,
+        },
+        {"model_id": "a/b/d", "base_price_usd": 10**400, "display_name": [steering]},
+        {"model_id": f"a/b/{steering}"},
+        steering,
+    ]
+
+    def page(offset: int) -> bytes:
+        return json.dumps({"models": entries if offset == 0 else []}).encode()
+
+    with catalogue_of(page) as (base, _):
+        outcome = batchgen("models", "list", "--online", "--base-url", base)
+
+    assert outcome.code == 0
+    assert "\\x1b]0;owned\\x07\\u202egpj $ rm -rf /" in outcome.stdout
+    assert outcome.stdout.replace("\n", "").isprintable()
