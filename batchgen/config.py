@@ -48,6 +48,7 @@ class RunOptions:
     price: USD of a request, for all models or by model, "*" for all others; None where the API's
         price holds.
     ask_above: USD; a person at a terminal is asked before a run spends more. yes: not asked.
+    max_outputs: files of a row that are fetched.
     max_time: seconds. until: a local time of day. window: of the night; outside it nothing runs.
     format, columns, meta, allow_path: how the manifest is read. `columns` and `meta` are what the
         command line adds to those of the manifest, which its reader knows.
@@ -85,6 +86,7 @@ class RunOptions:
     provenance: bool = True
     sidecars: bool = False
     thumbnails: bool = True
+    max_outputs: int = 100
     quiet: bool = False
     verbose: bool = False
     log_file: Path | None = None

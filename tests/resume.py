@@ -19,7 +19,7 @@ from batchgen.network.media_hosts import parse_media_host
 from batchgen.operations.execute import execute
 from batchgen.sandbox import Address
 
-KEEPING = OutputOptions(provenance=True, sidecars=False, thumbnails=False)
+KEEPING = OutputOptions(provenance=True, sidecars=False, thumbnails=False, max_outputs=100)
 
 
 class NoProgress:

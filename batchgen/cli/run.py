@@ -117,6 +117,12 @@ rate_option = partial(click.option, "--rate", type=RATE, metavar="N/s|m|h|d")
     ),
     click.option("--sidecars", is_flag=True, help="Write them into a .json file beside each."),
     click.option(
+        "--max-outputs",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Most files to fetch for a row.  [default: 100]",
+    ),
+    click.option(
         "--no-thumbnails",
         "thumbnails",
         flag_value=False,

@@ -19,9 +19,16 @@ from batchgen.journal.files import StoredFile
 from batchgen.journal.group_commit import WriteQueue
 from batchgen.journal.writer import Journal, Output, Request
 from batchgen.media import provenance
-from batchgen.media.check import NOT_WHOLE, UNDECODED, CheckedFile, MediaBroken, MediaError
+from batchgen.media.check import (
+    AFTER_END,
+    NOT_WHOLE,
+    UNDECODED,
+    CheckedFile,
+    MediaBroken,
+    MediaError,
+)
 from batchgen.media.destination import Destination
-from batchgen.media.download import Downloader, MediaGone, MediaSlow, MediaUntrusted
+from batchgen.media.download import Downloader, MediaGone, MediaNoFile, MediaSlow, MediaUntrusted
 from batchgen.media.xmp import Provenance
 
 log = logging.getLogger(__name__)
@@ -34,12 +41,13 @@ class OutputOptions:
     """What is kept of an output besides its content.
 
     provenance: what it was made from, in its metadata. sidecars: the same in a JSON file beside it.
-    thumbnails: a small picture for the gallery.
+    thumbnails: a small picture for the gallery. max_outputs: of a row that are fetched.
     """
 
     provenance: bool
     sidecars: bool
     thumbnails: bool
+    max_outputs: int
 
 
 @dataclass(eq=False)
@@ -54,8 +62,8 @@ class Collector:
     _results_kept_s: float  # the seconds for which the service keeps results
     _inline: asyncio.Lock = field(default_factory=asyncio.Lock)
     _slots: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, MAX_DOWNLOADS))
-    # Extensions of undecoded files that were warned of.
-    _told: set[str | None] = field(default_factory=set)
+    # Extensions and notes of files that are no worse than others of their kind.
+    _told: set[tuple[str, str]] = field(default_factory=set)
 
     async def collect(self, row: Request) -> None:
         """Download the outputs of a row that are not saved yet.
@@ -63,19 +71,35 @@ class Collector:
         If one cannot be had now, the row stays `completed` for the next run. If its host says that
         it does not exist, that counts only when results are not kept any longer: the row becomes
         `failed` then, unless another output is merely late. A URL that stands beside the outputs
-        and cannot be fetched is left out. Raises OSError where the disk fails.
+        and cannot be fetched is left out. Outputs beyond `max_outputs` wait until a person raises
+        that. Raises OSError where the disk fails.
         """
         errors: list[tuple[Output, MediaError]] = []
-        missing = [output for output in self._journal.get_outputs(row.key) if output.path is None]
+        all_missing = [output for output in self._journal.get_outputs(row.key) if not output.path]
+        missing = [output for output in all_missing if output.n <= self._options.max_outputs]
         for number, output in enumerate(missing, 1):
             try:
-                await self._collect_one(row, output, last=number == len(missing) and not errors)
+                last = number == len(all_missing) and not errors
+                await self._collect_one(row, output, last=last)
             except MediaError as error:
                 # And go on: the row's other outputs are paid for, too.
                 errors.append((output, error))
         self._state.waiting.discard(row.key)
-        if errors:
+        if left := len(all_missing) - len(missing):
+            for output, failed in errors:
+                log.warning("%s: row %r: output %d: %s", row.source, row.id, output.n, failed)
+            await self._record_left(row, all_missing[-1].n, left)
+        elif errors:
             await self._settle(row, errors)
+
+    async def _record_left(self, row: Request, made: int, left: int) -> None:
+        """Say that outputs are left, which the journal has the URLs of."""
+        what = (
+            f"it has {made} outputs, of which {left} are not fetched;"
+            f" --max-outputs {made} fetches them"
+        )
+        log.warning("%s: row %r: %s", row.source, row.id, what)
+        await self._writes.enqueue(lambda: self._journal.set_error(row, what))
 
     async def _settle(self, row: Request, errors: list[tuple[Output, MediaError]]) -> None:
         """Leave out what is no output, and record what else could not be had, if anything."""
@@ -230,20 +254,20 @@ class Collector:
             return await self._downloader.receive(content, content_type, stem, facts, sent_before)
 
     def _tell_note(self, row: Request, checked: CheckedFile, path: str) -> None:
-        """Warn of a file that is not known to be whole; of undecoded files, once for each kind."""
+        """Warn of a file that is not known to be whole; of what others are too, once."""
         if checked.note is None:
             return
-        kind = checked.format.extension if checked.note == UNDECODED else None
+        kind = (checked.format.extension, checked.note)
         level = logging.DEBUG if kind in self._told else logging.WARNING
         log.log(level, "%s: row %r: %s: %s", row.source, row.id, path, checked.note)
-        if kind is not None:
+        if checked.note in (UNDECODED, AFTER_END):
             self._told.add(kind)
         self._state.not_whole += checked.note.startswith(NOT_WHOLE)
 
 
 def _may_end(error: MediaError) -> bool:
-    """Whether time may end the row: its host says that there is no file, or nobody may fetch it."""
-    return isinstance(error, MediaGone | MediaUntrusted)
+    """Whether time may end the row: its host has no file for us, or nobody may fetch it."""
+    return isinstance(error, MediaGone | MediaNoFile | MediaUntrusted)
 
 
 def stored_file(checked: CheckedFile, path: str) -> StoredFile:

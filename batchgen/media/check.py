@@ -17,13 +17,14 @@ from PIL import Image
 from batchgen import files
 from batchgen.core.text import describe_error
 from batchgen.media import provenance
-from batchgen.media.completeness import missing_part
+from batchgen.media.completeness import has_tail, missing_part
 from batchgen.media.containers import webp_size
 from batchgen.media.formats import SIGNATURE_BYTES, UNKNOWN, WEBP, Format
 from batchgen.media.xmp import Provenance
 
 Image.MAX_IMAGE_PIXELS = None  # `_decode` compares the size with that of the format
 UNDECODED = "kept as it came, not decoded"
+AFTER_END = "kept as it came, other data follow its end"
 NOT_WHOLE = "kept as it came, twice the same"  # how the note on a broken file begins
 
 
@@ -52,7 +53,7 @@ class CheckedFile:
 
     bytes, sha256: of the file. width, height: pixels; None where they are not known.
     delivered_sha256: of what the host sent, if facts were written into that; otherwise None.
-    note: why it is not known to be whole; None where it is.
+    note: why it is not known to be whole, or not only that; None where it is.
     """
 
     part: Path
@@ -168,7 +169,10 @@ def examine(source: BinaryIO, format: Format, max_pixels: int | None = None) -> 
         raise MediaBroken(f"the file is cut short ({what})")
     if format.pillow:
         source.seek(0)
-        return _decode(source, format, max_pixels)
+        found = _decode(source, format, max_pixels)
+        if found.note is None and has_tail(source, format):
+            found = found._replace(note=AFTER_END)
+        return found
     if format == UNKNOWN:
         raise MediaBroken("nobody can tell what kind of file it is")
     return Examined(note=UNDECODED if format.kind in ("file", "image") else None)

@@ -17,6 +17,7 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from batchgen.api.credentials import TOKEN_VARIABLES
 from batchgen.core.timing import DEFAULT_TIMING
@@ -27,8 +28,9 @@ from batchgen.media.xmp import Provenance
 
 CHECKS_BY_THREAD = 100  # downloads of a run
 MAX_PROCESSES = 4  # also with fewer cores, since each waits for the disk most of the time
-# Of a picture that a thread decodes. More would take long, and a thread cannot be ended.
-MAX_PIXELS_BY_THREAD = 25_000_000
+# Of a picture that a thread decodes, and that others are checked beside. More would take long, and
+# a thread cannot be ended.
+MAX_PIXELS_AT_ONCE = 25_000_000
 MAX_LARGE_CHECKS = 2  # files that are not held in memory; a check reads each several times over
 EXIT_TIMEOUT_S = 5.0  # after that, a process is killed
 # The process finds modules where this one does.
@@ -42,7 +44,8 @@ class CheckPool:
     """Its processes end when it is closed, and when this process dies.
 
     checks_by_thread: before a process is started, except for pictures of more than
-        MAX_PIXELS_BY_THREAD. processes: at most. timeout_s: after that, a process is killed.
+        MAX_PIXELS_AT_ONCE, which processes decode one at a time. processes: at most.
+    timeout_s: after that, a process is killed.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class CheckPool:
         self._checks_by_thread = checks_by_thread
         self._checks = 0
         self._slots = asyncio.Semaphore(processes)
+        self._one_by_one = asyncio.Lock()
         self._large_slots = asyncio.Semaphore(MAX_LARGE_CHECKS)
         self._workers: list[_Worker] = []
         self._idle: list[_Worker] = []
@@ -73,34 +77,38 @@ class CheckPool:
         sent_before: Collection[str] = (),
     ) -> CheckedFile:
         """As `check_file`. A file counts as broken also if its process dies, or takes too long."""
-        check = partial(check_file, part, format, content, facts, sent_before)
+        download = _Download(part, format, content, facts, sent_before)
         async with self._large_slots if content is None else nullcontext():
             self._checks += 1
-            if self._checks <= self._checks_by_thread:
-                with suppress(Costly):
-                    return await asyncio.to_thread(check, max_pixels=MAX_PIXELS_BY_THREAD)
-            async with self._slots:
-                try:
-                    worker = self._idle.pop() if self._idle else await self._start()
-                except (OSError, MemoryError):  # the system has no room for a process
-                    return await asyncio.to_thread(check)
-                line, why = b"", "the process that decoded it died of it"
-                try:
-                    async with asyncio.timeout(self._timeout_s):
-                        request = encode_request(part, format, content, facts, sent_before)
-                        line = await worker.ask(request)
-                except TimeoutError:
-                    why = f"to check it took longer than {self._timeout_s:g} s"
-                finally:
-                    if line:
-                        self._idle.append(worker)
-                    else:  # it was killed or is now, also if the caller was cancelled
-                        worker.process.kill()
-            if not line:
-                if content is not None:
-                    part.unlink(missing_ok=True)  # what the process has begun to write
-                return await asyncio.to_thread(check, refused=why)
-        return decode_answer(part, format, line)
+            with suppress(Costly):
+                if self._checks <= self._checks_by_thread:
+                    return await download.check(max_pixels=MAX_PIXELS_AT_ONCE)
+                return await self._check_in_process(download, MAX_PIXELS_AT_ONCE)
+            async with self._one_by_one:
+                return await self._check_in_process(download, None)
+
+    async def _check_in_process(self, download: "_Download", max_pixels: int | None) -> CheckedFile:
+        async with self._slots:
+            try:
+                worker = self._idle.pop() if self._idle else await self._start()
+            except (OSError, MemoryError):  # the system has no room for a process
+                return await download.check(max_pixels=max_pixels)
+            line, why = b"", "the process that decoded it died of it"
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    line = await worker.ask(encode_request(*download, max_pixels))
+            except TimeoutError:
+                why = f"to check it took longer than {self._timeout_s:g} s"
+            finally:
+                if line:
+                    self._idle.append(worker)
+                else:  # it was killed or is now, also if the caller was cancelled
+                    worker.process.kill()
+        if not line:
+            if download.content is not None:
+                download.part.unlink(missing_ok=True)  # what the process has begun to write
+            return await download.check(refused=why)
+        return decode_answer(download.part, download.format, line)
 
     def close(self) -> None:
         """End all processes. Starts no thread and opens nothing."""
@@ -134,6 +142,20 @@ class CheckPool:
                 raise
         self._workers.append(_Worker(process, reader, writer))
         return self._workers[-1]
+
+
+class _Download(NamedTuple):
+    """What `check_file` is called with."""
+
+    part: Path
+    format: Format
+    content: bytes | None
+    facts: Provenance | None
+    sent_before: Collection[str]
+
+    async def check(self, **how: Any) -> CheckedFile:
+        """Check it in a thread of this process. how: the keywords of `check_file`."""
+        return await asyncio.to_thread(partial(check_file, *self, **how))
 
 
 @dataclass(eq=False)

@@ -17,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from batchgen.media.check import CheckedFile, MediaBroken, check_file
+from batchgen.media.check import CheckedFile, Costly, MediaBroken, check_file
 from batchgen.media.formats import Format
 from batchgen.media.xmp import Provenance
 
@@ -30,6 +30,7 @@ def encode_request(
     content: bytes | None,
     facts: Provenance | None,
     sent_before: Collection[str],
+    max_pixels: int | None,
 ) -> bytes:
     """The parameters are those of `check_file`."""
     request = {
@@ -38,6 +39,7 @@ def encode_request(
         "size": None if content is None else len(content),
         "facts": facts,
         "sent_before": list(sent_before),
+        "max_pixels": max_pixels,
     }
     return json.dumps(request).encode() + b"\n" + (content or b"")
 
@@ -47,6 +49,8 @@ def decode_answer(part: Path, format: Format, line: bytes) -> CheckedFile:
     answer = json.loads(line)
     if "broken" in answer:
         raise MediaBroken(answer["broken"], answer["sha256"])
+    if "costly" in answer:
+        raise Costly
     if "errno" in answer:
         raise OSError(answer["errno"], os.strerror(answer["errno"]))
     if "bug" in answer:
@@ -73,12 +77,16 @@ def main() -> None:
 def _answer(request: dict[str, Any], content: bytes | None) -> dict[str, Any]:
     part, format = Path(request["part"]), Format(**request["format"])
     try:
-        checked = check_file(part, format, content, request["facts"], request["sent_before"])
+        facts, sent_before = request["facts"], request["sent_before"]
+        max_pixels = request["max_pixels"]
+        checked = check_file(part, format, content, facts, sent_before, max_pixels=max_pixels)
         answer = asdict(checked)
         del answer["part"], answer["format"]
         return answer
     except MediaBroken as error:
         return {"broken": str(error), "sha256": error.sha256}
+    except Costly:
+        return {"costly": True}
     except OSError as error:
         return {"errno": error.errno or errno.EIO}
     except MemoryError:

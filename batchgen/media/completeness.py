@@ -114,11 +114,23 @@ def missing_part(file: BinaryIO, format: Format) -> str | None:
     return None
 
 
+def has_tail(file: BinaryIO, format: Format) -> bool:
+    """Whether other data follow the end of a PNG; nobody who looks at it sees them."""
+    try:
+        return format == PNG and _end_of_png(content := _Content(file)) < content.size
+    except (_CutShort, _Unknown):
+        return False
+
+
 # -- pictures ------------------------------------------------------------------------------------
 
 
 def _png(content: _Content) -> None:
-    """Also an animated one: its frames come before the end."""
+    _end_of_png(content)
+
+
+def _end_of_png(content: _Content) -> int:
+    """Also of an animated one: its frames come before the end."""
     at, name = 8, b""
     while name != b"IEND":
         length, name = content.unpack(">I4s", at)
@@ -126,6 +138,7 @@ def _png(content: _Content) -> None:
             raise _Unknown
         at += 12 + length
         content.require(at)
+    return at
 
 
 def _gif(content: _Content) -> None:

@@ -85,6 +85,10 @@ class MediaSlow(MediaBroken):
     """Its host sends so little that it would take for ever."""
 
 
+class MediaNoFile(MediaBroken):
+    """A page or nothing came in place of the file."""
+
+
 class MediaGone(MediaError):
     """The host says that the file does not exist (any more)."""
 
@@ -206,7 +210,7 @@ class Downloader:
         )
         if format is None:
             what = f"is text ({content_type}), and no file" if content else "is empty"
-            raise MediaBroken(f"the download {what}")
+            raise MediaNoFile(f"the download {what}")
         part = self._destination.scratch(format, wanted.stem)
         try:
             # A file that is held in memory is written by the call that checks it, off the loop.

@@ -202,7 +202,7 @@ def run_jobs(path: Path, port: int, prompts: list[str]) -> RunOutcome:
         recovery.list_rows(staged)
         journal.start_run("list", {})
         policy = Policy(rate=1000.0, prices={"jobs/any": Price(0.5)})
-        options = OutputOptions(provenance=True, sidecars=False, thumbnails=False)
+        options = OutputOptions(provenance=True, sidecars=False, thumbnails=False, max_outputs=100)
         return event_loop.run(
             execute(journal, receipts, folder, endpoint, policy, options, lambda *_: Silent())
         )

@@ -124,7 +124,7 @@ def test_what_a_part_of_a_run_needs_is_taken_from_the_options_of_the_same_names(
     policy = view(Policy, options, prices={}, stop_after=None, until=None)
 
     assert policy == Policy(2.0, 16, None, CostLimits(5.0), {}, None, None)
-    assert view(OutputOptions, options) == OutputOptions(False, False, True)
+    assert view(OutputOptions, options) == OutputOptions(False, False, True, 100)
 
 
 @pytest.mark.parametrize(

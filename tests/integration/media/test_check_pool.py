@@ -253,6 +253,26 @@ def test_a_picture_of_many_pixels_is_never_a_threads(tmp_path: Path) -> None:
     assert (found.width, found.note, processes) == (6000, None, 1)
 
 
+@pytest.mark.parametrize("checks_by_thread", [9, 0], ids=["at first", "in a rush"])
+def test_large_pictures_are_decoded_one_at_a_time_and_hold_up_no_small_one(
+    tmp_path: Path, checks_by_thread: int
+) -> None:
+    into = io.BytesIO()
+    Image.new("1", (6000, 5000)).save(into, "PNG")
+
+    async def ask(pool: CheckPool) -> tuple[list[CheckedFile], int]:
+        large = [pool.check(tmp_path / f"{n}.part", PNG, into.getvalue(), None) for n in range(3)]
+        small = pool.check(tmp_path / "small.part", PNG, WHOLE, None)
+        found = await asyncio.gather(*large, small)
+        return found, len(pool.processes)
+
+    found, processes = in_pool(ask, checks_by_thread=checks_by_thread, processes=4)
+    assert [one.width for one in found] == [6000, 6000, 6000, 37]
+    assert {one.note for one in found} == {None}
+    if checks_by_thread:  # in a rush each is looked at by a process of its own first
+        assert processes == 1
+
+
 def test_a_webp_of_a_few_bytes_takes_no_gigabytes(tmp_path: Path) -> None:
     """34 bytes that claim 16383 x 16383 pixels: Pillow made room for them when it opened it."""
     bits = 16382 | 16382 << 14

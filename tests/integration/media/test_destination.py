@@ -78,7 +78,7 @@ def batch(run: Command, folder: Path, write: Write) -> Path:
 def test_a_batch_is_saved_in_another_destination(
     batch: Path, address: Address, sandbox: Control, store: Path
 ) -> None:
-    keeping = OutputOptions(provenance=True, sidecars=True, thumbnails=False)
+    keeping = OutputOptions(provenance=True, sidecars=True, thumbnails=False, max_outputs=100)
     outcome = resume(batch, address, destination=ContentAddressed(store), keeping=keeping)
 
     assert outcome.code == 0
