@@ -159,9 +159,13 @@ def told(outcome: Any) -> Told:
     raise AssertionError(f"{outcome!r} is no outcome")
 
 
-def at_a_terminal(answer: str, *command: str) -> tuple[int, str]:
+def at_a_terminal(answer: str, *command: str, after: str = "") -> tuple[int, str]:
     """Run a command at a terminal of its own, type `answer`, and return its exit code and all that
-    it shows."""
+    it shows.
+
+    after: what it shows before it is typed to. A question that hides its answer drops what was
+        typed earlier.
+    """
     leader, follower = pty.openpty()
     # A session of its own, whose terminal this becomes when the child opens it by name.
     name = os.ttyname(follower)
@@ -170,11 +174,15 @@ def at_a_terminal(answer: str, *command: str) -> tuple[int, str]:
     streams = {"stdin": follower, "stdout": follower, "stderr": follower}
     child = subprocess.Popen(words, start_new_session=True, **streams)
     os.close(follower)
-    os.write(leader, answer.encode())
+    if not after:
+        os.write(leader, answer.encode())
     shown = b""
     with suppress(OSError):  # Linux says EIO when the last process has closed the terminal
         while piece := os.read(leader, 4096):
             shown += piece
+            if after and after.encode() in shown:
+                after = ""
+                os.write(leader, answer.encode())
     os.close(leader)
     return child.wait(timeout=60), shown.decode()
 

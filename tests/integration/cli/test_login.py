@@ -50,7 +50,8 @@ def test_a_piped_token_is_stored_for_its_owner_alone_and_used_by_runs(
 
 
 def test_a_person_types_it_without_seeing_it(kept: Path) -> None:
-    code, shown = at_a_terminal(f"{STORED}\n", sys.executable, "-m", "batchgen", "login")
+    login = (sys.executable, "-m", "batchgen", "login")
+    code, shown = at_a_terminal(f"{STORED}\n", *login, after="RunComfy token: ")
 
     assert (code, STORED in shown, "RunComfy token" in shown) == (0, False, True)
     assert kept.read_text() == f"{STORED}\n"
