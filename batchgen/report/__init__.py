@@ -3,5 +3,5 @@
 Promise: each file is replaced atomically, and nothing that came from outside is run by a
 spreadsheet or a browser.
 
-May import: media, api, journal, core.
+May import: media, api, journal, validation, core.
 """

@@ -20,6 +20,7 @@ from batchgen.files import remove_temporary_files, write_whole
 from batchgen.journal.reader import Reader, summary
 from batchgen.report import gallery, statistics
 from batchgen.report.filters import EVERYTHING, Filter
+from batchgen.report.inputs import model_inputs
 
 FORMULA_STARTS = {"=", "+", "-", "@", "\t", "\r"}
 COLUMNS = (
@@ -103,6 +104,9 @@ def _facts(folder: Folder, reader: Reader, numbers: dict[str, Any]) -> dict[str,
         # The time of the last change, so that the same journal gives the same files.
         "written_at": statistics.changed_at(reader) or to_iso(Clock().now()),
         "rehearsal": numbers["rehearsal"],
+        "schemas": model_inputs(
+            folder.schemas, [model["model"] for model in numbers["totals"]["models"]]
+        ),
         "command": f"batchgen report {shell_quote(str(folder.path))}",
     }
 

@@ -23,7 +23,6 @@ from batchgen.validation.model_schema import (
     InputSchema,
     SchemaUnusable,
     find_input_schema,
-    load_schema,
     normalize_schema,
     parse_schema,
     read_schema,
@@ -111,7 +110,11 @@ class SchemaRegistry:
 
     def _load(self, model: str) -> InputSchema:
         if model == self.default and self._given is not None:
-            return load_schema(self._given)
+            document = read_schema(self._given)
+            given = parse_schema(document, self._given)
+            if model_id_problem(model) is None:
+                self._uncopied[model] = document
+            return given
         known = [id for folder in self._folders for id in stored_schemas(folder)]
         require_model_id(model, known)
         for folder in self._folders:

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -464,10 +465,12 @@ def test_an_exported_manifest_is_valid_without_the_api(
 def test_these_again_with_four_seeds(page: Any, tmp_path: Path) -> None:
     choose(page)
     path = again(page, tmp_path, "picked", "seeds", seeds="4")
-    expect(page.locator("#export .told")).to_contain_text("4 requests. 1 row became equal")
+    told = page.locator("#export .told")
+    expect(told).to_contain_text("4 requests, about $0.12. 1 row became equal")
 
+    # The batch has seeds 1 and 2 of this prompt in this style.
     assert [(entry.id, entry.values["seed"]) for entry in entries(path)] == [
-        (f"dunes-stylerealistic-seed{n}", n) for n in (1, 2, 3, 4)
+        (f"dunes-stylerealistic-seed{n}", n) for n in (3, 4, 5, 6)
     ]
 
 
@@ -478,6 +481,80 @@ def test_these_again_in_another_style(page: Any, tmp_path: Path) -> None:
     assert [(entry.id, entry.values["style"]) for entry in entries(path)] == [
         (f"dunes-seed{n}-styledesign", "design") for n in (1, 2)
     ]
+
+
+def test_what_the_batch_has_already_is_said_with_its_price_and_can_be_left_out(
+    page: Any, tmp_path: Path
+) -> None:
+    choose(page)
+    path = again(page, tmp_path, "picked", "same")
+    told = page.locator("#export .told")
+    expect(told).to_contain_text(
+        "2 requests, about $0.06. 2 of them are in this batch already, saved or under way:"
+        " they would be paid for again."
+    )
+    assert len(entries(path)) == 2
+    page.get_by_label("leave out what this batch has").check()
+    expect(told).to_contain_text("0 requests, about $0.00. 2 more are in this batch already")
+    expect(page.get_by_role("button", name="Download")).to_be_disabled()
+
+    press(page, "Escape")
+    go_to(page, "dunes-seed2-stylerealistic")
+    page.locator("#search").fill("dunes")
+    page.evaluate(REDRAWN)
+    page.locator("#exports").click()
+    page.locator("#which").select_option("shown")
+    page.locator("#export input[name=name]").fill("aspect_ratio")
+    page.locator("#export input[name=words]").fill("16:9")
+    expect(told).to_contain_text("2 requests, about $0.06. 2 more are in this batch already")
+
+
+def test_a_value_is_checked_against_the_schema(page: Any) -> None:
+    choose(page)
+    press(page, "e")
+    page.locator("#which").select_option("picked")
+    page.get_by_label("Manifest, to run").check()
+    problem, download = (
+        page.locator("#export .problem"),
+        page.get_by_role("button", name="Download"),
+    )
+    for name, value, wrong in (
+        ("style", "anmie", "style of ideogram/ideogram-v2/generate is one of: auto, general,"),
+        ("stlye", "anime", "ideogram/ideogram-v2/generate has no input stlye."),
+        ("id", "anime", "ideogram/ideogram-v2/generate has no input id."),
+        ("seed", "many", "seed of ideogram/ideogram-v2/generate is of the type integer."),
+    ):
+        page.locator("#export input[name=name]").fill(name)
+        page.locator("#export input[name=words]").fill(value)
+        expect(problem).to_contain_text(wrong)
+        expect(download).to_be_disabled()
+        shoot(page, "export-wrong")
+    page.locator("#export input[name=name]").fill("style")
+    page.locator("#export input[name=words]").fill("anime")
+    expect(problem).to_have_text("")
+    expect(download).to_be_enabled()
+    offered = page.locator("#input-values option").evaluate_all("all => all.map(o => o.value)")
+    assert offered == ["auto", "general", "realistic", "design", "render_3D", "anime"]
+
+
+def test_the_command_for_a_model_of_ones_own_names_its_schema(
+    browser: Any, says: Says, tmp_path: Path
+) -> None:
+    schema = {"type": "object", "properties": {"prompt": {"type": "string"}}}
+    (tmp_path / "own.json").write_text(json.dumps(schema), encoding="utf-8")
+    (tmp_path / "list.csv").write_text("prompt\nA fox\nAn owl\n", encoding="utf-8")
+    model = ("--model", "atelier/own/text-to-image", "--schema", tmp_path / "own.json")
+    says("run", tmp_path / "list.csv", "--out", tmp_path / "it's night", *model)
+    with opened(browser, tmp_path / "it's night") as page:
+        path = again(page, tmp_path, "shown", "same")
+        told = page.locator("#export .told").text_content()
+        page.locator("#export input[name=how][value=seeds]").check()
+        expect(page.locator("#export .problem")).to_contain_text("has no input seed")
+
+    (tmp_path / "own.json").unlink()
+    options = shlex.split(told.rpartition(" run ")[2])[1:]
+    done = says("validate", path, *options)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 # The keyboard keeps its place, and messages are seen

@@ -2,6 +2,7 @@
 /* What leaves the page: a CSV of what was decided, and manifests that make rows again. */
 
 gallery.exports = (() => {
+  const { say } = gallery;
   const RESERVED = ["id", "model"];
   // YAML takes these for line breaks, or not at all; within JSON's quotes it reads their escapes.
   const UNSAFE = /[\u007f-\u009f\u2028\u2029\ufeff\ufffe\uffff]/g;
@@ -25,9 +26,15 @@ gallery.exports = (() => {
     return [names, ...lines].map((line) => line.map(cell).join(",") + "\r\n").join("");
   };
 
-  /** The words of a value, as a value: a text where the rows' own values are texts. */
+  /** What the schema of a model says of its inputs, by their names; undefined where none is known. */
+  const fieldsOf = (model) => gallery.facts.schemas?.[model]?.fields;
+  const has = (fields, name) => Object.hasOwn(fields, name);
+  const typesOf = (field) => (field?.type ? [field.type].flat() : []);
+
+  /** The words of a value, as a value: a text where the schema, or else the rows' own values, say so. */
   const valueOf = (words, rows, name) => {
-    if (rows.some((row) => typeof row.input[name] === "string")) return words;
+    const types = rows.flatMap(({ model }) => typesOf(fieldsOf(model)?.[name]));
+    if (types.length ? types.includes("string") : rows.some((row) => typeof row.input[name] === "string")) return words;
     try {
       return JSON.parse(words);
     } catch {
@@ -56,6 +63,71 @@ gallery.exports = (() => {
     return found;
   };
 
+  const isOf = (type, value) =>
+    ({
+      integer: Number.isInteger(value), null: value === null, array: Array.isArray(value),
+      object: value !== null && typeof value === "object" && !Array.isArray(value),
+    })[type] ?? typeof value === type;
+
+  /** What is wrong with a value for an input of a model, in words; null if nothing is known to be. */
+  const problemOf = (model, name, value) => {
+    const fields = fieldsOf(model);
+    if (RESERVED.includes(name) || (fields && !has(fields, name))) return say("export.no_input", { model, name });
+    const field = fields?.[name] ?? {};
+    const same = (one) => JSON.stringify(one) === JSON.stringify(value);
+    if (value === undefined) return null;
+    if (field.enum && !field.enum.some(same)) return say("export.no_choice", { model, name, values: field.enum.map(gallery.shown).join(", ") });
+    const types = typesOf(field);
+    if (types.length && !types.some((type) => isOf(type, value))) return say("export.no_type", { model, name, type: types.join(", ") });
+    if (value < field.minimum) return say("export.too_small", { model, name, limit: field.minimum });
+    if (value > field.maximum) return say("export.too_large", { model, name, limit: field.maximum });
+    return null;
+  };
+
+  /** What would be the same request, as a text. */
+  const kindOf = (model, input) => JSON.stringify([model, Object.entries(input).sort()]);
+  const withoutSeed = ({ seed, ...input }) => input;
+
+  /** What the rows of the batch, as far as they are loaded, have been paid for, and for how much. */
+  const batch = (() => {
+    const PAID = ["saved", "completed", "submitted", "submitting", "unknown"]; // or may be
+    const [paid, seeds, costs] = [new Set(), new Map(), new Map()];
+    let known = 0;
+    const learn = () => {
+      for (; known < gallery.list.length; known++) {
+        const { model, input, state, cost, price } = gallery.list[known];
+        if (PAID.includes(state)) paid.add(kindOf(model, input));
+        const base = kindOf(model, withoutSeed(input));
+        if (!seeds.has(base)) seeds.set(base, new Set());
+        seeds.get(base).add(input.seed); // also of a row that is still to be sent
+        if ((cost ?? price ?? null) === null) continue;
+        const [sum, n] = costs.get(model) ?? [0, 0];
+        costs.set(model, [sum + (cost ?? price), n + 1]);
+      }
+    };
+    return {
+      has: (entry) => (learn(), paid.has(kindOf(entry.model, entry.input))),
+      /** USD of a request of this model, as those of the batch cost; undefined if none is known. */
+      costOf: (model) => {
+        learn();
+        const [sum, n] = costs.get(model) ?? [];
+        return n && sum / n;
+      },
+      /** The first `count` seeds that no row has which is otherwise like one of `bases`. */
+      freeSeeds: (bases, count) => {
+        learn();
+        const used = bases.map(({ model, input }) => seeds.get(kindOf(model, input))).filter(Boolean);
+        const limits = bases.map(({ model }) => fieldsOf(model)?.seed ?? {});
+        const least = Math.max(1, ...limits.map(({ minimum }) => Math.ceil(minimum ?? 1)));
+        const most = Math.min(Number.MAX_SAFE_INTEGER, ...limits.map(({ maximum }) => maximum ?? Infinity));
+        const found = [];
+        for (let seed = least; found.length < count && seed <= most; seed++)
+          if (!used.some((some) => some.has(seed))) found.push(seed);
+        return found;
+      },
+    };
+  })();
+
   /** Make rows of a manifest; equal ones, which would be paid for twice, become one. */
   const entries = (rows, { name, value, drop } = {}) => {
     const names = metaNames(rows);
@@ -70,40 +142,64 @@ gallery.exports = (() => {
         input[name] = value;
         id = renamed(id, name, row.input[name], value);
       }
-      const kind = JSON.stringify([row.model, Object.entries(input).sort()]);
+      const kind = kindOf(row.model, input);
       if (seen.has(kind)) continue;
       seen.add(kind);
       for (let n = 2, first = id; ids.has(id); n++) id = `${first}-${n}`;
       ids.add(id);
       const meta = Object.entries(row.meta).map(([key, one]) => [names.get(key), one]);
-      made.push({ id, model: row.model, ...input, ...Object.fromEntries(meta) });
+      made.push({ id, model: row.model, input, meta: Object.fromEntries(meta) });
     }
     return { made, meta: [...names.values()].filter((one) => !one.startsWith("_")) };
   };
 
-  const line = (entry) => {
-    const parts = Object.entries(entry).map(([name, value]) => `${flow(name)}: ${flow(value)}`);
+  const line = ({ id, model, input, meta }) => {
+    const parts = Object.entries({ id, ...(model && { model }), ...input, ...meta }).map(([name, value]) => `${flow(name)}: ${flow(value)}`);
     return `- {${parts.join(", ")}}`;
   };
 
   /** Whether a browser cannot have read this number exactly. */
   const isRounded = (value) => Number.isInteger(value) && !Number.isSafeInteger(value);
 
-  /** seeds: so many of each row; or name and words: what that input shall be in all of them. */
-  const manifest = (rows, { seeds, name, words } = {}) => {
+  /**
+   * seeds: so many of each row, of those that are free; or name and words: what that input shall
+   * be in all of them. leave: whether requests that the batch has are left out. Returns the text,
+   * and what is to be said of it: count, had, equal and rounded rows, fewer: how many seeds there
+   * are if not enough, usd, unpriced: requests without a known price, problems in words, schemas:
+   * the files that a run has to be told of.
+   */
+  const manifest = (rows, { seeds, name, words, leave } = {}) => {
     const value = name && valueOf(words, rows, name);
-    const { made, meta } = entries(rows, seeds ? { drop: "seed" } : { name, value });
+    const all = entries(rows, seeds ? { drop: "seed" } : { name, value });
+    const { meta } = all;
+    const had = seeds ? 0 : all.made.filter(batch.has).length;
+    const made = leave && had ? all.made.filter((entry) => !batch.has(entry)) : all.made;
+    const free = seeds ? batch.freeSeeds(made, seeds) : [undefined];
     const models = [...new Set(made.map((entry) => entry.model))];
     const one = models.length === 1;
+    const changed = seeds ? "seed" : name;
+    const problems = changed
+      ? [...new Set(rows.map((row) => row.model))].map((model) => problemOf(model, changed, value)).filter(Boolean)
+      : [];
+    const own = models.filter((model) => gallery.facts.schemas?.[model]?.file);
     const head = [`# ${flow(gallery.say("export.from", { batch: gallery.facts.batch })).slice(1, -1)}`];
-    if (one) head.push(`model: ${flow(models[0])}`);
+    // A run takes the schema that it is told of for this model.
+    if (one || own.length) head.push(`model: ${flow(own[0] ?? models[0])}`);
     if (meta.length) head.push(`meta: ${flow(meta)}`);
-    if (seeds) head.push(`matrix: {"seed": ${flow(Array.from({ length: seeds }, (_, n) => n + 1))}}`);
-    const rest = made.map(({ model, ...entry }) => line(one ? entry : { ...entry, model }));
-    const count = made.length * (seeds || 1);
-    const rounded = made.filter((entry) => Object.values(entry).some(isRounded)).length;
-    const text = [...head, "rows:", ...rest, ""].join("\n");
-    return { text, count, equal: rows.length - made.length, rounded };
+    if (seeds) head.push(`matrix: {"seed": ${flow(free)}}`);
+    const rest = made.map((entry) => line(one ? { ...entry, model: null } : entry));
+    const prices = made.map((entry) => batch.costOf(entry.model));
+    const rounded = made.filter(({ input, meta: more }) => [...Object.values(input), ...Object.values(more)].some(isRounded)).length;
+    return {
+      text: [...head, "rows:", ...rest, ""].join("\n"),
+      count: made.length * free.length,
+      had, rounded, problems,
+      equal: rows.length - all.made.length,
+      fewer: seeds && free.length < seeds ? free.length : null,
+      usd: prices.reduce((sum, price) => sum + (price ?? 0), 0) * free.length,
+      unpriced: prices.filter((price) => price === undefined).length,
+      schemas: own.map((model) => gallery.facts.schemas[model].file),
+    };
   };
 
   const rowLine = (row) => line(entries([row]).made[0]) + "\n";
@@ -114,7 +210,7 @@ gallery.exports = (() => {
     setTimeout(() => URL.revokeObjectURL(address), 60000);
   };
 
-  return { csv, manifest, rowLine, download };
+  return { csv, manifest, rowLine, download, fieldsOf };
 })();
 
 /** The dialog that asks which rows, and as what. */
@@ -122,8 +218,9 @@ gallery.exporting = (() => {
   const { say, choice } = gallery;
   const dialog = document.getElementById("export");
   const form = dialog.querySelector("form");
-  const { which, rated, as, how, seeds, name, words } = form.elements;
-  const [preview, told] = [dialog.querySelector("pre"), dialog.querySelector(".told")];
+  const { which, rated, as, how, seeds, name, words, leave } = form.elements;
+  const [preview, told, problem] = ["pre", ".told", ".problem"].map((one) => dialog.querySelector(one));
+  let decided = false; // whether the person said if what the batch has is left out
   const LINES = 8;
 
   const WHICH = {
@@ -142,7 +239,7 @@ gallery.exporting = (() => {
       seeds: { seeds: Math.min(Math.max(Math.trunc(Number(seeds.value)) || 1, 1), 100) },
       other: name.value.trim() ? { name: name.value.trim(), words: words.value } : {},
     };
-    return gallery.exports.manifest(rows, change[how.value]);
+    return gallery.exports.manifest(rows, { ...change[how.value], leave: leave.checked });
   };
 
   const fileName = () =>
@@ -151,31 +248,75 @@ gallery.exporting = (() => {
   /** As a shell takes it. */
   const quoted = (words) => (/^[\w./-]+$/.test(words) ? words : `'${words.replaceAll("'", "'\\''")}'`);
 
+  const offer = (list, values) =>
+    dialog.querySelector(list).replaceChildren(...values.map((value) => gallery.make("option", { value })));
+
+  /** Offer the inputs of the models, and the values of the one that is named. */
+  const suggest = () => {
+    const MOST = 50;
+    const models = [...new Set(WHICH[which.value]().map((row) => row.model))];
+    const fields = models.map((model) => gallery.exports.fieldsOf(model) ?? {});
+    offer("#input-names", [...new Set(fields.flatMap(Object.keys))].slice(0, MOST));
+    const field = fields.map((one) => one[name.value.trim()]).find(Boolean) ?? {};
+    const seen = gallery.store.column(`input.${name.value.trim()}`).values.slice(1);
+    const values = field.enum ?? (field.type === "boolean" ? [true, false] : seen);
+    offer("#input-values", values.slice(0, MOST).map(gallery.shown));
+  };
+
+  /** What the requests of a manifest come to, in words. */
+  const priced = ({ count, usd, unpriced }) => {
+    if (!count) return say("export.about", { usd: gallery.usd(0) });
+    const kind = !unpriced ? (gallery.facts.rehearsal ? "pretend" : "about") : usd ? "some_price" : "no_price";
+    return say(`export.${kind}`, { usd: gallery.usd(usd) });
+  };
+
+  /** What is to be known of a manifest before it is run, in sentences. */
+  const toldOf = (one) => [
+    say("export.requests", { n: one.count, cost: priced(one) }),
+    one.had ? say(leave.checked ? "export.left" : "export.had", { n: one.had }) : "",
+    one.equal ? say("export.equal", { n: one.equal }) : "",
+    one.rounded ? say("export.rounded", { n: one.rounded }) : "",
+    one.fewer === null ? "" : say("export.few_seeds", { n: one.fewer }),
+    one.schemas.length > 1 ? say("export.one_schema", { n: one.schemas.length }) : "",
+    gallery.facts.narrowed || gallery.facts.left_out ? say("export.part") : "",
+  ];
+
+  const commandFor = (one, file) => {
+    const [schema] = one.schemas;
+    return say("export.then_run", { file: schema ? `${file} --schema ${quoted(schema)}` : file });
+  };
+
   const show = () => {
     if (!dialog.open) return;
+    if (!decided) leave.checked = how.value !== "same";
     for (const option of which.options) {
       const n = WHICH[option.value]().length;
       option.textContent = `${say(`export.which.${option.value}`)} (${n.toLocaleString("en")})`;
     }
-    const { text, count, equal, rounded } = made();
-    dialog.querySelector(".again").hidden = as.value === "csv";
+    const one = made();
+    const { text, count, problems = [] } = one;
+    const listing = as.value === "csv";
+    dialog.querySelector(".again").hidden = listing;
+    dialog.querySelector(".leaving").hidden = listing || !one.had;
+    if (!listing) suggest();
     rated.hidden = which.value !== "rated";
     const lines = text.split("\n", LINES + 1);
     preview.textContent = lines.slice(0, LINES).map((one) => one.slice(0, 300)).join("\n") + (lines.length > LINES ? "\n…" : "");
     const file = quoted(fileName());
+    problem.textContent = problems.join(" ");
     told.textContent = [
-      say(as.value === "csv" ? "export.rows" : "export.requests", { n: count }),
-      equal ? say("export.equal", { n: equal }) : "",
-      rounded ? say("export.rounded", { n: rounded }) : "",
+      ...(listing ? [say("export.rows", { n: count })] : toldOf(one)),
       gallery.pieces.all ? "" : say("status.loading", { at: gallery.pieces.loaded, n: gallery.facts.pieces }),
-      say(as.value === "csv" ? "export.then_csv" : "export.then_run", { file, command: gallery.facts.command }),
+      listing ? say("export.then_csv", { file, command: gallery.facts.command }) : commandFor(one, file),
     ].filter(Boolean).join(" ");
-    form.querySelector(".download").disabled = !count;
+    // Which requests the batch has is known when all of it is here.
+    form.querySelector(".download").disabled = !count || problem.textContent || (!listing && gallery.pieces.busy);
   };
 
   form.addEventListener("input", ({ target }) => {
     if (target === seeds) how.value = "seeds";
     if (target === name || target === words) how.value = "other";
+    if (target === leave) decided = true;
     show();
   });
   form.addEventListener("submit", (event) => {
