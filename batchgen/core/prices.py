@@ -21,6 +21,7 @@ OUTPUT_COUNT_INPUTS = (
     *("batch_size", "n"),
 )
 DURATION_INPUT = "duration"
+MAX_USD = 1e9  # that one request can cost
 MAX_UNITS = 1_000_000  # by one input; a larger number could overflow a float
 _COUNT_NAME = re.compile(f'"({"|".join(OUTPUT_COUNT_INPUTS)})"')
 _NUMBER = re.compile(r"\s*[0-9]{1,9}(\.[0-9]{1,9})?\s*", re.ASCII)
@@ -74,13 +75,20 @@ def read_prices(stored: Mapping[str, Any] | None) -> dict[str, Price | None]:
 
 
 def _read_price(value: Any) -> Price | None:
-    if isinstance(value, int | float) and not isinstance(value, bool):  # as 0.1.0 stored them
+    if _is_usd(value):  # as 0.1.0 stored them
         return Price(float(value))
     try:
         price = Price(**value)
-        return replace(price, usd=float(price.usd), unit=Unit(price.unit))
-    except (TypeError, ValueError):
+        price = replace(price, usd=float(price.usd), unit=Unit(price.unit))
+        counts = price.outputs.values()
+    except (TypeError, ValueError, AttributeError):
         return None
+    whole = _is_usd(price.usd) and all(type(n) is int and 0 < n <= MAX_UNITS for n in counts)
+    return price if whole else None
+
+
+def _is_usd(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value < MAX_USD
 
 
 def output_count(value: Any) -> int:
@@ -121,7 +129,9 @@ def read_seen(stored: Mapping[str, Any] | None) -> dict[str, SeenCost]:
     return {
         model: SeenCost(*value)
         for model, value in (stored or {}).items()
-        if isinstance(value, list) and len(value) == 2
+        if isinstance(value, list)
+        and len(value) == 2
+        and all(known is None or _is_usd(known) for known in value)
     }
 
 

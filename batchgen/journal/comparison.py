@@ -7,10 +7,10 @@ those are read one by one.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from sqlite3 import Connection
-from typing import NamedTuple
+from sqlite3 import Connection, Cursor
+from typing import Any, NamedTuple
 
-from batchgen.journal.database import storage_errors
+from batchgen.journal.database import checked, storage_errors
 from batchgen.journal.rewriting import Rewritten, pair_rewritten
 from batchgen.journal.staging import StagedRow, StagedRows
 
@@ -49,8 +49,9 @@ class KnownRow(NamedTuple):
 class Comparison:
     """What `compare` hands out. Its iterators are to be read inside of that block."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, journal: Path) -> None:
         self._connection = connection
+        self._journal = journal
 
     def unlisted_keys(self) -> Iterator[tuple[str]]:
         """Yield (key,) of each listed row that the manifest no longer has."""
@@ -66,7 +67,7 @@ class Comparison:
 
     def pair_rewritten(self) -> Rewritten:
         """Take rows that were paid for and only rewritten for known ones; return what was found."""
-        return pair_rewritten(self._connection)
+        return pair_rewritten(self._connection, self._journal)
 
     def aliases(self) -> Iterator[tuple[str, str]]:
         """Yield the keys of each row that was taken for another: the list's, and the journal's."""
@@ -83,10 +84,11 @@ class Comparison:
     def rows(self) -> Iterator[KnownRow]:
         """Yield every staged row in order, with what the journal knows of it."""
         found = self._connection.execute(
-            "SELECT n.position, n.id, n.source, n.model, n.input, n.problem, o.state, o.id"
+            "SELECT n.position, n.id AS given_id, n.source, n.model, n.input, n.problem,"
+            " o.state AS known_state, o.id AS known_id"
             " FROM rows AS n LEFT JOIN journal.requests AS o USING (key) ORDER BY n.position"
         )
-        return map(KnownRow._make, found)
+        return map(KnownRow._make, checked(found, self._journal, but=("input", "model")))
 
     @contextmanager
     def gone_rows(self) -> Iterator["GoneRows"]:
@@ -96,7 +98,7 @@ class Comparison:
         self._connection.execute("CREATE INDEX temp.gone_position ON gone (position)")
         self._connection.execute("CREATE INDEX temp.gone_key ON gone (key)")
         try:
-            yield GoneRows(self._connection)
+            yield GoneRows(self._connection, self._journal)
         finally:
             self._connection.execute("DROP TABLE temp.gone")
 
@@ -104,8 +106,9 @@ class Comparison:
 class GoneRows:
     """Rows of the journal that the manifest no longer has."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, journal: Path) -> None:
         self._connection = connection
+        self._journal = journal
 
     def take_predecessor(self, new: KnownRow) -> tuple[str, str] | None:
         """Remove the row that a new one takes the place of, so that it has one successor.
@@ -115,7 +118,7 @@ class GoneRows:
         """
         name, value = ("position", new.position) if new.id is None else ("id", new.id)
         query = f"SELECT rowid, model, input FROM gone WHERE {name} = ?"
-        found = self._connection.execute(query, (value,)).fetchone()
+        found = self._first(self._connection.execute(query, (value,)))
         if found is None:
             return None
         rowid, model, input = found
@@ -128,16 +131,20 @@ class GoneRows:
             "SELECT gone.rowid, id, model, input FROM gone JOIN pairs USING (key)"
             " WHERE pairs.position = ? AND kind = 'renamed'"
         )
-        found = self._connection.execute(query, (new.position,)).fetchone()
+        found = self._first(self._connection.execute(query, (new.position,)))
         if found is None:
             return None
         rowid, id, model, input = found
         self._connection.execute("DELETE FROM gone WHERE rowid = ?", (rowid,))
         return id, model, input
 
-    def __iter__(self) -> Iterator[tuple[str, str, str]]:
+    def _first(self, cursor: Cursor) -> Any:
+        return next(checked(cursor, self._journal), None)
+
+    def __iter__(self) -> Iterator[Any]:
         """Yield (id, source, model) of each row that was not taken, in order."""
-        return self._connection.execute("SELECT id, source, model FROM gone ORDER BY position")
+        found = self._connection.execute("SELECT id, source, model FROM gone ORDER BY position")
+        return checked(found, self._journal)
 
 
 @contextmanager
@@ -147,4 +154,4 @@ def compare(staged: StagedRows, journal: Path) -> Iterator[Comparison]:
     No more rows are staged after this. Raises StorageDamaged if the journal cannot be read.
     """
     with storage_errors(journal), staged.attached(journal) as connection:
-        yield Comparison(connection)
+        yield Comparison(connection, journal)

@@ -17,7 +17,7 @@ import os
 import socket
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,14 @@ from batchgen.clock import Clock, to_iso
 from batchgen.core.states import State
 from batchgen.core.text import shell_quote
 from batchgen.core.timing import DEFAULT_TIMING, Timing
-from batchgen.errors import JournalLocked, JournalUnusable, NewerJournal, StorageDamaged
+from batchgen.errors import (
+    JournalLocked,
+    JournalUnusable,
+    LeadsOutside,
+    NewerJournal,
+    StorageDamaged,
+)
+from batchgen.journal import stored_values
 from batchgen.journal.inspection import harden, refuse_foreign_schema
 from batchgen.journal.schema import VERSION, migrate
 
@@ -101,7 +108,7 @@ class Database:
 
     def count_states(self) -> Counter[State]:
         """Count `state_counts` anew; it looks at every row."""
-        return count_states(self.connection.execute(COUNTS_QUERY))
+        return count_states(checked(self.connection.execute(COUNTS_QUERY), self.path))
 
     def committed_usd(self, since: str = "") -> float:
         """Return the USD spent, reserved or possibly spent by submissions since a stamp.
@@ -109,7 +116,7 @@ class Database:
         since: ISO 8601, UTC, as the journal writes it; "" is the beginning.
         """
         if since not in self._committed_usd:
-            query = "SELECT COALESCE(SUM(usd), 0) FROM spending WHERE at >= ?"
+            query = "SELECT COALESCE(SUM(usd), 0) AS committed FROM spending WHERE at >= ?"
             (self._committed_usd[since],) = self.fetch_one(query, since)
         return self._committed_usd[since]
 
@@ -119,7 +126,7 @@ class Database:
         at: when it was sent; ignored if its cost was set before, so that it counts on that day.
         """
         before, at = self.fetch_one(
-            "SELECT usd, at FROM spending WHERE key = ? AND attempt = ?", key, attempt
+            "SELECT usd, at AS stamp FROM spending WHERE key = ? AND attempt = ?", key, attempt
         ) or (0.0, at)
         if usd == before:
             return
@@ -211,22 +218,25 @@ class Database:
     def get_meta(self, name: str) -> Any:
         """Return the value that an earlier run kept under `name`; None if there is none."""
         found = self.fetch_one("SELECT value FROM memory WHERE name = ?", name)
-        return json.loads(found[0]) if found else None
+        return remembered(name, found[0], self.path) if found else None
 
     def fetch_one(self, query: str, *values: Any) -> Any:
         """Return the first row that `query` finds, with an open transaction's; None if none."""
         with storage_errors(self.path):
-            return self.connection.execute(query, values).fetchone()
+            cursor = self.connection.execute(query, values)
+            found = next(checked(cursor, self.path), None)
+            cursor.close()
+            return found
 
     def fetch_all(self, query: str, *values: Any) -> list[Any]:
         """Return all rows that `query` finds, with an open transaction's."""
         with storage_errors(self.path):
-            return self.connection.execute(query, values).fetchall()
+            return [*checked(self.connection.execute(query, values), self.path)]
 
     def fetch_committed(self, query: str, *values: Any) -> list[Any]:
         """Return all rows that `query` finds in what is committed; it never waits for a commit."""
         with storage_errors(self.path):
-            return self._reading.execute(query, values).fetchall()
+            return [*checked(self._reading.execute(query, values), self.path)]
 
     def now(self) -> str:
         """Return the time as the journal writes it."""
@@ -242,7 +252,46 @@ def _connected(path: Path, timing: Timing) -> sqlite3.Connection:
     return connection
 
 
-def count_states(found: Iterable[tuple[str, int, int]]) -> Counter[State]:
+def checked(
+    cursor: sqlite3.Cursor, path: Path, *, but: tuple[str, ...] = ()
+) -> Iterator[tuple[Any, ...]]:
+    """Yield what a query finds. Raises StorageDamaged for a value that batchgen does not write.
+
+    but: columns that are not checked.
+    """
+    names = tuple(column[0] for column in cursor.description)
+    first_odd = stored_values.checker(names, but=but)
+    for row in cursor:
+        if column := first_odd(row):
+            raise odd_value(path, names, row, column)
+        yield row
+
+
+def odd_value(path: Path, names: Sequence[str], row: Sequence[Any], column: str) -> StorageDamaged:
+    """Return the error for a row, of columns with these names, of which one is odd."""
+    values = dict(zip(names, row, strict=True))
+    id = values.get("id", values.get("key"))
+    where = "" if id is None else f"row {id!r:.200}: "
+    what = f"{where}the {column} {values[column]!r:.200} is none that batchgen writes"
+    if column in stored_values.LEADS_TO_A_FILE:
+        return LeadsOutside(
+            f"{path}: {what}, and could lead outside the batch. The row is left alone.",
+            "Somebody else has made or changed this journal. Choose another folder with --out,"
+            " or restore batch.db from a backup.",
+        )
+    return damaged_journal(path, what)
+
+
+def remembered(name: str, text: str, path: Path) -> Any:
+    """Return what a run keeps under a name. Raises StorageDamaged if no run can have kept it."""
+    try:
+        return stored_values.remembered(name, text)
+    except ValueError:
+        what = f"its memory of {name!r}, {text!r:.200}, is none that batchgen writes"
+        raise damaged_journal(path, what) from None
+
+
+def count_states(found: Iterable[tuple[Any, ...]]) -> Counter[State]:
     """Return `state_counts`. found: (state, listed, rows), as COUNTS_QUERY finds them."""
     counts: Counter[State] = Counter()
     for state, listed, n in found:

@@ -3,7 +3,6 @@
 The file is opened for reading only, and an older version is read as it is, without migrating it.
 """
 
-import json
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -22,8 +21,11 @@ from batchgen.files import refuse_linked_database
 from batchgen.journal import stored_values
 from batchgen.journal.database import (
     COUNTS_QUERY,
+    checked,
     count_states,
     damaged_journal,
+    odd_value,
+    remembered,
     sqlite_error,
     storage_errors,
 )
@@ -44,6 +46,9 @@ REQUEST_COLUMNS = (
 )  # fmt: skip
 OUTPUT_COLUMNS = (
     "n", "kind", "url", "path", "bytes", "sha256", "content_type", "width", "height", "note",
+)  # fmt: skip
+RUN_COLUMNS = (
+    "started_at", "ended_at", "process", "version", "manifest", "exit_code", "ending",
 )  # fmt: skip
 
 
@@ -104,7 +109,7 @@ class Reader:
         try:
             cursor = self._db.execute(sql, values)
             names = [column[0] for column in cursor.description]
-            for row in cursor:
+            for row in checked(cursor, self._path):
                 yield dict(zip(names, row, strict=True))
         except sqlite3.Error as error:
             raise sqlite_error(error, self._path) from error
@@ -196,14 +201,29 @@ class Reader:
                     f" WHERE {shown} ORDER BY {ORDER}, n"
                 )
                 for row in _with_outputs(found):
+                    self._refuse_odd(row)
                     self._leave_out_odd_files(row)
                     yield row
         except sqlite3.Error as error:
             raise sqlite_error(error, self._path) from error
 
+    def _refuse_odd(self, row: dict[str, Any]) -> None:
+        """Decode `input` and `meta`. Raises StorageDamaged for a value that is none of ours."""
+        values = tuple(map(row.__getitem__, REQUEST_COLUMNS))
+        column = _first_odd(values)
+        for name in ("input", "meta"):
+            text = row[name]
+            row[name] = stored_values.json_object(text or "{}") if column is None else None
+            if row[name] is None:
+                raise odd_value(self._path, REQUEST_COLUMNS, values, column or name)
+        row["listed"] = bool(row["listed"])
+
     def _leave_out_odd_files(self, row: dict[str, Any]) -> None:
         for output in row["outputs"]:
-            if column := stored_values.odd(output):
+            values = tuple(output.values())
+            if column := _first_odd_of_file(values):
+                if column in ("n", "url"):
+                    raise odd_value(self._path, OUTPUT_COLUMNS, values, column)
                 self.left_out = self.left_out or (
                     f"row {row['id']!r}: the {column} {str(output[column])[:200]!r} is none that"
                     " batchgen writes. This file, and any other like it, is left out."
@@ -218,15 +238,17 @@ class Reader:
         if column not in ("input", "meta"):
             raise ValueError(column)
         found = self.query(
-            f"SELECT each.key AS name FROM requests, json_each(requests.{column}) AS each"
+            f"SELECT each.key AS field FROM requests, json_each(CASE WHEN"
+            f" json_valid(requests.{column}) THEN requests.{column} ELSE '{{}}' END) AS each"
             f" WHERE {SHOWN} GROUP BY each.key"
             " ORDER BY MIN(requests.position), MIN(each.id)"
         )
-        return [row["name"] for row in found]
+        return [row["field"] for row in found]
 
     def last_run(self) -> dict[str, Any] | None:
-        """Return the row of `runs` of the latest run; None if there was none."""
-        return next(self.query("SELECT * FROM runs ORDER BY id DESC LIMIT 1"), None)
+        """Return RUN_COLUMNS of the latest run; None if there was none."""
+        columns = ", ".join(RUN_COLUMNS)
+        return next(self.query(f"SELECT {columns} FROM runs ORDER BY id DESC LIMIT 1"), None)
 
     def oldest_in_flight(self) -> str | None:
         """Return when the oldest request without a result was sent; None if there is none."""
@@ -237,9 +259,9 @@ class Reader:
         return self._oldest("completed_at", State.COMPLETED)
 
     def _oldest(self, column: str, state: State) -> str | None:
-        (row,) = self.query(f"SELECT MIN({column}) AS at FROM requests WHERE state = ?", state)
-        at: str | None = row["at"]
-        return at
+        (row,) = self.query(f"SELECT MIN({column}) AS oldest FROM requests WHERE state = ?", state)
+        oldest: str | None = row["oldest"]
+        return oldest
 
     def has_sent(self) -> bool:
         """Return whether any row was sent, or may have been."""
@@ -256,7 +278,7 @@ class Reader:
     def get_meta(self, name: str) -> Any:
         """Return the value that an earlier run kept under `name`; None if there is none."""
         found = next(self.query("SELECT value FROM memory WHERE name = ?", name), None)
-        return json.loads(found["value"]) if found else None
+        return remembered(name, found["value"], self._path) if found else None
 
     def prices(self) -> dict[str, Price | None]:
         """Return the price of each model, as a run last asked for it."""
@@ -282,11 +304,13 @@ def _with_outputs(found: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
             output = dict(zip(OUTPUT_COLUMNS, map(request.pop, OUTPUT_COLUMNS), strict=True))
             if output["n"] is not None:
                 outputs.append(output)
-        request["input"] = json.loads(request["input"] or "{}")
-        request["meta"] = json.loads(request["meta"] or "{}")
-        request["listed"] = bool(request["listed"])
         request["outputs"] = outputs
         yield request
+
+
+# Read for each of a million rows: what is JSON is checked where it is decoded.
+_first_odd = stored_values.checker(REQUEST_COLUMNS, but=("input", "meta"))
+_first_odd_of_file = stored_values.checker(OUTPUT_COLUMNS)
 
 
 def summary(reader: Reader) -> dict[str, Any]:

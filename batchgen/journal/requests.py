@@ -1,14 +1,13 @@
 """Requests and outputs as values, and what the engine and the operations ask about them."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 from batchgen.clock import from_iso
 from batchgen.core.states import Event, State
-from batchgen.errors import LeadsOutside
 from batchgen.journal import stored_values
-from batchgen.journal.database import Database, storage_errors
+from batchgen.journal.database import Database, checked, odd_value, storage_errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +33,7 @@ class Request:
     error: str | None
 
     @classmethod
-    def read(cls, row: list[Any]) -> "Request":
+    def read(cls, row: Sequence[Any]) -> "Request":
         """Return the request. row: its columns, in the order of the fields."""
         values = [*row]
         values[_STATE_INDEX] = State(row[_STATE_INDEX])
@@ -75,7 +74,7 @@ class RequestQueries(Database):
     """Questions about the rows of a journal that is open for writing.
 
     Requests and outputs are read from what is committed, also while a commit is under way. Raises
-    LeadsOutside for one with a value that batchgen does not write.
+    StorageDamaged for one with a value that batchgen does not write.
     """
 
     def next_pending(self, after_position: int, models_to_skip: Iterable[str]) -> list[Request]:
@@ -97,7 +96,7 @@ class RequestQueries(Database):
     def pending_models(self) -> dict[str, int]:
         """Return the number of listed pending rows by model."""
         pending = "state = 'pending' AND listed = 1"
-        query = f"SELECT model, COUNT(*) FROM requests WHERE {pending} GROUP BY model"
+        query = f"SELECT model AS sent_model, COUNT(*) FROM requests WHERE {pending} GROUP BY model"
         return dict(self.fetch_all(query))
 
     def due_rows(self, by_input: Iterable[str], limit: int | None) -> Iterator[DueRows]:
@@ -107,17 +106,15 @@ class RequestQueries(Database):
         by_input = list(by_input)
         here = f"model IN ({','.join('?' * len(by_input))})"
         with storage_errors(self.path):
-            yield from map(
-                DueRows._make,
-                self.connection.execute(
-                    "WITH due AS MATERIALIZED (SELECT model, input, id, source FROM requests"
-                    " WHERE state = 'pending' AND listed = 1 ORDER BY position LIMIT ?)"
-                    " SELECT model, COUNT(*), '{}', id, source FROM due"
-                    f" WHERE NOT {here} GROUP BY model"
-                    f" UNION ALL SELECT model, 1, input, id, source FROM due WHERE {here}",
-                    (-1 if limit is None else limit, *by_input, *by_input),
-                ),
+            found = self.connection.execute(
+                "WITH due AS MATERIALIZED (SELECT model, input, id, source FROM requests"
+                " WHERE state = 'pending' AND listed = 1 ORDER BY position LIMIT ?)"
+                " SELECT model AS sent_model, COUNT(*), '{}' AS input, id, source FROM due"
+                f" WHERE NOT {here} GROUP BY model"
+                f" UNION ALL SELECT model, 1, input, id, source FROM due WHERE {here}",
+                (-1 if limit is None else limit, *by_input, *by_input),
             )
+            yield from map(DueRows._make, checked(found, self.path))
 
     def count_listed(self) -> int:
         """Return how many rows the last manifest had."""
@@ -137,27 +134,20 @@ class RequestQueries(Database):
     def _requests(self, where: str, *values: Any) -> list[Request]:
         query = f"SELECT {', '.join(_REQUEST_COLUMNS)} FROM requests WHERE {where}"
         found = self.fetch_committed(query, *values)
-        for key, id, name, *_ in found:
-            self.refuse_odd(id, {"key": key, "name": name})
-        return [Request.read(row) for row in found]
-
-    def refuse_odd(self, id: object, values: Mapping[str, Any]) -> None:
-        """Raise LeadsOutside if `stored_values.odd` finds a value that batchgen does not write."""
-        if column := stored_values.odd(values):
-            raise LeadsOutside(
-                f"{self.path}: row {id!r}: the {column} {str(values[column])[:200]!r} is none that"
-                " batchgen writes, and could lead outside the batch. The row is left alone.",
-                "Somebody else has made or changed this journal. Choose another folder with --out,"
-                " or restore batch.db from a backup.",
-            )
+        requests = [Request.read(row) for row in found]
+        for request, row in zip(requests, found, strict=True):
+            if request.state is not State.PENDING:
+                continue
+            if not stored_values.is_model(request.model):
+                raise odd_value(self.path, _REQUEST_COLUMNS, row, "model")
+            if request.request_id is not None:  # it was paid for
+                raise odd_value(self.path, _REQUEST_COLUMNS, row, "request_id")
+        return requests
 
     def get_outputs(self, key: str) -> list[Output]:
         """Return the outputs of a row, in their order."""
         query = "SELECT key, n, url, path FROM outputs WHERE key = ? ORDER BY n"
-        found = [Output(*row) for row in self.fetch_committed(query, key)]
-        for output in found:
-            self.refuse_odd(key, {"n": output.n, "path": output.path})
-        return found
+        return [Output(*row) for row in self.fetch_committed(query, key)]
 
     def path_owner(self, path: str) -> str | None:
         """Return the key of the row that has the file `path`; None if none has."""

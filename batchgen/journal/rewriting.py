@@ -8,11 +8,13 @@ taken at most once, so two rows of one list are never merged.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from sqlite3 import Connection
 from typing import NamedTuple
 
 from batchgen.core import likeness
 from batchgen.core.states import State
+from batchgen.journal.database import checked
 
 # What cost money or may have, and is not over: a failed row may be sent again, corrected.
 PAID = (
@@ -73,7 +75,7 @@ class Rewritten:
     examples: dict[Kind, list[Pair]]
 
 
-def pair_rewritten(connection: Connection) -> Rewritten:
+def pair_rewritten(connection: Connection, journal: Path) -> Rewritten:
     """Pair new rows with paid ones, and give those that are the SAME the keys of theirs.
 
     connection: as `StagedRows.attached` hands it out. What an earlier run took is taken again, and
@@ -90,7 +92,7 @@ def pair_rewritten(connection: Connection) -> Rewritten:
     if before:
         counts[Kind.SAME] -= before
     # Read before the keys change, as what is known by an alias has its new one already.
-    examples = {kind: list(_examples(connection, kind)) for kind in counts}
+    examples = {kind: list(_examples(connection, journal, kind)) for kind in counts}
     if counts.get(Kind.SAME):
         connection.execute(TAKE)
     return Rewritten(counts, examples)
@@ -138,12 +140,13 @@ def _match(connection: Connection, kind: Kind, columns: str, where: str = "TRUE"
     connection.execute("DELETE FROM temp.paid WHERE key IN (SELECT key FROM pairs)")
 
 
-def _examples(connection: Connection, kind: Kind) -> Iterator[Pair]:
+def _examples(connection: Connection, journal: Path, kind: Kind) -> Iterator[Pair]:
     found = connection.execute(
-        """SELECT rows.source, rows.id, rows.model, rows.input, paid.id, paid.model, paid.input
+        """SELECT rows.source, rows.id AS given_id, rows.model AS given_model,
+            rows.input AS given_input, paid.id, paid.model, paid.input
         FROM pairs JOIN rows ON rows.position = pairs.position AND rows.key = pairs.was
             JOIN journal.requests AS paid ON paid.key = pairs.key
         WHERE kind = ? ORDER BY pairs.position LIMIT ?""",
         (kind, EXAMPLES),
     )
-    return map(Pair._make, found)
+    return map(Pair._make, checked(found, journal))

@@ -27,8 +27,8 @@ def files(reader: Reader) -> int:
 
 
 def runs(reader: Reader) -> list[dict[str, Any]]:
-    """Return id, started_at, process, ended_at, exit_code and ending of every run, in order."""
-    columns = "id, started_at, process, ended_at, exit_code, ending"
+    """Return run, started_at, process, ended_at, exit_code and ending of every run, in order."""
+    columns = "id AS run, started_at, process, ended_at, exit_code, ending"
     return list(reader.query(f"SELECT {columns} FROM runs ORDER BY id"))
 
 
@@ -47,14 +47,15 @@ def first_and_last_event(reader: Reader) -> tuple[str, str] | None:
     return None if row["first"] is None else (row["first"], row["last"])
 
 
-def activity(reader: Reader, stamp_chars: int) -> Iterator[tuple[str, str, int]]:
+def activity(reader: Reader, *, by_minute: bool) -> Iterator[tuple[str, str, int]]:
     """Yield (time, kind, count) of what happened; kind: submitted, completed or throttled.
 
-    stamp_chars: of an event's stamp that make its time: 16 for a minute, 19 for a second.
+    by_minute: the time is the minute, not the second.
     """
+    stamp = "SUBSTR(at, 1, 16) || ':00Z'" if by_minute else "SUBSTR(at, 1, 19) || 'Z'"
     found = reader.query(
-        f"SELECT SUBSTR(at, 1, {int(stamp_chars)}) AS at, CASE event WHEN 'accepted' THEN"
-        " 'submitted' WHEN 'done' THEN 'completed' ELSE 'throttled' END AS kind, COUNT(*) AS n"
+        f"SELECT {stamp} AS at, CASE event WHEN 'accepted' THEN"
+        " 'submitted' WHEN 'done' THEN 'completed' ELSE 'throttled' END AS what, COUNT(*) AS n"
         f" FROM events WHERE event IN ('accepted', 'done') OR {THROTTLED} GROUP BY 1, 2"
     )
-    return ((row["at"], row["kind"], row["n"]) for row in found)
+    return ((row["at"], row["what"], row["n"]) for row in found)

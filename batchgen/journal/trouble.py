@@ -10,7 +10,7 @@ from batchgen.journal.database import ALWAYS_COUNTED, Database
 
 def last_event(journal: Database) -> int:
     """Return the number of the latest event; 0 if there is none. Raises StorageDamaged."""
-    (seq,) = journal.fetch_one("SELECT COALESCE(MAX(seq), 0) FROM events")
+    (seq,) = journal.fetch_one("SELECT COALESCE(MAX(seq), 0) AS seq FROM events")
     return int(seq)
 
 
@@ -24,8 +24,9 @@ def newly_in_trouble(
     was listed. Raises StorageDamaged.
     """
     found = journal.fetch_all(
-        "SELECT key, state, COALESCE(error, ''), created_at,"
-        " (SELECT MAX(seq) FROM events WHERE events.key = requests.key) FROM requests"
+        "SELECT key, state, COALESCE(error, '') AS error, created_at,"
+        " COALESCE((SELECT MAX(seq) FROM events WHERE events.key = requests.key), 0) AS seq"
+        " FROM requests"
         f" WHERE state IN ({_marks(states)})"
         f" AND (listed = 1 OR state IN ({_marks(ALWAYS_COUNTED)}))",
         *states,
@@ -36,7 +37,7 @@ def newly_in_trouble(
         state = State(word)
         if state is State.INVALID:
             new[state] += listed_at > after
-        elif (event or 0) > after_event:
+        elif event > after_event:
             new[state] += not _is_known(journal, key, state, error, event, after_event)
     return +new
 

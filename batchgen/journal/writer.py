@@ -23,7 +23,7 @@ from batchgen.core.budget import ActiveLimit, committed_cost, first_exceeded, li
 from batchgen.core.prices import Estimate
 from batchgen.core.states import SURELY_NOT_ACCEPTED, Event, State, next_state
 from batchgen.errors import StoppedEarly, StorageDamaged
-from batchgen.journal.database import ALWAYS_COUNTED
+from batchgen.journal.database import ALWAYS_COUNTED, checked
 from batchgen.journal.files import SavedFile, StoredFile
 from batchgen.journal.requests import Output, Request, RequestQueries
 
@@ -65,11 +65,12 @@ class Journal(RequestQueries):
         """
         new = next_state(old, event)
         names = "".join(f", {name} = :{name}" for name in columns)
-        changed = self.connection.execute(
+        found = self.connection.execute(
             f"UPDATE requests SET state = :new{names} WHERE key = :key AND state = :old"
             " RETURNING price, cost, attempts, request_id, submitted_at, listed",
             {"new": new, "key": key, "old": old, **columns},
-        ).fetchall()
+        )
+        changed = [*checked(found, self.path)]
         if len(changed) != 1:
             raise StorageDamaged(
                 f"{self.path}: row {key} is not {old}, as this run left it. Nothing was lost.",
@@ -297,17 +298,14 @@ class Journal(RequestQueries):
             self.connection.execute("DELETE FROM outputs WHERE key = ?", (key,))
 
     def saved_files(self) -> Iterator[SavedFile]:
-        """Yield every saved file in the order of the manifest. Raises LeadsOutside."""
+        """Yield every saved file in the order of the manifest. Raises StorageDamaged."""
         rows = self.fetch_all(
             "SELECT o.key, o.n, r.id, r.model, r.input, r.request_id, r.submitted_at, o.url,"
             " o.path, o.sha256, o.delivered_sha256, o.note"
             " FROM outputs AS o JOIN requests AS r USING (key)"
             " WHERE o.path IS NOT NULL ORDER BY r.position, o.n"
         )
-        for row in rows:
-            file = SavedFile(*row)
-            self.refuse_odd(file.id, {"key": file.key, "n": file.n, "path": file.path})
-            yield file
+        yield from map(SavedFile._make, rows)
 
     def id_of_request(self, request_id: str) -> str | None:
         """Return the id of the row with this request; None if there is none."""

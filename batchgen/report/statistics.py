@@ -34,7 +34,7 @@ def seconds_run(reader: Reader) -> float:
     last_events = journal_totals.last_events_by_run(reader) if was_killed else {}
     total = 0.0
     for run in runs:
-        ended_at = run["ended_at"] or last_events.get(run["id"])
+        ended_at = run["ended_at"] or last_events.get(run["run"])
         if ended_at:  # and a clock may have been set back
             total += max(from_iso(ended_at) - from_iso(run["started_at"]), 0.0)
     return total
@@ -46,11 +46,8 @@ def activity(reader: Reader) -> list[ActivityCount]:
     if span is None:
         return []
     first, last = map(from_iso, span)
-    stamp_chars, rest = (16, ":00Z") if last - first > SECONDS_SHOWN else (19, "Z")
-    return [
-        ActivityCount(from_iso(at + rest), kind, count)
-        for at, kind, count in journal_totals.activity(reader, stamp_chars)
-    ]
+    found = journal_totals.activity(reader, by_minute=last - first > SECONDS_SHOWN)
+    return [ActivityCount(from_iso(at), kind, count) for at, kind, count in found]
 
 
 def run_stops(reader: Reader) -> list[RunStop]:

@@ -363,8 +363,7 @@ def test_a_run_stops_at_a_row_that_would_be_saved_elsewhere(
     outcome = do("run")
 
     if not (column == "key" and state == "pending"):  # which the manifest has no longer
-        # 75: where rows are chosen, others may have been sent before.
-        assert outcome.code == (75 if state == "pending" else DAMAGED)
+        assert outcome.code == (75 if state == "pending" else DAMAGED)  # 75: the run was under way
         assert f"row 'row-1': the {column}" in outcome.stderr
         assert media(batch) == files
     assert [*batch.parent.parent.rglob("*escaped*")] == []
@@ -378,6 +377,39 @@ def test_an_output_whose_number_is_a_path_stops_the_run(do: Do, batch: Path) -> 
     assert outcome.code == 75  # the other rows may have been sent
     assert "the n '/../../../escaped'" in outcome.stderr
     assert [*batch.parent.parent.rglob("*escaped*")] == []
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("state", "0"), ("submitted_at", "yesterday"), ("error", b"\xff"), ("input", "[" * 5000)],
+)
+@pytest.mark.parametrize("command", ["run", "report"])
+def test_a_value_that_batchgen_never_writes_is_named(
+    do: Do, batch: Path, sandbox: Control, command: str, column: str, value: Any
+) -> None:
+    billed = len(sandbox.ledger())
+    state = "saved" if column != "input" and command == "report" else "completed"
+    change(batch, "UPDATE requests SET state = ? WHERE id = 'row-1'", state)
+    change(batch, f"UPDATE requests SET {column} = ? WHERE id = 'row-1'", value)
+    outcome = do(command)
+
+    assert outcome.code in (DAMAGED, 75)  # 75: another row may have been sent
+    where = "the state '0'" if column == "state" else f"row 'row-1': the {column}"
+    assert f"{where}" in outcome.stderr
+    if command == "report":
+        lines = (batch / "results.jsonl").read_text().splitlines()
+        assert json.loads(lines[0])["id"] == "row-2"
+        assert "row-1" not in [json.loads(line)["id"] for line in lines]
+    assert len(sandbox.ledger()) - billed <= (command == "run")
+
+
+def test_a_pending_row_that_was_paid_for_is_not_sent(do: Do, batch: Path, sandbox: Control) -> None:
+    billed = len(sandbox.ledger())
+    change(batch, "UPDATE requests SET state = 'pending' WHERE id = 'row-1'")
+    outcome = do("run")
+
+    assert "row 'row-1': the request_id" in outcome.stderr
+    assert len(sandbox.ledger()) == billed
 
 
 def test_a_row_that_only_a_receipt_knows_gets_a_safe_name(do: Do, batch: Path) -> None:
