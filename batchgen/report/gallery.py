@@ -1,10 +1,13 @@
-"""Rows, streamed -> report/: a page, its scripts, and the rows in pieces that it loads on demand.
+"""Rows, streamed -> report/: a page with its script, and pieces of rows that it loads on demand.
 
 A page that is opened from disk may load scripts but not data, so each piece is a script: a call
 with JSON. The journal's texts came from outside. In a script they are JSON without "<"; on the page
-the template escapes them; the page's content security policy forbids requests beyond the batch.
+the template escapes them; the page's content security policy forbids requests beyond the batch, and
+every script but the page's own and what that loads.
 """
 
+import base64
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -23,6 +26,11 @@ from batchgen.report.filters import Filter
 FILES_INDEX = 6  # of the list of files in a row
 CHUNKS_PER_WRITE = 4096  # of the page's text
 TEMPLATES = Path(__file__).with_name("templates")
+# In the order in which they need each other.
+SCRIPTS = (
+    *("store", "tiles", "grid", "choose", "exports", "detail", "facets", "compare", "origin"),
+    "gallery",
+)
 # Made once: json.dumps makes an encoder for each call.
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 # Characters that can end a script or a line of it; JSON has them in its strings only.
@@ -90,7 +98,9 @@ def write_gallery(gallery: GalleryContent, rows: Iterator[dict[str, Any]]) -> di
     with write_whole(data / "batch.js", keep_if_same=True) as file:
         file.write(f"gallery.open({to_script_json(facts)});\n")
     _write_page(report, gallery, facts)
-    for old in (*report.glob("page-*.html"), *report.glob("report.css"), *data.glob("rows-*.js")):
+    earlier = [report / f"{name}.js" for name in SCRIPTS]
+    earlier += [*report.glob("page-*.html"), *report.glob("report.css"), *data.glob("rows-*.js")]
+    for old in earlier:
         if old.name not in pieces and is_regular_file(old):
             old.unlink()
     for folder in (data, report):
@@ -178,7 +188,13 @@ def _write_page(report: Path, gallery: GalleryContent, facts: Mapping[str, Any])
     ]
     counts, stops = statistics.activity(gallery.reader), statistics.run_stops(gallery.reader)
     drawing = timeline.draw_timeline(counts, stops, facts["words"]["timeline"])
+    # A page from disk may not load a script by its hash, so ours stands in the page. It alone may
+    # load others: a file that somebody put into the batch folder is no script of the page.
+    script = "".join((TEMPLATES / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS)
+    digest = hashlib.sha256(script.encode()).digest()
     page = environment.get_template("index.html").generate(
+        script=Markup(script),
+        script_hash=f"sha256-{base64.b64encode(digest).decode()}",
         numbers={**numbers, "causes": causes},
         states=[state for state in State if numbers["counts"][state]],
         facts=facts,
@@ -188,7 +204,7 @@ def _write_page(report: Path, gallery: GalleryContent, facts: Mapping[str, Any])
     with write_whole(report / "index.html", keep_if_same=True) as file:
         while text := "".join(islice(page, CHUNKS_PER_WRITE)):
             file.write(text)
-    for asset in (*TEMPLATES.glob("*.css"), *TEMPLATES.glob("*.js")):
+    for asset in TEMPLATES.glob("*.css"):
         with write_whole(report / asset.name, keep_if_same=True) as file:
             file.write(asset.read_text(encoding="utf-8"))
 

@@ -925,3 +925,20 @@ def test_a_part_of_a_batch_says_that_it_is_one(
     with opened(browser, tmp_path / "night") as page:
         expect(page.locator("#status")).to_have_text("4 rows")
         expect(page.locator(".note")).to_contain_text("style=anime")
+
+
+def test_a_script_among_the_pictures_is_no_script_of_the_page(
+    browser: Any, batch: Path, tmp_path: Path
+) -> None:
+    """Even if markup from outside came to stand in the page, as an inline script or by a name."""
+    other = tmp_path / "night"
+    shutil.copytree(batch, other)
+    (other / "images" / "evil.js").write_text("window.ran = true")
+    index = other / "report" / "index.html"
+    markup = '<script src="../images/evil.js"></script><script>window.ran = true</script>'
+    text = index.read_text(encoding="utf-8").replace("<header", f"{markup}<header", 1)
+    index.write_text(text, encoding="utf-8")
+
+    with opened(browser, other, quietly=False) as page:
+        expect(page.locator("#grid .tile").first).to_be_visible()
+        assert page.evaluate("window.ran") is None

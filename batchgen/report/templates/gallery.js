@@ -1,7 +1,7 @@
 "use strict";
-/* The page around the pictures: search, filters, order, keys, messages. Loaded last. */
+/* The page around the pictures: search, filters, order, keys, messages. */
 
-(() => {
+gallery.begin = () => {
   const { make, say, store, choice, filters, grid, matrix } = gallery;
   const at = (id) => document.getElementById(id);
   const query = { search: "", chosen: filters.chosen, sort: "listed", down: false };
@@ -278,4 +278,6 @@
   };
   at("broken").classList.toggle("whole", Boolean(gallery.facts));
   if (gallery.facts) start();
-})();
+};
+
+gallery.load("batch.js", gallery.begin);

@@ -205,22 +205,29 @@ gallery.store = (() => {
   return { add, ask, column, varying, seconds };
 })();
 
+/** Load a script from data/; call `done` when it has run, or is not there. No other script is. */
+gallery.load = (name, done) => {
+  const script = document.createElement("script");
+  script.src = `data/${name}`;
+  script.onload = script.onerror = () => {
+    script.remove();
+    done();
+  };
+  document.head.append(script);
+};
+
 /** Pieces are scripts, since a page from disk may read nothing else; they come one after another. */
 gallery.pieces = (() => {
   let [loaded, wanted, lost] = [0, 1, 0]; // lost: the number of a piece that is not there
   const IDLE = 20; // so many come unasked, while nothing else happens
 
   const load = () => {
-    const script = document.createElement("script");
     const number = loaded + 1;
-    script.src = `data/rows-${number}.js`;
-    script.onload = script.onerror = () => {
-      script.remove();
+    gallery.load(`rows-${number}.js`, () => {
       if (loaded < number) lost = number;
       gallery.changed();
       next();
-    };
-    document.head.append(script);
+    });
   };
   const idle = (work) => (window.requestIdleCallback ?? setTimeout)(work, { timeout: 500 });
   const next = () => {
