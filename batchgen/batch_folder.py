@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from batchgen import files
-from batchgen.errors import BatchBusy, LeadsOutside, StorageDamaged, UsageError
+from batchgen.errors import BatchBusy, LeadsOutside, SharedFolder, StorageDamaged, UsageError
 
 # Deleted when the disk is full and a request_id has to be written.
 BALLAST_BYTES = 1 << 20
@@ -32,10 +32,14 @@ Note = Callable[[str], None]
 
 
 class Folder:
-    """The paths in a batch folder. Making a Folder creates nothing."""
+    """The paths in a batch folder. Making a Folder creates nothing.
 
-    def __init__(self, path: Path) -> None:
+    shared: whether it is written to although others can write to it.
+    """
+
+    def __init__(self, path: Path, *, shared: bool = False) -> None:
         self.path = path
+        self.shared = shared
         self.journal = path / "batch.db"
         self.receipts = path / "receipts.log"
         self.log = path / "batchgen.log"
@@ -78,7 +82,7 @@ class Folder:
     def create(self) -> list[Path]:
         """Make the folder, private to its owner; return what had to be made, outer folders first.
 
-        Raises StorageDamaged if it cannot be used.
+        Raises StorageDamaged if it cannot be used, or as `refuse_others` does.
         """
         kind = files.file_system(self.path)
         if kind in files.UNTRUSTED_FILE_SYSTEMS:
@@ -87,6 +91,7 @@ class Folder:
                 " journal can be trusted. Nothing was sent.",
                 ANOTHER_DISK,
             )
+        self.refuse_others()
         try:
             made = [path for path in (self.path, *self.path.parents) if not path.exists()]
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -150,6 +155,20 @@ class Folder:
             for name in names:
                 files.refuse_linked_folder(Path(where, name))
 
+    def refuse_others(self) -> None:
+        """Raise SharedFolder if others can write to the folder or one in it, unless it is shared.
+
+        Where there is none yet, or it cannot be looked at, nothing is said.
+        """
+        if self.shared:
+            return
+        with contextlib.suppress(OSError):
+            # Nobody reaches the folders in one that is closed, as a run makes it, even umask 000.
+            closed = not self.path.stat().st_mode & 0o077
+            for path in (self.path, *(() if closed else map(self.path.joinpath, FOLDERS))):
+                if path.is_dir() and (who := files.who_else_writes(path)):
+                    raise SharedFolder(str(path), who, path.stat().st_uid)
+
     def holder(self) -> "Holder | None":
         """Return who holds the folder now; None if nobody does.
 
@@ -176,8 +195,9 @@ class Folder:
         The lock is on a file of its own, since closing any descriptor of the journal's file would
         drop SQLite's locks. Yields a function that notes what this process does, for `holder`.
         Raises BatchBusy, naming the holder; StorageDamaged if the folder cannot be locked;
-        LeadsOutside as `refuse_links` does.
+        LeadsOutside as `refuse_links` does; SharedFolder as `refuse_others` does.
         """
+        self.refuse_others()
         handle = self._take_lock()
         try:
             self.refuse_links()

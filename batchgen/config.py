@@ -52,6 +52,7 @@ class RunOptions:
     max_time: seconds. until: a local time of day. window: of the night; outside it nothing runs.
     format, columns, meta, allow_path: how the manifest is read. `columns` and `meta` are what the
         command line adds to those of the manifest, which its reader knows.
+    allow_shared_folder: write to a folder that others can write to.
     sources: where each of these comes from, by name.
     """
 
@@ -76,6 +77,7 @@ class RunOptions:
     new_list: bool = False
     new_batch: bool = False
     allow_changed: bool = False
+    allow_shared_folder: bool = False
     allow_path: tuple[Path, ...] = ()
     format: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)

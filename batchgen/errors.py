@@ -8,6 +8,7 @@
     │   ├── JournalLocked    75   another program writes to it, and goes on doing so
     │   ├── JournalUnusable  74   it is in order, and the system does not let it be used
     │   ├── LeadsOutside     74   what somebody put there would have us write outside the batch
+    │   ├── SharedFolder     74   somebody else can write to the batch folder
     │   └── NewerJournal     74   written by a later batchgen
     ├── StoppedEarly         75   run again to go on
     │   └── BatchBusy        75   another run holds the folder
@@ -67,6 +68,21 @@ class JournalUnusable(StorageDamaged):
 
 class LeadsOutside(StorageDamaged):
     """A link in the batch folder, or a value in its journal, that batchgen never made."""
+
+
+class SharedFolder(StorageDamaged):
+    """who: with what they are there, as "the group artists"."""
+
+    def __init__(self, folder: str, who: str, user: int) -> None:
+        super().__init__(
+            f"{folder}: {who} can write to it too. Whoever does can have this command pay again,"
+            " or overwrite other files of yours, by what they change there. Nothing was changed"
+            " and nothing was sent.",
+            f"If it is yours alone: chmod go-w {shell_quote(folder)}\n"
+            "If you trust everybody who can write to it, as in a studio, or its disk gives every"
+            " file to one user, as network drives and folders from outside of a container do: add"
+            f" --allow-shared-folder, or run batchgen as its owner (docker run --user {user}).",
+        )
 
 
 class NewerJournal(StorageDamaged):

@@ -8,12 +8,14 @@ as it is. A file that is written in place must be a regular file with a single n
 import errno
 import fcntl
 import filecmp
+import grp
 import os
+import pwd
 import re
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
@@ -103,6 +105,52 @@ def open_regular(path: Path, *, follow: bool = True) -> BufferedReader:
 def _refuse_irregular(status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise FileRefused("is not a regular file", "Only files and folders on a disk can be read.")
+
+
+# -- whose a folder is ----------------------------------------------------------------------------
+
+
+def who_else_writes(folder: Path) -> str | None:
+    """Say who else than this user and root can write to a folder, as "everybody"; None if nobody.
+
+    Raises OSError.
+    """
+    status, user = folder.stat(), os.geteuid()
+    if status.st_uid not in (user, 0):
+        return f"{_user_name(status.st_uid)}, who owns it,"
+    if status.st_mode & stat.S_IWOTH:
+        return "everybody"
+    if status.st_mode & stat.S_IWGRP and not _is_own_group(status.st_gid, {_user_name(user)}):
+        return f"the group {_group_name(status.st_gid)}"
+    return None
+
+
+def _user_name(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:  # as of another computer, or outside of a container
+        return f"user {number}"
+
+
+def _group_name(number: int) -> str:
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return str(number)
+
+
+def _is_own_group(number: int, user: Set[str]) -> bool:
+    """Whether a group has no members but a user and root.
+
+    It is root's, or named as the user: each has such a group on Debian and Fedora, where a folder
+    is made writable for it by default.
+    """
+    try:
+        group = grp.getgrgid(number)
+    except KeyError:
+        return number == 0
+    own = number == 0 or group.gr_name in user
+    return own and {*group.gr_mem} <= {*user, "root"}
 
 
 # -- durability -----------------------------------------------------------------------------------

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batchgen.cli.options import FILE, SERVICE, find_batch, options_without_manifest, runtime
+from batchgen.cli.options import (
+    FILE,
+    SERVICE,
+    SHARED,
+    find_batch,
+    options_without_manifest,
+    runtime,
+)
 from batchgen.core.text import plural
 from batchgen.errors import UsageError
 
@@ -24,7 +31,8 @@ if TYPE_CHECKING:
     default="failed",
     help="The state of the rows to queue.  [default: failed]",
 )
-def retry(batch: str, ids: tuple[str, ...], cause: str | None, state: str) -> None:
+@SHARED
+def retry(batch: str, ids: tuple[str, ...], cause: str | None, state: str, **given: Any) -> None:
     """Queue rows of BATCH that failed again; the next run submits and pays for them.
 
     An unknown row may have been billed already: look for it in your account first (`batchgen
@@ -71,6 +79,7 @@ def retry(batch: str, ids: tuple[str, ...], cause: str | None, state: str) -> No
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.option("--json", "as_json", is_flag=True, help="List the rows as JSON.")
 @SERVICE
+@SHARED
 def resolve(
     batch: str,
     ids: tuple[str, ...],
@@ -143,6 +152,7 @@ def resolve(
 @click.command(short_help="Check every file; download broken ones again, unpaid.")
 @click.argument("batch")
 @SERVICE
+@SHARED
 def verify(batch: str, **given: Any) -> None:
     """Check every file of BATCH; download missing and damaged ones again, unpaid.
 
@@ -182,6 +192,7 @@ def verify(batch: str, **given: Any) -> None:
 @click.command(short_help="Cancel requests that are still in RunComfy's queue.")
 @click.argument("batch")
 @SERVICE
+@SHARED
 def cancel(batch: str, **given: Any) -> None:
     """Cancel the requests of BATCH that are still in RunComfy's queue.
 
@@ -228,7 +239,10 @@ def cancel(batch: str, **given: Any) -> None:
     is_flag=True,
     help="Make no small pictures for the gallery; it loads the large ones.",
 )
-def report(batch: str, where: tuple[str, ...], picks: Path | None, no_thumbnails: bool) -> None:
+@SHARED
+def report(
+    batch: str, where: tuple[str, ...], picks: Path | None, no_thumbnails: bool, **given: Any
+) -> None:
     """Write results.csv, results.jsonl, summary.json and the gallery of BATCH again.
 
     They are made from the journal, batch.db; nothing is sent. If it is damaged they show what can

@@ -117,6 +117,14 @@ NEW_BATCH = section(
         help="Begin a second batch of a list that has one in another folder; it is paid again.",
     ),
 )
+SHARED = section(
+    "Files",
+    click.option(
+        "--allow-shared-folder",
+        is_flag=True,
+        help="Write to a batch folder that others can write to.",
+    ),
+)
 READING = section(
     "What to run",
     click.option("--model", help="Model of rows that name none.  [default: Ideogram 2.0]"),
@@ -193,7 +201,9 @@ def find_batch(text: str) -> "Folder":
     # Here, since `--help` needs none of it.
     from batchgen.operations.find_batch import find_existing, known_batches
 
-    return find_existing(text, known_batches())
+    folder = find_existing(text, known_batches())
+    folder.shared = bool(click.get_current_context().params.get("allow_shared_folder"))
+    return folder
 
 
 def given_options() -> dict[str, Any]:

@@ -19,6 +19,7 @@ from batchgen.cli.options import (
     READING,
     SERVICE,
     WINDOW,
+    SHARED,
     SectionedCommand,
     given_options,
     runtime,
@@ -106,6 +107,7 @@ rate_option = partial(click.option, "--rate", type=RATE, metavar="N/s|m|h|d")
     ),
 )
 @OUT
+@SHARED
 @NEW_BATCH
 @section(
     "Files",

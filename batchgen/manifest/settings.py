@@ -28,6 +28,7 @@ from batchgen.resources import schemas_folder
 MAX_MATRIX = 100
 
 _ONLY_OPTIONS = {
+    "allow_shared_folder": "Use --allow-shared-folder. A list does not say whom you trust.",
     "ask_above": "Use --ask-above. A list decides nothing about when you are asked.",
     "allow_path": "Use --allow-path. A list decides nothing about what else is read and sent.",
     "base_url": "Use --base-url. A list decides nothing about where your token is sent.",

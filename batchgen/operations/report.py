@@ -24,6 +24,7 @@ def write_report(folder: Folder, view: Filter, *, thumbnails: bool) -> int:
 
     view, thumbnails: as `write_report_files` takes them. Raises StorageDamaged for a damaged
     journal, after the reports were written from what can still be read of it; it says how much.
+    Raises SharedFolder before anything is written.
     """
 
     def write(journal: Path | None = None, damaged: str = "") -> int:
@@ -32,6 +33,7 @@ def write_report(folder: Folder, view: Filter, *, thumbnails: bool) -> int:
             make_thumbnails(folder)
         return shown
 
+    folder.refuse_others()
     try:
         with closing(Reader(folder.journal)) as reader:
             reader.check()

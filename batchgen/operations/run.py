@@ -81,7 +81,8 @@ def run(
     batches = known_batches()
     place = find_folder(path, options, batches, ask)
     # A mail is read elsewhere, so it names places by their whole paths.
-    folder = Folder(place.absolute() if options.quiet else place)
+    place = place.absolute() if options.quiet else place
+    folder = Folder(place, shared=options.allow_shared_folder)
     if options.quiet and options.skip_invalid:
         show = _ignore  # the ending tells of invalid rows, and of the same ones once
     ending = _Ending()

@@ -3,8 +3,10 @@
 What lies outside is compared before and after; a command that refuses says which name is why.
 """
 
+import grp
 import json
 import os
+import pwd
 import sqlite3
 import struct
 from collections.abc import Callable, Iterator
@@ -291,6 +293,73 @@ def test_the_report_of_a_backup_made_of_hard_links_can_be_written(
 
     assert batchgen("report", backup).code == 0
     assert batchgen("status", backup).code == 0
+
+
+# -- a folder that others can write to --------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["", "images", "report/data"])
+def test_a_folder_that_everybody_can_write_to_is_refused_for_writing(
+    do: Do, batch: Path, sandbox: Control, name: str
+) -> None:
+    batch.chmod(0o755)  # a run makes it so that nobody reaches what is in it
+    (batch / name).chmod(0o777)
+    billed, before = len(sandbox.ledger()), look(batch)
+
+    for command in COMMANDS:
+        outcome = do(command)
+        assert outcome.code == DAMAGED, command
+        assert f"{batch / name}: everybody can write to it" in outcome.stderr
+        assert "--allow-shared-folder" in outcome.stderr
+    assert (len(sandbox.ledger()), look(batch)) == (billed, before)
+    assert do("status").code == 0
+
+
+def test_a_person_may_trust_those_who_can_write_to_a_folder(
+    run: Command, batchgen: Command, batch: Path, manifest: str, reach: list[str]
+) -> None:
+    batch.chmod(0o777)
+    trust = "--allow-shared-folder"
+
+    assert run(manifest, trust).code == 0
+    assert batchgen("verify", batch, trust, *reach).code == 0
+    assert batchgen("report", batch, trust).code == 0
+
+
+def test_what_nobody_else_can_reach_may_have_any_mode(
+    run: Command, folder: Path, write: Write
+) -> None:
+    before = os.umask(0)
+    try:
+        assert run(write("list.csv", table(many(1)))).code == 0
+        assert run(write("list.csv", table(many(2)))).code == 0
+        (folder / "images").chmod(0o777)
+        assert run(write("list.csv", table(many(3)))).code == 0
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_folder_of_another_user_is_refused_for_writing(do: Do, batch: Path) -> None:
+    os.chown(batch, 54321, -1)
+
+    assert {command: do(command).code for command in COMMANDS} == dict.fromkeys(COMMANDS, DAMAGED)
+    assert "user 54321, who owns it, can write to it" in do("report").stderr
+    os.chown(batch, -1, 54321)
+    os.chown(batch, os.geteuid(), -1)
+    batch.chmod(0o775)
+    assert "the group 54321 can write to it" in do("report").stderr
+
+
+def test_the_group_that_a_user_has_alone_is_nobody_else(do: Do, batch: Path) -> None:
+    """As with umask 002, which Debian and Fedora have where each user has a group of that name."""
+    user = pwd.getpwuid(os.geteuid())
+    if grp.getgrgid(user.pw_gid).gr_name != user.pw_name:
+        pytest.skip("this user has no group of that name")
+    os.chown(batch, -1, user.pw_gid)
+    batch.chmod(0o775)
+
+    assert do("report").code == 0
 
 
 # -- values -----------------------------------------------------------------------------------
