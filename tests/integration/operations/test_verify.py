@@ -14,6 +14,7 @@ from PIL import Image
 from sandbox_client import Control
 
 SERIES = "atelier/series/text-to-image"
+OTHER = "0" * 64  # the SHA-256 of another file
 
 
 @pytest.fixture
@@ -354,7 +355,7 @@ def test_a_picture_that_had_no_facts_comes_back_without(
 def test_facts_that_an_older_batchgen_wrote_are_written_as_this_one_does(
     verify: Callable[[], Outcome], folder: Path, told: dict[str, bytes]
 ) -> None:
-    change(folder, "UPDATE outputs SET sha256 = 'other' WHERE path = 'images/row-2.png'")
+    change(folder, f"UPDATE outputs SET sha256 = '{OTHER}' WHERE path = 'images/row-2.png'")
 
     assert "images/row-2.png: restored, unpaid\n" in verify().stdout
     assert verify().stdout == "3 whole, 0 restored, 0 lost.\n"
@@ -364,7 +365,8 @@ def test_facts_that_an_older_batchgen_wrote_are_written_as_this_one_does(
 def test_a_host_that_delivers_another_picture_than_before_is_told_of(
     verify: Callable[[], Outcome], folder: Path, told: dict[str, bytes]
 ) -> None:
-    change(folder, "UPDATE outputs SET delivered_sha256 = 'other' WHERE path = 'images/row-2.png'")
+    where = "WHERE path = 'images/row-2.png'"
+    change(folder, f"UPDATE outputs SET delivered_sha256 = '{OTHER}' {where}")
     (folder / "images" / "row-2.png").unlink()
 
     outcome = verify()
