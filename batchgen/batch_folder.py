@@ -167,7 +167,9 @@ class Folder:
             closed = not self.path.stat().st_mode & 0o077
             for path in (self.path, *(() if closed else map(self.path.joinpath, FOLDERS))):
                 if path.is_dir() and (who := files.who_else_writes(path)):
-                    raise SharedFolder(str(path), who, path.stat().st_uid)
+                    owner = path.stat().st_uid
+                    others = owner not in (os.geteuid(), 0)
+                    raise SharedFolder(str(path), who, owner if others else None)
 
     def holder(self) -> "Holder | None":
         """Return who holds the folder now; None if nobody does.

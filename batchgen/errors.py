@@ -71,17 +71,28 @@ class LeadsOutside(StorageDamaged):
 
 
 class SharedFolder(StorageDamaged):
-    """who: with what they are there, as "the group artists"."""
+    """who: with what they are there, as "the group artists". owner: the number of a user, if it is
+    another.
+    """
 
-    def __init__(self, folder: str, who: str, user: int) -> None:
+    def __init__(self, folder: str, who: str, owner: int | None) -> None:
+        place = shell_quote(folder)
+        if owner is None:
+            own = f"chmod go-w {place}"
+            odd = "its disk lets everybody write, as some network and USB drives do"
+        else:
+            own = f"sudo chown -R $(id -u) {place}"
+            odd = (
+                "it comes from outside of this container (which docker run --user"
+                f" {owner} runs as its owner)"
+            )
         super().__init__(
             f"{folder}: {who} can write to it too. Whoever does can have this command pay again,"
             " or overwrite other files of yours, by what they change there. Nothing was changed"
             " and nothing was sent.",
-            f"If it is yours alone: chmod go-w {shell_quote(folder)}\n"
-            "If you trust everybody who can write to it, as in a studio, or its disk gives every"
-            " file to one user, as network drives and folders from outside of a container do: add"
-            f" --allow-shared-folder, or run batchgen as its owner (docker run --user {user}).",
+            f"If it is to be yours alone: {own}\n"
+            f"If you trust all who can write to it, as in a studio, or {odd}, add:"
+            " --allow-shared-folder",
         )
 
 
