@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
+from batchgen.core.text import compose
+
 ROW_DOMAIN = "batchgen row v1"
 KEY_DOMAIN = "batchgen key v1"
 MAX_NAME_BYTES = 150  # UTF-8; leaves room for "-12.png.part" below the 255 of most file systems
@@ -102,7 +104,7 @@ def safe_name(text: str, max: int = 80) -> str:
     if len(text) <= min(max, MAX_NAME_BYTES) and _SAFE.fullmatch(text):
         name = text
     else:
-        name = unicodedata.normalize("NFC", "".join(map(_safe_character, text)))
+        name = compose("".join(map(_safe_character, text)))
         name = re.sub(r"-{2,}", "-", name).lstrip("-. ~")[:max]
         name = name.encode()[:MAX_NAME_BYTES].decode(errors="ignore").rstrip(". -")
     if _DEVICE.fullmatch(name.partition(".")[0].rstrip()):

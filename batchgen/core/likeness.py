@@ -7,15 +7,16 @@ differs, as it has to: what was sent was exactly what was written before.
 
 import json
 import re
-import unicodedata
 from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any
 
 from batchgen.core import identity
+from batchgen.core.text import compose
 
-_LINE_BREAK = re.compile(r"\r*\n|\r")  # "\r\r\n": CRLF that was made of CRLF
-_WHOLE_NUMBER = re.compile(r"0*(\d+)(?:\.0*)?")
+# "\r\r\n" is a CRLF that was made of a CRLF. No character is looked at twice.
+_LINE_BREAK = re.compile(r"\r++\n?|\n")
+_WHOLE_NUMBER = re.compile(r"(\d++)(?:\.0*+)?")
 
 
 def request_form(model: str, input: str) -> str | None:
@@ -48,7 +49,7 @@ def id_form(id: str | None) -> str:
     """
     text = _normal_text(str(id or "")).strip()
     number = _WHOLE_NUMBER.fullmatch(text)
-    return number[1] if number else text
+    return number[1].lstrip("0") or "0" if number else text
 
 
 def given_id(key: str, model: str, input: str, id: str, name: str) -> str | None:
@@ -118,5 +119,5 @@ def _normal(value: Any) -> Any:
 
 
 def _normal_text(text: str) -> str:
-    lines = _LINE_BREAK.sub("\n", unicodedata.normalize("NFC", text)).split("\n")
+    lines = _LINE_BREAK.sub("\n", compose(text)).split("\n")
     return "\n".join(line.rstrip() for line in lines).rstrip()

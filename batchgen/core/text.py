@@ -4,11 +4,17 @@ import difflib
 import json
 import re
 import shlex
+import unicodedata
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 from typing import Any
 
 MAX_SHOWN_CHARS = 60
 MAX_SHOWN_CHOICES = 24
+MAX_MARKS = 30  # on one letter; source: Unicode Annex 15, Stream-Safe Text Format
+SHORT_CHARS = 256  # of a text that takes no time whatever it is
+# Marks that Unicode lists as letters, since they stand for two marks each.
+_DOUBLE_MARKS = frozenset("\u0f73\u0f75\u0f81")
 _UNDECODED = re.compile("[\udc80-\udcff]")
 
 
@@ -60,6 +66,19 @@ def is_text(text: str) -> bool:
         return text.isascii() or bool(text.encode())
     except UnicodeEncodeError:
         return False
+
+
+def compose(text: str) -> str:
+    """Return the text in Unicode's form NFC; as it is if a letter has more than MAX_MARKS marks.
+
+    No language has such letters, and the time to sort their marks grows with the square of their
+    number.
+    """
+    if len(text) > SHORT_CHARS and not text.isascii():
+        runs = groupby(text, lambda c: c in _DOUBLE_MARKS or unicodedata.combining(c) > 0)
+        if any(marks and sum(1 for _ in run) > MAX_MARKS for marks, run in runs):
+            return text
+    return unicodedata.normalize("NFC", text)
 
 
 def describe_error(error: BaseException | None) -> str:

@@ -80,6 +80,8 @@ class DecodedLines:
                 return text
         except UnicodeDecodeError:
             text = line.decode(errors="surrogateescape")
+        if self.has_errors:  # told once; a file in another encoding has millions of such lines
+            return text
         self._note(_decoding_problem(line, self.file, self.number, self._offset))
         return text
 

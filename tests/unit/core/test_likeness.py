@@ -172,3 +172,9 @@ def test_changes_name_each_input_that_differs() -> None:
         f'model: "{MODEL}" -> "b/c"',
         "seed: 5 -> (none)",
     )
+
+
+def test_an_id_of_many_zeros_is_read_in_the_time_that_its_length_takes() -> None:
+    assert id_form("0" * 1_000_000 + "x").endswith("0x")
+    assert id_form("0" * 1_000_000 + "7") == "7"
+    assert [id_form(one) for one in ("000", "0.0", "012.00", "7.5")] == ["0", "0", "12", "7.5"]

@@ -1,10 +1,11 @@
 """Text for people: what a terminal and a shell make of it, and what is one cause."""
 
 import subprocess
+import unicodedata
 
 import pytest
 
-from batchgen.core.text import cause_kind, shell_quote, show_undecoded, terminal_safe
+from batchgen.core.text import cause_kind, compose, shell_quote, show_undecoded, terminal_safe
 
 LATIN_1 = b"Gr\xfc\xdfe.csv".decode(errors="surrogateescape")
 
@@ -49,3 +50,17 @@ def test_reasons_that_differ_in_details_are_one_cause(one: str, other: str) -> N
 )
 def test_reasons_that_need_another_remedy_are_two_causes(one: str, other: str) -> None:
     assert cause_kind(one) != cause_kind(other)
+
+
+MARKS = "\u0301\u0316"  # in the order that Unicode does not have, so that they are sorted
+
+
+@pytest.mark.parametrize("text", ["e\u0301", "が" * 300, "ha\u030a" * 300, "a" + MARKS * 15])
+def test_a_text_is_composed_as_unicode_says(text: str) -> None:
+    assert compose(unicodedata.normalize("NFD", text)) == unicodedata.normalize("NFC", text)
+
+
+@pytest.mark.parametrize("marks", [MARKS * 500_000, "\u0f73" * 1_000_000])
+def test_more_marks_than_any_letter_has_are_not_sorted(marks: str) -> None:
+    """It takes hours: the time grows with the square of their number."""
+    assert compose(f"a{marks}") == f"a{marks}"
