@@ -29,6 +29,8 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]{0,400})")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]{1,3})?")
 _CUT_SHORT = re.compile(r"[ \t]+(#[^\s#][^\r\n]*)")
+# Line breaks of YAML 1.1, by which libyaml makes a blank of them; in 1.2 they are characters.
+_OLD_BREAK = re.compile("[\x85\u2028\u2029]")
 _INDENTED_BY_TAB = re.compile(r" *\t")
 _WORDS: dict[str, bool | None] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
@@ -61,6 +63,8 @@ class Node:
 
 def read_yaml(text: str, file: str) -> Document:
     """Read a list of rows, or settings with `rows` or `from`. Raises Unreadable."""
+    if found := _OLD_BREAK.search(text):
+        raise Unreadable(_old_break_problem(text, file, found))
     node = _Composer(text, file).compose()
     if isinstance(node.value, list):
         return Document({}, {(): node.place}, partial(_rows, node.value))
@@ -84,6 +88,16 @@ def read_yaml(text: str, file: str) -> Document:
         None if listed is None else partial(_rows, listed),
         [replace(problem, whole=True) for problem in problems],
     )
+
+
+def _old_break_problem(text: str, file: str, found: re.Match[str]) -> Problem:
+    at = found.start()
+    line = text.count("\n", 0, at) + 1
+    place = Place(file, line, at - text.rfind("\n", 0, at))
+    what = f"a line break of another kind, U+{ord(found[0]):04X}, which would not be sent as it is"
+    escape = found[0].encode("unicode_escape").decode()
+    remedy = f"Take it out; or put the text in double quotes, with {escape} in its place."
+    return file_problem(place, what, remedy)
 
 
 def _places(path: SettingPath, node: Node) -> Iterator[tuple[SettingPath, Place]]:

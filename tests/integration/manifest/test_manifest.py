@@ -1003,6 +1003,8 @@ def test_a_from_with_a_format_needs_no_telling_name(tmp_path):
         ("- *a\n", 1, "nothing before this is called &a"),
         ("- &a [*a]\n", 1, "*a stands inside itself"),
         ("- !!int 7\n", 1, "the tag 'tag:yaml.org,2002:int' is not supported"),
+        ("- A fox\n- A\u2028heron\n", 2, "a line break of another kind, U+2028"),
+        ("- A fox\n- A heron # \x85\n", 2, "a line break of another kind, U+0085"),
         ("- !!python/object:os.system x\n", 1, "the tag"),
         ("- a: b: c\n", 1, "this is not YAML"),
         ("- ? [a]\n  : b\n", 1, "a name has to be a plain text"),
