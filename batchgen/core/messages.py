@@ -20,6 +20,8 @@ from batchgen.core.text import (
     truncate,
 )
 
+MOST_UNKNOWN = 10  # names that are told one by one
+MAX_NAME_CHARS = 200  # of one that anybody would type or paste
 _NO_SUCH_INPUT = "the model has no input of this name"
 
 
@@ -27,6 +29,9 @@ def unknown_name_problem(
     name: str, known: Collection[str], place: Place, row: str | None = None, *, whole: bool = False
 ) -> Problem:
     """Say that the model has no input of this name, and the ways out."""
+    if len(name) > MAX_NAME_CHARS:
+        remedy = "Take it out, or begin the name with _ to carry it along unsent."
+        return Problem(place, _NO_SUCH_INPUT, remedy, row, truncate(name), whole)
     near = closest_match(name, known)
     # A column is named once for all rows, so another name for it is the likelier wish.
     renamed = f" If so, add {option_of('--column', f'{near}={name}')}." if near and whole else ""
@@ -43,6 +48,10 @@ def unknown_columns_problems(
 
     columns: their names and places.
     """
+    for name, place in columns:
+        if len(name) > MAX_NAME_CHARS:
+            yield unknown_name_problem(name, known, place, whole=True)
+    columns = [one for one in columns if len(one[0]) <= MAX_NAME_CHARS]
     if not columns:
         return
     if len(columns) == 1:

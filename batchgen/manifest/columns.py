@@ -11,15 +11,22 @@ from itertools import islice
 from typing import Any
 
 from batchgen.core.identity import PROMPT_NAMES
-from batchgen.core.messages import option_of, unknown_columns_problems
+from batchgen.core.messages import MAX_NAME_CHARS, MOST_UNKNOWN, option_of, unknown_columns_problems
 from batchgen.core.rows import RESERVED, Place, Problem
-from batchgen.core.text import closest_match, plural, quote_value, shell_quote
+from batchgen.core.text import (
+    closest_match,
+    escape_unprintable,
+    list_choices,
+    plural,
+    quote_value,
+    shell_quote,
+    truncate,
+)
 from batchgen.manifest.records import Header, Record
 from batchgen.manifest.separators import SEPARATORS, KnowsAny
 
 ALL_COLUMNS = "*"
 NO_NAMES: frozenset[str] = frozenset()
-MOST_UNKNOWN = 10  # columns that are told one by one
 MAX_CACHED_NAMES = 1000  # a file can have new names in every row
 
 # A model's id, None for the default model -> the names of its inputs; None where they are unknown.
@@ -203,12 +210,21 @@ class ColumnMapping:
             for source, t in self._targets.items()
         ]
         wanted += [(name, option_of("--meta", name)) for name in sorted(self._meta - {ALL_COLUMNS})]
-        for source, option in wanted:
-            if source not in names:
-                near = closest_match(source, names)
-                remedy = f"Did you mean {near}?" if near else f"The columns are {', '.join(names)}."
-                what = f"there is no column {quote_value(source)}, which {option} names"
-                yield Problem(header.place, what, remedy, field=source, whole=True)
+        there = set(names)
+        missing = [(source, option) for source, option in wanted if source not in there]
+        for source, option in missing[:MOST_UNKNOWN]:
+            near = closest_match(source, names)
+            remedy = f"The columns are {list_choices(names)}."
+            if near:
+                remedy = f"Did you mean {escape_unprintable(near)}?"
+            named = truncate(option, MAX_NAME_CHARS)
+            what = f"there is no column {quote_value(source)}, which {named} names"
+            yield Problem(header.place, what, remedy, field=source, whole=True)
+        if len(missing) > MOST_UNKNOWN:
+            what = (
+                f"{plural(len(missing) - MOST_UNKNOWN, 'more column')} that are named are missing"
+            )
+            yield Problem(header.place, what, whole=True)
 
 
 def _joined_problem(

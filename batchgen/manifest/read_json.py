@@ -1,11 +1,13 @@
 """A JSON manifest: an array of rows, or an object with settings and `rows`.
 
-The text is held as a whole; its rows are parsed one at a time, so that each has its line.
+The text is held as a whole; its rows are parsed one at a time, so that each has its line and is
+freed after it.
 """
 
 import json
 import re
 from collections.abc import Callable, Iterator
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -54,7 +56,9 @@ class _Scanner:
         for name, place in self._members():
             places[(name,)] = place
             if name == "rows" and self.text.startswith("[", self.at):
-                rows = partial(iter, list(self._rows()))
+                rows = partial(_rows_from, copy(self))
+                for _ in self._rows():
+                    pass  # a mistake behind them is told before any of them
             else:
                 settings[name] = self._value()
         self._end()
@@ -184,3 +188,7 @@ class _Scanner:
         elif here.startswith("'"):
             reason, remedy = "a single quote", 'Put texts and names in double quotes: "…".'
         return Unreadable(file_problem(self._place(), f"this is not JSON: {reason}", remedy))
+
+
+def _rows_from(start: _Scanner) -> Iterator[Item]:
+    return copy(start)._rows()

@@ -1,4 +1,4 @@
-"""A YAML manifest by the 1.2 core schema, with the place of every value, in bounded memory.
+"""A YAML manifest by the 1.2 core schema, with the place of every value; rows one by one.
 
 Only null, true, false and decimal numbers are more than text. `no`, `007`, `12:30`, a date and
 `0x1f` stay text: YAML 1.1, which most parsers implement, makes False, 7 and 750 of the first three.
@@ -7,7 +7,8 @@ stand for are counted before anything is copied: a few lines cannot become billi
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -65,29 +66,7 @@ def read_yaml(text: str, file: str) -> Document:
     """Read a list of rows, or settings with `rows` or `from`. Raises Unreadable."""
     if found := _OLD_BREAK.search(text):
         raise Unreadable(_old_break_problem(text, file, found))
-    node = _Composer(text, file).compose()
-    if isinstance(node.value, list):
-        return Document({}, {(): node.place}, partial(_rows, node.value))
-    if not isinstance(node.value, dict):
-        what = "this is neither a list of rows nor settings with rows"
-        remedy = "Write rows: and under it a line beginning with “- ” for each prompt."
-        raise Unreadable(file_problem(node.place, what, remedy))
-    inside: dict[str, Node] = node.value
-    rows = inside.get("rows")
-    listed = rows.value if rows and isinstance(rows.value, list) else None
-    settings = {k: v for k, v in inside.items() if k != "rows" or listed is None}
-    # A row's problems are yielded with the row.
-    in_rows = {id(problem) for problem in rows.problems} if rows and listed is not None else set()
-    problems = [problem for problem in node.problems if id(problem) not in in_rows]
-    places = dict(_places((), replace(node, value=settings)))
-    if rows:
-        places[("rows",)] = rows.place
-    return Document(
-        {name: value.plain() for name, value in settings.items()},
-        places,
-        None if listed is None else partial(_rows, listed),
-        [replace(problem, whole=True) for problem in problems],
-    )
+    return _Composer(text, file).document()
 
 
 def _old_break_problem(text: str, file: str, found: re.Match[str]) -> Problem:
@@ -110,7 +89,7 @@ def _places(path: SettingPath, node: Node) -> Iterator[tuple[SettingPath, Place]
             yield from _places((*path, index), child)
 
 
-def _rows(nodes: list[Node]) -> Iterator[Item]:
+def _rows(nodes: Iterable[Node]) -> Iterator[Item]:
     for node in nodes:
         inside = node.value if isinstance(node.value, dict) else {}
         if node.problems:
@@ -121,6 +100,10 @@ def _rows(nodes: list[Node]) -> Iterator[Item]:
             yield Record(node.place, node.plain(), places=places)
         else:
             yield make_record(node.plain(), node.place)
+
+
+def _streamed_rows(text: str, file: str) -> Iterator[Item]:
+    return _rows(_Composer(text, file).rows())
 
 
 def resolve_scalar(text: str) -> bool | int | float | str | None:
@@ -144,15 +127,66 @@ class _Composer:
         self.text = text
         self.events: Iterator[Any] = yaml.parse(text, Loader=_LOADER)
 
-    def compose(self) -> Node:
+    def document(self) -> Document:
+        """Read the settings. Rows are passed over, and composed one by one when they are asked for.
+
+        A list without settings is not read further than its beginning.
+        """
+        stream = partial(_streamed_rows, self.text, self.file)
+        with self._refusing_what_is_no_yaml():
+            start = self._start()
+            if isinstance(start, yaml.SequenceStartEvent):
+                return Document({}, {(): self._place(start)}, stream)
+            is_mapping = isinstance(start, yaml.MappingStartEvent)
+            if start is None:
+                node = Node(Place(self.file, 1), None)
+            else:
+                node = self._mapping(start, 1) if is_mapping else self._node(start, 1)
+            self._end()
+        if not is_mapping:
+            what = "this is neither a list of rows nor settings with rows"
+            remedy = "Write rows: and under it a line beginning with “- ” for each prompt."
+            raise Unreadable(file_problem(node.place, what, remedy))
+        inside: dict[str, Node] = node.value
+        rows = inside.get("rows")
+        has_rows = rows is not None and isinstance(rows.value, list)
+        settings = {k: v for k, v in inside.items() if k != "rows" or not has_rows}
+        places = dict(_places((), replace(node, value=settings)))
+        if rows:
+            places[("rows",)] = rows.place
+        # A row's problems are yielded with the row.
+        in_rows = {id(problem) for problem in rows.problems} if rows and has_rows else set()
+        return Document(
+            {name: value.plain() for name, value in settings.items()},
+            places,
+            stream if has_rows else None,
+            [replace(one, whole=True) for one in node.problems if id(one) not in in_rows],
+        )
+
+    def rows(self) -> Iterator[Node]:
+        """Compose the rows one by one, after what stands before them, which may have anchors."""
+        with self._refusing_what_is_no_yaml():
+            start = self._start()
+            if isinstance(start, yaml.SequenceStartEvent):
+                yield from self._children(start, 2)
+                self._end()
+                return
+            while not isinstance(event := next(self.events), yaml.MappingEndEvent):
+                name, event = self._name(event), next(self.events)
+                if name != "rows":
+                    self._node(event, 2)
+                elif isinstance(event, yaml.SequenceStartEvent):
+                    yield from self._children(event, 3)
+                    return
+                else:  # an alias
+                    yield from self._node(event, 2).value
+                    return
+
+    @contextmanager
+    def _refusing_what_is_no_yaml(self) -> Iterator[None]:
+        """Raise Unreadable for an error of the parser."""
         try:
-            node = Node(Place(self.file, 1), None)
-            starts = (e for e in self.events if isinstance(e, yaml.DocumentStartEvent))
-            for number, event in enumerate(starts):
-                if number:
-                    remedy = "Keep each list in its own file."
-                    raise self._refused(event, "a second document begins here", remedy)
-                node = self._node(next(self.events), 1)
+            yield
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             place = Place(self.file, mark.line + 1, mark.column + 1) if mark else Place(self.file)
@@ -166,7 +200,19 @@ class _Composer:
             # An error of the reader: a character that YAML does not allow, without a mark.
             what = f"this is not YAML: {str(error).splitlines()[0]}"
             raise Unreadable(file_problem(Place(self.file), what)) from None
-        return node
+
+    def _start(self) -> Any:
+        """Return the event with which the document's value begins; None in an empty file."""
+        for event in self.events:
+            if isinstance(event, yaml.DocumentStartEvent):
+                return next(self.events)
+        return None
+
+    def _end(self) -> None:
+        for event in self.events:
+            if isinstance(event, yaml.DocumentStartEvent):
+                remedy = "Keep each list in its own file."
+                raise self._refused(event, "a second document begins here", remedy)
 
     def _node(self, event: Any, depth: int) -> Node:
         if isinstance(event, yaml.AliasEvent):
@@ -202,12 +248,14 @@ class _Composer:
         return replace(node, place=self._place(event))
 
     def _sequence(self, start: Any, depth: int) -> Node:
-        children: list[Node] = []
-        while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
-            children.append(self._node(event, depth + 1))
-        self._check_tag(start, "tag:yaml.org,2002:seq")
+        children = list(self._children(start, depth + 1))
         problems = tuple(problem for child in children for problem in child.problems)
         return Node(self._place(start), children, 1 + sum(c.size for c in children), problems)
+
+    def _children(self, start: Any, depth: int) -> Iterator[Node]:
+        self._check_tag(start, "tag:yaml.org,2002:seq")
+        while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
+            yield self._node(event, depth)
 
     def _mapping(self, start: Any, depth: int) -> Node:
         children: dict[str, Node] = {}
@@ -217,7 +265,12 @@ class _Composer:
         while not isinstance(event := next(self.events), yaml.MappingEndEvent):
             name = self._name(event)
             place = self._place(event)
-            child = self._node(next(self.events), depth + 1)
+            event = next(self.events)
+            is_list = isinstance(event, yaml.SequenceStartEvent) and event.anchor is None
+            if depth == 1 and name == "rows" and is_list:
+                child = self._passed_over(event)
+            else:
+                child = self._node(event, depth + 1)
             size += child.size
             problems.extend(child.problems)
             if name in children:
@@ -227,6 +280,12 @@ class _Composer:
                 lines[name] = place.line
         self._check_tag(start, "tag:yaml.org,2002:map")
         return Node(self._place(start), children, size, tuple(problems))
+
+    def _passed_over(self, start: Any) -> Node:
+        """Return an empty list in place of the rows, of which any number passes."""
+        for _ in self._children(start, 3):
+            pass
+        return Node(self._place(start), [])
 
     def _name(self, event: Any) -> str:
         if not isinstance(event, yaml.ScalarEvent):

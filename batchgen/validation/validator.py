@@ -15,9 +15,9 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from batchgen.core.messages import explain_schema_error, unknown_name_problem
+from batchgen.core.messages import MOST_UNKNOWN, explain_schema_error, unknown_name_problem
 from batchgen.core.rows import Entry, Problem, Row
-from batchgen.core.text import is_text, quote_value
+from batchgen.core.text import is_text, plural, quote_value
 from batchgen.validation.bounded import BoundedValidator, TooMuchWork
 from batchgen.validation.convert import CellConverter, CellNotConverted, make_converter
 from batchgen.validation.model_schema import InputSchema
@@ -117,10 +117,14 @@ class Validator:
     def _problems(self, entry: Entry, values: dict[str, Any]) -> Iterator[Problem]:
         for what, remedy in _label_problems(entry):
             yield _problem(entry, "", what, remedy)
-        for name in values:
-            if name not in self.properties:
-                place = entry.places.get(name, entry.place)
-                yield unknown_name_problem(name, [*self.properties, "id", "model"], place, entry.id)
+        unknown = [name for name in values if name not in self.properties]
+        for name in unknown[:MOST_UNKNOWN]:
+            place = entry.places.get(name, entry.place)
+            yield unknown_name_problem(name, [*self.properties, "id", "model"], place, entry.id)
+        if len(unknown) > MOST_UNKNOWN:
+            more = plural(len(unknown) - MOST_UNKNOWN, "more name")
+            remedy = "To carry all of them along unsent, add --meta '*'."
+            yield _problem(entry, "", f"{more} of the row are no inputs of the model", remedy)
         for name in self.required:
             if name not in values:
                 remedy = f"Write {name} in this row, or under defaults: for every row."

@@ -1067,6 +1067,48 @@ def test_yaml_that_would_explode_is_a_problem_and_stays_small(tmp_path, text):
     assert peak < 50 * 2**20
 
 
+@pytest.mark.parametrize("name", ["a.yaml", "b.yaml", "a.json", "b.json"])
+def test_rows_are_not_held_in_memory(tmp_path, name):
+    """b: with settings, which stand behind the rows."""
+    size = 2**20
+    rows = json.dumps(["x"] * (size // 5))
+    text = rows if name.startswith("a") else f'{{"rows": {rows}, "defaults": {{"seed": 1}}}}'
+    path = write(tmp_path, name, text)
+
+    tracemalloc.start()
+    count = sum(1 for _ in open_manifest(path).entries())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert count == size // 5
+    assert peak < 8 * size
+
+
+def test_a_mistake_behind_the_rows_of_a_json_is_told_before_any_of_them(tmp_path):
+    path = write(tmp_path, "a.json", '{"rows": [{"prompt": 1e999}, "A fox"], "rate": 1/s}')
+
+    [problem] = open_manifest(path).problems
+    assert problem.what.startswith("this is not JSON")
+
+
+def test_rows_in_yaml_may_repeat_what_stands_before_them(tmp_path):
+    text = "defaults: {style: &s ink}\nrows:\n- &a {prompt: A, style: *s}\n- *a\nmeta: [x]\n"
+    manifest = open_manifest(write(tmp_path, "a.yaml", text))
+
+    for _ in range(2):  # each time from the start
+        assert [entry.values["style"] for entry in manifest.entries()] == ["ink", "ink"]
+
+
+def test_many_columns_that_are_not_there_are_told_in_a_few_lines(tmp_path):
+    write(tmp_path, "rows.csv", ",".join(f"c{n}" for n in range(5000)) + "\n")
+    names = ", ".join(f"x{n}" for n in range(5000))
+    found = problems(write(tmp_path, "a.yaml", f"meta: [{names}]\nfrom: rows.csv\n"))
+
+    assert len(found) <= 22
+    assert "4990 more columns that are named are missing" in [one.what for one in found]
+    assert all(len(one.remedy) < 1000 for one in found)
+
+
 # Encodings
 
 
