@@ -26,6 +26,7 @@ DEFAULT_MODEL = "ideogram/ideogram-v2/generate"
 DEFAULT_BASE_URL = "https://model-api.runcomfy.net/v1"
 # The environment variables of options, by the option's name.
 VARIABLES = {"base_url": "RUNCOMFY_MODEL_API_BASE", "ask_above": "BATCHGEN_ASK_ABOVE"}
+TOKEN_VARIABLES = ("RUNCOMFY_TOKEN", "RUNCOMFY_API_KEY", "RUNCOMFY_API_TOKEN", "YOUR_API_TOKEN")
 _PARSERS: Mapping[str, Callable[[str], Any]] = {"ask_above": parse_usd}
 
 
@@ -212,3 +213,12 @@ def default_out(manifest: str) -> Path:
     path = Path(manifest)
     stem = path.stem if path.name not in ("", "..") else path.resolve().stem
     return Path("out") / (stem or "batch")
+
+
+def environment_without_secrets() -> dict[str, str]:
+    """Return the environment for a process of ours that needs no network: no token, no proxies."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name not in TOKEN_VARIABLES and not name.lower().endswith("_proxy")
+    }

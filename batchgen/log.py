@@ -13,10 +13,14 @@ from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
 
+from batchgen.core.redaction import Secrets
 from batchgen.core.text import terminal_safe
 from batchgen.files import open_in_place
 
 log = logging.getLogger("batchgen")  # the parent of all loggers of the package
+# Hidden in the log and on stderr, in what a service answers, and in the journal's columns of words,
+# from which summary and tables are made. A row's input is paid for as it is, and kept as it is.
+secrets = Secrets()
 
 
 def write_stderr(text: str = "") -> None:
@@ -26,13 +30,13 @@ def write_stderr(text: str = "") -> None:
     bars = sys.modules.get("tqdm")  # imported by whoever draws one, while there are descriptors
     write = print if bars is None else bars.tqdm.write
     with suppress(OSError, ValueError, UnicodeError):
-        write(terminal_safe(text), file=sys.stderr)
+        write(terminal_safe(secrets.hide(text)), file=sys.stderr)
         sys.stderr.flush()
 
 
 class _LogFile(logging.FileHandler):
     def format(self, record: logging.LogRecord) -> str:
-        return terminal_safe(super().format(record))
+        return terminal_safe(secrets.hide(super().format(record)))
 
 
 class _OwnLogFile(_LogFile):

@@ -16,7 +16,6 @@ from helpers import ROOT, TOKEN, Outcome, PretendClock
 from sandbox_client import Control
 
 from batchgen import config
-from batchgen.api import credentials
 from batchgen.cli import main
 from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.sandbox import Address, started
@@ -79,7 +78,7 @@ def here(
     """The current folder, with a token in the environment and nothing else of ours."""
     for name in [*os.environ]:
         if name.lower().endswith("_proxy") or name in (
-            *credentials.TOKEN_VARIABLES,
+            *config.TOKEN_VARIABLES,
             *config.VARIABLES.values(),
         ):
             monkeypatch.delenv(name)

@@ -6,15 +6,24 @@ connections are kept. Source: docs/maintainers/specification.md, "Sending once".
 """
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import aiohttp
 
-from batchgen.api.response import MAX_RESPONSE_BYTES, Response, ResponseTooLarge, decode
+from batchgen.api.response import (
+    MAX_RESPONSE_BYTES,
+    Response,
+    ResponseTooLarge,
+    decode,
+    find_text,
+)
 from batchgen.core.timing import Timing
+from batchgen.log import secrets
 from batchgen.network.deadline import Deadline
 from batchgen.network.session import USER_AGENT, exact_url, open_session, proxy_for, timeouts
 
@@ -78,7 +87,6 @@ class ApiClient:
         now: Callable[[], float] = time.time,
     ) -> None:
         self._base = base
-        self._token = token
         self._use_proxy = use_proxy
         self._timing = timing
         self._now = now
@@ -124,10 +132,7 @@ class ApiClient:
             reader.error = content.commit_error or error
         finally:
             content.close()
-        response = reader.response(self._now(), body_sent=content.sent)
-        # Of an unclear answer the beginning is kept, and some error pages repeat the request.
-        without_token = response.content.replace(self._token.encode(), b"[token]")
-        return replace(response, content=without_token)
+        return without_secrets(reader.response(self._now(), body_sent=content.sent))
 
     async def ask(
         self, path: str, method: str = "GET", max_bytes: int = MAX_RESULT_BYTES
@@ -158,7 +163,7 @@ class ApiClient:
             raise
         except Exception as error:  # noqa: BLE001
             reader.error = error
-        return reader.response(self._now())
+        return without_secrets(reader.response(self._now()))
 
     def _request(
         self,
@@ -176,6 +181,25 @@ class ApiClient:
             allow_redirects=False,
             proxy=proxy_for(url) if self._use_proxy else None,
         )
+
+
+def without_secrets(response: Response) -> Response:
+    """Return an answer without the token and the like: error pages repeat a request's headers."""
+    if not (secrets.are_in(response.content) or secrets.are_in(response.content_type.encode())):
+        return response
+    body = response.body
+    content = secrets.hide(response.content.decode(errors="backslashreplace"))
+    if isinstance(body, dict | list):
+        with suppress(RecursionError):
+            body = secrets.hide_in_json(body)
+            content = json.dumps(body, ensure_ascii=False)
+    return replace(
+        response,
+        body=body,
+        content=content.encode(errors="replace"),
+        content_type=secrets.hide(response.content_type),
+        text=find_text(body) if isinstance(body, dict) else "",
+    )
 
 
 class _ResponseReader:

@@ -12,13 +12,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from batchgen.config import DEFAULT_BASE_URL
+from batchgen.config import DEFAULT_BASE_URL, TOKEN_VARIABLES
 from batchgen.core.text import shell_quote
 from batchgen.errors import TokenRefused, UsageError
 from batchgen.files import open_regular, sync_folder, user_folder, write_whole
+from batchgen.log import secrets
 from batchgen.network.media_hosts import is_loopback
 
-TOKEN_VARIABLES = ("RUNCOMFY_TOKEN", "RUNCOMFY_API_KEY", "RUNCOMFY_API_TOKEN", "YOUR_API_TOKEN")
 BALANCE_PATH = "/prod/v2/balance"
 MAX_TOKEN_BYTES = 1 << 16
 
@@ -133,6 +133,7 @@ def check_token(found: str, where: str) -> str:
             " has. Nothing was sent.",
             "Copy it again, without anything around it.",
         )
+    secrets.keep(found)
     return found
 
 

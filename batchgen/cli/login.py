@@ -27,8 +27,9 @@ def login() -> None:
         2    there is no token to read, or no place to keep it
         77   that cannot be a token
     """
-    from batchgen.api.credentials import TOKEN_VARIABLES, store_token
+    from batchgen.api.credentials import store_token
     from batchgen.cli import output
+    from batchgen.config import TOKEN_VARIABLES
 
     path = store_token(os.environ, _read_token())
     output.line(f"The token is stored in {path}, which only you can read.")
@@ -52,8 +53,9 @@ def logout() -> None:
         0    removed, or there was none
         2    there is no place where it could be
     """
-    from batchgen.api.credentials import TOKEN_VARIABLES, remove_token, token_file
+    from batchgen.api.credentials import remove_token, token_file
     from batchgen.cli import output
+    from batchgen.config import TOKEN_VARIABLES
 
     path = remove_token(os.environ)
     output.line(f"{path} is removed." if path else "No token was stored.")

@@ -16,6 +16,8 @@ SHORT_CHARS = 256  # of a text that takes no time whatever it is
 # Marks that Unicode lists as letters, since they stand for two marks each.
 _DOUBLE_MARKS = frozenset("\u0f73\u0f75\u0f81")
 _UNDECODED = re.compile("[\udc80-\udcff]")
+HIDDEN = "[hidden]"  # in place of a secret
+_LOGIN = re.compile(r"(:(?:\\?/){2})[^\s/?#\\]*@")
 
 
 def terminal_safe(text: str) -> str:
@@ -34,6 +36,11 @@ def show_undecoded(name: str) -> str:
     Python keeps such a byte as half of a surrogate pair, which no database and no console takes.
     """
     return _UNDECODED.sub(lambda byte: f"\\x{ord(byte[0]) - 0xDC00:02x}", name)
+
+
+def hide_logins(text: str) -> str:
+    """Return a text without the user and password in its URLs, `https://user:password@host`."""
+    return _LOGIN.sub(rf"\1{HIDDEN}@", text) if "@" in text else text
 
 
 def shell_quote(text: str) -> str:
@@ -85,7 +92,8 @@ def describe_error(error: BaseException | None) -> str:
     """Say what broke, for a log line: the class is often all that httpx tells."""
     if error is None:
         return "no answer"
-    text = replace_surrogates(" ".join(str(error).split())[:200])
+    # Hidden first: what a cut leaves of a login is not known for one.
+    text = replace_surrogates(hide_logins(" ".join(str(error).split()))[:200])
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

@@ -38,6 +38,7 @@ from batchgen.errors import (
 from batchgen.journal import stored_values
 from batchgen.journal.inspection import harden, refuse_foreign_schema
 from batchgen.journal.schema import VERSION, migrate
+from batchgen.log import secrets
 
 # A row that is no longer listed still counts in these states: it may cost money or bring a file.
 ALWAYS_COUNTED = (State.SUBMITTING, State.SUBMITTED, State.COMPLETED, State.UNKNOWN)
@@ -203,7 +204,7 @@ class Database:
         with self.transaction():
             self.connection.execute(
                 "UPDATE runs SET ended_at = ?, exit_code = ?, ending = ?, counts = ? WHERE id = ?",
-                (self.now(), exit_code, ending, json.dumps(counts), self.run),
+                (self.now(), exit_code, secrets.hide(ending), json.dumps(counts), self.run),
             )
             self.set_meta(memory)
 

@@ -26,6 +26,7 @@ from batchgen.errors import StoppedEarly, StorageDamaged
 from batchgen.journal.database import ALWAYS_COUNTED, checked
 from batchgen.journal.files import SavedFile, StoredFile
 from batchgen.journal.requests import Output, Request, RequestQueries
+from batchgen.log import secrets
 
 __all__ = ["CostLimitReached", "Journal", "Output", "Request", "RequestIdInUse"]
 
@@ -39,6 +40,8 @@ EVENTS_WITHOUT_COST_CHANGE = {
     Event.WRITTEN_OFF,
 }
 # Columns of a row that came through.
+# Columns of words, from the API or about an error. A result was cleared of secrets as it came.
+WORDS = ("error", "answer", "api_status")
 NO_ERROR: dict[str, Any] = {"error": None, "error_code": None}
 
 
@@ -48,6 +51,13 @@ class CostLimitReached(StoppedEarly):
 
 class RequestIdInUse(StoppedEarly):
     """The API gave a request_id that another row has."""
+
+
+def _without_secrets(columns: dict[str, str | float | None]) -> dict[str, str | float | None]:
+    return {
+        name: secrets.hide(value) if name in WORDS and isinstance(value, str) else value
+        for name, value in columns.items()
+    }
 
 
 class Journal(RequestQueries):
@@ -64,6 +74,7 @@ class Journal(RequestQueries):
         columns: values of `requests` that are set in the same statement.
         """
         new = next_state(old, event)
+        detail, columns = secrets.hide(detail), _without_secrets(columns)
         names = "".join(f", {name} = :{name}" for name in columns)
         found = self.connection.execute(
             f"UPDATE requests SET state = :new{names} WHERE key = :key AND state = :old"
@@ -224,7 +235,7 @@ class Journal(RequestQueries):
         """Keep in words why a row is still in its state."""
         with self.transaction():
             update = "UPDATE requests SET error = ? WHERE key = ?"
-            self.connection.execute(update, (reason, row.key))
+            self.connection.execute(update, (secrets.hide(reason), row.key))
 
     def record_file(self, output: Output | SavedFile, file: StoredFile) -> None:
         """Record one of several files of a request, or one that was downloaded again and differs.

@@ -7,7 +7,6 @@ that crashes takes its process along, and not the run. Why these are not the pro
 """
 
 import asyncio
-import os
 import socket
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from batchgen.api.credentials import TOKEN_VARIABLES
+from batchgen.config import environment_without_secrets
 from batchgen.core.timing import DEFAULT_TIMING
 from batchgen.media.check import CheckedFile, Costly, check_file
 from batchgen.media.check_worker import decode_answer, encode_request
@@ -124,7 +123,6 @@ class CheckPool:
 
     async def _start(self) -> "_Worker":
         # Not asyncio's own subprocesses: in Python 3.11 a thread watches each of them.
-        environment = {n: value for n, value in os.environ.items() if n not in TOKEN_VARIABLES}
         ours, theirs = socket.socketpair()
         with theirs:
             reader, writer = await asyncio.open_connection(sock=ours)
@@ -134,7 +132,7 @@ class CheckPool:
                     stdin=theirs.fileno(),
                     stdout=theirs.fileno(),
                     stderr=subprocess.DEVNULL,
-                    env=environment,
+                    env=environment_without_secrets(),
                     start_new_session=True,  # Ctrl-C goes to the run alone
                 )
             except BaseException:

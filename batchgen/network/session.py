@@ -18,6 +18,7 @@ from yarl import URL
 import batchgen
 from batchgen.core.text import describe_error
 from batchgen.errors import ServiceUnreachable
+from batchgen.log import secrets
 
 USER_AGENT = f"batchgen/{batchgen.__version__}"
 _AS_IT_IS = "%/:=&?~#+!$,;'@()*[]"
@@ -110,4 +111,6 @@ def environment_proxy() -> str | None:
     """Return the proxy for https that the environment names, usable or not; None without one."""
     proxies = urllib.request.getproxies()
     proxy = proxies.get("https") or proxies.get("all")
+    if proxy and "@" in proxy:
+        secrets.keep_login(proxy if "://" in proxy else f"http://{proxy}")
     return proxy if not proxy or "://" in proxy else f"http://{proxy}"

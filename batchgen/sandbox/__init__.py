@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from batchgen.config import environment_without_secrets
 from batchgen.errors import ServiceUnreachable, UsageError
 
 REQUIRED_PACKAGES = ("uvicorn", "httptools")
@@ -49,7 +50,12 @@ def spawn(folder: Path | None, options: Sequence[str], stderr: IO[str]) -> subpr
     if folder is not None:
         command += ["--folder", str(folder)]
     return subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, text=True
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        text=True,
+        env=environment_without_secrets(),
     )
 
 

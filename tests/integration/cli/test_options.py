@@ -10,9 +10,15 @@ import pytest
 
 from batchgen import config, resources
 from batchgen.api import credentials
-from batchgen.api.credentials import TOKEN_VARIABLES
 from batchgen.cli.run import plan, run, validate
-from batchgen.config import DEFAULT_BASE_URL, RunOptions, merge_options, seconds_until, view
+from batchgen.config import (
+    DEFAULT_BASE_URL,
+    TOKEN_VARIABLES,
+    RunOptions,
+    merge_options,
+    seconds_until,
+    view,
+)
 from batchgen.core.budget import CostLimits
 from batchgen.core.prices import Price
 from batchgen.engine.collector import OutputOptions

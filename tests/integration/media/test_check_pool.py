@@ -22,7 +22,7 @@ from resume import resume
 from sandbox_client import Control
 
 from batchgen import event_loop
-from batchgen.api import credentials
+from batchgen.config import TOKEN_VARIABLES
 from batchgen.media import provenance
 from batchgen.media.check import CheckedFile, MediaBroken, check_file
 from batchgen.media.check_pool import CheckPool
@@ -330,7 +330,7 @@ def test_where_no_process_can_be_had_a_thread_does_it(
 def test_they_have_no_token_and_ignore_what_is_meant_for_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in credentials.TOKEN_VARIABLES:
+    for name in TOKEN_VARIABLES:
         monkeypatch.setenv(name, "a-token")
 
     async def ask(pool: CheckPool) -> tuple[bytes, CheckedFile]:

@@ -507,7 +507,7 @@ def test_what_came_for_an_unknown_row_is_shown_without_the_token(
     shown = batchgen("resolve", folder).stdout
     assert 'What came: 200 application/json {"request_id":20261126' in shown
     assert "What came: 500 application/json" in shown
-    assert "Bearer [token]" in shown
+    assert "Bearer [hidden]" in shown
     assert TOKEN.encode() not in (folder / "batch.db").read_bytes()
     listed = json.loads(batchgen("resolve", folder, "--json").stdout)
     assert "an id of another shape" in listed[0]["answer"]
