@@ -19,7 +19,10 @@ BALLAST_BYTES = 1 << 20
 LOCK_TRIES = 5
 ANOTHER_DISK = "Choose a folder on a local disk with --out."
 # What is replaced, deleted or written to in place, whoever made it.
-REPLACED = ("results.csv", "results.jsonl", "summary.json", "report", "batchgen.log", ".lock")
+REPLACED = (
+    *("results.csv", "results-excel.csv", "results.jsonl", "summary.json"),
+    *("report", "batchgen.log", ".lock"),
+)
 # A folder comes after its parent.
 FOLDERS = (
     *("images", "videos", "audio", "files", "report", "report/data", "report/thumbs"),

@@ -24,7 +24,10 @@ secrets = Secrets()
 
 
 def write_stderr(text: str = "") -> None:
-    """Write a line to stderr, above a progress bar if there is one; do nothing without a stderr."""
+    """Write a line to stderr, above a progress bar if there is one; do nothing without a stderr.
+
+    A line break in it is shown as an escape.
+    """
     if sys.stderr is None:  # started with it closed
         return
     bars = sys.modules.get("tqdm")  # imported by whoever draws one, while there are descriptors
@@ -36,7 +39,10 @@ def write_stderr(text: str = "") -> None:
 
 class _LogFile(logging.FileHandler):
     def format(self, record: logging.LogRecord) -> str:
-        return terminal_safe(secrets.hide(super().format(record)))
+        # A traceback's line breaks are its own.
+        text = super().format(record)
+        lines = text.split("\n") if record.exc_info else [text]
+        return "\n".join(terminal_safe(secrets.hide(line)) for line in lines)
 
 
 class _OwnLogFile(_LogFile):

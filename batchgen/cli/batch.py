@@ -1,6 +1,7 @@
 """The commands that look after a batch between its runs."""
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +61,7 @@ def retry(batch: str, ids: tuple[str, ...], cause: str | None, state: str, **giv
         )
     folder = find_batch(batch)
     reopened = retry(folder, state, ids, cause, runtime().timing)
-    click.echo(f"{plural(reopened, 'row')} queued again.")
+    output.line(f"{plural(reopened, 'row')} queued again.")
     if reopened:
         output.next_run(folder)
 
@@ -137,7 +138,10 @@ def resolve(
 
     left = resolve(folder, chosen[0] if chosen else "", ids, attach, options, timing, agree)
     if not chosen:
-        output.unknown_rows(left, folder, as_json)
+        if as_json:
+            output.as_json([asdict(row) for row in left])
+        else:
+            output.unknown_rows(left, folder)
         if not as_json and sys.stdin.isatty() and sys.stdout.isatty():
             for row in left:
                 while (answer := output.ask_about(row))[0]:
@@ -178,13 +182,13 @@ def verify(batch: str, **given: Any) -> None:
     folder = find_batch(batch)
     found = verify_files(folder, options_without_manifest(), output.line, runtime().timing)
     lost = len(found.lost) + len(found.gone)
-    click.echo(f"{found.whole} whole, {found.restored} restored, {lost} lost.")
+    output.line(f"{found.whole} whole, {found.restored} restored, {lost} lost.")
     if lost:
         output.lost_files(folder, found.lost, found.gone)
     if found.later:
-        click.echo(f"{len(found.later)} could not be downloaded now: run it again later.")
+        output.line(f"{len(found.later)} could not be downloaded now: run it again later.")
     if found.waiting:
-        click.echo(f"{len(found.waiting)} not fetched yet: the next run asks again, unpaid.")
+        output.line(f"{len(found.waiting)} not fetched yet: the next run asks again, unpaid.")
     if lost or found.later or found.waiting:
         sys.exit(1 if lost else 69)
 
@@ -219,7 +223,7 @@ def cancel(batch: str, **given: Any) -> None:
         "already in progress": done.running,
         "without a clear answer": done.unclear,
     }
-    click.echo(f"{output.nonzero(counts) or 'Nothing is in flight'}.")
+    output.line(f"{output.nonzero(counts) or 'Nothing is in flight'}.")
     if done.unclear:
         sys.exit(69)
 
@@ -239,9 +243,22 @@ def cancel(batch: str, **given: Any) -> None:
     is_flag=True,
     help="Make no small pictures for the gallery; it loads the large ones.",
 )
+@click.option("--excel", is_flag=True, help="Write results-excel.csv too, which Excel reads.")
+@click.option(
+    "--decimal-comma",
+    is_flag=True,
+    help="With --excel: for an Excel that writes a number 0,5; its cells are separated by"
+    " semicolons.",
+)
 @SHARED
 def report(
-    batch: str, where: tuple[str, ...], picks: Path | None, no_thumbnails: bool, **given: Any
+    batch: str,
+    where: tuple[str, ...],
+    picks: Path | None,
+    no_thumbnails: bool,
+    excel: bool,
+    decimal_comma: bool,
+    **given: Any,
 ) -> None:
     """Write results.csv, results.jsonl, summary.json and the gallery of BATCH again.
 
@@ -250,12 +267,16 @@ def report(
     do not change the tables. A NAME is state, id, model, error, error_code, cost, source, an input,
     or metadata.
 
+    Excel takes results.csv for the text of an older Windows. With --excel there is a table beside
+    it that begins with a byte order mark; results.csv stays as it is, for scripts.
+
     \b
     Examples:
         batchgen report out/list
         batchgen report out/list --where state=failed --where "error~policy"
         batchgen report out/list --where style=anime --where cost!=0.03
         batchgen report out/list --picks picks.csv
+        batchgen report out/list --excel --decimal-comma
     \b
     Exit codes:
         0    written, also where no row matches
@@ -265,12 +286,15 @@ def report(
     from batchgen import log
     from batchgen.cli import output
     from batchgen.operations.report import write_report
-    from batchgen.report import filters
+    from batchgen.report import filters, tables
 
+    if decimal_comma and not excel:
+        raise UsageError("--decimal-comma needs --excel: results.csv is the same everywhere.")
     folder = find_batch(batch)
     found = None if picks is None else filters.read_picks(_lines_of(picks), str(picks))
     view = filters.Filter(where, found)
-    shown = write_report(folder, view, thumbnails=not no_thumbnails)
+    form = tables.WITH_DECIMAL_COMMA if decimal_comma else tables.IN_ENGLISH
+    shown = write_report(folder, view, thumbnails=not no_thumbnails, excel=form if excel else None)
     if not shown and view.description:
         log.write_stderr(f"No row matches {view.description}.")
     output.line(folder.path / "report" / "index.html")

@@ -5,6 +5,7 @@ Only this module prints errors.
 Imports are made where they are needed: `--help` is answered without httpx, Pillow and the rest.
 """
 
+import io
 import sys
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from batchgen.cli.run import plan, run, validate
 from batchgen.cli.sandbox import sandbox
 from batchgen.cli.schedule import schedule
 from batchgen.clock import Clock
+from batchgen.core.text import terminal_safe
 from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.engine.run_outcome import RUN_AGAIN
 from batchgen.errors import BatchgenError, StoppedEarly, StorageDamaged, out_of_memory
@@ -79,7 +81,12 @@ def _run_command(runtime: Runtime) -> int:
     except SystemExit as left:
         return int(left.code or 0)
     except click.ClickException as error:
-        error.show()
+        # It repeats arguments, and a shell completes those to the names of files.
+        error.message = terminal_safe(error.message)  # type: ignore[misc]
+        words = io.StringIO()
+        error.show(words)
+        for line in words.getvalue().splitlines():
+            write_stderr(line)
         return error.exit_code
     except click.Abort:
         return 130
@@ -91,8 +98,8 @@ def _run_command(runtime: Runtime) -> int:
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
-        click.echo("There is not enough memory. Nothing that was sent is lost.", err=True)
-        click.echo(f"  {RUN_AGAIN}", err=True)
+        write_stderr("There is not enough memory. Nothing that was sent is lost.")
+        write_stderr(f"  {RUN_AGAIN}")
         return StoppedEarly.exit_code
     except OSError as error:
         from batchgen.cli import output

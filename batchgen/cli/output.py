@@ -6,7 +6,6 @@ import sys
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import closing, suppress
-from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,7 @@ from batchgen.config import default_out, has_name_of_its_own
 from batchgen.core.budget import show_usd
 from batchgen.core.expiry import RESULTS_KEPT_S
 from batchgen.core.states import State
-from batchgen.core.text import plural, shell_quote, terminal_safe, truncate
+from batchgen.core.text import plural, shell_quote, terminal_safe, terminal_safe_json, truncate
 from batchgen.errors import BatchBusy, BatchgenError, UsageError
 from batchgen.journal.reader import Reader, summary
 from batchgen.log import write_stderr
@@ -203,7 +202,9 @@ def _next_steps(folder: Folder, numbers: Mapping[str, Any], program: str) -> Non
         write_stderr("To queue the failed rows again (the next run pays for them again):")
         show(State.FAILED)
     if counts[State.UNKNOWN]:
-        write_stderr(REHEARSED_UNKNOWN_ROWS if numbers["rehearsal"] else UNKNOWN_ROWS)
+        words = REHEARSED_UNKNOWN_ROWS if numbers["rehearsal"] else UNKNOWN_ROWS
+        for line_of_it in words.splitlines():
+            write_stderr(line_of_it)
         show(State.UNKNOWN)
     if counts[State.COMPLETED]:
         write_stderr(COMPLETED_ROWS)
@@ -219,25 +220,25 @@ def step(found: "PlannedRow") -> None:
 def plan(whole: "Plan", rate: float) -> None:
     """The sum of a plan, on stdout."""
     counts = ", ".join(f"{n} {what}" for what, n in whole.counts.items())
-    click.echo(f"{plural(sum(whole.counts.values()), 'row')}: {counts}")
+    line(f"{plural(sum(whole.counts.values()), 'row')}: {counts}")
     requests = plural(whole.sends, "request")
     cost = ""
     if whole.unpriced < whole.sends or not whole.sends:
         cost = f", for {'at least ' if whole.floor else ''}{show_usd(whole.cost)}"
-    click.echo(
+    line(
         f"A run would send {requests}{cost}; at {rate_words(rate)} submitting takes"
         f" {_span(whole.seconds(rate))}. Nothing was sent."
     )
     if whole.prices_from:
         asked = show_time(from_iso(whole.prices_from))
-        click.echo(f"The price is that of {asked}, since {whole.not_asked}.")
+        line(f"The price is that of {asked}, since {whole.not_asked}.")
     if whole.counts["renamed"]:
         rows = plural(whole.counts["renamed"], "renamed row")
-        click.echo(f"Without --allow-changed a run stops at {rows}, before it sends anything.")
+        line(f"Without --allow-changed a run stops at {rows}, before it sends anything.")
     if whole.unpriced:
         whose = "Their" if whole.unpriced == whole.sends else f"Of {whole.unpriced} of them the"
         why = f", since {whole.not_asked}" if whole.not_asked else ""
-        click.echo(f"{whose} price is unknown{why}; say it with --price to see the cost.")
+        line(f"{whose} price is unknown{why}; say it with --price to see the cost.")
 
 
 def guess(
@@ -258,14 +259,11 @@ def guess(
         click.echo(terminal_safe(one), err=to_stderr)
 
 
-def unknown_rows(rows: "list[UnknownRow]", folder: Folder, as_json: bool) -> None:
+def unknown_rows(rows: "list[UnknownRow]", folder: Folder) -> None:
     """The unknown rows, on stdout, with all that helps to find them in the account.
 
     A rehearsal has none: there, what the sandbox's ledger has of them.
     """
-    if as_json:
-        click.echo(json.dumps([asdict(row) for row in rows], indent=2, ensure_ascii=False))
-        return
     if not rows:
         line(f"{folder.path} has no unknown rows.")
         return
@@ -282,7 +280,7 @@ def unknown_rows(rows: "list[UnknownRow]", folder: Folder, as_json: bool) -> Non
             line(f"  The sandbox's ledger: {accepted if row.found else 'never accepted'}")
     with closing(Reader(folder.journal)) as reader:
         rehearsal = reader.is_rehearsal()
-    click.echo(f"{len(rows)} unknown. {LEDGER_SAYS if rehearsal else LOOK_FOR_EACH} Then")
+    line(f"{len(rows)} unknown. {LEDGER_SAYS if rehearsal else LOOK_FOR_EACH} Then")
     ways = next_steps.commands_to_resolve(str(folder.path))
     width = max(len(command) for command, _ in ways)
     for command, purpose in ways:
@@ -329,16 +327,21 @@ def nonzero(counts: Mapping[str, int]) -> str:
 
 
 def line(text: object) -> None:
-    """A line on stdout, of which some came from outside."""
+    """A line on stdout, of which some may have come from outside."""
     click.echo(terminal_safe(str(text)))
+
+
+def as_json(value: object) -> None:
+    """A value as JSON, on stdout, for programs and for a terminal."""
+    click.echo(terminal_safe_json(value))
 
 
 def lost_files(folder: Folder, saved: list[str], failed: list[str]) -> None:
     """How to pay again for what RunComfy hosts no longer, on stdout; ids of rows by their state."""
-    click.echo("RunComfy no longer hosts the lost files. To make and pay for them again:")
+    line("RunComfy no longer hosts the lost files. To make and pay for them again:")
     for state, ids in ((State.SAVED, saved), (State.FAILED, failed)):
         if ids:
-            click.echo(f"  {next_steps.command_for_lost_files(str(folder.path), state, ids)}")
+            line(f"  {next_steps.command_for_lost_files(str(folder.path), state, ids)}")
 
 
 def next_run(folder: Folder) -> None:
@@ -348,7 +351,7 @@ def next_run(folder: Folder) -> None:
         rehearsal = reader.is_rehearsal()
     # Standard input, or named from another folder.
     if not (manifest and has_name_of_its_own(manifest) and Path(manifest).exists()):
-        click.echo("The next run submits them.")
+        line("The next run submits them.")
         return
     own = default_out(manifest).resolve() == folder.path.resolve()
     out = None if own else str(folder.path)
@@ -361,7 +364,7 @@ def totals(folder: Folder) -> None:
     with closing(Reader(folder.journal)) as reader:
         numbers, runner = _numbers_and_runner(folder, reader)
         numbers["run"]["running"] = runner is not None
-        click.echo(json.dumps(numbers, indent=2, ensure_ascii=False))
+        as_json(numbers)
 
 
 def _numbers_and_runner(folder: Folder, reader: Reader) -> tuple[dict[str, Any], Holder | None]:
@@ -415,7 +418,8 @@ def status(folder: Folder) -> None:
         lines.append(f"  last run: {show_time(started)}, {ending}")
     if not runner and (holder := folder.holder()):
         lines.append(f"  now: {_starting(holder)}")
-    line("\n".join(lines))
+    for one in lines:
+        line(one)
 
 
 def _starting(holder: Holder) -> str:

@@ -285,8 +285,6 @@ def plan(manifest: str, as_json: bool, **given: Any) -> None:
 
 
 def _print_plan(manifest: str, as_json: bool) -> None:
-    import json
-
     from batchgen.cli import output
     from batchgen.operations.plan import plan
 
@@ -295,6 +293,6 @@ def _print_plan(manifest: str, as_json: bool) -> None:
         whole, rate = plan(given_options(), manifest, problems.show, show_row, runtime().timing)
     if as_json:
         told = {**whole.as_json(), "seconds": round(whole.seconds(rate), 1)}
-        click.echo(json.dumps(told, indent=2, ensure_ascii=False))
+        output.as_json(told)
     else:
         output.plan(whole, rate)

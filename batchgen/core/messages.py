@@ -150,7 +150,7 @@ def explain_enum(value: Any, allowed: Sequence[Any]) -> tuple[str, str]:
         form = "in quotes" if isinstance(texts[text], str) else "without quotes"
         return f"{quote_value(value)} is not allowed as written", f"Write it {form}."
     near = closest_match(text, texts)
-    meant = f"Did you mean {near}? " if near else ""
+    meant = f"Did you mean {escape_unprintable(near)}? " if near else ""
     return f"{quote_value(value)} is not allowed", f"{meant}Allowed: {list_choices(allowed)}."
 
 

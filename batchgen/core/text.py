@@ -21,13 +21,21 @@ _LOGIN = re.compile(r"(:(?:\\?/){2})[^\s/?#\\]*@")
 
 
 def terminal_safe(text: str) -> str:
-    """Return `text` with whatever could steer a terminal shown as an escape."""
+    """Return `text` as one line, with whatever could steer a terminal shown as an escape.
+
+    That is also what could forge a line, or the order of what is read: line breaks, bidi marks.
+    """
     if text.isprintable():
         return text
     return "".join(
-        c if c.isprintable() or c in "\n" else c.encode("unicode_escape").decode()
-        for c in show_undecoded(text)
+        c if c.isprintable() else c.encode("unicode_escape").decode() for c in show_undecoded(text)
     )
+
+
+def terminal_safe_json(value: Any) -> str:
+    """Return a value as JSON in which a terminal finds nothing to obey; it reads as the same."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
 def show_undecoded(name: str) -> str:
@@ -140,7 +148,7 @@ def closest_match(text: str, known: Iterable[str]) -> str | None:
 def list_choices(allowed: Sequence[Any]) -> str:
     shown = [str(c) if isinstance(c, str) else json.dumps(c) for c in allowed[:MAX_SHOWN_CHOICES]]
     more = ["…"] if len(allowed) > MAX_SHOWN_CHOICES else []
-    return ", ".join([*map(truncate, shown), *more])
+    return ", ".join([*(escape_unprintable(truncate(text)) for text in shown), *more])
 
 
 def escape_unprintable(text: str) -> str:

@@ -16,19 +16,23 @@ from batchgen.errors import (
 from batchgen.journal.reader import Reader
 from batchgen.journal.salvage import add_receipts, salvage
 from batchgen.report.filters import Filter
-from batchgen.report.tables import make_thumbnails, write_report_files
+from batchgen.report.tables import ExcelFormat, make_thumbnails, write_report_files
 
 
-def write_report(folder: Folder, view: Filter, *, thumbnails: bool) -> int:
+def write_report(
+    folder: Folder, view: Filter, *, thumbnails: bool, excel: ExcelFormat | None = None
+) -> int:
     """Write the reports; return how many rows the gallery shows.
 
-    view, thumbnails: as `write_report_files` takes them. Raises StorageDamaged for a damaged
+    view, thumbnails, excel: as `write_report_files` takes them. Raises StorageDamaged for a damaged
     journal, after the reports were written from what can still be read of it; it says how much.
     Raises SharedFolder before anything is written.
     """
 
     def write(journal: Path | None = None, damaged: str = "") -> int:
-        shown = write_report_files(folder, journal, damaged, view=view, thumbnails=thumbnails)
+        shown = write_report_files(
+            folder, journal, damaged, view=view, thumbnails=thumbnails, excel=excel
+        )
         if thumbnails:
             make_thumbnails(folder)
         return shown

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from batchgen.core.text import closest_match, list_choices, quote_value
+from batchgen.core.text import closest_match, escape_unprintable, list_choices, quote_value
 from batchgen.errors import UsageError
 
 ReportRow = Mapping[str, Any]
@@ -69,7 +69,7 @@ def _value_of(
     if inner not in places.get(place, ()):
         known = dict.fromkeys((*ROW_FIELDS, *inputs, *metas))
         near = closest_match(name, known)
-        meant = f"Did you mean {near}? " if near else ""
+        meant = f"Did you mean {escape_unprintable(near)}? " if near else ""
         remedy = f"{meant}The names of this batch: {list_choices([*known])}."
         raise UsageError(f"--where: no row has anything named {quote_value(name)}.", remedy)
     return lambda row: row[place].get(inner)

@@ -1,13 +1,16 @@
 """Journal rows, streamed -> the files that people open, each replaced atomically.
 
-The journal's texts came from outside, and a spreadsheet must not run them: a cell that begins like
-a formula gets an apostrophe. gallery.py protects the browser.
+The journal's texts came from outside, and a spreadsheet must not run them: what begins like a
+formula gets an apostrophe. gallery.py protects the browser.
 """
 
 import csv
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
 from typing import IO, Any
@@ -22,7 +25,15 @@ from batchgen.report import gallery, statistics
 from batchgen.report.filters import EVERYTHING, Filter
 from batchgen.report.inputs import model_inputs
 
-FORMULA_STARTS = {"=", "+", "-", "@", "\t", "\r"}
+# What is, or may become, the beginning of a cell that a spreadsheet runs, behind blanks and quotes.
+# Which separator it expects depends on the region; where that is none of the file's, its quotes
+# protect nothing, and each semicolon, tab or line break in a text begins a cell. Full-width signs
+# count where Chinese, Japanese or Korean is written.
+_SKIPPED = r'"\u200b-\u200d\u2060\ufeff'
+_FORMULA = re.compile(
+    rf"(?:\A[\s{_SKIPPED}]*|[;\t\r\n](?:[^\S\t\r\n]|[{_SKIPPED}])*)(?=[-=+@＝＋－＠])"
+)
+BYTE_ORDER_MARK = "\ufeff"  # without it Excel reads UTF-8 as the text of an older Windows
 COLUMNS = (
     "position", "id", "state", "files", "model", "request_id", "attempts", "price", "cost",
     "error_code", "error", "submitted_at", "completed_at", "saved_at", "source", "listed",
@@ -35,6 +46,21 @@ PLAIN_TYPES = {type(None), int}
 to_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
+@dataclass(frozen=True)
+class ExcelFormat:
+    """What Excel expects of a CSV, by the region that the system is set to.
+
+    Where a number is written 0,5 the cells are separated by semicolons, else by commas.
+    """
+
+    separator: str = ","
+    decimal_mark: str = "."
+
+
+IN_ENGLISH = ExcelFormat()
+WITH_DECIMAL_COMMA = ExcelFormat(";", ",")
+
+
 def write_report_files(
     folder: Folder,
     journal: Path | None = None,
@@ -42,6 +68,7 @@ def write_report_files(
     *,
     view: Filter = EVERYTHING,
     thumbnails: bool = True,
+    excel: ExcelFormat | None = None,
     size: gallery.GallerySize = gallery.DEFAULT_SIZE,
     stop: Callable[[], bool] | None = None,
 ) -> int:
@@ -49,6 +76,7 @@ def write_report_files(
 
     journal: read instead of the batch's own, in which `damaged` says what is wrong.
     view: which rows the gallery shows; the tables always hold all.
+    excel: how results-excel.csv is written; None writes none, and leaves the one that is there.
     thumbnails: whether the gallery names thumbnails; `make_thumbnails` makes them.
     stop: asked while the journal is read; a yes ends that with StorageDamaged, and the files that
         are not replaced by then stay as they were.
@@ -72,12 +100,15 @@ def write_report_files(
             about = gallery.GalleryContent(
                 folder.path, facts, numbers, reader, view, thumbnails, size
             )
-            with (
-                write_whole(folder.path / "results.jsonl") as lines,
-                write_whole(folder.path / "results.csv") as table,
-            ):
-                # The rows are read once, and written to all three on the way.
+            with ExitStack() as files:
+                # The rows are read once, and written to all of these on the way.
+                lines = files.enter_context(write_whole(folder.path / "results.jsonl"))
+                table = files.enter_context(write_whole(folder.path / "results.csv"))
                 rows = _through_table(_through_lines(reader.rows(), lines), names, table)
+                if excel is not None:
+                    sheet = files.enter_context(write_whole(folder.path / "results-excel.csv"))
+                    sheet.write(BYTE_ORDER_MARK)
+                    rows = _through_table(rows, names, sheet, excel)
                 facts = gallery.write_gallery(about, filter(shows, rows))
         with write_whole(folder.path / "summary.json") as file:
             json.dump(numbers, file, indent=2, ensure_ascii=False)
@@ -119,32 +150,37 @@ def _through_lines(rows: Iterable[dict[str, Any]], file: IO[str]) -> Iterator[di
 
 
 def _through_table(
-    rows: Iterable[dict[str, Any]], names: tuple[list[str], list[str]], file: IO[str]
+    rows: Iterable[dict[str, Any]],
+    names: tuple[list[str], list[str]],
+    file: IO[str],
+    form: ExcelFormat = IN_ENGLISH,
 ) -> Iterator[dict[str, Any]]:
-    """Write the header of results.csv; yield each row after writing it as a line.
+    """Write the header of a table; yield each row after writing it as a line.
 
     names: those of all inputs, and of all metadata.
     """
     inputs, metas = names
-    add = csv.writer(file).writerow
+    add = csv.writer(file, delimiter=form.separator).writerow
     fixed = itemgetter(*COLUMNS)
-    add([*COLUMNS, *(f"input.{name}" for name in inputs), *(f"meta.{name}" for name in metas)])
+    named = [*(f"input.{name}" for name in inputs), *(f"meta.{name}" for name in metas)]
+    add([*COLUMNS, *map(csv_cell, named)])
     for row in rows:
         files = [output for output in row["outputs"] if output["path"]]
         flat = {**row, **(files[0] if files else NO_FILE)}
         flat["files"] = " ".join([output["path"] for output in files])
         flat["note"] = next((output["note"] for output in files if output["note"]), None)
         cells = [*fixed(flat), *map(row["input"].get, inputs), *map(row["meta"].get, metas)]
-        add([value if type(value) in PLAIN_TYPES else csv_cell(value) for value in cells])
+        mark = form.decimal_mark
+        add([value if type(value) in PLAIN_TYPES else csv_cell(value, mark) for value in cells])
         yield row
 
 
-def csv_cell(value: Any) -> str:
+def csv_cell(value: Any, decimal_mark: str = ".") -> str:
     """Return a value that is not of PLAIN_TYPES as a cell that a spreadsheet does not run."""
-    if isinstance(value, str):
-        return "'" + value if value[:1] in FORMULA_STARTS else value
     if isinstance(value, bool):  # as `to_json` does, but much faster
         return "true" if value else "false"
     if isinstance(value, float) and math.isfinite(value):
-        return repr(value)
-    return to_json(value)
+        return repr(value).replace(".", decimal_mark)
+    text = value if isinstance(value, str) else to_json(value)
+    text = _FORMULA.sub(r"\g<0>'", text)
+    return f"'{text}" if text[:1] in ("\t", "\r") else text

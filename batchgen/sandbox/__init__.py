@@ -69,8 +69,8 @@ def read_address(child: subprocess.Popen[str], stderr: IO[str]) -> Address:
     if not line:
         code = child.wait()
         stderr.seek(0)
-        last = "\n".join(stderr.read().strip().splitlines()[-5:])
-        raise ServiceUnreachable(f"The sandbox did not start (exit code {code}).\n{last}".rstrip())
+        last = " ".join(" ".join(stderr.read().strip().splitlines()[-5:]).split())
+        raise ServiceUnreachable(f"The sandbox did not start (exit code {code}). {last}".rstrip())
     said = json.loads(line)
     return Address(base_url=said["base_url"], media_host=said["media_host"])
 

@@ -187,7 +187,7 @@ gallery.detail = (() => {
   const show = (shown, among = rows) => {
     [row, rows, shownFile] = [shown, among, 0];
     const at = rows.indexOf(row.i);
-    dialog.querySelector("h2").textContent = row.id;
+    dialog.querySelector("h2").textContent = gallery.unturned(row.id);
     dialog.querySelector(".at").textContent = say("detail.at", { at: at + 1, n: rows.length });
     dialog.querySelector(".prev").disabled = at <= 0;
     dialog.querySelector(".next").disabled = at >= rows.length - 1;

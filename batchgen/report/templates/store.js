@@ -23,6 +23,10 @@ gallery.usd = (n) => {
   return `$${n.toFixed(places).replace(/(\.\d\d\d*?)0+$/, "$1")}`;
 };
 
+/** A text of which no mark changes the order it is read in: each is shown by its code, as on a terminal. */
+gallery.unturned = (text) =>
+  text.replace(/[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`);
+
 /** The order in which both rows and their values stand: 2 before 10, no value last. */
 gallery.natural = new Intl.Collator("en", { numeric: true }).compare;
 

@@ -10,7 +10,8 @@ gallery.make = (tag, given = {}, ...children) => {
     else if (name === "style") Object.assign(element.style, value);
     else element.setAttribute(name, value);
   }
-  element.append(...children.filter((child) => child !== null && child !== undefined));
+  const parts = children.filter((child) => child !== null && child !== undefined);
+  element.append(...parts.map((child) => (typeof child === "string" ? gallery.unturned(child) : child)));
   return element;
 };
 

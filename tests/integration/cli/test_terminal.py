@@ -1,9 +1,18 @@
-"""Questions on a real terminal: a person in its foreground is asked, nobody else."""
+"""Questions on a real terminal, and what is said there, whatever it was that came from outside."""
 
+import json
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
+import click
 import pytest
-from helpers import at_a_terminal
+from conftest import Command
+from helpers import at_a_terminal, tally
+from sandbox_client import Control
+
+from batchgen import sandbox
+from batchgen.cli import main
 
 ASK = "from batchgen.cli.terminal import ask; print('answer:', ask('Pay \\x1b[1m again?'))"
 
@@ -30,3 +39,120 @@ def test_without_a_terminal_on_both_sides_nobody_is_asked(closing: str) -> None:
     code, shown = at_a_terminal("", "/bin/sh", "-c", script, ASK)
 
     assert (code, "answer: None" in shown) == (0, True)
+
+
+# What comes from outside, on the two streams of every command
+
+FORGED = "Every row is saved."
+EVIL = f"\x1b]0;pwned\x07\x9b31m\u202e\u200f\x7f\u2028\r\n{FORGED}\n\x85"
+MODEL = "atelier/evil/text-to-image"
+# Every command, with words that make it say what it was told; more than once where it has forms.
+COMMANDS: dict[str, list[list[str]]] = {
+    "run": [["LIST", "-v", "--on-unknown", "resubmit"], ["LIST", "--json"], ["LIST", "-q"]],
+    "validate": [["LIST"], ["BAD"], [EVIL]],
+    "plan": [["LIST"], ["MORE"], ["MORE", "--json"], ["BAD"]],
+    "status": [["FOLDER"], ["FOLDER", "--json"], [EVIL]],
+    "retry": [["FOLDER"], ["FOLDER", "--id", EVIL], ["FOLDER", "--cause", EVIL]],
+    "resolve": [["FOLDER"], ["FOLDER", "--json"], ["FOLDER", "--id", EVIL, "--write-off"]],
+    "verify": [["FOLDER"]],
+    "cancel": [["FOLDER"]],
+    "report": [["FOLDER"], ["FOLDER", "--where", f"error~{EVIL}"], ["FOLDER", "--picks", EVIL]],
+    "models list": [[], ["--online"], ["--search", EVIL]],
+    "models show": [[MODEL, "--batch", "FOLDER"], [EVIL]],
+    "models fetch": [[MODEL], [EVIL]],
+    "models forget": [[MODEL], [EVIL]],
+    "sandbox": [["--fault", f"{EVIL}=1"], [EVIL]],
+}
+FORMS = [(name, n) for name, forms in COMMANDS.items() for n in range(len(forms))]
+
+
+@pytest.fixture
+def hostile(here: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+    """The options that lead a command to a service with a hostile model."""
+    file = tmp_path_factory.mktemp("schema") / "evil.json"
+    properties = {
+        "prompt": {"type": "string", "maxLength": 5000},
+        EVIL: {"type": "string", "enum": [EVIL, "plain"]},
+    }
+    schema = {"type": "object", "required": ["prompt"], "properties": properties}
+    names = {"display_name": EVIL, "categories": [EVIL], "date": EVIL, "source": EVIL}
+    file.write_text(json.dumps({"model_id": MODEL, "input": schema, "output": None} | names))
+    options = ["--seconds", "0", "--picture-size", "64", "--pricing-note", EVIL]
+    with (
+        sandbox.started(None, options=[*options, "--schema", str(file)]) as address,
+        Control(address.base_url) as control,
+    ):
+        control.fault("status", value=[422, {"detail": EVIL}], match="refused")
+        control.fault("status", value=[500, f"<p>{EVIL}"], match="lost", times=None)
+        control.fault("failed", value=EVIL, match="fails")
+        yield ["--base-url", address.base_url, "--media-host", address.media_host]
+
+
+@pytest.fixture
+def rows() -> list[dict[str, object]]:
+    prompts = ("saved", "refused", "lost", "fails")
+    more = {"_note": EVIL, f"_{EVIL}": EVIL, EVIL: EVIL}
+    return [{"id": f"{EVIL}{p}", "prompt": f"{p} {EVIL}", **more} for p in prompts]
+
+
+def lines_of(rows: list[dict[str, object]]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+@pytest.mark.parametrize(("name", "form"), FORMS)
+def test_no_command_lets_a_list_a_folder_or_a_catalogue_steer_the_terminal(
+    batchgen: Command,
+    here: Path,
+    hostile: list[str],
+    rows: list[dict[str, object]],
+    name: str,
+    form: int,
+) -> None:
+    place = f"li{EVIL.replace('/', '')}st"
+    files = {
+        "LIST": lines_of(rows),
+        "MORE": lines_of([*rows, {"id": f"{EVIL}new", "prompt": EVIL}]),
+        "BAD": lines_of([*rows, *rows, {"prompt": "x", f"{EVIL}2": EVIL, EVIL: f"{EVIL}!"}]),
+    }
+    (here / place).mkdir()
+    names = {one: f"{place}/{one}{EVIL}.jsonl" for one in files}
+    for one, text in files.items():
+        (here / names[one]).write_text(text, encoding="utf-8")
+    names["FOLDER"] = f"out/{EVIL}"
+    into = ["--model", MODEL, "--out", names["FOLDER"]]
+    first = batchgen("run", names["LIST"], *into, *hostile)
+    assert tally(here / names["FOLDER"]) == {"saved": 1, "failed": 2, "unknown": 1}
+
+    words = [names.get(word, word) for word in COMMANDS[name][form]]
+    if name in ("run", "plan", "validate"):
+        words += into
+    if (
+        name in ("run", "plan", "resolve", "verify", "cancel", "models fetch")
+        or "--online" in words
+    ):
+        words += hostile
+    if name == "models forget":
+        batchgen("models", "fetch", MODEL, *hostile)
+    told = batchgen(*name.split(), *words)
+
+    for text in (first.stderr, told.stdout, told.stderr):
+        assert {c for c in text if not c.isprintable()} <= {"\n"}
+        assert FORGED not in [line.strip() for line in text.splitlines()]
+    log = (here / names["FOLDER"] / "batchgen.log").read_text(encoding="utf-8")
+    assert {c for c in log if not c.isprintable()} <= {"\n"}
+    assert FORGED not in log.splitlines()
+    if "--json" in words:
+        json.loads(told.stdout)
+
+
+def test_no_command_is_left_out() -> None:
+    assert {name for name, _ in commands(main.cli)} == COMMANDS.keys()
+
+
+def commands(command: click.Command, name: str = "") -> Iterator[tuple[str, click.Command]]:
+    """Every command that does something, with its words."""
+    if isinstance(command, click.Group):
+        for word, inner in command.commands.items():
+            yield from commands(inner, f"{name} {word}".strip())
+    else:
+        yield name, command

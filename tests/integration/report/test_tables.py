@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -12,7 +13,7 @@ from conftest import Command, Write
 from helpers import many, media, table
 from sandbox_client import Control
 
-from batchgen.report import gallery
+from batchgen.report import gallery, tables
 
 REPORTS = (
     *("results.csv", "results.jsonl", "summary.json"),
@@ -54,7 +55,8 @@ def test_no_cell_is_a_formula_and_every_line_of_json_is_exact(
 
     for column in ("id", "input.prompt", "meta._note"):
         assert not [c for c in cells(folder, column) if c.startswith(("=", "+", "-", "@", "\t"))]
-    assert cells(folder, "input.prompt") == [f"'{row['prompt']}" for row in rows]
+    expected = [f"'{row['prompt']}".replace("\t=", "\t'=") for row in rows]
+    assert cells(folder, "input.prompt") == expected
     assert [line["input"] for line in lines(folder)] == [{"prompt": r["prompt"]} for r in rows]
     assert [line["meta"] for line in lines(folder)] == [{"_note": r["_note"]} for r in rows]
     assert [line["id"] for line in lines(folder)] == [row["id"] for row in rows]
@@ -205,3 +207,83 @@ def test_the_summary_has_the_sums_of_the_batch_and_of_each_model(
 def test_no_report_is_left_half_written(run: Command, folder: Path, write: Write) -> None:
     run(write("list.csv", table(many(2))))
     assert [*folder.rglob("*.part")] == []
+
+
+def runs_somewhere(cell: str) -> bool:
+    """Whether a spreadsheet of any region finds the beginning of a formula in a cell's text."""
+    parts = re.split(r"[;\t\r\n]", cell)
+    return any(part.strip().strip('"\u200b\ufeff').strip().startswith(SIGNS) for part in parts)
+
+
+SIGNS = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
+BEHIND = [
+    *("  =1+1", "\u00a0=1+1", "\ufeff=1+1", "\u200b@SUM(A1)", "\n=1+1", '"=1+1', '" =1"'),
+    *("a;=1+1", ";=1+1", "a; =1+1;b", "a\t=1+1", "\t\t=1", "a\r\n=cmd|'/c calc'!A0;", 'a;"=1"'),
+    *(f"{sign}1" for sign in SIGNS),
+    *(f"a;{sign}1" for sign in SIGNS),
+]
+
+
+@pytest.mark.parametrize("text", BEHIND)
+def test_a_formula_is_none_behind_blanks_or_what_separates_cells_elsewhere(text: str) -> None:
+    assert runs_somewhere(text)
+
+    for cell in (tables.csv_cell(text), tables.csv_cell([text]), tables.csv_cell({text: 1})):
+        assert not runs_somewhere(cell)
+    assert tables.csv_cell(text).replace("'", "") == text.replace("'", "")
+
+
+@pytest.mark.parametrize(
+    "text", ["a cat, -style raw", "x = 1; y", "1-2", "me@example.com", "a;b", "it's", "", "a\nb"]
+)
+def test_a_text_without_a_formula_is_as_it_was(text: str) -> None:
+    assert tables.csv_cell(text) == text
+
+
+def test_a_long_text_of_blanks_and_line_breaks_takes_no_time() -> None:
+    for text in ("\n" * 1_000_000, " " * 1_000_000, "; " * 500_000, ";" + '"' * 1_000_000):
+        assert tables.csv_cell(text) == text
+
+
+def test_the_name_of_a_column_is_no_formula_either(
+    run: Command, folder: Path, write: Write
+) -> None:
+    run(write("list.json", json.dumps([{"prompt": "a heron", "_a;=1+1": "x"}])))
+
+    header, _ = (folder / "results.csv").read_text(encoding="utf-8").splitlines()
+    assert header.endswith("meta._a;'=1+1")
+
+
+@pytest.mark.parametrize(
+    ("options", "separator", "cost"), [([], ",", "0.03"), (["--decimal-comma"], ";", "0,03")]
+)
+def test_excel_gets_a_table_of_its_own_and_scripts_keep_theirs(
+    run: Command,
+    batchgen: Command,
+    folder: Path,
+    write: Write,
+    options: list[str],
+    separator: str,
+    cost: str,
+) -> None:
+    run(write("list.csv", table({"größe": "Ein Reiher; =1", "fox": 'a "fox",\nred'})))
+    before = (folder / "results.csv").read_bytes()
+    assert not (folder / "results-excel.csv").exists()
+
+    assert batchgen("report", folder, "--excel", *options).code == 0
+    content = (folder / "results-excel.csv").read_bytes()
+    assert content.startswith(b"\xef\xbb\xbfposition")
+    table_of_it = csv.DictReader(
+        content.decode("utf-8-sig").splitlines(keepends=True), delimiter=separator
+    )
+    found = [(row["id"], row["input.prompt"], row["cost"]) for row in table_of_it]
+    assert found == [("größe", "Ein Reiher; '=1", cost), ("fox", 'a "fox",\nred', cost)]
+    assert (folder / "results.csv").read_bytes() == before
+
+
+def test_a_decimal_comma_is_for_excels_table_alone(
+    run: Command, batchgen: Command, folder: Path, write: Write
+) -> None:
+    run(write("list.csv", table({"fox": "a fox"})))
+
+    assert batchgen("report", folder, "--decimal-comma").code == 2
