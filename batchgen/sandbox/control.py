@@ -7,13 +7,16 @@ import json
 import time
 from typing import Any
 
-from batchgen.sandbox.call import HttpCall
-from batchgen.sandbox.errors import NO_ROUTE
+from batchgen.sandbox.call import BodyTooLarge, HttpCall
+from batchgen.sandbox.errors import NO_ROUTE, WRONG_METHOD
 from batchgen.sandbox.faults import make_hook
 from batchgen.sandbox.requests import request_state
 from batchgen.sandbox.state import SandboxState
 
 CONTROL = "/_sandbox/"
+CHANGES = ("reset", "faults", "options")
+LOOPBACK_NAMES = ("127.0.0.1", "localhost")
+FROM_A_WEB_PAGE = (403, {"error": "these endpoints are for programs on this computer"})
 COUNTED = ("polls", "media", "media_with_token", "throttled", "dropped")
 
 
@@ -51,12 +54,31 @@ def counts(state: SandboxState) -> dict[str, Any]:
     }
 
 
+def is_ours(call: HttpCall) -> bool:
+    """Whether no web page has made this call, in the browser of somebody on this computer.
+
+    A browser names the page in Origin. Where the page's own name was made to lead to this computer
+    there may be none, but the name is in Host.
+    """
+    host = (call.header(b"host") or b"").decode("latin-1").rpartition(":")[0]
+    return call.header(b"origin") is None and host in LOOPBACK_NAMES
+
+
 async def answer_control(state: SandboxState, call: HttpCall) -> None:
     """Answer a call of a control endpoint; 400 with the reason where it asks for what cannot be."""
+    what = call.path.removeprefix(CONTROL)
+    if not is_ours(call):
+        await call.json(*FROM_A_WEB_PAGE)
+        return
+    if call.method != ("POST" if what in CHANGES else "GET"):
+        await call.json(*WRONG_METHOD)
+        return
     answer: Any = {}
     try:
         given = json.loads(await call.body() or b"{}")
-        match call.path.removeprefix(CONTROL):
+        if not isinstance(given, dict):
+            raise TypeError("an object is wanted")
+        match what:
             case "ledger":
                 answer = ledger(state)
             case "counts":
@@ -75,7 +97,7 @@ async def answer_control(state: SandboxState, call: HttpCall) -> None:
             case _:
                 await call.json(*NO_ROUTE)
                 return
-    except (KeyError, TypeError, ValueError) as wrong:
+    except (KeyError, TypeError, ValueError, RecursionError, BodyTooLarge) as wrong:
         await call.json(400, {"error": str(wrong)})
         return
     await call.json(200, answer)

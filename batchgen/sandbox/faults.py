@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NamedTuple
 
 from batchgen.sandbox.errors import REFUSALS
@@ -127,9 +128,13 @@ def make_hook(
 
     on: one of OPERATIONS; None takes the fault's own.
 
-    Raises ValueError for an unknown name, or one that cannot apply there.
+    Raises ValueError for an unknown name, one that cannot apply there, or a value of another type.
     """
-    if name not in FAULTS:
+    if times is not None and (type(times) is not int or times < 1):
+        raise ValueError(f"times is {times!r}; it has to be a whole number above 0, or null")
+    if not isinstance(match, str | None):
+        raise ValueError(f"match is {match!r}; it has to be a text, or null")
+    if not isinstance(name, str) or name not in FAULTS:
         raise ValueError(f"no such fault: {name}; there are {', '.join(FAULTS)}")
     fault = FAULTS[name]
     stages = fault.stages
@@ -142,18 +147,24 @@ def make_hook(
     return Hook(name, stages, times, match, fault.value if value is None else value)
 
 
-# Not greedy; the last of several brackets closes it: `[[status:[402, "x"]]]`.
-MARKER = re.compile(r"\[\[([a-z0-9-]+)(?::(.*?))?\]\](?!\])", re.DOTALL)
+# Not greedy; the last of several brackets closes it: `[[status:[402, "x"]]]`. The lengths keep the
+# time in proportion to a prompt's.
+MARKER = re.compile(r"\[\[([a-z0-9-]{1,40})(?::(.{0,2000}?))?\]\](?!\])", re.DOTALL)
+MAX_MARKERS = 100  # places in a prompt where one may begin; what stands behind is prompt
 
 
 def find_markers(text: str) -> Iterator[tuple[str, Any]]:
     """Yield the faults of the markers in a prompt. Values are read as JSON, or else are text."""
-    for match in MARKER.finditer(text):
+    end = 0
+    for start in islice(re.finditer(r"\[\[", text), MAX_MARKERS):
+        if start.start() < end or not (match := MARKER.match(text, start.start())):
+            continue
+        end = match.end()
         name, value = match.groups()
         if name in FAULTS:
             try:
                 yield name, None if value is None else json.loads(value)
-            except ValueError:
+            except (ValueError, RecursionError):
                 yield name, value
 
 

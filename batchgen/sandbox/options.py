@@ -1,14 +1,38 @@
 """What a sandbox is told at its start, and what of it can be changed while it runs."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-# Where it listens and what it has loaded cannot change under way.
-FIXED = frozenset(
-    {"port", "media_port", "folder", "schemas", "dice", "idle_seconds", "exit_with_stdin"}
-)
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value < math.inf
+
+
+def _is_whole(least: int, most: int) -> Callable[[Any], bool]:
+    return lambda value: type(value) is int and least <= value <= most
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+# What can change under way, and what each may be, as on the command line (cli/sandbox.py).
+CHANGEABLE: Mapping[str, Callable[[Any], bool]] = {
+    "slots": _is_whole(1, 1_000_000),
+    **dict.fromkeys(("seconds", "spread", "rate", "price", "cost_factor"), _is_number),
+    "retry_after": lambda value: value in ("seconds", "date", "none"),
+    "pricing_note": _is_text,
+    "balance": lambda value: value is None or _is_number(value),
+    "token": lambda value: value is None or _is_text(value),
+    "dice_seed": _is_whole(-(2**63), 2**63),
+    "picture_size": _is_whole(16, 8192),
+    "picture_bytes": _is_whole(0, 2**30),
+    "pictures": lambda value: value in ("drawn", "stamped"),
+    "all_models": lambda value: isinstance(value, bool),
+}
 
 
 @dataclass(frozen=True)
@@ -55,15 +79,18 @@ class SandboxOptions:
     def changed(self, wanted: Mapping[str, Any]) -> "SandboxOptions":
         """Return the options with those in `wanted` changed.
 
-        Raises ValueError for a name that does not exist or cannot change while it runs.
+        Raises ValueError for a name that does not exist or cannot change while it runs, and for a
+        value that the command line would refuse.
         """
-        changeable = {f.name for f in fields(self)} - FIXED
-        if unknown := set(wanted) - changeable:
+        if unknown := set(wanted) - CHANGEABLE.keys():
             raise ValueError(
-                f"no such option: {', '.join(sorted(unknown))}; there are {sorted(changeable)}"
+                f"no such option: {', '.join(sorted(unknown))}; there are {sorted(CHANGEABLE)}"
             )
+        for name, value in wanted.items():
+            if not CHANGEABLE[name](value):
+                raise ValueError(f"{name} cannot be {value!r}")
         return replace(self, **wanted)
 
     def shown(self) -> dict[str, Any]:
         """The options that can change, as JSON values."""
-        return {name: value for name, value in asdict(self).items() if name not in FIXED}
+        return {name: value for name, value in asdict(self).items() if name in CHANGEABLE}

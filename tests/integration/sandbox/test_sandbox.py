@@ -841,3 +841,90 @@ def test_no_option_takes_what_is_not_a_finite_number(option: str, value: str) ->
 def test_a_probability_is_a_number_from_0_to_1(dice: str) -> None:
     with pytest.raises(click.BadParameter):
         sandbox_command.make_context("sandbox", ["--fault", dice])
+
+
+# What a web page or a prompt of somebody else's may do
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Host": "evil.example"},  # a name that was made to lead here
+        {"Host": "evil.example:80"},
+        {"Host": "127.0.0.1.evil.example:80"},
+    ],
+)
+@pytest.mark.parametrize(("method", "what"), [("GET", "ledger"), ("POST", "reset")])
+def test_the_control_endpoints_are_closed_to_web_pages(
+    client: Client, control: Control, headers: dict[str, str], method: str, what: str
+) -> None:
+    client.order()
+
+    origin = str(client.base_url).removesuffix("/v1/")
+    answer = httpx.request(method, f"{origin}/_sandbox/{what}", headers=headers, trust_env=False)
+    assert answer.status_code == 403
+    assert "a heron" not in answer.text
+    assert control.accepted == 1
+
+
+@pytest.mark.parametrize("what", ["reset", "faults", "options"])
+def test_a_link_changes_nothing(client: Client, control: Control, what: str) -> None:
+    client.order()
+
+    origin = str(client.base_url).removesuffix("/v1/")
+    assert httpx.get(f"{origin}/_sandbox/{what}", trust_env=False).status_code == 405
+    assert control.accepted == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[("slots", value) for value in (0, -1, 1.5, "3", True, None, 10**9)],
+        *[("seconds", value) for value in (-1, "1", None, [], True)],
+        *[("picture_size", value) for value in (15, 8193, 10**6)],
+        *[("retry_after", "never"), ("retry_after", []), ("pictures", "real"), ("token", 7)],
+        *[("balance", -1), ("all_models", 1), ("dice_seed", "x"), ("port", 80), ("folder", "/tmp")],
+    ],
+)
+def test_an_option_that_the_command_line_would_refuse_is_refused(
+    control: Control, name: str, value: Any
+) -> None:
+    with pytest.raises(ValueError, match=name):
+        control.set(**{name: value})
+
+
+@pytest.mark.parametrize(
+    "hook",
+    [
+        {"fault": "lost", "times": 0},
+        {"fault": "lost", "times": "many"},
+        {"fault": "lost", "match": 7},
+        {"fault": []},
+        {},
+        [],
+        "lost",
+    ],
+)
+def test_a_fault_that_is_none_is_refused(client: Client, control: Control, hook: Any) -> None:
+    origin = str(client.base_url).removesuffix("/v1/")
+    answer = httpx.post(f"{origin}/_sandbox/faults", json=hook, trust_env=False)
+    assert answer.status_code == 400
+    client.order()
+
+
+def test_a_body_that_is_nested_too_deeply_is_refused(client: Client) -> None:
+    origin = str(client.base_url).removesuffix("/v1/")
+    answer = httpx.post(f"{origin}/_sandbox/options", content=b"[" * 200_000, trust_env=False)
+    assert answer.status_code == 400
+
+
+@pytest.mark.parametrize("marker", ["[[lost:0]]", "[[lost:", "[[", "[[a]]", "[[failed:[[[["])
+def test_a_prompt_full_of_markers_takes_no_time(marker: str) -> None:
+    assert len([*find_markers(marker * 100_000)]) <= 100
+
+
+def test_a_marker_of_brackets_alone_is_a_text() -> None:
+    value = "[" * 1900
+    assert [*find_markers(f"[[failed:{value}]]")] == [("failed", value)]
