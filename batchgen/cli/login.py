@@ -6,6 +6,7 @@ import sys
 import click
 
 from batchgen.errors import UsageError
+from batchgen.log import write_stderr
 
 
 @click.command(short_help="Store your token, for every run from now on.")
@@ -35,7 +36,7 @@ def login() -> None:
     output.line(f"The token is stored in {path}, which only you can read.")
     for name in TOKEN_VARIABLES:
         if os.environ.get(name):
-            click.echo(f"{name} is set here and comes first: unset {name}", err=True)
+            write_stderr(f"{name} is set here and comes first: unset {name}")
 
 
 @click.command(short_help="Remove the token that login stored.")
@@ -64,7 +65,7 @@ def logout() -> None:
     if other is not None and other.exists():
         left.append(str(other))
     if left:
-        click.echo(f"A token is still found in {', '.join(left)}.", err=True)
+        write_stderr(f"A token is still found in {', '.join(left)}.")
 
 
 def _read_token() -> str:

@@ -61,6 +61,11 @@ COMMANDS: dict[str, list[list[str]]] = {
     "models show": [[MODEL, "--batch", "FOLDER"], [EVIL]],
     "models fetch": [[MODEL], [EVIL]],
     "models forget": [[MODEL], [EVIL]],
+    "login": [[], [EVIL]],
+    "logout": [[], [EVIL]],
+    "schedule install": [["LIST", "--at", EVIL]],
+    "schedule list": [[], [EVIL]],
+    **{f"schedule {what}": [[EVIL]] for what in ("show", "check", "remove")},
     "sandbox": [["--fault", f"{EVIL}=1"], [EVIL]],
 }
 FORMS = [(name, n) for name, forms in COMMANDS.items() for n in range(len(forms))]
