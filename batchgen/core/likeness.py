@@ -15,7 +15,7 @@ from batchgen.core import identity
 from batchgen.core.text import compose
 
 # "\r\r\n" is a CRLF that was made of a CRLF. No character is looked at twice.
-_LINE_BREAK = re.compile(r"\r++\n?|\n")
+_LINE_BREAKS = re.compile(r"\r++\n?")
 _WHOLE_NUMBER = re.compile(r"(\d++)(?:\.0*+)?")
 
 
@@ -118,6 +118,10 @@ def _normal(value: Any) -> Any:
     return value
 
 
+def _plain_breaks(found: re.Match[str]) -> str:
+    return "\n" if found[0].endswith("\n") else "\n" * len(found[0])
+
+
 def _normal_text(text: str) -> str:
-    lines = _LINE_BREAK.sub("\n", compose(text)).split("\n")
+    lines = _LINE_BREAKS.sub(_plain_breaks, compose(text)).split("\n")
     return "\n".join(line.rstrip() for line in lines).rstrip()

@@ -12,7 +12,7 @@ from typing import Any
 
 from batchgen.batch_folder import Folder
 from batchgen.clock import Clock
-from batchgen.core.states import Event, State
+from batchgen.core.states import Event
 from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.journal import stored_values
 from batchgen.journal.read_only import uri_for_reading
