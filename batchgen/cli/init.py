@@ -13,7 +13,7 @@ from batchgen.cli.options import (
     read_columns,
     runtime,
 )
-from batchgen.core.text import plural, shell_quote, terminal_safe
+from batchgen.core.text import plural, shell_quote
 from batchgen.errors import UsageError
 from batchgen.manifest.formats import FORMATS
 
@@ -94,17 +94,17 @@ def init(out: str | None, listed: str | None, as_table: bool, **given: Any) -> N
         names = ("model", "schema") if as_table and options.schema else ()
         words = [f"--{name} {shell_quote(str(getattr(options, name)))}" for name in names]
         more = " ".join(["", *words])
-        click.echo(f"{terminal_safe(str(made.path))} is written. Check it, and rehearse it:")
-        click.echo(f"  batchgen validate {shown}{more}")
-        click.echo(f"  batchgen run {shown}{more} --sandbox --out rehearsal")
+        output.line(f"{made.path} is written. Check it, and rehearse it:")
+        output.line(f"  batchgen validate {shown}{more}")
+        output.line(f"  batchgen run {shown}{more} --sandbox --out rehearsal")
         return
-    click.echo(f"{terminal_safe(str(made.path))} is written. Look at it, then rehearse it:")
-    click.echo(f"  batchgen run {shown} --sandbox --out rehearsal")
+    output.line(f"{made.path} is written. Look at it, then rehearse it:")
+    output.line(f"  batchgen run {shown} --sandbox --out rehearsal")
     from batchgen.operations.validate import validate
 
     with closing(output.Problems()) as problems:
         rows, _ = validate(given_service(), str(made.path), problems.show, timing=timing)
-    click.echo(f"{plural(rows, 'row')}, all valid.")
+    output.line(f"{plural(rows, 'row')}, all valid.")
 
 
 def given_service() -> dict[str, Any]:

@@ -48,6 +48,7 @@ EVIL = f"\x1b]0;pwned\x07\x9b31m\u202e\u200f\x7f\u2028\r\n{FORGED}\n\x85"
 MODEL = "atelier/evil/text-to-image"
 # Every command, with words that make it say what it was told; more than once where it has forms.
 COMMANDS: dict[str, list[list[str]]] = {
+    "init": [["--from", "LIST"], ["--from", "BAD", "made.yaml"], ["--model", EVIL]],
     "run": [["LIST", "-v", "--on-unknown", "resubmit"], ["LIST", "--json"], ["LIST", "-q"]],
     "validate": [["LIST"], ["BAD"], [EVIL]],
     "plan": [["LIST"], ["MORE"], ["MORE", "--json"], ["BAD"]],
