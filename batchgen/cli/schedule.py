@@ -259,7 +259,8 @@ def _warn(entry: "Entry", left_out: list[str]) -> None:
         try:
             find_token({"HOME": system.account_home(), **entry.environment})
         except TokenRefused as error:
-            write_stderr(f"The run will not start: {error.what}\n  Store it: batchgen login")
+            write_stderr(f"The run will not start: {error.what}")
+            write_stderr("  Store it: batchgen login")
     if entry.by == "systemd" and not system.lingers():
         write_stderr(
             "systemd starts it only while you are logged in. For every night:"

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from batchgen.core.text import closest_match, escape_unprintable, list_choices, quote_value
 from batchgen.errors import UsageError
+from batchgen.report.cells import unescape_formulas
 
 ReportRow = Mapping[str, Any]
 ROW_FIELDS = ("state", "id", "model", "error", "error_code", "cost", "source")
@@ -21,8 +22,6 @@ MAX_RATING = 5
 MAX_SHOWN_IDS = 10
 
 _CONDITION = re.compile(r"(.+?)(!=|=|~)(.*)", re.DOTALL)
-# An apostrophe that the exported tables put before what a spreadsheet would run as a formula.
-_ESCAPED_FORMULA = re.compile(r"'[=+\-@\t\r]")
 
 
 def comparable_text(value: Any) -> str:
@@ -130,7 +129,7 @@ def read_picks(lines: Sequence[str], file: str) -> Picks:
 
 
 def _add(found: Picks, row: Mapping[str, str | None], place: str) -> None:
-    id, request_id = (_unescape(row.get(name) or "") for name in ("id", "request_id"))
+    id, request_id = (unescape_formulas(row.get(name) or "") for name in ("id", "request_id"))
     verdict, rating = ((row.get(name) or "").strip() for name in ("verdict", "rating"))
     if verdict not in VERDICTS:
         raise _refused(place, f"the verdict {quote_value(verdict)} is neither pick nor reject")
@@ -140,10 +139,6 @@ def _add(found: Picks, row: Mapping[str, str | None], place: str) -> None:
         raise _refused(place, "it names no row: id and request_id are empty")
     names, name = (found.by_request, request_id) if request_id else (found.by_id, id)
     names[name] = Choice(verdict, int(rating or 0))
-
-
-def _unescape(cell: str) -> str:
-    return cell[1:] if _ESCAPED_FORMULA.match(cell) else cell
 
 
 def _refused(place: str, what: str) -> UsageError:

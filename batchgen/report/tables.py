@@ -7,7 +7,6 @@ formula gets an apostrophe. gallery.py protects the browser.
 import csv
 import json
 import math
-import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -22,17 +21,10 @@ from batchgen.core.text import shell_quote
 from batchgen.files import remove_temporary_files, write_whole
 from batchgen.journal.reader import Reader, summary
 from batchgen.report import gallery, statistics
+from batchgen.report.cells import escape_formulas
 from batchgen.report.filters import EVERYTHING, Filter
 from batchgen.report.inputs import model_inputs
 
-# What is, or may become, the beginning of a cell that a spreadsheet runs, behind blanks and quotes.
-# Which separator it expects depends on the region; where that is none of the file's, its quotes
-# protect nothing, and each semicolon, tab or line break in a text begins a cell. Full-width signs
-# count where Chinese, Japanese or Korean is written.
-_SKIPPED = r'"\u200b-\u200d\u2060\ufeff'
-_FORMULA = re.compile(
-    rf"(?:\A[\s{_SKIPPED}]*|[;\t\r\n](?:[^\S\t\r\n]|[{_SKIPPED}])*)(?=[-=+@＝＋－＠])"
-)
 BYTE_ORDER_MARK = "\ufeff"  # without it Excel reads UTF-8 as the text of an older Windows
 COLUMNS = (
     "position", "id", "state", "files", "model", "request_id", "attempts", "price", "cost",
@@ -181,6 +173,4 @@ def csv_cell(value: Any, decimal_mark: str = ".") -> str:
         return "true" if value else "false"
     if isinstance(value, float) and math.isfinite(value):
         return repr(value).replace(".", decimal_mark)
-    text = value if isinstance(value, str) else to_json(value)
-    text = _FORMULA.sub(r"\g<0>'", text)
-    return f"'{text}" if text[:1] in ("\t", "\r") else text
+    return escape_formulas(value if isinstance(value, str) else to_json(value))

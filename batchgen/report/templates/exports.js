@@ -11,13 +11,13 @@ gallery.exports = (() => {
 
   // As in results.csv: behind blanks and quotes, and behind what begins a cell in other regions.
   const FORMULA =
-    /(?:^[\s"\u200b-\u200d\u2060\ufeff]*|[;\t\r\n](?:[^\S\t\r\n]|["\u200b-\u200d\u2060\ufeff])*)(?=[-=+@＝＋－＠])/g;
+    /(?:^[\s"\u200b-\u200d\u2060\ufeff]*|[;\t\r\n](?:[^\S\t\r\n]|["\u200b-\u200d\u2060\ufeff])*)(?='*[-=+@＝＋－＠])/g;
 
   /** A CSV cell that a spreadsheet shows and does not run. */
   const cell = (value) => {
     let text = value === null || value === undefined ? "" : gallery.shown(value);
     text = text.replace(FORMULA, "$&'");
-    if (/^[\t\r]/.test(text)) text = `'${text}`;
+    if (/^'*[\t\r]/.test(text)) text = `'${text}`;
     return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   };
 

@@ -27,6 +27,10 @@ COMMANDS: dict[str, list[str]] = {
     "report": ["report", "list.csv", "--no-thumbnails"],
     "models": ["models", "show", MODEL],
     "sandbox": ["sandbox", "--exit-with-stdin"],
+    "init": ["init", "-"],
+    "login": ["login", "--help"],  # without a terminal or a token it has nothing to store
+    "logout": ["logout"],
+    "schedule": ["schedule", "install", "list.csv", "--at", "01:30", "--dry-run"],
 }
 DISK_FULL = 74
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

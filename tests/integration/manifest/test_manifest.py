@@ -858,8 +858,8 @@ def test_a_price_can_be_given_for_each_model(tmp_path):
 @pytest.mark.parametrize(
     ("line", "remedy"),
     [
-        ("token: abc", "Set RUNCOMFY_TOKEN in the environment."),
-        ("api_key: abc", "Set RUNCOMFY_TOKEN in the environment."),
+        ("token: abc", "Store it with batchgen login, or set RUNCOMFY_TOKEN."),
+        ("api_key: abc", "Store it with batchgen login, or set RUNCOMFY_TOKEN."),
         ("base_url: https://evil.example/v1", "Use --base-url. A list decides nothing about where"),
         ("media_host: evil.example", "Use --media-host."),
         ("on_unknown: resubmit", "Use --on-unknown. A list does not spend your money twice."),

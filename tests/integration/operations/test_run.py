@@ -684,7 +684,7 @@ def test_without_a_home_a_run_goes_on_and_says_what_it_cannot_share(
 ) -> None:
     # As for a user id without an account, which containers run under.
     monkeypatch.setenv("HOME", "")
-    for name in ("XDG_STATE_HOME", "RUNCOMFY_CONFIG_DIR"):
+    for name in ("XDG_STATE_HOME", "XDG_CONFIG_HOME", "RUNCOMFY_CONFIG_DIR"):
         monkeypatch.delenv(name, raising=False)
 
     run(write("list.csv", table(many(2))), "--limit", 1)
