@@ -87,7 +87,7 @@ class Collector:
         self._state.waiting.discard(row.key)
         if left := len(all_missing) - len(missing):
             for output, failed in errors:
-                log.warning("%s: row %r: output %d: %s", row.source, row.id, output.n, failed)
+                log.warning("%s: output %d: %s", row.where, output.n, failed)
             await self._record_left(row, all_missing[-1].n, left)
         elif errors:
             await self._settle(row, errors)
@@ -98,7 +98,7 @@ class Collector:
             f"it has {made} outputs, of which {left} are not fetched;"
             f" --max-outputs {made} fetches them"
         )
-        log.warning("%s: row %r: %s", row.source, row.id, what)
+        log.warning("%s: %s", row.where, what)
         await self._writes.enqueue(lambda: self._journal.set_error(row, what))
 
     async def _settle(self, row: Request, errors: list[tuple[Output, MediaError]]) -> None:
@@ -108,10 +108,7 @@ class Collector:
             left_out = [output for output, _ in errors if output.n in beside]
             for output, error in errors:
                 if output in left_out:
-                    log.info(
-                        "%s: row %r: a URL beside its output is left out: %s",
-                        row.source, row.id, error,
-                    )  # fmt: skip
+                    log.info("%s: a URL beside its output is left out: %s", row.where, error)
             errors = [(output, error) for output, error in errors if output not in left_out]
             if not errors:
                 await self._writes.enqueue(
@@ -134,14 +131,14 @@ class Collector:
         hopeless = isinstance(error, MediaUntrusted) and error.is_final
         if hopeless or (_may_end(error) and self._has_expired(row)):
             reason = f"{'paid, but not fetched' if hopeless else PAID_BUT_GONE}: {what}"
-            log.warning("%s: row %r: %s", row.source, row.id, reason)
+            log.warning("%s: %s", row.where, reason)
             await self._writes.enqueue(
                 lambda: self._journal.record_ended(row, Event.FAILED, None, reason)
             )
         else:
             if isinstance(error, MediaGone):
                 self._state.wait_for(row.key)
-            log.warning("%s: row %r is not fetched yet: %s", row.source, row.id, what)
+            log.warning("%s is not fetched yet: %s", row.where, what)
             await self._writes.enqueue(lambda: self._journal.set_error(row, what))
 
     def _has_expired(self, row: Request) -> bool:
@@ -233,7 +230,7 @@ class Collector:
         file = stored_file(checked, path)
         if last:
             await self._writes.enqueue(lambda: self._journal.record_saved(row, output, file))
-            log.debug("%s: row %r: saved", row.source, row.id)
+            log.debug("%s: saved", row.where)
         else:
             await self._writes.enqueue(lambda: self._journal.record_file(output, file))
 
@@ -259,7 +256,7 @@ class Collector:
             return
         kind = (checked.format.extension, checked.note)
         level = logging.DEBUG if kind in self._told else logging.WARNING
-        log.log(level, "%s: row %r: %s: %s", row.source, row.id, path, checked.note)
+        log.log(level, "%s: %s: %s", row.where, path, checked.note)
         if checked.note in (UNDECODED, AFTER_END):
             self._told.add(kind)
         self._state.not_whole += checked.note.startswith(NOT_WHOLE)

@@ -117,7 +117,7 @@ class Engine:
         except asyncio.CancelledError:
             pass  # the journal has the row where it was; the next run goes on from there
         except Exception as error:  # noqa: BLE001
-            self._stop_for(error, f"{row.source}: row {row.id!r}")
+            self._stop_for(error, row.where)
         finally:
             self._state.notify()
             self._changed()

@@ -128,7 +128,7 @@ class Poller:
                 case Completed(note=note):
                     if note:
                         what = f"{note}. It has an output, which is fetched"
-                        log.warning("%s: row %r: %s.", row.source, row.id, what)
+                        log.warning("%s: %s.", row.where, what)
                     self.durations[row.model] = update_durations(
                         self._durations_of(row), running_at, age
                     )
@@ -140,7 +140,7 @@ class Poller:
             if not state.offline_tries:
                 time_left -= max(delay, state.time() - began)  # an answer may take long to come
         if time_left <= 0:
-            log.warning("%s: row %r has not ended in an hour of asking.", row.source, row.id)
+            log.warning("%s has not ended in an hour of asking.", row.where)
         return row
 
     def _durations_of(self, row: Request) -> DurationModel:
@@ -149,7 +149,7 @@ class Poller:
     async def query(self, row: Request) -> PollResult:
         """Ask once, within the limit of questions per second."""
         if row.request_id is None:
-            raise StorageDamaged(f"{row.source}: row {row.id!r} is {row.state} without a request.")
+            raise StorageDamaged(f"{row.where} is {row.state} without a request.")
         state = self._state
         await self._wait_for_turn()
         result = await self._service.result(row.request_id)
@@ -163,7 +163,7 @@ class Poller:
 
     async def _tell(self, row: Request, what: str) -> None:
         """Say on the terminal, in the log and in the report why a row has not ended."""
-        log.warning("%s: row %r: %s.", row.source, row.id, what)
+        log.warning("%s: %s.", row.where, what)
         await self._writes.enqueue(lambda: self._journal.set_error(row, what))
 
     async def _stop_if_all_is_refused(self, row: Request, reason: str) -> None:
@@ -171,7 +171,7 @@ class Poller:
             self._stop_for_token(row, reason)
 
     def _stop_for_token(self, row: Request, reason: str) -> None:
-        what = f"{row.source}: row {row.id!r}: token refused: {reason}"
+        what = f"{row.where}: token refused: {reason}"
         self._state.stop(RunOutcome(77, what, TokenRefused.ANOTHER), polling=False)
 
     async def inline_output(self, row: Request, n: int) -> bytes | None:
@@ -203,7 +203,7 @@ class Poller:
                 event = Event.FAILED
             case Cancelled(api_status, cost):
                 event, reason = Event.CANCELLED, "cancelled at RunComfy"
-        log.warning("%s: row %r: %s", row.source, row.id, reason)
+        log.warning("%s: %s", row.where, reason)
         self._learn(row, cost, completed=False)
         self._journal.record_ended(
             row, event, code, reason, api_status=api_status, cost=cost, result=content

@@ -98,7 +98,7 @@ class Submitter:
                 if self._state.may_submit:
                     stop = RunOutcome.under_way(error)
                     if isinstance(error, CostLimitReached):
-                        stop = replace(stop, reason=f"{_where(row)}: {stop.reason}")
+                        stop = replace(stop, reason=f"{row.where}: {stop.reason}")
                     self._state.stop(stop)
                 raise
 
@@ -132,10 +132,10 @@ class Submitter:
                 await self._record_not_accepted(row, Event.NOT_ACCEPTED, code, reason)
             case Rejected(reason, code):
                 await self._record_not_accepted(row, Event.REJECTED, code, reason)
-                log.warning("%s: row %r: %s", row.source, row.id, reason)
+                log.warning("%s: %s", row.where, reason)
             case OutcomeUnknown(reason, code, answer):
                 await self._record_not_accepted(row, Event.OUTCOME_UNKNOWN, code, reason, answer)
-                log.warning("%s: row %r: %s", row.source, row.id, reason)
+                log.warning("%s: %s", row.where, reason)
             case NotSent():
                 pass
             case _:
@@ -166,7 +166,7 @@ class Submitter:
                 self._state.stop(RunOutcome.of(in_use))
                 await self._record_not_accepted(row, Event.OUTCOME_UNKNOWN, None, in_use.what)
                 return
-        log.debug("%s: row %r: accepted as %s", row.source, row.id, request_id)
+        log.debug("%s: accepted as %s", row.where, request_id)
         if not pending.receipt_written:
             self._writes.write_receipts(pending)
         if self._writes.receipts_failure is not None:
@@ -211,12 +211,12 @@ class Submitter:
                 state.stop(NO_MEMORY)
             case Halt(what_happened, why, perhaps_model):
                 if perhaps_model and await self._is_covered(row):
-                    state.report_halted(_where(row), row.model, what_happened.reason)
+                    state.report_halted(row.where, row.model, what_happened.reason)
                 else:
                     self._halt(row, what_happened.reason, why)
             case ModelHalt(what_happened):
                 state.held.on_answered()
-                state.report_halted(_where(row), row.model, what_happened.reason)
+                state.report_halted(row.where, row.model, what_happened.reason)
             case Blocked(reason, code):
                 await self._hold(row, reason, code)
             case Throttled(retry_after):
@@ -232,13 +232,13 @@ class Submitter:
                 state.breaker.on_clear_outcome(row.model)
                 state.report_failure(row.model, reason)
             case OutcomeUnknown():
-                state.report_unknown(_where(row), row.model)
+                state.report_unknown(row.where, row.model)
             case _:
                 assert_never(outcome)
 
     def _halt(self, row: Request, reason: str, why: HaltReason) -> None:
         code, remedy = _HALTS[why]
-        self._state.stop(RunOutcome(code, f"{_where(row)}: {reason}", remedy))
+        self._state.stop(RunOutcome(code, f"{row.where}: {reason}", remedy))
 
     async def _is_covered(self, row: Request) -> bool:
         """Whether the balance is known, and enough for this row."""
@@ -251,8 +251,8 @@ class Submitter:
         """Send the row no more in this run, and find out whether any other would fare better."""
         state = self._state
         self._dispatcher.uncount()
-        log.warning("%s: %s. It stays pending for now.", _where(row), reason)
-        state.held.on_blocked(HeldRow(row.key, _where(row), reason, code, state.time()))
+        log.warning("%s: %s. It stays pending for now.", row.where, reason)
+        state.held.on_blocked(HeldRow(row.key, row.where, reason, code, state.time()))
         # The first in a row: a token that was refused shows with whatever is asked next.
         why = await self._service.refusal(row.model) if state.held.in_a_row == 1 else None
         if why is not None:
@@ -279,10 +279,6 @@ class Submitter:
             log.info("Rate limit: waiting until %s.", show_time(state.clock.now() + delay))
         if delay > before + 1.0:  # a run that starts after a kill has to wait as well
             await self._writes.enqueue(lambda: self._journal.set_meta(state.rate_memory()))
-
-
-def _where(row: Request) -> str:
-    return f"{row.source}: row {row.id!r}"
 
 
 def _row_outcome(outcome: SubmitOutcome) -> RowOutcome:

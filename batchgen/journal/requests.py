@@ -32,6 +32,11 @@ class Request:
     position: int
     error: str | None
 
+    @property
+    def where(self) -> str:
+        """Where the row stands and what it is called, as messages begin: `list.csv:2: row 'a'`."""
+        return f"{self.source}: row {self.id!r}"
+
     @classmethod
     def read(cls, row: Sequence[Any]) -> "Request":
         """Return the request. row: its columns, in the order of the fields."""

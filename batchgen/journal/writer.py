@@ -39,9 +39,9 @@ EVENTS_WITHOUT_COST_CHANGE = {
     Event.RETRY,
     Event.WRITTEN_OFF,
 }
-# Columns of a row that came through.
 # Columns of words, from the API or about an error. A result was cleared of secrets as it came.
 WORDS = ("error", "answer", "api_status")
+# Of a row that came through.
 NO_ERROR: dict[str, Any] = {"error": None, "error_code": None}
 
 
@@ -143,7 +143,7 @@ class Journal(RequestQueries):
     def _refuse_request_id_in_use(self, row: Request, request_id: str) -> None:
         if self.id_of_request(request_id) is not None:
             raise RequestIdInUse(
-                f"{row.source}: row {row.id!r}: {request_id} is another row's request already."
+                f"{row.where}: {request_id} is another row's request already."
                 " It may have been billed; nothing more is submitted.",
                 "Look for it in your account before you send it again.",
             )
