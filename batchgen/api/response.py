@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from batchgen.api.retry_after import parse_retry_after
+from batchgen.core.identity import REQUEST_ID_PATTERN
 from batchgen.core.text import replace_surrogates
 
 BAD_IDENTIFIER = 400001
@@ -30,9 +31,9 @@ MAX_RESPONSE_BYTES = 1 << 20
 EXCERPT_BYTES = 2000
 _GZIP_START = b"\x1f\x8b"
 
-REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,128}")
-_ID_IN_BYTES = re.compile(rb'"request_id"\s*:\s*"([A-Za-z0-9_-]{1,128})"')
-_ID_IN_URL = re.compile(r"/requests/([A-Za-z0-9_-]{1,128})(?:/|$)")
+_ID = REQUEST_ID_PATTERN.pattern
+_ID_IN_BYTES = re.compile(rf'"request_id"\s*:\s*"({_ID})"'.encode())
+_ID_IN_URL = re.compile(rf"/requests/({_ID})(?:/|$)")
 
 
 class ResponseTooLarge(ValueError):

@@ -19,6 +19,8 @@ ROW_DOMAIN = "batchgen row v1"
 KEY_DOMAIN = "batchgen key v1"
 MAX_NAME_BYTES = 150  # UTF-8; leaves room for "-12.png.part" below the 255 of most file systems
 MAX_SLUG_CHARS = 40
+# What RunComfy's clients accept as a request's id. Source: docs/maintainers/wire.md, "Requests".
+REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,128}")
 PROMPT_NAMES = ("prompt", "text", "tags")  # what models call the prompt, most usual first
 
 # Windows gives these names to devices, with any extension and in any folder.
@@ -32,6 +34,15 @@ _canonical = json.JSONEncoder(
     sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
 ).encode
 _text = json.encoder.encode_basestring
+
+
+def json_object(text: str | None) -> dict[str, Any] | None:
+    """Return the object that a text is as JSON, such as a row's input; None if it is none."""
+    try:
+        value = json.loads(text or "")
+    except (TypeError, ValueError, RecursionError):  # a journal's column can hold any type
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def _number(value: float) -> str:

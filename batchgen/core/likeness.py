@@ -24,7 +24,7 @@ def request_form(model: str, input: str) -> str | None:
 
     input: JSON. None where it is none of ours, as in a journal that somebody else changed.
     """
-    values = _decoded(input)
+    values = identity.json_object(input)
     if values is None:
         return None
     try:
@@ -36,7 +36,7 @@ def request_form(model: str, input: str) -> str | None:
 
 def prompt_form(input: str) -> str | None:
     """As `request_form`, of the prompt alone; None for an input without one."""
-    values = _decoded(input) or {}
+    values = identity.json_object(input) or {}
     prompts = (values.get(name) for name in identity.PROMPT_NAMES)
     prompt = next((text for text in prompts if isinstance(text, str) and text.strip()), None)
     return prompt and sha256(_normal_text(prompt).encode(errors="replace")).hexdigest()
@@ -61,7 +61,7 @@ def given_id(key: str, model: str, input: str, id: str, name: str) -> str | None
     if id != name:
         return id
     try:
-        digest = identity.row_digest(model, _decoded(input) or {}, id)
+        digest = identity.row_digest(model, identity.json_object(input) or {}, id)
     except (ValueError, RecursionError):
         return id
     return id if identity.row_key(digest, 0) == key else None
@@ -95,14 +95,6 @@ def _shown(values: Mapping[str, Any], name: str) -> str:
         return "(none)"
     text = json.dumps(values[name], ensure_ascii=False)
     return text if len(text) <= 60 else f"{text[:57]}…"
-
-
-def _decoded(input: str) -> dict[str, Any] | None:
-    try:
-        values = json.loads(input)
-    except (TypeError, ValueError, RecursionError):
-        return None
-    return values if isinstance(values, dict) else None
 
 
 def _normal(value: Any) -> Any:

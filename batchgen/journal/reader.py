@@ -12,6 +12,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from batchgen.core.identity import json_object
 from batchgen.core.prices import Price, SeenCost, read_prices, read_seen
 from batchgen.core.states import State
 from batchgen.core.text import cause_kind
@@ -213,7 +214,7 @@ class Reader:
         column = _first_odd(values)
         for name in ("input", "meta"):
             text = row[name]
-            row[name] = stored_values.json_object(text or "{}") if column is None else None
+            row[name] = json_object(text or "{}") if column is None else None
             if row[name] is None:
                 raise odd_value(self._path, REQUEST_COLUMNS, values, column or name)
         row["listed"] = bool(row["listed"])

@@ -15,6 +15,7 @@ from functools import lru_cache
 from types import NoneType
 from typing import Any
 
+from batchgen.core.identity import REQUEST_ID_PATTERN, json_object
 from batchgen.core.messages import model_id_problem
 from batchgen.core.states import State
 
@@ -25,7 +26,6 @@ MAX_NUMBER = 1e15  # of dollars, bytes or rows; floats count by ones up to here
 _NAME = re.compile(r"(?!\.)[^/\\\x00-\x1f\x7f-\x9f]+")
 FOLDERS = ("images", "videos", "audio", "files")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 FIRST_TIME, LAST_TIME = "1970", "3000"  # a computer without a clock begins with the first
 _STATES = frozenset(State)
 LEADS_TO_A_FILE = ("key", "name", "n", "path", "sha256", "delivered_sha256", "kind")
@@ -58,15 +58,6 @@ def is_time(value: str) -> bool:
         return False
 
 
-def json_object(text: str) -> dict[str, Any] | None:
-    """Return the object that a text is as JSON; None if it is none."""
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
 def _is_json_object(value: str) -> bool:
     return json_object(value) is not None
 
@@ -80,7 +71,7 @@ def _is_sha256(value: str) -> bool:
 
 
 def _is_request_id(value: str) -> bool:
-    return _REQUEST_ID.fullmatch(value) is not None
+    return REQUEST_ID_PATTERN.fullmatch(value) is not None
 
 
 @lru_cache(maxsize=1000)

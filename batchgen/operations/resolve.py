@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from batchgen.api.poll_outcome import Failed, Missing, Unauthorized, Unclear
-from batchgen.api.response import REQUEST_ID_PATTERN
 from batchgen.api.service import PollResult
 from batchgen.batch_folder import Folder
 from batchgen.clock import to_iso
 from batchgen.config import RunOptions
+from batchgen.core.identity import REQUEST_ID_PATTERN
 from batchgen.core.states import State
 from batchgen.core.timing import Timing
 from batchgen.errors import ServiceUnreachable, TokenRefused, UsageError

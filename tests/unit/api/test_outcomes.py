@@ -30,7 +30,6 @@ from batchgen.api.response import (
     LISTED_CODES,
     MAX_RESPONSE_BYTES,
     MAX_VALUES,
-    REQUEST_ID_PATTERN,
     Response,
     decode,
 )
@@ -41,6 +40,7 @@ from batchgen.api.submit_outcome import (
     classify_submit,
     refusal_of_question,
 )
+from batchgen.core.identity import REQUEST_ID_PATTERN
 from batchgen.core.states import Event
 
 NOW = 1_800_000_000.0
