@@ -16,7 +16,7 @@ from batchgen.errors import BatchBusy, LeadsOutside, SharedFolder, StorageDamage
 
 # Deleted when the disk is full and a request_id has to be written.
 BALLAST_BYTES = 1 << 20
-LOCK_TRIES = 5
+LOCK_TRIES = 5  # `status` may be looking who holds it, which takes a moment
 ANOTHER_DISK = "Choose a folder on a local disk with --out."
 # What is replaced, deleted or written to in place, whoever made it.
 REPLACED = (
@@ -272,12 +272,8 @@ def _read_holder(handle: int) -> Holder:
 
 def _flock(handle: int, folder: Path) -> None:
     try:
-        for _ in range(LOCK_TRIES):
-            with contextlib.suppress(BlockingIOError):
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            time.sleep(0.01)  # `status` may be looking who holds it, which takes a moment
-        raise BatchBusy(str(folder), _read_holder(handle).name)
+        if not files.take_lock(handle, LOCK_TRIES):
+            raise BatchBusy(str(folder), _read_holder(handle).name)
     except OSError as error:
         what = f"{folder} cannot be locked: {error.strerror}. Nothing was sent."
         raise StorageDamaged(what, ANOTHER_DISK) from error

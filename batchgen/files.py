@@ -15,6 +15,7 @@ import re
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager, suppress
 from io import BufferedReader
@@ -151,6 +152,23 @@ def _is_own_group(number: int, user: Set[str]) -> bool:
         return number == 0
     own = number == 0 or group.gr_name in user
     return own and {*group.gr_mem} <= {*user, "root"}
+
+
+# -- locks ----------------------------------------------------------------------------------------
+
+
+def take_lock(handle: int, tries: int) -> bool:
+    """Lock a file for this process alone, in so many tries 10 ms apart; return whether it has it.
+
+    Raises OSError where files cannot be locked.
+    """
+    for left in reversed(range(tries)):
+        with suppress(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        if left:
+            time.sleep(0.01)
+    return False
 
 
 # -- durability -----------------------------------------------------------------------------------

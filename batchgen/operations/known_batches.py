@@ -6,26 +6,24 @@ be written, a run does what it did without it. Several computers may share a hom
 the name of its computer.
 """
 
-import fcntl
 import json
 import logging
 import os
 import socket
-import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from batchgen.config import has_name_of_its_own
 from batchgen.errors import LeadsOutside
-from batchgen.files import open_in_place, open_regular, write_whole
+from batchgen.files import open_in_place, open_regular, take_lock, write_whole
 
 log = logging.getLogger(__name__)
 
 MOST_KEPT = 1000  # a list under its usual name and in its usual folder is one
 MAX_BYTES = 4 << 20
-LOCK_TRIES = 50  # 10 ms apart
+LOCK_TRIES = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,13 +138,8 @@ def _locked(path: Path) -> Iterator[None]:
     """Let two runs write one after the other. Raises OSError where that takes too long."""
     handle = open_in_place(path)
     try:
-        for left in reversed(range(LOCK_TRIES)):
-            with suppress(BlockingIOError):
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            if not left:
-                raise OSError(None, "another run keeps it locked")
-            time.sleep(0.01)
+        if not take_lock(handle, LOCK_TRIES):
+            raise OSError(None, "another run keeps it locked")
         yield
     finally:
         os.close(handle)
