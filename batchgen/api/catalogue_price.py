@@ -23,8 +23,8 @@ def parse_price(entry: Mapping[str, Any], at: str = "") -> Price | None:
     note is a floor: the note tells people in words what else decides.
     at: when the catalogue said so, as `Price` has it.
     """
-    usd = entry.get("base_price_usd")
-    if isinstance(usd, bool) or not isinstance(usd, int | float) or not 0 <= usd < MAX_PRICE_USD:
+    usd, floor = base_price(entry), has_note(entry)
+    if usd is None:
         return None
     words = re.findall(r"[a-z]+", str(entry.get("price_unit") or "request").lower())
     # `output` is a price and `output_token` is none, so no word may be unknown.
@@ -33,7 +33,20 @@ def parse_price(entry: Mapping[str, Any], at: str = "") -> Price | None:
         return None
     unit = next(unit for unit in (Unit.SECOND, Unit.OUTPUT, Unit.REQUEST) if unit in units)
     outputs = {} if unit is Unit.REQUEST else _default_outputs(entry)
-    return Price(float(usd), unit, outputs, bool(str(entry.get("pricing_note") or "").strip()), at)
+    return Price(usd, unit, outputs, floor, at)
+
+
+def base_price(entry: Mapping[str, Any]) -> float | None:
+    """Return the USD of one unit, whatever that is; None where the entry has no such number."""
+    usd = entry.get("base_price_usd")
+    if isinstance(usd, bool) or not isinstance(usd, int | float) or not 0 <= usd < MAX_PRICE_USD:
+        return None
+    return float(usd)
+
+
+def has_note(entry: Mapping[str, Any]) -> bool:
+    """Whether a note says that a request may cost more."""
+    return bool(str(entry.get("pricing_note") or "").strip())
 
 
 def _default_outputs(entry: Mapping[str, Any]) -> dict[str, int]:

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 # A catalogue that never ends is none.
 MAX_PAGES = 200
-MAX_PRICE_USD = 1e6
 
 
 def schema_folders(batch: Folder | None) -> tuple[Path, ...]:
@@ -177,10 +176,11 @@ def _listed(id: str, entry: Mapping[str, Any]) -> ListedModel:
 
 def _price(entry: Mapping[str, Any]) -> str:
     """Return `$0.06 per output`; a price with a note is the least that a request costs."""
-    usd = entry.get("base_price_usd")
-    if isinstance(usd, bool) or not isinstance(usd, int | float) or not 0 <= usd < MAX_PRICE_USD:
+    from batchgen.api.catalogue_price import base_price, has_note
+
+    if (usd := base_price(entry)) is None:
         return ""
-    least = "from " if entry.get("pricing_note") else ""
+    least = "from " if has_note(entry) else ""
     return f"{least}${usd:.6g} per {_one_line(entry.get('price_unit')) or 'request'}"
 
 
