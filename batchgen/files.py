@@ -67,6 +67,11 @@ def user_folder(environment: Mapping[str, str], variable: str, default: str) -> 
     return Path(home) / default if os.path.isabs(home) else None  # noqa: PTH117
 
 
+def config_folder(environment: Mapping[str, str]) -> Path | None:
+    """Return where programs keep a user's settings; None without a home."""
+    return user_folder(environment, "XDG_CONFIG_HOME", ".config")
+
+
 def state_folder(environment: Mapping[str, str]) -> Path | None:
     """Return where batchgen remembers things of all batches of a user; None without a home."""
     folder = user_folder(environment, "XDG_STATE_HOME", ".local/state")

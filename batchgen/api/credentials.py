@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from batchgen.config import DEFAULT_BASE_URL, TOKEN_VARIABLES
 from batchgen.core.text import shell_quote
 from batchgen.errors import TokenRefused, UsageError
-from batchgen.files import open_regular, sync_folder, user_folder, write_whole
+from batchgen.files import config_folder, open_regular, sync_folder, write_whole
 from batchgen.log import secrets
 from batchgen.network.media_hosts import is_loopback
 
@@ -139,7 +139,7 @@ def check_token(found: str, where: str) -> str:
 
 def own_token_file(environment: Mapping[str, str]) -> Path | None:
     """Where `batchgen login` keeps the token; None where there is no home for it."""
-    folder = user_folder(environment, "XDG_CONFIG_HOME", ".config")
+    folder = config_folder(environment)
     return folder and folder / "batchgen" / "token"
 
 
@@ -147,7 +147,7 @@ def token_file(environment: Mapping[str, str]) -> Path | None:
     """Where `runcomfy login` keeps its token; None where there is no home for it."""
     if folder := environment.get("RUNCOMFY_CONFIG_DIR"):
         return Path(folder) / "token.json"
-    folder_of_all = user_folder(environment, "XDG_CONFIG_HOME", ".config")
+    folder_of_all = config_folder(environment)
     return folder_of_all and folder_of_all / "runcomfy" / "token.json"
 
 

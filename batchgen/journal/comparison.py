@@ -7,7 +7,7 @@ those are read one by one.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from sqlite3 import Connection, Cursor
+from sqlite3 import Connection
 from typing import Any, NamedTuple
 
 from batchgen.journal.database import checked, storage_errors
@@ -118,12 +118,8 @@ class GoneRows:
         """
         name, value = ("position", new.position) if new.id is None else ("id", new.id)
         query = f"SELECT rowid, model, input FROM gone WHERE {name} = ?"
-        found = self._first(self._connection.execute(query, (value,)))
-        if found is None:
-            return None
-        rowid, model, input = found
-        self._connection.execute("DELETE FROM gone WHERE rowid = ?", (rowid,))
-        return model, input
+        found: tuple[str, str] | None = self._take(query, value)
+        return found
 
     def take_renamed(self, new: KnownRow) -> tuple[str, str, str] | None:
         """As `take_predecessor`, for the row that a new one renames; return its id as well."""
@@ -131,15 +127,17 @@ class GoneRows:
             "SELECT gone.rowid, id, model, input FROM gone JOIN pairs USING (key)"
             " WHERE pairs.position = ? AND kind = 'renamed'"
         )
-        found = self._first(self._connection.execute(query, (new.position,)))
+        found: tuple[str, str, str] | None = self._take(query, new.position)
+        return found
+
+    def _take(self, query: str, value: str | int) -> Any:
+        """Remove the first row that a query finds; return what it has behind the rowid, or None."""
+        found = next(checked(self._connection.execute(query, (value,)), self._journal), None)
         if found is None:
             return None
-        rowid, id, model, input = found
+        rowid, *rest = found
         self._connection.execute("DELETE FROM gone WHERE rowid = ?", (rowid,))
-        return id, model, input
-
-    def _first(self, cursor: Cursor) -> Any:
-        return next(checked(cursor, self._journal), None)
+        return tuple(rest)
 
     def __iter__(self) -> Iterator[Any]:
         """Yield (id, source, model) of each row that was not taken, in order."""

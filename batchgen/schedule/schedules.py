@@ -17,7 +17,7 @@ from batchgen.clock import from_iso
 from batchgen.config import has_name_of_its_own
 from batchgen.core.text import shell_quote
 from batchgen.errors import BatchgenError, StorageDamaged, UsageError
-from batchgen.files import open_regular, user_folder, write_whole
+from batchgen.files import config_folder, open_regular, write_whole
 from batchgen.journal.reader import Reader
 from batchgen.operations.find_batch import find_existing, known_batches
 from batchgen.schedule import crontab, system, units
@@ -152,7 +152,7 @@ def _is_installed(entry: Entry) -> bool:
 def log_of(entry: Entry) -> Path | None:
     """Return the log of a schedule's batch; None before its first run."""
     folder = _batch(entry)
-    return None if folder is None else folder.path / "batchgen.log"
+    return None if folder is None else folder.log
 
 
 def _last_run(entry: Entry) -> tuple[datetime | None, bool]:
@@ -205,7 +205,7 @@ def check_manifest(manifest: str) -> str:
 
 
 def _configuration() -> Path:
-    folder = user_folder(os.environ, "XDG_CONFIG_HOME", ".config")
+    folder = config_folder(os.environ)
     if folder is None:
         what = "There is no home folder to keep a schedule in."
         raise UsageError(what, "Set HOME, or XDG_CONFIG_HOME to a folder of yours.")
