@@ -139,10 +139,8 @@ def after_run(
     try:
         with closing(Reader(folder.journal)) as reader:
             numbers = summary(reader)
-    except (
-        BatchgenError,
-        OSError,
-    ) as found:  # as without descriptors; the run is over all the same
+    except (BatchgenError, OSError) as found:
+        # As without descriptors; the run is over all the same.
         write_stderr(f"How far the batch is cannot be read now: {found}")
         _indented(next_steps.command("status", str(folder.path)))
         return
@@ -256,7 +254,7 @@ def guess(
         lines.append(f"  The model needs {name}, which the list does not have: write it under")
         lines.append("  defaults:, where an example stands now.")
     for one in lines:
-        click.echo(terminal_safe(one), err=to_stderr)
+        (write_stderr if to_stderr else line)(one)
 
 
 def unknown_rows(rows: "list[UnknownRow]", folder: Folder) -> None:

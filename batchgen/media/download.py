@@ -152,7 +152,7 @@ class Downloader:
         least = f"{timing.download_bytes_per_s >> 10} KiB/s"
         return f"the download is slower than {least}, or takes {timing.download_total / 3600:g} h"
 
-    async def _request(self, url: str, wanted: "_Wanted", deadline: Deadline) -> CheckedFile | str:
+    async def _request(self, url: str, wanted: _Wanted, deadline: Deadline) -> CheckedFile | str:
         """Return the file, or the URL that the host redirects to."""
         deadline.within(self._timing.download_pool + self._timing.download_read)
         proxy = proxy_for(url) if self._use_proxy else None
@@ -169,7 +169,7 @@ class Downloader:
             return await self._receive(response, wanted, deadline)
 
     async def _receive(
-        self, response: aiohttp.ClientResponse, wanted: "_Wanted", deadline: Deadline
+        self, response: aiohttp.ClientResponse, wanted: _Wanted, deadline: Deadline
     ) -> CheckedFile:
         announced = response.headers.get("content-length", "")
         if announced.isdecimal():
@@ -201,7 +201,7 @@ class Downloader:
         return await self._keep(pieces(), content_type, _Wanted(stem, "", facts, sent_before))
 
     async def _keep(
-        self, chunks: AsyncIterator[bytes], content_type: str, wanted: "_Wanted"
+        self, chunks: AsyncIterator[bytes], content_type: str, wanted: _Wanted
     ) -> CheckedFile:
         content = bytearray(await _read_until(SIGNATURE_BYTES, b"", chunks))
         head = bytes(content)
