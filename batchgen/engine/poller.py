@@ -1,6 +1,7 @@
 """Asks about accepted requests until they have ended. Asking is free and may be repeated."""
 
 import logging
+from dataclasses import dataclass
 from typing import Any, assert_never
 
 from batchgen.api.poll_outcome import (
@@ -36,6 +37,23 @@ MIN_POLLS_PER_S = 20.0
 POLLS_PER_SUBMISSION = 4.0
 UNCLEAR_IN_A_ROW = 5  # answers that say nothing, until a person is told
 REFUSED_IN_A_ROW = 3  # questions, until another kind of question is asked
+
+
+@dataclass
+class _Answers:
+    """What the API has said of one request so far.
+
+    unclear, missing: answers in a row that say nothing, or that there is no such request.
+    missing_until: when this run asks no more, on the run's clock. told: what a person was told.
+    retry_after: seconds, of the last answer. running_at: the age at which it was last seen running.
+    """
+
+    unclear: int = 0
+    missing: int = 0
+    missing_until: float = 0.0
+    retry_after: float | None = None
+    told: str = ""
+    running_at: float = 0.0
 
 
 class Poller:
@@ -74,63 +92,43 @@ class Poller:
         scout = row.model not in self._scouted
         self._scouted.add(row.model)
         time_left = state.timing.max_polling
-        unclear_in_a_row = missing_in_a_row = 0
-        retry_after: float | None = None
-        missing_until = 0.0
-        told = ""
-        running_at = 0.0  # the age at which it was last seen running
+        answers = _Answers()
         while state.polling and time_left > 0:
             age = age_at_start + state.time() - start
-            if at_once:
-                delay, at_once = 0.0, False
-            elif missing_in_a_row:
-                delay = state.backoff(missing_in_a_row)
-            elif unclear_in_a_row:
-                delay = max(state.backoff(unclear_in_a_row), retry_after or 0.0)
-            else:
-                durations = self._durations_of(row)
-                delay = next_poll_delay(age, durations, retry_after, scout=scout)
+            delay = 0.0 if at_once else self._delay(row, answers, age, scout=scout)
+            at_once = False
             began = state.time()
-            await (state.sleep_unless_stopped if missing_in_a_row else state.clock.sleep)(delay)
+            await (state.sleep_unless_stopped if answers.missing else state.clock.sleep)(delay)
             result = await self.query(row)
             age = age_at_start + state.time() - start
-            retry_after = None
-            if missing_in_a_row and not isinstance(result.outcome, Missing | Unclear):
-                missing_in_a_row = 0
+            answers.retry_after = None
+            if answers.missing and not isinstance(result.outcome, Missing | Unclear):
+                answers.missing = 0
                 state.waiting.discard(row.key)
             match result.outcome:
                 case Running(_, note):
-                    running_at = age
-                    unclear_in_a_row = 0
-                    if note and note != told:
-                        told = note
+                    answers.running_at = age
+                    answers.unclear = 0
+                    if note and note != answers.told:
+                        answers.told = note
                         await self._tell(row, f"{note}. It counts as running")
                     state.in_flight.add(row.key)
                 case Missing(reason, code):
                     if has_expired(age, self._results_kept_s):
                         gone = Failed(f"{PAID_BUT_GONE}: {reason}", code)
                         return await self._record(row, gone, result.content)
-                    if not missing_in_a_row:
-                        state.wait_for(row.key)
-                        missing_until = state.time() + state.timing.missing_limit
-                    missing_in_a_row += 1
-                    if state.time() >= missing_until or not state.may_submit:
+                    if self._is_missing_for_long(row, answers):
                         await self._tell(row, f"not there yet: {reason}")
                         return row
-                case Unclear(reason, code, retry_after):
-                    unclear_in_a_row += 1
-                    if unclear_in_a_row == UNCLEAR_IN_A_ROW and not result.unreachable:
-                        await self._tell(row, f"RunComfy gives no clear answer: {reason}")
-                    if code == 403 and unclear_in_a_row == REFUSED_IN_A_ROW:
-                        await self._stop_if_all_is_refused(row, reason)
+                case Unclear() as unclear:
+                    await self._on_unclear(row, answers, unclear, reached=not result.unreachable)
                 case Unauthorized():
-                    unclear_in_a_row = 0
+                    answers.unclear = 0
                 case Completed(note=note):
                     if note:
-                        what = f"{note}. It has an output, which is fetched"
-                        log.warning("%s: %s.", row.where, what)
+                        log.warning("%s: %s. It has an output, which is fetched.", row.where, note)
                     self.durations[row.model] = update_durations(
-                        self._durations_of(row), running_at, age
+                        self._durations_of(row), answers.running_at, age
                     )
                     return await self._record(row, result.outcome, result.content)
                 case Failed() | Cancelled():
@@ -142,6 +140,34 @@ class Poller:
         if time_left <= 0:
             log.warning("%s has not ended in an hour of asking.", row.where)
         return row
+
+    def _delay(self, row: Request, answers: _Answers, age: float, *, scout: bool) -> float:
+        """Return the seconds until the next question. age, scout: as `next_poll_delay` has them."""
+        if answers.missing:
+            return self._state.backoff(answers.missing)
+        if answers.unclear:
+            return max(self._state.backoff(answers.unclear), answers.retry_after or 0.0)
+        return next_poll_delay(age, self._durations_of(row), answers.retry_after, scout=scout)
+
+    def _is_missing_for_long(self, row: Request, answers: _Answers) -> bool:
+        """Count an answer that there is no such request; return whether this run asks no more."""
+        state = self._state
+        if not answers.missing:
+            state.wait_for(row.key)
+            answers.missing_until = state.time() + state.timing.missing_limit
+        answers.missing += 1
+        return state.time() >= answers.missing_until or not state.may_submit
+
+    async def _on_unclear(
+        self, row: Request, answers: _Answers, unclear: Unclear, *, reached: bool
+    ) -> None:
+        """Count an answer that says nothing. reached: whether it was the API's."""
+        answers.unclear += 1
+        answers.retry_after = unclear.retry_after
+        if answers.unclear == UNCLEAR_IN_A_ROW and reached:
+            await self._tell(row, f"RunComfy gives no clear answer: {unclear.reason}")
+        if unclear.code == 403 and answers.unclear == REFUSED_IN_A_ROW:
+            await self._stop_if_all_is_refused(row, unclear.reason)
 
     def _durations_of(self, row: Request) -> DurationModel:
         return self.durations.get(row.model, PRIOR_DURATIONS)
