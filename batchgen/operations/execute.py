@@ -131,17 +131,20 @@ async def execute(
                 progress.close()
                 shared_rate.close()
                 writes.close()
-            headway = run_state.headway(moved=journal.state_counts != counts_before)
-            waiting = len(run_state.waiting)
-            outcome = final_outcome(
-                journal.state_counts, run_state.outcome, run_state.held, waiting, headway
-            )
-            outcome = with_files_not_whole(outcome, run_state.not_whole)
-            outcome = replace(outcome, waiting=waiting)
+            moved = journal.state_counts != counts_before
+            outcome = _outcome(journal.state_counts, run_state, moved=moved)
             thumbnails = output_options.thumbnails
             return _record_end(
                 journal, folder, outcome, engine.memory(), heard, thumbnails=thumbnails
             )
+
+
+def _outcome(counts: Mapping[State, int], run_state: RunState, *, moved: bool) -> RunOutcome:
+    """Say how the run ends. counts: rows by state. moved: whether any row changed its state."""
+    waiting = len(run_state.waiting)
+    headway = run_state.headway(moved=moved)
+    outcome = final_outcome(counts, run_state.outcome, run_state.held, waiting, headway)
+    return replace(with_files_not_whole(outcome, run_state.not_whole), waiting=waiting)
 
 
 def _record_end(

@@ -113,13 +113,7 @@ def run(
         refuse_mixed_batch(journal, folder, rehearsing=options.sandbox)
         take_over(journal, receipts, reading, options, ask)
         batches.remember(path, folder.path, rehearsal=options.sandbox, at=journal.now())
-        before = prices.read_prices(journal.get_meta("prices"))
-        known = find_prices(journal.pending_models(), options, catalogue, before)
-        seen = prices.read_seen(journal.get_meta("costs"))
-        spending = expected_spending(journal, known, seen, options, now)
-        if spending.requests:
-            balance = None if options.sandbox else catalogue.balance()
-            _agree_to(replace(spending, balance=balance), options, ask)
+        known = _agreed_prices(journal, catalogue, options, ask, now)
         catalogue.close()
         memory = {model: price and price.stored() for model, price in known.items()}
         journal.start_run(manifest.file, {"prices": memory})
@@ -172,6 +166,23 @@ class _Ending:
             raise StoppedEarly(f"{why} Nothing that was sent is lost.", RUN_AGAIN) from error
         write_stderr(why)
         return True
+
+
+def _agreed_prices(
+    journal: Journal, catalogue: Catalogue, options: RunOptions, ask: Ask, now: datetime
+) -> dict[str, prices.Price | None]:
+    """Return the prices of the pending rows' models, after a person was told what they come to.
+
+    Raises what `find_prices`, `expected_spending` and `_agree_to` raise.
+    """
+    before = prices.read_prices(journal.get_meta("prices"))
+    known = find_prices(journal.pending_models(), options, catalogue, before)
+    seen = prices.read_seen(journal.get_meta("costs"))
+    spending = expected_spending(journal, known, seen, options, now)
+    if spending.requests:
+        balance = None if options.sandbox else catalogue.balance()
+        _agree_to(replace(spending, balance=balance), options, ask)
+    return known
 
 
 def _agree_to(spending: Spending, options: RunOptions, ask: Ask) -> None:
