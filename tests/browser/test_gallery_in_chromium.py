@@ -658,15 +658,20 @@ def test_the_detail_has_utc_beside_local_times(browser: Any, batch: Path) -> Non
         expect(page.locator("#detail .side")).to_contain_text(f"({utc[11:19]} UTC)")
 
 
+def name_thumbnail(folder: Path, name: str) -> None:
+    """Let the rows of the first piece, which have no thumbnails, name this one."""
+    data = folder / "report" / "data" / "rows-1.js"
+    text = data.read_text(encoding="utf-8")
+    data.write_text(text.replace(", null]]", f', "thumbs/{name}"]]'), encoding="utf-8")
+
+
 def test_a_picture_has_its_size_and_thumbnail_while_it_loads(
     browser: Any, batch: Path, tmp_path: Path
 ) -> None:
     folder = pieces(batch, tmp_path / "many", 1, 10)
-    data = folder / "report" / "data" / "rows-1.js"
-    text = data.read_text(encoding="utf-8")
     (folder / "report" / "thumbs").mkdir(exist_ok=True)
     Image.new("RGB", (16, 9)).save(folder / "report" / "thumbs" / "small.webp")
-    data.write_text(text.replace(", null]]", ', "thumbs/small.webp"]]'), encoding="utf-8")
+    name_thumbnail(folder, "small.webp")
     with opened(browser, folder) as page:
         expect(page.locator("#grid .tile").first).to_be_visible()
         width, height, behind = page.evaluate(
@@ -781,9 +786,7 @@ def test_without_its_thumbnail_a_picture_is_shown_itself(
     browser: Any, batch: Path, tmp_path: Path
 ) -> None:
     folder = pieces(batch, tmp_path / "many", 1, 10)
-    data = folder / "report" / "data" / "rows-1.js"
-    text = data.read_text(encoding="utf-8")
-    data.write_text(text.replace(", null]]", ', "thumbs/none.webp"]]'), encoding="utf-8")
+    name_thumbnail(folder, "none.webp")
     with opened(browser, folder, quietly=False) as page:
         picture = page.locator("#grid img").first
         expect(picture).to_have_attribute("src", "../images/dunes-seed1-stylerealistic.png")

@@ -62,6 +62,17 @@ def check_the_books(folder: Path, sandbox: Control) -> None:
     assert {id for (id,) in known} == {entry["request_id"] for entry in sandbox.ledger()}
 
 
+def under_way(
+    start: Start, sandbox: Control, write: Write, *, rows: int, concurrency: int
+) -> "Popen[str]":
+    """Start a run of list.csv; return it when its first row has been accepted."""
+    sandbox.set(seconds=0.2)
+    write("list.csv", table(many(rows)))
+    child = start("list.csv", "--concurrency", concurrency, "-v")
+    until(child, "accepted as")
+    return child
+
+
 # Descriptors
 
 
@@ -84,10 +95,7 @@ def give_descriptors_back(child: "Popen[str]") -> None:
 def test_a_run_that_gets_short_of_descriptors_pays_once_and_the_next_one_ends_well(
     start: Start, run: Command, folder: Path, sandbox: Control, write: Write
 ) -> None:
-    sandbox.set(seconds=0.2)
-    write("list.csv", table(many(30)))
-    child = start("list.csv", "--concurrency", 15, "-v")
-    until(child, "accepted as")
+    child = under_way(start, sandbox, write, rows=30, concurrency=15)
     leave_descriptors(child, 9)
     code, _ = ended(child)
 
@@ -104,10 +112,7 @@ def test_a_run_that_gets_short_of_descriptors_pays_once_and_the_next_one_ends_we
 def test_without_a_descriptor_for_its_file_a_picture_is_left_to_the_next_run(
     start: Start, run: Command, folder: Path, sandbox: Control, write: Write
 ) -> None:
-    sandbox.set(seconds=0.2)
-    write("list.csv", table(many(3)))
-    child = start("list.csv", "--concurrency", 1, "-v")
-    until(child, "accepted as")
+    child = under_way(start, sandbox, write, rows=3, concurrency=1)
     leave_descriptors(child, 2)  # one to ask, one to download
     code, said = ended(child)
 
@@ -123,10 +128,7 @@ def test_without_a_descriptor_for_its_file_a_picture_is_left_to_the_next_run(
 def test_without_any_descriptor_rows_stay_pending_and_go_on_when_there_are_some_again(
     start: Start, folder: Path, sandbox: Control, write: Write
 ) -> None:
-    sandbox.set(seconds=0.2)
-    write("list.csv", table(many(6)))
-    child = start("list.csv", "--concurrency", 3, "-v")
-    until(child, "accepted as")
+    child = under_way(start, sandbox, write, rows=6, concurrency=3)
     leave_descriptors(child, 0)
     until(child, "cannot be reached")
     give_descriptors_back(child)
@@ -155,10 +157,7 @@ def test_a_program_with_too_few_descriptors_to_begin_with_sends_nothing(
 def test_a_run_that_can_write_no_more_says_that_it_may_have_sent_something(
     start: Start, run: Command, folder: Path, sandbox: Control, write: Write
 ) -> None:
-    sandbox.set(seconds=0.2)
-    write("list.csv", table(many(6)))
-    child = start("list.csv", "--concurrency", 1, "-v")
-    until(child, "accepted as")
+    child = under_way(start, sandbox, write, rows=6, concurrency=1)
     _, hard = resource.prlimit(child.pid, resource.RLIMIT_FSIZE)
     resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (0, hard))
     code, said = ended(child)
@@ -260,10 +259,7 @@ def test_a_picture_that_there_is_no_memory_to_decode_is_not_taken_for_a_broken_o
 def test_a_run_that_gets_short_of_memory_pays_once_and_the_next_one_ends_well(
     start: Start, run: Command, folder: Path, sandbox: Control, write: Write
 ) -> None:
-    sandbox.set(seconds=0.2)
-    write("list.csv", table(many(4)))
-    child = start("list.csv", "--concurrency", 2, "-v")
-    until(child, "accepted as")
+    child = under_way(start, sandbox, write, rows=4, concurrency=2)
     leave_memory(child, MIB // 4)
     code, _ = ended(child)
 

@@ -81,7 +81,7 @@ def test_a_request_in_the_queue_is_described_too(api: httpx.Client, sandbox: Con
 def test_every_refusal_is_described(api: httpx.Client, sandbox: Control, fault: str) -> None:
     sandbox.fault(fault, on="submit")
 
-    fits("submit", api.post(f"/models/{MODEL}", json={"prompt": "a heron"}))
+    assert fits("submit", api.post(f"/models/{MODEL}", json={"prompt": "a heron"}))
 
 
 @pytest.mark.parametrize("call", ["status", "result", "cancel"])
