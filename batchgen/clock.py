@@ -22,12 +22,17 @@ class Clock:
 
         await asyncio.sleep(seconds)
 
-    async def punctual(self, seconds: float) -> None:
-        """Sleep, and be back on time: the system wakes up to a millisecond too late, and a limiter
+    async def punctual(self, seconds: float, *, rarely: bool) -> None:
+        """Sleep, and be back on time: the event loop waits in whole milliseconds, and a limiter
         never gets that back.
+
+        rarely: the last millisecond holds up everything else, and costs no CPU time. Otherwise it
+        is spent in turns of the event loop, in which others go on.
         """
         until = self.monotonic() + seconds
         await self.sleep(max(seconds - WAKE_UP_MARGIN_S, 0.0))
+        if rarely:
+            time.sleep(max(until - self.monotonic(), 0.0))
         while self.monotonic() < until:
             await self.sleep(0)
 

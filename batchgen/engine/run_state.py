@@ -22,6 +22,8 @@ from batchgen.engine.held_rows import HeldRows
 from batchgen.engine.rate_limiter import RateLimiter
 from batchgen.engine.run_outcome import RUN_AGAIN, Headway, RunOutcome
 
+RUSH_RATE = 100.0  # submissions per second; below it, each may hold the event loop up for 1.5 ms
+
 log = logging.getLogger(__name__)
 
 
@@ -105,7 +107,8 @@ class RunState:
         if not math.isfinite(seconds):
             await self._changes.wait()
             return
-        await _first_of(self._changes.wait(), self.clock.punctual(seconds))
+        rarely = self.limiter.rate < RUSH_RATE
+        await _first_of(self._changes.wait(), self.clock.punctual(seconds, rarely=rarely))
 
     async def sleep_unless_stopped(self, seconds: float) -> None:
         """Sleep, but no longer than rows are submitted; a limit of the person's cuts nothing."""
