@@ -51,8 +51,9 @@ class RunOptions:
     ask_above: USD; a person at a terminal is asked before a run spends more. yes: not asked.
     max_outputs: files of a row that are fetched.
     max_time: seconds. until: a local time of day. window: of the night; outside it nothing runs.
-    format, columns, meta, allow_path: how the manifest is read. `columns` and `meta` are what the
-        command line adds to those of the manifest, which its reader knows.
+    format, columns, meta, id_template, allow_path: how the manifest is read. `columns` and `meta`
+        are what the command line adds to those of the manifest, which its reader knows; so is
+        `id_template`, which takes the place of the manifest's.
     allow_shared_folder: write to a folder that others can write to.
     sources: where each of these comes from, by name.
     """
@@ -83,6 +84,7 @@ class RunOptions:
     format: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     meta: tuple[str, ...] = ()
+    id_template: str | None = None
     base_url: str = DEFAULT_BASE_URL
     media_hosts: tuple[str, ...] = ()
     sandbox: bool = False

@@ -148,6 +148,12 @@ READING = section(
         " input of the model; repeatable.",
     ),
     click.option(
+        "--id",
+        "id_template",
+        metavar="TEMPLATE",
+        help="Make each row's id of columns, as in '{Category}-{number}'.",
+    ),
+    click.option(
         "--allow-path",
         type=click.Path(exists=True, path_type=Path),
         multiple=True,

@@ -3,6 +3,7 @@
 `--column TARGET=SOURCE` gives an input another name in the file. Metadata is copied into the
 results and never sent: what `--meta` names, what begins with `_`, and with `--meta '*'` every name
 that is no input of the model. What `--meta` names is metadata even if the model has such an input.
+What `--id` makes ids of is metadata unless it is an input.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -22,6 +23,7 @@ from batchgen.core.text import (
     shell_quote,
     truncate,
 )
+from batchgen.manifest.id_template import IdTemplate, Unfilled
 from batchgen.manifest.records import Header, Record
 from batchgen.manifest.separators import SEPARATORS, KnowsAny
 
@@ -47,16 +49,24 @@ class EntryParts:
 class ColumnMapping:
     """Sorts the values of records. columns: source by target. meta: names that are metadata.
 
+    id_template: what ids are made of, if not of the name `id` alone.
+
     What a name stands for is found once for each model, since most rows have the same names.
     """
 
     def __init__(
-        self, columns: Mapping[str, str], meta: Collection[str], properties: Properties
+        self,
+        columns: Mapping[str, str],
+        meta: Collection[str],
+        properties: Properties,
+        id_template: IdTemplate | None = None,
     ) -> None:
         self._targets: dict[str, list[str]] = {}
         for target, source in columns.items():
             self._targets.setdefault(source, []).append(target)
         self._meta = frozenset(meta)
+        self._id_template = id_template
+        self._of_ids = frozenset(id_template.names if id_template else ())
         self._properties = properties
         self._dropped: set[str] = set()
         self._known: dict[str | None, Collection[str] | None] = {}
@@ -76,7 +86,7 @@ class ColumnMapping:
 
         The inputs are those of the default model; it is asked last, since it may have no schema.
         """
-        told = self._meta.union(self._targets, RESERVED)
+        told = self._meta.union(self._targets, RESERVED, self._of_ids)
         if any(name in told for name in names):
             return True
         known = self.properties(None)
@@ -95,7 +105,7 @@ class ColumnMapping:
             return [name]
         if name.startswith("_") or name in self._meta:
             return None
-        if ALL_COLUMNS in self._meta:
+        if ALL_COLUMNS in self._meta or name in self._of_ids:
             known = self.properties(model)
             if known is not None and name not in known:
                 return None
@@ -131,6 +141,29 @@ class ColumnMapping:
                 if record.places and name in record.places:
                     parts.places[target] = record.places[name]
         return parts
+
+    def made_id(self, record: Record, parts: EntryParts) -> Any:
+        """Return the row's id: as the template makes it, else as it was written. Raises Unfilled.
+
+        In the template, `id` is what the row's id would be without it.
+        """
+        if self._id_template is None:
+            return parts.id
+        values = record.values
+        if isinstance(values, str):
+            values = {self.prompt_name(None): values}
+        return self._id_template.fill(values if parts.id is None else {"id": parts.id, **values})
+
+    def unfilled_problem(self, record: Record, error: Unfilled) -> Problem:
+        """Say what a row lacks, and what may have been meant."""
+        what, remedy = error.what, "Write it, or leave the row out."
+        if record.cells:  # empty cells are no values
+            what = Unfilled(error.name, "it is empty").what if error.is_absent else what
+        elif error.is_absent and not isinstance(record.values, str):
+            near = closest_match(error.name, record.values)
+            remedy = f"Did you mean {escape_unprintable(near)}?" if near else remedy
+        place = record.places.get(error.name, record.place)
+        return Problem(place, what, remedy, field=error.name)
 
     def _is_metadata(self, target: str, model: str | None) -> bool:
         """Whether a target of --column is metadata: `--column _id=id` carries an id along."""
@@ -205,13 +238,19 @@ class ColumnMapping:
         return used <= set(RESERVED)
 
     def _missing_columns(self, header: Header, names: list[str]) -> Iterator[Problem]:
+        mapped = {"id"} & {target for targets in self._targets.values() for target in targets}
         wanted = [
             (source, option_of("--column", f"{'/'.join(t)}={source}"))
             for source, t in self._targets.items()
         ]
         wanted += [(name, option_of("--meta", name)) for name in sorted(self._meta - {ALL_COLUMNS})]
+        if self._id_template is not None:
+            option = option_of("--id", self._id_template.text)
+            wanted += [(name, option) for name in sorted(self._of_ids - mapped)]
         there = set(names)
         missing = [(source, option) for source, option in wanted if source not in there]
+        if not self._of_ids <= there | mapped:
+            self._id_template = None  # told once, and not again in every row
         for source, option in missing[:MOST_UNKNOWN]:
             near = closest_match(source, names)
             remedy = f"The columns are {list_choices(names)}."

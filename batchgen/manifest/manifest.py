@@ -22,6 +22,7 @@ from batchgen.files import FileRefused
 from batchgen.manifest.allowed_paths import AllowedPaths
 from batchgen.manifest.columns import ALL_COLUMNS, ColumnMapping, EntryParts, Properties
 from batchgen.manifest.document import Document
+from batchgen.manifest.id_template import IdTemplate, Unfilled
 from batchgen.manifest.records import Header, Item, Record, Unreadable, file_problem
 from batchgen.manifest.separators import KnowsAny
 from batchgen.manifest.settings import Settings, read_settings
@@ -34,6 +35,7 @@ def open_manifest(
     format: str | None = None,
     columns: Mapping[str, str] | None = None,
     meta: Collection[str] = (),
+    id_template: IdTemplate | None = None,
     stdin: BinaryIO | None = None,
     allowed: tuple[Path, ...] = (),
     secrets: tuple[Path, ...] = (),
@@ -45,6 +47,7 @@ def open_manifest(
     format: one of FORMATS; None takes the one of the file's suffix.
     columns: the name in the file by the input's name. meta: names that are metadata, `*` for all
         that are no input of the model. Both are added to those that the manifest sets.
+    id_template: what ids are made of; None takes the manifest's, if it has one.
     allowed, secrets: `extra` and `secrets` of AllowedPaths, for files that the manifest names.
     use_schema: whether the schema that the manifest names will be read.
 
@@ -57,7 +60,7 @@ def open_manifest(
     paths = AllowedPaths(path if is_folder else path.parent, allowed, secrets)
     if is_folder:
         source = replace(source, allowed=paths)
-    return Manifest(source, dict(columns or {}), meta, paths, use_schema)
+    return Manifest(source, dict(columns or {}), meta, id_template, paths, use_schema)
 
 
 class Manifest:
@@ -68,6 +71,7 @@ class Manifest:
         source: ManifestSource,
         columns: dict[str, str],
         meta: Collection[str],
+        id_template: IdTemplate | None,
         allowed: AllowedPaths,
         use_schema: bool,
     ) -> None:
@@ -83,6 +87,7 @@ class Manifest:
         self._read_document()
         self._columns = {**self.settings.columns, **columns}
         self._meta = {*self.settings.meta, *meta}
+        self._id_template = id_template or self.settings.id
 
     def entries(self, properties: Properties | None = None) -> Iterator[Entry | Problem]:
         """Yield the entries in the order of the manifest, with defaults and matrix applied.
@@ -94,7 +99,8 @@ class Manifest:
         it is `whole` if the file is unreliable after it. `problems` are not repeated here.
         The position counts rows that could not be read, so that mending one moves no other.
         """
-        names = ColumnMapping(self._columns, self._meta, properties or (lambda _: None))
+        known = properties or (lambda _: None)
+        names = ColumnMapping(self._columns, self._meta, known, self._id_template)
         position = 0
         reported = any(problem.whole for problem in self.problems)
         try:
@@ -226,6 +232,11 @@ class Manifest:
             yield problem
             return
         parts = names.split(record)
+        try:
+            parts.id = names.made_id(record, parts)
+        except Unfilled as error:
+            yield names.unfilled_problem(record, error)
+            return
         if problem := _id_or_model_problem(parts, record.place):
             yield problem
             return

@@ -22,6 +22,7 @@ from batchgen.core.messages import explain_schema_error
 from batchgen.core.rows import Problem
 from batchgen.core.text import closest_match, plural
 from batchgen.manifest.document import Document
+from batchgen.manifest.id_template import IdTemplate, parse_id_template
 from batchgen.manifest.records import file_problem
 from batchgen.resources import schemas_folder
 
@@ -42,12 +43,13 @@ _NEVER = (
     "Store it with batchgen login, or set RUNCOMFY_TOKEN. A list is shared and copied; a token is"
     " not."
 )
-_OF_ROWS = {"id", *PROMPT_NAMES}  # names that rows have and settings have not
+_OF_ROWS = {"id", *PROMPT_NAMES}  # names that tell a row from settings
 _TOKENS = ("token", "api_key", "access_token")
 
 
 # How a setting that is not written as it is meant becomes its value.
 _PARSERS: dict[str, Callable[[Any], Any]] = {
+    "id": parse_id_template,
     "rate": units.parse_rate,
     "max_time": units.parse_duration,
     "until": units.parse_clock_time,
@@ -59,6 +61,7 @@ class Settings:
     """What a manifest sets; None or empty where it says nothing.
 
     defaults, matrix: inputs by name. columns: the name in the file by the input's name.
+    id: what ids are made of.
     from_: the file with the rows, and schema: the model's schema; as written, relative to the
         manifest.
     of_run: the options of a run that are written, parsed, by the name that `RunOptions` has.
@@ -70,6 +73,7 @@ class Settings:
     max_matrix: int = MAX_MATRIX
     columns: dict[str, str] = field(default_factory=dict)
     meta: list[str] = field(default_factory=list)
+    id: IdTemplate | None = None
     from_: str | None = None
     format: str | None = None
     of_run: dict[str, Any] = field(default_factory=dict)
@@ -83,7 +87,7 @@ class Settings:
 # What says how the manifest is read, and the field that holds it.
 _OF_READING = {
     **{name: name for name in ("schema", "defaults", "matrix", "max_matrix", "columns", "meta")},
-    **{"format": "format", "from": "from_"},
+    **{"id": "id", "format": "format", "from": "from_"},
 }
 
 

@@ -12,8 +12,9 @@ from batchgen.config import RunOptions
 from batchgen.core.messages import duplicate_id_problem
 from batchgen.core.rows import Entry, Problem, Row
 from batchgen.core.text import is_text
-from batchgen.errors import ManifestInvalid
+from batchgen.errors import ManifestInvalid, UsageError
 from batchgen.journal.staging import StagedRows
+from batchgen.manifest.id_template import IdTemplate, parse_id_template
 from batchgen.manifest.manifest import Manifest, open_manifest
 from batchgen.validation.schema_registry import SchemaRegistry
 
@@ -79,13 +80,15 @@ def open_manifest_for(
 
     flags: the options that were given, by the names of `RunOptions`.
     default_out: returns the output folder of a manifest, if none was given.
-    Raises UsageError if there is no such file, or its form is not known, and as `default_out` does.
+    Raises UsageError if there is no such file, its form is not known, or `id_template` cannot be
+    read, and as `default_out` does.
     """
     manifest = open_manifest(
         path,
         format=flags.get("format"),
         columns=flags.get("columns"),
         meta=flags.get("meta", ()),
+        id_template=_id_template(flags.get("id_template")),
         stdin=sys.stdin.buffer if path == "-" else None,
         allowed=flags.get("allow_path", ()),
         secrets=credentials.token_files(os.environ),
@@ -94,6 +97,13 @@ def open_manifest_for(
     written = manifest.settings.run_options(Path() if path == "-" else Path(path).parent)
     defaults = {} if "out" in flags else {"out": default_out(path)}
     return manifest, config.merge_options(flags, written, os.environ, defaults)
+
+
+def _id_template(text: str | None) -> IdTemplate | None:
+    try:
+        return None if text is None else parse_id_template(text)
+    except ValueError as error:
+        raise UsageError(f"--id: {error}.") from None
 
 
 def require_valid_rows(

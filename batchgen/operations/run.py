@@ -226,7 +226,7 @@ def _manifest_import(
         schemas.copy_used(folder.schemas)
         return problems
 
-    decisive = {name: getattr(options, name) for name in ("format", "meta", "model")}
+    decisive = {name: getattr(options, name) for name in ("format", "meta", "id_template", "model")}
     decisive |= {"columns": dict(options.columns), "schema": options.schema and str(options.schema)}
     fingerprint = None if manifest.problems else manifest_fingerprint(manifest.sources, decisive)
     folders = (folder.schemas, resources.schemas_folder())

@@ -29,7 +29,7 @@ ODD = [
     *("", " ", "\x1f7", "\ud800", "\x00", "\r", "\u2028", "\ufeff", "\x85", "\x1b[2J", "\u202e"),
     *("=1+1", "#N/A", '"', '""', '" a', ' "a', "a: b", "a #b", "- a", "---", "*a", "&a", "{", "["),
     *("!x", "data:image/png;base64,AA", "prompt", "id", "model", "1e999999999", "9" * 5000, "0x1f"),
-    *("-0", "NaN", "prompt,id\n", "sep=;"),
+    *("-0", "NaN", "prompt,id\n", "sep=;", "{id}-{prompt}", "{_note}", "}{"),
 ]
 TEXTS = st.one_of(
     st.text(max_size=8), st.sampled_from(ODD), st.text("ab ,;\t\"'\n\r|#:-", max_size=9)
@@ -51,6 +51,7 @@ ROWS = st.lists(st.dictionaries(NAMES, VALUES, max_size=4) | VALUES, max_size=4)
 SETTINGS = st.sampled_from(
     [
         *("schema", "defaults", "matrix", "max_matrix", "columns", "meta", "from", "format"),
+        "id",
         *("model", "rate", "concurrency", "limit", "max_cost", "price", "max_time", "until"),
         *("token", "out"),
     ]

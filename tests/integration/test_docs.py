@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -60,7 +61,7 @@ class Shell:
 
     def run(self, command: str, *hidden: str) -> None:
         """hidden: options that the page does not show."""
-        _, *words = command.split(" ")
+        _, *words = shlex.split(command)
         done = subprocess.run(
             [sys.executable, "-m", "batchgen", *words, *hidden],
             cwd=self.folder,
@@ -124,6 +125,8 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
         "batchgen validate clips.csv --model wan-ai/wan-2.7/image-to-video --schema wan.json"
         " --check-urls"
     )
+    shell.write("captions.csv", only("docs/guide/manifests.md", "cat captions.csv") + "\n")
+    shell.run("batchgen plan captions.csv --id '{Category}-{number}'")
     shell.run("batchgen models show ideogram/ideogram-v2/generate")
     (shell.folder / "manifests").symlink_to(ROOT / "manifests")
     shell.run("batchgen run manifests/quickstart.yaml --sandbox", "--rate", "100/s")

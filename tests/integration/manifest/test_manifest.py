@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from batchgen.core.rows import Entry, Place, Problem
 from batchgen.errors import UsageError
 from batchgen.manifest.formats import FORMATS
+from batchgen.manifest.id_template import parse_id_template
 from batchgen.manifest.manifest import open_manifest
 from batchgen.manifest.read_csv import is_quoted
 from batchgen.manifest.read_yaml import resolve_scalar
@@ -356,6 +357,70 @@ def test_a_mapping_that_does_not_fit_the_header_is_a_problem(tmp_path, how, said
     path = write(tmp_path, "a.csv", "prompt,Kind\nA fox,x\n")
 
     assert any(said in p.what and p.whole for p in problems(path, **how))
+
+
+def ids(path, template, **how):
+    return [entry.id for entry in read(path, id_template=parse_id_template(template), **how)]
+
+
+def test_ids_are_made_of_columns_which_are_carried_along(tmp_path):
+    path = write(tmp_path, "a.csv", "Kind,no,prompt,seed\nbird,1,A fox,7\ncar,1,A bus,8\n")
+
+    first, second = read(path, id_template=parse_id_template("{Kind}-{no}-{seed}"))
+
+    assert (first.id, second.id) == ("bird-1-7", "car-1-8")
+    assert first.meta == {"Kind": "bird", "no": "1"}
+    assert first.values == {"prompt": "A fox", "seed": "7"}
+
+
+def test_the_id_column_itself_can_be_part_of_the_id(tmp_path):
+    path = write(tmp_path, "a.csv", "_kind,id,prompt\nbird,1,A fox\n")
+    named = write(tmp_path, "b.csv", "_kind,no,prompt\nbird,1,A fox\n")
+
+    assert ids(path, "{_kind}-{id}") == ["bird-1"]
+    assert ids(path, "{_kind}-{id}", columns={"_id": "id"}) == ["bird-1"]
+    assert ids(named, "{_kind}-{id}", columns={"id": "no"}) == ["bird-1"]
+
+
+def test_the_name_of_a_file_and_a_prompt_alone_can_be_part_of_the_id(tmp_path):
+    write(tmp_path, "fox.txt", "A fox\n")
+
+    assert ids(tmp_path, "night 1, {id}") == ["night 1, fox"]
+    assert ids(tmp_path / "fox.txt", "{prompt}!") == ["A fox!"]
+
+
+def test_a_manifest_can_say_what_ids_are_made_of_and_the_option_takes_precedence(tmp_path):
+    text = "id: '{kind}-{id}'\nmatrix: {seed: [1, 2]}\nrows: [{id: 1, kind: bird, prompt: A}]\n"
+    path = write(tmp_path, "a.yaml", text)
+
+    assert [entry.id for entry in read(path)] == ["bird-1-seed1", "bird-1-seed2"]
+    assert ids(path, "{id}{id}") == ["11-seed1", "11-seed2"]
+
+
+def test_a_column_of_an_id_that_is_missing_is_told_once_with_what_was_meant(tmp_path):
+    path = write(tmp_path, "a.csv", "_kind,prompt\nbird,A fox\nbird,A bus\n")
+
+    [problem] = problems(path, id_template=parse_id_template("{_kund}-{prompt}"))
+
+    said = "there is no column '_kund', which --id '{_kund}-{prompt}' names"
+    assert (problem.what, problem.remedy, problem.whole) == (said, "Did you mean _kind?", True)
+
+
+def test_a_row_without_a_part_of_its_id_is_a_problem_with_its_place(tmp_path):
+    table = write(tmp_path, "a.csv", "_kind,prompt\nbird,A fox\n,A bus\n")
+    lines = write(tmp_path, "a.jsonl", '{"prompt": "a", "_kinds": 1}\n{"prompt": "a", "_kind": []}')
+    template = parse_id_template("{_kind}-{prompt}")
+
+    found = [
+        (p.place.line, p.field, p.what.partition(",")[0], p.remedy)
+        for path in (table, lines)
+        for p in problems(path, id_template=template)
+    ]
+    assert found == [
+        (3, "_kind", "it is empty", "Write it, or leave the row out."),
+        (1, "_kind", "the row has nothing of this name", "Did you mean _kinds?"),
+        (2, "_kind", "[] is no text and no number", "Write it, or leave the row out."),
+    ]
 
 
 def test_two_columns_of_one_name_are_a_problem(tmp_path):
@@ -867,6 +932,9 @@ def test_a_price_can_be_given_for_each_model(tmp_path):
         ("concurrency: 0", "The least allowed is 1."),
         ("concurrency: two", "Write digits only"),
         ("rate: 60/w", "A rate is written like 60/m"),
+        ("id: hero", "It has to match"),
+        ("id: '{Kind'", "It has to match"),
+        ("id: '{Kind}-{'", "'{Kind}-{' has a { without its other brace"),
         ("max_time: soon", "A duration is written like 6h"),
         ("until: 25:00", "A time of day is written like 07:00"),
         ("defaults: [a]", "Write an object"),

@@ -113,7 +113,14 @@ def test_a_list_that_was_changed_while_it_was_read_and_changed_back_is_read_agai
     assert tally(folder) == {"saved": 2}
 
 
-@pytest.mark.parametrize("options", [("--model", BRUSH), ("--column", "negative_prompt=id")])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--model", BRUSH),
+        ("--column", "negative_prompt=id"),
+        ("--id", "a {id}", "--allow-changed"),
+    ],
+)
 def test_other_options_read_it_again(
     run: Command, write: Write, readings: Readings, options: tuple[str, ...]
 ) -> None:
