@@ -15,7 +15,7 @@ from batchgen.cli.options import (
     options_without_manifest,
     runtime,
 )
-from batchgen.core.text import plural
+from batchgen.core.text import nonzero, plural
 from batchgen.errors import UsageError
 
 if TYPE_CHECKING:
@@ -223,7 +223,7 @@ def cancel(batch: str, **given: Any) -> None:
         "already in progress": done.running,
         "without a clear answer": done.unclear,
     }
-    output.line(f"{output.nonzero(counts) or 'Nothing is in flight'}.")
+    output.line(f"{nonzero(counts) or 'Nothing is in flight'}.")
     if done.unclear:
         sys.exit(69)
 

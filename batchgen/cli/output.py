@@ -19,11 +19,18 @@ from batchgen.config import default_out, has_name_of_its_own
 from batchgen.core.budget import show_usd
 from batchgen.core.expiry import RESULTS_KEPT_S
 from batchgen.core.states import State
-from batchgen.core.text import plural, shell_quote, terminal_safe, terminal_safe_json, truncate
+from batchgen.core.text import (
+    nonzero,
+    plural,
+    shell_quote,
+    terminal_safe,
+    terminal_safe_json,
+    truncate,
+)
 from batchgen.errors import BatchBusy, BatchgenError, UsageError
 from batchgen.journal.reader import Reader, summary
 from batchgen.log import write_stderr
-from batchgen.report import next_steps
+from batchgen.report import next_steps, summary_text
 
 if TYPE_CHECKING:  # what these modules import takes long, and `status` and errors need none of it
     from batchgen.core.rows import Problem
@@ -38,18 +45,8 @@ MOST_ALIKE = 10
 MOST_SHOWN = 200
 MOST_OF_AN_ANSWER = 500  # characters; --json has all that is kept
 MOST_IN_MAIL = 12  # problems, of two lines each
-MAX_CAUSE_CHARS = 300  # a line or a few
-UNKNOWN_ROWS = """\
-Unknown rows may have been billed, so they are not sent again unasked. Look for them
-in your RunComfy account, and settle them with:"""
-REHEARSED_UNKNOWN_ROWS = """\
-Unknown rows may have been billed, so they are not sent again unasked. To look for them
-in the sandbox's ledger, which stands for your account here, and to settle them:"""
 LOOK_FOR_EACH = "Look for each in your RunComfy account, at that time."
 LEDGER_SAYS = "The sandbox's ledger says of each whether it was accepted."
-COMPLETED_ROWS = (
-    "Completed rows are paid for and not on disk yet; the next run asks for them again, unpaid."
-)
 
 
 class Problems:
@@ -149,9 +146,13 @@ def after_run(
         write_stderr(
             f"  new since you were told last: {nonzero({str(s): n for s, n in new.items()})}"
         )
-    write_stderr(f"  {_money(numbers)}")
-    _causes(numbers["causes"])
-    _next_steps(folder, numbers, program() if quiet else "batchgen")
+    write_stderr(f"  {summary_text.money(numbers)}")
+    for one in summary_text.causes(numbers["causes"]):
+        write_stderr(f"  {one}")
+    for one in summary_text.next_steps(
+        str(folder.path), numbers, program() if quiet else "batchgen"
+    ):
+        write_stderr(one)
     write_stderr(f"Pictures and report: {folder.path / 'report' / 'index.html'}")
     if quiet:
         write_stderr(f"Log: {folder.log}")
@@ -169,43 +170,6 @@ def how_to_run_again() -> str:
     """The command that is running, as it can be typed from anywhere, and a line about it."""
     words = " ".join(map(shell_quote, sys.argv[1:]))
     return f"The command was:\ncd {shell_quote(str(Path.cwd()))} && {program()} {words}"
-
-
-def _money(numbers: Mapping[str, Any]) -> str:
-    money = numbers["money_usd"]
-    text = f"${money['committed']:.2f} spent or reserved"
-    if money["unknown"]:
-        text += f", ${money['unknown']:.2f} of it for unknown rows"
-    if money["unpriced"]:
-        text += f"; not counted: {plural(money['unpriced'], 'request')} without a known price"
-    return f"rehearsed with the sandbox: {text}, all pretend" if numbers["rehearsal"] else text
-
-
-def _causes(causes: list[dict[str, Any]]) -> None:
-    for cause in causes[:10]:
-        reason = truncate(" ".join(cause["cause"].split()), MAX_CAUSE_CHARS) or "no reason given"
-        write_stderr(f"  {cause['rows']} {cause['state']}: {reason}  (e.g. {cause['example']})")
-    if len(causes) > 10:
-        write_stderr(f"  and {plural(len(causes) - 10, 'more cause')} in summary.json")
-
-
-def _next_steps(folder: Folder, numbers: Mapping[str, Any], program: str) -> None:
-    counts = numbers["counts"]
-
-    def show(state: State) -> None:
-        command = next_steps.command_for_state(str(folder.path), state) or ""
-        write_stderr(f"  {program}{command.removeprefix('batchgen')}")
-
-    if counts[State.FAILED]:
-        write_stderr("To queue the failed rows again (the next run pays for them again):")
-        show(State.FAILED)
-    if counts[State.UNKNOWN]:
-        words = REHEARSED_UNKNOWN_ROWS if numbers["rehearsal"] else UNKNOWN_ROWS
-        for line_of_it in words.splitlines():
-            write_stderr(line_of_it)
-        show(State.UNKNOWN)
-    if counts[State.COMPLETED]:
-        write_stderr(COMPLETED_ROWS)
 
 
 def step(found: "PlannedRow") -> None:
@@ -319,11 +283,6 @@ def cost_of_settling(action: str, rows: "list[UnknownRow]") -> str:
     return f"{what} may have cost {price}, which stays counted. Give {them} up?"
 
 
-def nonzero(counts: Mapping[str, int]) -> str:
-    """Return `3 whole, 1 lost`, without what there is none of."""
-    return ", ".join(f"{n} {name}" for name, n in counts.items() if n)
-
-
 def line(text: object) -> None:
     """A line on stdout, of which some may have come from outside."""
     click.echo(terminal_safe(str(text)))
@@ -397,7 +356,7 @@ def status(folder: Folder) -> None:
     run = numbers["run"]
     lines = [f"{folder.path}: {plural(numbers['rows'], 'row')}"]
     lines += [f"  {n:>7} {state}" for state, n in numbers["counts"].items() if n]
-    lines.append(f"  {_money(numbers)}")
+    lines.append(f"  {summary_text.money(numbers)}")
     if oldest:
         lines.append(f"  oldest request in flight: {_span(now - from_iso(oldest))}")
     if first:

@@ -5,7 +5,7 @@ import json
 import re
 import shlex
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -71,6 +71,11 @@ def _shell_escape(c: str) -> str:
 def plural(count: int, noun: str) -> str:
     """Return `1 row`, `2 rows`. noun: in the singular, of a plural in s."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def nonzero(counts: Mapping[str, int]) -> str:
+    """Return `3 whole, 1 lost`, without what there is none of."""
+    return ", ".join(f"{n} {name}" for name, n in counts.items() if n)
 
 
 def is_text(text: str) -> bool:

@@ -1,0 +1,62 @@
+"""The numbers of summary.json in words: what a terminal, a mail and a monitor are told. Pure."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from batchgen.core.states import State
+from batchgen.core.text import plural, truncate
+from batchgen.report.next_steps import command_for_state
+
+MAX_CAUSES = 10
+MAX_CAUSE_CHARS = 300  # a line or a few
+UNKNOWN_ROWS = """\
+Unknown rows may have been billed, so they are not sent again unasked. Look for them
+in your RunComfy account, and settle them with:"""
+REHEARSED_UNKNOWN_ROWS = """\
+Unknown rows may have been billed, so they are not sent again unasked. To look for them
+in the sandbox's ledger, which stands for your account here, and to settle them:"""
+COMPLETED_ROWS = (
+    "Completed rows are paid for and not on disk yet; the next run asks for them again, unpaid."
+)
+
+
+def money(numbers: Mapping[str, Any]) -> str:
+    """Return what was spent. numbers: as `journal.reader.summary` has them, here and below."""
+    sums = numbers["money_usd"]
+    text = f"${sums['committed']:.2f} spent or reserved"
+    if sums["unknown"]:
+        text += f", ${sums['unknown']:.2f} of it for unknown rows"
+    if sums["unpriced"]:
+        text += f"; not counted: {plural(sums['unpriced'], 'request')} without a known price"
+    return f"rehearsed with the sandbox: {text}, all pretend" if numbers["rehearsal"] else text
+
+
+def causes(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a line for each of the first causes, and one for the others."""
+    lines = []
+    for cause in found[:MAX_CAUSES]:
+        reason = truncate(" ".join(cause["cause"].split()), MAX_CAUSE_CHARS) or "no reason given"
+        lines.append(f"{cause['rows']} {cause['state']}: {reason}  (e.g. {cause['example']})")
+    if len(found) > MAX_CAUSES:
+        lines.append(f"and {plural(len(found) - MAX_CAUSES, 'more cause')} in summary.json")
+    return lines
+
+
+def next_steps(batch: str, numbers: Mapping[str, Any], program: str) -> list[str]:
+    """Return what a person can do about the rows, in lines. program: how batchgen is called."""
+    counts = numbers["counts"]
+    lines = []
+
+    def show(state: State) -> None:
+        command = command_for_state(batch, state) or ""
+        lines.append(f"  {program}{command.removeprefix('batchgen')}")
+
+    if counts[State.FAILED]:
+        lines.append("To queue the failed rows again (the next run pays for them again):")
+        show(State.FAILED)
+    if counts[State.UNKNOWN]:
+        lines += (REHEARSED_UNKNOWN_ROWS if numbers["rehearsal"] else UNKNOWN_ROWS).splitlines()
+        show(State.UNKNOWN)
+    if counts[State.COMPLETED]:
+        lines.append(COMPLETED_ROWS)
+    return lines
