@@ -15,6 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
+from batchgen.core.addresses import parse_notify_urls, parse_ping_url
 from batchgen.core.budget import CostLimits
 from batchgen.core.timetable import Timetable
 from batchgen.core.units import parse_usd
@@ -25,9 +26,19 @@ View = TypeVar("View")
 DEFAULT_MODEL = "ideogram/ideogram-v2/generate"
 DEFAULT_BASE_URL = "https://model-api.runcomfy.net/v1"
 # The environment variables of options, by the option's name.
-VARIABLES = {"base_url": "RUNCOMFY_MODEL_API_BASE", "ask_above": "BATCHGEN_ASK_ABOVE"}
+VARIABLES = {
+    "base_url": "RUNCOMFY_MODEL_API_BASE",
+    "ask_above": "BATCHGEN_ASK_ABOVE",
+    "ping": "BATCHGEN_PING",
+    "notify": "BATCHGEN_NOTIFY",
+}
 TOKEN_VARIABLES = ("RUNCOMFY_TOKEN", "RUNCOMFY_API_KEY", "RUNCOMFY_API_TOKEN", "YOUR_API_TOKEN")
-_PARSERS: Mapping[str, Callable[[str], Any]] = {"ask_above": parse_usd}
+SECRET_VARIABLES = (*TOKEN_VARIABLES, VARIABLES["ping"], VARIABLES["notify"])
+_PARSERS: Mapping[str, Callable[[str], Any]] = {
+    "ask_above": parse_usd,
+    "ping": parse_ping_url,
+    "notify": parse_notify_urls,
+}
 
 
 class Source(StrEnum):
@@ -55,6 +66,9 @@ class RunOptions:
         are what the command line adds to those of the manifest, which its reader knows; so is
         `id_template`, which takes the place of the manifest's.
     allow_shared_folder: write to a folder that others can write to.
+    ping: a URL. notify: URLs. on_finish: a command, for the shell or in words.
+    notify_when: `always` or `problems`. notify_pictures: send the first pictures along.
+    allow_hooks: let the manifest say whom to tell, and what to run.
     sources: where each of these comes from, by name.
     """
 
@@ -95,6 +109,12 @@ class RunOptions:
     quiet: bool = False
     verbose: bool = False
     log_file: Path | None = None
+    ping: str | None = None
+    notify: tuple[str, ...] = ()
+    notify_when: str = "problems"
+    notify_pictures: bool = False
+    on_finish: str | tuple[str, ...] | None = None
+    allow_hooks: bool = False
     sources: Mapping[str, Source] = field(default_factory=dict)
 
     def given(self) -> list[str]:
@@ -217,10 +237,12 @@ def default_out(manifest: str) -> Path:
     return Path("out") / (stem or "batch")
 
 
+def environment_for_programs(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment for a program of the person's own: without batchgen's secrets."""
+    return {name: value for name, value in environment.items() if name not in SECRET_VARIABLES}
+
+
 def environment_without_secrets() -> dict[str, str]:
     """Return the environment for a process of ours that needs no network: no token, no proxies."""
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if name not in TOKEN_VARIABLES and not name.lower().endswith("_proxy")
-    }
+    there = environment_for_programs(os.environ)
+    return {name: value for name, value in there.items() if not name.lower().endswith("_proxy")}

@@ -11,7 +11,9 @@
     │   ├── SharedFolder     74   somebody else can write to the batch folder
     │   └── NewerJournal     74   written by a later batchgen
     ├── StoppedEarly         75   run again to go on
-    │   └── BatchBusy        75   another run holds the folder
+    │   ├── BatchBusy        75   another run holds the folder
+    │   ├── OutsideWindow    75   started at a time at which nothing is to be sent
+    │   └── Declined         75   the person said no
     └── TokenRefused         77   token missing, malformed or refused
 
 Exit codes are `sysexits.h`'s where that file has one. `cli/main.py` alone prints errors.
@@ -123,6 +125,15 @@ class BatchBusy(StoppedEarly):
             f"{folder} is in use by another run ({holder}). Nothing was sent.",
             f"Wait for it to end, or look at it with: batchgen status {shell_quote(folder)}",
         )
+
+
+class OutsideWindow(StoppedEarly):
+    pass
+
+
+class Declined(StoppedEarly):
+    def __init__(self) -> None:
+        super().__init__("Nothing was sent.")
 
 
 class TokenRefused(BatchgenError):

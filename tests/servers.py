@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 import trustme
@@ -239,3 +239,50 @@ def self_signed(authority: trustme.CA) -> ssl.SSLContext:
     with both.tempfile() as path:
         tls.load_cert_chain(path)
     return tls
+
+
+# A monitor that is pinged
+
+
+@dataclass
+class Pinged:
+    """One request that a monitor got."""
+
+    method: str
+    path: str
+    query: dict[str, str]
+    headers: str
+    body: str
+
+
+@dataclass
+class Monitor:
+    """Takes pings and answers each alike.
+
+    status, said: of the answer. where: of a redirect. forever: the answer never ends.
+    """
+
+    status: int = 200
+    said: str = "OK"
+    where: str = ""
+    forever: bool = False
+    pings: list[Pinged] = field(default_factory=list)
+
+    async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        first, _, headers = head.decode().partition("\r\n")
+        method, target, _ = first.split()
+        length = _length(head) if b"content-length" in head.lower() else 0
+        body = (await reader.readexactly(length)).decode()
+        parts = urlsplit(target)
+        self.pings.append(Pinged(method, parts.path, dict(parse_qsl(parts.query)), headers, body))
+        more = f"Location: {self.where}\r\n" if self.where else ""
+        writer.write(f"HTTP/1.1 {self.status} So\r\n{more}Connection: close\r\n\r\n".encode())
+        writer.write(self.said.encode())
+        while self.forever:
+            writer.write(b" " * 65536)
+            await writer.drain()
+
+    @property
+    def paths(self) -> list[str]:
+        return [ping.path for ping in self.pings]

@@ -67,7 +67,8 @@ def main(
     """
     runtime = Runtime(clock or Clock(), timing, open_probe)
     stdout = streams.set_up()
-    code = _run_command(runtime)
+    with runtime.last:
+        code = _run_command(runtime)
     if stdout is not None and stdout.error is not None:
         write_stderr(f"Standard output cannot be written: {stdout.error.strerror}.")
         code = code or StorageDamaged.exit_code

@@ -2,7 +2,8 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from click.core import ParameterSource
 
 from batchgen.clock import Clock
 from batchgen.core import units
+from batchgen.core.addresses import parse_ping_url
 from batchgen.core.timetable import parse_days, parse_window
 from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.manifest.formats import FORMATS
@@ -41,6 +43,7 @@ class Notation(click.ParamType[Any]):
 
 
 AMOUNT = Notation("amount", units.parse_usd)
+PING = Notation("URL", parse_ping_url)
 RATE = Notation("rate", units.parse_rate)
 DURATION = Notation("duration", units.parse_duration)
 CLOCK = Notation("HH:MM", units.parse_clock_time)
@@ -183,11 +186,15 @@ SERVICE = section(
 
 @dataclass(frozen=True)
 class Runtime:
-    """What a test replaces: the clock, how long things wait, and how hosts of URLs are found."""
+    """What a test replaces: the clock, how long things wait, and how hosts of URLs are found.
+
+    last: what is done when the command has said everything, also an error.
+    """
 
     clock: Clock
     timing: Timing
     open_probe: "OpenProbe | None" = None
+    last: ExitStack = field(default_factory=ExitStack)
 
 
 def runtime() -> Runtime:

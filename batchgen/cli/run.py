@@ -14,6 +14,7 @@ from batchgen.cli.options import (
     FILE,
     NEW_BATCH,
     OUT,
+    PING,
     PRICE,
     RATE,
     READING,
@@ -22,6 +23,7 @@ from batchgen.cli.options import (
     WINDOW,
     SectionedCommand,
     given_options,
+    options_without_manifest,
     runtime,
     section,
 )
@@ -138,6 +140,22 @@ rate_option = partial(click.option, "--rate", type=RATE, metavar="N/s|m|h|d")
     click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON on stdout."),
     click.option("--log-file", type=FILE, help="The log.  [default: batchgen.log in the folder]"),
 )
+@section(
+    "Being told",
+    click.option(
+        "--ping",
+        type=PING,
+        metavar="URL",
+        help="Tell a monitor that the run begins and how it ends: healthchecks.io, Uptime Kuma,"
+        " Cronitor.  [default: $BATCHGEN_PING, which no list of processes shows]",
+    ),
+    click.option(
+        "--on-finish",
+        metavar="COMMAND",
+        help="Run this in a shell when the run has ended, with the summary as JSON on its standard"
+        " input, for a minute at most.",
+    ),
+)
 @SERVICE
 @section(
     "Service",
@@ -171,6 +189,7 @@ def run(manifest: str, dry_run: bool, as_json: bool, **given: Any) -> None:
     from batchgen.cli import output
     from batchgen.cli.progress import Progress
     from batchgen.cli.terminal import ask
+    from batchgen.notify.announcer import Announcer
     from batchgen.operations.run import run
     from batchgen.report import tables
 
@@ -181,16 +200,19 @@ def run(manifest: str, dry_run: bool, as_json: bool, **given: Any) -> None:
     quiet = flags.get("quiet", False)
     show_progress = partial(Progress, quiet=quiet)
     show_ending = partial(output.after_run, quiet=quiet)
+    announcer = Announcer(options_without_manifest(), manifest, around.timing)
+    around.last.callback(announcer.finish)
     with closing(output.Problems(for_mail=quiet)) as problems:
         clock, timing = around.clock, around.timing
         try:
             outcome, folder = run(
-                *(flags, manifest, problems.show, show_progress, show_ending, ask),
+                *(flags, manifest, problems.show, show_progress, show_ending, ask, announcer),
                 clock=clock,
                 timing=timing,
             )
-        except BatchgenError as error:
-            if quiet:
+        except Exception as error:
+            announcer.broke_off(error)
+            if quiet and isinstance(error, BatchgenError):
                 error.remedy = "\n".join([error.remedy, output.how_to_run_again()]).lstrip()
             raise
     code = outcome.code

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -10,6 +11,7 @@ from batchgen.core.text import HIDDEN, hide_logins
 MIN_CHARS = 8  # a shorter one would be found in half of all words
 # A message may be cut within a secret. So much of its beginning is told from any other text.
 CERTAIN_CHARS = 12
+_KEY = re.compile(r"[0-9]|[a-z][A-Z]")  # a part of a URL without these may be a word
 
 
 class Secrets:
@@ -32,6 +34,17 @@ class Secrets:
         for secret in (login, plain, login.partition(":")[2], plain.partition(":")[2]):
             self.keep(secret)
         self.keep(base64.b64encode(plain.encode(errors="surrogateescape")).decode())
+
+    def keep_url(self, url: str) -> None:
+        """Hide a URL that is a secret as a whole, of whatever scheme, and the keys in it alone."""
+        scheme, _, rest = url.partition("://")
+        # Its first characters decide what is hidden, and a million addresses begin with https://.
+        self.keep(rest if scheme in ("http", "https") else url)
+        for part in re.split(r"[/?&=@:#,]+", rest):
+            if len(part) >= CERTAIN_CHARS and _KEY.search(part):
+                self.keep(part)
+        if "@" in rest:
+            self.keep_login(url)
 
     def hide(self, text: str) -> str:
         """Return a text without the secrets that are known, and without the login in any URL."""

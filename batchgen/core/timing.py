@@ -30,6 +30,9 @@ class Timing:
     missing_limit: for a result or a file that is said not to exist, in one run.
     max_polling: of asking about one request, in one run; it is asked again in the next.
     offline_limit: without any answer of the API, before the run gives up.
+    ping: of a monitor's ping, with all of its tries.
+    on_finish, notify: of the command and of the messages at the end of a run; then they are killed.
+    leaving: of each of these after a signal, whose sender does not wait long.
     closing: without any work of the process once everything is collected, before it is ended.
     """
 
@@ -58,6 +61,10 @@ class Timing:
     missing_limit: float = 300.0
     max_polling: float = 3600.0
     offline_limit: float = 6 * 3600.0
+    ping: float = 10.0
+    on_finish: float = 60.0
+    notify: float = 30.0
+    leaving: float = 5.0
     closing: float = 60.0
     probe_step: float = 10.0
     probe_total: float = 30.0

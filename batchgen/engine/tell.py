@@ -21,21 +21,25 @@ MEMORY = "told"  # the name under which `set_meta` keeps it
 Tell = Callable[[RunOutcome, Counter[State]], None]
 
 
-def tell(journal: Journal, outcome: RunOutcome, show: Tell, *, quiet: bool) -> None:
-    """Show how a run ended, and remember that; with `quiet` only if it is to be told."""
+def tell(journal: Journal, outcome: RunOutcome, show: Tell, *, quiet: bool) -> bool:
+    """Show how a run ended, and remember that; with `quiet` only if there is news.
+
+    Return whether there is: what a person has to know and was not told before.
+    """
     new: Counter[State] = Counter()
     try:
         told = Told(**(journal.get_meta(MEMORY) or {}))
-        if quiet:
-            new = newly_in_trouble(journal, troubled_states(outcome), told.seq, told.at)
-            if sum(new[state] for state in LATE) <= outcome.waiting:
-                new = Counter({state: n for state, n in new.items() if state not in LATE})
+        new = newly_in_trouble(journal, troubled_states(outcome), told.seq, told.at)
+        if sum(new[state] for state in LATE) <= outcome.waiting:
+            new = Counter({state: n for state, n in new.items() if state not in LATE})
         now = Told(last_event(journal), journal.now(), outcome.once or told.once)
     except StorageDamaged:  # then the outcome says so
         show(outcome, new)
-        return
-    if quiet and not is_told(outcome, new.total(), told):
-        return
-    show(outcome, new)
+        return True
+    news = is_told(outcome, new.total(), told)
+    if quiet and not news:
+        return False
+    show(outcome, new if quiet else Counter())
     with suppress(StorageDamaged), journal.transaction():
         journal.set_meta({MEMORY: asdict(now)})
+    return news

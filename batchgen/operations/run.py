@@ -28,6 +28,8 @@ from batchgen.engine.tell import tell
 from batchgen.engine.watchdog import Watchdog
 from batchgen.errors import (
     BatchgenError,
+    Declined,
+    OutsideWindow,
     ServiceUnreachable,
     StoppedEarly,
     TokenRefused,
@@ -35,8 +37,9 @@ from batchgen.errors import (
 from batchgen.journal.recovery import open_journal
 from batchgen.journal.staging import StagedRows
 from batchgen.journal.writer import Journal
-from batchgen.log import close, set_up, write_stderr
+from batchgen.log import set_up, write_stderr
 from batchgen.manifest.manifest import Manifest
+from batchgen.notify.announcer import Announcer
 from batchgen.operations.batch import start_rehearsal
 from batchgen.operations.execute import ShowProgress, execute
 from batchgen.operations.find_batch import Ask, ask_nobody, find_folder, known_batches
@@ -59,6 +62,7 @@ def run(
     show_progress: ShowProgress,
     show_ending: Callable[[Folder, RunOutcome, Counter[State]], None],
     ask: Ask,
+    announcer: Announcer,
     *,
     clock: Clock | None = None,
     timing: Timing = DEFAULT_TIMING,
@@ -69,10 +73,12 @@ def run(
     show_ending: called once with how the run ended, and the rows that are newly in trouble; with
         --quiet only if a person is to be told.
     ask: asks the person, before anything is sent; returns None if there is none.
+    announcer: tells others of the run. Whoever made it lets it finish, which closes the log.
     clock: None is the machine's own.
     """
     clock = clock or Clock()
     manifest, options = open_manifest_for(flags, path)
+    announcer.use(options)
     # --until counts from here: reading a long manifest takes a while.
     now = datetime.now()
     _refuse_outside_window(options, now)
@@ -83,6 +89,7 @@ def run(
     # A mail is read elsewhere, so it names places by their whole paths.
     place = place.absolute() if options.quiet else place
     folder = Folder(place, shared=options.allow_shared_folder)
+    announcer.at(folder)
     if options.quiet and options.skip_invalid:
         show = _ignore  # the ending tells of invalid rows, and of the same ones once
     ending = _Ending()
@@ -117,6 +124,7 @@ def run(
         catalogue.close()
         memory = {model: price and price.stored() for model, price in known.items()}
         journal.start_run(manifest.file, {"prices": memory})
+        announcer.begin()
         note("running")
         log.debug("batchgen %s runs %s into %s", __version__, manifest.file, folder.path)
         log.debug("options: %s", ", ".join(options.given()) or "the defaults")
@@ -135,18 +143,20 @@ def run(
             on_collected=partial(ending.collected, watchdog),
         )
         ending.outcome = outcome = event_loop.run(running)
-        tell(journal, outcome, partial(show_ending, folder), quiet=options.quiet)
+        ending.news = tell(journal, outcome, partial(show_ending, folder), quiet=options.quiet)
+    announcer.ended(outcome, news=ending.news)
     return outcome, folder
 
 
 class _Ending:
     """How a run ends, whatever fails once it has collected: 74 would say that nothing was sent.
 
-    outcome: None until it is known.
+    outcome: None until it is known. news: whether a person is to be told of it.
     """
 
     def __init__(self) -> None:
         self.outcome: RunOutcome | None = None
+        self.news = True
         self._has_collected = False
 
     def collected(self, watchdog: Watchdog) -> None:
@@ -186,7 +196,7 @@ def _agreed_prices(
 
 
 def _agree_to(spending: Spending, options: RunOptions, ask: Ask) -> None:
-    """Say what is about to be spent. Raises StoppedEarly if a person does not want that."""
+    """Say what is about to be spent. Raises Declined if a person does not want that."""
     log.info("%s%s.", spending, ", all pretend" if options.sandbox else "")
     balance = spending.balance
     if balance is not None and balance < spending.at_most:
@@ -198,7 +208,7 @@ def _agree_to(spending: Spending, options: RunOptions, ask: Ask) -> None:
         )
     asks = spending.is_above(options.ask_above) and not (options.sandbox or options.yes)
     if asks and ask(spending.question) is False:
-        raise StoppedEarly("Nothing was sent.")
+        raise Declined
 
 
 def _ignore(problem: Problem) -> None:
@@ -244,17 +254,16 @@ def _claim(stack: ExitStack, folder: Folder, options: RunOptions) -> Note:
     note("starting a run")
     stack.callback(folder.discard, made)
     set_up(folder.log, options.log_file, quiet=options.quiet, verbose=options.verbose)
-    stack.callback(close)
     if warning := folder.examine_file_system():
         log.warning("%s", warning)
     return note
 
 
 def _refuse_outside_window(options: RunOptions, now: datetime) -> None:
-    """Raise StoppedEarly where the night of a run is over, as on a computer that slept."""
+    """Raise OutsideWindow where the night of a run is over, as on a computer that slept."""
     window = options.window
     if window is not None and window.window_end(now) is None:
-        raise StoppedEarly(
+        raise OutsideWindow(
             f"It is {now:%a %H:%M}, outside the window {window.window()}. Nothing was sent.",
             f"The next window begins {window.next_start(now):%a %Y-%m-%d %H:%M}. To run all the"
             " same, leave out --window.",

@@ -61,7 +61,8 @@ def test_the_options_of_a_run_are_in_sections(batchgen: Command) -> None:
     sections = re.findall(r"^(\w[\w ]+):$", batchgen("run", "--help").stdout, re.MULTILINE)
 
     assert sections == [
-        *("What to run", "Pace", "Money", "Time", "Files", "Output", "Service", "Other"),
+        *("What to run", "Pace", "Money", "Time", "Files", "Output", "Being told"),
+        *("Service", "Other"),
     ]
 
 

@@ -66,3 +66,27 @@ def test_in_an_answer_urls_and_the_id_of_the_request_stay_as_they_are() -> None:
     }
 
     assert secrets.hide_in_json(answer) == answer | {"said": ["not for [hidden]", 7, None]}
+
+
+@pytest.mark.parametrize(
+    ("url", "text", "shown"),
+    [
+        ("https://hc-ping.com/5bf66975-d4c7", "at https://hc-ping.com/5bf66975-d4c7/fail: no",
+         "at https://[hidden]/fail: no"),
+        ("https://hc-ping.com/5bf66975-d4c7", "GET /5bf66975-d4c7/start", "GET /[hidden]/start"),
+        ("https://kuma.example/api/push/Xk3dAbc9Ty12?status=up", "of Xk3dAbc9Ty12", "of [hidden]"),
+        ("https://ping.example/notifications/of-pictures", "2 notifications of pictures",
+         "2 notifications of pictures"),
+        ("https://hc-ping.com/5bf66975-d4c7", "see https://hub.example", "see https://hub.example"),
+        ("mailto://me:pass-word@mail.example", "login pass-word failed", "login [hidden] failed"),
+        ("tgram://123456789:aBcDeF/12", "tgram://123456789:aBcDeF/12 timed out",
+         "[hidden] timed out"),
+    ],
+)  # fmt: skip
+def test_an_address_that_is_a_secret_is_hidden_and_others_are_not(
+    url: str, text: str, shown: str
+) -> None:
+    secrets = Secrets()
+    secrets.keep_url(url)
+
+    assert secrets.hide(text) == shown

@@ -1,0 +1,152 @@
+"""Tells of a run at its two moments: when it begins, and when it has ended."""
+
+import logging
+import signal
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from batchgen import log as logs
+from batchgen.batch_folder import Folder
+from batchgen.config import RunOptions, Source
+from batchgen.core.timing import Timing
+from batchgen.engine.run_outcome import RunOutcome
+from batchgen.errors import BatchgenError
+from batchgen.journal.reader import Reader, summary
+from batchgen.log import secrets, warn
+from batchgen.notify.ending import Ending
+from batchgen.notify.hook import run_hook
+from batchgen.notify.ping import send_ping
+from batchgen.notify.ping_url import Moment, ping_request
+
+log = logging.getLogger(__name__)
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Announcer:
+    """One run's; nothing that it does or that fails here changes how the run ends.
+
+    A rehearsal is told to nobody, but to a command or an address of its own command line.
+    """
+
+    def __init__(self, options: RunOptions, manifest: str, timing: Timing) -> None:
+        """options: as far as they are known before the manifest is."""
+        self._timing = timing
+        self._manifest = manifest
+        self._run_id = str(uuid.uuid4())
+        self._began: float | None = None
+        self._folder: Folder | None = None
+        self._ending: Ending | None = None
+        self._error: Exception | None = None
+        self.use(options)
+
+    def use(self, options: RunOptions) -> None:
+        """Go by these options from now on."""
+        self._options = options
+        for url in (options.ping, *options.notify):
+            if url:
+                secrets.keep_url(url)
+
+    def at(self, folder: Folder) -> None:
+        """Say which batch folder the run has."""
+        self._folder = folder
+
+    def begin(self) -> None:
+        """The run begins: ping the monitor."""
+        self._began = time.monotonic()
+        self._ping(Moment.START)
+
+    def ended(self, outcome: RunOutcome, *, news: bool) -> None:
+        """The run has ended, and its folder is free: ping the monitor at once.
+
+        news: whether a person is to be told, as with --quiet.
+        """
+        self._end(Ending.of_run(outcome, news=news, manifest=self._place()))
+
+    def broke_off(self, error: Exception) -> None:
+        """The run did not begin, or broke off. Nobody is told before `finish`."""
+        self._error = error
+
+    def finish(self) -> None:
+        """Tell whoever is left. Last of all, since it may take a while; a signal ends it."""
+        try:
+            if self._ending is None and self._error is not None:
+                self._end(Ending.of_error(self._error, manifest=self._place()))
+            if self._ending is not None:
+                with _ended_by_signals():
+                    self._run_hook(self._ending)
+        finally:
+            logs.close()
+
+    def _end(self, ending: Ending) -> None:
+        self._ending = ending = replace(ending, batch=self._batch(), numbers=self._numbers())
+        if ending.moment is not None:
+            with _ended_by_signals():
+                self._ping(ending.moment, "\n".join(ending.lines()), ending.code)
+
+    def _ping(self, moment: Moment, text: str = "", code: int = 0) -> None:
+        options = self._options
+        if options.ping is None or options.sandbox:
+            return
+        seconds = 0.0 if self._began is None else time.monotonic() - self._began
+        ping = ping_request(
+            options.ping, moment, self._run_id, text=secrets.hide(text), code=code, seconds=seconds
+        )
+        if ping is None:
+            return
+        if why := send_ping(ping, self._timing):
+            warn(f"The ping ({moment}) was not taken: {why}. The run is not affected.")
+        else:
+            log.debug("pinged: %s", moment)
+
+    def _run_hook(self, ending: Ending) -> None:
+        command = self._options.on_finish
+        if not command or not self._is_for_now("on_finish"):
+            return
+        leaves = ending.code >= 128
+        seconds = self._timing.leaving if leaves else self._timing.on_finish
+        log.debug("on_finish begins")
+        if why := run_hook(command, ending, Path(self._place()).parent, seconds):
+            warn(f"on_finish failed: {why}. The run is not affected.")
+
+    def _is_for_now(self, name: str) -> bool:
+        return not self._options.sandbox or self._options.sources.get(name) is Source.FLAG
+
+    def _place(self) -> str:
+        """Return the manifest's absolute path, or `-`."""
+        return "-" if self._manifest == "-" else str(Path(self._manifest).absolute())
+
+    def _batch(self) -> str | None:
+        return None if self._folder is None else str(self._folder.path.absolute())
+
+    def _numbers(self) -> dict[str, Any] | None:
+        """Return the numbers of the batch; None where there are none, or they cannot be read."""
+        if self._folder is None:
+            return None
+        with (
+            suppress(BatchgenError, OSError, MemoryError),
+            closing(Reader(self._folder.journal)) as reader,
+        ):
+            return summary(reader)
+        return None
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """A signal ends the block, and not the process: the run's own end stays what it is."""
+
+    def leave(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, leave) for number in SIGNALS}
+    try:
+        with suppress(KeyboardInterrupt):
+            yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

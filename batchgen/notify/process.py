@@ -1,0 +1,106 @@
+"""Runs a program of others, bounded in time and in what it says; it ends with what it started."""
+
+import os
+import selectors
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+STEP_S = 0.1  # how soon the end of a silent program is seen
+LAST_WORDS_S = 1.0  # for what it printed, where what it left behind goes on printing
+PIECE_BYTES = 1 << 16
+MAX_LINES = 200
+MAX_LINE_BYTES = 2000
+
+
+def run_program(
+    words: Sequence[str],
+    given: bytes,
+    *,
+    folder: Path,
+    environment: Mapping[str, str],
+    seconds: float,
+    said: Callable[[str], None],
+) -> str:
+    """Run a program to its end; return why it failed, "" if it did not.
+
+    given: on its standard input. folder: in which it runs. said: called with each line that it
+    prints, of both streams, MAX_LINES at most.
+    After `seconds`, and when a signal ends this call, the program is killed with all that it
+    started and that did not leave its process group.
+    """
+    lines = _Lines(said)
+    # A file, not a pipe: a program that does not read it keeps nobody waiting.
+    with tempfile.TemporaryFile() as stdin, selectors.DefaultSelector() as selector:
+        stdin.write(given)
+        stdin.seek(0)
+        try:
+            program = subprocess.Popen(
+                words,
+                stdin=stdin,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                cwd=folder,
+                env=dict(environment),
+                start_new_session=True,  # so that the whole group can be ended
+            )
+        except (OSError, ValueError) as error:
+            return f"it cannot be started: {error}"
+        with program:
+            output = program.stdout
+            try:
+                if output is None:  # which Popen was asked for
+                    return "it has no output"
+                selector.register(output, selectors.EVENT_READ)
+                end, ended = time.monotonic() + seconds, False
+                while True:
+                    if not ended and program.poll() is not None:
+                        ended, end = True, time.monotonic() + LAST_WORDS_S
+                    if selector.select(0 if ended else STEP_S):
+                        if piece := os.read(output.fileno(), PIECE_BYTES):
+                            lines.add(piece)
+                        else:
+                            selector.unregister(output)
+                    elif ended:
+                        break
+                    if time.monotonic() > end:
+                        if ended:
+                            break
+                        return f"it took longer than {seconds:g} s, and was ended"
+            finally:
+                if program.poll() is None:
+                    with suppress(ProcessLookupError):
+                        os.killpg(program.pid, signal.SIGKILL)
+                lines.close()
+        code = program.returncode
+    return "" if code == 0 else f"exit code {code}" if code > 0 else f"ended by signal {-code}"
+
+
+class _Lines:
+    """Hands bytes on as lines, and not without end."""
+
+    def __init__(self, said: Callable[[str], None]) -> None:
+        self._said = said
+        self._rest = b""
+        self._count = 0
+
+    def add(self, piece: bytes) -> None:
+        *lines, self._rest = (self._rest + piece).split(b"\n")
+        for line in lines:
+            self._say(line)
+        self._rest = self._rest[:MAX_LINE_BYTES]
+
+    def close(self) -> None:
+        if self._rest:
+            self._say(self._rest)
+        if self._count > MAX_LINES:
+            self._said(f"… and {self._count - MAX_LINES} more lines")
+
+    def _say(self, line: bytes) -> None:
+        self._count += 1
+        if self._count <= MAX_LINES:
+            self._said(line[:MAX_LINE_BYTES].decode(errors="replace"))

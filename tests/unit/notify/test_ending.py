@@ -1,0 +1,82 @@
+"""Who is told of an ending, and in which words."""
+
+import pytest
+
+from batchgen.engine.run_outcome import ALL_SAVED, TIME_LIMIT, RunOutcome
+from batchgen.errors import BatchBusy, Declined, ManifestInvalid, OutsideWindow, TokenRefused
+from batchgen.notify.ending import Ending
+from batchgen.notify.ping_url import Moment
+
+NUMBERS = {
+    "counts": {"saved": 7, "failed": 2, "unknown": 0, "completed": 0},
+    "rehearsal": False,
+    "causes": [{"rows": 2, "state": "failed", "cause": "too long", "example": "heron"}],
+    "money_usd": {"committed": 0.27, "unknown": 0, "unpriced": 0},
+}
+PROMPT = "A heron standing in a reed bed at dusk"
+
+
+def ended(outcome: RunOutcome) -> Ending:
+    return Ending.of_run(outcome, news=False, manifest="/lists/night.csv")
+
+
+def refused(error: Exception) -> Ending:
+    return Ending.of_error(error, manifest="/lists/night.csv")
+
+
+@pytest.mark.parametrize("outcome", [ALL_SAVED, TIME_LIMIT])
+def test_a_run_that_did_what_it_was_to_do_is_a_success(outcome: RunOutcome) -> None:
+    assert ended(outcome).moment is Moment.SUCCESS
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        RunOutcome(1, "Not every row is saved: 1 failed.", calm=True),
+        RunOutcome(75, "The balance is used up."),
+        RunOutcome(143, "Interrupted by SIGTERM.", calm=True),
+    ],
+)
+def test_a_run_that_did_not_is_a_failure(outcome: RunOutcome) -> None:
+    assert ended(outcome).moment is Moment.FAIL
+
+
+@pytest.mark.parametrize("error", [ManifestInvalid("night.csv", 2), TokenRefused("no"), OSError(5)])
+def test_a_run_that_did_not_begin_although_it_was_due_is_a_failure_and_news(
+    error: Exception,
+) -> None:
+    assert (refused(error).moment, refused(error).news) == (Moment.FAIL, True)
+
+
+@pytest.mark.parametrize("error", [BatchBusy("out", "1"), OutsideWindow("It is day."), Declined()])
+def test_a_monitor_hears_nothing_of_a_run_that_was_not_due(error: Exception) -> None:
+    assert refused(error).moment is None
+
+
+def test_who_said_no_is_not_told_of_it() -> None:
+    assert refused(BatchBusy("out", "1")).news
+    assert not refused(Declined()).news
+
+
+def test_the_words_have_states_money_causes_and_the_exit_code() -> None:
+    ending = Ending(1, "Two failed.", "", Moment.FAIL, True, "/lists/night.csv", "/out", NUMBERS)
+
+    assert ending.lines() == [
+        "night.csv: Two failed.",
+        "7 saved, 2 failed",
+        "$0.27 spent or reserved",
+        "2 failed: too long  (e.g. heron)",
+        "exit code 1",
+    ]
+    assert "batchgen retry /out" in ending.message("batchgen")
+
+
+@pytest.mark.parametrize("quotes", ["''", '""', "“”", "'", '"'])
+def test_a_prompt_that_a_cause_repeats_in_quotes_is_left_out(quotes: str) -> None:
+    cause = f"bad prompt {quotes[0]}{PROMPT}{quotes[1:]}"
+    numbers = NUMBERS | {"causes": [{**NUMBERS["causes"][0], "cause": cause}]}  # type: ignore[index]
+    ending = Ending(1, cause, cause, Moment.FAIL, True, "/night.csv", "/out", numbers)
+
+    said = "\n".join([ending.title(), *ending.lines(), ending.message("batchgen")])
+    assert "reed bed" not in said
+    assert "bad prompt …" in said
