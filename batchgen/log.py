@@ -80,6 +80,15 @@ def set_up(own: Path, named: Path | None, *, quiet: bool, verbose: bool) -> None
     logging.raiseExceptions = False  # a full disk must not fill the terminal with tracebacks
 
 
+def show_steps() -> None:
+    """Show every message on the terminal, in a command that keeps no log of its own."""
+    terminal = _Terminal()
+    terminal.setLevel(logging.DEBUG)
+    log.handlers[:] = [terminal]
+    log.setLevel(logging.DEBUG)
+    log.propagate = False
+
+
 def warn(text: str) -> None:
     """Log a warning; without a log, write it to stderr."""
     if any(isinstance(handler, _Terminal) for handler in log.handlers):

@@ -14,6 +14,13 @@ def schemas_folder() -> Path:
     return installed if installed.is_dir() else here.parent / "schemas"
 
 
+def docs_folder() -> Path:
+    """Return the folder of the pages that `batchgen help` shows, installed or in the repository."""
+    here = Path(__file__).parent
+    installed = here / "docs"
+    return installed if installed.is_dir() else here.parent / "docs"
+
+
 def user_schemas_folder(environment: Mapping[str, str]) -> Path | None:
     """Return the folder of the schemas that the person fetched; None where there is no home.
 

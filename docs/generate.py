@@ -19,10 +19,13 @@ from typing import Any
 import click
 from sqlite_utils import Database
 
+from batchgen.cli import manners
 from batchgen.cli.main import cli
 from batchgen.clock import Clock
 from batchgen.core.states import TRANSITIONS, Event, State
 from batchgen.journal import database as journal
+from batchgen.manual import markdown
+from batchgen.manual.topics import TOPICS
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
@@ -43,6 +46,7 @@ def generated_pages() -> dict[Path, str]:
         DOCS / "reference" / "journal.md": journal_page(),
         DOCS / "reference" / "states.md": states_page(),
         DOCS / "images" / "states.svg": states_svg(),
+        DOCS / "batchgen.1": man_page(),
         ARCHITECTURE: with_folders(ARCHITECTURE.read_text(encoding="utf-8")),
     }
 
@@ -111,15 +115,27 @@ def commands_page() -> str:
     parts = [
         f"# Commands\n\n{FROM_CODE}\n\n```console\n$ batchgen --help\n…\n",
         f"{listing[listing.index('Commands:') :].rstrip()}\n```\n",
-        "\nEach command also takes `--help`. What is in square brackets holds where the option is"
-        " not\ngiven. [Exit codes](exit-codes.md) are explained on a page of their own.\n",
+        "\nEach command also takes `--help`, and these options, which mean the same before its"
+        " name and behind\nit:\n\n",
+        table(["option", "meaning"], _global_options()),
+        "\nWhat is in square brackets holds where the option is not given. [Exit"
+        " codes](exit-codes.md) are\nexplained on a page of their own.\n",
     ]
-    root = click.Context(cli, info_name="batchgen", **cli.context_settings)
-    for command, context in _commands(cli, root):
+    for command, context in _commands(cli, _root()):
         formatter = MarkdownFormatter()
         command.format_help(context, formatter)
         parts.append(f"\n## {context.command_path}\n\n{formatter.getvalue().rstrip()}\n")
     return "".join(parts)
+
+
+def _root() -> click.Context:
+    return click.Context(cli, info_name="batchgen", **cli.context_settings)
+
+
+def _global_options() -> Iterator[tuple[str, str]]:
+    for option in manners.options(hidden=False):
+        words, about = option.get_help_record(_root()) or ("", "")
+        yield f"`{words}`", escape(about)
 
 
 def _commands(
@@ -132,6 +148,93 @@ def _commands(
             yield from _commands(command, context)
         else:
             yield command, context
+
+
+# -- the man page ----------------------------------------------------------------------------------
+
+
+class RoffFormatter(click.HelpFormatter):
+    """A command's help for man(1), as `MarkdownFormatter` has it for a page."""
+
+    def write_usage(self, prog: str, args: str = "", prefix: str | None = None) -> None:
+        self.write(f".PP\n.B {roff(prog)}\n{roff(args)}\n")
+
+    def write_heading(self, heading: str) -> None:
+        self.write(f".PP\n.I {roff(heading)}:\n")
+
+    def write_paragraph(self) -> None:
+        pass
+
+    def write_text(self, text: str) -> None:
+        for paragraph in re.split(r"\n{2,}", text.strip()):
+            flowing, *blocks = re.split(r"^\x08\n", paragraph, flags=re.MULTILINE)
+            if flowing:
+                self.write(f".PP\n{roff(' '.join(flowing.split()))}\n")
+            for block in blocks:
+                title, _, lines = block.rstrip().partition("\n")
+                self.write(f".PP\n{roff(title)}\n{_roff_lines(_dedented(lines).splitlines())}")
+
+    def write_dl(
+        self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2
+    ) -> None:
+        for word, words in rows:
+            self.write(_roff_definition(word, " ".join(words.split())))
+
+
+def roff(text: str) -> str:
+    """Keep roff from taking characters for requests; a hyphen stays one that can be copied."""
+    escaped = text.replace("\\", "\\e").replace("-", "\\-")
+    return f"\\&{escaped}" if escaped[:1] in (".", "'", "") else escaped
+
+
+def _roff_lines(lines: Iterable[str]) -> str:
+    """Text as it stands, indented and not filled."""
+    body = "\n".join(map(roff, lines))
+    return f".RS 4\n.nf\n{body}\n.fi\n.RE\n"
+
+
+def _roff_definition(term: str, meaning: str) -> str:
+    return f".TP\n.B {roff(term)}\n{roff(meaning)}\n"
+
+
+def roff_page(markdown_text: str) -> str:
+    """A topic for man(1)."""
+    parts = []
+    for block in markdown.blocks(markdown_text):
+        match block:
+            case markdown.Heading(_, words):
+                parts.append(f".SS {roff(words)}\n")
+            case markdown.Paragraph(words):
+                parts.append(f".PP\n{roff(words)}\n")
+            case markdown.Code(lines):
+                parts.append(f".PP\n{_roff_lines(lines)}")
+            case markdown.Item(mark, words):
+                parts.append(f".IP {roff(mark.strip())} 3\n{roff(words)}\n")
+            case markdown.Definition(term, meaning):
+                parts.append(_roff_definition(term, meaning))
+    return "".join(parts)
+
+
+def man_page() -> str:
+    """batchgen(1): the help of all commands, and the topics, from the same texts."""
+    root = _root()
+    whole = RoffFormatter()
+    cli.format_help(root, whole)
+    # What `batchgen --help` begins with is the synopsis.
+    usage, description = whole.getvalue().split(".PP\n", 2)[1:]
+    parts = [
+        '.\\" Generated from the code by docs/generate.py.\n.TH BATCHGEN 1 "" batchgen batchgen\n',
+        ".SH NAME\nbatchgen \\- prompts into pictures, overnight, each paid for once\n",
+        f".SH SYNOPSIS\n{usage}.SH DESCRIPTION\n.PP\n{description}",
+        ".SH COMMANDS\n",
+    ]
+    for command, context in _commands(cli, root):
+        formatter = RoffFormatter()
+        command.format_help(context, formatter)
+        parts.append(f".SS {roff(context.command_path)}\n{formatter.getvalue()}")
+    for name, topic in TOPICS.items():
+        parts.append(f".SH {roff(name.replace('-', ' ').upper())}\n{roff_page(topic.text())}")
+    return "".join(parts)
 
 
 # -- settings --------------------------------------------------------------------------------------

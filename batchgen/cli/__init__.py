@@ -4,5 +4,5 @@ Promise: every error becomes a message and an exit code; stdout carries results,
 else. Nothing is decided here. May import every other folder.
 
 May import: schedule, operations, notify, engine, report, api, journal, manifest, validation,
-sandbox, core.
+sandbox, manual, core.
 """

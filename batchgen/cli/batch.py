@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batchgen.cli.options import (
+    BATCH,
     FILE,
     SERVICE,
     SHARED,
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Queue failed rows again; the next run pays for them.")
-@click.argument("batch")
+@BATCH
 @click.option("--id", "ids", multiple=True, metavar="ID", help="Only this row; repeatable.")
 @click.option("--cause", metavar="TEXT", help="Only rows whose error contains this text.")
 @click.option(
@@ -67,7 +68,7 @@ def retry(batch: str, ids: tuple[str, ...], cause: str | None, state: str, **giv
 
 
 @click.command(short_help="Settle rows that may have been billed.")
-@click.argument("batch")
+@BATCH
 @click.option("--id", "ids", multiple=True, metavar="ID", help="Only this row; repeatable.")
 @click.option("--all", "every", is_flag=True, help="Settle every unknown row.")
 @click.option(
@@ -154,7 +155,7 @@ def resolve(
 
 
 @click.command(short_help="Check every file; download broken ones again, unpaid.")
-@click.argument("batch")
+@BATCH
 @SERVICE
 @SHARED
 def verify(batch: str, **given: Any) -> None:
@@ -194,7 +195,7 @@ def verify(batch: str, **given: Any) -> None:
 
 
 @click.command(short_help="Cancel requests that are still in RunComfy's queue.")
-@click.argument("batch")
+@BATCH
 @SERVICE
 @SHARED
 def cancel(batch: str, **given: Any) -> None:
@@ -229,7 +230,7 @@ def cancel(batch: str, **given: Any) -> None:
 
 
 @click.command(short_help="Write tables and gallery again.")
-@click.argument("batch")
+@BATCH
 @click.option(
     "--where",
     multiple=True,
@@ -311,7 +312,7 @@ def _lines_of(path: Path) -> list[str]:
 
 
 @click.command(short_help="Show how far a batch is, also while it runs.")
-@click.argument("batch")
+@BATCH
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
 def status(batch: str, as_json: bool) -> None:
     """Show how far BATCH is, also while it runs. BATCH is an output folder or its manifest.

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from batchgen.cli import completion
 from batchgen.cli.options import (
     FILE,
     SERVICE,
@@ -20,7 +21,11 @@ from batchgen.manifest.formats import FORMATS
 
 @click.command(short_help="Write a first manifest, for a model or for a list that you have.")
 @click.argument("out", required=False)
-@click.option("--model", help="The model that it is for.  [default: Ideogram 2.0]")
+@click.option(
+    "--model",
+    shell_complete=completion.model,
+    help="The model that it is for.  [default: Ideogram 2.0]",
+)
 @click.option("--schema", type=FILE, help="File with that model's input schema.")
 @click.option("--csv", "as_table", is_flag=True, help="Write a table for a spreadsheet.")
 @click.option(

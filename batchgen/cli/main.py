@@ -6,21 +6,23 @@ Imports are made where they are needed: `--help` is answered without httpx, Pill
 """
 
 import io
+import os
 import sys
 from typing import TYPE_CHECKING
 
 import click
 
-import batchgen
-from batchgen.cli import streams
+from batchgen.cli import manners, streams
 from batchgen.cli.batch import cancel, report, resolve, retry, status, verify
+from batchgen.cli.help import Program, help_command
 from batchgen.cli.init import init
 from batchgen.cli.login import login, logout
 from batchgen.cli.models import models
-from batchgen.cli.options import Commands, Runtime
+from batchgen.cli.options import Runtime
 from batchgen.cli.run import plan, run, validate
 from batchgen.cli.sandbox import sandbox
 from batchgen.cli.schedule import schedule
+from batchgen.cli.version import show_version
 from batchgen.clock import Clock
 from batchgen.core.text import terminal_safe
 from batchgen.core.timing import DEFAULT_TIMING, Timing
@@ -32,9 +34,18 @@ if TYPE_CHECKING:
     from batchgen.operations.check_urls import OpenProbe
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(batchgen.__version__, prog_name="batchgen")
-def cli() -> None:
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
+# Eager, so that `--version` knows of it wherever it stands.
+@click.option("--json", "as_json", is_flag=True, is_eager=True, hidden=True, help="With --version.")
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    callback=show_version,
+    help="Show the version and exit; with --json also what it runs on.",
+)
+@click.pass_context
+def cli(context: click.Context, as_json: bool) -> None:
     """Turn a list of prompts into pictures through RunComfy's Model API, overnight.
 
     Each row is paid for once: whatever happens, a row that may have been billed is never sent again
@@ -47,13 +58,19 @@ def cli() -> None:
         batchgen login
         batchgen schedule install list.csv --at 01:30 --until 07:00
     """
+    if as_json:
+        raise click.UsageError("--json belongs behind the command.")
+    if context.color is None and not manners.given("color"):
+        context.color = manners.color_by(os.environ)
 
 
 for one in (
     *(init, run, validate, plan, status, retry, resolve, verify, cancel, report, models),
-    *(login, logout, schedule, sandbox),
+    *(login, logout, schedule, sandbox, help_command),
 ):
     cli.add_command(one)
+    manners.add_to(one)
+cli.params += manners.options(hidden=False)
 
 
 def main(
@@ -78,7 +95,7 @@ def main(
 def _run_command(runtime: Runtime) -> int:
     """Return the exit code of the command that the command line names."""
     try:
-        code: int | None = cli.main(standalone_mode=False, obj=runtime)
+        code: int | None = cli.main(prog_name="batchgen", standalone_mode=False, obj=runtime)
     except SystemExit as left:
         return int(left.code or 0)
     except click.ClickException as error:

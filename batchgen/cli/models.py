@@ -5,8 +5,10 @@ from typing import Any
 
 import click
 
+from batchgen.cli import completion, manners
 from batchgen.cli.options import (
     FILE,
+    MODEL,
     SERVICE,
     Commands,
     find_batch,
@@ -48,12 +50,18 @@ def models_list(search: str, online: bool, **given: Any) -> None:
     from batchgen.operations.models import list_models
 
     options = options_without_manifest() if online else None
-    output.models(list_models(search, options, runtime().timing))
+    found = list_models(search, options, runtime().timing)
+    with manners.paged():
+        output.models(found)
 
 
 @models.command("show")
-@click.argument("model")
-@click.option("--batch", help="Look among this batch's schemas first.")
+@MODEL
+@click.option(
+    "--batch",
+    shell_complete=completion.batch,
+    help="Look among this batch's schemas first.",
+)
 def models_show(model: str, batch: str | None) -> None:
     """Show the inputs that MODEL takes.
 
@@ -70,11 +78,13 @@ def models_show(model: str, batch: str | None) -> None:
     from batchgen.validation.schema_registry import SchemaRegistry
 
     folders = schema_folders(find_batch(batch) if batch else None)
-    output.model(model, SchemaRegistry(model, None, folders).validator(model))
+    validator = SchemaRegistry(model, None, folders).validator(model)
+    with manners.paged():
+        output.model(model, validator)
 
 
 @models.command("fetch")
-@click.argument("model")
+@MODEL
 @click.option("-o", "--out", type=FILE, help="Write this file, for --schema, and keep nothing.")
 @SERVICE
 def models_fetch(model: str, out: Path | None, **given: Any) -> None:
@@ -101,7 +111,7 @@ def models_fetch(model: str, out: Path | None, **given: Any) -> None:
 
 
 @models.command("forget")
-@click.argument("model")
+@MODEL
 def models_forget(model: str) -> None:
     """Delete the schema of MODEL that `models fetch` kept; batches that have begun have their own.
 

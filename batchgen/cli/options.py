@@ -11,6 +11,7 @@ import click
 from click import Context, Parameter
 from click.core import ParameterSource
 
+from batchgen.cli import completion, manners
 from batchgen.clock import Clock
 from batchgen.core import units
 from batchgen.core.addresses import parse_ping_url
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from batchgen.operations.check_urls import OpenProbe
 
 FILE = click.Path(path_type=Path)
+MANIFEST = click.argument("manifest", shell_complete=completion.manifest)
+BATCH = click.argument("batch", shell_complete=completion.batch)
+MODEL = click.argument("model", shell_complete=completion.model)
 
 
 class Notation(click.ParamType[Any]):
@@ -130,7 +134,11 @@ SHARED = section(
 )
 READING = section(
     "What to run",
-    click.option("--model", help="Model of rows that name none.  [default: Ideogram 2.0]"),
+    click.option(
+        "--model",
+        shell_complete=completion.model,
+        help="Model of rows that name none.  [default: Ideogram 2.0]",
+    ),
     click.option("--schema", type=FILE, help="File with that model's input schema."),
     click.option(
         "--format", type=click.Choice([*FORMATS]), help="Read the manifest as this format."
@@ -227,13 +235,16 @@ def given_options() -> dict[str, Any]:
     from batchgen.config import RunOptions
 
     context = click.get_current_context()
-    return {
+    found = {
         name: value
         for name, value in context.params.items()
         if name in RunOptions.__dataclass_fields__
         and context.get_parameter_source(name) is ParameterSource.COMMANDLINE
         and value != ""
     }
+    # Before the command's name they mean the same.
+    before = {name: True for name in ("quiet", "verbose") if manners.given(name)}
+    return {**{n: v for n, v in before.items() if n in context.params}, **found}
 
 
 def options_without_manifest() -> "RunOptions":

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batchgen.batch_folder import Folder, Holder
+from batchgen.cli import manners
 from batchgen.cli.progress import rate_words
 from batchgen.clock import Clock, from_iso, show_time
 from batchgen.config import default_out, has_name_of_its_own
@@ -41,6 +42,12 @@ if TYPE_CHECKING:  # what these modules import takes long, and `status` and erro
     from batchgen.operations.resolve import UnknownRow
     from batchgen.validation.validator import Validator
 
+# Of words for states, and of a plan: green needs nobody, red a person, yellow waits.
+COLORS: dict[str, str] = {
+    State.SAVED: "green",
+    **dict.fromkeys((State.FAILED, State.UNKNOWN, State.INVALID), "red"),
+    **dict.fromkeys((State.CANCELLED, State.COMPLETED, "renamed", "changed"), "yellow"),
+}
 MOST_ALIKE = 10
 MOST_SHOWN = 200
 MOST_OF_AN_ANSWER = 500  # characters; --json has all that is kept
@@ -176,7 +183,7 @@ def step(found: "PlannedRow") -> None:
     """A row's line of a plan, on stdout; a saved row needs none."""
     if found.what != State.SAVED:
         changes = f": {', '.join(found.changes)}" if found.changes else ""
-        line(f"{found.what:<17} {found.id} ({found.source}){changes}")
+        state_line("", f"{found.what:<17}", f" {found.id} ({found.source}){changes}")
 
 
 def plan(whole: "Plan", rate: float) -> None:
@@ -288,6 +295,18 @@ def line(text: object) -> None:
     click.echo(terminal_safe(str(text)))
 
 
+def note(text: object) -> None:
+    """A line on stdout that says what was done; none with --quiet."""
+    if not manners.is_quiet():
+        line(text)
+
+
+def state_line(before: str, word: str, after: str = "") -> None:
+    """A line on stdout in which one word says how things stand, in a colour where there are any."""
+    shown = click.style(terminal_safe(word), fg=COLORS.get(word.strip()))
+    click.echo(f"{terminal_safe(before)}{shown}{terminal_safe(after)}")
+
+
 def as_json(value: object) -> None:
     """A value as JSON, on stdout, for programs and for a terminal."""
     click.echo(terminal_safe_json(value))
@@ -354,9 +373,11 @@ def status(folder: Folder) -> None:
         oldest, first = reader.oldest_in_flight(), reader.first_to_expire()
     now = Clock().now()
     run = numbers["run"]
-    lines = [f"{folder.path}: {plural(numbers['rows'], 'row')}"]
-    lines += [f"  {n:>7} {state}" for state, n in numbers["counts"].items() if n]
-    lines.append(f"  {summary_text.money(numbers)}")
+    line(f"{folder.path}: {plural(numbers['rows'], 'row')}")
+    for state, n in numbers["counts"].items():
+        if n:
+            state_line(f"  {n:>7} ", state)
+    lines = [f"  {summary_text.money(numbers)}"]
     if oldest:
         lines.append(f"  oldest request in flight: {_span(now - from_iso(oldest))}")
     if first:

@@ -7,11 +7,13 @@ from typing import Any
 
 import click
 
+from batchgen.cli import manners
 from batchgen.cli.options import (
     AMOUNT,
     CLOCK,
     DURATION,
     FILE,
+    MANIFEST,
     NEW_BATCH,
     OUT,
     PING,
@@ -36,7 +38,7 @@ rate_option = partial(click.option, "--rate", type=RATE, metavar="N/s|m|h|d")
 
 
 @click.command(cls=SectionedCommand, short_help="Submit what is missing, wait, download, report.")
-@click.argument("manifest")
+@MANIFEST
 @READING
 @section(
     "What to run",
@@ -135,8 +137,20 @@ rate_option = partial(click.option, "--rate", type=RATE, metavar="N/s|m|h|d")
 )
 @section(
     "Output",
-    click.option("-q", "--quiet", is_flag=True, help="Print nothing unless you have to act."),
-    click.option("-v", "--verbose", is_flag=True, help="Print every step of every row."),
+    click.option(
+        "-q",
+        "--quiet",
+        is_flag=True,
+        callback=manners.remember,
+        help="Print nothing unless you have to act.",
+    ),
+    click.option(
+        "-v",
+        "--verbose",
+        is_flag=True,
+        callback=manners.remember,
+        help="Print every step of every row.",
+    ),
     click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON on stdout."),
     click.option("--log-file", type=FILE, help="The log.  [default: batchgen.log in the folder]"),
 )
@@ -230,7 +244,7 @@ def run(manifest: str, dry_run: bool, as_json: bool, **given: Any) -> None:
 
 
 @click.command(short_help="Check every row; nothing is sent.")
-@click.argument("manifest")
+@MANIFEST
 @OUT
 @READING
 @click.option("--check-urls", is_flag=True, help="Check also the URLs in the rows.")
@@ -276,7 +290,7 @@ def validate(manifest: str, check_urls: bool, **given: Any) -> None:
 
 
 @click.command(short_help="Show what a run would do; nothing is sent.")
-@click.argument("manifest")
+@MANIFEST
 @OUT
 @NEW_BATCH
 @READING
@@ -310,11 +324,11 @@ def _print_plan(manifest: str, as_json: bool) -> None:
     from batchgen.cli import output
     from batchgen.operations.plan import plan
 
-    with closing(output.Problems()) as problems:
+    with manners.paged(), closing(output.Problems()) as problems:
         show_row = (lambda row: None) if as_json else output.step
         whole, rate = plan(given_options(), manifest, problems.show, show_row, runtime().timing)
-    if as_json:
-        told = {**whole.as_json(), "seconds": round(whole.seconds(rate), 1)}
-        output.as_json(told)
-    else:
-        output.plan(whole, rate)
+        if as_json:
+            told = {**whole.as_json(), "seconds": round(whole.seconds(rate), 1)}
+            output.as_json(told)
+        else:
+            output.plan(whole, rate)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from batchgen.cli.options import CLOCK, DAYS, DURATION, Commands
+from batchgen.cli.options import CLOCK, DAYS, DURATION, MANIFEST, Commands
 from batchgen.cli.run import run
 from batchgen.core.text import shell_quote
 
@@ -27,7 +27,7 @@ def schedule() -> None:
 
 
 @schedule.command("install")
-@click.argument("manifest")
+@MANIFEST
 @click.argument("run_options", nargs=-1, type=click.UNPROCESSED, metavar="[-- RUN OPTIONS]")
 @click.option("--at", type=CLOCK, required=True, metavar="01:30", help="Start at this local time.")
 @click.option("--days", type=DAYS, metavar="mon-fri", help="Start on these days.  [default: daily]")

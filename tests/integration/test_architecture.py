@@ -38,6 +38,7 @@ HARMLESS = {
         "operator",
         "shlex",
         "struct",
+        "textwrap",
         "xml.etree",
         "zlib",
     ),

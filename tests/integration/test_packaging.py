@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from helpers import ROOT
 
+from batchgen.manual.topics import TOPICS
 from batchgen.resources import schemas_folder
 
 DATA = (
@@ -19,6 +20,7 @@ DATA = (
     "batchgen/report/templates/gallery.js",
     "batchgen/report/templates/words.json",
     "batchgen/py.typed",
+    *(f"batchgen/docs/{topic.page}" for topic in TOPICS.values()),
 )
 
 
@@ -44,6 +46,8 @@ def test_the_wheel_holds_schemas_and_templates(wheel: Path) -> None:
 
     assert set(DATA) <= set(names)
     assert not [name for name in names if name.startswith(("tests/", "manifests/"))]
+    # Where man(1) looks, below the folder into which it is installed.
+    assert [name for name in names if name.endswith(".data/data/share/man/man1/batchgen.1")]
 
 
 def test_the_wheel_finds_its_own_schemas(wheel: Path, tmp_path: Path) -> None:

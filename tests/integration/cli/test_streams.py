@@ -31,6 +31,7 @@ COMMANDS: dict[str, list[str]] = {
     "login": ["login", "--help"],  # without a terminal or a token it has nothing to store
     "logout": ["logout"],
     "schedule": ["schedule", "install", "list.csv", "--at", "01:30", "--dry-run"],
+    "help": ["help", "exit-codes"],
 }
 DISK_FULL = 74
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -68,6 +68,7 @@ COMMANDS: dict[str, list[list[str]]] = {
     "schedule list": [[], [EVIL]],
     **{f"schedule {what}": [[EVIL]] for what in ("show", "check", "remove")},
     "sandbox": [["--fault", f"{EVIL}=1"], [EVIL]],
+    "help": [[EVIL]],
 }
 FORMS = [(name, n) for name, forms in COMMANDS.items() for n in range(len(forms))]
 
