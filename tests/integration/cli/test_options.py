@@ -49,7 +49,7 @@ def settings_of(text):
 OPTIONS = sorted(RunOptions.__dataclass_fields__.keys() - {"sources"})
 COMMANDS = (run, validate, plan)
 # What a manifest sets about its own reading.
-OF_READING = {"defaults", "matrix", "max_matrix", "rows", "from", "format", "columns", "meta"}
+OF_READING = {"defaults", "matrix", "max_matrix", "rows", "from", "format", "columns", "meta", "id"}
 
 
 def test_where_nobody_says_anything_the_defaults_hold():
