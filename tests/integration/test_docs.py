@@ -15,6 +15,7 @@ from types import ModuleType
 import pytest
 
 import batchgen
+from batchgen import config
 
 ROOT = Path(batchgen.__file__).parents[1]
 PAGES = sorted(
@@ -196,6 +197,13 @@ def test_every_module_that_a_page_names_exists(page: Path) -> None:
     found = re.findall(rf"`(?:batchgen/)?((?:{folders})/[a-z_]+\.py)`", page.read_text("utf-8"))
 
     assert [name for name in found if not (ROOT / "batchgen" / name).exists()] == []
+
+
+@pytest.mark.parametrize("name", [*config.VARIABLES.values(), *config.TOKEN_VARIABLES])
+def test_every_variable_of_ours_is_explained(name: str) -> None:
+    page = ROOT / "docs" / "reference" / "environment.md"
+
+    assert re.search(rf"^\|.*`{name}`.*\|$", page.read_text(encoding="utf-8"), re.MULTILINE)
 
 
 # -- what is generated -----------------------------------------------------------------------------
