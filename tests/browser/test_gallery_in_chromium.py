@@ -636,6 +636,8 @@ def test_a_message_lies_above_the_dialog_that_is_open(page: Any) -> None:
         return document.elementFromPoint(left + width / 2, top + height / 2) === told;
     }"""
     page.locator("#grid .tile").first.click()
+    page.clock.install(time=0)
+    page.clock.pause_at(1)  # a message goes after four seconds
     page.locator("#detail .copy").first.click()
     expect(page.locator("#told")).to_have_text("Copied.")
     assert page.evaluate(on_top)
