@@ -6,6 +6,6 @@ from pathlib import Path
 
 project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
 extras = project["optional-dependencies"]
-for requirement in project["dependencies"] + extras["sandbox"] + extras["test"]:
+for requirement in project["dependencies"] + extras["sandbox"] + extras["notify"] + extras["test"]:
     if bound := re.match(r"([\w.-]+)>=([\d.]+)", requirement):
         print(f"{bound[1]}=={bound[2]}")

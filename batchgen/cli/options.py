@@ -14,7 +14,7 @@ from click.core import ParameterSource
 from batchgen.cli import completion, manners
 from batchgen.clock import Clock
 from batchgen.core import units
-from batchgen.core.addresses import parse_ping_url
+from batchgen.core.addresses import parse_notify_urls, parse_ping_url
 from batchgen.core.timetable import parse_days, parse_window
 from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.manifest.formats import FORMATS
@@ -48,6 +48,7 @@ class Notation(click.ParamType[Any]):
 
 AMOUNT = Notation("amount", units.parse_usd)
 PING = Notation("URL", parse_ping_url)
+NOTIFY = Notation("URL", parse_notify_urls)
 RATE = Notation("rate", units.parse_rate)
 DURATION = Notation("duration", units.parse_duration)
 CLOCK = Notation("HH:MM", units.parse_clock_time)
@@ -84,6 +85,13 @@ def read_price(
         except ValueError as error:
             raise click.BadParameter(str(error)) from None
     return prices.get("*") if prices.keys() <= {"*"} else prices
+
+
+def join_urls(
+    context: Context, param: Parameter, values: tuple[tuple[str, ...], ...]
+) -> tuple[str, ...]:
+    """Return the URLs of an option that was given any number of times."""
+    return tuple(url for urls in values for url in urls)
 
 
 def section(title: str, *decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -15,6 +15,7 @@ from batchgen.cli.options import (
     FILE,
     MANIFEST,
     NEW_BATCH,
+    NOTIFY,
     OUT,
     PING,
     PRICE,
@@ -25,6 +26,7 @@ from batchgen.cli.options import (
     WINDOW,
     SectionedCommand,
     given_options,
+    join_urls,
     options_without_manifest,
     runtime,
     section,
@@ -164,6 +166,24 @@ rate_option = partial(click.option, "--rate", type=RATE, metavar="N/s|m|h|d")
         " Cronitor.  [default: $BATCHGEN_PING, which no list of processes shows]",
     ),
     click.option(
+        "--notify",
+        multiple=True,
+        type=NOTIFY,
+        callback=join_urls,
+        metavar="URL",
+        help="Send a message at the end, by mail, ntfy, Slack, Telegram, to the desktop, …;"
+        " repeatable; needs the extra `notify`.  [default: $BATCHGEN_NOTIFY]",
+    ),
+    click.option(
+        "--notify-when",
+        type=click.Choice(["problems", "always"]),
+        help="Send it when you have to know something new, as with -q, or after each run."
+        "  [default: problems]",
+    ),
+    click.option(
+        "--notify-pictures", is_flag=True, help="Send a sheet of the first pictures along."
+    ),
+    click.option(
         "--on-finish",
         metavar="COMMAND",
         help="Run this in a shell when the run has ended, with the summary as JSON on its standard"
@@ -214,7 +234,7 @@ def run(manifest: str, dry_run: bool, as_json: bool, **given: Any) -> None:
     quiet = flags.get("quiet", False)
     show_progress = partial(Progress, quiet=quiet)
     show_ending = partial(output.after_run, quiet=quiet)
-    announcer = Announcer(options_without_manifest(), manifest, around.timing)
+    announcer = Announcer(options_without_manifest(), manifest, around.timing, output.program())
     around.last.callback(announcer.finish)
     with closing(output.Problems(for_mail=quiet)) as problems:
         clock, timing = around.clock, around.timing

@@ -8,6 +8,7 @@ from typing import Any
 
 from batchgen.journal.reader import Reader
 from batchgen.journal.schema import SHOWN, THROTTLED
+from batchgen.journal.stored_values import is_path
 
 
 def by_model(reader: Reader) -> Iterator[dict[str, Any]]:
@@ -24,6 +25,17 @@ def files(reader: Reader) -> int:
     """Return how many outputs are on disk."""
     (row,) = reader.query("SELECT COUNT(*) AS n FROM outputs WHERE path IS NOT NULL")
     return int(row["n"])
+
+
+def pictures_since(reader: Reader, at: str, count: int) -> list[str]:
+    """Return the paths of the first pictures that were saved at a time or later, by their rows."""
+    found = reader.query(
+        "SELECT path FROM outputs JOIN requests USING (key) WHERE kind = 'image'"
+        " AND path IS NOT NULL AND saved_at >= ? ORDER BY position, n LIMIT ?",
+        at,
+        count,
+    )
+    return [row["path"] for row in found if is_path(row["path"])]
 
 
 def runs(reader: Reader) -> list[dict[str, Any]]:

@@ -86,7 +86,7 @@ def _make_all(
     # Imported here, as Pillow below, since many reports make no thumbnail.
     from batchgen.threads import Threads
 
-    make = partial(_make, max_pixels)
+    make = partial(make_thumbnail, max_pixels)
     # Where disk or memory are full, a later report makes them.
     with suppress(OSError, MemoryError), Threads(min(THREADS, os.cpu_count() or 1)) as pool:
         folder.mkdir(exist_ok=True, mode=0o700)
@@ -99,7 +99,8 @@ def _make_all(
             pool.shutdown(cancel_futures=True)  # also after Ctrl-C, those under way are finished
 
 
-def _make(max_pixels: int, picture: Path, thumbnail: Path) -> None:
+def make_thumbnail(max_pixels: int, picture: Path, thumbnail: Path) -> None:
+    """Make the thumbnail of a picture, of no more than `max_pixels`; none of what is no picture."""
     from PIL import Image, ImageOps
 
     Image.MAX_IMAGE_PIXELS = None  # the size is compared with `max_pixels` before decoding

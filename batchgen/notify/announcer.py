@@ -16,10 +16,13 @@ from batchgen.config import RunOptions, Source
 from batchgen.core.timing import Timing
 from batchgen.engine.run_outcome import RunOutcome
 from batchgen.errors import BatchgenError
+from batchgen.journal import totals
 from batchgen.journal.reader import Reader, summary
 from batchgen.log import secrets, warn
+from batchgen.notify.contact_sheet import MAX_PICTURES
 from batchgen.notify.ending import Ending
 from batchgen.notify.hook import run_hook
+from batchgen.notify.notification import require_usable, send_notification
 from batchgen.notify.ping import send_ping
 from batchgen.notify.ping_url import Moment, ping_request
 
@@ -34,9 +37,14 @@ class Announcer:
     A rehearsal is told to nobody, but to a command or an address of its own command line.
     """
 
-    def __init__(self, options: RunOptions, manifest: str, timing: Timing) -> None:
-        """options: as far as they are known before the manifest is."""
+    def __init__(
+        self, options: RunOptions, manifest: str, timing: Timing, program: str = "batchgen"
+    ) -> None:
+        """options: as far as they are known before the manifest is. program: as it can be typed
+        from anywhere.
+        """
         self._timing = timing
+        self._program = program
         self._manifest = manifest
         self._run_id = str(uuid.uuid4())
         self._began: float | None = None
@@ -51,6 +59,11 @@ class Announcer:
         for url in (options.ping, *options.notify):
             if url:
                 secrets.keep_url(url)
+
+    def require_usable(self) -> None:
+        """Raise UsageError, before anything is paid, where a message surely cannot be sent."""
+        if self._options.notify and self._is_for_now("notify"):
+            require_usable(self._options.notify, self._timing.notify)
 
     def at(self, folder: Folder) -> None:
         """Say which batch folder the run has."""
@@ -79,6 +92,7 @@ class Announcer:
                 self._end(Ending.of_error(self._error, manifest=self._place()))
             if self._ending is not None:
                 with _ended_by_signals():
+                    self._notify(self._ending)
                     self._run_hook(self._ending)
         finally:
             logs.close()
@@ -99,20 +113,39 @@ class Announcer:
         )
         if ping is None:
             return
-        if why := send_ping(ping, self._timing):
+        if why := send_ping(ping, self._seconds(self._timing.ping, code)):
             warn(f"The ping ({moment}) was not taken: {why}. The run is not affected.")
         else:
             log.debug("pinged: %s", moment)
+
+    def _notify(self, ending: Ending) -> None:
+        options = self._options
+        due = ending.news or options.notify_when == "always"
+        if not (options.notify and due and self._is_for_now("notify")):
+            return
+        why = send_notification(
+            options.notify,
+            secrets.hide(ending.title()),
+            secrets.hide(ending.message(self._program)),
+            failed=ending.failed,
+            pictures=self._pictures() if options.notify_pictures else (),
+            seconds=self._seconds(self._timing.notify, ending.code),
+        )
+        if why:
+            warn(f"The message could not be sent: {why}. The run is not affected.")
 
     def _run_hook(self, ending: Ending) -> None:
         command = self._options.on_finish
         if not command or not self._is_for_now("on_finish"):
             return
-        leaves = ending.code >= 128
-        seconds = self._timing.leaving if leaves else self._timing.on_finish
+        seconds = self._seconds(self._timing.on_finish, ending.code)
         log.debug("on_finish begins")
         if why := run_hook(command, ending, Path(self._place()).parent, seconds):
             warn(f"on_finish failed: {why}. The run is not affected.")
+
+    def _seconds(self, usual: float, code: int) -> float:
+        """Return the time that one has: after a signal, whose sender does not wait, it is short."""
+        return min(usual, self._timing.leaving) if code >= 128 else usual
 
     def _is_for_now(self, name: str) -> bool:
         return not self._options.sandbox or self._options.sources.get(name) is Source.FLAG
@@ -123,6 +156,21 @@ class Announcer:
 
     def _batch(self) -> str | None:
         return None if self._folder is None else str(self._folder.path.absolute())
+
+    def _pictures(self) -> list[Path]:
+        """Return the first pictures that this run saved."""
+        if self._folder is None or self._began is None:
+            return []
+        with (
+            suppress(BatchgenError, OSError, MemoryError),
+            closing(Reader(self._folder.journal)) as reader,
+        ):
+            since = (reader.last_run() or {}).get("started_at") or ""
+            return [
+                self._folder.path / path
+                for path in totals.pictures_since(reader, since, MAX_PICTURES)
+            ]
+        return []
 
     def _numbers(self) -> dict[str, Any] | None:
         """Return the numbers of the batch; None where there are none, or they cannot be read."""

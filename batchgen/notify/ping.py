@@ -6,7 +6,6 @@ from functools import partial
 import aiohttp
 
 from batchgen.core.text import describe_error, replace_surrogates
-from batchgen.core.timing import Timing
 from batchgen.errors import BatchgenError
 from batchgen.event_loop import Loop
 from batchgen.network.session import USER_AGENT, exact_url, open_session, proxy_for
@@ -20,10 +19,10 @@ MAX_ANSWER_BYTES = 200
 NOT_COUNTED = "OK ("
 
 
-def send_ping(ping: Ping, timing: Timing) -> str:
+def send_ping(ping: Ping, seconds: float) -> str:
     """Return why a monitor did not take a ping; "" if it did. Raises nothing of its own.
 
-    It does not take longer than `timing.ping`, whatever a name server or the monitor do.
+    It does not take longer than so many seconds, whatever a name server or the monitor do.
     """
     try:
         # Threads of its own, which nobody waits for: to look up a name has no end that can be set.
@@ -31,7 +30,7 @@ def send_ping(ping: Ping, timing: Timing) -> str:
             Threads(1, shutdown_timeout=0.0) as threads,
             asyncio.Runner(loop_factory=partial(Loop, threads)) as runner,
         ):
-            return runner.run(_send(ping, timing.ping))
+            return runner.run(_send(ping, seconds))
     except BatchgenError as error:  # certificates or a proxy that cannot be used
         return error.what
     except (MemoryError, OSError) as error:

@@ -13,6 +13,7 @@ from pathlib import Path
 STEP_S = 0.1  # how soon the end of a silent program is seen
 LAST_WORDS_S = 1.0  # for what it printed, where what it left behind goes on printing
 PIECE_BYTES = 1 << 16
+KILLED = "ended by signal"
 MAX_LINES = 200
 MAX_LINE_BYTES = 2000
 
@@ -77,7 +78,7 @@ def run_program(
                         os.killpg(program.pid, signal.SIGKILL)
                 lines.close()
         code = program.returncode
-    return "" if code == 0 else f"exit code {code}" if code > 0 else f"ended by signal {-code}"
+    return "" if code == 0 else f"exit code {code}" if code > 0 else f"{KILLED} {-code}"
 
 
 class _Lines:

@@ -79,6 +79,7 @@ def run(
     clock = clock or Clock()
     manifest, options = open_manifest_for(flags, path)
     announcer.use(options)
+    announcer.require_usable()
     # --until counts from here: reading a long manifest takes a while.
     now = datetime.now()
     _refuse_outside_window(options, now)

@@ -4,16 +4,14 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
 
 import pytest
 from servers import HOST, Monitor, Talk, hangs_up, listening, silence
 
-from batchgen.core.timing import DEFAULT_TIMING
 from batchgen.notify.ping import send_ping
 from batchgen.notify.ping_url import Ping
 
-QUICK = replace(DEFAULT_TIMING, ping=0.5)
+QUICK_S = 0.5
 PATH = "/5bf66975-d4c7-4bf5-bcc8-b8d8a82ea278"
 
 
@@ -29,7 +27,7 @@ def port(monitor: Monitor) -> Iterator[int]:
 
 
 def send(port: int, body: str = "") -> str:
-    return send_ping(Ping(f"http://{HOST}:{port}{PATH}?rid=1", body), QUICK)
+    return send_ping(Ping(f"http://{HOST}:{port}{PATH}?rid=1", body), QUICK_S)
 
 
 def test_a_ping_with_words_is_a_post_of_plain_text(monitor: Monitor, port: int) -> None:
@@ -64,9 +62,8 @@ def test_a_refusal_is_told_and_not_tried_again(monitor: Monitor, port: int) -> N
 
 def test_an_error_of_the_monitor_is_tried_again_within_the_time() -> None:
     monitor = Monitor(status=503)
-    patient = replace(DEFAULT_TIMING, ping=1.5)
     with listening(monitor.talk) as port:
-        why = send_ping(Ping(f"http://{HOST}:{port}{PATH}"), patient)
+        why = send_ping(Ping(f"http://{HOST}:{port}{PATH}"), 1.5)
 
     assert why == "it answered 503"
     assert len(monitor.pings) == 2
@@ -113,6 +110,6 @@ def test_certificates_that_cannot_be_read_are_told(
     monkeypatch.setenv("SSL_CERT_FILE", f"{tmp_path}/none")
     trusted_certificates.cache_clear()
     try:
-        assert "certificates" in send_ping(Ping(f"https://{HOST}:9{PATH}"), QUICK)
+        assert "certificates" in send_ping(Ping(f"https://{HOST}:9{PATH}"), QUICK_S)
     finally:
         trusted_certificates.cache_clear()
