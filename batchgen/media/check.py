@@ -2,7 +2,7 @@
 
 A picture is decoded before it counts, and every other file of a known format must be whole by its
 structure (docs/maintainers/architecture.md, "The order of writes", W4). These calls block:
-check_pool.py runs them in threads and processes.
+check_pool.py runs them in another process.
 """
 
 import hashlib
@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from PIL import Image
-
 from batchgen import files
 from batchgen.core.text import describe_error
 from batchgen.media import provenance
@@ -22,7 +20,6 @@ from batchgen.media.containers import webp_size
 from batchgen.media.formats import SIGNATURE_BYTES, UNKNOWN, WEBP, Format
 from batchgen.media.xmp import Provenance
 
-Image.MAX_IMAGE_PIXELS = None  # `_decode` compares the size with that of the format
 UNDECODED = "kept as it came, not decoded"
 AFTER_END = "kept as it came, other data follow its end"
 NOT_WHOLE = "kept as it came, twice the same"  # how the note on a broken file begins
@@ -179,6 +176,10 @@ def examine(source: BinaryIO, format: Format, max_pixels: int | None = None) -> 
 
 
 def _decode(source: BinaryIO, format: Format, max_pixels: int | None) -> Examined:
+    # Imported here, since a run leaves it to another process.
+    from PIL import Image
+
+    Image.MAX_IMAGE_PIXELS = None  # the size is compared with that of the format below
     try:
         if format == WEBP:  # Pillow makes room for its pixels when it opens one
             width, height = webp_size(source.read(SIGNATURE_BYTES))

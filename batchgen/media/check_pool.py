@@ -1,9 +1,9 @@
-"""Checks downloads off the event loop: the first ones of a run in threads, then in processes.
+"""Checks downloads off the event loop, in a process that is started at the first file.
 
-A thread shares the interpreter with the event loop, and the two keep each other waiting. A process
-does not, but starting one takes as long as a thread needs for a hundred small pictures. A decoder
-that crashes takes its process along, and not the run. Why these are not the processes of
-`concurrent.futures`: docs/maintainers/decisions/0010-own-check-pool.md.
+A decoder that a hostile picture crashes, or keeps busy for ever, takes that process along and not
+the run, and the memory that it may use has a limit. One process is enough for a calm run; more are
+started in a rush. Why these are not the processes of `concurrent.futures`:
+docs/maintainers/decisions/0010-own-check-pool.md.
 """
 
 import asyncio
@@ -25,10 +25,11 @@ from batchgen.media.check_worker import decode_answer, encode_request
 from batchgen.media.formats import Format
 from batchgen.media.xmp import Provenance
 
-CHECKS_BY_THREAD = 100  # downloads of a run
 MAX_PROCESSES = 4  # also with fewer cores, since each waits for the disk most of the time
-# Of a picture that a thread decodes, and that others are checked beside. More would take long, and
-# a thread cannot be ended.
+# For so long files wait without a break before another process is started. That takes a fifth of
+# the time, and what it costs would be wasted where the files came all at once and no more follow.
+RUSH_S = 0.5
+# Of a picture that others are checked beside.
 MAX_PIXELS_AT_ONCE = 25_000_000
 MAX_LARGE_CHECKS = 2  # files that are not held in memory; a check reads each several times over
 EXIT_TIMEOUT_S = 5.0  # after that, a process is killed
@@ -42,25 +43,28 @@ CODE = (
 class CheckPool:
     """Its processes end when it is closed, and when this process dies.
 
-    checks_by_thread: before a process is started, except for pictures of more than
-        MAX_PIXELS_AT_ONCE, which processes decode one at a time. processes: at most.
-    timeout_s: after that, a process is killed.
+    Pictures of more than MAX_PIXELS_AT_ONCE are decoded one at a time. processes: at most.
+    timeout_s: after that, a process is killed. rush_s: as RUSH_S.
     """
 
     def __init__(
         self,
-        checks_by_thread: int = CHECKS_BY_THREAD,
         processes: int = MAX_PROCESSES,
         timeout_s: float = DEFAULT_TIMING.file_check,
+        rush_s: float = RUSH_S,
     ) -> None:
+        self._max_processes = processes
         self._timeout_s = timeout_s
-        self._checks_by_thread = checks_by_thread
-        self._checks = 0
-        self._slots = asyncio.Semaphore(processes)
+        self._rush_s = rush_s
+        # Who takes a place checks a file; None is the place of a process that is not started yet.
+        self._idle: asyncio.LifoQueue[_Worker | None] = asyncio.LifoQueue()
+        self._idle.put_nowait(None)
+        self._places = 1
+        self._is_starting = False
+        self._busy_since = 0.0  # when the last idle place was taken
         self._one_by_one = asyncio.Lock()
         self._large_slots = asyncio.Semaphore(MAX_LARGE_CHECKS)
         self._workers: list[_Worker] = []
-        self._idle: list[_Worker] = []
 
     @property
     def processes(self) -> list[subprocess.Popen[bytes]]:
@@ -78,50 +82,69 @@ class CheckPool:
         """As `check_file`. A file counts as broken also if its process dies, or takes too long."""
         download = _Download(part, format, content, facts, sent_before)
         async with self._large_slots if content is None else nullcontext():
-            self._checks += 1
             with suppress(Costly):
-                if self._checks <= self._checks_by_thread:
-                    return await download.check(max_pixels=MAX_PIXELS_AT_ONCE)
-                return await self._check_in_process(download, MAX_PIXELS_AT_ONCE)
+                return await self._check(download, MAX_PIXELS_AT_ONCE)
             async with self._one_by_one:
-                return await self._check_in_process(download, None)
+                return await self._check(download, None)
 
-    async def _check_in_process(self, download: "_Download", max_pixels: int | None) -> CheckedFile:
-        async with self._slots:
+    async def _check(self, download: "_Download", max_pixels: int | None) -> CheckedFile:
+        worker = await self._take_place()
+        line, why = b"", "the process that decoded it died of it"
+        try:
             try:
-                worker = self._idle.pop() if self._idle else await self._start()
+                worker = worker or await self._start()
             except (OSError, MemoryError):  # the system has no room for a process
                 return await download.check(max_pixels=max_pixels)
-            line, why = b"", "the process that decoded it died of it"
             try:
                 async with asyncio.timeout(self._timeout_s):
                     line = await worker.ask(encode_request(*download, max_pixels))
             except TimeoutError:
                 why = f"to check it took longer than {self._timeout_s:g} s"
-            finally:
-                if line:
-                    self._idle.append(worker)
-                else:  # it was killed or is now, also if the caller was cancelled
-                    worker.process.kill()
+        finally:
+            if worker is not None and not line:
+                # It was killed or is now, also if the caller was cancelled.
+                worker.process.kill()
+                worker = None
+            self._idle.put_nowait(worker)
         if not line:
             if download.content is not None:
                 download.part.unlink(missing_ok=True)  # what the process has begun to write
             return await download.check(refused=why)
         return decode_answer(download.part, download.format, line)
 
-    def close(self) -> None:
-        """End all processes. Starts no thread and opens nothing."""
-        for worker in self._workers:
-            worker.hang_up()
-        deadline = time.monotonic() + EXIT_TIMEOUT_S
-        for process in self.processes:
-            try:
-                process.wait(max(deadline - time.monotonic(), 0.0))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+    async def _take_place(self) -> "_Worker | None":
+        """Return a process that has nothing to do, or None for one that is to be started."""
+        if not self._idle.empty():
+            self._busy_since = time.monotonic()
+            return self._idle.get_nowait()
+        while True:
+            may_start = self._places < self._max_processes and not self._is_starting
+            if may_start and time.monotonic() - self._busy_since >= self._rush_s:
+                self._places += 1
+                return None
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._rush_s):
+                    return await self._idle.get()
 
     async def _start(self) -> "_Worker":
+        """Return a new process that is ready. Raises OSError or MemoryError if there is none."""
+        self._is_starting, ready = True, b""
+        try:
+            worker = await self._spawn()
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    ready = await worker.ask(b"")
+            finally:
+                if not ready:
+                    worker.process.kill()
+            if not ready:
+                raise MemoryError("a process died at its start")
+            return worker
+        finally:
+            self._is_starting = False
+            self._busy_since = time.monotonic()  # what came meanwhile is no rush
+
+    async def _spawn(self) -> "_Worker":
         # Not asyncio's own subprocesses: in Python 3.11 a thread watches each of them.
         ours, theirs = socket.socketpair()
         with theirs:
@@ -140,6 +163,18 @@ class CheckPool:
                 raise
         self._workers.append(_Worker(process, reader, writer))
         return self._workers[-1]
+
+    def close(self) -> None:
+        """End all processes. Starts no thread and opens nothing."""
+        for worker in self._workers:
+            worker.hang_up()
+        deadline = time.monotonic() + EXIT_TIMEOUT_S
+        for process in self.processes:
+            try:
+                process.wait(max(deadline - time.monotonic(), 0.0))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
 class _Download(NamedTuple):

@@ -1,7 +1,8 @@
 """The process that checks files for check_pool.py, and the form in which the two talk.
 
 A request is a line of JSON, then the bytes of the download if it is held in memory; the answer is a
-line of JSON. Not pickle: a decoder that a hostile picture has taken over must not reach the run.
+line of JSON, and so is what the process says when it is ready. Not pickle: a decoder that a hostile
+picture has taken over must not reach the run.
 """
 
 import errno
@@ -21,6 +22,7 @@ from batchgen.media.check import CheckedFile, Costly, MediaBroken, check_file
 from batchgen.media.formats import Format
 from batchgen.media.xmp import Provenance
 
+READY: dict[str, Any] = {}  # what it says first
 MAX_MEMORY_BYTES = 3 << 30  # some four times what the largest picture takes
 
 
@@ -65,13 +67,17 @@ def main() -> None:
     with suppress(OSError, ValueError):  # macOS has no such limit
         resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
     with suppress(BrokenPipeError):
+        _say(READY)
         for line in sys.stdin.buffer:
             request = json.loads(line)
             size = request["size"]
             content = None if size is None else sys.stdin.buffer.read(size)
-            answer = _answer(request, content)
-            sys.stdout.buffer.write(json.dumps(answer).encode() + b"\n")
-            sys.stdout.buffer.flush()
+            _say(_answer(request, content))
+
+
+def _say(answer: dict[str, Any]) -> None:
+    sys.stdout.buffer.write(json.dumps(answer).encode() + b"\n")
+    sys.stdout.buffer.flush()
 
 
 def _answer(request: dict[str, Any], content: bytes | None) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from batchgen import files
 from batchgen.core.text import describe_error
 from batchgen.core.timing import Timing
 from batchgen.media.check import CheckedFile, MediaBroken, MediaError
-from batchgen.media.check_pool import CHECKS_BY_THREAD, CheckPool
+from batchgen.media.check_pool import CheckPool
 from batchgen.media.destination import Destination
 from batchgen.media.formats import SIGNATURE_BYTES, format_of, other_format, url_extension
 from batchgen.media.xmp import Provenance
@@ -40,13 +40,11 @@ class DownloadLimits:
 
     max_bytes_in_memory: of a file that is held in memory until it is checked; a larger one is
         written to disk as it arrives.
-    checks_by_thread: downloads of a run before processes check them (check_pool.py).
     """
 
     max_file_bytes: int = 2 << 30
     max_bytes_in_memory: int = 1 << 20
     max_redirects: int = 3
-    checks_by_thread: int = CHECKS_BY_THREAD
 
 
 DEFAULT_LIMITS = DownloadLimits()
@@ -102,9 +100,7 @@ class Downloader:
     _limits: DownloadLimits = DEFAULT_LIMITS
 
     def __post_init__(self) -> None:
-        self._check_pool = CheckPool(
-            self._limits.checks_by_thread, timeout_s=self._timing.file_check
-        )
+        self._check_pool = CheckPool(timeout_s=self._timing.file_check)
 
     async def __aenter__(self) -> "Downloader":
         timing = self._timing

@@ -112,10 +112,11 @@ from batchgen.report import tables
 told = {"started": [], "opened": []}
 since = set()
 STARTS = ("_thread.start_new_thread", "os.fork", "os.posix_spawn", "subprocess.Popen")
+CHECKER = "check_worker"  # which is waited for only so long, and replaced by a thread
 OPENS = ("open", "socket.__new__", "sqlite3.connect")
 
 def watch(event, values):
-    if event in STARTS and "paid" in since:
+    if event in STARTS and "paid" in since and not (values[1:] and CHECKER in str(values[1])):
         told["started"].append(event)
     if event in OPENS and "reported" in since:
         told["opened"].append(f"{event} {values[0]}")

@@ -1,9 +1,10 @@
-"""Downloads are checked by a thread at first, then by processes: the same, whoever does it."""
+"""Downloads are checked by a process; where there is none, by a thread that finds the same."""
 
 import asyncio
 import hashlib
 import io
 import os
+import resource
 import select
 import signal
 import struct
@@ -18,7 +19,6 @@ from conftest import Command, Write
 from crash import Batch, check_the_books, fault
 from helpers import many, media, provenance_of, query, states, table
 from PIL import Image
-from resume import resume
 from sandbox_client import Control
 
 from batchgen import event_loop
@@ -26,9 +26,8 @@ from batchgen.config import TOKEN_VARIABLES
 from batchgen.media import provenance
 from batchgen.media.check import CheckedFile, MediaBroken, check_file
 from batchgen.media.check_pool import CheckPool
-from batchgen.media.download import DownloadLimits
+from batchgen.media.check_worker import MAX_MEMORY_BYTES
 from batchgen.media.formats import GIF, MP4, PNG, UNKNOWN, WEBP, Format
-from batchgen.sandbox import Address
 from batchgen.sandbox import media as sandbox_media
 
 Result = TypeVar("Result")
@@ -51,9 +50,17 @@ WHOLE = picture()
 ZIP = Format("file", "zip", "application/zip")
 
 
-@pytest.fixture(params=[1, 0], ids=["by a thread", "by a process"])
+@pytest.fixture
+def no_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The system has no room for another process."""
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "no-python"))
+
+
+@pytest.fixture(params=["by a thread", "by a process"])
 def checked(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., CheckedFile]:
     """Check a download, which is in memory, or in its file already; return what is found."""
+    if request.param == "by a thread":
+        request.getfixturevalue("no_process")
 
     def check(
         content: bytes,
@@ -67,19 +74,14 @@ def checked(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Che
         if on_disk:
             part.write_bytes(content)
         held = None if on_disk else content
-        return in_pool(
-            lambda pool: pool.check(part, format, held, facts, sent_before),
-            checks_by_thread=request.param,
-        )
+        return in_pool(lambda pool: pool.check(part, format, held, facts, sent_before))
 
     return check
 
 
 def in_pool(ask: Callable[[CheckPool], Awaitable[Result]], **options: Any) -> Result:
-    """By default every check is a process's."""
-
     async def go() -> Result:
-        pool = CheckPool(**{"checks_by_thread": 0, **options})
+        pool = CheckPool(**options)
         try:
             return await ask(pool)
         finally:
@@ -214,7 +216,7 @@ def test_a_process_that_dies_of_a_picture_takes_only_that_along(tmp_path: Path) 
         assert refused.value.sha256 == sha256(WHOLE)
         return await pool.check(tmp_path / "3.part", PNG, WHOLE, None)
 
-    assert in_pool(ask, processes=1).width == 37
+    assert in_pool(ask).width == 37
 
 
 @pytest.mark.parametrize("on_disk", [False, True], ids=["in memory", "on disk"])
@@ -233,44 +235,63 @@ def test_a_process_that_hangs_is_killed_and_its_file_kept_when_it_came_before(
         return await pool.check(part, PNG, held, FACTS, sent_before), process.wait()
 
     # As long as the process may take to start on a busy machine.
-    found, ended = in_pool(ask, processes=1, timeout_s=8.0)
+    found, ended = in_pool(ask, timeout_s=8.0)
     assert part.read_bytes() == WHOLE
     assert found.note == "kept as it came, twice the same: to check it took longer than 8 s"
     assert ended == -signal.SIGKILL
 
 
-def test_a_picture_of_many_pixels_is_never_a_threads(tmp_path: Path) -> None:
-    into = io.BytesIO()
-    Image.new("1", (6000, 5000)).save(into, "PNG")
+def test_a_calm_run_has_one_process_from_the_first_file_on(tmp_path: Path) -> None:
+    async def ask(pool: CheckPool) -> tuple[int, int]:
+        before = len(pool.processes)
+        for n in range(3):
+            await asyncio.gather(
+                *(pool.check(tmp_path / f"{n}-{m}.part", PNG, WHOLE, None) for m in range(4))
+            )
+        return before, len(pool.processes)
 
-    async def ask(pool: CheckPool) -> tuple[CheckedFile, int]:
-        await pool.check(tmp_path / "1.part", PNG, WHOLE, None)
-        assert pool.processes == []
-        found = await pool.check(tmp_path / "2.part", PNG, into.getvalue(), None)
-        return found, len(pool.processes)
-
-    found, processes = in_pool(ask, checks_by_thread=9)
-    assert (found.width, found.note, processes) == (6000, None, 1)
+    assert in_pool(ask) == (0, 1)
 
 
-@pytest.mark.parametrize("checks_by_thread", [9, 0], ids=["at first", "in a rush"])
-def test_large_pictures_are_decoded_one_at_a_time_and_hold_up_no_small_one(
-    tmp_path: Path, checks_by_thread: int
+def test_a_rush_gets_more_processes_and_no_more_than_there_may_be(tmp_path: Path) -> None:
+    async def ask(pool: CheckPool) -> int:
+        await asyncio.gather(
+            *(pool.check(tmp_path / f"{n}.part", PNG, WHOLE, None) for n in range(200))
+        )
+        return len(pool.processes)
+
+    assert in_pool(ask, rush_s=0.0, processes=2) == 2
+
+
+def test_a_file_that_takes_long_holds_others_up_for_no_longer_than_a_rush_begins(
+    tmp_path: Path,
 ) -> None:
+    async def ask(pool: CheckPool) -> int:
+        await pool.check(tmp_path / "1.part", PNG, WHOLE, None)
+        pool.processes[0].send_signal(signal.SIGSTOP)
+        stuck = asyncio.create_task(pool.check(tmp_path / "2.part", PNG, WHOLE, None))
+        await asyncio.sleep(0)
+        await pool.check(tmp_path / "3.part", PNG, WHOLE, None)
+        assert not stuck.done()
+        pool.processes[0].send_signal(signal.SIGCONT)
+        await stuck
+        return len(pool.processes)
+
+    assert in_pool(ask, rush_s=0.05) == 2
+
+
+def test_large_pictures_are_decoded_one_at_a_time_and_hold_up_no_small_one(tmp_path: Path) -> None:
     into = io.BytesIO()
     Image.new("1", (6000, 5000)).save(into, "PNG")
 
-    async def ask(pool: CheckPool) -> tuple[list[CheckedFile], int]:
+    async def ask(pool: CheckPool) -> list[CheckedFile]:
         large = [pool.check(tmp_path / f"{n}.part", PNG, into.getvalue(), None) for n in range(3)]
         small = pool.check(tmp_path / "small.part", PNG, WHOLE, None)
-        found = await asyncio.gather(*large, small)
-        return found, len(pool.processes)
+        return await asyncio.gather(*large, small)
 
-    found, processes = in_pool(ask, checks_by_thread=checks_by_thread, processes=4)
+    found = in_pool(ask, rush_s=0.0)
     assert [one.width for one in found] == [6000, 6000, 6000, 37]
     assert {one.note for one in found} == {None}
-    if checks_by_thread:  # in a rush each is looked at by a process of its own first
-        assert processes == 1
 
 
 def test_a_webp_of_a_few_bytes_takes_no_gigabytes(tmp_path: Path) -> None:
@@ -279,28 +300,34 @@ def test_a_webp_of_a_few_bytes_takes_no_gigabytes(tmp_path: Path) -> None:
     chunk = b"VP8L" + struct.pack("<IBI", 14, 0x2F, bits) + bytes(9)
     content = b"RIFF" + struct.pack("<I", 4 + len(chunk)) + b"WEBP" + chunk
 
-    async def ask(pool: CheckPool) -> tuple[CheckedFile, int]:
-        return await pool.check(tmp_path / "1.part", WEBP, content, None), len(pool.processes)
-
-    found, processes = in_pool(ask, checks_by_thread=9)
+    found = in_pool(lambda pool: pool.check(tmp_path / "1.part", WEBP, content, None))
     assert found.note == "not decoded: it has 16383 x 16383 pixels"
-    assert processes == 0
 
 
 def test_a_process_that_dies_takes_no_other_check_along(tmp_path: Path) -> None:
     async def ask(pool: CheckPool) -> list[CheckedFile | BaseException]:
+        await pool.check(tmp_path / "1.part", PNG, WHOLE, None)
+        pool.processes[0].send_signal(signal.SIGSTOP)
         checks = [
             asyncio.create_task(pool.check(tmp_path / f"{n}.part", PNG, WHOLE, None))
-            for n in range(2)
+            for n in range(2, 4)
         ]
-        while len(pool.processes) < 2:
-            await asyncio.sleep(0)
+        await asyncio.sleep(0)
         pool.processes[0].kill()
         return await asyncio.gather(*checks, return_exceptions=True)
 
     died, whole = in_pool(ask)
     assert isinstance(died, MediaBroken)
     assert isinstance(whole, CheckedFile)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="macOS has no limit of the address space")
+def test_its_memory_has_a_limit(tmp_path: Path) -> None:
+    async def ask(pool: CheckPool) -> tuple[int, int]:
+        await pool.check(tmp_path / "1.part", PNG, WHOLE, None)
+        return resource.prlimit(pool.processes[0].pid, resource.RLIMIT_AS)
+
+    assert in_pool(ask) == (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES)
 
 
 def test_one_whose_picture_nobody_waits_for_any_more_is_ended(tmp_path: Path) -> None:
@@ -318,13 +345,17 @@ def test_one_whose_picture_nobody_waits_for_any_more_is_ended(tmp_path: Path) ->
     assert in_pool(ask) == -signal.SIGKILL
 
 
+@pytest.mark.parametrize("program", ["no-python", "/bin/false"], ids=["none", "dies at its start"])
 def test_where_no_process_can_be_had_a_thread_does_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str
 ) -> None:
-    monkeypatch.setattr(sys, "executable", str(tmp_path / "no-python"))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / program))
 
-    found = in_pool(lambda pool: pool.check(tmp_path / "1.part", PNG, WHOLE, None))
-    assert found.width == 37
+    async def ask(pool: CheckPool) -> list[CheckedFile]:
+        checks = (pool.check(tmp_path / f"{n}.part", PNG, WHOLE, None) for n in range(3))
+        return await asyncio.gather(*checks)
+
+    assert [one.width for one in in_pool(ask)] == [37, 37, 37]
 
 
 def test_they_have_no_token_and_ignore_what_is_meant_for_the_run(
@@ -356,7 +387,7 @@ from batchgen.media.check_pool import CheckPool
 from batchgen.media.formats import PNG
 
 async def check():
-    pool = CheckPool(checks_by_thread=0)
+    pool = CheckPool()
     await pool.check(Path(sys.argv[1]), PNG, sys.stdin.buffer.read(), None)
     print(pool.processes[0].pid, flush=True)
     signal.pause()
@@ -384,11 +415,10 @@ def test_a_process_ends_when_the_run_is_killed(tmp_path: Path) -> None:
 # In a run
 
 
-def test_a_run_of_many_rows_leaves_the_same_whoever_checks(
-    run: Command, folder: Path, address: Address, write: Write
+def test_a_run_in_which_no_process_can_be_had_leaves_the_same(
+    run: Command, folder: Path, write: Write, no_process: None
 ) -> None:
-    run(write("list.csv", table(many(20))), "--limit", 0)
-    assert resume(folder, address, limits=DownloadLimits(checks_by_thread=5)).code == 0
+    assert run(write("list.csv", table(many(20)))).code == 0
 
     assert set(states(folder).values()) == {"saved"}
     assert len(media(folder)) == 20
