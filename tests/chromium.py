@@ -17,7 +17,8 @@ OPTIONS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update"),
 )
-PATIENCE = 10_000  # milliseconds until something that should appear is missed
+PATIENCE = 30_000  # milliseconds until something that should appear is missed
+sync_api.expect.set_options(timeout=PATIENCE)
 SHOTS = "BATCHGEN_SHOTS"  # a folder for screenshots; without it none are taken
 
 
