@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from batchgen.core.addresses import parse_notify_urls, parse_ping_url
 from batchgen.core.budget import CostLimits
+from batchgen.core.limits import DEFAULT_LIMITS, Limits
 from batchgen.core.timetable import Timetable
 from batchgen.core.units import parse_usd
 from batchgen.errors import UsageError
@@ -65,6 +66,7 @@ class RunOptions:
     format, columns, meta, id_template, allow_path: how the manifest is read. `columns` and `meta`
         are what the command line adds to those of the manifest, which its reader knows; so is
         `id_template`, which takes the place of the manifest's.
+    raise_limit: values by the fields of `Limits`.
     allow_shared_folder: write to a folder that others can write to.
     ping: a URL. notify: URLs. on_finish: a command, for the shell or in words.
     notify_when: `always` or `problems`. notify_pictures: send the first pictures along.
@@ -95,6 +97,7 @@ class RunOptions:
     allow_changed: bool = False
     allow_shared_folder: bool = False
     allow_path: tuple[Path, ...] = ()
+    raise_limit: Mapping[str, int] = field(default_factory=dict)
     format: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     meta: tuple[str, ...] = ()
@@ -120,6 +123,11 @@ class RunOptions:
     def given(self) -> list[str]:
         """Return the options that are not left at their defaults, each with its source."""
         return [f"{n} ({source})" for n, source in self.sources.items() if source != Source.DEFAULT]
+
+    @property
+    def reading(self) -> Limits:
+        """What a list and a schema may take."""
+        return DEFAULT_LIMITS.raised(self.raise_limit)
 
     @property
     def limits(self) -> CostLimits:

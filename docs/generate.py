@@ -11,6 +11,7 @@ import sqlite3
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,6 +23,7 @@ from sqlite_utils import Database
 from batchgen.cli import manners
 from batchgen.cli.main import cli
 from batchgen.clock import Clock
+from batchgen.core.limits import DEFAULT_LIMITS, Limits, limit_name, show_limit
 from batchgen.core.states import TRANSITIONS, Event, State
 from batchgen.journal import database as journal
 from batchgen.manual import markdown
@@ -43,6 +45,7 @@ def generated_pages() -> dict[Path, str]:
     return {
         DOCS / "reference" / "commands.md": commands_page(),
         DOCS / "reference" / "settings.md": settings_page(),
+        DOCS / "reference" / "limits.md": limits_page(),
         DOCS / "reference" / "journal.md": journal_page(),
         DOCS / "reference" / "states.md": states_page(),
         DOCS / "images" / "states.svg": states_svg(),
@@ -269,6 +272,35 @@ def settings_page() -> str:
         "\nA manifest with settings has either `rows` or `from`.\n\n## A row\n\n"
         f"A row is text, which is its prompt, or an object. Besides the inputs of its model an"
         f" object may have\nthese:\n\n{table(['name', 'form', 'meaning'], rows('row'))}"
+    )
+
+
+# -- limits ----------------------------------------------------------------------------------------
+
+
+def limits_page() -> str:
+    def rows() -> Iterator[tuple[str, ...]]:
+        for one in fields(Limits):
+            facts = one.metadata
+            values = [getattr(DEFAULT_LIMITS, one.name), facts["most"]]
+            shown = ["" if value is None else show_limit(one.name, value) for value in values]
+            yield f"`{limit_name(one.name)}`", *shown, facts["bounds"], facts["why"]
+
+    return (
+        f"# Limits\n\n{FROM_CODE}\n\n"
+        "What a list and a model's schema may take of time, memory and money. A list can come from"
+        " somebody\nelse, and a few kilobytes can ask for millions of paid requests or all of your"
+        " memory. The limits\nare far above what lists need. What passes one is a problem at its"
+        " place, before anything is\nsent, and the message says what to type if it is meant:\n\n"
+        "```text\nlist.yaml:4:9: matrix: the matrix makes 200 requests of every row; the limit"
+        " matrix-rows is 100\n  If all of them are meant and to be paid for, add --raise-limit"
+        " matrix-rows=200\n```\n\n"
+        "`run`, `validate`, `plan`, `init`, `models list` and `models show` take `--raise-limit"
+        " NAME=N`, any\nnumber of times; a schedule takes it behind `--`, as `batchgen schedule"
+        " install list.yaml --at 01:30 --\n--raise-limit matrix-rows=200`. Bytes can have a unit:"
+        " `64MiB`. A number below the limit changes\nnothing. A manifest raises no limit; its"
+        " `max_matrix` can lower `matrix-rows` for itself.\n\n"
+        f"{table(['limit', 'is', 'can be', 'the most', 'why'], rows())}"
     )
 
 

@@ -8,6 +8,7 @@ import click
 from batchgen.cli import completion
 from batchgen.cli.options import (
     FILE,
+    RAISE_LIMIT,
     SERVICE,
     given_options,
     options_without_manifest,
@@ -45,6 +46,7 @@ from batchgen.manifest.formats import FORMATS
 @click.option(
     "--format", type=click.Choice([*FORMATS]), help="With --from: read the list as this format."
 )
+@RAISE_LIMIT
 @SERVICE
 def init(out: str | None, listed: str | None, as_table: bool, **given: Any) -> None:
     """Write a manifest that is valid as it stands, with every input of the model as a comment.
@@ -82,7 +84,7 @@ def init(out: str | None, listed: str | None, as_table: bool, **given: Any) -> N
     if listed is None and given_options().keys() & {"columns", "format"}:
         raise UsageError("--column and --format say how a list is read; name it with --from.")
     options, timing = options_without_manifest(), runtime().timing
-    with closing(output.Problems()) as problems:
+    with closing(output.Problems(options.reading.problems)) as problems:
         if listed is None:
             made = new_manifest(out, options, timing, csv=as_table)
         else:
@@ -107,11 +109,12 @@ def init(out: str | None, listed: str | None, as_table: bool, **given: Any) -> N
     output.line(f"  batchgen run {shown} --sandbox --out rehearsal")
     from batchgen.operations.validate import validate
 
-    with closing(output.Problems()) as problems:
-        rows, _ = validate(given_service(), str(made.path), problems.show, timing=timing)
+    with closing(output.Problems(options.reading.problems)) as problems:
+        rows, _ = validate(given_around(), str(made.path), problems.show, timing=timing)
     output.line(f"{plural(rows, 'row')}, all valid.")
 
 
-def given_service() -> dict[str, Any]:
-    """The options that say which service is asked for a schema; the manifest says the rest."""
-    return {n: v for n, v in given_options().items() if n in ("base_url", "media_hosts")}
+def given_around() -> dict[str, Any]:
+    """The options that no manifest has: which service is asked for a schema, and the limits."""
+    kept = ("base_url", "media_hosts", "raise_limit")
+    return {name: value for name, value in given_options().items() if name in kept}

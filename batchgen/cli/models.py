@@ -9,6 +9,7 @@ from batchgen.cli import completion, manners
 from batchgen.cli.options import (
     FILE,
     MODEL,
+    RAISE_LIMIT,
     SERVICE,
     Commands,
     find_batch,
@@ -30,6 +31,7 @@ def models() -> None:
 @models.command("list")
 @click.option("--search", default="", help="Only models whose name contains this.")
 @click.option("--online", is_flag=True, help="List those of RunComfy's catalogue; needs a token.")
+@RAISE_LIMIT
 @SERVICE
 def models_list(search: str, online: bool, **given: Any) -> None:
     """List the models whose schemas are here, or with --online those of RunComfy's catalogue.
@@ -49,8 +51,8 @@ def models_list(search: str, online: bool, **given: Any) -> None:
     from batchgen.cli import output
     from batchgen.operations.models import list_models
 
-    options = options_without_manifest() if online else None
-    found = list_models(search, options, runtime().timing)
+    options = options_without_manifest()
+    found = list_models(search, options, runtime().timing, online=online)
     with manners.paged():
         output.models(found)
 
@@ -62,7 +64,8 @@ def models_list(search: str, online: bool, **given: Any) -> None:
     shell_complete=completion.batch,
     help="Look among this batch's schemas first.",
 )
-def models_show(model: str, batch: str | None) -> None:
+@RAISE_LIMIT
+def models_show(model: str, batch: str | None, **given: Any) -> None:
     """Show the inputs that MODEL takes.
 
     \b
@@ -78,7 +81,8 @@ def models_show(model: str, batch: str | None) -> None:
     from batchgen.validation.schema_registry import SchemaRegistry
 
     folders = schema_folders(find_batch(batch) if batch else None)
-    validator = SchemaRegistry(model, None, folders).validator(model)
+    limits = options_without_manifest().reading
+    validator = SchemaRegistry(model, None, folders, limits=limits).validator(model)
     with manners.paged():
         output.model(model, validator)
 

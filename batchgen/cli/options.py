@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 from batchgen.cli import completion, manners
 from batchgen.clock import Clock
-from batchgen.core import units
+from batchgen.core import limits, units
 from batchgen.core.addresses import parse_notify_urls, parse_ping_url
 from batchgen.core.timetable import parse_days, parse_window
 from batchgen.core.timing import DEFAULT_TIMING, Timing
@@ -94,6 +94,14 @@ def join_urls(
     return tuple(url for urls in values for url in urls)
 
 
+def read_limits(context: Context, param: Parameter, values: tuple[str, ...]) -> dict[str, int]:
+    """Turn `matrix-rows=200`, given any number of times, into values by the fields of `Limits`."""
+    try:
+        return dict(map(limits.parse_raised, values))
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
 def section(title: str, *decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Add these options to a command, under `title` in the help of a `SectionedCommand`."""
 
@@ -140,6 +148,13 @@ SHARED = section(
         help="Write to a batch folder that others can write to.",
     ),
 )
+RAISE_LIMIT = click.option(
+    "--raise-limit",
+    multiple=True,
+    metavar="NAME=N",
+    callback=read_limits,
+    help="Let a list or schema take more than is usual, as matrix-rows=200; repeatable.",
+)
 READING = section(
     "What to run",
     click.option(
@@ -179,6 +194,7 @@ READING = section(
         metavar="PATH",
         help="Let the manifest read from this file or folder too; repeatable.",
     ),
+    RAISE_LIMIT,
 )
 PRICE = click.option(
     "--price",
@@ -253,6 +269,11 @@ def given_options() -> dict[str, Any]:
     # Before the command's name they mean the same.
     before = {name: True for name in ("quiet", "verbose") if manners.given(name)}
     return {**{n: v for n, v in before.items() if n in context.params}, **found}
+
+
+def limits_given() -> limits.Limits:
+    """What a list and a schema may take."""
+    return limits.DEFAULT_LIMITS.raised(given_options().get("raise_limit", {}))
 
 
 def options_without_manifest() -> "RunOptions":

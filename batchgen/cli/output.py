@@ -19,6 +19,7 @@ from batchgen.clock import Clock, from_iso, show_time
 from batchgen.config import default_out, has_name_of_its_own
 from batchgen.core.budget import show_usd
 from batchgen.core.expiry import RESULTS_KEPT_S
+from batchgen.core.limits import how_to_raise
 from batchgen.core.states import State
 from batchgen.core.text import (
     nonzero,
@@ -48,8 +49,7 @@ COLORS: dict[str, str] = {
     **dict.fromkeys((State.FAILED, State.UNKNOWN, State.INVALID), "red"),
     **dict.fromkeys((State.CANCELLED, State.COMPLETED, "renamed", "changed"), "yellow"),
 }
-MOST_ALIKE = 10
-MOST_SHOWN = 200
+ALIKE = 20  # problems of one kind are a part of all that are shown
 MOST_OF_AN_ANSWER = 500  # characters; --json has all that is kept
 MOST_IN_MAIL = 12  # problems, of two lines each
 LOOK_FOR_EACH = "Look for each in your RunComfy account, at that time."
@@ -59,32 +59,37 @@ LEDGER_SAYS = "The sandbox's ledger says of each whether it was accepted."
 class Problems:
     """Shows problems as they are found; of one kind many times over, the first and how many.
 
-    for_mail: show few of them, whatever their kinds.
+    for_mail: show few of them, whatever their kinds. most: that are shown.
     """
 
-    def __init__(self, *, for_mail: bool = False) -> None:
+    def __init__(self, most: int, *, for_mail: bool = False) -> None:
         self._alike: Counter[tuple[str, str]] = Counter()
         self._shown = self._left_out = 0
         self._for_mail = for_mail
-        self._most = MOST_IN_MAIL if for_mail else MOST_SHOWN
+        self._most = MOST_IN_MAIL if for_mail else most
+        self._most_alike = self._most if for_mail else most // ALIKE
+        self._all = 0
 
     def show(self, found: "Problem") -> None:
+        self._all += 1
         if self._shown == self._most:  # nobody reads more, and the kinds would fill the memory
             self._left_out += 1
             return
         kind = (found.field, found.what)
         self._alike[kind] += 1
-        if self._for_mail or self._alike[kind] <= MOST_ALIKE:
+        if self._alike[kind] <= self._most_alike:
             self._shown += 1
             problem(found)
 
     def close(self) -> None:
         for (field, what), times in self._alike.items():
-            if times > MOST_ALIKE and not self._for_mail:
+            if times > self._most_alike and not self._for_mail:
                 where = f"{field}: " if field else ""
-                write_stderr(f"and {times - MOST_ALIKE} more: {where}{what}")
+                write_stderr(f"and {times - self._most_alike} more: {where}{what}")
         if self._left_out:
             write_stderr(f"and {plural(self._left_out, 'more problem')}")
+        if self._all > self._shown and not self._for_mail:
+            _indented(how_to_raise("problems", ALIKE * self._all, "To see all of them"))
 
 
 def problem(found: "Problem") -> None:

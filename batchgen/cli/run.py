@@ -27,6 +27,7 @@ from batchgen.cli.options import (
     SectionedCommand,
     given_options,
     join_urls,
+    limits_given,
     options_without_manifest,
     runtime,
     section,
@@ -236,7 +237,7 @@ def run(manifest: str, dry_run: bool, as_json: bool, **given: Any) -> None:
     show_ending = partial(output.after_run, quiet=quiet)
     announcer = Announcer(options_without_manifest(), manifest, around.timing, output.program())
     around.last.callback(announcer.finish)
-    with closing(output.Problems(for_mail=quiet)) as problems:
+    with closing(output.Problems(limits_given().problems, for_mail=quiet)) as problems:
         clock, timing = around.clock, around.timing
         try:
             outcome, folder = run(
@@ -296,7 +297,7 @@ def validate(manifest: str, check_urls: bool, **given: Any) -> None:
     from batchgen.operations.validate import validate
 
     around = runtime()
-    with closing(output.Problems()) as problems:
+    with closing(output.Problems(limits_given().problems)) as problems:
         rows, probed = validate(
             given_options(),
             manifest,
@@ -344,7 +345,7 @@ def _print_plan(manifest: str, as_json: bool) -> None:
     from batchgen.cli import output
     from batchgen.operations.plan import plan
 
-    with manners.paged(), closing(output.Problems()) as problems:
+    with manners.paged(), closing(output.Problems(limits_given().problems)) as problems:
         show_row = (lambda row: None) if as_json else output.step
         whole, rate = plan(given_options(), manifest, problems.show, show_row, runtime().timing)
         if as_json:

@@ -17,6 +17,9 @@ class JsonRefused(ValueError):
         self.field = field
 
 
+MOST_DEPTH = 150  # that every Python can read, check and write again
+
+
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
@@ -46,10 +49,28 @@ STRICT_DECODER = json.JSONDecoder(
 LENIENT_DECODER = json.JSONDecoder()
 
 
+def is_deeper(value: Any, most: int) -> bool:
+    """Whether lists and objects are deeper inside one another than `most`.
+
+    Python's own parser goes as deep as the stack, which is not the same everywhere: what it can
+    still read here may be too deep to be written there.
+    """
+    level: list[Any] = [[value]]
+    for _ in range(most + 1):
+        inside = (one.values() if isinstance(one, dict) else one for one in level)
+        level = [one for values in inside for one in values if isinstance(one, list | dict)]
+        if not level:
+            return False
+    return True
+
+
 def parse_json(text: str) -> Any:
     """Return the value of a JSON text, such as a cell's. Raises ValueError, which says why not."""
     try:
-        return STRICT_DECODER.decode(text)
+        value = STRICT_DECODER.decode(text)
+        if is_deeper(value, MOST_DEPTH):
+            raise ValueError("it is nested too deeply")
+        return value
     except JsonRefused as error:
         named = f"{quote_value(error.field)}: " if error.field else ""
         raise ValueError(f"{named}{error.what}") from None

@@ -81,6 +81,10 @@ class ColumnMapping:
             self._known[model] = self._properties(model)
         return self._known[model]
 
+    def copies(self) -> dict[str, int]:
+        """Return how often more than once a value is used, by the names of those that are."""
+        return {n: len(targets) - 1 for n, targets in self._targets.items() if len(targets) > 1}
+
     def knows_any(self, names: Collection[str]) -> bool:
         """Whether one of these names is `id`, `model`, an input, or named by --column or --meta.
 

@@ -9,13 +9,12 @@ import re
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from batchgen.core.limits import DEFAULT_LIMITS, Limits
 from batchgen.core.rows import Place, Problem
 from batchgen.core.text import is_text
 from batchgen.manifest.file_kinds import kind_of_bytes
-from batchgen.manifest.records import Unreadable, file_problem
+from batchgen.manifest.records import Unreadable, file_problem, over_limit
 
-MAX_LINE_BYTES = 16 * 2**20  # bytes; a cell of 1 MB passes, a disk image named .csv does not
-MAX_TEXT_BYTES = 256 * 2**20  # bytes of a file that has to be read as one piece
 READ_BYTES = 2**20  # bytes
 SAVE_AS_UTF8 = "Save the file as UTF-8 (in a spreadsheet: “CSV UTF-8”), then run this again."
 NO_LIST = "Look at the line ends, and at --format: this does not look like a list of prompts."
@@ -38,8 +37,9 @@ class DecodedLines:
     `is_undecodable` recognizes it, so that a reader can leave it out.
     """
 
-    def __init__(self, stream: BinaryIO, file: str) -> None:
+    def __init__(self, stream: BinaryIO, file: str, limits: Limits = DEFAULT_LIMITS) -> None:
         self.file = file
+        self.limits = limits
         self.number = 0
         self._stream = stream
         self._offset = 0
@@ -47,11 +47,14 @@ class DecodedLines:
         self._unreported: Problem | None = None
 
     def __iter__(self) -> Iterator[str]:
-        while line := self._stream.readline(MAX_LINE_BYTES + 1):
+        longest = self.limits.row_bytes
+        while line := self._stream.readline(longest + 1):
             self.number += 1
-            if len(line) > MAX_LINE_BYTES:
-                what = f"the line is longer than {MAX_LINE_BYTES // 2**20} MiB"
-                raise Unreadable(file_problem(Place(self.file, self.number), what, NO_LIST))
+            if len(line) > longest:
+                place = Place(self.file, self.number)
+                raise over_limit(
+                    self.limits, "row_bytes", place, "the line is too long", remedy=NO_LIST
+                )
             whole = len(line)
             if self.number == 1:
                 line = _strip_byte_order_mark(line, self.file)
@@ -91,18 +94,21 @@ class DecodedLines:
         self.has_errors = True
 
 
-def decode_whole(stream: BinaryIO, file: str) -> str:
-    """Return the whole stream as text. Raises Unreadable."""
-    # In pieces: one read of MAX_TEXT_BYTES would allocate that much memory at once.
+def decode_whole(
+    stream: BinaryIO, file: str, limits: Limits = DEFAULT_LIMITS, *, prompt: bool = False
+) -> str:
+    """Return the whole stream as text. prompt: whether it is one prompt. Raises Unreadable."""
+    limit = "row_bytes" if prompt else "file_bytes"
+    most = getattr(limits, limit)
+    # In pieces: one read of all that may be there would allocate that much memory at once.
     parts = []
     size = 0
-    while size <= MAX_TEXT_BYTES and (part := stream.read(READ_BYTES)):
+    while size <= most and (part := stream.read(READ_BYTES)):
         parts.append(part)
         size += len(part)
-    if size > MAX_TEXT_BYTES:
-        what = f"the file is larger than {MAX_TEXT_BYTES >> 20} MiB, and has to be read at once"
-        remedy = "Write long lists as CSV, TSV or JSONL; those are read row by row."
-        raise Unreadable(file_problem(Place(file), what, remedy))
+    if size > most:
+        remedy = "" if prompt else "Write it as CSV, TSV or JSONL, which are read row by row."
+        raise over_limit(limits, limit, Place(file), "the file is too large", remedy=remedy)
     data = _strip_byte_order_mark(b"".join(parts), file)
     try:
         text = data.decode()

@@ -7,6 +7,7 @@ line needs the names.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from batchgen.core.limits import Limits
 from batchgen.manifest.decoding import DecodedLines
 from batchgen.manifest.document import Document
 from batchgen.manifest.read_csv import read_csv, read_tsv
@@ -23,18 +24,18 @@ class Format:
 
     One of the readers is set. Both raise Unreadable.
     read_lines: yields a file's items line by line, by (lines, which names are known).
-    read_document: reads a whole file, (text, name in messages), which can carry settings.
+    read_document: reads a whole file, (text, name in messages, limits), which can carry settings.
     """
 
     suffixes: tuple[str, ...]
     read_lines: Callable[[DecodedLines, KnowsAny], Iterator[Item]] | None = None
-    read_document: Callable[[str, str], Document] | None = None
+    read_document: Callable[[str, str, Limits], Document] | None = None
 
 
-def _read_yaml(text: str, file: str) -> Document:
+def _read_yaml(text: str, file: str, limits: Limits) -> Document:
     from batchgen.manifest.read_yaml import read_yaml  # here, since it brings PyYAML
 
-    return read_yaml(text, file)
+    return read_yaml(text, file, limits)
 
 
 FORMATS = {

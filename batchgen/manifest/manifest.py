@@ -7,12 +7,14 @@ is one problem, not one in every row.
 """
 
 import json
+import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from batchgen.core.limits import DEFAULT_LIMITS, Limits
 from batchgen.core.messages import model_id_problem
 from batchgen.core.rows import Entry, Place, Problem
 from batchgen.core.strict_json import lower_first
@@ -23,9 +25,9 @@ from batchgen.manifest.allowed_paths import AllowedPaths
 from batchgen.manifest.columns import ALL_COLUMNS, ColumnMapping, EntryParts, Properties
 from batchgen.manifest.document import Document
 from batchgen.manifest.id_template import IdTemplate, Unfilled
-from batchgen.manifest.records import Header, Item, Record, Unreadable, file_problem
+from batchgen.manifest.records import Header, Item, Record, Unreadable, file_problem, over_limit
 from batchgen.manifest.separators import KnowsAny
-from batchgen.manifest.settings import Settings, read_settings
+from batchgen.manifest.settings import Settings, read_settings, value_bytes
 from batchgen.manifest.source import FOLDER, ManifestSource, find_source
 
 
@@ -40,6 +42,7 @@ def open_manifest(
     allowed: tuple[Path, ...] = (),
     secrets: tuple[Path, ...] = (),
     use_schema: bool = True,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> "Manifest":
     """Open a manifest and read its settings; rows are read later, by `Manifest.entries`.
 
@@ -50,11 +53,12 @@ def open_manifest(
     id_template: what ids are made of; None takes the manifest's, if it has one.
     allowed, secrets: `extra` and `secrets` of AllowedPaths, for files that the manifest names.
     use_schema: whether the schema that the manifest names will be read.
+    limits: what it may take of time, memory and money.
 
     Raises UsageError where there is no such file, it cannot be opened, or its form is not known.
     What is wrong inside the file is a Problem, never an exception.
     """
-    source = find_source(path, format=format, stream=stdin)
+    source = find_source(path, format=format, stream=stdin, limits=limits)
     path = source.path or Path()
     is_folder = source.format == FOLDER
     paths = AllowedPaths(path if is_folder else path.parent, allowed, secrets)
@@ -80,6 +84,7 @@ class Manifest:
         self.problems: list[Problem] = []
         self.sources = [source]  # this file, and the one that it takes its rows from
         self._source = source
+        self._limits = source.limits
         self._allowed = allowed
         self._use_schema = use_schema
         self._document: Document | None = None
@@ -101,6 +106,8 @@ class Manifest:
         """
         known = properties or (lambda _: None)
         names = ColumnMapping(self._columns, self._meta, known, self._id_template)
+        adds = self.settings.defaults or self.settings.matrix or names.copies()
+        added = _Added(self._limits, self.settings, names) if adds else None
         position = 0
         reported = any(problem.whole for problem in self.problems)
         try:
@@ -116,7 +123,7 @@ class Manifest:
                     if reported and names.has_no_inputs(item):
                         return
                 else:
-                    for made in self._expand(item, names, position):
+                    for made in self._expand(item, names, position, added):
                         position += 1
                         yield made
         except Unreadable as error:
@@ -146,7 +153,7 @@ class Manifest:
             self.problems += document.problems
             return
         self._settings_document = document
-        self.settings, problems = read_settings(document)
+        self.settings, problems = read_settings(document, self._limits)
         self.problems += problems
         if self.settings.from_ is not None and document.rows is None:
             self._take_rows_from(self.settings.from_, document)
@@ -158,7 +165,12 @@ class Manifest:
         self._document = None
         place = document.place(("from",))
         try:
-            source = find_source(name, format=self.settings.format, folder=self._allowed.folder)
+            source = find_source(
+                name,
+                format=self.settings.format,
+                folder=self._allowed.folder,
+                limits=self._limits,
+            )
             source = replace(source, allowed=self._allowed)
             if source.format == FOLDER:
                 self._allowed.check_folder(self._allowed.folder / name)
@@ -225,7 +237,7 @@ class Manifest:
         return Problem(Place(file), "there are no rows", "Write at least one prompt.", whole=True)
 
     def _expand(
-        self, record: Record, names: ColumnMapping, position: int
+        self, record: Record, names: ColumnMapping, position: int, added: "_Added | None"
     ) -> Iterator[Entry | Problem]:
         """Yield the entries that one record makes; `position` were made before it."""
         if self._source.format == "yaml" and (problem := _colon_problem(record, names)):
@@ -250,6 +262,8 @@ class Manifest:
         # reading would cost more.
         matrix = self.settings.matrix
         axes = {n: v for n, v in matrix.items() if n not in parts.inputs} if matrix else {}
+        if added is not None:
+            added.count(record, parts.inputs, axes)
         if not axes:
             at = position + 1
             yield Entry(at, record.place, id, parts.model, values, cells, parts.meta, places)
@@ -266,6 +280,47 @@ class Manifest:
         if document is None:
             return {}
         return {name: document.place((setting, name)) for name in names}
+
+
+class _Added:
+    """Counts what a manifest's settings add to its rows: a short one may make a very long list."""
+
+    def __init__(self, limits: Limits, settings: Settings, names: ColumnMapping) -> None:
+        self._limits = limits
+        self._requests = self._bytes = 0
+        self._defaults = {name: value_bytes(one) for name, one in settings.defaults.items()}
+        self._all_defaults = sum(self._defaults.values())
+        self._matrix = {name: sum(map(value_bytes, axis)) for name, axis in settings.matrix.items()}
+        self._copies = names.copies()
+
+    def count(
+        self, record: Record, own: Mapping[str, Any], axes: Mapping[str, Collection[Any]]
+    ) -> None:
+        """Count the entries of a record. own: its inputs. axes: of the matrix. Raises Unreadable.
+
+        An entry that a setting adds nothing to costs as much as a comparison or two.
+        """
+        if self._defaults:
+            twice = own.keys() & self._defaults.keys()
+            defaults = self._all_defaults - sum(self._defaults[name] for name in twice)
+        else:
+            defaults = 0
+        if self._copies and isinstance(record.values, Mapping):
+            for name in self._copies.keys() & record.values.keys():
+                self._bytes += self._copies[name] * value_bytes(record.values[name])
+        if axes:
+            made = math.prod(map(len, axes.values()))
+            self._requests += made
+            self._bytes += (made - 1) * sum(map(value_bytes, own.values()))
+            self._bytes += sum(self._matrix[n] * (made // len(axis)) for n, axis in axes.items())
+            if self._requests > self._limits.matrix_total:
+                what = f"the matrix has made {self._requests:,} requests up to this row"
+                raise over_limit(self._limits, "matrix_total", record.place, what)
+            defaults *= made
+        self._bytes += defaults
+        if self._bytes > self._limits.default_total:
+            what = "defaults:, matrix: and columns: add too much to the rows up to this one"
+            raise over_limit(self._limits, "default_total", record.place, what)
 
 
 _NO_ROWS = Document({}, {}, None)

@@ -21,8 +21,8 @@ from typing import Any
 
 from batchgen.core.rows import Place, Problem
 from batchgen.core.text import plural, quote_value
-from batchgen.manifest.decoding import MAX_LINE_BYTES, DecodedLines
-from batchgen.manifest.records import Header, Item, Record, Unreadable, file_problem
+from batchgen.manifest.decoding import DecodedLines
+from batchgen.manifest.records import Header, Item, Record, Unreadable, file_problem, over_limit
 from batchgen.manifest.separators import SEPARATORS, KnowsAny, find_separators
 
 SNIFF_CHARS = 2**20  # characters of a file that are looked at to tell how it is to be read
@@ -30,6 +30,7 @@ SNIFF_ROWS = 100  # that have to fit the header, where the separator is not the 
 _TOO_FEW = (
     "Put quotes around a cell that holds a line break; write an empty cell for what is left out."
 )
+_UNCLOSED = 'If a quote opens in it and never closes, close it; a quote in a text is doubled: "".'
 _SAVE_WITH_COMMAS = "Save it with commas and quotes (in a spreadsheet: “CSV UTF-8”), and run that."
 
 # The first line that Excel and LibreOffice read as the separator of the file.
@@ -74,8 +75,8 @@ def is_quoted(head: str, *, cut_off: bool = False) -> bool:
 
 def _read(lines: DecodedLines, usual: str, knows_any: KnowsAny) -> Iterator[Item]:
     # A process-wide setting of the csv module; its own 128 KiB would refuse a long cell.
-    csv.field_size_limit(MAX_LINE_BYTES)
-    source = iter(lines)
+    csv.field_size_limit(lines.limits.row_bytes)
+    source = _of_few_cells(lines)
     head = _take(source, lambda line: not _NOTHING.fullmatch(line))
     header = head[-1] if head else ""
     skipped = 0
@@ -100,6 +101,19 @@ def _read(lines: DecodedLines, usual: str, knows_any: KnowsAny) -> Iterator[Item
     found = SEPARATORS[separator] if separator != usual or skipped else ""
     for item in _rows(lines, chain(head, source), separator, quoted, skipped):
         yield replace(item, separator=found) if isinstance(item, Header) else item
+
+
+def _of_few_cells(lines: DecodedLines) -> Iterator[str]:
+    """Yield the lines. Raises Unreadable before one of them becomes a million cells."""
+    most = lines.limits.row_values
+    for line in lines:
+        if len(line) >= most:
+            for separator, name in SEPARATORS.items():
+                if (cells := line.count(separator) + 1) > most:
+                    place = Place(lines.file, lines.number)
+                    what = f"the line has {cells:,} cells, if {name} separate them"
+                    raise over_limit(lines.limits, "row_values", place, what, cells)
+        yield line
 
 
 def _take(source: Iterator[str], is_last: Callable[[str], bool], size: int = 0) -> list[str]:
@@ -157,9 +171,15 @@ def _rows(
 ) -> Iterator[Item]:
     """skipped: how many lines were read before `source`."""
     record: list[str] = []  # the lines of the record that is being read
+    size, most = 0, lines.limits.row_bytes
 
     def recorded() -> Iterator[str]:
+        nonlocal size
         for line in source:
+            size += len(line)
+            if size > most:
+                what = "the row that begins here is too long"
+                raise over_limit(lines.limits, "row_bytes", place, what, remedy=_UNCLOSED)
             record.append(line)
             yield line
 
@@ -168,6 +188,7 @@ def _rows(
     while True:
         place = Place(lines.file, skipped + reader.line_num + 1)
         record.clear()
+        size = 0
         try:
             cells = next(reader)
         except StopIteration:
@@ -252,16 +273,10 @@ def _row(
 
 
 def _malformed(place: Place, error: str) -> Problem:
-    """Return the problem for an error of the csv module, which only its message tells.
-
-    Raises Unreadable where the rest of the file was read as one cell.
-    """
-    if "field larger" in error or "unexpected end" in error:
+    """Return the problem for an error of the csv module, which only its message tells."""
+    if "unexpected end" in error:
         remedy = 'Close it, or double a quote that is part of the text: "".'
-        problem = file_problem(place, "a quote opens in this row and never closes", remedy)
-        if "field larger" in error:
-            raise Unreadable(problem)
-        return problem
+        return file_problem(place, "a quote opens in this row and never closes", remedy)
     if "expected after" in error:
         remedy = 'Double a quote that is part of a quoted cell: "".'
         return Problem(place, "text follows a closing quote", remedy)

@@ -12,21 +12,29 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
+from batchgen.core.limits import DEFAULT_LIMITS, Limits
 from batchgen.core.rows import Place, Problem
 from batchgen.core.strict_json import LENIENT_DECODER, STRICT_DECODER, JsonRefused, lower_first
 from batchgen.core.text import quote_value
 from batchgen.manifest.document import Document
-from batchgen.manifest.read_jsonl import json_problem, make_record, repeated_name
-from batchgen.manifest.records import Item, Record, Unreadable, file_problem
+from batchgen.manifest.read_jsonl import (
+    json_problem,
+    make_record,
+    refuse_deep,
+    repeated_name,
+    too_many_names,
+)
+from batchgen.manifest.records import Item, Record, Unreadable, file_problem, over_limit
 
 T = TypeVar("T")
 
+_CUT_CHARS = 16  # of a number, a word or an escape
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
-def read_json(text: str, file: str) -> Document:
+def read_json(text: str, file: str, limits: Limits = DEFAULT_LIMITS) -> Document:
     """Read an array of rows, or an object with settings and `rows`. Raises Unreadable."""
-    return _Scanner(text, file).document()
+    return _Scanner(text, file, limits).document()
 
 
 class _Scanner:
@@ -35,17 +43,19 @@ class _Scanner:
     at: the position in the text.
     """
 
-    def __init__(self, text: str, file: str) -> None:
+    def __init__(self, text: str, file: str, limits: Limits) -> None:
         self.text = text
         self.file = file
+        self.limits = limits
         self.at = 0
+        self._window, self._window_start = "", 0
         self._line, self._counted, self._line_start = 1, 0, 0
 
     def document(self) -> Document:
         self._skip_space()
         if self.text.startswith("[", self.at):
             # Parsed while it is iterated, so that a row's objects are freed after the row.
-            return Document({}, {(): self._place()}, lambda: _Scanner(self.text, self.file).array())
+            return Document({}, {(): self._place()}, self._array)
         if not self.text.startswith("{", self.at):
             what = "this is neither an array of rows nor an object with rows"
             remedy = 'Begin with [ for rows alone, or with {"rows": [ for rows with settings.'
@@ -64,14 +74,16 @@ class _Scanner:
         self._end()
         return Document(settings, places, rows)
 
-    def array(self) -> Iterator[Item]:
+    def _array(self) -> Iterator[Item]:
         """Read a document that is an array of rows."""
-        self._skip_space()
-        yield from self._rows()
-        self._end()
+        again = _Scanner(self.text, self.file, self.limits)
+        again._skip_space()
+        yield from again._rows()
+        again._end()
 
     def _rows(self) -> Iterator[Item]:
         for place in self._items("]", self._place):
+            start = self.at
             problems: list[Problem] = []
             if not self.text.startswith("{", self.at):
                 value = self._value(problems)
@@ -84,6 +96,8 @@ class _Scanner:
             for name, where in self._members(problems):
                 values[name] = self._value(problems)
                 places[name] = where
+                if self.at - start > self.limits.row_bytes:
+                    raise self._too_long(place)
             yield from problems
             if not problems:
                 yield Record(place, values, places=places)
@@ -101,6 +115,8 @@ class _Scanner:
                     raise Unreadable(replace(problem, whole=True))
                 problems.append(problem)
             seen.setdefault(name, place)
+            if len(seen) > self.limits.row_values:
+                raise too_many_names(self.limits, place)
             yield name, place
 
     def _items(self, closing: str, head: Callable[[], T]) -> Iterator[T]:
@@ -131,10 +147,13 @@ class _Scanner:
 
     def _value(self, problems: list[Problem] | None = None) -> Any:
         """Return the value that begins here. problems: as for `_members`."""
+        place = self._place()
         try:
-            return self._decode(STRICT_DECODER)
+            value = self._decode(STRICT_DECODER)
+            refuse_deep(self.limits, place, value)
+            return value
         except JsonRefused as error:
-            problem = json_problem(error, self._place(), whole=problems is None)
+            problem = json_problem(error, place, whole=problems is None)
             if problems is None:
                 raise Unreadable(problem) from None
             problems.append(problem)
@@ -142,7 +161,7 @@ class _Scanner:
 
     def _decode(self, decoder: json.JSONDecoder) -> Any:
         try:
-            value, self.at = decoder.raw_decode(self.text, self.at)
+            value, self.at = self._decode_bounded(decoder)
         except JsonRefused:
             raise
         except json.JSONDecodeError as error:
@@ -151,6 +170,36 @@ class _Scanner:
         except (ValueError, RecursionError) as error:
             raise Unreadable(json_problem(error, self._place(), whole=True)) from None
         return value
+
+    def _decode_bounded(self, decoder: json.JSONDecoder) -> tuple[Any, int]:
+        """Return the value here and where it ends. Raises Unreadable for a very long one.
+
+        The parser sees no more of the text than a row may have: it would make objects of all of it
+        before anybody could count them.
+        """
+        most = self.limits.row_bytes
+        if len(self.text) - self.at <= most:
+            return decoder.raw_decode(self.text, self.at)
+        if not 0 <= self.at - self._window_start <= len(self._window) - most:
+            self._window_start = self.at
+            self._window = self.text[self.at : self.at + most + most // 4]
+        at = self.at - self._window_start
+        try:
+            value, end = decoder.raw_decode(self._window, at)
+        except json.JSONDecodeError as error:
+            # What the end of the window cuts off is told as a mistake near the end, or at the
+            # beginning of the text that has no closing quote.
+            if error.pos < at + most - _CUT_CHARS and not error.msg.startswith("Unterminated"):
+                pos = error.pos + self._window_start
+                raise json.JSONDecodeError(error.msg, self.text, pos) from None
+            raise self._too_long() from None
+        if end - at >= most:
+            raise self._too_long()
+        return value, self._window_start + end
+
+    def _too_long(self, place: Place | None = None) -> Unreadable:
+        what = "the value that begins here is too long"
+        return over_limit(self.limits, "row_bytes", place or self._place(), what)
 
     def _expect(self, mark: str) -> None:
         if not self.text.startswith(mark, self.at):

@@ -8,11 +8,18 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from batchgen.core.limits import Limits
 from batchgen.core.rows import EMPTY, Place, Problem
-from batchgen.core.strict_json import LENIENT_DECODER, STRICT_DECODER, JsonRefused, lower_first
+from batchgen.core.strict_json import (
+    LENIENT_DECODER,
+    STRICT_DECODER,
+    JsonRefused,
+    is_deeper,
+    lower_first,
+)
 from batchgen.core.text import quote_value
 from batchgen.manifest.decoding import DecodedLines
-from batchgen.manifest.records import Item, Record, Unreadable, file_problem
+from batchgen.manifest.records import Item, Record, Unreadable, file_problem, over_limit
 from batchgen.manifest.separators import KnowsAny
 
 
@@ -24,10 +31,17 @@ def read_jsonl(lines: DecodedLines, knows_any: KnowsAny | None = None) -> Iterat
         if lines.is_undecodable(line) or line.isspace():
             continue
         place = Place(lines.file, lines.number)
+        item: Item
         try:
-            item = make_record(STRICT_DECODER.decode(line), place)
+            value = STRICT_DECODER.decode(line)
         except (ValueError, RecursionError) as error:
             item = json_problem(error, place)
+        else:
+            if isinstance(value, dict):
+                if len(value) > lines.limits.row_values:
+                    raise too_many_names(lines.limits, place, len(value))
+                refuse_deep(lines.limits, place, value)
+            item = make_record(value, place)
         if is_first and isinstance(item, Problem):
             _refuse_json(line.strip(), place)
         is_first = False
@@ -48,6 +62,22 @@ def _refuse_json(first: str, place: Place) -> None:
             raise Unreadable(file_problem(place, what, f"{remedy} the file .json.")) from None
     except (ValueError, RecursionError):
         pass
+
+
+def too_many_names(limits: Limits, place: Place, names: int | None = None) -> Unreadable:
+    """Return the exception for an object with more names than a row, or settings, may have.
+
+    names: how many; None where they were not counted to the end.
+    """
+    counted = f"{names:,}" if names else "too many"
+    return over_limit(limits, "row_values", place, f"there are {counted} names here", names)
+
+
+def refuse_deep(limits: Limits, place: Place, value: Any) -> None:
+    """Raise Unreadable for lists and objects that are deeper inside one another than allowed."""
+    if isinstance(value, list | dict) and is_deeper(value, limits.depth):
+        what = "values are nested too deeply"
+        raise over_limit(limits, "depth", place, what, remedy="No model's input is so deep.")
 
 
 def make_record(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from batchgen.core.identity import PROMPT_NAMES
+from batchgen.core.limits import DEFAULT_LIMITS, Limits
 from batchgen.core.rows import Place, Problem
 from batchgen.core.text import is_text, show_undecoded
 from batchgen.files import FileRefused
@@ -37,14 +38,15 @@ def read_text_unless_other(lines: DecodedLines, knows_any: KnowsAny) -> Iterator
         size += len(line)
         if len(head) == LOOK_LINES or size > LOOK_CHARS:
             break
-    if form := _other_form([line for _, line in head if line.strip()], knows_any):
+    filled = [line for _, line in head if line.strip()]
+    if form := _other_form(filled, knows_any, lines.limits.row_values):
         name, format = form
         remedy = f"Add --format {format}; or, if every line is a prompt, --format text."
         raise Unreadable(file_problem(Place(lines.file, 1), f"this looks like {name}", remedy))
     yield from _prompts(lines, chain(head, source))
 
 
-def _other_form(head: list[str], knows_any: KnowsAny) -> tuple[str, str] | None:
+def _other_form(head: list[str], knows_any: KnowsAny, most_cells: int) -> tuple[str, str] | None:
     """Return what a text seems to be, and its format, by its first lines; None if a text."""
     first = head[0].strip() if head else ""
     if first in ("[", "{") or first.startswith(('{"', "[{", '["')):
@@ -53,6 +55,8 @@ def _other_form(head: list[str], knows_any: KnowsAny) -> tuple[str, str] | None:
             return "JSON Lines", "jsonl"
         return "JSON", "json"
     for separator, name in SEPARATORS.items() if len(head) > 1 else ():
+        if not 0 < first.count(separator) < most_cells:
+            continue
         names = split_names(first.lower(), separator)
         if len(names) < 2:
             continue
@@ -85,7 +89,12 @@ def text_files(folder: Path) -> list[str]:
     return sorted(path.name for path in paths if not path.name.startswith("."))
 
 
-def read_folder(folder: Path, file: str, open: Callable[[Path], BinaryIO]) -> Iterator[Item]:
+def read_folder(
+    folder: Path,
+    file: str,
+    open: Callable[[Path], BinaryIO],
+    limits: Limits = DEFAULT_LIMITS,
+) -> Iterator[Item]:
     """Read a folder's own `.txt` files in the order of their names; hidden ones are left out.
 
     The file's name without `.txt` is the id. One line end at the very end is not part of it.
@@ -101,7 +110,7 @@ def read_folder(folder: Path, file: str, open: Callable[[Path], BinaryIO]) -> It
             continue
         try:
             with open(folder / name) as stream:
-                text = decode_whole(stream, shown)
+                text = decode_whole(stream, shown, limits, prompt=True)
         except Unreadable as error:
             yield error.problem
         except FileRefused as error:

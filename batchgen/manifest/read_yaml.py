@@ -15,14 +15,13 @@ from typing import Any
 
 import yaml
 
+from batchgen.core.limits import DEFAULT_LIMITS, Limits
 from batchgen.core.rows import Place, Problem
 from batchgen.core.text import quote_value
 from batchgen.manifest.document import Document, SettingPath
 from batchgen.manifest.read_jsonl import make_record, repeated_name
-from batchgen.manifest.records import Item, Record, Unreadable, file_problem
+from batchgen.manifest.records import Item, Record, Unreadable, file_problem, over_limit
 
-MAX_DEPTH = 64
-MAX_ALIASED_SIZE = 100_000  # in units of Node.size, all aliases of a file together
 SIZE_CHARS = 64  # characters of a text that count as one more value
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -62,11 +61,11 @@ class Node:
         return self.value
 
 
-def read_yaml(text: str, file: str) -> Document:
+def read_yaml(text: str, file: str, limits: Limits = DEFAULT_LIMITS) -> Document:
     """Read a list of rows, or settings with `rows` or `from`. Raises Unreadable."""
     if found := _OLD_BREAK.search(text):
         raise Unreadable(_old_break_problem(text, file, found))
-    return _Composer(text, file).document()
+    return _Composer(text, file, limits).document()
 
 
 def _old_break_problem(text: str, file: str, found: re.Match[str]) -> Problem:
@@ -102,8 +101,8 @@ def _rows(nodes: Iterable[Node]) -> Iterator[Item]:
             yield make_record(node.plain(), node.place)
 
 
-def _streamed_rows(text: str, file: str) -> Iterator[Item]:
-    return _rows(_Composer(text, file).rows())
+def _streamed_rows(text: str, file: str, limits: Limits) -> Iterator[Item]:
+    return _rows(_Composer(text, file, limits).rows())
 
 
 def resolve_scalar(text: str) -> bool | int | float | str | None:
@@ -118,12 +117,17 @@ def resolve_scalar(text: str) -> bool | int | float | str | None:
 
 
 class _Composer:
-    """Builds Nodes from the parser's events, one document."""
+    """Builds Nodes from the parser's events, one document.
 
-    def __init__(self, text: str, file: str) -> None:
+    aliased: in units of Node.size, all aliases together. values: of this row or of the settings.
+    """
+
+    def __init__(self, text: str, file: str, limits: Limits) -> None:
         self.file = file
+        self.limits = limits
         self.anchors: dict[str, Node | None] = {}
         self.aliased = 0
+        self.values = 0
         self.text = text
         self.events: Iterator[Any] = yaml.parse(text, Loader=_LOADER)
 
@@ -132,7 +136,7 @@ class _Composer:
 
         A list without settings is not read further than its beginning.
         """
-        stream = partial(_streamed_rows, self.text, self.file)
+        stream = partial(_streamed_rows, self.text, self.file, self.limits)
         with self._refusing_what_is_no_yaml():
             start = self._start()
             if isinstance(start, yaml.SequenceStartEvent):
@@ -168,7 +172,7 @@ class _Composer:
         with self._refusing_what_is_no_yaml():
             start = self._start()
             if isinstance(start, yaml.SequenceStartEvent):
-                yield from self._children(start, 2)
+                yield from self._each_row(start, 2)
                 self._end()
                 return
             while not isinstance(event := next(self.events), yaml.MappingEndEvent):
@@ -176,7 +180,7 @@ class _Composer:
                 if name != "rows":
                     self._node(event, 2)
                 elif isinstance(event, yaml.SequenceStartEvent):
-                    yield from self._children(event, 3)
+                    yield from self._each_row(event, 3)
                     return
                 else:  # an alias
                     yield from self._node(event, 2).value
@@ -220,9 +224,13 @@ class _Composer:
         anchor = event.anchor
         if anchor is not None:
             self.anchors[anchor] = None  # an alias to it inside itself is refused
-        if depth > MAX_DEPTH:
-            what = f"values are nested deeper than {MAX_DEPTH}"
-            raise self._refused(event, what, "No model's input is so deep.")
+        self.values += 1
+        if depth > self.limits.depth:
+            remedy = "No model's input is so deep."
+            raise self._over_limit("depth", event, "values are nested too deeply", remedy)
+        if self.values > self.limits.row_values:
+            what = "a row, or the settings, have too many values"
+            raise self._over_limit("row_values", event, what)
         if isinstance(event, yaml.ScalarEvent):
             size = 1 + len(event.value) // SIZE_CHARS
             node = Node(self._place(event), self._scalar(event), size, self._cut_short(event))
@@ -242,9 +250,10 @@ class _Composer:
             what = f"nothing before this is called &{event.anchor}"
             raise self._refused(event, what, "Quote a text that begins with *.")
         self.aliased += node.size
-        if self.aliased > MAX_ALIASED_SIZE:
-            what = f"the file's aliases stand for more than {MAX_ALIASED_SIZE} values"
-            raise self._refused(event, what, "Write the rows out, or use defaults: and matrix:.")
+        if self.aliased > self.limits.alias_values:
+            what = "the file's aliases stand for too many values"
+            remedy = "Write the rows out, or use defaults: and matrix:."
+            raise self._over_limit("alias_values", event, what, remedy)
         return replace(node, place=self._place(event))
 
     def _sequence(self, start: Any, depth: int) -> Node:
@@ -256,6 +265,14 @@ class _Composer:
         self._check_tag(start, "tag:yaml.org,2002:seq")
         while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
             yield self._node(event, depth)
+
+    def _each_row(self, start: Any, depth: int) -> Iterator[Node]:
+        """As `_children`; the values of each are counted anew."""
+        before, self.values = self.values, 0
+        for row in self._children(start, depth):
+            yield row
+            self.values = 0
+        self.values = before
 
     def _mapping(self, start: Any, depth: int) -> Node:
         children: dict[str, Node] = {}
@@ -283,7 +300,7 @@ class _Composer:
 
     def _passed_over(self, start: Any) -> Node:
         """Return an empty list in place of the rows, of which any number passes."""
-        for _ in self._children(start, 3):
+        for _ in self._each_row(start, 3):
             pass
         return Node(self._place(start), [])
 
@@ -327,6 +344,9 @@ class _Composer:
     def _place(self, event: Any) -> Place:
         mark = event.start_mark
         return Place(self.file, mark.line + 1, mark.column + 1)
+
+    def _over_limit(self, limit: str, event: Any, what: str, remedy: str = "") -> Unreadable:
+        return over_limit(self.limits, limit, self._place(event), what, remedy=remedy)
 
     def _refused(self, event: Any, what: str, remedy: str) -> Unreadable:
         return Unreadable(file_problem(self._place(event), what, remedy))

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from batchgen.core.limits import Limits, how_to_raise, say_limit
 from batchgen.core.rows import EMPTY, Place, Problem
 
 
@@ -61,3 +62,23 @@ class Unreadable(Exception):
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.what)
         self.problem = problem
+
+
+def over_limit(
+    limits: Limits,
+    limit: str,
+    place: Place,
+    what: str,
+    needed: int | None = None,
+    *,
+    remedy: str = "",
+    field: str = "",
+) -> Unreadable:
+    """Return the exception for what is more than one of the limits allows.
+
+    what: what is too much: `the line is too long`. needed: how much it is; None where that is not
+        known. remedy: what else can be done.
+    """
+    option = how_to_raise(limit, needed or 2 * getattr(limits, limit))
+    remedy = "\n".join(line for line in (remedy, option) if line)
+    return Unreadable(file_problem(place, f"{what}; {say_limit(limits, limit)}", remedy, field))

@@ -7,9 +7,10 @@ may be paid for again is not among them: a list that came from somewhere else mu
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from referencing import Registry
 
 from batchgen.core import units
 from batchgen.core.identity import PROMPT_NAMES
-from batchgen.core.messages import explain_schema_error
+from batchgen.core.limits import DEFAULT_LIMITS, MEANT, Limits, how_to_raise, say_limit
+from batchgen.core.messages import MOST_UNKNOWN, explain_schema_error
 from batchgen.core.rows import Problem
 from batchgen.core.text import closest_match, plural
 from batchgen.manifest.document import Document
@@ -26,7 +28,8 @@ from batchgen.manifest.id_template import IdTemplate, parse_id_template
 from batchgen.manifest.records import file_problem
 from batchgen.resources import schemas_folder
 
-MAX_MATRIX = 100
+MOST_ERRORS = 100  # that are looked at: a setting can have a mistake in each of a million values
+MIN_VALUE_BYTES = 64  # that a value counts as: handling it takes as long as some bytes more
 
 _ONLY_OPTIONS = {
     "allow_shared_folder": "Use --allow-shared-folder. A list does not say whom you trust.",
@@ -35,6 +38,7 @@ _ONLY_OPTIONS = {
     "base_url": "Use --base-url. A list decides nothing about where your token is sent.",
     "media_host": "Use --media-host. A list decides nothing about what is fetched from where.",
     "on_unknown": "Use --on-unknown. A list does not spend your money twice.",
+    "raise_limit": "Use --raise-limit. The limits are against what a list could do to you.",
     "out": "Use --out. A list decides nothing about where files are written.",
     "window": "Use --window, or until: for the end alone.",
     "yes": "Use --yes. A list decides nothing about when you are asked.",
@@ -70,7 +74,7 @@ class Settings:
     schema: str | None = None
     defaults: dict[str, Any] = field(default_factory=dict)
     matrix: dict[str, list[Any]] = field(default_factory=dict)
-    max_matrix: int = MAX_MATRIX
+    max_matrix: int | None = None
     columns: dict[str, str] = field(default_factory=dict)
     meta: list[str] = field(default_factory=list)
     id: IdTemplate | None = None
@@ -91,23 +95,38 @@ _OF_READING = {
 }
 
 
-def read_settings(document: Document) -> tuple[Settings, list[Problem]]:
+def value_bytes(value: Any) -> int:
+    """Return what a value counts as where it is added to many rows."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return max(len(text.encode(errors="replace")), MIN_VALUE_BYTES)
+
+
+def read_settings(
+    document: Document, limits: Limits = DEFAULT_LIMITS
+) -> tuple[Settings, list[Problem]]:
     """Return the settings that are right, and the problems with the others."""
     names = document.settings.keys()
     if document.rows is None and "from" not in names and names & _OF_ROWS:
         remedy = "Put it in a list: in brackets, [{…}], in JSON; after “- ” in YAML."
         what = "this is a row, not a list of rows"
         return Settings(), [file_problem(document.place(), what, remedy)]
-    problems = list(document.problems)
-    told: set[str] = set()
+    # First, since what comes after takes time by the size of the settings.
+    too_large = {one.field: one for one in _too_large(document, limits)}
+    problems = [*document.problems, *too_large.values()]
+    told: set[str] = set(too_large)
     shape = {**document.settings, **({} if document.rows is None else {"rows": []})}
-    for error in _validator().iter_errors(shape):
+    shape = {name: value for name, value in shape.items() if name not in told}
+    errors = list(islice(_validator().iter_errors(shape), MOST_ERRORS))
+    for error in errors:
         name = str(error.absolute_path[0]) if error.absolute_path else ""
         problems += [p for p in _problems(error, document) if p not in problems]
         told.add(name)
+    if len(errors) == MOST_ERRORS:  # the rest is unchecked
+        told.update(document.settings)
     settings = Settings()
+    known = _validator().schema["$defs"]["settings"]["properties"]
     for name, value in document.settings.items():
-        if name in told:
+        if name in told or name not in known:
             continue
         try:
             read = _PARSERS[name](value) if name in _PARSERS else value
@@ -120,20 +139,58 @@ def read_settings(document: Document) -> tuple[Settings, list[Problem]]:
             else:
                 settings.of_run[name] = read
     size = math.prod(map(len, settings.matrix.values()))
-    if size > settings.max_matrix:
-        requests = plural(size, "request")
-        what = f"the matrix makes {requests} of every row, more than {settings.max_matrix}"
-        remedy = f"If all of them are meant and to be paid for, write max_matrix: {size}."
+    if settings.max_matrix is not None and size > settings.max_matrix:
+        made = plural(size, "request")
+        what = f"the matrix makes {made} of every row, more than max_matrix: {settings.max_matrix}"
+        remedy = "If all of them are meant and to be paid for, take max_matrix: out."
         problems.append(file_problem(document.place(("matrix",)), what, remedy, "matrix"))
         settings.matrix = {}
     return settings, sorted(problems, key=lambda problem: problem.place)
+
+
+def _too_large(document: Document, limits: Limits) -> Iterator[Problem]:
+    """Yield the problem of each setting that takes more than the limits allow."""
+
+    def over(limit: str, name: str, what: str, needed: int, meant: str = MEANT) -> Problem:
+        what = f"{what}; {say_limit(limits, limit)}"
+        return file_problem(document.place((name,)), what, how_to_raise(limit, needed, meant), name)
+
+    most = document.settings.get("max_matrix")
+    if isinstance(most, int) and most > limits.matrix_rows:
+        what = "a manifest can lower a limit, and raise none"
+        meant = "Take it out. If so many requests of a row are meant"
+        yield over("matrix_rows", "max_matrix", what, most, meant)
+    matrix = document.settings.get("matrix")
+    values = matrix.values() if isinstance(matrix, dict) else ()
+    axes = [axis for axis in values if isinstance(axis, list)]
+    size = math.prod(map(len, axes))
+    if size > limits.matrix_rows:
+        what = f"the matrix makes {plural(size, 'request')} of every row"
+        meant = "If all of them are meant and to be paid for"
+        yield over("matrix_rows", "matrix", what, size, meant)
+    elif (added := sum(_longest(axis) for axis in axes)) > limits.default_bytes:
+        yield over("default_bytes", "matrix", f"it adds {added:,} bytes to every row", added)
+    defaults = document.settings.get("defaults")
+    if isinstance(defaults, dict):
+        added = sum(map(value_bytes, defaults.values()))
+        if added > limits.default_bytes:
+            yield over("default_bytes", "defaults", f"they add {added:,} bytes to every row", added)
+
+
+def _longest(axis: list[Any]) -> int:
+    return max(map(value_bytes, axis), default=0)
 
 
 def _problems(error: Any, document: Document) -> list[Problem]:
     path = tuple(error.absolute_path)
     if error.validator == "additionalProperties" and not path:
         known = list(error.schema["properties"])
-        return [_unknown(name, known, document) for name in error.instance if name not in known]
+        unknown = [name for name in error.instance if name not in known]
+        found = [_unknown(name, known, document) for name in unknown[:MOST_UNKNOWN]]
+        if (more := len(unknown) - MOST_UNKNOWN) > 0:
+            what = f"{plural(more, 'more name')} that are no settings"
+            found.append(file_problem(document.place((unknown[MOST_UNKNOWN],)), what))
+        return found
     if error.validator == "oneOf" and not path:
         what = "there are no rows" if "rows" not in error.instance else "rows stand beside from:"
         remedy = "Write either rows: with a list, or from: with the name of a file."

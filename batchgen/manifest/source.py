@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from batchgen.core.limits import DEFAULT_LIMITS, Limits
 from batchgen.core.text import show_undecoded
 from batchgen.errors import UsageError
 from batchgen.manifest.allowed_paths import AllowedPaths
@@ -30,6 +31,7 @@ class ManifestSource:
     is_named: whether the person named the format; else it follows from the file's name.
     seen: size and time of change, in ns, before anything was read of it.
     allowed: what may be read of it; None for a file that the person named, which may be a pipe.
+    limits: what it may take.
     """
 
     file: str
@@ -39,6 +41,7 @@ class ManifestSource:
     is_named: bool = False
     seen: tuple[int, int] = (0, 0)
     allowed: AllowedPaths | None = None
+    limits: Limits = DEFAULT_LIMITS
 
     def document(self) -> Document | None:
         """Read a format that can carry settings; None for any other. Raises Unreadable, OSError."""
@@ -46,8 +49,8 @@ class ManifestSource:
         if read is None:
             return None
         with self._open() as stream:
-            text = decode_whole(stream, self.file)
-        return read(text, self.file)
+            text = decode_whole(stream, self.file, self.limits)
+        return read(text, self.file, self.limits)
 
     def items(self, knows_any: KnowsAny) -> Iterator[Item]:
         """Stream a format that is no document. Raises Unreadable and OSError.
@@ -56,12 +59,12 @@ class ManifestSource:
         """
         if self.format == FOLDER and self.path is not None:
             allowed = self.allowed or AllowedPaths(self.path)
-            yield from read_folder(self.path, self.file, allowed.open)
+            yield from read_folder(self.path, self.file, allowed.open, self.limits)
         elif read := FORMATS[self.format].read_lines:
             if self.format == "text" and not self.is_named:
                 read = read_text_unless_other
             with self._open() as stream:
-                yield from read(DecodedLines(stream, self.file), knows_any)
+                yield from read(DecodedLines(stream, self.file, self.limits), knows_any)
 
     def _open(self) -> "closing[BinaryIO] | nullcontext[BinaryIO]":
         if self.path is not None:
@@ -77,11 +80,13 @@ def find_source(
     format: str | None = None,
     stream: BinaryIO | None = None,
     folder: Path | None = None,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> ManifestSource:
     """Return the source of this name. None and `-` are standard input, unless there is a `folder`.
 
     format: a name or a suffix of FORMATS; None takes the one of the file's suffix.
     folder: what a relative name is relative to, if it is not the current folder.
+    limits: of the source.
     Raises UsageError where there is nothing of this name, or its format cannot be told.
     """
     if format is not None and format not in FORMAT_OF_SUFFIX:
@@ -91,7 +96,7 @@ def find_source(
     if name is None or (folder is None and str(name) == "-"):
         if given is None:
             raise UsageError("Standard input has no name that would tell its format.", add_format)
-        return ManifestSource(STDIN, given, None, stream, is_named=True)
+        return ManifestSource(STDIN, given, None, stream, is_named=True, limits=limits)
     path = Path(name) if folder is None else folder / name
     file = show_undecoded(str(name if folder is None else path))
     try:
@@ -101,11 +106,12 @@ def find_source(
         raise UsageError(what, "Look at the spelling and the folder.") from None
     seen = (status.st_size, status.st_mtime_ns)
     if stat.S_ISDIR(status.st_mode):
-        return ManifestSource(file, FOLDER, path, seen=seen)
+        return ManifestSource(file, FOLDER, path, seen=seen, limits=limits)
     suffix = path.suffix.lower()
     if given is None and (kind := KIND_OF_SUFFIX.get(suffix)):
         raise UsageError(f"batchgen does not read {suffix}: {file} is {kind.name}.", kind.remedy)
     form = given or FORMAT_OF_SUFFIX.get(suffix.removeprefix("."))
     if form is None:
         raise UsageError(f"The name {file} does not tell the file's format.", add_format)
-    return ManifestSource(file, form, path, is_named=given is not None, seen=seen)
+    is_named = given is not None
+    return ManifestSource(file, form, path, is_named=is_named, seen=seen, limits=limits)

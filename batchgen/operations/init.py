@@ -123,7 +123,7 @@ def manifest_for_list(
     a list that cannot be read.
     Raises ManifestInvalid after the last, and as `new_manifest` does.
     """
-    source = find_source(listed, format=options.format)
+    source = find_source(listed, format=options.format, limits=options.reading)
     if source.path is None:
         remedy = "Save it into a file, and name that with --from."
         raise UsageError("A list from standard input cannot be named in a manifest.", remedy)
@@ -198,9 +198,9 @@ def _path(out: str | None, usual: Path) -> Path | None:
 
 def _validator(options: RunOptions, timing: Timing) -> Validator:
     source = CatalogueIfAllowed(options, timing)
-    return SchemaRegistry(options.model, options.schema, schema_folders(None), source).validator(
-        options.model
-    )
+    folders, limits = schema_folders(None), options.reading
+    schemas = SchemaRegistry(options.model, options.schema, folders, source, limits)
+    return schemas.validator(options.model)
 
 
 def _read_list(

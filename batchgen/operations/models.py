@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from batchgen import resources
 from batchgen.batch_folder import Folder
 from batchgen.config import RunOptions
+from batchgen.core.limits import Limits
 from batchgen.core.messages import model_id_problem
 from batchgen.core.text import closest_match, terminal_safe, truncate
 from batchgen.core.timing import Timing
@@ -114,20 +115,24 @@ class ListedModel:
     schema: str = ""
 
 
-def list_models(search: str, online: RunOptions | None, timing: Timing) -> list[ListedModel]:
+def list_models(
+    search: str, options: RunOptions, timing: Timing, *, online: bool
+) -> list[ListedModel]:
     """Return the models whose schemas are here, or those of the catalogue.
 
-    online: how to reach the catalogue; None asks for those that are here.
+    options: how to reach the catalogue, and how large a schema may be.
     """
-    return _models_here(search) if online is None else _models_there(search, online, timing)
+    if online:
+        return _models_there(search, options, timing)
+    return _models_here(search, options.reading)
 
 
-def _models_here(search: str) -> list[ListedModel]:
+def _models_here(search: str, limits: Limits) -> list[ListedModel]:
     found: dict[str, ListedModel] = {}
     bundled = resources.schemas_folder()
     for folder in reversed(schema_folders(None)):  # the first has precedence
         for id, path in stored_schemas(folder).items():
-            document = read_schema(path)
+            document = read_schema(path, limits)
             entry = document if isinstance(document, dict) else {}
             origin = "comes with batchgen" if folder == bundled else "fetched"
             date = _one_line(schema_date(entry))

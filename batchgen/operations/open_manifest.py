@@ -9,6 +9,7 @@ from typing import Any
 from batchgen import config
 from batchgen.api import credentials
 from batchgen.config import RunOptions
+from batchgen.core.limits import DEFAULT_LIMITS
 from batchgen.core.messages import duplicate_id_problem
 from batchgen.core.rows import Entry, Problem, Row
 from batchgen.core.text import is_text
@@ -93,6 +94,7 @@ def open_manifest_for(
         allowed=flags.get("allow_path", ()),
         secrets=credentials.token_files(os.environ),
         use_schema="schema" not in flags,
+        limits=DEFAULT_LIMITS.raised(flags.get("raise_limit", {})),
     )
     written = manifest.settings.run_options(Path() if path == "-" else Path(path).parent)
     defaults = {} if "out" in flags else {"out": default_out(path)}

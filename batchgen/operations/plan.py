@@ -160,7 +160,9 @@ def plan(
     with closing(StagedRows()) as staged, ExitStack() as stack:
         prices = _Prices(options, folder, stack, timing)
         folders = schema_folders(folder)
-        known = SchemaRegistry(options.model, options.schema, folders, prices.catalogue)
+        known = SchemaRegistry(
+            options.model, options.schema, folders, prices.catalogue, options.reading
+        )
         require_valid_rows(manifest, known, staged, show, options)
         for row in planned_rows(staged, folder, prices.expect, reopened):
             sums.add(row)

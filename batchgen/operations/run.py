@@ -4,7 +4,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing, suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from functools import partial
 from types import TracebackType
@@ -108,7 +108,9 @@ def run(
             catalogue = stack.enter_context(closing(Catalogue(endpoint, timing, clock.now)))
         listing = StagedRows()
         stack.callback(listing.close)
-        schemas = SchemaRegistry(options.model, options.schema, schema_folders(folder), catalogue)
+        schemas = SchemaRegistry(
+            options.model, options.schema, schema_folders(folder), catalogue, options.reading
+        )
         reading = _manifest_import(manifest, schemas, listing, show, options, folder, note)
         reading.unless_listed_in(folder.journal)
         if endpoint is None or catalogue is None:
@@ -239,6 +241,7 @@ def _manifest_import(
 
     decisive = {name: getattr(options, name) for name in ("format", "meta", "id_template", "model")}
     decisive |= {"columns": dict(options.columns), "schema": options.schema and str(options.schema)}
+    decisive |= {"limits": asdict(options.reading)}
     fingerprint = None if manifest.problems else manifest_fingerprint(manifest.sources, decisive)
     folders = (folder.schemas, resources.schemas_folder())
     schema_files = partial(schema_fingerprints, options.schema, *folders)

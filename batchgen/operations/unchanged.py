@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from batchgen import __version__
+from batchgen.core.limits import DEFAULT_LIMITS
 from batchgen.errors import StorageDamaged, UsageError
 from batchgen.files import open_regular
 from batchgen.journal.reader import Reader
@@ -23,7 +24,6 @@ from batchgen.journal.staging import StagedRows
 from batchgen.journal.writer import Journal
 from batchgen.manifest.read_text import text_files
 from batchgen.manifest.source import ManifestSource
-from batchgen.validation.model_schema import MAX_SCHEMA_BYTES
 
 Fingerprint = dict[str, str]  # of the schemas: SHA-256 by file
 
@@ -66,7 +66,7 @@ def schema_fingerprints(given: Path | None, *folders: Path) -> Fingerprint | Non
         for path in folder.rglob("*.json"):
             files[f"{number}/{path.relative_to(folder).as_posix()}"] = path
     try:
-        if any(path.stat().st_size > MAX_SCHEMA_BYTES for path in files.values()):
+        if any(path.stat().st_size > DEFAULT_LIMITS.schema_bytes for path in files.values()):
             return None
         return {name: _digest(path) for name, path in files.items()}
     except (OSError, ValueError):

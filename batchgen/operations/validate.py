@@ -37,7 +37,7 @@ def validate(
     manifest, options = open_manifest_for(flags, path, _folder_of)
     folders = schema_folders(Folder(options.out))
     source = CatalogueIfAllowed(options, timing)
-    known = SchemaRegistry(options.model, options.schema, folders, source)
+    known = SchemaRegistry(options.model, options.schema, folders, source, options.reading)
     probed = None
     with closing(StagedRows()) as listing:
         problems = check_rows(manifest, known, listing, show)

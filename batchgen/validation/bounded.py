@@ -18,21 +18,32 @@ from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend
 from referencing import Registry
 
-MAX_WORK = 50_000  # keywords, or values of an enum, for one row; the catalogue's need hundreds
+from batchgen.core.limits import DEFAULT_LIMITS
+
 _NO_FETCHING: Registry[Any] = Registry()
 
 Keyword = Callable[[Any, Any, Any, Any], Iterator[ValidationError] | None]
 
 
 class TooMuchWork(Exception):
-    """A value that would need more than MAX_WORK steps, or too deep a recursion, to be checked."""
+    """A value that would need too many steps to be checked, or too deep a recursion.
+
+    A step is a keyword, or a value of an enum. has_end: whether more steps would do.
+    """
+
+    def __init__(self, *, has_end: bool) -> None:
+        super().__init__()
+        self.has_end = has_end
 
 
 class BoundedValidator:
-    """Checks values against one schema of Draft 2020-12, which nothing is fetched for."""
+    """Checks values against one schema of Draft 2020-12, which nothing is fetched for.
 
-    def __init__(self, schema: dict[str, Any]) -> None:
-        self._left = MAX_WORK
+    steps: the most for one value.
+    """
+
+    def __init__(self, schema: dict[str, Any], steps: int = DEFAULT_LIMITS.schema_steps) -> None:
+        self._steps = self._left = steps
         keywords = Draft202012Validator.VALIDATORS | _KEYWORDS
         counted = {name: self._counted(keyword) for name, keyword in keywords.items()}
         bounded: Any = extend(Draft202012Validator, counted)  # type: ignore[no-untyped-call]
@@ -44,11 +55,11 @@ class BoundedValidator:
         schema: a part of the whole schema that this value has to fit; None: the whole.
         """
         part = self._validator if schema is None else self._validator.evolve(schema=schema)
-        self._left = MAX_WORK
+        self._left = self._steps
         try:
             return list(part.iter_errors(value))
         except RecursionError:
-            raise TooMuchWork from None
+            raise TooMuchWork(has_end=False) from None
 
     def is_valid(self, value: Any, schema: dict[str, Any]) -> bool:
         """Return whether a value fits a part of the schema; False if that takes too much work."""
@@ -63,7 +74,7 @@ class BoundedValidator:
         ) -> Iterator[ValidationError] | None:
             self._left -= 1 + (len(wanted) if isinstance(wanted, list | dict) else 0)
             if self._left < 0:
-                raise TooMuchWork
+                raise TooMuchWork(has_end=True)
             return keyword(validator, wanted, value, schema)
 
         return check

@@ -9,6 +9,7 @@ into the schema itself.
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +21,11 @@ from referencing import Registry
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import DRAFT202012
 
+from batchgen.core.limits import DEFAULT_LIMITS, Limits, how_to_raise, say_limit
 from batchgen.core.text import truncate
 from batchgen.errors import UsageError
 from batchgen.files import FileRefused, open_regular
 from batchgen.validation.bounded import compile_pattern
-
-MAX_SCHEMA_BYTES = 16 * 2**20  # those of the catalogue have a few thousand
 
 # Python's `re` is not asked which patterns there are: RE2 has others.
 _NO_FORMATS = FormatChecker(formats=())
@@ -87,16 +87,19 @@ def parse_schema(document: Any, path: Path) -> InputSchema:
         raise _unusable(path, error) from None
 
 
-def read_schema(path: Path) -> Any:
+def read_schema(path: Path, limits: Limits = DEFAULT_LIMITS) -> Any:
     """Return the JSON in a schema's file.
 
-    Raises UsageError, also for a file that is not regular or larger than MAX_SCHEMA_BYTES.
+    Raises UsageError, also for a file that is not regular or too large.
     """
+    most = limits.schema_bytes
     try:
         with open_regular(path) as file:
-            content = file.read(MAX_SCHEMA_BYTES + 1)
-        if len(content) > MAX_SCHEMA_BYTES:
-            raise ValueError(f"it is larger than {MAX_SCHEMA_BYTES // 2**20} MiB")
+            content = file.read(most + 1)
+            size = max(os.fstat(file.fileno()).st_size, len(content))
+        if size > most:
+            remedy = how_to_raise("schema_bytes", size)
+            raise UsageError(f"{path} is too large; {say_limit(limits, 'schema_bytes')}.", remedy)
         return json.loads(content.decode("utf-8-sig"))
     except FileRefused as error:
         raise UsageError(f"{path} {error.what}.", error.remedy) from None

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from batchgen.core.limits import DEFAULT_LIMITS, Limits
 from batchgen.core.messages import model_id_problem
 from batchgen.core.text import closest_match, quote_value, shell_quote
 from batchgen.errors import UsageError
@@ -77,7 +78,7 @@ class SchemaRegistry:
 
     default: the model of rows that name none. given: a schema file for it, or None.
     folders: where schemas are looked for, in this order; the first is the batch's own.
-    source: asked last; None: nobody is asked.
+    source: asked last; None: nobody is asked. limits: what a schema may take.
     """
 
     def __init__(
@@ -86,11 +87,13 @@ class SchemaRegistry:
         given: Path | None,
         folders: Sequence[Path],
         source: SchemaSource | None = None,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self.default = default
         self._given = given
         self._folders = folders
         self._source = source
+        self._limits = limits
         self._validators: dict[str, Validator] = {}
         # What was used and is not in the first folder, by model.
         self._uncopied: dict[str, dict[str, Any]] = {}
@@ -102,7 +105,7 @@ class SchemaRegistry:
             schema = self._load(name)
             for pattern in schema.unchecked:
                 warn(f"{name}: values are not checked against the pattern {quote_value(pattern)}.")
-            self._validators[name] = Validator(schema)
+            self._validators[name] = Validator(schema, limits=self._limits)
         return self._validators[name]
 
     def properties(self, model: str | None) -> Collection[str]:
@@ -110,7 +113,7 @@ class SchemaRegistry:
 
     def _load(self, model: str) -> InputSchema:
         if model == self.default and self._given is not None:
-            document = read_schema(self._given)
+            document = read_schema(self._given, self._limits)
             given = parse_schema(document, self._given)
             if model_id_problem(model) is None:
                 self._uncopied[model] = document
@@ -120,7 +123,7 @@ class SchemaRegistry:
         for folder in self._folders:
             path = schema_path(folder, model)
             if _is_file(path):
-                document = read_schema(path)
+                document = read_schema(path, self._limits)
                 found_there = parse_schema(document, path)
                 if folder != self._folders[0]:
                     self._uncopied[model] = document

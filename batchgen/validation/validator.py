@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
+from batchgen.core.limits import DEFAULT_LIMITS, Limits, how_to_raise, say_limit
 from batchgen.core.messages import MOST_UNKNOWN, explain_schema_error, unknown_name_problem
 from batchgen.core.rows import Entry, Problem, Row
 from batchgen.core.text import is_text, plural, quote_value
@@ -45,14 +46,18 @@ class Validator:
     hosted: the kind of file behind each input that is a URL, or a list of them: `image`, `video`,
         `audio`, or "" where the schema does not say.
     quick: whether plain values that surely fit are passed without jsonschema.
+    limits: what checking a row may take.
     """
 
-    def __init__(self, schema: InputSchema, *, quick: bool = True) -> None:
+    def __init__(
+        self, schema: InputSchema, *, quick: bool = True, limits: Limits = DEFAULT_LIMITS
+    ) -> None:
         self.properties: Mapping[str, dict[str, Any]] = schema.properties
         kinds = ((name, _hosted(one)) for name, one in schema.properties.items())
         self.hosted = {name: kind for name, kind in kinds if kind is not None}
         self.required = schema.required
-        self._schema = BoundedValidator(schema.document)
+        self._limits = limits
+        self._schema = BoundedValidator(schema.document, limits.schema_steps)
         self._converters: dict[str, CellConverter] = {}
         for name, one in schema.properties.items():
             fits = partial(self._schema.is_valid, schema=one)
@@ -160,9 +165,14 @@ class Validator:
     def _schema_problems(self, entry: Entry, values: dict[str, Any]) -> Iterator[Problem]:
         try:
             errors = self._schema.errors(values)
-        except TooMuchWork:
+        except TooMuchWork as found:
+            what = "checking it by the model's schema has no end"
             remedy = "Write it shorter and less nested, or name a simpler schema with --schema."
-            yield _problem(entry, "", "checking it by the model's schema has no end", remedy)
+            if found.has_end:
+                what = "checking it by the model's schema takes too many steps"
+                what += f"; {say_limit(self._limits, 'schema_steps')}"
+                remedy += f"\n{how_to_raise('schema_steps', 100 * self._limits.schema_steps)}"
+            yield _problem(entry, "", what, remedy)
             return
         told = entry.values.keys() | set(self.required)
         for error in errors:

@@ -886,7 +886,7 @@ def test_yaml_settings_are_read_in_their_units(tmp_path):
         tmp_path,
         "a.yaml",
         f"model: {MODEL}\nschema: s.json\nrate: 30/m\nconcurrency: 4\nmax_cost: 2.5\n"
-        "price: 0.1\nmax_time: 1h30m\nuntil: 07:00\nlimit: 9\nmax_matrix: 200\n"
+        "price: 0.1\nmax_time: 1h30m\nuntil: 07:00\nlimit: 9\nmax_matrix: 20\n"
         "defaults: {style: anime}\nmatrix: {seed: [1, 2]}\nrows: [A fox]\n",
     )
 
@@ -902,14 +902,14 @@ def test_yaml_settings_are_read_in_their_units(tmp_path):
         "until": time(7),
         "limit": 9,
     }
-    assert (settings.schema, settings.max_matrix) == ("s.json", 200)
+    assert (settings.schema, settings.max_matrix) == ("s.json", 20)
 
 
 def test_what_a_manifest_does_not_set_is_none(tmp_path):
     settings = open_manifest(write(tmp_path, "a.csv", "prompt\nA fox\n")).settings
 
     assert settings.of_run == {}
-    assert (settings.defaults, settings.matrix, settings.max_matrix) == ({}, {}, 100)
+    assert (settings.defaults, settings.matrix, settings.max_matrix) == ({}, {}, None)
 
 
 def test_a_price_can_be_given_for_each_model(tmp_path):
@@ -1003,18 +1003,6 @@ def test_a_row_that_gives_an_input_of_the_matrix_keeps_its_value(tmp_path):
     )
 
     assert [(e.id, e.values["seed"]) for e in read(path)] == [("a", 9), (None, 1), (None, 2)]
-
-
-def test_a_large_matrix_has_to_be_meant(tmp_path):
-    seeds = list(range(101))
-    path = write(tmp_path, "a.yaml", f"matrix: {{seed: {seeds}}}\nrows: [A]\n")
-
-    [problem] = open_manifest(path).problems
-    assert problem.what == "the matrix makes 101 requests of every row, more than 100"
-    assert problem.remedy.endswith("write max_matrix: 101.")
-
-    path.write_text(f"max_matrix: 101\n{path.read_text()}")
-    assert len(read(path)) == 101
 
 
 def test_rows_from_another_file_keep_its_name_and_lines(tmp_path):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from batchgen.core.limits import DEFAULT_LIMITS
 from batchgen.core.rows import Entry, Place, Row
 from batchgen.validation.bounded import BoundedValidator, TooMuchWork, compile_pattern
 from batchgen.validation.model_schema import SchemaUnusable, normalize_schema
@@ -20,6 +21,9 @@ def x(**schema):
 
 
 NO_END = ["checking it by the model's schema has no end"]
+TOO_LONG = [
+    "checking it by the model's schema takes too many steps; the limit schema-steps is 50000"
+]
 
 
 def doubling(depth, keyword="allOf"):
@@ -48,25 +52,40 @@ def test_a_pattern_that_re2_does_not_compile_is_named_and_not_checked(pattern):
 
 
 @pytest.mark.parametrize(
-    "document",
+    ("document", "told"),
     [
-        doubling(40),
-        doubling(40, "anyOf"),
-        {"properties": {"x": {"$ref": "#/$defs/a"}}, "$defs": {"a": {"$ref": "#/$defs/a"}}},
-        {"properties": {"x": {}}, "allOf": [{"$ref": "#"}]},
-        x(enum=[{"n": n} for n in range(60_000)]),
-        {"properties": {"x": {}}, "allOf": [{"$ref": "#"}] * 1000},
+        (doubling(40), TOO_LONG),
+        (doubling(40, "anyOf"), TOO_LONG),
+        (
+            {"properties": {"x": {"$ref": "#/$defs/a"}}, "$defs": {"a": {"$ref": "#/$defs/a"}}},
+            NO_END,
+        ),
+        ({"properties": {"x": {}}, "allOf": [{"$ref": "#"}]}, NO_END),
+        (x(enum=[{"n": n} for n in range(60_000)]), TOO_LONG),
+        ({"properties": {"x": {}}, "allOf": [{"$ref": "#"}] * 1000}, TOO_LONG),
     ],
     ids=["a tree", "a tree of choices", "a loop", "itself", "a million choices", "a thousand"],
 )
-def test_a_check_without_an_end_is_a_problem(document):
-    assert check(document, {"x": "a"})[:1] == NO_END
+def test_a_check_without_an_end_is_a_problem(document, told):
+    assert check(document, {"x": "a"})[:1] == told
+
+
+def test_more_steps_can_be_allowed_on_purpose():
+    schema = normalize_schema(x(enum=[{"n": n} for n in range(60_000)]))
+    entry = Entry(1, Place("list.csv", 7), None, None, {"x": {"n": 59_999}})
+
+    [problem] = Validator(schema).check_entry(entry, default_model="a/b")
+    assert problem.remedy.endswith("If it is meant, add --raise-limit schema-steps=5000000")
+    allowed = DEFAULT_LIMITS.raised({"schema_steps": 5_000_000})
+    assert isinstance(
+        Validator(schema, limits=allowed).check_entry(entry, default_model="a/b"), Row
+    )
 
 
 def test_a_part_of_a_schema_that_has_no_end_takes_a_cell_as_text():
     document = doubling(40) | {"properties": {"x": {"anyOf": [{"$ref": "#/$defs/0"}] * 2}}}
 
-    assert check(document, {"x": "a"}, cells=True) == NO_END
+    assert check(document, {"x": "a"}, cells=True) == TOO_LONG
 
 
 def test_a_cell_is_converted_by_definitions_of_older_drafts_too():
