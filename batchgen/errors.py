@@ -19,6 +19,8 @@
 Exit codes are `sysexits.h`'s where that file has one. `cli/main.py` alone prints errors.
 """
 
+import errno
+
 from batchgen.core.text import plural, shell_quote
 
 
@@ -143,6 +145,11 @@ class TokenRefused(BatchgenError):
         "Store a token that works with batchgen login, or set RUNCOMFY_TOKEN to one, which comes"
         f" first; then run the same command again.\n{FOR_CRON}"
     )
+
+
+def disk_full(error: BaseException) -> bool:
+    """Whether the disk, or what a user may have of it, was full."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def out_of_memory(error: BaseException) -> bool:

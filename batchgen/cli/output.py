@@ -29,7 +29,7 @@ from batchgen.core.text import (
     terminal_safe_json,
     truncate,
 )
-from batchgen.errors import BatchBusy, BatchgenError, UsageError
+from batchgen.errors import BatchBusy, BatchgenError, UsageError, disk_full
 from batchgen.journal.reader import Reader, summary
 from batchgen.log import write_stderr
 from batchgen.report import next_steps, summary_text
@@ -119,12 +119,14 @@ def _progress_of(folder: Folder) -> str:
 
 def os_error(found: OSError) -> None:
     where = found.filename or "the output folder"
-    if found.errno in (errno.ENOSPC, errno.EDQUOT):
+    if disk_full(found):
         write_stderr(f"No space left for {where}; free some, then run the same command again.")
     elif found.errno in (errno.EMFILE, errno.ENFILE):
         write_stderr("No more files can be opened; allow more (ulimit -n), then run it again.")
     else:
         write_stderr(f"{found.filename or 'the disk'}: {found.strerror or found}.")
+        if found.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            _indented("Make that writable, or copy the batch folder and name the copy.")
 
 
 def _indented(text: str) -> None:

@@ -5,7 +5,6 @@ in the state that it had, and the next run goes on from there.
 """
 
 import asyncio
-import errno
 import logging
 import math
 from collections.abc import Callable
@@ -20,12 +19,10 @@ from batchgen.engine.poller import Poller
 from batchgen.engine.run_outcome import NO_MEMORY, RUN_AGAIN, RunOutcome
 from batchgen.engine.run_state import RunState
 from batchgen.engine.submitter import Submitter
-from batchgen.errors import BatchgenError, out_of_memory
+from batchgen.errors import BatchgenError, disk_full, out_of_memory
 from batchgen.journal.writer import Journal, Request
 
 log = logging.getLogger(__name__)
-
-DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 @dataclass(eq=False)
@@ -127,7 +124,7 @@ class Engine:
         if isinstance(error, BatchgenError):
             self._state.stop(RunOutcome.under_way(error))
         elif isinstance(error, OSError):
-            remedy = "Make room on the disk. " if error.errno in DISK_FULL else ""
+            remedy = "Make room on the disk. " if disk_full(error) else ""
             reason = f"{where}: {error.strerror or error}."
             self._state.stop(RunOutcome(75, reason, f"{remedy}{RUN_AGAIN}"))
         elif out_of_memory(error):

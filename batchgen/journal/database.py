@@ -36,7 +36,7 @@ from batchgen.errors import (
     StorageDamaged,
 )
 from batchgen.journal import stored_values
-from batchgen.journal.inspection import harden, refuse_foreign_schema
+from batchgen.journal.inspection import harden, limit_work, refuse_foreign_schema
 from batchgen.journal.schema import VERSION, migrate
 from batchgen.log import secrets
 
@@ -197,6 +197,9 @@ class Database:
                 (self.now(), process, batchgen.__version__, manifest),
             )
             self.run = cursor.lastrowid
+        # A night's work has no limit; each statement of it is for one row.
+        for connection in (self.connection, self._reading):
+            connection.set_progress_handler(None, 0)
 
     def end_run(self, exit_code: int, ending: str, memory: dict[str, Any]) -> None:
         """Record how the run ended. ending: in words. memory: as `set_meta` takes it."""
@@ -250,6 +253,7 @@ def _connected(path: Path, timing: Timing) -> sqlite3.Connection:
         path, isolation_level=None, timeout=timing.busy, check_same_thread=False
     )
     harden(connection)
+    limit_work(connection, path)
     return connection
 
 
@@ -313,6 +317,8 @@ def storage_errors(path: Path) -> Iterator[None]:
 def sqlite_error(error: sqlite3.Error, path: Path) -> StorageDamaged:
     """Return what an error of SQLite means. Only what is damaged is called so."""
     code = getattr(error, "sqlite_errorcode", 0)
+    if code == sqlite3.SQLITE_INTERRUPT:
+        return damaged_journal(path, "to read it takes more work than one of its size can need")
     if code & 0xFF == sqlite3.SQLITE_BUSY:
         return JournalLocked(str(path))
     remedy = _REMEDIES.get(code & 0xFF)

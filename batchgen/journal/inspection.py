@@ -7,13 +7,21 @@ left alone; nothing here reads a view. Source: sqlite.org/security.html.
 """
 
 import sqlite3
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import chain, repeat
 from pathlib import Path
 
 from batchgen.core.text import quote_value
 from batchgen.errors import LeadsOutside
+from batchgen.files import COMPANIONS
 from batchgen.journal.schema import TABLES
 
 MAX_VALUE_BYTES = 256 * 2**20  # of one value; SQLite's own limit is a gigabyte
+# Steps of SQLite's virtual machine, some 50 million a second.
+STEPS_AT_A_TIME = 10_000
+LEAST_STEPS = 100_000_000
+STEPS_PER_BYTE = 50  # of the journal: ten times what its reports take
 
 
 def harden(connection: sqlite3.Connection) -> None:
@@ -24,6 +32,27 @@ def harden(connection: sqlite3.Connection) -> None:
     if set_config := getattr(connection, "setconfig", None):  # from Python 3.12 on
         set_config(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, True)  # type: ignore[attr-defined]
         set_config(sqlite3.SQLITE_DBCONFIG_ENABLE_TRIGGER, False)  # type: ignore[attr-defined]
+
+
+def limit_work(
+    connection: sqlite3.Connection, path: Path, stop: Callable[[], bool] | None = None
+) -> None:
+    """Interrupt SQLite once it has done more work than a journal of this size can need.
+
+    In one that lacks an index of ours, or has statistics that mislead SQLite, a look-up for each
+    row reads all rows: with 4 MB `status` took a minute, with 40 MB it would take hours.
+
+    stop: asked every millisecond or so of work; a yes interrupts, too.
+    """
+    size = 0
+    for ending in COMPANIONS:
+        with suppress(OSError):
+            size += path.with_name(path.name + ending).stat().st_size
+    calls = (LEAST_STEPS + STEPS_PER_BYTE * size) // STEPS_AT_A_TIME
+    # No function of Python: Ctrl-C would raise in it, and SQLite drops what is raised there.
+    is_over = chain(repeat(False, calls), repeat(True)).__next__
+    handler = is_over if stop is None else lambda: stop() or is_over()
+    connection.set_progress_handler(handler, STEPS_AT_A_TIME)
 
 
 def refuse_foreign_schema(connection: sqlite3.Connection, path: Path) -> None:

@@ -30,14 +30,13 @@ from batchgen.journal.database import (
     sqlite_error,
     storage_errors,
 )
-from batchgen.journal.inspection import harden, refuse_foreign_schema
+from batchgen.journal.inspection import harden, limit_work, refuse_foreign_schema
 from batchgen.journal.read_only import uri_for_reading
 from batchgen.journal.schema import SHOWN, VERSION
 
 # The two halves of SHOWN: the rows of the manifest in its order, then those that it no longer has.
 # Each query is in order by its index; a single one would sort a million rows first.
 SHOWN_IN_ORDER = ("listed = 1", "listed IS NOT 1 AND attempts > 0")
-STOP_STEPS = 10_000  # of SQLite's virtual machine
 MAX_CAUSES = 1000  # that are told apart; the most common reasons come first
 ORDER = "listed DESC, position, created_at, requests.rowid DESC"  # rowid: outputs of a row together
 REQUEST_COLUMNS = (
@@ -82,7 +81,7 @@ class Reader:
             uri = self._copy.enter_context(uri_for_reading(path))
             self._db = sqlite3.connect(uri, uri=True, timeout=timing.busy)
             harden(self._db)
-            self._db.set_progress_handler(stop, STOP_STEPS)
+            limit_work(self._db, path, stop)
         try:
             with storage_errors(path):
                 (version,) = self._db.execute("PRAGMA user_version").fetchone()

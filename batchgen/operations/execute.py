@@ -30,7 +30,7 @@ from batchgen.engine.run_outcome import (
 from batchgen.engine.run_state import RunState
 from batchgen.engine.shared_rate import SharedRateLimit
 from batchgen.engine.submitter import Submitter
-from batchgen.errors import BatchgenError, StorageDamaged
+from batchgen.errors import BatchgenError, StorageDamaged, disk_full
 from batchgen.journal.group_commit import WriteQueue
 from batchgen.journal.receipts import ReceiptLog
 from batchgen.journal.writer import Journal
@@ -170,6 +170,7 @@ def _record_end(
     try:
         tables.write_report_files(folder, thumbnails=thumbnails, stop=lambda: bool(heard))
     except (OSError, BatchgenError, MemoryError, ImportError) as error:
+        # Short of memory, a compiled module of a template's cannot be imported.
         if not heard:
             log.error("The reports could not be written: %s", _why(error))
             outcome = _without_reports(outcome, folder, error)
@@ -188,8 +189,7 @@ def _without_reports(ending: RunOutcome, folder: Folder, error: Exception) -> Ru
     """Nothing that was paid for is lost, but it is no success either."""
     if ending.code not in (0, 1):
         return ending
-    # Short of memory, a compiled module of a template's cannot be imported.
-    room = "" if isinstance(error, (MemoryError, ImportError)) else "Make room on the disk, then: "
+    room = "Make room on the disk, then: " if disk_full(error) else ""
     remedy = f"{room}{command('report', str(folder.path))}"
     return RunOutcome(75, f"{ending.reason} Its reports could not be written.", remedy)
 

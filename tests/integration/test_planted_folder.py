@@ -295,6 +295,28 @@ def test_the_report_of_a_backup_made_of_hard_links_can_be_written(
     assert batchgen("status", backup).code == 0
 
 
+# Each row is looked for among all amounts, which have no index any more.
+SLOW = """DROP TABLE spending;
+    CREATE TABLE spending (key TEXT, attempt INTEGER, at TEXT, usd FLOAT);
+    CREATE TEMP TABLE many AS WITH RECURSIVE c(n) AS
+        (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 20000) SELECT n FROM c;
+    INSERT INTO requests (key, id, name, folded, position, model, input, state, attempts)
+        SELECT 'k' || n, 'i' || n, 'n' || n, 'n' || n, n, '', '{}', 'failed', 1 FROM many;
+    INSERT INTO spending SELECT 'x' || n, 1, '2026-01-01T00:00:00.000Z', 0.0 FROM many"""
+
+
+@pytest.mark.parametrize("command", ["status", "report"])
+def test_a_journal_that_would_keep_sqlite_busy_for_ever_is_given_up(
+    do: Do, batch: Path, command: str
+) -> None:
+    with closing(sqlite3.connect(batch / "batch.db")) as db:
+        db.executescript(SLOW)
+    outcome = do(command)
+
+    assert outcome.code == DAMAGED
+    assert "takes more work than one of its size can need" in outcome.stderr
+
+
 # -- a folder that others can write to --------------------------------------------------------
 
 
@@ -464,7 +486,8 @@ def test_a_value_that_batchgen_never_writes_is_named(
 
     assert outcome.code in (DAMAGED, 75)  # 75: another row may have been sent
     where = "the state '0'" if column == "state" else f"row 'row-1': the {column}"
-    assert f"{where}" in outcome.stderr
+    assert where in outcome.stderr
+    assert "Make room" not in outcome.stderr
     if command == "report":
         lines = (batch / "results.jsonl").read_text().splitlines()
         assert json.loads(lines[0])["id"] == "row-2"

@@ -80,6 +80,17 @@ def test_a_lack_of_descriptors_is_said_with_what_to_do(capsys: pytest.CaptureFix
     assert capsys.readouterr().err == said
 
 
+def test_a_disk_that_cannot_be_written_is_said_with_what_to_do(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    output.os_error(OSError(errno.EROFS, os.strerror(errno.EROFS), "out/list/report"))
+
+    assert capsys.readouterr().err == (
+        "out/list/report: Read-only file system.\n"
+        "  Make that writable, or copy the batch folder and name the copy.\n"
+    )
+
+
 def test_a_spreadsheet_is_refused_with_what_to_do(batchgen: Command, here: Path) -> None:
     (here / "list.xlsx").write_bytes(b"PK")
     outcome = batchgen("run", "list.xlsx")
