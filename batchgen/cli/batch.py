@@ -46,6 +46,7 @@ def retry(batch: str, ids: tuple[str, ...], cause: str | None, state: str, **giv
         batchgen retry out/list
         batchgen retry out/list --cause "content policy"
         batchgen retry out/list --state unknown --id heron
+
     \b
     Exit codes:
         0    done, or nothing to do
@@ -105,6 +106,7 @@ def resolve(
         batchgen resolve out/list --id heron --attach 5e3c9a52-8f7d-4c52-a6a3-0d7c3a1f2b11
         batchgen resolve out/list --id heron --id fox --write-off
         batchgen resolve out/list --all --send-again
+
     \b
     Exit codes:
         0    done, or nothing to do
@@ -168,6 +170,7 @@ def verify(batch: str, **given: Any) -> None:
     \b
     Examples:
         batchgen verify out/list
+
     \b
     Exit codes:
         0    every file is whole, or is whole again
@@ -206,6 +209,7 @@ def cancel(batch: str, **given: Any) -> None:
     \b
     Examples:
         batchgen cancel out/list
+
     \b
     Exit codes:
         0    every request in flight was asked about
@@ -278,6 +282,7 @@ def report(
         batchgen report out/list --where style=anime --where cost!=0.03
         batchgen report out/list --picks picks.csv
         batchgen report out/list --excel --decimal-comma
+
     \b
     Exit codes:
         0    written, also where no row matches
@@ -321,6 +326,7 @@ def status(batch: str, as_json: bool) -> None:
     Examples:
         batchgen status out/list
         batchgen status list.csv --json | jq .counts.saved
+
     \b
     Exit codes:
         0    shown

@@ -56,6 +56,7 @@ def help_command(words: tuple[str, ...]) -> None:
         batchgen help run
         batchgen help models fetch
         batchgen help exit-codes
+
     \b
     Exit codes:
         0    shown

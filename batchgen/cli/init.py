@@ -68,6 +68,7 @@ def init(out: str | None, listed: str | None, as_table: bool, **given: Any) -> N
         batchgen init --csv
         batchgen init --from prompts.tsv
         batchgen init --from prompts.tsv --column prompt=Caption
+
     \b
     Exit codes:
         0    written

@@ -22,6 +22,7 @@ def login() -> None:
     Examples:
         batchgen login
         pass show runcomfy | batchgen login
+
     \b
     Exit codes:
         0    stored
@@ -49,6 +50,7 @@ def logout() -> None:
     \b
     Examples:
         batchgen logout
+
     \b
     Exit codes:
         0    removed, or there was none

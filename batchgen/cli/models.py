@@ -42,6 +42,7 @@ def models_list(search: str, online: bool, **given: Any) -> None:
     Examples:
         batchgen models list
         batchgen models list --online --search seedream
+
     \b
     Exit codes:
         0    listed
@@ -71,6 +72,7 @@ def models_show(model: str, batch: str | None, **given: Any) -> None:
     \b
     Examples:
         batchgen models show ideogram/ideogram-v2/generate
+
     \b
     Exit codes:
         0    shown
@@ -101,6 +103,7 @@ def models_fetch(model: str, out: Path | None, **given: Any) -> None:
     Examples:
         batchgen models fetch openai/gpt-image-2/text-to-image
         batchgen models fetch openai/gpt-image-2/text-to-image -o gpt.json
+
     \b
     Exit codes:
         0    written
@@ -122,6 +125,7 @@ def models_forget(model: str) -> None:
     \b
     Examples:
         batchgen models forget openai/gpt-image-2/text-to-image
+
     \b
     Exit codes:
         0    deleted

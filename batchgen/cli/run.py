@@ -209,6 +209,7 @@ def run(manifest: str, dry_run: bool, as_json: bool, **given: Any) -> None:
         batchgen run list.csv
         batchgen run list.csv --rate 20/m --max-cost 15 --until 07:00
         batchgen run prompts.tsv --column prompt=Prompt --meta Category
+
     \b
     Exit codes:
         0    every row is saved or written off
@@ -285,6 +286,7 @@ def validate(manifest: str, check_urls: bool, **given: Any) -> None:
         batchgen validate list.csv
         batchgen validate clips.yaml --check-urls
         batchgen validate list.csv --model openai/gpt-image-2/text-to-image --schema gpt.json
+
     \b
     Exit codes:
         0    every row is valid
@@ -330,6 +332,7 @@ def plan(manifest: str, as_json: bool, **given: Any) -> None:
     Examples:
         batchgen plan list.csv
         batchgen plan list.csv --json | jq .cost
+
     \b
     Exit codes:
         0    plan printed

@@ -110,6 +110,7 @@ def sandbox(**options: Any) -> None:
     Examples:
         batchgen sandbox --seconds 2 --fault lost=0.01
         batchgen sandbox --port 8000 --rate 1 --balance 5
+
     \b
     Exit codes:
         0    interrupted

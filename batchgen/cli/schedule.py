@@ -64,6 +64,7 @@ def install(
     Examples:
         batchgen schedule install list.csv --at 01:30 --until 07:00
         batchgen schedule install list.csv --at 22:00 --days mon-fri -- --max-cost 20
+
     \b
     Exit codes:
         0    installed
@@ -108,6 +109,7 @@ def schedule_list() -> None:
     \b
     Examples:
         batchgen schedule list
+
     \b
     Exit codes:
         0    listed
@@ -134,6 +136,7 @@ def schedule_show(name: str) -> None:
     \b
     Examples:
         batchgen schedule show list
+
     \b
     Exit codes:
         0    shown
@@ -173,6 +176,7 @@ def schedule_check(name: str | None, grace: float) -> None:
     Examples:
         batchgen schedule check
         batchgen schedule check list --grace 2h
+
     \b
     Exit codes:
         0    every run began when it was due, or none was due yet
@@ -200,6 +204,7 @@ def schedule_remove(name: str) -> None:
     \b
     Examples:
         batchgen schedule remove list
+
     \b
     Exit codes:
         0    removed

@@ -127,7 +127,7 @@ class Database:
         at: when it was sent; ignored if its cost was set before, so that it counts on that day.
         """
         before, at = self.fetch_one(
-            "SELECT usd, at AS stamp FROM spending WHERE key = ? AND attempt = ?", key, attempt
+            "SELECT usd, at FROM spending WHERE key = ? AND attempt = ?", key, attempt
         ) or (0.0, at)
         if usd == before:
             return

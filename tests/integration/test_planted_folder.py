@@ -495,6 +495,16 @@ def test_a_value_that_batchgen_never_writes_is_named(
     assert len(sandbox.ledger()) - billed <= (command == "run")
 
 
+def test_an_amount_that_has_no_time_is_named(do: Do, batch: Path) -> None:
+    change(batch, "UPDATE requests SET position = -1 WHERE id = 'row-1'")
+    change(batch, "UPDATE spending SET at = NULL WHERE rowid = 1")
+    change(batch, "UPDATE requests SET request_id = NULL, state = 'unknown' WHERE id = 'row-1'")
+    outcome = do("report")
+
+    assert outcome.code == DAMAGED
+    assert "cannot be used: " in outcome.stderr
+
+
 def test_a_pending_row_that_was_paid_for_is_not_sent(do: Do, batch: Path, sandbox: Control) -> None:
     billed = len(sandbox.ledger())
     change(batch, "UPDATE requests SET state = 'pending' WHERE id = 'row-1'")
