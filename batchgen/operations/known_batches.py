@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 MOST_KEPT = 1000  # a list under its usual name and in its usual folder is one
 MAX_BYTES = 4 << 20
-LOCK_TRIES = 50
+LOCK_TRIES = 500  # five seconds: on a busy computer another run takes more than one for its entry
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,6 +115,7 @@ REDRAWN = """() => new Promise((drawn) => {
 
 def go_to(page: Any, id: str) -> None:
     """Put the focus on a row's tile, as somebody does who searches for it."""
+    expect(page.locator("#grid .tile").first).to_be_visible()  # from now on it answers
     page.locator("#search").fill("")
     page.evaluate(REDRAWN)  # or the grid is drawn after the focus was set, and sets its own
     tile = page.locator("#grid .tile", has=page.get_by_text(id, exact=True))
@@ -427,6 +428,7 @@ def test_the_choice_goes_out_as_csv_and_comes_back(
 
 def again(page: Any, folder: Path, which: str, how: str, **fields: str) -> Path:
     """Export rows as a manifest."""
+    expect(page.locator("#grid .tile").first).to_be_visible()  # from now on it answers keys
     press(page, "e")
     page.locator("#which").select_option(which)
     page.get_by_label("Manifest, to run").check()
