@@ -1,9 +1,10 @@
 """The options of a run: where each comes from, and what holds after the merge.
 
-A flag beats the manifest, the manifest beats the environment, the environment beats the default.
-An option is declared once, here; `cli/options.py` or `cli/run.py` says how it is written on the
-command line, and `schemas/manifest.schema.json` whether a manifest may set it. The merge goes by
-name.
+A flag beats the manifest, the manifest the environment, the environment the person's
+configuration, and that the default. Of a limit of cost the lowest of manifest and configuration
+holds. An option is declared once, here; `cli/options.py` or `cli/run.py` says how it is written on
+the command line, and `schemas/manifest.schema.json` and `schemas/config.schema.json` whether a
+manifest or the configuration may set it. The merge goes by name.
 """
 
 import os
@@ -15,6 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
+from batchgen.core import budget
 from batchgen.core.addresses import parse_notify_urls, parse_ping_url
 from batchgen.core.budget import CostLimits
 from batchgen.core.limits import DEFAULT_LIMITS, Limits
@@ -48,7 +50,13 @@ class Source(StrEnum):
     FLAG = "flag"
     MANIFEST = "manifest"
     ENVIRONMENT = "environment"
+    CONFIGURATION = "configuration"
     DEFAULT = "default"
+
+
+_SETTERS = {Source.MANIFEST: budget.MANIFEST, Source.CONFIGURATION: budget.CONFIGURATION}
+# The names that `CostLimits` has for options.
+_LIMITS = {"batch": "max_cost", "day": "max_cost_per_day", "month": "max_cost_per_month"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +65,8 @@ class RunOptions:
 
     out: the output folder. model: of rows that name none. schema: a file with that model's.
     rate: POSTs per second. concurrency: requests in progress. limit: POSTs of this run.
-    max_cost, max_cost_per_day, max_cost_per_month: USD.
+    max_cost, max_cost_per_day, max_cost_per_month: USD that this batch may cost.
+    all_per_day, all_per_month: USD that all batches of the person on this computer may cost.
     price: USD of a request, for all models or by model, "*" for all others; None where the API's
         price holds.
     ask_above: USD; a person at a terminal is asked before a run spends more. yes: not asked.
@@ -83,6 +92,8 @@ class RunOptions:
     max_cost: float | None = None
     max_cost_per_day: float | None = None
     max_cost_per_month: float | None = None
+    all_per_day: float | None = None
+    all_per_month: float | None = None
     price: float | Mapping[str, float] | None = None
     ask_above: float = 25.0
     yes: bool = False
@@ -131,7 +142,18 @@ class RunOptions:
 
     @property
     def limits(self) -> CostLimits:
-        return CostLimits(self.max_cost, self.max_cost_per_day, self.max_cost_per_month)
+        return CostLimits(
+            self.max_cost,
+            self.max_cost_per_day,
+            self.max_cost_per_month,
+            self.all_per_day,
+            self.all_per_month,
+            set_by={
+                name: _SETTERS[source]
+                for name, option in _LIMITS.items()
+                if (source := self.sources.get(option)) in _SETTERS
+            },
+        )
 
     def ends_at(self, now: datetime) -> float | None:
         """Return the next `until` or the end of the window, whichever is earlier; None is never.
@@ -150,16 +172,21 @@ class RunOptions:
         return min((end for end in (self.max_time, until) if end is not None), default=None)
 
 
+# What the configuration calls them, and the option that holds in their place.
+_OF_ALL_BATCHES = {"max_cost_per_day": "all_per_day", "max_cost_per_month": "all_per_month"}
+
+
 def merge_options(
     flags: Mapping[str, Any],
     manifest: Mapping[str, Any],
     environment: Mapping[str, str],
+    configuration: Mapping[str, Any],
     defaults: Mapping[str, Any],
 ) -> RunOptions:
     """Return what holds, field by field.
 
-    flags, manifest: what is written, by field. environment: by variable; an empty one says nothing.
-    defaults: those that depend on the manifest; `RunOptions` has the others.
+    flags, manifest, configuration: what is written, by field. environment: by variable; an empty
+    one says nothing. defaults: those that depend on the manifest; `RunOptions` has the others.
     Raises UsageError for a variable that cannot be read.
     """
     set_there = {
@@ -167,7 +194,11 @@ def merge_options(
         for name, key in VARIABLES.items()
         if (value := environment.get(key))
     }
-    layers = dict(zip(Source, (flags, manifest, set_there, defaults), strict=True))
+    own = _limits_of_all_batches(configuration, flags)
+    limit = "max_cost"
+    if limit in own and limit in manifest and own[limit] < manifest[limit]:
+        manifest = {name: value for name, value in manifest.items() if name != limit}
+    layers = dict(zip(Source, (flags, manifest, set_there, own, defaults), strict=True))
     values, sources = {}, {}
     for option in fields(RunOptions):
         if option.name == "sources":
@@ -177,6 +208,20 @@ def merge_options(
         if written:
             values[option.name] = layers[written[0]][option.name]
     return RunOptions(**values, sources=sources)
+
+
+def _limits_of_all_batches(
+    configuration: Mapping[str, Any], flags: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return a configuration with its limits per day and month as those of all batches together.
+
+    They hold beside those of a manifest, which count its batch alone. A flag overrides both.
+    """
+    return {
+        _OF_ALL_BATCHES.get(name, name): value
+        for name, value in configuration.items()
+        if not (name in _OF_ALL_BATCHES and name in flags)
+    }
 
 
 def _read_variable(name: str, key: str, value: str) -> Any:

@@ -253,8 +253,18 @@ def settings_page() -> str:
             for form in [definitions[name], *definitions[name].get("anyOf", [])]
             if "properties" in form
         )
-        for key, property in found.items():
+        return told(found)
+
+    def told(properties: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+        for key, property in properties.items():
             yield f"`{key}`", form_of(property, definitions), about(property)
+
+    def configured() -> Iterator[tuple[str, str, str]]:
+        own = (ROOT / "schemas" / "config.schema.json").read_text(encoding="utf-8")
+        of_manifests = definitions["settings"]["properties"]
+        for key, property in json.loads(own)["properties"].items():
+            same = property.get("$ref", "").rpartition("/")[2] == key and "title" not in property
+            yield from told({key: of_manifests[key] if same else property})
 
     def about(property: Mapping[str, Any]) -> str:
         whole = {**definitions.get(property.get("$ref", "").rpartition("/")[2], {}), **property}
@@ -272,6 +282,10 @@ def settings_page() -> str:
         "\nA manifest with settings has either `rows` or `from`.\n\n## A row\n\n"
         f"A row is text, which is its prompt, or an object. Besides the inputs of its model an"
         f" object may have\nthese:\n\n{table(['name', 'form', 'meaning'], rows('row'))}"
+        "\n## In your configuration\n\nWhat `~/.config/batchgen/config.toml` can say, for all"
+        " lists. A manifest takes\nprecedence, but not with a higher limit of cost. [Your own"
+        f" settings](../guide/configuration.md) explains them.\n\n"
+        f"{table(['setting', 'form', 'meaning'], configured())}"
     )
 
 
@@ -304,7 +318,10 @@ def limits_page() -> str:
     )
 
 
-WORDS = {"string": "text", "integer": "whole number", "number": "number", "object": "object"}
+WORDS = {
+    **{"string": "text", "integer": "whole number", "number": "number", "object": "object"},
+    "boolean": "true or false",
+}
 
 
 def form_of(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:

@@ -277,7 +277,9 @@ def limits_given() -> limits.Limits:
 
 
 def options_without_manifest() -> "RunOptions":
-    """The options of a command that reads no manifest."""
+    """The options of a command that reads no manifest. Raises as `read_configuration` does."""
     from batchgen.config import merge_options
+    from batchgen.configuration.file import read_configuration
 
-    return merge_options(given_options(), {}, os.environ, {})
+    own = read_configuration(os.environ).of_run
+    return merge_options(given_options(), {}, os.environ, own, {})

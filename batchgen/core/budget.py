@@ -1,12 +1,14 @@
 """Limits of a batch's cost, over all of its runs, and what a row counts for. Pure."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from batchgen.core.prices import Estimate
 from batchgen.core.states import State
+
+CONFIGURATION, MANIFEST = "your configuration", "the manifest"  # who sets a limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,14 +16,21 @@ class CostLimits:
     """The most that the committed cost may be, USD; None is no limit.
 
     Days and months are those of the computer's time zone, as crontab's.
+    batch, day, month: of one batch. all_day, all_month: of all batches of the person together, by
+    the configuration.
+    set_by: who sets `batch`, `day` and `month` where no option does, in words, by those names.
     """
 
     batch: float | None = None
     day: float | None = None
     month: float | None = None
+    all_day: float | None = None
+    all_month: float | None = None
+    set_by: Mapping[str, str] = field(default_factory=dict)
 
     def any(self) -> bool:
-        return (self.batch, self.day, self.month) != (None, None, None)
+        every = (self.batch, self.day, self.month, self.all_day, self.all_month)
+        return any(limit is not None for limit in every)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +39,8 @@ class ActiveLimit:
 
     since: ISO 8601, UTC, from when on cost is counted; "" is from the beginning.
     option: of the command line. words: the period, in messages. ends: when it has ended, in them.
+    others: USD that other batches are committed to since then; None where they do not count.
+    set_by: who sets it, in words; "" where the option does.
     """
 
     usd: float
@@ -37,24 +48,57 @@ class ActiveLimit:
     option: str
     words: str
     ends: str = ""
+    others: float | None = None
+    set_by: str = ""
+
+    @property
+    def name(self) -> str:
+        """The limit as the person wrote it: `--max-cost`, or `max_cost of the manifest`."""
+        if not self.set_by:
+            return self.option
+        return f"{self.option.removeprefix('--').replace('-', '_')} of {self.set_by}"
+
+    def passed_by(self, committed: Callable[[str], float], price: float) -> bool:
+        """Whether a request of `price` USD could pass it. committed: as `first_exceeded` has it."""
+        # 1e-9, since a sum of cents is not exact in binary. `not <=`, since no comparison with NaN
+        # holds, and a limit or price of NaN has to stop the request.
+        return not self.committed(committed) + price <= self.usd + 1e-9
+
+    def committed(self, committed: Callable[[str], float]) -> float:
+        """Return the USD that count for it. committed: as `first_exceeded` has it."""
+        return committed(self.since) + (self.others or 0.0)
 
 
-def active_limits(limits: CostLimits, now: datetime) -> list[ActiveLimit]:
+def active_limits(
+    limits: CostLimits, now: datetime, others: Callable[[str], float] = lambda since: 0.0
+) -> list[ActiveLimit]:
     """Return the limits that hold at `now`, the narrowest last.
 
     now: a local time, naive or with a time zone, not with a mere offset: with that, the midnight
         before a change of clocks would be an hour off.
+    others: returns the USD that the person's other batches are committed to since a time.
     """
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    every = (
-        (limits.batch, None, "--max-cost", "the batch", ""),
-        (limits.month, midnight.replace(day=1), "--max-cost-per-month", "this month", "next month"),
-        (limits.day, midnight, "--max-cost-per-day", "today", "tomorrow"),
+    batch = ("", "--max-cost", "the batch", "")
+    month = (_utc(midnight.replace(day=1)), "--max-cost-per-month", "this month", "next month")
+    day = (_utc(midnight), "--max-cost-per-day", "today", "tomorrow")
+    of_this = (
+        (limits.batch, batch, "batch"),
+        (limits.month, month, "month"),
+        (limits.day, day, "day"),
     )
+    of_all = ((limits.all_month, month), (limits.all_day, day))
     return [
-        ActiveLimit(usd, "" if start is None else _utc(start), option, words, ends)
-        for usd, start, option, words, ends in every
-        if usd is not None
+        *(
+            ActiveLimit(usd, *period, set_by=limits.set_by.get(name, ""))
+            for usd, period, name in of_this
+            if usd is not None
+        ),
+        *(
+            ActiveLimit(usd, *period, others(period[0]), CONFIGURATION)
+            for usd, period in of_all
+            if usd is not None
+        ),
     ]
 
 
@@ -89,12 +133,7 @@ def first_exceeded(
     committed: returns the USD that are spent, reserved or possibly spent since a time.
     """
     price = math.inf if price is None else price
-    for limit in limits:
-        # 1e-9, since a sum of cents is not exact in binary. `not <=`, since no comparison with NaN
-        # holds, and a limit or price of NaN has to stop the request.
-        if not committed(limit.since) + price <= limit.usd + 1e-9:
-            return limit
-    return None
+    return next((limit for limit in limits if limit.passed_by(committed, price)), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,19 +194,25 @@ def tightest(
     limits: list[ActiveLimit], committed: Callable[[str], float]
 ) -> tuple[float, str] | None:
     """Return the USD that the tightest limit leaves, and its option. committed: as above."""
-    left = [(max(limit.usd - committed(limit.since), 0.0), limit.option) for limit in limits]
+    left = [(max(limit.usd - limit.committed(committed), 0.0), limit.name) for limit in limits]
     return min(left, default=None)
 
 
-def limit_reached(limit: ActiveLimit, committed: float, expected: Estimate) -> tuple[str, str]:
-    """Return what stopped a request, and what to do. committed: USD, since the limit counts."""
+def limit_reached(
+    limit: ActiveLimit, committed: Callable[[str], float], expected: Estimate
+) -> tuple[str, str]:
+    """Return what stopped a request, and what to do. committed: as `first_exceeded` has it."""
     if expected.usd is None:
-        what = f"What the next request costs is not known, and {limit.option} has to know it."
+        what = f"What the next request costs is not known, and {limit.name} has to know it."
         return f"{what} It was not sent.", "Say it with --price, in USD for a request."
     least = "at least " if expected.floor else ""
+    by = " by all your batches" if limit.others is not None else ""
+    spent = f"${limit.committed(committed):.2f} is spent or reserved{by}"
+    raise_it = f"Raise {limit.name} to go on"
+    if limit.set_by == CONFIGURATION:
+        raise_it += f", or for one run say {limit.option}"
     return (
         f"The next request costs {least}${expected.usd:.2f} and would pass the limit of"
-        f" ${limit.usd:.2f} for {limit.words}, {limit.option} (${committed:.2f} is spent or"
-        " reserved). It was not sent.",
-        f"Raise {limit.option} to go on" + (f", or run again {limit.ends}." if limit.ends else "."),
+        f" ${limit.usd:.2f} for {limit.words}, {limit.name} ({spent}). It was not sent.",
+        raise_it + (f", or run again {limit.ends}." if limit.ends else "."),
     )

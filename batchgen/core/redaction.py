@@ -14,6 +14,12 @@ CERTAIN_CHARS = 12
 _KEY = re.compile(r"[0-9]|[a-z][A-Z]")  # a part of a URL without these may be a word
 
 
+def mask_url(url: str) -> str:
+    """Return what may be shown of a URL that is a secret as a whole: `https://[hidden]`."""
+    scheme, slashes, _ = url.partition("://")
+    return f"{scheme}{slashes}{HIDDEN}" if slashes else HIDDEN
+
+
 class Secrets:
     """The secrets of a process; `log.secrets` are those of this one. It learns them as it goes."""
 

@@ -32,10 +32,11 @@ from batchgen.api.submit_outcome import (
 )
 from batchgen.batch_folder import Folder
 from batchgen.clock import show_time, to_iso
-from batchgen.core.budget import active_limits
+from batchgen.core.budget import ActiveLimit, active_limits, first_exceeded
 from batchgen.core.states import Event
 from batchgen.engine.dispatcher import Dispatcher
 from batchgen.engine.held_rows import HeldRow
+from batchgen.engine.other_batches import OtherBatches
 from batchgen.engine.policy import Policy
 from batchgen.engine.run_outcome import NO_MEMORY, RunOutcome, blocked_outcome
 from batchgen.engine.run_state import RunState
@@ -70,6 +71,7 @@ class Submitter:
     _shared_rate: SharedRateLimit
     _writes: WriteQueue
     _dispatcher: Dispatcher
+    _others: OtherBatches
 
     async def submit(self, row: Request) -> Request:
         """Send the row's paid POST, once; return the row as it is afterwards."""
@@ -93,6 +95,7 @@ class Submitter:
                 await submitting
                 if self._writes.failure:  # of another row's write, and this body has not left yet
                     raise self._writes.failure
+                self._refuse_beside_other_batches(row)
             except BatchgenError as error:
                 # At once: other rows are about to send theirs.
                 if self._state.may_submit:
@@ -118,9 +121,23 @@ class Submitter:
         """W1. Raises StoppedEarly, also where a cost limit would be exceeded."""
         if not self._state.may_submit:
             raise StoppedEarly("The run stopped before this request left.")
-        limits = active_limits(self._policy.limits, datetime.fromtimestamp(self._state.clock.now()))
         expected = self._state.costs.estimate(row.model, row.input)
-        self._journal.record_submitting(row, expected, limits, self._state.changed_rate_memory())
+        memory = self._state.changed_rate_memory()
+        self._journal.record_submitting(row, expected, self._limits(), memory)
+
+    def _limits(self) -> list[ActiveLimit]:
+        now = datetime.fromtimestamp(self._state.clock.now())
+        return active_limits(self._policy.limits, now, self._others.committed_usd)
+
+    def _refuse_beside_other_batches(self, row: Request) -> None:
+        """Raise CostLimitReached if another batch has taken what a limit of all batches left.
+
+        The reservation of the row is durable by now, so of two runs at least one sees the other's.
+        """
+        shared = [limit for limit in self._limits() if limit.others is not None]
+        if limit := first_exceeded(self._journal.committed_usd, 0.0, shared):
+            expected = self._state.costs.estimate(row.model, row.input)
+            raise CostLimitReached.at(limit, self._journal.committed_usd, expected)
 
     async def _record(self, row: Request, outcome: RowOutcome) -> None:
         match outcome:

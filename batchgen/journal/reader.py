@@ -154,6 +154,11 @@ class Reader:
         )
         return {name: round(value, 6) for name, value in row.items()}
 
+    def committed_usd(self, since: str) -> float:
+        """Return the USD that are spent, reserved or possibly spent since a time of the journal."""
+        query = "SELECT COALESCE(SUM(usd), 0) AS committed FROM spending WHERE at >= ?"
+        return float(next(self.query(query, since))["committed"])
+
     def causes(self) -> list[dict[str, Any]]:
         """Return why rows are not saved, the 50 most common first: state, cause, rows, example.
 

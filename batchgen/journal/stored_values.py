@@ -233,6 +233,7 @@ _MEMORY: Mapping[str, Callable[[Any], bool]] = {
     "pace": _is_pace,
     "times": _is_durations,
     "told": _is_told,
+    "unnamed_model": lambda value: isinstance(value, str) and model_id_problem(value) is None,
 }
 
 

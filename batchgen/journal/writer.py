@@ -15,7 +15,7 @@ the files are downloaded.
 Transitions use the standard sqlite3 in autocommit mode, with explicit transactions.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -47,6 +47,17 @@ NO_ERROR: dict[str, Any] = {"error": None, "error_code": None}
 
 class CostLimitReached(StoppedEarly):
     """The next submission could pass a limit of cost, so it was not sent."""
+
+    @classmethod
+    def at(
+        cls, limit: ActiveLimit, committed: Callable[[str], float], expected: Estimate
+    ) -> "CostLimitReached":
+        """committed: as `first_exceeded` has it. expected: what the submission would cost."""
+        return cls(
+            *limit_reached(limit, committed, expected),
+            calm=bool(limit.since),  # the next day or month goes on by itself
+            once=f"{limit.option} {limit.usd}",
+        )
 
 
 class RequestIdInUse(StoppedEarly):
@@ -110,11 +121,7 @@ class Journal(RequestQueries):
         memory: what is kept in the same transaction, such as a new rate, as `set_meta` takes it.
         """
         if limit := first_exceeded(self.committed_usd, expected.usd, limits):
-            raise CostLimitReached(
-                *limit_reached(limit, self.committed_usd(limit.since), expected),
-                calm=bool(limit.since),  # the next day or month goes on by itself
-                once=f"{limit.option} {limit.usd}",
-            )
+            raise CostLimitReached.at(limit, self.committed_usd, expected)
         with self.transaction():
             now = self.now()
             self.transition(

@@ -18,6 +18,7 @@ from batchgen.engine.collector import Collector, OutputOptions
 from batchgen.engine.cost_estimator import CostEstimator
 from batchgen.engine.dispatcher import Dispatcher, restore_rate_limiter
 from batchgen.engine.engine import Engine
+from batchgen.engine.other_batches import OtherBatches
 from batchgen.engine.policy import Policy
 from batchgen.engine.poller import Poller
 from batchgen.engine.run_outcome import (
@@ -74,11 +75,13 @@ async def execute(
     timing: Timing = DEFAULT_TIMING,
     destination: Destination | None = None,
     limits: DownloadLimits = DEFAULT_LIMITS,
+    others: OtherBatches | None = None,
     on_collected: Callable[[], None] = lambda: None,
 ) -> RunOutcome:
     """Run what the open journal holds, until it is done or stops, and write the reports.
 
-    destination: of the files; None is the batch folder. on_collected: called when no submission is
+    destination: of the files; None is the batch folder. others: count for limits of all batches;
+        None are none. on_collected: called when no submission is
         open any more and nothing is collected: what follows only closes and reports.
     """
     clock = journal.clock
@@ -100,7 +103,8 @@ async def execute(
         writes = WriteQueue(journal, receipts)
         dispatcher = Dispatcher(journal, run_state, policy, shared_rate)
         submitter = Submitter(
-            journal, folder, service, run_state, policy, shared_rate, writes, dispatcher
+            *(journal, folder, service, run_state, policy, shared_rate, writes, dispatcher),
+            others or OtherBatches(list),
         )
         poller = Poller(journal, writes, service, run_state, policy.rate)
         results_kept_s = service.capabilities.results_kept_s

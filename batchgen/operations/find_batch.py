@@ -8,11 +8,17 @@ import logging
 import os
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from batchgen.batch_folder import Folder
-from batchgen.config import RunOptions, Source, default_out, has_name_of_its_own
+from batchgen.config import (
+    DEFAULT_MODEL,
+    RunOptions,
+    Source,
+    default_out,
+    has_name_of_its_own,
+)
 from batchgen.core.text import plural, shell_quote
 from batchgen.errors import StorageDamaged, UsageError
 from batchgen.files import state_folder
@@ -21,6 +27,7 @@ from batchgen.operations.known_batches import KnownBatch, KnownBatches, ListPath
 
 log = logging.getLogger(__name__)
 
+UNNAMED_MODEL = "unnamed_model"  # the name under which `set_meta` keeps it
 # Asks a person; None if there is none.
 Ask = Callable[[str], bool | None]
 
@@ -132,6 +139,32 @@ def _second_batch(
         f"To go on there, add: --out {shell_quote(batch.folder)}\n"
         "To begin a second one, add --new-batch.",
     )
+
+
+def keep_model(options: RunOptions, folder: Folder) -> RunOptions:
+    """Return the options with the model of rows that name none as the folder's batch has it.
+
+    A batch keeps what the first run took that sent a row, where neither an option nor the manifest
+    says it: a configuration that changes later would have those rows paid for again.
+    """
+    if options.sources["model"] not in (Source.CONFIGURATION, Source.DEFAULT):
+        return options
+    try:
+        with closing(Reader(folder.journal)) as reader:
+            if not reader.has_sent():
+                return options
+            kept = reader.get_meta(UNNAMED_MODEL) or DEFAULT_MODEL
+    except (UsageError, StorageDamaged):  # there is none, or the run says what is wrong with it
+        return options
+    if kept != options.model:
+        log.info("Rows that name no model keep %s, as this batch began.", kept)
+    return replace(options, model=kept)
+
+
+def model_memory(options: RunOptions) -> dict[str, str]:
+    """Return what a journal keeps for `keep_model`, as `set_meta` takes it."""
+    said = options.sources["model"] in (Source.FLAG, Source.MANIFEST)
+    return {} if said else {UNNAMED_MODEL: options.model}
 
 
 def find_existing(text: str, known: KnownBatches) -> Folder:

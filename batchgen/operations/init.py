@@ -8,7 +8,7 @@ from typing import Any
 
 from batchgen import resources
 from batchgen.api import credentials
-from batchgen.config import DEFAULT_MODEL, RunOptions
+from batchgen.config import RunOptions, Source
 from batchgen.core.identity import PROMPT_NAMES
 from batchgen.core.rows import Problem
 from batchgen.core.text import is_text, shell_quote, show_undecoded
@@ -67,7 +67,8 @@ def new_manifest(out: str | None, options: RunOptions, timing: Timing, *, csv: b
     path = _path(out, Path("list.csv" if csv else "list.yaml"))
     validator = _validator(options, timing)
     if csv:
-        return NewManifest(path, table_for_model(options.model, validator))
+        unsaid = options.sources["model"] == Source.DEFAULT
+        return NewManifest(path, table_for_model(options.model, validator, names_model=not unsaid))
     shown = "list.yaml" if path is None else str(path)
     schema = _schema_setting(options.schema, path)
     return NewManifest(path, yaml_for_model(options.model, validator, shown, schema))
@@ -92,15 +93,16 @@ def yaml_for_model(model: str, validator: Validator, name: str, schema: str | No
     )
 
 
-def table_for_model(model: str, validator: Validator) -> str:
+def table_for_model(model: str, validator: Validator, *, names_model: bool = True) -> str:
     """Return a table with example rows, and a column for each input that can have one.
 
+    names_model: whether it has a column for the model, so that it is the same for everybody.
     Raises UsageError where no row is known that fits.
     """
     rows = _example_rows(model, validator, cells=True)
     needed = list(dict.fromkeys(name for row in rows.values() for name in row))
     rest = [name for name in validator.properties if name not in needed and can_be_column(name)]
-    return csv_template(None if model == DEFAULT_MODEL else model, rows, [*needed, *rest])
+    return csv_template(model if names_model else None, rows, [*needed, *rest])
 
 
 def _example_rows(model: str, validator: Validator, *, cells: bool) -> dict[str, dict[str, Any]]:

@@ -81,13 +81,19 @@ class KnownBatches:
         found = [batch for batch in self._read() if batch.is_of(wanted)]
         return sorted(found, key=lambda batch: batch.at, reverse=True)
 
+    def paid_here(self) -> list[Path]:
+        """Return the folders of all batches that were run on this computer, but rehearsals."""
+        found = (Path(b.folder) for b in self._read() if b.is_here() and not b.rehearsal)
+        return [*dict.fromkeys(found)]
+
     def remember(self, manifest: str, folder: Path, *, rehearsal: bool, at: str) -> None:
         """Keep where a list is run; the entries that were used longest ago make room for it.
 
-        at: the time, as the journal writes it.
+        at: the time, as the journal writes it. A list without a name of its own is kept without
+        one, so that what it costs is known.
         """
-        wanted = ListPath.of(manifest)
-        if self._path is None or wanted is None:
+        wanted = ListPath.of(manifest) or ListPath("", "")
+        if self._path is None:
             return
         place, host = str(folder.resolve()), socket.gethostname()
         batch = KnownBatch(wanted.written, wanted.resolved, place, host, rehearsal, at)

@@ -9,6 +9,7 @@ from typing import Any
 from batchgen import config
 from batchgen.api import credentials
 from batchgen.config import RunOptions
+from batchgen.configuration.file import read_configuration
 from batchgen.core.limits import DEFAULT_LIMITS
 from batchgen.core.messages import duplicate_id_problem
 from batchgen.core.rows import Entry, Problem, Row
@@ -77,12 +78,12 @@ def _check_entry(entry: Entry, models: SchemaRegistry, listing: StagedRows) -> l
 def open_manifest_for(
     flags: Mapping[str, Any], path: str, default_out: Callable[[str], Path] = config.default_out
 ) -> tuple[Manifest, RunOptions]:
-    """Open the manifest, and merge its settings with the options of the command line.
+    """Open the manifest, and merge its settings with the command line's and the configuration's.
 
     flags: the options that were given, by the names of `RunOptions`.
     default_out: returns the output folder of a manifest, if none was given.
     Raises UsageError if there is no such file, its form is not known, or `id_template` cannot be
-    read, and as `default_out` does.
+    read, and as `default_out` and `read_configuration` do.
     """
     manifest = open_manifest(
         path,
@@ -98,7 +99,8 @@ def open_manifest_for(
     )
     written = manifest.settings.run_options(Path() if path == "-" else Path(path).parent)
     defaults = {} if "out" in flags else {"out": default_out(path)}
-    return manifest, config.merge_options(flags, written, os.environ, defaults)
+    own = read_configuration(os.environ).of_run
+    return manifest, config.merge_options(flags, written, os.environ, own, defaults)
 
 
 def _id_template(text: str | None) -> IdTemplate | None:

@@ -25,7 +25,7 @@ from batchgen.errors import ServiceUnreachable, TokenRefused, UsageError
 from batchgen.journal.comparison import Comparison, compare
 from batchgen.journal.reader import Reader
 from batchgen.journal.staging import StagedRows
-from batchgen.operations.find_batch import ask_nobody, find_folder, known_batches
+from batchgen.operations.find_batch import ask_nobody, find_folder, keep_model, known_batches
 from batchgen.operations.models import schema_folders
 from batchgen.operations.open_manifest import ProblemSink, open_manifest_for, require_valid_rows
 from batchgen.operations.prices import written_price
@@ -154,6 +154,7 @@ def plan(
     """
     manifest, options = open_manifest_for(flags, path)
     folder = Folder(find_folder(path, options, known_batches(), ask_nobody))
+    options = keep_model(options, folder)
     sums = Plan()
     reopened = [State.FAILED] * options.retry_failed
     reopened += [State.UNKNOWN] * (options.on_unknown == "resubmit")

@@ -1,7 +1,7 @@
 """What the requests of a run cost: by the person, the catalogue, or an earlier run."""
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 
 from batchgen.api.catalogue import Catalogue
@@ -55,12 +55,13 @@ def expected_spending(
     seen: Mapping[str, SeenCost],
     options: RunOptions,
     now: datetime,
+    others: Callable[[str], float],
 ) -> Spending:
-    """Return what the run is about to spend. now: local, as `active_limits` takes it.
+    """Return what the run is about to spend. now, others: as `active_limits` takes them.
 
     Raises UsageError if there is a limit of cost, and a row whose price is not known.
     """
-    limits = active_limits(options.limits, now)
+    limits = active_limits(options.limits, now, others)
     by_input = [m for m, price in prices.items() if price and price.unit is not Unit.REQUEST]
     requests, unpriced, usd, floor, example = 0, 0, 0.0, False, ""
     for model, rows, input, id, source in journal.due_rows(by_input, options.limit):
@@ -75,7 +76,7 @@ def expected_spending(
         if prices.get(model) is None:
             example = f"RunComfy gives no price for {model}"
     if unpriced and limits:
-        names = " and ".join(limit.option for limit in limits)
+        names = " and ".join(limit.name for limit in limits)
         raise UsageError(
             f"{names} needs to know the price of each request, and {example}"
             f" ({plural(unpriced, 'row')} in all). Nothing was sent.",

@@ -7,6 +7,7 @@ from contextlib import ExitStack, closing, suppress
 from dataclasses import asdict, replace
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -22,6 +23,7 @@ from batchgen.core.rows import Problem
 from batchgen.core.states import State
 from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.engine.collector import OutputOptions
+from batchgen.engine.other_batches import OtherBatches
 from batchgen.engine.policy import Policy
 from batchgen.engine.run_outcome import RUN_AGAIN, RunOutcome
 from batchgen.engine.tell import tell
@@ -42,7 +44,15 @@ from batchgen.manifest.manifest import Manifest
 from batchgen.notify.announcer import Announcer
 from batchgen.operations.batch import start_rehearsal
 from batchgen.operations.execute import ShowProgress, execute
-from batchgen.operations.find_batch import Ask, ask_nobody, find_folder, known_batches
+from batchgen.operations.find_batch import (
+    Ask,
+    ask_nobody,
+    find_folder,
+    keep_model,
+    known_batches,
+    model_memory,
+)
+from batchgen.operations.known_batches import KnownBatches
 from batchgen.operations.models import schema_folders
 from batchgen.operations.open_manifest import ProblemSink, open_manifest_for, require_valid_rows
 from batchgen.operations.prices import expected_spending, find_prices
@@ -101,6 +111,7 @@ def run(
                 folder.refuse_as_manifest(source.path)
         # Before anything that takes time: cron may have started a second run.
         note = _claim(stack, folder, options)
+        options = keep_model(options, folder)
         stack.push(partial(_record_refusal, folder, manifest.file, clock, timing))
         endpoint = None if options.sandbox else find_endpoint(options)
         catalogue = None
@@ -123,10 +134,11 @@ def run(
         refuse_mixed_batch(journal, folder, rehearsing=options.sandbox)
         take_over(journal, receipts, reading, options, ask)
         batches.remember(path, folder.path, rehearsal=options.sandbox, at=journal.now())
-        known = _agreed_prices(journal, catalogue, options, ask, now)
+        others = _others(batches, folder, options)
+        known = _agreed_prices(journal, catalogue, options, ask, now, others)
         catalogue.close()
         memory = {model: price and price.stored() for model, price in known.items()}
-        journal.start_run(manifest.file, {"prices": memory})
+        journal.start_run(manifest.file, {"prices": memory, **model_memory(options)})
         announcer.begin()
         note("running")
         log.debug("batchgen %s runs %s into %s", __version__, manifest.file, folder.path)
@@ -143,6 +155,7 @@ def run(
             output,
             show_progress,
             timing=timing,
+            others=others,
             on_collected=partial(ending.collected, watchdog),
         )
         ending.outcome = outcome = event_loop.run(running)
@@ -182,7 +195,12 @@ class _Ending:
 
 
 def _agreed_prices(
-    journal: Journal, catalogue: Catalogue, options: RunOptions, ask: Ask, now: datetime
+    journal: Journal,
+    catalogue: Catalogue,
+    options: RunOptions,
+    ask: Ask,
+    now: datetime,
+    others: OtherBatches,
 ) -> dict[str, prices.Price | None]:
     """Return the prices of the pending rows' models, after a person was told what they come to.
 
@@ -191,11 +209,21 @@ def _agreed_prices(
     before = prices.read_prices(journal.get_meta("prices"))
     known = find_prices(journal.pending_models(), options, catalogue, before)
     seen = prices.read_seen(journal.get_meta("costs"))
-    spending = expected_spending(journal, known, seen, options, now)
+    spending = expected_spending(journal, known, seen, options, now, others.committed_usd)
     if spending.requests:
         balance = None if options.sandbox else catalogue.balance()
         _agree_to(replace(spending, balance=balance), options, ask)
     return known
+
+
+def _others(batches: KnownBatches, folder: Folder, options: RunOptions) -> OtherBatches:
+    """Return the batches that a limit of the configuration counts beside this one."""
+
+    def folders() -> list[Path]:
+        here = folder.path.resolve()
+        return [] if options.sandbox else [path for path in batches.paid_here() if path != here]
+
+    return OtherBatches(folders)
 
 
 def _agree_to(spending: Spending, options: RunOptions, ask: Ask) -> None:

@@ -10,6 +10,7 @@ from batchgen.config import default_out, has_name_of_its_own
 from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.errors import ManifestInvalid
 from batchgen.journal.staging import StagedRows
+from batchgen.operations.find_batch import keep_model
 from batchgen.operations.models import CatalogueIfAllowed, schema_folders
 from batchgen.operations.open_manifest import ProblemSink, check_rows, open_manifest_for
 from batchgen.validation.schema_registry import SchemaRegistry
@@ -35,6 +36,7 @@ def validate(
     the catalogue has to be asked for a schema.
     """
     manifest, options = open_manifest_for(flags, path, _folder_of)
+    options = keep_model(options, Folder(options.out))
     folders = schema_folders(Folder(options.out))
     source = CatalogueIfAllowed(options, timing)
     known = SchemaRegistry(options.model, options.schema, folders, source, options.reading)

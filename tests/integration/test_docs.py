@@ -128,6 +128,12 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
     )
     shell.write("captions.csv", only("docs/guide/manifests.md", "cat captions.csv") + "\n")
     shell.run("batchgen plan captions.csv --id '{Category}-{number}'")
+    shell.write("list.yaml", "max_cost: 5\nrows: [a heron]\n")
+    own = shell.folder / ".config" / "batchgen"
+    own.mkdir(parents=True)
+    (own / "config.toml").write_text('rate = "20/m"\nmax_cost = 20\nmax_cost_per_day = 30\n')
+    shell.run("batchgen config show list.yaml")
+    (own / "config.toml").unlink()
     shell.run("batchgen models show ideogram/ideogram-v2/generate")
     (shell.folder / "manifests").symlink_to(ROOT / "manifests")
     shell.run("batchgen run manifests/quickstart.yaml --sandbox", "--rate", "100/s")

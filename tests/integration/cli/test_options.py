@@ -33,8 +33,10 @@ NOON = datetime(2026, 10, 18, 12, 0, tzinfo=timezone(timedelta(hours=2)))
 SECRET = "rc-4f6d9b1c"
 
 
-def merge(flags=None, manifest=None, environment=None, defaults=None):
-    return merge_options(flags or {}, manifest or {}, environment or {}, defaults or {})
+def merge(flags=None, manifest=None, environment=None, configuration=None, defaults=None):
+    return merge_options(
+        flags or {}, manifest or {}, environment or {}, configuration or {}, defaults or {}
+    )
 
 
 def settings_of(text):
@@ -71,6 +73,59 @@ def test_a_flag_beats_the_manifest_and_the_manifest_a_default(name):
     ):
         found = merge(flags, manifest, defaults={name: "c"})
         assert (getattr(found, name), found.sources[name]) == (value, source)
+
+
+@pytest.mark.parametrize("name", ["base_url", "ask_above"])
+def test_the_environment_beats_the_configuration_and_the_configuration_a_default(name):
+    variable = config.VARIABLES[name]
+    found = merge({}, {}, {variable: "7"}, {name: "own"}, {name: "c"})
+    assert found.sources[name] == "environment"
+
+    found = merge({}, {}, {variable: ""}, {name: "own"}, {name: "c"})
+    assert (getattr(found, name), found.sources[name]) == ("own", "configuration")
+
+
+def test_the_manifest_beats_the_configuration():
+    found = merge({}, {"rate": 2.0}, configuration={"rate": 3.0, "concurrency": 4})
+
+    assert (found.rate, found.concurrency) == (2.0, 4)
+    assert found.sources["concurrency"] == "configuration"
+
+
+@pytest.mark.parametrize(
+    ("flag", "manifest", "own", "holds"),
+    [
+        (None, 9.0, 5.0, (5.0, "your configuration")),
+        (None, 4.0, 5.0, (4.0, "the manifest")),
+        (None, 0.0, 5.0, (0.0, "the manifest")),
+        (None, 5.0, None, (5.0, "the manifest")),
+        (9.0, 4.0, 5.0, (9.0, "")),
+    ],
+    ids=str,
+)
+def test_of_the_manifests_limit_and_the_configurations_the_lower_holds(flag, manifest, own, holds):
+    layers = [{"max_cost": usd} if usd is not None else {} for usd in (flag, manifest, own)]
+    limits = merge(layers[0], layers[1], configuration=layers[2]).limits
+
+    assert (limits.batch, limits.set_by.get("batch", "")) == holds
+
+
+def test_limits_of_a_day_and_a_month_of_the_configuration_hold_beside_those_of_the_manifest():
+    own = {"max_cost_per_day": 5.0, "max_cost_per_month": 50.0}
+    limits = merge({}, {"max_cost_per_day": 9.0}, configuration=own).limits
+    assert limits == CostLimits(
+        day=9.0, all_day=5.0, all_month=50.0, set_by={"day": "the manifest"}
+    )
+
+    limits = merge({"max_cost_per_day": 9.0}, {}, configuration=own).limits
+    assert limits == CostLimits(day=9.0, all_month=50.0)
+
+
+def test_every_setting_of_the_configuration_is_an_option_of_a_run_or_says_whom_it_trusts():
+    path = resources.schemas_folder() / "config.schema.json"
+    settings = json.loads(path.read_text(encoding="utf-8"))["properties"]
+
+    assert settings.keys() - {*OPTIONS} == {"trusted"}
 
 
 def test_a_flag_of_nothing_is_a_flag():

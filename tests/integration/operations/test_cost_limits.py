@@ -502,11 +502,11 @@ def test_the_manifest_can_carry_the_limits_and_an_option_beats_it(
     manifest = write("list.yaml", rows)
     outcome = run(manifest)
     assert (outcome.code, sandbox.posts) == (75, 1)
-    assert "--max-cost-per-day" in outcome.stderr
+    assert "Raise max_cost_per_day of the manifest to go on" in outcome.stderr
 
     outcome = run(manifest, "--max-cost-per-day", 1)
     assert (outcome.code, sandbox.posts) == (75, 2)
-    assert "--max-cost-per-month" in outcome.stderr
+    assert "Raise max_cost_per_month of the manifest to go on" in outcome.stderr
 
 
 def test_the_narrowest_of_several_limits_stops_the_run(

@@ -65,8 +65,21 @@ def test_a_list_is_known_by_the_path_as_written_and_by_its_target(tmp_path: Path
     assert folders(state, str(tmp_path / "other.csv")) == []
 
 
-def test_what_has_no_name_of_its_own_is_not_remembered(tmp_path: Path) -> None:
+def test_a_list_without_a_name_of_its_own_is_kept_for_what_it_costs_alone(tmp_path: Path) -> None:
+    known = KnownBatches(tmp_path)
     for manifest in ("-", "/dev/stdin", "/dev/fd/63"):
-        KnownBatches(tmp_path).remember(manifest, Path("/out"), rehearsal=False, at="2026")
+        known.remember(manifest, Path("/out"), rehearsal=False, at="2026")
 
-    assert [*tmp_path.iterdir()] == []
+    assert known.paid_here() == [Path("/out")]
+    assert folders(tmp_path, str(Path.cwd())) == []
+
+
+def test_batches_of_this_computer_that_are_no_rehearsals_have_cost_something(
+    tmp_path: Path,
+) -> None:
+    known = KnownBatches(tmp_path)
+    known.remember("/a.csv", Path("/a"), rehearsal=False, at="2026")
+    known.remember("/b.csv", Path("/b"), rehearsal=True, at="2026")
+    known.remember("/c.csv", Path("/a"), rehearsal=False, at="2027")
+
+    assert known.paid_here() == [Path("/a")]
