@@ -61,14 +61,19 @@ def find_token(environment: Mapping[str, str]) -> str:
 
     Source: docs/maintainers/wire.md, the names that RunComfy's documents and programs use.
     """
+    return locate_token(environment)[0]
+
+
+def locate_token(environment: Mapping[str, str]) -> tuple[str, str]:
+    """Return the first token found, and the variable or file that has it. As `find_token`."""
     for name in TOKEN_VARIABLES:
         if environment.get(name):
-            return check_token(environment[name], name)
+            return check_token(environment[name], name), name
     own, of_runcomfy = own_token_file(environment), token_file(environment)
     if own is not None and (stored := _read_own(own)):
-        return check_token(stored, str(own))
+        return check_token(stored, str(own)), str(own)
     if of_runcomfy is not None and (logged_in := _read_runcomfys(of_runcomfy)):
-        return check_token(logged_in, str(of_runcomfy))
+        return check_token(logged_in, str(of_runcomfy)), str(of_runcomfy)
     files = " and ".join(str(path) for path in (own, of_runcomfy) if path is not None)
     where = f"there is none in {files}" if files else "there is no home folder with a token file"
     raise TokenRefused(

@@ -75,10 +75,14 @@ class ModelApi:
         return answer
 
     async def refusal(self, model: str) -> HaltReason | None:
+        return refusal_of_question(await self.ask_account(model))
+
+    async def ask_account(self, model: str) -> Response:
+        """Return the answer to a free question that needs the token."""
         # The balance needs a token whatever the catalogue does.
         if self._balance_url is None:
-            return refusal_of_question(await self._client.ask(_model_path(model)))
-        return refusal_of_question(await self._client.ask_url(self._balance_url))
+            return await self._client.ask(_model_path(model))
+        return await self._client.ask_url(self._balance_url)
 
     # -- catalogue and wallet --------------------------------------------------------------------
 

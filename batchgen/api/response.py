@@ -56,6 +56,7 @@ class Response:
     request_id: of an accepted submission, also where the answer broke off behind it; None without.
     retry_after: seconds, from 1 to 3600; None without a readable Retry-After.
     error: what ended the exchange early; None when the answer is whole.
+    date: the Date header as it came; "" without.
     body_sent: the body of a paid POST was handed over, so the POST may have been accepted.
     """
 
@@ -69,6 +70,7 @@ class Response:
     retry_after: float | None = None
     error: BaseException | None = None
     body_sent: bool = True
+    date: str = ""
 
     @property
     def excerpt(self) -> str:
@@ -110,6 +112,7 @@ def decode(
         retry_after=parse_retry_after(headers.get("retry-after"), now),
         error=error,
         body_sent=body_sent,
+        date=headers.get("date", ""),
     )
 
 

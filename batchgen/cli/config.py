@@ -16,7 +16,16 @@ if TYPE_CHECKING:
 _OF_A_COMMAND = {
     *("yes", "quiet", "verbose", "log_file", "sandbox", "window", "retry_failed", "on_unknown"),
     *("skip_invalid", "new_list", "new_batch", "allow_changed", "allow_shared_folder"),
-    *("allow_path", "allow_hooks", "format", "columns", "meta", "id_template", "sources"),
+    *(
+        "allow_path",
+        "allow_hooks",
+        "format",
+        "columns",
+        "meta",
+        "id_template",
+        "raise_limit",
+        "sources",
+    ),
 }
 _AMOUNTS = ("max_cost", "max_cost_per_day", "max_cost_per_month", "all_per_day", "all_per_month")
 _SECRET = ("ping", "notify")
@@ -42,6 +51,7 @@ def show(manifest: str | None, as_json: bool) -> None:
     Examples:
         batchgen config show
         batchgen config show list.yaml --json
+
     \b
     Exit codes:
         0    shown
@@ -97,6 +107,7 @@ def path() -> None:
     Examples:
         batchgen config path
         nano "$(batchgen config path)"
+
     \b
     Exit codes:
         0    printed
@@ -125,7 +136,7 @@ def _options_of(manifest: str) -> "RunOptions":
     opened, options = open_manifest_for(
         {}, manifest, lambda name: default_out(name if has_name_of_its_own(name) else "-")
     )
-    with closing(output.Problems()) as problems:
+    with closing(output.Problems(options.reading.problems)) as problems:
         for problem in opened.problems:
             problems.show(problem)
     if opened.problems:

@@ -15,6 +15,7 @@ import click
 from batchgen.cli import manners, streams
 from batchgen.cli.batch import cancel, report, resolve, retry, status, verify
 from batchgen.cli.config import config
+from batchgen.cli.doctor import doctor
 from batchgen.cli.help import Program, help_command
 from batchgen.cli.init import init
 from batchgen.cli.login import login, logout
@@ -67,7 +68,7 @@ def cli(context: click.Context, as_json: bool) -> None:
 
 for one in (
     *(init, run, validate, plan, status, retry, resolve, verify, cancel, report, models),
-    *(login, logout, config, schedule, sandbox, help_command),
+    *(doctor, login, logout, config, schedule, sandbox, help_command),
 ):
     cli.add_command(one)
     manners.add_to(one)

@@ -251,14 +251,15 @@ def find_batch(text: str) -> "Folder":
     return folder
 
 
-def given_options() -> dict[str, Any]:
+def given_options(context: Context | None = None) -> dict[str, Any]:
     """The options of a run that the command line gives, by their names in `RunOptions`.
 
-    An empty text, as of a variable that is not set in a script, gives none.
+    context: of a command; None is the one that runs. An empty text, as of a variable that is not
+    set in a script, gives none.
     """
     from batchgen.config import RunOptions
 
-    context = click.get_current_context()
+    context = context or click.get_current_context()
     found = {
         name: value
         for name, value in context.params.items()

@@ -47,6 +47,7 @@ if TYPE_CHECKING:  # what these modules import takes long, and `status` and erro
 COLORS: dict[str, str] = {
     State.SAVED: "green",
     **dict.fromkeys((State.FAILED, State.UNKNOWN, State.INVALID), "red"),
+    **{"ok": "green", "warn": "yellow", "fail": "red"},
     **dict.fromkeys((State.CANCELLED, State.COMPLETED, "renamed", "changed"), "yellow"),
 }
 ALIKE = 20  # problems of one kind are a part of all that are shown

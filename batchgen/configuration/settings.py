@@ -32,7 +32,8 @@ _ONLY_SAID_EACH_TIME = {
         "It can have rows paid for again, so each run says it: --{option}",
     ),
     **dict.fromkeys(
-        ("yes", "allow_path", "allow_hooks", "allow_shared_folder"), "Each run says it: --{option}"
+        ("yes", "allow_path", "allow_hooks", "allow_shared_folder", "raise_limit"),
+        "Each run says it: --{option}",
     ),
     **dict.fromkeys(
         ("until", "window", "max_time"), "It is a schedule's: see batchgen schedule install --help"

@@ -58,6 +58,16 @@ def is_receipt_log(path: Path) -> bool:
     return not lines or any(parse_receipt(line) for line in lines)
 
 
+def count_receipts(path: Path) -> tuple[int, int]:
+    """Return how many lines of a receipts.log are whole, and how many are not. Raises OSError."""
+    whole = torn = 0
+    with open_regular(path, follow=False) as file:
+        for line in file:
+            if text := line.strip(b"\n\0"):
+                whole, torn = (whole + 1, torn) if parse_receipt(text) else (whole, torn + 1)
+    return whole, torn
+
+
 class ReceiptLog:
     """Open receipts.log for appending, mode 0600. Raises OSError or LeadsOutside.
 

@@ -38,6 +38,18 @@ def pictures_since(reader: Reader, at: str, count: int) -> list[str]:
     return [row["path"] for row in found if is_path(row["path"])]
 
 
+def saved_bytes(reader: Reader) -> tuple[int, int]:
+    """Return how many rows have files on disk, and the bytes of all of them.
+
+    A size that no file has, in a journal from somebody else, does not count.
+    """
+    (row,) = reader.query(
+        "SELECT COUNT(DISTINCT key) AS n, TOTAL(bytes) AS size FROM outputs"
+        f" WHERE path IS NOT NULL AND typeof(bytes) = 'integer' AND bytes BETWEEN 0 AND {1 << 50}"
+    )
+    return int(row["n"]), int(row["size"])
+
+
 def runs(reader: Reader) -> list[dict[str, Any]]:
     """Return run, started_at, process, ended_at, exit_code and ending of every run, in order."""
     columns = "id AS run, started_at, process, ended_at, exit_code, ending"

@@ -35,5 +35,6 @@ TOPICS = {
         "guide/trouble.md",
         "Unknown rows",
     ),
+    "settings": Topic("Your own settings, for all lists.", "guide/configuration.md"),
     "environment": Topic("The environment variables.", "reference/environment.md"),
 }

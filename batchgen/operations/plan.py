@@ -63,6 +63,7 @@ class Plan:
         catalogue was not asked now; "" where it was, or where a person gave them.
     catalogue: which has the schemas, too; None where it is not asked.
     not_asked: why it was not, in words; "" where it was.
+    prices: of the models that requests are sent to; None where it is not known.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -72,6 +73,7 @@ class Plan:
     unpriced: int = 0
     prices_from: str = ""
     not_asked: str = ""
+    prices: Mapping[str, Price | None] = field(default_factory=dict)
 
     def add(self, row: PlannedRow) -> None:
         self.counts[row.what] += 1
@@ -169,6 +171,7 @@ def plan(
             sums.add(row)
             step(row)
     sums.prices_from, sums.not_asked = min(prices.times, default=""), prices.not_asked
+    sums.prices = prices.found
     return sums, options.rate
 
 
@@ -176,7 +179,7 @@ class _Prices:
     """What requests cost: by the person, else by the catalogue where there is a token to ask with,
     else as this batch was told when it last ran.
 
-    times: when the prices that were used and not asked for now had been asked for.
+    found: by model. times: when the prices that were used and not asked for now had been asked for.
     not_asked: why the catalogue was not asked, in words; "" where it was, or was not needed.
     """
 
@@ -184,7 +187,7 @@ class _Prices:
         self, options: RunOptions, folder: Folder, stack: ExitStack, timing: Timing
     ) -> None:
         self._options = options
-        self._found: dict[str, Price | None] = {}
+        self.found: dict[str, Price | None] = {}
         self.times: set[str] = set()
         self.not_asked = ""
         self._before: dict[str, Price | None] = {}
@@ -206,9 +209,9 @@ class _Prices:
 
     def expect(self, model: str, input: str) -> Estimate:
         """Return what a request is expected to cost. input: JSON."""
-        if model not in self._found:
-            self._found[model] = self._find(model)
-        return estimate(self._found[model], self._seen.get(model), input)
+        if model not in self.found:
+            self.found[model] = self._find(model)
+        return estimate(self.found[model], self._seen.get(model), input)
 
     def _find(self, model: str) -> Price | None:
         if written := written_price(self._options.price, model):

@@ -3,14 +3,18 @@
 import logging
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
+from pathlib import Path
 
 from batchgen.api.catalogue import Catalogue
+from batchgen.batch_folder import Folder
 from batchgen.config import RunOptions
 from batchgen.core.budget import Spending, active_limits, tightest
 from batchgen.core.prices import DURATION_INPUT, Price, SeenCost, Unit, estimate
 from batchgen.core.text import plural
+from batchgen.engine.other_batches import OtherBatches
 from batchgen.errors import ServiceUnreachable, UsageError
 from batchgen.journal.writer import Journal
+from batchgen.operations.known_batches import KnownBatches
 
 log = logging.getLogger(__name__)
 
@@ -86,3 +90,13 @@ def expected_spending(
         rows_alike = plural(unpriced, "row")
         log.warning("%s, so its price is not known (%s in all).", example, rows_alike)
     return Spending(requests, usd, floor, unpriced, tightest(limits, journal.committed_usd))
+
+
+def other_batches(batches: KnownBatches, folder: Folder, options: RunOptions) -> OtherBatches:
+    """Return the batches that a limit of the configuration counts beside that in a folder."""
+
+    def folders() -> list[Path]:
+        here = folder.path.resolve()
+        return [] if options.sandbox else [path for path in batches.paid_here() if path != here]
+
+    return OtherBatches(folders)

@@ -7,7 +7,6 @@ from contextlib import ExitStack, closing, suppress
 from dataclasses import asdict, replace
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -52,10 +51,9 @@ from batchgen.operations.find_batch import (
     known_batches,
     model_memory,
 )
-from batchgen.operations.known_batches import KnownBatches
 from batchgen.operations.models import schema_folders
 from batchgen.operations.open_manifest import ProblemSink, open_manifest_for, require_valid_rows
-from batchgen.operations.prices import expected_spending, find_prices
+from batchgen.operations.prices import expected_spending, find_prices, other_batches
 from batchgen.operations.take_over import refuse_mixed_batch, take_over
 from batchgen.operations.unchanged import ManifestImport, manifest_fingerprint, schema_fingerprints
 from batchgen.validation.schema_registry import SchemaRegistry
@@ -134,7 +132,7 @@ def run(
         refuse_mixed_batch(journal, folder, rehearsing=options.sandbox)
         take_over(journal, receipts, reading, options, ask)
         batches.remember(path, folder.path, rehearsal=options.sandbox, at=journal.now())
-        others = _others(batches, folder, options)
+        others = other_batches(batches, folder, options)
         known = _agreed_prices(journal, catalogue, options, ask, now, others)
         catalogue.close()
         memory = {model: price and price.stored() for model, price in known.items()}
@@ -214,16 +212,6 @@ def _agreed_prices(
         balance = None if options.sandbox else catalogue.balance()
         _agree_to(replace(spending, balance=balance), options, ask)
     return known
-
-
-def _others(batches: KnownBatches, folder: Folder, options: RunOptions) -> OtherBatches:
-    """Return the batches that a limit of the configuration counts beside this one."""
-
-    def folders() -> list[Path]:
-        here = folder.path.resolve()
-        return [] if options.sandbox else [path for path in batches.paid_here() if path != here]
-
-    return OtherBatches(folders)
 
 
 def _agree_to(spending: Spending, options: RunOptions, ask: Ask) -> None:

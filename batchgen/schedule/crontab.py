@@ -81,6 +81,22 @@ def find_block(crontab: bytes, name: str) -> tuple[int, int] | None:
     return begin[0][0], end[0][1]
 
 
+# Source: crontab(5): quotes around a name or a value are taken away, and nothing is expanded.
+_SETTING = re.compile(
+    rb"""^[ \t]*["']?([A-Za-z_]\w*)["']?[ \t]*=[ \t]*(["']?)(.*?)\2[ \t]*$""", re.MULTILINE
+)
+
+
+def variables(crontab: bytes, name: str) -> dict[str, str]:
+    """Return what lines above those of a schedule set for its command. Raises UsageError."""
+    found = find_block(crontab, name)
+    above = crontab[: found[0]] if found else crontab
+    return {
+        key.decode(): value.decode(errors="surrogateescape")
+        for key, _, value in _SETTING.findall(above)
+    }
+
+
 def _markers(name: str) -> tuple[bytes, bytes]:
     begin = f"# batchgen schedule {name}: begin; change it with batchgen schedule"
     return begin.encode(), f"# batchgen schedule {name}: end".encode()

@@ -149,6 +149,14 @@ def _is_installed(entry: Entry) -> bool:
     return service.is_file() and timer.is_file()
 
 
+def environment_of(entry: Entry) -> dict[str, str]:
+    """Return what a run of the schedule is given. Raises UsageError, SystemRefused."""
+    if entry.by == "systemd":
+        return {**system.systemd_environment(), **entry.environment}
+    above = crontab.variables(system.read_crontab(), entry.name)
+    return {**system.cron_environment(), **above, **entry.environment}
+
+
 def log_of(entry: Entry) -> Path | None:
     """Return the log of a schedule's batch; None before its first run."""
     folder = _batch(entry)
@@ -201,6 +209,9 @@ def check_manifest(manifest: str) -> str:
     path = Path(os.path.abspath(manifest))  # noqa: PTH100  # a link to the list of the day stays one
     if not path.exists():
         raise UsageError(f"There is no {manifest}.", f"Look into {shell_quote(str(path.parent))}.")
+    if not (path.is_file() or path.is_dir()):  # a run would wait for what nobody writes at night
+        what = f"{manifest} is a pipe or a device, and cannot be read at night."
+        raise UsageError(what, "Write the list into a file.")
     return str(path)
 
 

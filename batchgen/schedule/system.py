@@ -4,6 +4,7 @@ import os
 import pwd
 import re
 import subprocess
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -49,6 +50,22 @@ def account_home() -> str:
         return ""
 
 
+def run_in(folder: str, words: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Run a command with the streams of this one and an environment of its own.
+
+    Returns its exit code. Raises UsageError where it cannot be started.
+    """
+    try:
+        return subprocess.run(
+            words, cwd=folder, env=environment, stdin=subprocess.DEVNULL, check=False
+        ).returncode
+    except OSError as error:
+        raise UsageError(
+            f"{words[0]} cannot be started in {folder}: {error.strerror}, and so tonight neither.",
+            "Install the schedule again: batchgen schedule install --help",
+        ) from None
+
+
 # -- cron -----------------------------------------------------------------------------------------
 
 
@@ -70,6 +87,19 @@ def write_crontab(content: bytes) -> None:
         raise SystemRefused(f"crontab refuses the new lines: {_said(done)}. Nothing was changed.")
     if read_crontab() != content:
         raise SystemRefused("crontab -l does not show what was written.", "Look at: crontab -l")
+
+
+def cron_environment() -> dict[str, str]:
+    """Return what cron gives a command of the user, but for what the crontab sets.
+
+    Source: crontab(5).
+    """
+    try:
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        user = ""
+    names = {"HOME": account_home(), "LOGNAME": user, "USER": user}
+    return {**names, "SHELL": "/bin/sh", "PATH": "/usr/bin:/bin"}
 
 
 def cron_runs() -> bool | None:
@@ -106,3 +136,22 @@ def lingers() -> bool:
         done = _run(["loginctl", "show-user", str(os.getuid()), "--property=Linger", "--value"])
         return done.stdout.strip() == b"yes"
     return False
+
+
+def systemd_environment() -> dict[str, str]:
+    """Return what the user's systemd gives a service. Raises UsageError, SystemRefused.
+
+    Source: systemctl(1), show-environment, which writes what a shell reads.
+    """
+    done = _run(["systemctl", "--user", "show-environment"])
+    if done.returncode:
+        raise SystemRefused(f"systemctl --user show-environment: {_said(done)}.")
+    lines = done.stdout.decode(errors="surrogateescape").splitlines()
+    pairs = (line.partition("=") for line in lines)
+    return {name: _unquoted(value) for name, equals, value in pairs if equals}
+
+
+def _unquoted(value: str) -> str:
+    if value.startswith("$'") and value.endswith("'"):
+        return re.sub(r"\\(.)", r"\1", value[2:-1])
+    return value

@@ -1,5 +1,6 @@
 """`schedule` from the command line: a crontab, or a user's systemd, that keeps what it is given."""
 
+import json
 import os
 import shlex
 import shutil
@@ -9,11 +10,13 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import certifi
 import pytest
 from conftest import Command, Write
 from helpers import Outcome, change, many, query, table
 
 from batchgen.clock import to_iso
+from batchgen.errors import UsageError
 from batchgen.schedule import system
 
 OTHERS = b"# mine, \xff\nMAILTO=me\n5 4 * * * true \\%\n"
@@ -303,3 +306,89 @@ def test_the_program_is_found_without_a_path(install, crontab: Path) -> None:
     line = crontab.read_bytes().removeprefix(OTHERS).decode().splitlines()[1]
     words = shlex.split(line)
     assert str(Path(sys.executable).parent) in {str(Path(word).parent) for word in words}
+
+
+# -- what a schedule gives its run -----------------------------------------------------------------
+
+
+def as_scheduled(batchgen: Command, capfd, *words: object) -> tuple[int, dict[str, dict[str, str]]]:
+    """What doctor says, in the environment of the schedule, by its checks."""
+    code = batchgen("doctor", "list.csv", "--as-scheduled", "--json", *words).code
+    found = json.loads(capfd.readouterr().out)["findings"]
+    return code, {one["check"]: one for one in found}
+
+
+@pytest.fixture
+def seen(crontab: Path) -> Path:
+    """The crontab sets where the pretend one is, as a person may set a PATH there."""
+    settings = f'PATH = {os.environ["PATH"]}\nCRONTAB_FILE="{crontab}"\n'.encode()
+    crontab.write_bytes(settings + crontab.read_bytes())
+    return crontab
+
+
+def test_doctor_has_no_more_of_the_environment_than_the_schedule_gives(
+    batchgen: Command, install, seen: Path, reach: list[str], capfd, monkeypatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", certifi.where())
+    install("--", *reach, "--max-cost", "5")
+
+    code, found = as_scheduled(batchgen, capfd)
+    assert (code, found["token"]["status"]) == (77, "fail")  # that of the shell is not there
+    stored = Path(os.environ["XDG_CONFIG_HOME"]) / "batchgen" / "token"
+    stored.write_text("sk-0123456789\n")
+    stored.chmod(0o600)
+    code, found = as_scheduled(batchgen, capfd)
+    assert found["token"]["said"] == f"that of {stored} is accepted"
+    assert found["limit"]["said"] == "--max-cost leaves $5.00"
+    assert found["network"]["said"] == f"no proxy; certificates of {certifi.where()}"
+    assert found["schedule"]["said"].startswith(("list: next start", "list: no cron daemon"))
+
+
+def test_doctor_looks_from_the_folder_of_the_schedule(
+    batchgen: Command, install, seen: Path, here: Path, capfd, monkeypatch
+) -> None:
+    install("--", "--sandbox")
+    (here / "elsewhere").mkdir()
+    manifest = here / "list.csv"
+    monkeypatch.chdir(here / "elsewhere")
+
+    batchgen("doctor", manifest, "--as-scheduled", "--json")
+    found = json.loads(capfd.readouterr().out)["findings"]
+    assert [one["said"] for one in found if one["check"] == "folder"] == [
+        "out/list, which the run will make"
+    ]
+
+
+def test_a_schedule_that_is_gone_from_the_crontab_fails_doctor(
+    batchgen: Command, install, crontab: Path
+) -> None:
+    install("--", "--sandbox")
+    crontab.write_bytes(OTHERS)
+
+    outcome = batchgen("doctor", "list.csv", "--json", "--", "--sandbox")
+    found = {one["check"]: one for one in json.loads(outcome.stdout)["findings"]}
+    assert (outcome.code, found["schedule"]["status"]) == (1, "fail")
+
+
+def test_a_timer_that_does_not_outlive_the_login_fails_doctor(
+    batchgen: Command, install, systemctl: Path
+) -> None:
+    install("--", "--sandbox")
+
+    outcome = batchgen("doctor", "list.csv", "--json", "--", "--sandbox")
+    found = {one["check"]: one for one in json.loads(outcome.stdout)["findings"]}
+    assert (outcome.code, found["schedule"]["remedy"]) == (1, "loginctl enable-linger")
+
+
+def test_the_environment_of_a_timer_is_that_of_the_users_systemd(
+    crontab: Path, monkeypatch
+) -> None:
+    shown = "LANG=C\\nNAME=$'a b\\\\'c'\\nEMPTY=\\n"
+    program(crontab.parent / "bin", "systemctl", f'#!/bin/sh\nprintf "{shown}"\n')
+
+    assert system.systemd_environment() == {"LANG": "C", "NAME": "a b'c", "EMPTY": ""}
+
+
+def test_a_program_that_is_gone_is_told(crontab: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be started"):
+        system.run_in("/", ["/nowhere/batchgen"], {})

@@ -186,3 +186,16 @@ def test_stopping_early_is_routine_with_a_limit(
 
     assert one.may_stop_early() is early
     assert ("-q" in one.command()) is ("-v" not in options)
+
+
+def test_what_lines_above_a_schedule_set_is_known() -> None:
+    above = b'# A=1\nPATH=/usr/bin:/bin\n  MAILTO = \'\'\n"X Y"=1\nNAME=" a b "\nODD=\xff\n'
+    jobs = b"5 4 * * * Z=1 true\n@daily W=1 true\n"
+    whole = above + jobs + crontab.block(entry()) + b"LATER=1\n"
+
+    assert crontab.variables(whole, "list") == {
+        "PATH": "/usr/bin:/bin",
+        "MAILTO": "",
+        "NAME": " a b ",
+        "ODD": "\udcff",
+    }
