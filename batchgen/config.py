@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from batchgen.core import budget
-from batchgen.core.addresses import parse_notify_urls, parse_ping_url
+from batchgen.core.addresses import ADDRESS_VARIABLES, parse_notify_urls, parse_ping_url
 from batchgen.core.budget import CostLimits
 from batchgen.core.limits import DEFAULT_LIMITS, Limits
 from batchgen.core.timetable import Timetable
@@ -32,11 +32,10 @@ DEFAULT_BASE_URL = "https://model-api.runcomfy.net/v1"
 VARIABLES = {
     "base_url": "RUNCOMFY_MODEL_API_BASE",
     "ask_above": "BATCHGEN_ASK_ABOVE",
-    "ping": "BATCHGEN_PING",
-    "notify": "BATCHGEN_NOTIFY",
+    **ADDRESS_VARIABLES,
 }
 TOKEN_VARIABLES = ("RUNCOMFY_TOKEN", "RUNCOMFY_API_KEY", "RUNCOMFY_API_TOKEN", "YOUR_API_TOKEN")
-SECRET_VARIABLES = (*TOKEN_VARIABLES, VARIABLES["ping"], VARIABLES["notify"])
+SECRET_VARIABLES = (*TOKEN_VARIABLES, *ADDRESS_VARIABLES.values())
 _PARSERS: Mapping[str, Callable[[str], Any]] = {
     "ask_above": parse_usd,
     "ping": parse_ping_url,
@@ -57,6 +56,10 @@ class Source(StrEnum):
 _SETTERS = {Source.MANIFEST: budget.MANIFEST, Source.CONFIGURATION: budget.CONFIGURATION}
 # The names that `CostLimits` has for options.
 _LIMITS = {"batch": "max_cost", "day": "max_cost_per_day", "month": "max_cost_per_month"}
+
+
+# Whom a run tells, and what it runs: of a manifest's only where the person trusts it.
+HOOKS = ("ping", "notify", "notify_when", "notify_pictures", "on_finish")
 
 
 @dataclass(frozen=True, slots=True)

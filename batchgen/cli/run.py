@@ -164,7 +164,8 @@ rate_option = partial(click.option, "--rate", type=RATE, metavar="N/s|m|h|d")
         type=PING,
         metavar="URL",
         help="Tell a monitor that the run begins and how it ends: healthchecks.io, Uptime Kuma,"
-        " Cronitor.  [default: $BATCHGEN_PING, which no list of processes shows]",
+        " Cronitor.  [default: $BATCHGEN_PING, else that of your configuration, which no list of"
+        " processes shows]",
     ),
     click.option(
         "--notify",
@@ -173,7 +174,8 @@ rate_option = partial(click.option, "--rate", type=RATE, metavar="N/s|m|h|d")
         callback=join_urls,
         metavar="URL",
         help="Send a message at the end, by mail, ntfy, Slack, Telegram, to the desktop, …;"
-        " repeatable; needs the extra `notify`.  [default: $BATCHGEN_NOTIFY]",
+        " repeatable; needs the extra `notify`.  [default: $BATCHGEN_NOTIFY, else those of your"
+        " configuration]",
     ),
     click.option(
         "--notify-when",
@@ -189,6 +191,11 @@ rate_option = partial(click.option, "--rate", type=RATE, metavar="N/s|m|h|d")
         metavar="COMMAND",
         help="Run this in a shell when the run has ended, with the summary as JSON on its standard"
         " input, for a minute at most.",
+    ),
+    click.option(
+        "--allow-hooks",
+        is_flag=True,
+        help="Let the manifest say whom to tell, and what to run, as if you trusted its folder.",
     ),
 )
 @SERVICE

@@ -2,9 +2,10 @@
 
 import os
 import sys
+from collections.abc import Mapping
 from datetime import datetime, time, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -79,6 +80,7 @@ def install(
     path = schedules.check_manifest(manifest)
     with run.make_context("batchgen run", [path, *run_options]) as context:
         out: Path | None = context.params["out"]
+        _refuse_secrets(context.params)
     there, left_out = carried(os.environ, system.account_home())
     entry = Entry(
         name=check_name(name or name_of(path)),
@@ -219,6 +221,20 @@ def schedule_remove(name: str) -> None:
     output.line(f"{entry.manifest} no longer runs by itself.")
 
 
+def _refuse_secrets(options: Mapping[str, Any]) -> None:
+    """Raise UsageError for an option of a run that no line and no unit may hold."""
+    from batchgen.errors import UsageError
+
+    named = [f"--{name}" for name in ("ping", "notify") if options[name]]
+    if named:
+        raise UsageError(
+            f"{' and '.join(named)} cannot stand in a schedule: lists of processes would show the"
+            " address, which is a secret. Nothing was installed.",
+            "Write it into your configuration, where each run finds it:\n"
+            'nano "$(batchgen config path)"',
+        )
+
+
 def _program() -> tuple[str, ...]:
     """Return the words that start this batchgen, whatever PATH there is."""
     script = Path(sys.executable).with_name("batchgen")
@@ -254,12 +270,15 @@ def _show_health(health: "Health") -> None:
 def _warn(entry: "Entry", left_out: list[str]) -> None:
     """Tell what keeps the first night from going well."""
     from batchgen.api.credentials import find_token
+    from batchgen.core.addresses import ADDRESS_VARIABLES
     from batchgen.errors import TokenRefused
     from batchgen.log import write_stderr
     from batchgen.schedule import system
 
     for name in left_out:
-        write_stderr(f"{name} is not given to the run: it may hold a password.")
+        write_stderr(f"{name} is not given to the run: it may hold a secret.")
+        if name in ADDRESS_VARIABLES.values():
+            write_stderr("  Write it into your configuration: batchgen config path")
     if "--sandbox" not in entry.options:
         try:
             find_token({"HOME": system.account_home(), **entry.environment})

@@ -61,8 +61,8 @@ def read_configuration(environment: Mapping[str, str]) -> Configuration:
     )
     if problems:
         raise _refused(path, problems)
-    for url in (read.of_run.get("ping", ""), *read.of_run.get("notify", ())):
-        secrets.keep(url)
+    for url in (*filter(None, [read.of_run.get("ping")]), *read.of_run.get("notify", ())):
+        secrets.keep_url(url)
     return replace(read, trusted=tuple(map(os.path.realpath, read.trusted)))
 
 

@@ -22,7 +22,7 @@ TRUSTED = "trusted"
 _PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "rate": units.parse_rate,
     "ping": parse_ping_url,
-    "notify": lambda urls: parse_notify_urls(" ".join(urls)),
+    "notify": parse_notify_urls,
     "media_hosts": tuple,
     "on_finish": lambda command: command if isinstance(command, str) else tuple(command),
 }

@@ -6,6 +6,8 @@ No error shows the address: it is a secret, since whoever has it can speak in th
 import re
 from urllib.parse import urlsplit
 
+# The environment variables that hold them, by the option's name.
+ADDRESS_VARIABLES = {"ping": "BATCHGEN_PING", "notify": "BATCHGEN_NOTIFY"}
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
 
 
@@ -24,9 +26,12 @@ def parse_ping_url(text: str) -> str:
     return text
 
 
-def parse_notify_urls(text: str) -> tuple[str, ...]:
-    """Return URLs with blanks between them, as apprise has them. Raises ValueError."""
-    urls = tuple(text.split())
+def parse_notify_urls(written: str | list[str]) -> tuple[str, ...]:
+    """Return URLs, as apprise has them. Raises ValueError.
+
+    written: a list of them, or a text with blanks between them.
+    """
+    urls = tuple(written.split() if isinstance(written, str) else written)
     if not urls or not all(map(_SCHEME.fullmatch, urls)):
         raise ValueError(
             "This is no address to notify; it looks like mailto://…, ntfy://… or slack://…, as"

@@ -3,11 +3,12 @@
 They are checked by `schemas/manifest.schema.json`, the file that editors use too, and by the
 parsers that the options of the same names use. What decides where the token goes or whether a row
 may be paid for again is not among them: a list that came from somewhere else must not be able to.
+Whom it lets be told of a run, and what it lets be run, holds only where the person trusts it.
 """
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import islice
@@ -18,6 +19,7 @@ from jsonschema import Draft202012Validator
 from referencing import Registry
 
 from batchgen.core import units
+from batchgen.core.addresses import parse_notify_urls, parse_ping_url
 from batchgen.core.identity import PROMPT_NAMES
 from batchgen.core.limits import DEFAULT_LIMITS, MEANT, Limits, how_to_raise, say_limit
 from batchgen.core.messages import MOST_UNKNOWN, explain_schema_error
@@ -32,6 +34,7 @@ MOST_ERRORS = 100  # that are looked at: a setting can have a mistake in each of
 MIN_VALUE_BYTES = 64  # that a value counts as: handling it takes as long as some bytes more
 
 _ONLY_OPTIONS = {
+    "allow_hooks": "Use --allow-hooks. A list does not say whether it is trusted.",
     "allow_shared_folder": "Use --allow-shared-folder. A list does not say whom you trust.",
     "ask_above": "Use --ask-above. A list decides nothing about when you are asked.",
     "allow_path": "Use --allow-path. A list decides nothing about what else is read and sent.",
@@ -57,6 +60,9 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "rate": units.parse_rate,
     "max_time": units.parse_duration,
     "until": units.parse_clock_time,
+    "ping": parse_ping_url,
+    "notify": parse_notify_urls,
+    "on_finish": lambda command: command if isinstance(command, str) else tuple(command),
 }
 
 
@@ -69,6 +75,7 @@ class Settings:
     from_: the file with the rows, and schema: the model's schema; as written, relative to the
         manifest.
     of_run: the options of a run that are written, parsed, by the name that `RunOptions` has.
+    not_obeyed: the names of those that hold only where the person trusts the manifest.
     """
 
     schema: str | None = None
@@ -81,6 +88,13 @@ class Settings:
     from_: str | None = None
     format: str | None = None
     of_run: dict[str, Any] = field(default_factory=dict)
+    not_obeyed: tuple[str, ...] = ()
+
+    def disobey(self, names: Iterable[str]) -> None:
+        """Leave out these options of a run, as far as they are written."""
+        self.not_obeyed = tuple(name for name in names if name in self.of_run)
+        for name in self.not_obeyed:
+            del self.of_run[name]
 
     def run_options(self, folder: Path) -> dict[str, Any]:
         """Return the options of a run that are written. folder: the manifest's own."""

@@ -13,6 +13,7 @@ from typing import Any
 from batchgen import log as logs
 from batchgen.batch_folder import Folder
 from batchgen.config import RunOptions, Source
+from batchgen.core.text import describe_error
 from batchgen.core.timing import Timing
 from batchgen.engine.run_outcome import RunOutcome
 from batchgen.errors import BatchgenError
@@ -72,7 +73,8 @@ class Announcer:
     def begin(self) -> None:
         """The run begins: ping the monitor."""
         self._began = time.monotonic()
-        self._ping(Moment.START)
+        with _harmless():
+            self._ping(Moment.START)
 
     def ended(self, outcome: RunOutcome, *, news: bool) -> None:
         """The run has ended, and its folder is free: ping the monitor at once.
@@ -92,15 +94,17 @@ class Announcer:
                 self._end(Ending.of_error(self._error, manifest=self._place()))
             if self._ending is not None:
                 with _ended_by_signals():
-                    self._notify(self._ending)
-                    self._run_hook(self._ending)
+                    with _harmless():
+                        self._notify(self._ending)
+                    with _harmless():
+                        self._run_hook(self._ending)
         finally:
             logs.close()
 
     def _end(self, ending: Ending) -> None:
         self._ending = ending = replace(ending, batch=self._batch(), numbers=self._numbers())
         if ending.moment is not None:
-            with _ended_by_signals():
+            with _ended_by_signals(), _harmless():
                 self._ping(ending.moment, "\n".join(ending.lines()), ending.code)
 
     def _ping(self, moment: Moment, text: str = "", code: int = 0) -> None:
@@ -113,10 +117,11 @@ class Announcer:
         )
         if ping is None:
             return
+        name = moment.name.lower()
         if why := send_ping(ping, self._seconds(self._timing.ping, code)):
-            warn(f"The ping ({moment}) was not taken: {why}. The run is not affected.")
+            warn(f"The ping ({name}) was not taken: {why}. The run is not affected.")
         else:
-            log.debug("pinged: %s", moment)
+            log.debug("pinged: %s", name)
 
     def _notify(self, ending: Ending) -> None:
         options = self._options
@@ -182,6 +187,16 @@ class Announcer:
         ):
             return summary(reader)
         return None
+
+
+@contextmanager
+def _harmless() -> Iterator[None]:
+    """Whatever breaks in the block is a warning: the run's own end stays what it is."""
+    try:
+        yield
+    except Exception as error:
+        warn(f"Others could not be told of the run: {describe_error(error)}.")
+        log.debug("where that was", exc_info=error)
 
 
 @contextmanager

@@ -4,11 +4,11 @@ import os
 import selectors
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 STEP_S = 0.1  # how soon the end of a silent program is seen
 LAST_WORDS_S = 1.0  # for what it printed, where what it left behind goes on printing
@@ -29,56 +29,83 @@ def run_program(
 ) -> str:
     """Run a program to its end; return why it failed, "" if it did not.
 
-    given: on its standard input. folder: in which it runs. said: called with each line that it
-    prints, of both streams, MAX_LINES at most.
+    given: on its standard input, whether it reads that or not. folder: in which it runs.
+    said: called with each line that it prints, of both streams, MAX_LINES at most.
     After `seconds`, and when a signal ends this call, the program is killed with all that it
     started and that did not leave its process group.
     """
+    try:
+        program = subprocess.Popen(
+            words,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            bufsize=0,
+            cwd=folder,
+            env=dict(environment),
+            start_new_session=True,  # so that the whole group can be ended
+        )
+    except (OSError, ValueError) as error:
+        return f"it cannot be started: {error}"
     lines = _Lines(said)
-    # A file, not a pipe: a program that does not read it keeps nobody waiting.
-    with tempfile.TemporaryFile() as stdin, selectors.DefaultSelector() as selector:
-        stdin.write(given)
-        stdin.seek(0)
+    with program, selectors.DefaultSelector() as selector:
         try:
-            program = subprocess.Popen(
-                words,
-                stdin=stdin,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                cwd=folder,
-                env=dict(environment),
-                start_new_session=True,  # so that the whole group can be ended
-            )
-        except (OSError, ValueError) as error:
-            return f"it cannot be started: {error}"
-        with program:
-            output = program.stdout
-            try:
-                if output is None:  # which Popen was asked for
-                    return "it has no output"
-                selector.register(output, selectors.EVENT_READ)
-                end, ended = time.monotonic() + seconds, False
-                while True:
-                    if not ended and program.poll() is not None:
-                        ended, end = True, time.monotonic() + LAST_WORDS_S
-                    if selector.select(0 if ended else STEP_S):
-                        if piece := os.read(output.fileno(), PIECE_BYTES):
-                            lines.add(piece)
-                        else:
-                            selector.unregister(output)
-                    elif ended:
-                        break
-                    if time.monotonic() > end:
-                        if ended:
-                            break
-                        return f"it took longer than {seconds:g} s, and was ended"
-            finally:
-                if program.poll() is None:
-                    with suppress(ProcessLookupError):
-                        os.killpg(program.pid, signal.SIGKILL)
-                lines.close()
-        code = program.returncode
+            in_time = _converse(program, selector, given, lines, seconds)
+        finally:
+            if program.poll() is None:
+                with suppress(ProcessLookupError):
+                    os.killpg(program.pid, signal.SIGKILL)
+            lines.close()
+    if not in_time:
+        return f"it took longer than {seconds:g} s, and was ended"
+    code = program.returncode
     return "" if code == 0 else f"exit code {code}" if code > 0 else f"{KILLED} {-code}"
+
+
+def _converse(
+    program: "subprocess.Popen[bytes]",
+    selector: selectors.BaseSelector,
+    given: bytes,
+    lines: "_Lines",
+    seconds: float,
+) -> bool:
+    """Write to and read from a program until it has ended; return whether it did so in time."""
+    for stream, event in (
+        (program.stdin, selectors.EVENT_WRITE),
+        (program.stdout, selectors.EVENT_READ),
+    ):
+        if stream is not None:
+            os.set_blocking(stream.fileno(), False)
+            selector.register(stream, event)
+    end, ended = time.monotonic() + seconds, False
+    while True:
+        if not ended and program.poll() is not None:
+            ended, end = True, time.monotonic() + LAST_WORDS_S
+        ready = {key.fileobj for key, _ in selector.select(0 if ended else STEP_S)}
+        if program.stdin in ready:
+            given = _write(program.stdin, given)
+            if not given:
+                selector.unregister(program.stdin)
+                program.stdin.close()
+        if program.stdout in ready:
+            if piece := os.read(program.stdout.fileno(), PIECE_BYTES):
+                lines.add(piece)
+            else:
+                selector.unregister(program.stdout)
+        elif ended:
+            return True
+        if time.monotonic() > end:
+            return ended
+
+
+def _write(stream: IO[bytes], given: bytes) -> bytes:
+    """Write what a pipe takes; return what is left, nothing where nobody reads it."""
+    try:
+        return given[os.write(stream.fileno(), given[:PIECE_BYTES]) :]
+    except BlockingIOError:
+        return given
+    except BrokenPipeError:
+        return b""
 
 
 class _Lines:

@@ -10,6 +10,7 @@ from batchgen import config
 from batchgen.api import credentials
 from batchgen.config import RunOptions
 from batchgen.configuration.file import read_configuration
+from batchgen.configuration.settings import Configuration
 from batchgen.core.limits import DEFAULT_LIMITS
 from batchgen.core.messages import duplicate_id_problem
 from batchgen.core.rows import Entry, Problem, Row
@@ -97,10 +98,17 @@ def open_manifest_for(
         use_schema="schema" not in flags,
         limits=DEFAULT_LIMITS.raised(flags.get("raise_limit", {})),
     )
+    own = read_configuration(os.environ)
+    if not (flags.get("allow_hooks") or _is_trusted(path, own)):
+        manifest.settings.disobey(config.HOOKS)
     written = manifest.settings.run_options(Path() if path == "-" else Path(path).parent)
     defaults = {} if "out" in flags else {"out": default_out(path)}
-    own = read_configuration(os.environ).of_run
-    return manifest, config.merge_options(flags, written, os.environ, own, defaults)
+    return manifest, config.merge_options(flags, written, os.environ, own.of_run, defaults)
+
+
+def _is_trusted(path: str, own: Configuration) -> bool:
+    """Whether the person trusts the folder of a manifest; of a link, that of its file."""
+    return path != "-" and own.trusts(os.path.dirname(os.path.realpath(path)))  # noqa: PTH120
 
 
 def _id_template(text: str | None) -> IdTemplate | None:

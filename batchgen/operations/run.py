@@ -111,6 +111,7 @@ def run(
         note = _claim(stack, folder, options)
         options = keep_model(options, folder)
         stack.push(partial(_record_refusal, folder, manifest.file, clock, timing))
+        _tell_of_hooks(manifest)
         endpoint = None if options.sandbox else find_endpoint(options)
         catalogue = None
         if endpoint is not None:
@@ -277,6 +278,19 @@ def _claim(stack: ExitStack, folder: Folder, options: RunOptions) -> Note:
     if warning := folder.examine_file_system():
         log.warning("%s", warning)
     return note
+
+
+def _tell_of_hooks(manifest: Manifest) -> None:
+    """Tell what the manifest would have run or told others, if it were trusted."""
+    names = manifest.settings.not_obeyed
+    if names:
+        log.warning(
+            "%s: %s %s not obeyed, since a list neither runs commands nor sends messages unless you"
+            " trust it: add --allow-hooks, or its folder to `trusted` (batchgen config path).",
+            manifest.file,
+            ", ".join(names),
+            "is" if len(names) == 1 else "are",
+        )
 
 
 def _refuse_outside_window(options: RunOptions, now: datetime) -> None:

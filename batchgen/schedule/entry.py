@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, time
 from typing import Any
 
+from batchgen.core.addresses import ADDRESS_VARIABLES
 from batchgen.core.timetable import Timetable
 from batchgen.errors import UsageError
 
@@ -105,13 +106,15 @@ def carried(environment: Mapping[str, str], home: str) -> tuple[dict[str, str], 
     """Return what a scheduled run is given of an environment, and the variables that are left out.
 
     home: that of the user's account, which cron and systemd give.
-    A proxy's address with a password in it is left out: a list of processes shows it.
+    A proxy's address with a password in it is left out: a list of processes shows it. So are the
+    addresses of those who are told of a run, which are secrets.
     """
     there = {name: environment[name] for name in CARRIED if environment.get(name)}
     if environment.get("HOME", home) != home:
         there["HOME"] = environment["HOME"]
     secret = [name for name, value in there.items() if "@" in value and "://" in value]
-    return {name: value for name, value in there.items() if name not in secret}, secret
+    told = [name for name in ADDRESS_VARIABLES.values() if environment.get(name)]
+    return {name: value for name, value in there.items() if name not in secret}, secret + told
 
 
 def check_words(entry: Entry) -> None:

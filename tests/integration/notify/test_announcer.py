@@ -207,7 +207,7 @@ def test_a_monitor_that_does_not_answer_changes_nothing(
         outcome = run(manifest, "--ping", f"http://{HOST}:{port}{PATH}", *options)
 
     assert outcome.code == 0
-    warning = "The ping (complete) was not taken: no answer in 0.5 s. The run is not affected."
+    warning = "The ping (success) was not taken: no answer in 0.5 s. The run is not affected."
     assert (warning in outcome.stderr) is not bool(options)
     assert warning in log_of(folder)
     assert PATH[1:13] not in outcome.stderr + log_of(folder)

@@ -62,6 +62,11 @@ def test_a_program_that_reads_nothing_keeps_nobody_waiting(sh: Shell) -> None:
     assert sh("true", b"x" * 10_000_000) == ""
 
 
+def test_much_is_given_while_much_is_said(sh: Shell) -> None:
+    assert sh("cat; echo; wc -c", b"one line\n" * 200_000) == ""
+    assert sh.said[-1] == f"… and {200_002 - MAX_LINES} more lines"
+
+
 @pytest.mark.parametrize(
     ("line", "why"), [("exit 3", "exit code 3"), ("kill -9 $$", "ended by signal 9")]
 )

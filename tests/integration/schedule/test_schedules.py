@@ -308,6 +308,32 @@ def test_the_program_is_found_without_a_path(install, crontab: Path) -> None:
     assert str(Path(sys.executable).parent) in {str(Path(word).parent) for word in words}
 
 
+@pytest.mark.parametrize("option", ["--ping", "--notify"])
+def test_no_line_holds_the_address_of_who_is_told(
+    install: Callable[..., Outcome], crontab: Path, option: str
+) -> None:
+    refused = install("--", option, "https://hc-ping.com/5bf66975-d4c7")
+
+    assert refused.code == 2
+    assert f"{option} cannot stand in a schedule" in refused.stderr
+    assert "batchgen config path" in refused.stderr
+    assert "5bf66975" not in refused.stderr
+    assert crontab.read_bytes() == OTHERS
+
+
+def test_a_variable_that_the_night_does_not_have_is_told(
+    install: Callable[..., Outcome], crontab: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BATCHGEN_PING", "https://hc-ping.com/5bf66975-d4c7")
+
+    installed = install("--", "--on-finish", "echo done >> done.txt")
+
+    assert installed.code == 0
+    assert "BATCHGEN_PING is not given to the run" in installed.stderr
+    assert b"--on-finish 'echo done >> done.txt'" in crontab.read_bytes()
+    assert b"5bf66975" not in crontab.read_bytes()
+
+
 # -- what a schedule gives its run -----------------------------------------------------------------
 
 

@@ -70,7 +70,7 @@ def test_what_is_said_elsewhere_is_told_where(name, remedy):
         ),
         *("concurrency = 0", "concurrency = true", "model = 'x'", "model = '../../a/b'"),
         *("trusted = '~/lists'", "trusted = ['lists']", "trusted = ['~mo/lists']"),
-        *("notify = 'ntfy://x'", "on_finish = []", "provenance = 'no'", "media_hosts = [1]"),
+        *("notify = 7", "on_finish = []", "provenance = 'no'", "media_hosts = [1]"),
         *(
             "ping = ''",
             "ping = 'x'",

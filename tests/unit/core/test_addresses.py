@@ -25,6 +25,7 @@ def test_several_addresses_have_blanks_between_them() -> None:
     found = parse_notify_urls(" mailto://me:pass@example.com  ntfy://topic ")
 
     assert found == ("mailto://me:pass@example.com", "ntfy://topic")
+    assert parse_notify_urls([*found]) == found
 
 
 @pytest.mark.parametrize("text", ["", "secret", "ntfy:secret", "ntfy://ok secret"])

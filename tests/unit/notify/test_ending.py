@@ -34,6 +34,7 @@ def test_a_run_that_did_what_it_was_to_do_is_a_success(outcome: RunOutcome) -> N
     [
         RunOutcome(1, "Not every row is saved: 1 failed.", calm=True),
         RunOutcome(75, "The balance is used up."),
+        RunOutcome(75, "--max-cost is reached.", once="max_cost 5"),
         RunOutcome(143, "Interrupted by SIGTERM.", calm=True),
     ],
 )

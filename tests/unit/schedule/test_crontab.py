@@ -167,11 +167,12 @@ def test_no_token_and_no_password_is_carried() -> None:
         "NO_PROXY": "localhost",
         "HOME": "/home/me",
         "XDG_STATE_HOME": "",
+        "BATCHGEN_PING": "https://hc-ping.com/secret",
     }
 
     there, left_out = carried(environment, "/home/me")
 
-    assert (there, left_out) == ({"NO_PROXY": "localhost"}, ["HTTPS_PROXY"])
+    assert (there, left_out) == ({"NO_PROXY": "localhost"}, ["HTTPS_PROXY", "BATCHGEN_PING"])
     assert carried({"HOME": "/other"}, "/home/me")[0] == {"HOME": "/other"}
 
 
