@@ -28,6 +28,12 @@ MODELS: dict[str, dict[str, Any]] = {
     "atelier/series/text-to-image": {"prompt": TEXT, "num_images": COUNT},
     "atelier/clips/text-to-video": {"prompt": TEXT, "duration": {}},
     "atelier/tunes/text-to-music": {"tags": TEXT},
+    "atelier/retouch/edit": {
+        "prompt": TEXT,
+        "image": {"type": "string", "format": "image_uri"},
+        "references": {"type": "array", "format": "image_uris"},
+        "film": {"type": "string", "format": "video_uri"},
+    },
 }
 
 NOWHERE = "http://127.0.0.1:9/v1"  # where no test reaches anybody unless it says whom
@@ -103,6 +109,7 @@ def write(here: Path) -> Write:
     """Write a file into the current folder; return its name."""
 
     def write_file(name: str, text: str) -> str:
+        (here / name).parent.mkdir(parents=True, exist_ok=True)
         (here / name).write_bytes(text.encode())
         return name
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import aiohttp
 
+from batchgen.api.body import Body
 from batchgen.api.response import (
     MAX_RESPONSE_BYTES,
     Response,
@@ -35,12 +36,12 @@ Commit = Callable[[], Awaitable[None]]
 class SingleUseBody:
     """The body of a paid POST: it can be asked for once, and `commit` ends before its first byte.
 
-    on_sent: called when the body is handed over.
-    sent: the body was handed over; from then on the POST may have been accepted.
+    on_sent: called with the size of each piece of the body when it is handed over.
+    sent: the first piece was handed over; from then on the POST may have been accepted.
     commit_error: what `commit` raised, so that no byte left; None if it did not.
     """
 
-    def __init__(self, body: bytes, commit: Commit, on_sent: Callable[[], None]) -> None:
+    def __init__(self, body: Body, commit: Commit, on_sent: Callable[[int], None]) -> None:
         self._body = body
         self._commit = commit
         self._on_sent = on_sent
@@ -65,8 +66,11 @@ class SingleUseBody:
             self.commit_error = error
             raise
         self.sent = True
-        self._on_sent()
-        yield self._body
+        for piece in [self._body] if isinstance(self._body, bytes) else self._body:
+            if self._closed:
+                raise RuntimeError("a paid request is not sent on once its outcome is known")
+            self._on_sent(len(piece))
+            yield piece
 
 
 class ApiClient:
@@ -113,14 +117,18 @@ class ApiClient:
         await self._paid.close()
         await self._free.close()
 
-    async def post_once(self, path: str, body: bytes, commit: Commit) -> Response:
+    async def post_once(self, path: str, body: Body, commit: Commit) -> Response:
         """Send a paid POST once. Raises nothing: what ended it is in `Response.error`.
 
         That holds for what `commit` raises, and for a cancellation of the calling task.
         """
         timing, deadline = self._timing, Deadline()
-        patience = timing.submit_total + len(body) / timing.submit_bytes_per_s
-        content = SingleUseBody(body, commit, on_sent=lambda: deadline.within(patience))
+
+        def begin_piece(size: int) -> None:
+            # Anew with each piece: the next one is asked for when this one has moved on.
+            deadline.within(timing.submit_total + size / timing.submit_bytes_per_s)
+
+        content = SingleUseBody(body, commit, on_sent=begin_piece)
         headers = {"Content-Type": "application/json", "Content-Length": str(len(body))}
         reader = _ResponseReader(MAX_RESPONSE_BYTES, deadline)
         try:

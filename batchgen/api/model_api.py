@@ -3,6 +3,7 @@
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from batchgen.api.body import Body
 from batchgen.api.client import ApiClient, Commit
 from batchgen.api.outputs import inline_content, is_inline, without_content
 from batchgen.api.poll_outcome import (
@@ -54,7 +55,7 @@ class ModelApi:
 
     # -- requests --------------------------------------------------------------------------------
 
-    async def submit(self, model: str, body: bytes, commit: Commit) -> SubmitOutcome:
+    async def submit(self, model: str, body: Body, commit: Commit) -> SubmitOutcome:
         return classify_submit(await self._client.post_once(_model_path(model), body, commit))
 
     async def result(self, request_id: str) -> PollResult:
@@ -139,6 +140,7 @@ def _poll_result(response: Response, request_id: str) -> PollResult:
     outcome = classify_result(response, request_id)
     # Inline outputs become files; the journal is not for them, nor for anything of their size.
     inline = isinstance(outcome, Completed) and any(map(is_inline, outcome.urls))
+    inline = inline or b";base64," in response.content  # it may repeat the input
     small = len(response.content) <= MAX_KEPT_AS_IT_CAME and not inline
     return PollResult(
         outcome,

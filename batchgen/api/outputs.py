@@ -34,12 +34,14 @@ class FoundOutput:
     """A URL, or an output that is in the result itself.
 
     url: to fetch it from; of an inline output `data:TYPE` alone, without its content.
-    text: what the result has. is_made: it is under a name of outputs, and of no input.
+    text: what the result has. is_made: it is under a name of outputs, and of no input. is_input: it
+        is inline, and under a name of inputs.
     """
 
     url: str
     text: str
     is_made: bool
+    is_input: bool = False
 
     @property
     def is_inline(self) -> bool:
@@ -60,8 +62,11 @@ def find_outputs(body: Mapping[str, Any]) -> list[FoundOutput]:
         if (url := _as_url(text, path)) and text.strip() not in found:
             inside = {name.lower() for name in path}
             made = not path or (bool(inside & MADE_NAMES) and not inside & INPUT_NAMES)
-            found[text.strip()] = FoundOutput(url, text.strip(), made)
-    return list(found.values())
+            is_input = is_inline(url) and bool(inside & INPUT_NAMES)
+            found[text.strip()] = FoundOutput(url, text.strip(), made, is_input)
+    # A local file that was sent is repeated beside the outputs: it would be kept as one.
+    made_any = any(one.is_made for one in found.values())
+    return [one for one in found.values() if not (one.is_input and made_any)]
 
 
 def beside(outputs: list[FoundOutput]) -> frozenset[int]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from batchgen.api.retry_after import parse_retry_after
 from batchgen.core.identity import REQUEST_ID_PATTERN
-from batchgen.core.text import replace_surrogates
+from batchgen.core.text import replace_surrogates, shorten_data_uris
 
 BAD_IDENTIFIER = 400001
 NO_BALANCE = 400002
@@ -78,6 +78,7 @@ class Response:
         if self.status is None:
             return ""
         text = self.content[:EXCERPT_BYTES].decode(errors="backslashreplace")
+        text = shorten_data_uris(text)
         return f"{self.status} {self.content_type[:100]}".strip() + (f"\n{text}" if text else "")
 
 
@@ -184,7 +185,8 @@ def find_text(body: Mapping[str, Any], depth: int = 0) -> str:
         elif isinstance(value, list):
             value = "; ".join(_describe_detail(item) for item in value[:10])
         if value and isinstance(value, str):
-            return replace_surrogates(" ".join(value.split())[:500])
+            # An answer may repeat the input, with the files in it.
+            return replace_surrogates(" ".join(shorten_data_uris(value).split())[:500])
     return ""
 
 

@@ -7,6 +7,7 @@ its first implementation; another is a module beside it, and a line in endpoint.
 from dataclasses import dataclass
 from typing import Protocol
 
+from batchgen.api.body import Body
 from batchgen.api.client import Commit
 from batchgen.api.poll_outcome import PollOutcome
 from batchgen.api.submit_outcome import HaltReason, SubmitOutcome
@@ -52,12 +53,12 @@ class Service(Protocol):
     @property
     def media_hosts(self) -> tuple[MediaHost, ...]: ...
 
-    async def submit(self, model: str, body: bytes, commit: Commit) -> SubmitOutcome:
+    async def submit(self, model: str, body: Body, commit: Commit) -> SubmitOutcome:
         """Send one paid request, once.
 
-        body: the input, as JSON. commit: awaited before the first byte of the body leaves; if it
-        raises, none does. Raises nothing, and a cancellation is not raised either: the caller
-        records the outcome first and asks its task whether it was cancelled.
+        body: the input, as JSON; the caller closes it. commit: awaited before the first byte of the
+        body leaves; if it raises, none does. Raises nothing, and a cancellation is not raised
+        either: the caller records the outcome first and asks its task whether it was cancelled.
         """
 
     async def result(self, request_id: str) -> PollResult:

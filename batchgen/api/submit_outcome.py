@@ -16,6 +16,8 @@ import aiohttp
 
 from batchgen.api import response as codes
 from batchgen.api.response import LISTED_CODES, NO_BALANCE, TEXT_NAMES, Response
+from batchgen.core.identity import json_object
+from batchgen.core.local_files import local_files
 from batchgen.core.text import describe_error
 from batchgen.errors import BatchgenError
 
@@ -245,6 +247,30 @@ def _by_code(response: Response, code: int) -> SubmitOutcome:
         case 429:
             return Throttled(response.retry_after, code)
     return Rejected(text, code)
+
+
+def refusal_of_files(outcome: Rejected, input: str) -> SubmitOutcome:
+    """Say what a refusal means for a row of a model that has taken no local file so far.
+
+    Whether the API takes files as `data:` URIs is not published, so it is not held against this
+    row, unless the API names another of its inputs. input: the row's, as JSON.
+    """
+    values = json_object(input) or {}
+    files = {name for name, _ in local_files(values)}
+    if not files or outcome.code in (404, codes.NOT_FOUND, codes.BAD_IDENTIFIER):
+        return outcome
+    words = set(re.findall(r"\w+", outcome.reason.lower()))
+    named = {name for name in values if name.lower() in words}
+    if named and not named & files and not words & _FILE_WORDS:
+        return outcome
+    reason = (
+        f"it refused the first local file, which is sent as a data: URI ({outcome.reason});"
+        " what works for sure is the public https:// address of a file"
+    )
+    return ModelHalt(NotAccepted(reason, outcome.code))
+
+
+_FILE_WORDS = {"base64", "data", "file", "media", "uri", "url"}
 
 
 def _mentions_balance(body: Any, depth: int = 0) -> bool:

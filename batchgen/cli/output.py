@@ -25,6 +25,7 @@ from batchgen.core.text import (
     nonzero,
     plural,
     shell_quote,
+    show_bytes,
     terminal_safe,
     terminal_safe_json,
     truncate,
@@ -206,6 +207,9 @@ def plan(whole: "Plan", rate: float) -> None:
         f"A run would send {requests}{cost}; at {rate_words(rate)} submitting takes"
         f" {_span(whole.seconds(rate))}. Nothing was sent."
     )
+    if whole.files:
+        size = show_bytes(whole.file_bytes)
+        line(f"The rows name {plural(whole.files, 'local file')} of {size}, which are sent inline.")
     if whole.prices_from:
         asked = show_time(from_iso(whole.prices_from))
         line(f"The price is that of {asked}, since {whole.not_asked}.")

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
+from batchgen.core.local_files import local_files, without_paths
 from batchgen.core.text import compose
 
 ROW_DOMAIN = "batchgen row v1"
@@ -63,10 +64,11 @@ _SERIALIZERS: dict[type, Callable[[Any], str]] = {
 def row_digest(model: str, input: Mapping[str, Any], id: str | None) -> str:
     """Return the 64 hex digits that stand for a row's model, input and id.
 
-    The order of the input's names makes no difference; 5 and 5.0 do, since they are sent so.
+    The order of the input's names makes no difference; 5 and 5.0 do, since they are sent so. Of a
+    local file its content counts, and not its path.
     Raises ValueError where a text holds a lone surrogate or a number is not finite.
     """
-    content = _canonical({"id": id, "input": input, "model": model})
+    content = _canonical({"id": id, "input": without_paths(input), "model": model})
     return hashlib.sha256(f"{ROW_DOMAIN}\n{content}".encode()).hexdigest()
 
 
@@ -154,9 +156,20 @@ def slug(prompt: str) -> str:
 
 
 def readable_id(position: int, input: Mapping[str, Any]) -> str:
-    """Return an id for a row that has none: `0007-a-lighthouse-at-dawn`."""
+    """Return an id for a row that has none: `0007-a-lighthouse-at-dawn`.
+
+    Without a prompt it is named by its first local file.
+    """
     words = slug(_prompt_of(input))
+    if not words:
+        words = next((slug(stem(file["file"])) for _, file in local_files(input)), "")
     return safe_name(f"{position:04d}-{words}" if words else f"{position:04d}")
+
+
+def stem(path: str) -> str:
+    """Return a file's name without its folders and its suffix."""
+    name = path.rpartition("/")[2]
+    return name.rpartition(".")[0] or name
 
 
 def _prompt_of(input: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from hashlib import sha256
 from typing import Any
 
 from batchgen.core import identity
+from batchgen.core.local_files import without_paths
 from batchgen.core.text import compose
 
 # "\r\r\n" is a CRLF that was made of a CRLF. No character is looked at twice.
@@ -28,7 +29,7 @@ def request_form(model: str, input: str) -> str | None:
     if values is None:
         return None
     try:
-        content = json.dumps([model, _normal(values)], sort_keys=True)
+        content = json.dumps([model, _normal(without_paths(values))], sort_keys=True)
     except RecursionError:
         return None
     return sha256(content.encode()).hexdigest()

@@ -16,6 +16,7 @@ SHORT_CHARS = 256  # of a text that takes no time whatever it is
 # Marks that Unicode lists as letters, since they stand for two marks each.
 _DOUBLE_MARKS = frozenset("\u0f73\u0f75\u0f81")
 _UNDECODED = re.compile("[\udc80-\udcff]")
+_DATA_URI = re.compile(r"(data:[\w/+.-]{0,100};base64,)[A-Za-z0-9+/=_-]*")
 HIDDEN = "[hidden]"  # in place of a secret
 _LOGIN = re.compile(r"(:(?:\\?/){2})[^\s/?#\\]*@")
 
@@ -76,6 +77,20 @@ def plural(count: int, noun: str) -> str:
 def nonzero(counts: Mapping[str, int]) -> str:
     """Return `3 whole, 1 lost`, without what there is none of."""
     return ", ".join(f"{n} {name}" for name, n in counts.items() if n)
+
+
+def shorten_data_uris(text: str) -> str:
+    """Return a text without the files in it: `data:image/png;base64,…`."""
+    return _DATA_URI.sub(r"\1…", text) if "base64," in text else text
+
+
+def show_bytes(size: int) -> str:
+    """Return a size as `4 MB`, of 1,000,000 bytes each, with a digit behind the point below 10."""
+    for unit, bytes_ in (("GB", 10**9), ("MB", 10**6), ("kB", 1000)):
+        if size >= bytes_:
+            shown = size / bytes_
+            return f"{shown:.0f} {unit}" if shown >= 10 else f"{shown:.1f} {unit}"
+    return plural(size, "byte")
 
 
 def is_text(text: str) -> bool:

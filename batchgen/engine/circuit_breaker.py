@@ -1,6 +1,7 @@
 """Outcomes so far -> may a row of this model be submitted? Pure.
 
-The first row of each model goes alone, the others when one was accepted. Many failures in a row
+The first row of each model goes alone, the others when one was accepted. So does its first row with
+a local file: whether the service takes those is not published. Many failures in a row
 from the same cause stop that model, not the others. So do three unknown outcomes in a row, since
 each may have been billed; if no model was accepted in between, they stop every submission.
 """
@@ -16,10 +17,15 @@ UNKNOWN_CAUSE = "its answers are lost"
 
 @dataclass
 class _Model:
-    """open_posts: without an outcome yet. failures, unknown: in a row; failures for `cause`."""
+    """open_posts: without an outcome yet. failures, unknown: in a row; failures for `cause`.
+
+    file_accepted, open_files: of the rows with local files alone.
+    """
 
     accepted: bool = False
     open_posts: int = 0
+    file_accepted: bool = False
+    open_files: int = 0
     cause: str = ""
     failures: int = 0
     unknown: int = 0
@@ -27,28 +33,40 @@ class _Model:
 
 @dataclass
 class CircuitBreaker:
-    """unknown_in_a_row: outcomes, whatever the model. halted: models that the API does not take."""
+    """unknown_in_a_row: outcomes, whatever the model. halted: models that the API does not take.
+
+    takes_files: models of which a row with a local file was accepted, in this run or before.
+    files: an argument; whether the row has local files.
+    """
 
     models: dict[str, _Model] = field(default_factory=dict)
+    takes_files: set[str] = field(default_factory=set)
     unknown_in_a_row: int = 0
     halted: dict[str, str] = field(default_factory=dict)
 
     def _model(self, model: str) -> _Model:
         return self.models.setdefault(model, _Model())
 
-    def may_submit(self, model: str) -> bool:
+    def may_submit(self, model: str, *, files: bool = False) -> bool:
         state = self._model(model)
+        if files and state.open_files and not state.file_accepted:
+            return False
         return state.accepted or state.open_posts == 0
 
-    def on_submitting(self, model: str) -> None:
+    def on_submitting(self, model: str, *, files: bool = False) -> None:
         self._model(model).open_posts += 1
+        self._model(model).open_files += files
 
-    def on_answered(self, model: str) -> None:
+    def on_answered(self, model: str, *, files: bool = False) -> None:
         """The POST has ended, whatever its outcome."""
         self._model(model).open_posts -= 1
+        self._model(model).open_files -= files
 
-    def on_accepted(self, model: str) -> None:
+    def on_accepted(self, model: str, *, files: bool = False) -> None:
         self._model(model).accepted = True
+        if files:
+            self._model(model).file_accepted = True
+            self.takes_files.add(model)
         self.on_clear_outcome(model)
 
     def on_completed(self, model: str) -> None:

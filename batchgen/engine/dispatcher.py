@@ -102,7 +102,7 @@ class Dispatcher:
             full
             or probing
             or self._may_reach_the_limit()
-            or not state.breaker.may_submit(row.model)
+            or not state.breaker.may_submit(row.model, files=bool(row.local_files))
             or not state.costs.may_submit(row.model)
         ):
             return left
@@ -145,6 +145,6 @@ class Dispatcher:
         self._submitted += 1
         state.open_posts.add(row.key)
         state.in_flight.add(row.key)
-        state.breaker.on_submitting(row.model)
+        state.breaker.on_submitting(row.model, files=bool(row.local_files))
         state.costs.on_started(row.model)
         state.limiter = state.limiter.after_submission(state.time())

@@ -96,7 +96,12 @@ class Engine:
     def memory(self) -> dict[str, Any]:
         """Return what the next run needs in order not to burst, nor to learn everything anew."""
         durations = {model: astuple(known) for model, known in self._poller.durations.items()}
-        return {**self._state.rate_memory(), **self._state.costs.memory(), "times": durations}
+        return {
+            **self._state.rate_memory(),
+            **self._state.costs.memory(),
+            "times": durations,
+            "takes_files": sorted(self._state.breaker.takes_files),
+        }
 
     def _start(self, row: Request) -> None:
         task = asyncio.create_task(self._guard(row))

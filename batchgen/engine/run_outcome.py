@@ -56,12 +56,14 @@ class Headway:
     moved: whether any row changed its state. throttled: whether a submission was answered with a
     rate limit. unreachable: since when and why the API cannot be reached, "" if it can.
     stopped_models: the models of which nothing more was submitted, each with the cause.
+    changed_files: why rows were not sent whose local files are not what was checked.
     """
 
     moved: bool = True
     throttled: bool = False
     unreachable: str = ""
     stopped_models: Mapping[str, str] = field(default_factory=dict)
+    changed_files: tuple[str, ...] = ()
 
     def describe_stopped(self) -> str:
         """Name the first model that was stopped, and how many more there are; "" for none."""
@@ -71,6 +73,14 @@ class Headway:
         more = len(self.stopped_models) - 1
         others = f" Also {plural(more, 'more model')}." if more else ""
         return f"{model} was stopped: {truncate(cause, MAX_CAUSE_CHARS)}.{others}"
+
+    def describe_changed(self) -> str:
+        """Name the first row that was not sent for its file, and how many more; "" for none."""
+        if not self.changed_files:
+            return ""
+        more = len(self.changed_files) - 1
+        others = f" It was so with {plural(more, 'other row')} as well." if more else ""
+        return f"{self.changed_files[0]}.{others} The next run checks the files again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +155,7 @@ def final_outcome(
         return RunOutcome(75, reason, RUN_AGAIN, calm=True)
     if left:
         # An accepted row that is not finished waits for the API; nothing more could be done.
-        why = (held.describe(), headway.describe_stopped())
+        why = (held.describe(), headway.describe_changed(), headway.describe_stopped())
         reason = " ".join([f"{plural(left, 'row')} not finished.", *filter(None, why)])
         return RunOutcome(75, reason, RUN_AGAIN, calm=not pending)
     amiss = [

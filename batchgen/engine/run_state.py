@@ -41,6 +41,7 @@ class RunState:
     waiting: keys of the rows whose result or file is said not to exist, so far; they take no place.
     open_posts: keys of the rows whose POST has no outcome yet.
     not_whole: how many files were saved although they are damaged or cut short.
+    changed_files: why rows were not sent whose local files are not what was checked.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class RunState:
         self.waiting: set[str] = set()
         self.open_posts: set[str] = set()
         self.not_whole = 0
+        self.changed_files: list[str] = []
         self.outcome: RunOutcome | None = None
         self.polling = True
         self.offline_tries = 0
@@ -144,7 +146,18 @@ class RunState:
 
     def headway(self, *, moved: bool) -> Headway:
         """Return what came of the run. moved: whether any row changed its state."""
-        return Headway(moved, self.throttled, self.unreachable, self.breaker.stopped_models)
+        return Headway(
+            moved,
+            self.throttled,
+            self.unreachable,
+            self.breaker.stopped_models,
+            tuple(self.changed_files),
+        )
+
+    def report_changed_file(self, where: str, reason: str) -> None:
+        """A row was not sent, since a local file is not what was checked."""
+        self.changed_files.append(f"{where}: {reason}")
+        log.warning("%s: %s. It was not sent, and stays pending.", where, reason)
 
     # -- what the circuit breaker is told ----------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 The order, which docs/maintainers/architecture.md calls the life of an answer:
 
+0. The body is made. A row whose local file is not what was checked stays `pending`, unsent.
 1. `pending -> submitting` is recorded (W1) by the body itself, before its first byte leaves.
 2. The service classifies whatever came back, or that nothing did, as a `SubmitOutcome`.
 3. A request_id is recorded (W2), with a receipt. Any other outcome moves the row as the table in
@@ -11,10 +12,12 @@ The order, which docs/maintainers/architecture.md calls the life of an answer:
 
 import asyncio
 import logging
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import assert_never
 
+from batchgen.api.body import Body, StreamedBody
 from batchgen.api.service import Service
 from batchgen.api.submit_outcome import (
     Accepted,
@@ -29,6 +32,7 @@ from batchgen.api.submit_outcome import (
     RowOutcome,
     SubmitOutcome,
     Throttled,
+    refusal_of_files,
 )
 from batchgen.batch_folder import Folder
 from batchgen.clock import show_time, to_iso
@@ -42,8 +46,10 @@ from batchgen.engine.run_outcome import NO_MEMORY, RunOutcome, blocked_outcome
 from batchgen.engine.run_state import RunState
 from batchgen.engine.shared_rate import SharedRateLimit
 from batchgen.errors import BatchgenError, JournalLocked, StoppedEarly, StorageDamaged, TokenRefused
+from batchgen.inputs.payload import FileChanged, Payloads
 from batchgen.journal.group_commit import Write, WriteQueue
 from batchgen.journal.receipts import Receipt
+from batchgen.journal.recovery import IMPORT_META
 from batchgen.journal.writer import CostLimitReached, Journal, Request, RequestIdInUse
 
 log = logging.getLogger(__name__)
@@ -72,6 +78,7 @@ class Submitter:
     _writes: WriteQueue
     _dispatcher: Dispatcher
     _others: OtherBatches
+    _payloads: Payloads
 
     async def submit(self, row: Request) -> Request:
         """Send the row's paid POST, once; return the row as it is afterwards."""
@@ -80,11 +87,20 @@ class Submitter:
                 await self._submit_once(row)
         finally:
             self._state.open_posts.discard(row.key)
-            self._state.breaker.on_answered(row.model)
+            self._state.breaker.on_answered(row.model, files=bool(row.local_files))
             self._state.notify()
         return self._journal.get_request(row.key)
 
     async def _submit_once(self, row: Request) -> None:
+        try:
+            body = await self._payloads.open(row.input)
+        except FileChanged as error:
+            await self._hold_changed(row, str(error))
+            return
+        with closing(body) if isinstance(body, StreamedBody) else nullcontext():
+            await self._send(row, body)
+
+    async def _send(self, row: Request, body: Body) -> None:
         task = asyncio.current_task()
         cancellations = task.cancelling() if task else 0
         sent_at = self._state.time()
@@ -105,7 +121,9 @@ class Submitter:
                     self._state.stop(stop)
                 raise
 
-        outcome = await self._service.submit(row.model, row.input.encode(), commit)
+        outcome = await self._service.submit(row.model, body, commit)
+        if isinstance(outcome, Rejected) and row.model not in self._state.breaker.takes_files:
+            outcome = refusal_of_files(outcome, row.input)
         what_happened = _row_outcome(outcome)
         if await submitting.cancel() and isinstance(what_happened, NotSent):
             # It was recorded, and then something came between that and the body.
@@ -241,7 +259,7 @@ class Submitter:
                 await self._slow_down(sent_at, retry_after)
             case Accepted():
                 state.limiter = state.limiter.after_acceptance(sent_at)
-                state.breaker.on_accepted(row.model)
+                state.breaker.on_accepted(row.model, files=bool(row.local_files))
                 for held in state.held.on_accepted(sent_at):
                     await self._fail_held(held)
             case Rejected(reason):
@@ -276,6 +294,12 @@ class Submitter:
             self._halt(row, f"{reason}, and so was a free question: {why.value}", why)
         elif state.held.stops_everything:
             state.stop(blocked_outcome(state.held))
+
+    async def _hold_changed(self, row: Request, reason: str) -> None:
+        """Leave a row pending whose file is not what was checked, and let the next run check it."""
+        self._dispatcher.uncount()
+        self._state.report_changed_file(row.where, reason)
+        await self._writes.enqueue(lambda: self._journal.set_meta({IMPORT_META: None}))
 
     async def _fail_held(self, held: HeldRow) -> None:
         reason = f"{held.reason}, while others were accepted"

@@ -10,6 +10,7 @@ from pathlib import Path
 from sqlite3 import Connection
 from typing import Any, NamedTuple
 
+from batchgen.core.local_files import MARK
 from batchgen.journal.database import checked, storage_errors
 from batchgen.journal.rewriting import Rewritten, pair_rewritten
 from batchgen.journal.staging import StagedRow, StagedRows
@@ -23,6 +24,10 @@ MOVED_QUERY = """SELECT n.position, n.source, n.meta, COALESCE(n.id, o.id), n.ke
     FROM rows AS n JOIN journal.requests AS o USING (key)
     WHERE o.listed = 0 OR o.position <> n.position OR o.source IS NOT n.source
         OR o.meta IS NOT n.meta OR o.id <> n.id"""
+# A file's path is no part of a row's key. What is taken for another row keeps that row's input.
+REFILED_QUERY = f"""SELECT n.input, n.key FROM rows AS n JOIN journal.requests AS o USING (key)
+    WHERE n.problem = '' AND instr(n.input, '{MARK}') AND o.input <> n.input AND o.model <> ''
+        AND n.position NOT IN (SELECT position FROM pairs)"""
 # A row without a model is known by its receipt only: the manifest brings the rest.
 NEW_QUERY = """SELECT n.key, n.position, n.source, n.id, n.model, n.input, n.meta, n.problem
     FROM rows AS n LEFT JOIN journal.requests AS o USING (key)
@@ -60,6 +65,10 @@ class Comparison:
     def moved(self) -> Iterator[tuple[int, str, str, str, str]]:
         """Yield (position, source, meta, id, key) of each known row that has changed in one."""
         return self._connection.execute(MOVED_QUERY)
+
+    def refiled(self) -> Iterator[tuple[str, str]]:
+        """Yield (input, key) of each known row whose local files have other paths now."""
+        return self._connection.execute(REFILED_QUERY)
 
     def new_rows(self) -> Iterator[StagedRow]:
         """Yield each row that the journal does not know, or by its receipt only, in order."""

@@ -33,6 +33,7 @@ from batchgen.journal.database import (
 from batchgen.journal.inspection import harden, limit_work, refuse_foreign_schema
 from batchgen.journal.read_only import uri_for_reading
 from batchgen.journal.schema import SHOWN, VERSION
+from batchgen.journal.staging import LOCAL_FILES_QUERY
 
 # The two halves of SHOWN: the rows of the manifest in its order, then those that it no longer has.
 # Each query is in order by its index; a single one would sort a million rows first.
@@ -275,6 +276,11 @@ class Reader:
             " AS sent"
         )
         return bool(row["sent"])
+
+    def local_files(self) -> Iterator[str]:
+        """Yield the path of each local file that the listed rows have, in order."""
+        for row in self.query(LOCAL_FILES_QUERY):
+            yield row["local_file"]
 
     def is_rehearsal(self) -> bool:
         """Return whether the requests went to the sandbox: its files are placeholders."""

@@ -70,6 +70,7 @@ def reconcile(journal: Journal, staged: StagedRows) -> None:
             " WHERE key = ?",
             comparison.moved(),
         )
+        connection.executemany("UPDATE requests SET input = ? WHERE key = ?", comparison.refiled())
         connection.executemany("INSERT OR REPLACE INTO aliases VALUES (?, ?)", comparison.aliases())
         connection.execute(
             "DELETE FROM requests WHERE listed = 0 AND attempts = 0"

@@ -5,6 +5,8 @@ from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 from batchgen.clock import from_iso
+from batchgen.core.identity import json_object
+from batchgen.core.local_files import MARK, local_files
 from batchgen.core.states import Event, State
 from batchgen.journal import stored_values
 from batchgen.journal.database import Database, checked, odd_value, storage_errors
@@ -36,6 +38,11 @@ class Request:
     def where(self) -> str:
         """Where the row stands and what it is called, as messages begin: `list.csv:2: row 'a'`."""
         return f"{self.source}: row {self.id!r}"
+
+    @property
+    def local_files(self) -> list[tuple[str, dict[str, str]]]:
+        """The local files among its inputs, each with the name of the input."""
+        return [*local_files(json_object(self.input) or {})] if MARK in self.input else []
 
     @classmethod
     def read(cls, row: Sequence[Any]) -> "Request":

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from batchgen.core import identity
+from batchgen.core.local_files import MARK, LocalFile
 from batchgen.core.rows import Entry, Problem, Row
 from batchgen.files import refuse_linked_database
 from batchgen.journal.read_only import uri_for_reading
@@ -24,6 +25,13 @@ ID_CACHE_KIB = 64 * 1024
 EMPTY_REQUESTS_TABLE = """CREATE TABLE journal.requests (key TEXT, id TEXT, position INTEGER,
     listed INTEGER, source TEXT, model TEXT, input TEXT, state TEXT, attempts INTEGER,
     name TEXT)"""
+
+
+# The paths of the local files among the inputs of `requests`, in order; another key of this name
+# does no harm.
+LOCAL_FILES_QUERY = f"""SELECT DISTINCT part.value AS local_file FROM requests
+    JOIN json_tree(input) AS part ON part.key = 'file' AND part.type = 'text'
+    WHERE listed = 1 AND instr(input, '{MARK}') ORDER BY local_file"""
 
 
 class StagedRow(NamedTuple):
@@ -77,6 +85,8 @@ class StagedRows:
             CREATE TABLE rows (position INTEGER PRIMARY KEY, key TEXT, base TEXT, source TEXT,
                 id TEXT, model TEXT, input TEXT, meta TEXT, problem TEXT);
             CREATE TABLE pairs (position INTEGER PRIMARY KEY, key TEXT, kind TEXT, was TEXT);
+            CREATE TABLE files (path TEXT PRIMARY KEY, sha256 TEXT, bytes INTEGER, seen TEXT)
+                WITHOUT ROWID;
             ATTACH '' AS claimed;
             PRAGMA claimed.journal_mode = OFF;
             PRAGMA claimed.synchronous = OFF;
@@ -122,6 +132,21 @@ class StagedRows:
         base, input = identity.canonical_json(row.model, row.input, row.id)
         meta = identity.to_json(row.meta) if row.meta else "{}"
         self._add(row.position, base, row.source, row.id, row.model, input, meta, "")
+
+    def add_file(self, file: LocalFile) -> None:
+        """Note a local file that was checked, for `files`."""
+        values = file.path, file.sha256, file.bytes, file.seen
+        self._db.execute("INSERT OR IGNORE INTO files VALUES (?, ?, ?, ?)", values)
+
+    def files(self) -> Iterator[tuple[str, str]]:
+        """Yield (path, what tells whether it was written to since) of each file, by path."""
+        yield from self._db.execute("SELECT path, seen FROM files ORDER BY path")
+
+    def count_files(self) -> tuple[int, int]:
+        """Return how many local files there are, and their bytes."""
+        query = "SELECT COUNT(*), COALESCE(SUM(bytes), 0) FROM files"
+        count, size = self._db.execute(query).fetchone()
+        return int(count), int(size)
 
     def add_invalid(self, entry: Entry, model: str, problems: list[Problem]) -> None:
         """Add a row that is not sent, with the reasons. model: the entry's, or the default."""
@@ -201,6 +226,7 @@ class StagedRows:
                 COUNT(DISTINCT position), MIN(position) AS first
             FROM rows JOIN hosted USING (model)
                 JOIN json_tree(input, '$."' || name || '"') AS text ON text.type = 'text'
+                    AND text.value LIKE 'https://%'
             WHERE problem = '' GROUP BY text.value ORDER BY first""",
             (json.dumps(wanted),),
         )

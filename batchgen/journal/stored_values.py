@@ -234,6 +234,7 @@ _MEMORY: Mapping[str, Callable[[Any], bool]] = {
     "times": _is_durations,
     "told": _is_told,
     "unnamed_model": lambda value: isinstance(value, str) and model_id_problem(value) is None,
+    "takes_files": lambda value: isinstance(value, list) and all(map(is_model, value)),
 }
 
 

@@ -68,7 +68,10 @@ def open_manifest(
 
 
 class Manifest:
-    """file: its name in messages. settings: what it sets. problems: those of its settings."""
+    """file: its name in messages. settings: what it sets. problems: those of its settings.
+
+    allowed: the files that it may name.
+    """
 
     def __init__(
         self,
@@ -85,7 +88,7 @@ class Manifest:
         self.sources = [source]  # this file, and the one that it takes its rows from
         self._source = source
         self._limits = source.limits
-        self._allowed = allowed
+        self.allowed = allowed
         self._use_schema = use_schema
         self._document: Document | None = None
         self._settings_document: Document | None = None
@@ -168,12 +171,12 @@ class Manifest:
             source = find_source(
                 name,
                 format=self.settings.format,
-                folder=self._allowed.folder,
+                folder=self.allowed.folder,
                 limits=self._limits,
             )
-            source = replace(source, allowed=self._allowed)
+            source = replace(source, allowed=self.allowed)
             if source.format == FOLDER:
-                self._allowed.check_folder(self._allowed.folder / name)
+                self.allowed.check_folder(self.allowed.folder / name)
             _try_to_open(source)
             self._document = source.document()
             if self._document is not None:
@@ -201,7 +204,7 @@ class Manifest:
         A missing file is reported later, by the code that reads the schema.
         """
         try:
-            self._allowed.open(self._allowed.folder / name).close()
+            self.allowed.open(self.allowed.folder / name).close()
         except FileRefused as error:
             self._refuse("schema", document.place(("schema",)), name, error)
             self.settings.schema = None
@@ -209,7 +212,7 @@ class Manifest:
             pass
 
     def _refuse(self, field: str, place: Place, name: str, error: FileRefused) -> None:
-        what = f"{self._allowed.folder / name} {error.what}"
+        what = f"{self.allowed.folder / name} {error.what}"
         self.problems.append(file_problem(place, what, error.remedy, field))
         self._document = _NO_ROWS
 

@@ -3,6 +3,6 @@
 Promise: an operation takes options and returns values or raises an error of ours; it prints
 nothing.
 
-May import: configuration, notify, engine, report, media, api, journal, network, manifest,
+May import: configuration, notify, engine, report, inputs, media, api, journal, network, manifest,
 validation, sandbox, core.
 """

@@ -32,10 +32,13 @@ from batchgen.engine.run_state import RunState
 from batchgen.engine.shared_rate import SharedRateLimit
 from batchgen.engine.submitter import Submitter
 from batchgen.errors import BatchgenError, StorageDamaged, disk_full
+from batchgen.inputs.find_files import LocalFiles
+from batchgen.inputs.payload import Payloads
 from batchgen.journal.group_commit import WriteQueue
 from batchgen.journal.receipts import ReceiptLog
 from batchgen.journal.writer import Journal
 from batchgen.log import write_stderr
+from batchgen.manifest.allowed_paths import AllowedPaths
 from batchgen.media.destination import Destination
 from batchgen.media.download import DEFAULT_LIMITS, Downloader, DownloadLimits
 from batchgen.operations.batch import open_destination
@@ -72,6 +75,7 @@ async def execute(
     output_options: OutputOptions,
     show_progress: ShowProgress,
     *,
+    files: LocalFiles | None = None,
     timing: Timing = DEFAULT_TIMING,
     destination: Destination | None = None,
     limits: DownloadLimits = DEFAULT_LIMITS,
@@ -80,6 +84,7 @@ async def execute(
 ) -> RunOutcome:
     """Run what the open journal holds, until it is done or stops, and write the reports.
 
+    files: the local files that rows may have sent; None is those below the batch folder.
     destination: of the files; None is the batch folder. others: count for limits of all batches;
         None are none. on_collected: called when no submission is
         open any more and nothing is collected: what follows only closes and reports.
@@ -91,6 +96,7 @@ async def execute(
         policy.prices, read_seen(journal.get_meta("costs")), limited=policy.limits.any()
     )
     run_state = RunState(clock, random.Random(), timing, limiter, costs)
+    run_state.breaker.takes_files.update(journal.get_meta("takes_files") or ())
     counts_before = journal.state_counts.copy()
     async with (
         endpoint.service(timing, clock.now) as service,
@@ -101,10 +107,12 @@ async def execute(
         destination.clear_scratch()
         shared_rate = SharedRateLimit(endpoint.shared_rate_file)
         writes = WriteQueue(journal, receipts)
+        payloads = Payloads(files or LocalFiles(AllowedPaths(folder.path)), folder.path)
         dispatcher = Dispatcher(journal, run_state, policy, shared_rate)
         submitter = Submitter(
             *(journal, folder, service, run_state, policy, shared_rate, writes, dispatcher),
             others or OtherBatches(list),
+            payloads,
         )
         poller = Poller(journal, writes, service, run_state, policy.rate)
         results_kept_s = service.capabilities.results_kept_s
@@ -134,6 +142,7 @@ async def execute(
                 on_collected()
                 progress.close()
                 shared_rate.close()
+                payloads.close()
                 writes.close()
             moved = journal.state_counts != counts_before
             outcome = _outcome(journal.state_counts, run_state, moved=moved)

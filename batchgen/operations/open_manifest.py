@@ -12,10 +12,12 @@ from batchgen.config import RunOptions
 from batchgen.configuration.file import read_configuration
 from batchgen.configuration.settings import Configuration
 from batchgen.core.limits import DEFAULT_LIMITS
+from batchgen.core.local_files import FindFile
 from batchgen.core.messages import duplicate_id_problem
 from batchgen.core.rows import Entry, Problem, Row
 from batchgen.core.text import is_text
 from batchgen.errors import ManifestInvalid, UsageError
+from batchgen.inputs.find_files import LocalFiles
 from batchgen.journal.staging import StagedRows
 from batchgen.manifest.id_template import IdTemplate, parse_id_template
 from batchgen.manifest.manifest import Manifest, open_manifest
@@ -41,6 +43,7 @@ def check_rows(
         report(problem)
     found, broken = len(manifest.problems), bool(manifest.problems)
     position = 0
+    find_file = LocalFiles(manifest.allowed, listing.add_file).check
     for item in manifest.entries(models.properties):
         if isinstance(item, Problem):
             problems = [item]
@@ -51,7 +54,7 @@ def check_rows(
                 listing.add_invalid(lost, models.default, problems)
         else:
             position = item.position
-            problems = _check_entry(item, models, listing)
+            problems = _check_entry(item, models, listing, find_file)
         count(position)
         for problem in problems:
             report(problem)
@@ -61,8 +64,11 @@ def check_rows(
     return found
 
 
-def _check_entry(entry: Entry, models: SchemaRegistry, listing: StagedRows) -> list[Problem]:
-    checked = models.validator(entry.model).check_entry(entry, default_model=models.default)
+def _check_entry(
+    entry: Entry, models: SchemaRegistry, listing: StagedRows, find_file: FindFile
+) -> list[Problem]:
+    validator = models.validator(entry.model)
+    checked = validator.check_entry(entry, default_model=models.default, find_file=find_file)
     problems = [] if isinstance(checked, Row) else checked
     if entry.id is not None and is_text(entry.id):  # else it has a problem, and cannot be stored
         first = listing.claim(entry.id, entry.place.source)

@@ -61,6 +61,7 @@ class Plan:
     floor: they may well cost more. unpriced: requests without a price.
     prices_from: when the oldest of the prices was asked for, as the journal writes times, where the
         catalogue was not asked now; "" where it was, or where a person gave them.
+    files, file_bytes: local files among the inputs of the list's rows.
     catalogue: which has the schemas, too; None where it is not asked.
     not_asked: why it was not, in words; "" where it was.
     prices: of the models that requests are sent to; None where it is not known.
@@ -74,6 +75,8 @@ class Plan:
     prices_from: str = ""
     not_asked: str = ""
     prices: Mapping[str, Price | None] = field(default_factory=dict)
+    files: int = 0
+    file_bytes: int = 0
 
     def add(self, row: PlannedRow) -> None:
         self.counts[row.what] += 1
@@ -94,6 +97,8 @@ class Plan:
             "cost_is_floor": self.floor,
             "unpriced": self.unpriced,
             "prices_from": self.prices_from or None,
+            "files": self.files,
+            "file_bytes": self.file_bytes,
         }
 
 
@@ -167,6 +172,7 @@ def plan(
             options.model, options.schema, folders, prices.catalogue, options.reading
         )
         require_valid_rows(manifest, known, staged, show, options)
+        sums.files, sums.file_bytes = staged.count_files()
         for row in planned_rows(staged, folder, prices.expect, reopened):
             sums.add(row)
             step(row)

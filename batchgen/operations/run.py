@@ -35,6 +35,7 @@ from batchgen.errors import (
     StoppedEarly,
     TokenRefused,
 )
+from batchgen.inputs.find_files import LocalFiles
 from batchgen.journal.recovery import open_journal
 from batchgen.journal.staging import StagedRows
 from batchgen.journal.writer import Journal
@@ -121,7 +122,8 @@ def run(
         schemas = SchemaRegistry(
             options.model, options.schema, schema_folders(folder), catalogue, options.reading
         )
-        reading = _manifest_import(manifest, schemas, listing, show, options, folder, note)
+        files = LocalFiles(manifest.allowed)
+        reading = _manifest_import(manifest, schemas, listing, show, options, folder, note, files)
         reading.unless_listed_in(folder.journal)
         if endpoint is None or catalogue is None:
             endpoint = stack.enter_context(start_rehearsal(folder, options.schema))
@@ -153,6 +155,7 @@ def run(
             policy,
             output,
             show_progress,
+            files=files,
             timing=timing,
             others=others,
             on_collected=partial(ending.collected, watchdog),
@@ -243,6 +246,7 @@ def _manifest_import(
     options: RunOptions,
     folder: Folder,
     note: Note,
+    files: LocalFiles,
 ) -> ManifestImport:
     """Return what reads the manifest where that is needed, and keeps the schemas it used."""
 
@@ -262,7 +266,7 @@ def _manifest_import(
     fingerprint = None if manifest.problems else manifest_fingerprint(manifest.sources, decisive)
     folders = (folder.schemas, resources.schemas_folder())
     schema_files = partial(schema_fingerprints, options.schema, *folders)
-    return ManifestImport(manifest.file, listing, fingerprint, schema_files, read)
+    return ManifestImport(manifest.file, listing, fingerprint, schema_files, files.seen, read)
 
 
 def _claim(stack: ExitStack, folder: Folder, options: RunOptions) -> Note:

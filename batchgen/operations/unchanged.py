@@ -3,12 +3,16 @@
 A fingerprint stands for everything that decides how a manifest's rows come out: the bytes of its
 files and of the schemas, the options, and the program's version. The journal keeps it in the
 transaction that lists the rows. In any doubt there is no fingerprint, and the manifest is read.
+
+Of the local files that rows have, sent as inputs, it has size, both times and inode: hashing them
+all would take minutes in each night. A file that was written to and has all of these as before is
+not sent either: its hash is compared before its submission.
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Mapping
-from contextlib import closing
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
@@ -89,6 +93,8 @@ class ManifestImport:
 
     _manifest_fingerprint: as the function `manifest_fingerprint` returns it.
     _current_schemas: returns the fingerprints of the schemas as they are now.
+    _seen: returns what tells whether the local file at a path was written to; None where it cannot
+        be read.
     _read: reads the manifest into `listing`, and returns how many problems it has.
     """
 
@@ -96,8 +102,10 @@ class ManifestImport:
     listing: StagedRows
     _manifest_fingerprint: str | None
     _current_schemas: Callable[[], Fingerprint | None]
+    _seen: Callable[[str], str | None]
     _read: Callable[[], int]
     _problems: int | None = None
+    _files: str = ""  # the fingerprint of the local files; "" until it is known
 
     def __post_init__(self) -> None:
         self._schemas = self._current_schemas()
@@ -108,8 +116,16 @@ class ManifestImport:
         journal: the path of batch.db, which may be absent or damaged.
         """
         fingerprint = self._fingerprint()
-        if fingerprint is None or fingerprint != (_kept_fingerprint(journal) or {}).get("seal"):
-            self._problems = self._read()
+        if fingerprint is not None:
+            # A damaged journal is reported later, when it is opened for writing.
+            with suppress(UsageError, StorageDamaged), closing(Reader(journal)) as reader:
+                kept = reader.get_meta(IMPORT_META) or {}
+                if kept.get("seal") == fingerprint:
+                    files = _combine((path, self._seen(path)) for path in reader.local_files())
+                    if files == kept.get("files"):
+                        self._files = files
+                        return
+        self._problems = self._read()
 
     def is_listed_in(self, journal: Journal) -> bool:
         """Return whether the journal lists exactly the manifest's rows; else they are read by now.
@@ -136,10 +152,11 @@ class ManifestImport:
         held = before is not None and after is not None and before.items() <= after.items()
         if self._problems or not held or self._manifest_fingerprint is None:
             return {IMPORT_META: None}
+        self._files = _combine(self.listing.files())
         return {IMPORT_META: self._with_rows(len(self.listing))}
 
     def _with_rows(self, rows: int) -> dict[str, Any]:
-        return {"seal": self._fingerprint(), "rows": rows}
+        return {"seal": self._fingerprint(), "rows": rows, "files": self._files}
 
     def _fingerprint(self) -> list[Any] | None:
         if self._manifest_fingerprint is None or self._schemas is None:
@@ -147,13 +164,12 @@ class ManifestImport:
         return [self._manifest_fingerprint, self._schemas]
 
 
-def _kept_fingerprint(journal: Path) -> Any:
-    """Return what `memory` kept; None if there is nothing, or no journal that can be read.
+def _combine(files: Iterable[tuple[str, str | None]]) -> str:
+    """Return a fingerprint of local files: (path, what `_seen` tells).
 
-    A damaged journal is reported later, when it is opened for writing.
+    One that cannot be read gives another fingerprint than before.
     """
-    try:
-        with closing(Reader(journal)) as reader:
-            return reader.get_meta(IMPORT_META)
-    except (UsageError, StorageDamaged):
-        return None
+    digest = hashlib.sha256()
+    for one in files:
+        digest.update(f"{json.dumps(one)}\n".encode())
+    return digest.hexdigest()

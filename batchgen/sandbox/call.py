@@ -17,7 +17,7 @@ Header = tuple[bytes, bytes]
 
 JSON = b"application/json"
 HTML = b"text/html; charset=utf-8"
-MAX_BODY_BYTES = 8 * 2**20
+MAX_BODY_BYTES = 64 * 2**20  # source: docs/maintainers/wire.md, "Inputs"
 
 
 class ClientGone(Exception):

@@ -40,5 +40,9 @@ REFUSALS: dict[str, tuple[int, Any]] = {
     "409": (409, {"message": "Conflict"}),
     "413": TOO_LARGE,
     "422": invalid_input("the sandbox was told so", "fault", "prompt"),
+    "no-data-uri": (
+        422,
+        {"detail": [{"loc": ["body"], "msg": "data: URIs are not accepted", "type": "url_scheme"}]},
+    ),
     "499": (499, {"message": "Client Closed Request"}),
 }

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from batchgen.files import refuse_linked_database
+from batchgen.sandbox.data_uris import noted
 from batchgen.sandbox.queue import StartedRequest
 
 SCHEMA = """
@@ -48,7 +49,7 @@ def canonical_input(given: Any) -> str:
 
 
 def _digest(given: Any) -> str:
-    return sha256(canonical_input(given).encode(errors="replace")).hexdigest()
+    return sha256(canonical_input(noted(given)).encode(errors="replace")).hexdigest()
 
 
 class LedgerRow(NamedTuple):

@@ -11,6 +11,7 @@ from batchgen.sandbox import errors
 from batchgen.sandbox.api_faults import answer_call
 from batchgen.sandbox.call import BodyTooLarge, Header, HttpCall
 from batchgen.sandbox.catalogue import SandboxModel
+from batchgen.sandbox.data_uris import file_problems, noted
 from batchgen.sandbox.faults import ACCEPTED_FIRST
 from batchgen.sandbox.ledger import LedgerPost, LedgerRow, canonical_input
 from batchgen.sandbox.media import prompt_text
@@ -20,7 +21,7 @@ REFUSED_TOKEN = b"refused"  # the only token that is refused without --token
 
 
 class Submission(NamedTuple):
-    """A body that was read: its canonical JSON, the hash of that, and the object itself."""
+    """A body that was read: its canonical JSON without files, its hash, and the object itself."""
 
     canonical: str
     sha256: str
@@ -28,7 +29,7 @@ class Submission(NamedTuple):
 
     @property
     def text(self) -> str:
-        return prompt_text(self.given)
+        return prompt_text(json.loads(self.canonical))
 
 
 class Refusal(NamedTuple):
@@ -57,7 +58,7 @@ def read_submission(body: bytes) -> Submission | Refusal:
     """Decode a body; NaN, half of a surrogate pair and anything but an object are refused."""
     try:
         given = json.loads(body, parse_constant=refuse_constant)
-        text = canonical_input(given)
+        text = canonical_input(noted(given))
         encoded = text.encode()
     except (ValueError, RecursionError) as wrong:
         return Refusal(*errors.invalid_input(f"JSON decode error: {wrong}", "json_invalid"))
@@ -82,7 +83,7 @@ def throttle(state: SandboxState) -> Refusal | None:
 
 def rejection(state: SandboxState, model: SandboxModel, submission: Submission) -> Refusal | None:
     """Why a readable submission is not accepted: input or wallet."""
-    if detail := model.problems(submission.given):
+    if detail := model.problems(submission.given) or file_problems(submission.given):
         return Refusal(422, {"detail": detail})
     cost = model.cost(state.options, submission.given)
     if state.left is not None and state.left < cost - 1e-9:

@@ -10,15 +10,23 @@ Defaults of a schema are never added: the catalogue has sample prompts as defaul
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
 from batchgen.core.limits import DEFAULT_LIMITS, Limits, how_to_raise, say_limit
+from batchgen.core.local_files import (
+    MAX_BODY_BYTES,
+    FileUnusable,
+    FindFile,
+    LocalFile,
+    is_local_file,
+    is_path,
+)
 from batchgen.core.messages import MOST_UNKNOWN, explain_schema_error, unknown_name_problem
 from batchgen.core.rows import Entry, Problem, Row
-from batchgen.core.text import is_text, plural, quote_value
+from batchgen.core.text import is_text, plural, quote_value, show_bytes
 from batchgen.validation.bounded import BoundedValidator, TooMuchWork
 from batchgen.validation.convert import CellConverter, CellNotConverted, make_converter
 from batchgen.validation.model_schema import InputSchema
@@ -34,6 +42,8 @@ SPREADSHEET_ERRORS = frozenset(
         *("FIELD!", "GETTING_DATA", "BLOCKED!", "CONNECT!", "UNKNOWN!", "BUSY!", "PYTHON!"),
     )
 )
+
+MAX_OTHER_BYTES = 1 << 20  # of a body with local files, for all that is none
 
 QuickCheck = Callable[[Any], bool]
 
@@ -72,16 +82,29 @@ class Validator:
             if check is not None and plain and quick
         }
 
-    def check_entry(self, entry: Entry, *, default_model: str) -> Row | list[Problem]:
-        """Return the row to send, or all problems of this entry."""
+    def check_entry(
+        self, entry: Entry, *, default_model: str, find_file: FindFile | None = None
+    ) -> Row | list[Problem]:
+        """Return the row to send, or all problems of this entry.
+
+        find_file: finds and checks a local file; None where none may be sent.
+        """
         values = self._quick_values(entry)
         if values is None:
             values = dict(entry.values)
             unfit = self._convert(entry, values)
+            files: dict[str, Any] = {}
+            found: set[str] = set()
+            if find_file is not None and not self.hosted.keys().isdisjoint(values):
+                more, files, found = self._take_files(entry, values, find_file)
+                unfit += more
             fields = {problem.field for problem in unfit}
-            problems = unfit + [p for p in self._problems(entry, values) if p.field not in fields]
+            problems = unfit + [
+                p for p in self._problems(entry, values, found) if p.field not in fields
+            ]
             if problems:
                 return problems
+            values |= files
         model = default_model if entry.model is None else entry.model
         return Row(entry.position, entry.place.source, entry.id, model, values, entry.meta)
 
@@ -95,6 +118,59 @@ class Validator:
                 except CellNotConverted as error:
                     problems.append(_problem(entry, name, error.what, error.remedy))
         return problems
+
+    def _take_files(
+        self, entry: Entry, values: dict[str, Any], find_file: FindFile
+    ) -> tuple[list[Problem], dict[str, Any], set[str]]:
+        """Find the local files that `values` name.
+
+        Each path in `values` becomes a short text of the form that is sent, for the schema to be
+        checked against.
+        Returns the problems of those that cannot be sent, the values with what stands for the
+        files, and the fields in which there are files.
+        """
+        problems: list[Problem] = []
+        files: dict[str, Any] = {}
+        found: dict[str, LocalFile] = {}
+        for name in [name for name in values if name in self.hosted]:
+            value = values[name]
+            many = isinstance(value, list)
+            fields = [f"{name}[{n}]" for n in range(1, len(value) + 1)] if many else [name]
+            parts = dict(zip(fields, value if many else [value], strict=True))
+            here: dict[str, LocalFile] = {}
+            for field, part in parts.items():
+                if isinstance(part, str) and is_text(part) and is_path(part):
+                    if part in SPREADSHEET_ERRORS and name in entry.cells:
+                        continue
+                    try:
+                        here[field] = find_file(part, self.hosted[name])
+                    except FileUnusable as error:
+                        problems.append(_problem(entry, field, error.what, error.remedy))
+            if here:
+                stands = [here[f].input if f in here else part for f, part in parts.items()]
+                samples = [here[f].sample if f in here else part for f, part in parts.items()]
+                files[name] = stands if many else stands[0]
+                values[name] = samples if many else samples[0]
+                found |= here
+        problems += self._too_long(entry, found)
+        return problems, files, {*found}
+
+    def _too_long(self, entry: Entry, found: Mapping[str, LocalFile]) -> Iterator[Problem]:
+        """Yield the problems of files, by their fields, that are too long as they are sent."""
+        for field, file in found.items():
+            schema = self.properties[field.partition("[")[0]]
+            items = schema.get("items")
+            limits = [schema, items if isinstance(items, Mapping) else {}]
+            most = min(one.get("maxLength", math.inf) for one in limits)
+            if file.sent_chars > most:
+                what = f"{quote_value(file.path)} is sent as {file.sent_chars} characters, and"
+                remedy = "Give a public https:// address."
+                yield _problem(entry, field, f"{what} the model takes {most}", remedy)
+        total = sum(file.sent_chars for file in found.values())
+        if total > MAX_BODY_BYTES - MAX_OTHER_BYTES:
+            what = f"its local files come to {show_bytes(total)} in base64, and a request takes"
+            remedy = "Make them smaller, or give public https:// addresses."
+            yield _problem(entry, "", f"{what} {show_bytes(MAX_BODY_BYTES)}", remedy)
 
     def _quick_values(self, entry: Entry) -> dict[str, Any] | None:
         """Return the converted values of a row that surely fits; else None."""
@@ -119,7 +195,10 @@ class Validator:
                 return None
         return values
 
-    def _problems(self, entry: Entry, values: dict[str, Any]) -> Iterator[Problem]:
+    def _problems(
+        self, entry: Entry, values: dict[str, Any], found: Collection[str]
+    ) -> Iterator[Problem]:
+        """found: the fields in which local files stand."""
         for what, remedy in _label_problems(entry):
             yield _problem(entry, "", what, remedy)
         unknown = [name for name in values if name not in self.properties]
@@ -145,20 +224,27 @@ class Validator:
                 what = f"{value} is a spreadsheet's error, not what was meant"
                 yield _problem(entry, name, what, "Correct the cell in the spreadsheet.")
                 continue
-            for field, what, remedy in self._value_problems(name, value):
+            for field, what, remedy in self._value_problems(name, value, found):
                 unfit.add(name)
                 yield _problem(entry, field, what, remedy)
         yield from self._schema_problems(entry, {n: v for n, v in known.items() if n not in unfit})
 
-    def _value_problems(self, name: str, value: Any) -> Iterator[tuple[str, str, str]]:
+    def _value_problems(
+        self, name: str, value: Any, found: Collection[str]
+    ) -> Iterator[tuple[str, str, str]]:
         """Yield (field, what, remedy) for text, URLs and numbers that cannot be sent or fetched."""
         hosted = name in self.hosted
         for field, part in _parts(name, value):
             if isinstance(part, str) and not is_text(part):
                 yield field, *_unsendable(part)
+            elif field in found:
+                continue
             elif isinstance(part, str) and hosted and (wrong := _url_problem(part)):
                 remedy = "Give a public https:// address; the service fetches it without a login."
                 yield field, f"{quote_value(part)} {wrong}", remedy
+            elif is_local_file(part):
+                what = "an object of file and sha256 is how batchgen notes a local file"
+                yield field, what, "Give the path of the file as a text."
             elif isinstance(part, float) and not math.isfinite(part):
                 yield field, f"{part} is not a number that can be sent", "Write a number."
 

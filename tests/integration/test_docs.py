@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from PIL import Image
 
 import batchgen
 from batchgen import config
@@ -125,6 +126,13 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
     shell.run(
         "batchgen validate clips.csv --model wan-ai/wan-2.7/image-to-video --schema wan.json"
         " --check-urls"
+    )
+    (shell.folder / "photos").mkdir()
+    for name in ("heron", "owl"):
+        Image.new("RGB", (8, 8), "teal").save(shell.folder / "photos" / f"{name}.png")
+    shell.write("portraits.csv", only("docs/guide/manifests.md", "cat portraits.csv") + "\n")
+    shell.run(
+        "batchgen validate portraits.csv --model wan-ai/wan-2.7/image-to-video --schema wan.json"
     )
     shell.write("captions.csv", only("docs/guide/manifests.md", "cat captions.csv") + "\n")
     shell.run("batchgen plan captions.csv --id '{Category}-{number}'")

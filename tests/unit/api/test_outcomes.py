@@ -36,8 +36,11 @@ from batchgen.api.response import (
 from batchgen.api.submit_outcome import (
     Accepted,
     HaltReason,
+    ModelHalt,
     OutcomeUnknown,
+    Rejected,
     classify_submit,
+    refusal_of_files,
     refusal_of_question,
 )
 from batchgen.core.identity import REQUEST_ID_PATTERN
@@ -768,3 +771,46 @@ def test_no_answer_to_a_question_can_surprise_the_judge(reply):
         case Unclear(reason, code) | Unauthorized(reason, code):
             assert code is None or abs(code) < 2**63
             reason.encode()
+
+
+FILE = {"file": "a.png", "sha256": "0" * 64}
+WITH_FILE = json.dumps({"prompt": "a", "seed": 7, "image": FILE})
+
+
+@pytest.mark.parametrize(
+    ("reason", "code", "input", "stops"),
+    [
+        ("data: URIs are not accepted", 422, WITH_FILE, True),
+        ("image: Input should be a URL", 422, WITH_FILE, True),
+        ("Bad Request", 400, WITH_FILE, True),
+        ("Request Entity Too Large", 413, WITH_FILE, True),
+        ("prompt or image: unfit", 422, WITH_FILE, True),
+        ("prompt: the words are not allowed", 422, WITH_FILE, False),
+        ("seed: too large", 422, WITH_FILE, False),
+        ("prompt: no URL is allowed", 422, WITH_FILE, True),  # in doubt the row is not blamed
+        ("Not Found", 404, WITH_FILE, False),
+        ("there is no such model_id", 400001, WITH_FILE, False),
+        ("Bad Request", 400, json.dumps({"prompt": "a"}), False),
+        ("Bad Request", 400, json.dumps({"images": ["https://a/b.png", FILE]}), True),
+        ("Bad Request", 400, "no JSON", False),
+    ],
+)
+def test_a_refusal_before_any_file_was_taken_stops_the_model_unless_it_names_another_input(
+    reason, code, input, stops
+):
+    refused = Rejected(reason, code)
+    found = refusal_of_files(refused, input)
+
+    assert isinstance(found, ModelHalt) == stops
+    assert stops or found == refused
+    if stops:
+        assert reason in found.row.reason
+        assert "public https:// address" in found.row.reason
+
+
+def test_an_answer_is_kept_without_the_files_that_it_repeats():
+    uri = "data:image/png;base64," + "iVBOR" * 1000
+    kept = classify_submit(answer(500, {"detail": f"no {uri} please", "input": {"image": uri}}))
+
+    assert kept.reason == "the API answered 500: no data:image/png;base64,… please"
+    assert "iVBORiVBOR" not in kept.answer

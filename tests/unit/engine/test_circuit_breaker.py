@@ -173,3 +173,32 @@ def test_a_cause_is_the_same_whatever_addresses_ids_and_numbers_are_in_it():
         refused(breaker, A, f"worker 10.0.0.{n}:80{n} has no memory for 5e3c9a52-8f7d-4c52-{n:04}")
 
     assert A in breaker.stopped_models
+
+
+def test_the_first_row_with_a_file_goes_alone_too():
+    breaker = CircuitBreaker()
+    accepted(breaker, A)
+    breaker.on_submitting(A, files=True)
+
+    assert breaker.may_submit(A)
+    assert not breaker.may_submit(A, files=True)
+
+
+def test_the_others_with_files_follow_when_one_was_accepted():
+    breaker = CircuitBreaker()
+    breaker.on_submitting(A, files=True)
+    breaker.on_answered(A, files=True)
+    breaker.on_accepted(A, files=True)
+    breaker.on_submitting(A, files=True)
+
+    assert breaker.may_submit(A, files=True)
+    assert breaker.takes_files == {A}
+
+
+def test_a_row_without_a_file_says_nothing_about_files():
+    breaker = CircuitBreaker()
+    breaker.on_submitting(A, files=True)
+    breaker.on_accepted(A)
+
+    assert not breaker.may_submit(A, files=True)
+    assert breaker.takes_files == set()

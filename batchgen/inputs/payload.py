@@ -1,0 +1,124 @@
+"""A row's input -> the body of its request, with the local files that were checked.
+
+Each file is copied to one that has no name, and hashed on the way: what the copy has is what is
+sent, whoever writes to the file meanwhile. One file at a time, in a thread of its own.
+"""
+
+import asyncio
+import hashlib
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from batchgen.api.body import Body, FilePart, StreamedBody
+from batchgen.core.identity import json_object, to_json
+from batchgen.core.local_files import MARK, is_local_file, local_files, uri_start
+from batchgen.core.text import quote_value
+from batchgen.files import FileRefused
+from batchgen.inputs.find_files import LocalFiles
+from batchgen.media.formats import SIGNATURE_BYTES, UNKNOWN, format_of
+from batchgen.threads import Threads
+
+COPY_BYTES = 1 << 20
+
+
+class FileChanged(Exception):
+    """A local file is not what was checked, so that its row is not sent. str: for people."""
+
+
+class Payloads:
+    """Makes the bodies of one run. Raises MemoryError where no thread can be started.
+
+    files: which may be read. scratch: a folder on a disk, for the copies.
+    """
+
+    def __init__(self, files: LocalFiles, scratch: Path) -> None:
+        self._files = files
+        self._scratch = scratch
+        self._thread = Threads(1)
+
+    def close(self) -> None:
+        self._thread.shutdown()
+
+    async def open(self, input: str) -> Body:
+        """Return the body for an input. Raises FileChanged, and OSError where the disk is full.
+
+        input: JSON, as the journal has it.
+        """
+        if MARK not in input:
+            return input.encode()
+        values = json_object(input)
+        if values is None or not any(True for _ in local_files(values)):
+            return input.encode()
+        making = asyncio.wrap_future(self._thread.submit(self._compose, values))
+        try:
+            return await asyncio.shield(making)
+        except asyncio.CancelledError:
+            making.add_done_callback(_close)
+            raise
+
+    def _compose(self, input: dict[str, Any]) -> StreamedBody:
+        """Return the JSON text of an input, with the files in place of what stands for them."""
+        parts: list[bytes | FilePart] = []
+        with ExitStack() as stack:
+            before = "{"
+            for name, value in input.items():
+                parts.append(f"{before}{to_json(name)}: ".encode())
+                before = ", "
+                if isinstance(value, list) and any(map(is_local_file, value)):
+                    for number, one in enumerate(value):
+                        parts.append(b", " if number else b"[")
+                        parts += self._value(one, stack)
+                    parts.append(b"]")
+                else:
+                    parts += self._value(value, stack)
+            parts.append(b"}")
+            stack.pop_all()
+        return StreamedBody(parts)
+
+    def _value(self, value: Any, stack: ExitStack) -> list[bytes | FilePart]:
+        if not is_local_file(value):
+            return [to_json(value).encode()]
+        copy, size, content_type = self._copy(value["file"], value["sha256"])
+        stack.enter_context(copy)
+        return [f'"{uri_start(content_type)}'.encode(), FilePart(copy, size), b'"']
+
+    def _copy(self, path: str, sha256: str) -> tuple[BinaryIO, int, str]:
+        """Return a copy of a file, its size and its type. Raises FileChanged and OSError."""
+        try:
+            source = self._files.open(path)
+        except FileRefused as error:
+            raise FileChanged(f"{quote_value(path)} {error.what}") from None
+        except (OSError, ValueError) as error:
+            raise FileChanged(_unreadable(path, error)) from None
+        with source, ExitStack() as stack:
+            copy = stack.enter_context(tempfile.TemporaryFile(dir=self._scratch))
+            digest, size, head = hashlib.sha256(), 0, b""
+            while True:
+                try:
+                    content = source.read(COPY_BYTES)
+                except OSError as error:
+                    raise FileChanged(_unreadable(path, error)) from None
+                if not content:
+                    break
+                head = head or content[:SIGNATURE_BYTES]
+                digest.update(content)
+                copy.write(content)
+                size += len(content)
+            copy.flush()
+            if digest.hexdigest() != sha256:
+                raise FileChanged(f"{quote_value(path)} has changed since it was checked")
+            stack.pop_all()
+        return copy, size, (format_of(head) or UNKNOWN).content_type
+
+
+def _unreadable(path: str, error: Exception) -> str:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return f"{quote_value(path)} cannot be read any more ({reason.lower()})"
+
+
+def _close(making: "asyncio.Future[StreamedBody]") -> None:
+    """Close a body that nobody waits for any more."""
+    if not making.cancelled() and making.exception() is None:
+        making.result().close()
