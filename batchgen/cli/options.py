@@ -167,6 +167,13 @@ READING = section(
         "--format", type=click.Choice([*FORMATS]), help="Read the manifest as this format."
     ),
     click.option(
+        "--input",
+        "input_name",
+        metavar="INPUT",
+        help="The manifest is a folder of pictures, videos or sounds: one row for each, as this"
+        " input.",
+    ),
+    click.option(
         "--column",
         "columns",
         multiple=True,

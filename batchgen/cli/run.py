@@ -209,13 +209,14 @@ def run(manifest: str, dry_run: bool, as_json: bool, **given: Any) -> None:
     """Submit every row of MANIFEST that is not saved yet, and collect the pictures.
 
     Run it again to go on; a row that may have been billed is never sent again unasked. MANIFEST is
-    CSV, TSV, JSON, JSONL, YAML, text, a folder of .txt files, or - with --format.
+    CSV, TSV, JSON, JSONL, YAML, text, a folder of .txt files or of pictures, or - with --format.
 
     \b
     Examples:
         batchgen run list.csv
         batchgen run list.csv --rate 20/m --max-cost 15 --until 07:00
         batchgen run prompts.tsv --column prompt=Prompt --meta Category
+        batchgen run photos/ --model MODEL --input image
 
     \b
     Exit codes:

@@ -158,11 +158,10 @@ def slug(prompt: str) -> str:
 def readable_id(position: int, input: Mapping[str, Any]) -> str:
     """Return an id for a row that has none: `0007-a-lighthouse-at-dawn`.
 
-    Without a prompt it is named by its first local file.
+    It is named by its first local file, else by its prompt: many photos have the same.
     """
-    words = slug(_prompt_of(input))
-    if not words:
-        words = next((slug(stem(file["file"])) for _, file in local_files(input)), "")
+    words = next((slug(stem(file["file"])) for _, file in local_files(input)), "")
+    words = words or slug(_prompt_of(input))
     return safe_name(f"{position:04d}-{words}" if words else f"{position:04d}")
 
 

@@ -18,15 +18,15 @@ from batchgen.core.limits import DEFAULT_LIMITS, Limits
 from batchgen.core.messages import model_id_problem
 from batchgen.core.rows import Entry, Place, Problem
 from batchgen.core.strict_json import lower_first
-from batchgen.core.text import quote_value
+from batchgen.core.text import closest_match, list_choices, quote_value
 from batchgen.errors import UsageError
 from batchgen.files import FileRefused
 from batchgen.manifest.allowed_paths import AllowedPaths
 from batchgen.manifest.columns import ALL_COLUMNS, ColumnMapping, EntryParts, Properties
 from batchgen.manifest.document import Document
 from batchgen.manifest.id_template import IdTemplate, Unfilled
+from batchgen.manifest.read_media_folder import media_files
 from batchgen.manifest.records import Header, Item, Record, Unreadable, file_problem, over_limit
-from batchgen.manifest.separators import KnowsAny
 from batchgen.manifest.settings import Settings, read_settings, value_bytes
 from batchgen.manifest.source import FOLDER, ManifestSource, find_source
 
@@ -42,6 +42,7 @@ def open_manifest(
     allowed: tuple[Path, ...] = (),
     secrets: tuple[Path, ...] = (),
     use_schema: bool = True,
+    input: str | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> "Manifest":
     """Open a manifest and read its settings; rows are read later, by `Manifest.entries`.
@@ -53,6 +54,7 @@ def open_manifest(
     id_template: what ids are made of; None takes the manifest's, if it has one.
     allowed, secrets: `extra` and `secrets` of AllowedPaths, for files that the manifest names.
     use_schema: whether the schema that the manifest names will be read.
+    input: what each file of a folder is, in place of the manifest's own; None for that.
     limits: what it may take of time, memory and money.
 
     Raises UsageError where there is no such file, it cannot be opened, or its form is not known.
@@ -64,7 +66,11 @@ def open_manifest(
     paths = AllowedPaths(path if is_folder else path.parent, allowed, secrets)
     if is_folder:
         source = replace(source, allowed=paths)
-    return Manifest(source, dict(columns or {}), meta, id_template, paths, use_schema)
+    found = Manifest(source, dict(columns or {}), meta, id_template, paths, use_schema, input)
+    if input and not found.sources[-1].is_media_folder and not found.problems:
+        what = f"--input is for a folder of files, and {found.sources[-1].file} is none."
+        raise UsageError(what, "In a list, the path of a file stands in the cell of the input.")
+    return found
 
 
 class Manifest:
@@ -81,9 +87,13 @@ class Manifest:
         id_template: IdTemplate | None,
         allowed: AllowedPaths,
         use_schema: bool,
+        input: str | None,
     ) -> None:
         self.file = source.file
         self.settings = Settings()
+        self._input = input
+        if source.format == FOLDER:
+            source = replace(source, input=input or "")
         self.problems: list[Problem] = []
         self.sources = [source]  # this file, and the one that it takes its rows from
         self._source = source
@@ -112,9 +122,12 @@ class Manifest:
         adds = self.settings.defaults or self.settings.matrix or names.copies()
         added = _Added(self._limits, self.settings, names) if adds else None
         position = 0
+        if problem := self._unknown_input(known(None)):
+            yield problem
+            return
         reported = any(problem.whole for problem in self.problems)
         try:
-            for item in self._items(names.knows_any):
+            for item in self._items(names):
                 if isinstance(item, Problem):
                     position += not item.whole
                     reported |= item.whole
@@ -158,6 +171,8 @@ class Manifest:
         self._settings_document = document
         self.settings, problems = read_settings(document, self._limits)
         self.problems += problems
+        if self.settings.input is not None and document.rows is not None:
+            self._input_for_a_list(document, self.file)
         if self.settings.from_ is not None and document.rows is None:
             self._take_rows_from(self.settings.from_, document)
         if self.settings.schema is not None and self._use_schema:
@@ -174,7 +189,11 @@ class Manifest:
                 folder=self.allowed.folder,
                 limits=self._limits,
             )
-            source = replace(source, allowed=self.allowed)
+            source = replace(
+                source, allowed=self.allowed, input=self._input or self.settings.input or ""
+            )
+            if source.input and source.format != FOLDER:
+                self._input_for_a_list(document, source.file)
             if source.format == FOLDER:
                 self.allowed.check_folder(self.allowed.folder / name)
             _try_to_open(source)
@@ -198,6 +217,12 @@ class Manifest:
             self.problems.append(error.problem)
             self._document = _NO_ROWS
 
+    def _input_for_a_list(self, document: Document, file: str) -> None:
+        place = document.place(("input",))
+        what = f"input is for a folder of files, and {file} is none"
+        remedy = "In a list, the path of a file stands in the cell of the input."
+        self.problems.append(file_problem(place, what, remedy, "input"))
+
     def _check_schema(self, name: str, document: Document) -> None:
         """Refuse a schema file that is not allowed; no rows are read then, as none can be checked.
 
@@ -216,9 +241,9 @@ class Manifest:
         self.problems.append(file_problem(place, what, error.remedy, field))
         self._document = _NO_ROWS
 
-    def _items(self, knows_any: KnowsAny) -> Iterator[Item]:
+    def _items(self, names: ColumnMapping) -> Iterator[Item]:
         if self._document is None:
-            return self._source.items(knows_any)
+            return self._source.items(names.knows_any, names.prompt_name(None))
         return iter(()) if self._document.rows is None else self._document.rows()
 
     def _separator_problems(self, header: Header) -> Iterator[Problem]:
@@ -233,10 +258,26 @@ class Manifest:
             what = f"the cells seem to be separated by {header.separator}"
             yield file_problem(header.place, what, "Save it with commas, as CSV UTF-8.")
 
+    def _unknown_input(self, known: Collection[str] | None) -> Problem | None:
+        """Return the problem of a folder whose files are no input of the model; None for none."""
+        name = self._source.input
+        if not name or known is None or name in known:
+            return None
+        near = closest_match(name, known)
+        remedy = f"Did you mean {near}?" if near else f"Its inputs are {list_choices([*known])}."
+        what = "the model has no input of this name"
+        return Problem(Place(self._source.file), what, remedy, field=name, whole=True)
+
     def _no_rows(self) -> Problem:
         file = self._source.file
+        if self._source.is_media_folder:
+            what = "the folder holds no pictures, videos or sounds"
+            return Problem(Place(file), what, "Name a folder that has some.", whole=True)
         if self._source.format == FOLDER:
-            return Problem(Place(file), "the folder holds no .txt files", whole=True)
+            remedy = "If each picture in it is a row, say which input it is, as --input image."
+            has_media = self._source.path is not None and media_files(self._source.path)
+            what = "the folder holds no .txt files"
+            return Problem(Place(file), what, remedy if has_media else "", whole=True)
         return Problem(Place(file), "there are no rows", "Write at least one prompt.", whole=True)
 
     def _expand(

@@ -72,6 +72,7 @@ class Settings:
 
     defaults, matrix: inputs by name. columns: the name in the file by the input's name.
     id: what ids are made of.
+    input: what each file of the folder `from_` is.
     from_: the file with the rows, and schema: the model's schema; as written, relative to the
         manifest.
     of_run: the options of a run that are written, parsed, by the name that `RunOptions` has.
@@ -87,6 +88,7 @@ class Settings:
     id: IdTemplate | None = None
     from_: str | None = None
     format: str | None = None
+    input: str | None = None
     of_run: dict[str, Any] = field(default_factory=dict)
     not_obeyed: tuple[str, ...] = ()
 
@@ -105,7 +107,7 @@ class Settings:
 # What says how the manifest is read, and the field that holds it.
 _OF_READING = {
     **{name: name for name in ("schema", "defaults", "matrix", "max_matrix", "columns", "meta")},
-    **{"id": "id", "format": "format", "from": "from_"},
+    **{"id": "id", "format": "format", "from": "from_", "input": "input"},
 }
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from batchgen.core.identity import PROMPT_NAMES
 from batchgen.core.limits import DEFAULT_LIMITS, Limits
 from batchgen.core.text import show_undecoded
 from batchgen.errors import UsageError
@@ -15,6 +16,7 @@ from batchgen.manifest.decoding import DecodedLines, decode_whole
 from batchgen.manifest.document import Document
 from batchgen.manifest.file_kinds import KIND_OF_SUFFIX
 from batchgen.manifest.formats import FORMAT_OF_SUFFIX, FORMATS
+from batchgen.manifest.read_media_folder import read_media_folder
 from batchgen.manifest.read_text import read_folder, read_text_unless_other
 from batchgen.manifest.records import Item
 from batchgen.manifest.separators import KnowsAny
@@ -32,6 +34,7 @@ class ManifestSource:
     seen: size and time of change, in ns, before anything was read of it.
     allowed: what may be read of it; None for a file that the person named, which may be a pipe.
     limits: what it may take.
+    input: of a folder of media files, which input each of them is; "" for a folder of texts.
     """
 
     file: str
@@ -42,6 +45,11 @@ class ManifestSource:
     seen: tuple[int, int] = (0, 0)
     allowed: AllowedPaths | None = None
     limits: Limits = DEFAULT_LIMITS
+    input: str = ""
+
+    @property
+    def is_media_folder(self) -> bool:
+        return self.format == FOLDER and bool(self.input)
 
     def document(self) -> Document | None:
         """Read a format that can carry settings; None for any other. Raises Unreadable, OSError."""
@@ -52,13 +60,17 @@ class ManifestSource:
             text = decode_whole(stream, self.file, self.limits)
         return read(text, self.file, self.limits)
 
-    def items(self, knows_any: KnowsAny) -> Iterator[Item]:
+    def items(self, knows_any: KnowsAny, prompt: str = PROMPT_NAMES[0]) -> Iterator[Item]:
         """Stream a format that is no document. Raises Unreadable and OSError.
 
-        knows_any: by which a table is known as such.
+        knows_any: by which a table is known as such. prompt: the input that a text is.
         """
         if self.format == FOLDER and self.path is not None:
             allowed = self.allowed or AllowedPaths(self.path)
+            if self.input:
+                where = self.path, self.file, self.input, prompt, allowed.folder
+                yield from read_media_folder(*where, allowed.open, self.limits)
+                return
             yield from read_folder(self.path, self.file, allowed.open, self.limits)
         elif read := FORMATS[self.format].read_lines:
             if self.format == "text" and not self.is_named:

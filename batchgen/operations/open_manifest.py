@@ -97,6 +97,7 @@ def open_manifest_for(
         format=flags.get("format"),
         columns=flags.get("columns"),
         meta=flags.get("meta", ()),
+        input=flags.get("input_name"),
         id_template=_id_template(flags.get("id_template")),
         stdin=sys.stdin.buffer if path == "-" else None,
         allowed=flags.get("allow_path", ()),

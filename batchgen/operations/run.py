@@ -260,7 +260,8 @@ def _manifest_import(
         schemas.copy_used(folder.schemas)
         return problems
 
-    decisive = {name: getattr(options, name) for name in ("format", "meta", "id_template", "model")}
+    names = ("format", "input_name", "meta", "id_template", "model")
+    decisive = {name: getattr(options, name) for name in names}
     decisive |= {"columns": dict(options.columns), "schema": options.schema and str(options.schema)}
     decisive |= {"limits": asdict(options.reading)}
     fingerprint = None if manifest.problems else manifest_fingerprint(manifest.sources, decisive)

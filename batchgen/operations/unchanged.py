@@ -26,8 +26,9 @@ from batchgen.journal.reader import Reader
 from batchgen.journal.recovery import IMPORT_META
 from batchgen.journal.staging import StagedRows
 from batchgen.journal.writer import Journal
+from batchgen.manifest.read_media_folder import captions, media_files
 from batchgen.manifest.read_text import text_files
-from batchgen.manifest.source import ManifestSource
+from batchgen.manifest.source import FOLDER, ManifestSource
 
 Fingerprint = dict[str, str]  # of the schemas: SHA-256 by file
 
@@ -47,9 +48,13 @@ def manifest_fingerprint(
             if source.path is None:
                 return None
             open = source.allowed.open if source.allowed else open_regular
-            is_folder = source.format == "folder"
-            files = [source.path / name for name in text_files(source.path)] if is_folder else []
-            for path in files or [source.path]:
+            files = [source.path]
+            if source.is_media_folder:  # whose files are told by `ManifestImport`
+                found += [source.input, media_files(source.path), str(source.path.resolve())]
+                files = [source.path / name for name in captions(source.path)]
+            elif source.format == FOLDER:
+                files = [source.path / name for name in text_files(source.path)] or files
+            for path in files:
                 if not path.is_file():
                     return None
                 # Size and time before the bytes, for a file that changes while it is read.

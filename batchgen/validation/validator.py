@@ -63,7 +63,7 @@ class Validator:
         self, schema: InputSchema, *, quick: bool = True, limits: Limits = DEFAULT_LIMITS
     ) -> None:
         self.properties: Mapping[str, dict[str, Any]] = schema.properties
-        kinds = ((name, _hosted(one)) for name, one in schema.properties.items())
+        kinds = ((name, hosted_kind(one)) for name, one in schema.properties.items())
         self.hosted = {name: kind for name, kind in kinds if kind is not None}
         self.required = schema.required
         self._limits = limits
@@ -273,7 +273,7 @@ class Validator:
 def _quick_check(schema: dict[str, Any]) -> QuickCheck | None:
     """Return a test that passes only what jsonschema passes too; None if there is none."""
     kind = schema.get("type")
-    if schema.keys() - _PLAIN or _hosted(schema) is not None:
+    if schema.keys() - _PLAIN or hosted_kind(schema) is not None:
         return None
     enum = schema.get("enum")
     if enum is not None:
@@ -294,7 +294,7 @@ def _quick_check(schema: dict[str, Any]) -> QuickCheck | None:
     return None
 
 
-def _hosted(schema: Mapping[str, Any]) -> str | None:
+def hosted_kind(schema: Mapping[str, Any]) -> str | None:
     """Return `image` for the format `image_uri` or `image_uris`, also of a list's items.
 
     None where the value is no URL.

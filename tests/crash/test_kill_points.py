@@ -6,6 +6,7 @@ kill is a sample; `BATCHGEN_PAIRS=all python -m pytest tests/crash/test_kill_poi
 all pairs.
 """
 
+import json
 import os
 import random
 import shutil
@@ -14,6 +15,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from sandbox_client import Control
 
 from crash import KILLED, Batch, check_the_books, fault
@@ -27,6 +29,19 @@ STEPS = 125  # about as many as a run of three rows has; a sample needs to know
 @pytest.fixture
 def kit(here: Path, reach: list[str], sandbox: Control) -> Batch:
     return Batch(here / "batch", reach, sandbox)
+
+
+@pytest.fixture
+def photo_kit(here: Path, reach: list[str], sandbox: Control) -> Batch:
+    """Three rows with a local file each."""
+    batch = Batch(here / "batch", reach, sandbox, 3, "--model", "atelier/retouch/edit")
+    rows = ["prompt,image"]
+    for n, prompt in enumerate(batch.prompts()):
+        Image.new("RGB", (64, 64), (n, n, n)).save(batch.root / f"{n}.png")
+        rows.append(f"{prompt},{n}.png")
+    (batch.root / "list.csv").write_text("\n".join(rows))
+    batch.words[1] = "list.csv"
+    return batch
 
 
 def begin_again(batch: Batch) -> None:
@@ -59,6 +74,20 @@ def test_a_run_that_is_killed_at_any_step_is_finished_by_the_next(kit: Batch, fi
     check_the_books(kit)
     assert len(names) > 10
     assert len(set(names)) > 4
+
+
+@pytest.mark.parametrize("first", range(1, SLICES + 1, 2))
+def test_so_is_a_run_with_local_files(photo_kit: Batch, first: int) -> None:
+    for n in count(first, SLICES * 2):
+        begin_again(photo_kit)
+        if killed_at(photo_kit, n) is None:
+            break
+        photo_kit.finish()
+        check_the_books(photo_kit)
+        assert [*photo_kit.out.glob("tmp*")] == []
+
+    sent = [json.loads(row["input"])["image"] for row in photo_kit.sandbox.ledger()]
+    assert all(image.startswith("data:sha256:") for image in sent)
 
 
 @pytest.mark.parametrize("part", range(SLICES))

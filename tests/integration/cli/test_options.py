@@ -52,6 +52,7 @@ OPTIONS = sorted(RunOptions.__dataclass_fields__.keys() - {"sources"})
 COMMANDS = (run, validate, plan)
 # What a manifest sets about its own reading.
 OF_READING = {"defaults", "matrix", "max_matrix", "rows", "from", "format", "columns", "meta", "id"}
+OF_READING |= {"input"}
 
 
 def test_where_nobody_says_anything_the_defaults_hold():

@@ -252,3 +252,16 @@ def test_for_any_table_the_settings_are_right_and_every_column_is_settled(
     found = [*manifest.problems, *manifest.entries(lambda model: inputs)]
 
     assert [one for one in found if isinstance(one, Problem)] == []
+
+
+def test_a_media_input_says_that_it_takes_a_path(
+    batchgen: Command, here: Path, schemas: dict[str, Path]
+) -> None:
+    model = "atelier/retouch/edit"
+    shutil.copy(schemas[model], here / "edit.json")
+    written = batchgen("init", "--model", model, "--schema", "edit.json", "list.yaml")
+
+    assert written.code == 0, written.stderr
+    text = (here / "list.yaml").read_text()
+    assert "string, the path of a picture or an https:// address" in text
+    assert "string, the path of a video or an https:// address" in text

@@ -83,8 +83,8 @@ def test_the_size_in_base64_is_known_before(content):
     assert file.sent_chars == len(f"data:image/png;base64,{base64.b64encode(content).decode()}")
 
 
-def test_a_row_without_prompt_and_id_is_named_by_its_file():
+def test_a_row_without_id_is_named_by_its_file():
     file = {"file": "photos/Großer Reiher.v2.png", "sha256": "0" * 64}
 
     assert identity.readable_id(7, {"image": file}) == "0007-großer-reiher-v2"
-    assert identity.readable_id(7, {"prompt": "An owl", "image": file}) == "0007-an-owl"
+    assert identity.readable_id(7, {"prompt": "An owl", "image": file}) == "0007-großer-reiher-v2"
