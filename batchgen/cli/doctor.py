@@ -29,10 +29,10 @@ def doctor(
 ) -> None:
     """Look at all that a run of MANIFEST needs, and tell what would keep it from going well.
 
-    That is: settings, token, service, clock, folder, lock, journal, receipts, the list itself, its
-    prices, limit of cost, room on the disk, balance, schedule. Each is told as ok, warn or fail,
-    with what to do about it. Nothing is paid for, and nothing in the batch is changed. What follows
-    `--` are options of `run`. Without MANIFEST all that needs no list is looked at.
+    That is: settings, who is told, token, service, clock, folder, lock, journal, receipts, the list
+    itself, its prices, limit of cost, room on the disk, balance, schedule. Each is told as ok, warn
+    or fail, with what to do about it. Nothing is paid for, and nothing in the batch changes. What
+    follows `--` are options of `run`. Without MANIFEST all that needs no list is looked at.
 
     \b
     Examples:

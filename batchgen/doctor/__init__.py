@@ -3,5 +3,5 @@
 Promise: nothing is paid for, and nothing is written into a batch or to its journal. Probes act and
 judge nothing; judges are pure.
 
-May import: schedule, operations, configuration, engine, api, journal, network, core.
+May import: schedule, operations, notify, configuration, engine, api, journal, network, core.
 """

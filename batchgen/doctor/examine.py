@@ -1,7 +1,7 @@
 """Looks at all that a run needs, one thing after the other, and hands out what each judge says."""
 
 import os
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -29,6 +29,7 @@ from batchgen.journal.reader import Reader
 from batchgen.journal.receipts import count_receipts
 from batchgen.journal.totals import saved_bytes
 from batchgen.network.session import proxy_for
+from batchgen.notify.notification import require_usable
 from batchgen.operations.find_batch import ask_nobody, find_folder, known_batches
 from batchgen.operations.open_manifest import open_manifest_for
 from batchgen.operations.plan import Plan, plan
@@ -64,10 +65,11 @@ class Examination:
         there = own.file is not None and Path(own.file).exists()
         yield ok("settings", f"those of {own.file}" if there else "no config.toml, so the defaults")
         try:
-            options = self._options(own.of_run)
+            options, not_obeyed = self._options(own.of_run)
         except BatchgenError as error:
             yield failed_by("list", error)
             return
+        yield from self._told(options, not_obeyed)
         answer: Answer | None = None
         for found in self._service(options):
             if isinstance(found, Answer):
@@ -88,10 +90,29 @@ class Examination:
             yield judge.judge_balance(parse_balance(answer.response), tonight)
         yield from self._schedules()
 
-    def _options(self, own: Mapping[str, Any]) -> RunOptions:
+    def _options(self, own: Mapping[str, Any]) -> tuple[RunOptions, Sequence[str]]:
+        """Return the options, and the settings of the list that only a trusted one may have."""
         if self.manifest is None:
-            return merge_options(self.flags, {}, os.environ, own, {})
-        return open_manifest_for(self.flags, self.manifest)[1]
+            return merge_options(self.flags, {}, os.environ, own, {}), ()
+        opened, options = open_manifest_for(self.flags, self.manifest)
+        return options, opened.settings.not_obeyed
+
+    def _told(self, options: RunOptions, not_obeyed: Sequence[str]) -> Iterator[Finding]:
+        """Yield who is told of a run, if anybody is, and what is in the way; nobody is told now."""
+        if options.sandbox:
+            return
+        if options.notify:
+            try:
+                require_usable(options.notify, self.timing.notify)
+            except UsageError as error:
+                yield failed_by("told", error)
+                return
+        if told := judge.describe_told(options.ping, options.notify, options.on_finish):
+            yield ok("told", told)
+        if not_obeyed:
+            what = f"{', '.join(not_obeyed)} of the list will not be obeyed: it is not trusted"
+            remedy = "Add --allow-hooks, or its folder to `trusted`: batchgen config path"
+            yield warn("told", what, remedy)
 
     # -- the service -------------------------------------------------------------------------------
 

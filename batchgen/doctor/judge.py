@@ -1,8 +1,9 @@
 """How good it is what the probes found, and what to do about the rest. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -74,6 +75,19 @@ class Tonight:
         if self.sends and self.unpriced == self.sends:
             return "an amount that nobody knows"
         return f"{'at least' if self.floor or self.unpriced else 'about'} {show_usd(self.usd)}"
+
+
+def describe_told(ping: str | None, notify: Sequence[str], on_finish: object) -> str:
+    """Say who is told of a run, without what is secret in their addresses; "" for nobody."""
+    told = []
+    if ping:
+        told.append(f"a monitor at {urlsplit(ping).hostname}")
+    if notify:
+        schemes = ", ".join(dict.fromkeys(url.partition("://")[0] for url in notify))
+        told.append(f"{plural(len(notify), 'message')} by {schemes}")
+    if on_finish:
+        told.append("a command of yours")
+    return ", ".join(told)
 
 
 def judge_service(answer: Answer) -> Finding:

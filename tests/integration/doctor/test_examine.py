@@ -104,6 +104,29 @@ def test_it_is_read_without_colours_one_line_each(batchgen, manifest, reach):
     assert [line[:4] for line in quiet] == ["warn", "    "]
 
 
+def test_who_will_be_told_is_said_without_what_is_secret(examine, manifest, monkeypatch, sandbox):
+    monkeypatch.setenv("BATCHGEN_PING", "https://hc-ping.com/5bf66975-d4c7")
+
+    code, found = examine(manifest, options=["--max-cost", "5", "--on-finish", "true"])
+
+    assert (code, found["told"]["status"]) == (0, "ok")
+    assert found["told"]["said"] == "a monitor at hc-ping.com, a command of yours"
+
+
+def test_an_address_that_would_stop_the_night_is_found_in_the_evening(examine, manifest):
+    code, found = examine(manifest, options=["--notify", "nosuch://secret-0123456789"])
+
+    assert (code, found["told"]["status"]) == (1, "fail")
+    assert "secret" not in json.dumps(found)
+
+
+def test_what_a_list_that_is_not_trusted_says_of_others_is_to_look_at(examine, write):
+    code, found = examine(write("list.yaml", "on_finish: ./publish.sh\nrows: [a heron]\n"))
+
+    assert (code, found["told"]["status"]) == (0, "warn")
+    assert found["told"]["said"].startswith("on_finish of the list will not be obeyed")
+
+
 def test_without_a_list_what_needs_none_is_looked_at(batchgen, reach, monkeypatch):
     monkeypatch.setenv("RUNCOMFY_MODEL_API_BASE", reach[1])
     outcome = batchgen("doctor", "--json")
