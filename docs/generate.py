@@ -114,7 +114,9 @@ def _dedented(lines: str) -> str:
 
 
 def commands_page() -> str:
-    listing = cli.get_help(click.Context(cli, info_name="batchgen", terminal_width=78))
+    # With its own settings, since click keeps the names of --help that the first context gives.
+    root = click.Context(cli, info_name="batchgen", terminal_width=78, **cli.context_settings)
+    listing = cli.get_help(root)
     parts = [
         f"# Commands\n\n{FROM_CODE}\n\n```console\n$ batchgen --help\n…\n",
         f"{listing[listing.index('Commands:') :].rstrip()}\n```\n",
