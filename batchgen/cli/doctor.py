@@ -50,7 +50,7 @@ def doctor(
         77   the token is missing or was refused
     """
     from batchgen.cli import output
-    from batchgen.doctor.examine import Examination
+    from batchgen.doctor.examine import Examination, impatient
     from batchgen.doctor.finding import Status, exit_code
     from batchgen.schedule import schedules
 
@@ -62,7 +62,7 @@ def doctor(
         with run.make_context("batchgen run", [manifest, *run_options]) as context:
             flags = given_options(context)
     around = runtime()
-    examination = Examination(flags, manifest, around.clock, around.timing)
+    examination = Examination(flags, manifest, around.clock, impatient(around.timing))
     found = [*_shown(examination.findings(), silent=as_json)]
     code = exit_code(found)
     if as_json:
@@ -99,6 +99,7 @@ def _as_scheduled(manifest: str | None, as_json: bool) -> int:
         )
     entry = schedules.find(manifest)
     words = [*entry.program, "doctor", entry.manifest, *(["--json"] if as_json else [])]
+    words += ["--quiet"] if manners.is_quiet() else []
     return system.run_in(
         entry.folder, [*words, "--", *entry.options], schedules.environment_of(entry)
     )

@@ -73,6 +73,7 @@ def install(
         2    wrong option, there is no such list, or another list has that name
     """
     from batchgen.cli import output
+    from batchgen.configuration.file import read_configuration
     from batchgen.core.timetable import EVERY_DAY, Timetable
     from batchgen.schedule import schedules, system
     from batchgen.schedule.entry import Entry, carried, check_name, name_of
@@ -81,6 +82,7 @@ def install(
     with run.make_context("batchgen run", [path, *run_options]) as context:
         out: Path | None = context.params["out"]
         _refuse_secrets(context.params)
+    own = read_configuration(os.environ).of_run
     there, left_out = carried(os.environ, system.account_home())
     entry = Entry(
         name=check_name(name or name_of(path)),
@@ -93,6 +95,7 @@ def install(
         options=run_options,
         out=None if out is None else str(out.absolute()),
         environment=there,
+        limited={"max_cost_per_day", "max_cost_per_month"} & own.keys() != set(),
     )
     if dry_run:
         _show_files(entry)

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,14 @@ from batchgen.operations.plan import Plan, plan
 from batchgen.operations.prices import other_batches
 from batchgen.schedule import schedules, system
 
+PATIENCE_S = 10.0
 GRACE = timedelta(minutes=15)  # as of `schedule check`
+
+
+def impatient(timing: Timing) -> Timing:
+    """Return how long a person who sits and waits lets a service be asked; a run waits longer."""
+    pool, read = min(timing.query_pool, PATIENCE_S), min(timing.query_read, PATIENCE_S)
+    return replace(timing, query_pool=pool, query_read=read)
 
 
 @dataclass

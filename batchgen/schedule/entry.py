@@ -31,7 +31,8 @@ class Entry:
     manifest, folder: absolute; the run starts in `folder`. options: of the run, besides the window.
     out: its output folder if they name one, absolute. program: the words that start batchgen.
     environment: what the run gets beside what cron or systemd give it. by: "cron" or "systemd".
-    since: when it was installed, local time.
+    since: when it was installed, local time. limited: whether the configuration had a limit of cost
+        of a day or a month then.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Entry:
     options: tuple[str, ...] = ()
     out: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
+    limited: bool = False
 
     def command(self) -> list[str]:
         """Return the words of the run."""
@@ -55,7 +57,8 @@ class Entry:
     def may_stop_early(self) -> bool:
         """Whether exit code 75 is what the person asked for."""
         words = {word.partition("=")[0] for word in self.options}
-        return self.timetable.until is not None or not words.isdisjoint(_STOPS_EARLY)
+        by_option = self.timetable.until is not None or not words.isdisjoint(_STOPS_EARLY)
+        return by_option or self.limited
 
     def to_json(self) -> str:
         at, until = self.timetable.at, self.timetable.until

@@ -3,8 +3,10 @@
 import fcntl
 import json
 import os
+import socket
 import sqlite3
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +16,8 @@ from threading import Thread
 import pytest
 from helpers import many, table
 
+from batchgen.core.timing import DEFAULT_TIMING
+from batchgen.doctor.examine import impatient
 from batchgen.journal.receipts import count_receipts
 
 
@@ -212,6 +216,22 @@ def test_a_service_that_cannot_be_reached_is_69(examine, manifest):
     assert found["service"]["status"] == "fail"
     assert "127.0.0.1 cannot be reached" in found["service"]["said"]
     assert found["folder"]["status"] == "ok"
+
+
+@pytest.mark.timing(query_read=0.2, query_pool=0.2)
+def test_a_service_that_takes_a_question_and_never_answers_is_not_waited_for(examine, manifest):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        base = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
+        code, found = examine(manifest, options=["--base-url", base])
+
+    assert (code, found["service"]["status"]) == (69, "fail")
+
+
+def test_a_person_waits_ten_seconds_for_an_answer_where_a_run_waits_longer():
+    found = impatient(DEFAULT_TIMING)
+
+    assert (found.query_read, found.query_pool) == (10.0, 10.0)
+    assert impatient(replace(DEFAULT_TIMING, query_read=0.5)).query_read == 0.5
 
 
 def test_a_proxy_that_refuses_is_told_as_a_proxy(examine, manifest, monkeypatch):

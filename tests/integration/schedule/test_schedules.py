@@ -418,3 +418,15 @@ def test_the_environment_of_a_timer_is_that_of_the_users_systemd(
 def test_a_program_that_is_gone_is_told(crontab: Path) -> None:
     with pytest.raises(UsageError, match="cannot be started"):
         system.run_in("/", ["/nowhere/batchgen"], {})
+
+
+def test_a_limit_of_a_day_in_the_configuration_makes_an_early_end_no_fault(
+    batchgen: Command, install, systemctl: Path
+) -> None:
+    path = Path(os.environ["XDG_CONFIG_HOME"]) / "batchgen" / "config.toml"
+    path.parent.mkdir(mode=0o700)
+
+    assert "SuccessExitStatus" not in install("--dry-run").stdout
+    path.write_text("max_cost_per_day = 5\n")
+    path.chmod(0o600)
+    assert "SuccessExitStatus=75" in install("--dry-run").stdout
