@@ -75,10 +75,10 @@ class RunOptions:
     ask_above: USD; a person at a terminal is asked before a run spends more. yes: not asked.
     max_outputs: files of a row that are fetched.
     max_time: seconds. until: a local time of day. window: of the night; outside it nothing runs.
-    format, input_name, columns, meta, id_template, allow_path: how the manifest is read.
-        `input_name` is what each file of a folder is. `columns` and `meta` are what the command
-        line adds to those of the manifest, which its reader knows; so is `id_template`, which takes
-        the place of the manifest's.
+    format, input_name, fit, columns, meta, id_template, allow_path: how the manifest is read.
+        `input_name` is what each file of a folder is; with `fit` large pictures are sent smaller.
+        `columns` and `meta` are what the command line adds to those of the manifest, which its
+        reader knows; so is `id_template`, which takes the place of the manifest's.
     allow_shared_folder: write to a folder that others can write to.
     ping: a URL. notify: URLs. on_finish: a command, for the shell or in words.
     notify_when: `always` or `problems`. notify_pictures: send the first pictures along.
@@ -117,6 +117,7 @@ class RunOptions:
     meta: tuple[str, ...] = ()
     id_template: str | None = None
     input_name: str | None = None
+    fit: bool = False
     base_url: str = DEFAULT_BASE_URL
     media_hosts: tuple[str, ...] = ()
     sandbox: bool = False

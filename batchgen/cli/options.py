@@ -174,6 +174,12 @@ READING = section(
         " input.",
     ),
     click.option(
+        "--fit",
+        is_flag=True,
+        help="Send pictures of more than 6 MiB smaller: as JPEG, or PNG if transparent, of at most"
+        " 4096 pixels a side.",
+    ),
+    click.option(
         "--column",
         "columns",
         multiple=True,

@@ -210,6 +210,9 @@ def plan(whole: "Plan", rate: float) -> None:
     if whole.files:
         size = show_bytes(whole.file_bytes)
         line(f"The rows name {plural(whole.files, 'local file')} of {size}, which are sent inline.")
+    if whole.fitted:
+        made = plural(whole.fitted, "picture")
+        line(f"Of these {made} made smaller to be sent (--fit), e.g. {whole.fitted_as}.")
     if whole.prices_from:
         asked = show_time(from_iso(whole.prices_from))
         line(f"The price is that of {asked}, since {whole.not_asked}.")

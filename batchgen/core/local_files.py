@@ -4,9 +4,10 @@ A manifest names a file by its path. A row's input, and so the journal and the r
 
     {"file": "photos/heron.png", "sha256": "<64 hex digits>"}
 
-in its place: as the value of an input, or as an item of a list. The hash alone is part of the row's
-identity, so that a renamed file is the same row and a changed one is another. What is sent is made
-from the file at the submission.
+in its place: as the value of an input, or as an item of a list. Where --fit made a smaller picture
+of it, `fit` says in words what was made, and `sent_sha256` is the hash of that. `sha256` alone is
+part of the row's identity, so that a renamed file is the same row and a changed one is another.
+What is sent is made from the file at the submission.
 """
 
 import re
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple, TypeGuard
 # Of a request's body, encoded. Source: docs/maintainers/wire.md, "Inputs".
 MAX_BODY_BYTES = 64 << 20
 _NAMES = {"file", "sha256"}
+_NAMES_IF_FITTED = _NAMES | {"fit", "sent_sha256"}
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 # An input without it has no local file; in a text, JSON would escape the quotation marks.
 MARK = '"sha256"'
@@ -33,8 +35,9 @@ class FileUnusable(Exception):
 class LocalFile(NamedTuple):
     """A file that was checked.
 
-    path: as the manifest has it. bytes: its size. content_type: by its first bytes.
+    path: as the manifest has it. bytes: its size. content_type: of what is sent.
     seen: what tells whether it was written to since, as `inputs.find_files` has it.
+    fit, sent_sha256, fit_bytes: of the smaller picture that is sent; "" and 0 where it is itself.
     """
 
     path: str
@@ -42,11 +45,15 @@ class LocalFile(NamedTuple):
     bytes: int
     content_type: str
     seen: str
+    fit: str = ""
+    sent_sha256: str = ""
+    fit_bytes: int = 0
 
     @property
     def input(self) -> dict[str, str]:
         """What stands for it in a row's input."""
-        return {"file": self.path, "sha256": self.sha256}
+        fitted = {"fit": self.fit, "sent_sha256": self.sent_sha256} if self.fit else {}
+        return {"file": self.path, "sha256": self.sha256, **fitted}
 
     @property
     def sample(self) -> str:
@@ -56,7 +63,7 @@ class LocalFile(NamedTuple):
     @property
     def sent_chars(self) -> int:
         """How long the text is as which it is sent."""
-        return len(uri_start(self.content_type)) + base64_size(self.bytes)
+        return len(uri_start(self.content_type)) + base64_size(self.fit_bytes or self.bytes)
 
 
 # (path, kind of file: `image`, `video`, `audio`, or "" for any) -> the file; raises FileUnusable
@@ -82,10 +89,9 @@ def is_local_file(value: Any) -> TypeGuard[dict[str, str]]:
     """Say whether a value stands for a local file."""
     return (
         isinstance(value, dict)
-        and value.keys() == _NAMES
-        and isinstance(value["file"], str)
-        and isinstance(value["sha256"], str)
-        and _SHA256.fullmatch(value["sha256"]) is not None
+        and value.keys() in (_NAMES, _NAMES_IF_FITTED)
+        and all(isinstance(one, str) for one in value.values())
+        and all(_SHA256.fullmatch(value.get(name, "0" * 64)) for name in ("sha256", "sent_sha256"))
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from batchgen.core.local_files import FileUnusable, LocalFile
 from batchgen.core.text import closest_match, quote_value
 from batchgen.files import FileRefused
+from batchgen.inputs import fit as fitting
 from batchgen.manifest.allowed_paths import AllowedPaths
 from batchgen.media.check import AFTER_END, MediaBroken, examine
 from batchgen.media.formats import SIGNATURE_BYTES, Format, format_of
@@ -30,10 +31,12 @@ class LocalFiles:
     """The local files that one manifest names.
 
     allowed: which of them may be read. keep: called with each file when it was checked.
+    fit: whether large pictures are made smaller.
     """
 
     allowed: AllowedPaths
     keep: Callable[[LocalFile], None] = lambda file: None
+    fit: bool = False
 
     def __post_init__(self) -> None:
         self._checked: OrderedDict[tuple[str, str], LocalFile] = OrderedDict()
@@ -68,7 +71,10 @@ class LocalFiles:
         try:
             with self.open(path) as file:
                 seen = _seen(file)
-                format, size = _examine(file, path, kind)
+                format, size = _examine(file, path, kind, fit=self.fit)
+                fitted = None
+                if self.fit and format.kind == "image" and size > fitting.MAX_BYTES:
+                    fitted = _fit(file, path)
                 file.seek(0)
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
                 if _seen(file) != seen:
@@ -81,7 +87,15 @@ class LocalFiles:
         except OSError as error:
             what = f"{quote_value(path)} cannot be read: {(error.strerror or str(error)).lower()}"
             raise FileUnusable(what, "Look at its permissions.") from None
-        return LocalFile(path, sha256, size, format.content_type, seen)
+        found = LocalFile(path, sha256, size, format.content_type, seen)
+        if fitted is None:
+            return found
+        return found._replace(
+            content_type=fitted.format.content_type,
+            fit=fitted.words,
+            sent_sha256=hashlib.sha256(fitted.content).hexdigest(),
+            fit_bytes=len(fitted.content),
+        )
 
     def _refused(self, path: str, error: FileRefused) -> FileUnusable:
         remedy = error.remedy
@@ -120,7 +134,17 @@ def _seen(file: BufferedReader) -> str:
     return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
 
 
-def _examine(file: BufferedReader, path: str, kind: str) -> tuple[Format, int]:
+def _fit(file: BufferedReader, path: str) -> fitting.Fitted:
+    try:
+        return fitting.fit(file)
+    except fitting.CannotFit as error:
+        what = f"{quote_value(path)} cannot be made smaller: {error}"
+        raise FileUnusable(what, "Make it smaller with another program.") from None
+
+
+def _examine(
+    file: BufferedReader, path: str, kind: str, *, fit: bool = False
+) -> tuple[Format, int]:
     """Return the format and the size of an open file that may be sent. Raises FileUnusable."""
     shown = quote_value(path)
     head = file.read(SIGNATURE_BYTES)
@@ -137,9 +161,10 @@ def _examine(file: BufferedReader, path: str, kind: str) -> tuple[Format, int]:
         what = f"{shown} is {format.extension.upper()}, which cannot be checked here"
         raise FileUnusable(what, "Convert it to PNG or JPEG.")
     most = MAX_BYTES.get(format.kind)
-    if most is not None and size > most:
+    if most is not None and size > most and not (fit and format.kind == "image"):
         what = f"{shown} has {size:,} bytes, and {wanted[format.kind]} may have {most:,}"
-        raise FileUnusable(what, "Make it smaller.")
+        ways = ", or have that done with --fit" if format.kind == "image" else ""
+        raise FileUnusable(what, f"Make it smaller{ways}.")
     file.seek(0)
     try:
         found = examine(file, format)

@@ -17,6 +17,7 @@ from batchgen.core.local_files import MARK, is_local_file, local_files, uri_star
 from batchgen.core.text import quote_value
 from batchgen.files import FileRefused
 from batchgen.inputs.find_files import LocalFiles
+from batchgen.inputs.fit import CannotFit, fit
 from batchgen.media.formats import SIGNATURE_BYTES, UNKNOWN, format_of
 from batchgen.threads import Threads
 
@@ -82,6 +83,9 @@ class Payloads:
             return [to_json(value).encode()]
         copy, size, content_type = self._copy(value["file"], value["sha256"])
         stack.enter_context(copy)
+        if "fit" in value:
+            copy, size, content_type = self._fit(copy, value["file"], value["sent_sha256"])
+            stack.enter_context(copy)
         return [f'"{uri_start(content_type)}'.encode(), FilePart(copy, size), b'"']
 
     def _copy(self, path: str, sha256: str) -> tuple[BinaryIO, int, str]:
@@ -111,6 +115,23 @@ class Payloads:
                 raise FileChanged(f"{quote_value(path)} has changed since it was checked")
             stack.pop_all()
         return copy, size, (format_of(head) or UNKNOWN).content_type
+
+    def _fit(self, source: BinaryIO, path: str, sha256: str) -> tuple[BinaryIO, int, str]:
+        """As `_copy`, of the smaller picture that is sent in place of `source`."""
+        with source:
+            try:
+                content, format, _ = fit(source)
+            except CannotFit as error:
+                raise FileChanged(f"{quote_value(path)} cannot be made smaller: {error}") from None
+        if hashlib.sha256(content).hexdigest() != sha256:
+            what = f"{quote_value(path)} is made smaller otherwise than when it was checked"
+            raise FileChanged(what)
+        with ExitStack() as stack:
+            copy = stack.enter_context(tempfile.TemporaryFile(dir=self._scratch))
+            copy.write(content)
+            copy.flush()
+            stack.pop_all()
+        return copy, len(content), format.content_type
 
 
 def _unreadable(path: str, error: Exception) -> str:

@@ -24,10 +24,13 @@ MOVED_QUERY = """SELECT n.position, n.source, n.meta, COALESCE(n.id, o.id), n.ke
     FROM rows AS n JOIN journal.requests AS o USING (key)
     WHERE o.listed = 0 OR o.position <> n.position OR o.source IS NOT n.source
         OR o.meta IS NOT n.meta OR o.id <> n.id"""
-# A file's path is no part of a row's key. What is taken for another row keeps that row's input.
+# A file's path is no part of a row's key, nor what --fit made of it. What is taken for another row
+# keeps that row's input, and what was sent smaller stays noted so.
 REFILED_QUERY = f"""SELECT n.input, n.key FROM rows AS n JOIN journal.requests AS o USING (key)
     WHERE n.problem = '' AND instr(n.input, '{MARK}') AND o.input <> n.input AND o.model <> ''
-        AND n.position NOT IN (SELECT position FROM pairs)"""
+        AND n.position NOT IN (SELECT position FROM pairs)
+        AND (o.state = 'pending'
+            OR instr(n.input, '"sent_sha256"') = 0 AND instr(o.input, '"sent_sha256"') = 0)"""
 # A row without a model is known by its receipt only: the manifest brings the rest.
 NEW_QUERY = """SELECT n.key, n.position, n.source, n.id, n.model, n.input, n.meta, n.problem
     FROM rows AS n LEFT JOIN journal.requests AS o USING (key)

@@ -85,7 +85,7 @@ class StagedRows:
             CREATE TABLE rows (position INTEGER PRIMARY KEY, key TEXT, base TEXT, source TEXT,
                 id TEXT, model TEXT, input TEXT, meta TEXT, problem TEXT);
             CREATE TABLE pairs (position INTEGER PRIMARY KEY, key TEXT, kind TEXT, was TEXT);
-            CREATE TABLE files (path TEXT PRIMARY KEY, sha256 TEXT, bytes INTEGER, seen TEXT)
+            CREATE TABLE files (path TEXT PRIMARY KEY, bytes INTEGER, seen TEXT, fit TEXT)
                 WITHOUT ROWID;
             ATTACH '' AS claimed;
             PRAGMA claimed.journal_mode = OFF;
@@ -135,12 +135,18 @@ class StagedRows:
 
     def add_file(self, file: LocalFile) -> None:
         """Note a local file that was checked, for `files`."""
-        values = file.path, file.sha256, file.bytes, file.seen
+        values = file.path, file.bytes, file.seen, file.fit
         self._db.execute("INSERT OR IGNORE INTO files VALUES (?, ?, ?, ?)", values)
 
     def files(self) -> Iterator[tuple[str, str]]:
         """Yield (path, what tells whether it was written to since) of each file, by path."""
         yield from self._db.execute("SELECT path, seen FROM files ORDER BY path")
+
+    def fitted(self) -> tuple[int, str]:
+        """Return how many files are sent smaller (--fit), and what becomes of one of them."""
+        query = "SELECT COUNT(*), MIN(path || ': ' || fit) FROM files WHERE fit <> ''"
+        count, example = self._db.execute(query).fetchone()
+        return int(count), example or ""
 
     def count_files(self) -> tuple[int, int]:
         """Return how many local files there are, and their bytes."""

@@ -32,10 +32,13 @@ def check_rows(
     listing: StagedRows,
     report: ProblemSink,
     count: Callable[[int], None] = lambda rows: None,
+    *,
+    fit: bool = False,
 ) -> int:
     """Read the whole manifest into `listing`; return how many problems there are.
 
     report: called with each problem, in the order of the file. count: with the rows read so far.
+    fit: whether large pictures are made smaller to be sent.
     Raises NoSchema or UsageError where a model's rows cannot be checked at all; ManifestInvalid if
     the file as a whole cannot be trusted, after reporting why.
     """
@@ -43,7 +46,7 @@ def check_rows(
         report(problem)
     found, broken = len(manifest.problems), bool(manifest.problems)
     position = 0
-    find_file = LocalFiles(manifest.allowed, listing.add_file).check
+    find_file = LocalFiles(manifest.allowed, listing.add_file, fit).check
     for item in manifest.entries(models.properties):
         if isinstance(item, Problem):
             problems = [item]
@@ -137,7 +140,7 @@ def require_valid_rows(
 
     show, count: as `check_rows` takes them.
     """
-    problems = check_rows(manifest, known, listing, show, count)
+    problems = check_rows(manifest, known, listing, show, count, fit=options.fit)
     if problems and not options.skip_invalid:
         remedy = "Fix them, or run the other rows with --skip-invalid."
         raise ManifestInvalid(manifest.file, problems, remedy)

@@ -61,7 +61,8 @@ class Plan:
     floor: they may well cost more. unpriced: requests without a price.
     prices_from: when the oldest of the prices was asked for, as the journal writes times, where the
         catalogue was not asked now; "" where it was, or where a person gave them.
-    files, file_bytes: local files among the inputs of the list's rows.
+    files, file_bytes: local files among the inputs of the list's rows. fitted, fitted_as: of these
+        the pictures that are sent smaller (--fit), and what becomes of one.
     catalogue: which has the schemas, too; None where it is not asked.
     not_asked: why it was not, in words; "" where it was.
     prices: of the models that requests are sent to; None where it is not known.
@@ -77,6 +78,8 @@ class Plan:
     prices: Mapping[str, Price | None] = field(default_factory=dict)
     files: int = 0
     file_bytes: int = 0
+    fitted: int = 0
+    fitted_as: str = ""
 
     def add(self, row: PlannedRow) -> None:
         self.counts[row.what] += 1
@@ -99,6 +102,7 @@ class Plan:
             "prices_from": self.prices_from or None,
             "files": self.files,
             "file_bytes": self.file_bytes,
+            "fitted": self.fitted,
         }
 
 
@@ -173,6 +177,7 @@ def plan(
         )
         require_valid_rows(manifest, known, staged, show, options)
         sums.files, sums.file_bytes = staged.count_files()
+        sums.fitted, sums.fitted_as = staged.fitted()
         for row in planned_rows(staged, folder, prices.expect, reopened):
             sums.add(row)
             step(row)

@@ -20,6 +20,7 @@ from batchgen.core import prices
 from batchgen.core.budget import Spending, show_usd
 from batchgen.core.rows import Problem
 from batchgen.core.states import State
+from batchgen.core.text import plural
 from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.engine.collector import OutputOptions
 from batchgen.engine.other_batches import OtherBatches
@@ -256,11 +257,15 @@ def _manifest_import(
 
     def read() -> int:
         problems = require_valid_rows(manifest, schemas, listing, show, options, count)
+        fitted, example = listing.fitted()
+        if fitted:
+            made = plural(fitted, "picture")
+            log.info("%s: %s made smaller to be sent, e.g. %s.", manifest.file, made, example)
         note(f"listing the rows of {manifest.file}")
         schemas.copy_used(folder.schemas)
         return problems
 
-    names = ("format", "input_name", "meta", "id_template", "model")
+    names = ("format", "fit", "input_name", "meta", "id_template", "model")
     decisive = {name: getattr(options, name) for name in names}
     decisive |= {"columns": dict(options.columns), "schema": options.schema and str(options.schema)}
     decisive |= {"limits": asdict(options.reading)}

@@ -42,7 +42,7 @@ def validate(
     known = SchemaRegistry(options.model, options.schema, folders, source, options.reading)
     probed = None
     with closing(StagedRows()) as listing:
-        problems = check_rows(manifest, known, listing, show)
+        problems = check_rows(manifest, known, listing, show, fit=options.fit)
         if check_urls:
             # Here, since it brings httpx, which nothing else needs.
             from batchgen.operations.check_urls import probe_file_inputs

@@ -29,8 +29,8 @@ def noted(value: Any) -> Any:
     if isinstance(value, list):
         return [noted(one) for one in value]
     if isinstance(value, dict):
-        if value.keys() == {"file", "sha256"}:
-            return f"data:sha256:{value['sha256']}"
+        if {"file", "sha256"} <= value.keys() <= {"file", "sha256", "fit", "sent_sha256"}:
+            return f"data:sha256:{value.get('sent_sha256', value['sha256'])}"
         return {name: noted(one) for name, one in value.items()}
     return value
 

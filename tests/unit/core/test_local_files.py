@@ -63,6 +63,10 @@ def test_an_input_without_files_is_as_it_was(input):
 def test_only_an_object_of_these_two_stands_for_a_file():
     sha256 = "0" * 64
     assert is_local_file({"file": "a.png", "sha256": sha256})
+    fitted = {"file": "a.png", "sha256": sha256, "fit": "JPEG", "sent_sha256": sha256}
+    assert is_local_file(fitted)
+    assert without_paths({"image": fitted}) == {"image": {"sha256": sha256}}
+    assert not is_local_file({**fitted, "sent_sha256": "x"})
     for other in (
         {"file": "a.png"}, {"file": "a.png", "sha256": sha256, "x": 1}, {"path": "a.safetensors"},
         {"file": 1, "sha256": sha256}, {"file": "a.png", "sha256": "A" * 64}, "a.png", None, [],
