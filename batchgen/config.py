@@ -10,17 +10,19 @@ manifest or the configuration may set it. The merge goes by name.
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
-from datetime import datetime, time, timedelta
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime, time
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from batchgen.core import budget
 from batchgen.core.addresses import ADDRESS_VARIABLES, parse_notify_urls, parse_ping_url
+from batchgen.core.assignments import parse_setting
 from batchgen.core.budget import CostLimits
 from batchgen.core.limits import DEFAULT_LIMITS, Limits
-from batchgen.core.timetable import Timetable
+from batchgen.core.timetable import Timetable, next_time
 from batchgen.core.units import parse_usd
 from batchgen.errors import UsageError
 
@@ -236,6 +238,26 @@ def _read_variable(name: str, key: str, value: str) -> Any:
         raise UsageError(f"{key}: {error}") from None
 
 
+def with_kept(options: RunOptions, kept: Mapping[str, str], now: datetime) -> RunOptions:
+    """Return the options with what `set --keep` left in the batch. now: local, without a zone.
+
+    kept: as written, by setting. A batch folder may come from anybody: what a person types for this
+    run, or has in the configuration, is never loosened by it, and a limit of cost is not either,
+    wherever it stands.
+    """
+    found = {name.replace("-", "_"): parse_setting(name, text) for name, text in kept.items()}
+    for name, value in found.items():
+        typed = getattr(options, name)
+        own = options.sources.get(name) in (Source.FLAG, Source.CONFIGURATION)
+        firm = own or name == "max_cost"
+        if firm and typed is not None:
+            order = partial(next_time, now=now) if name == "until" else float
+            found[name] = min(value, typed, key=order)
+    # A message names what holds now by its option.
+    moved = {name: Source.FLAG for name in found if found[name] != getattr(options, name)}
+    return replace(options, **found, sources={**options.sources, **moved})
+
+
 def view(kind: type[View], options: RunOptions, **computed: Any) -> View:
     """Return a dataclass of what one part of a run needs, from the options of the same names.
 
@@ -247,10 +269,7 @@ def view(kind: type[View], options: RunOptions, **computed: Any) -> View:
 
 def seconds_until(until: time, now: datetime) -> float:
     """Return the seconds from `now` to the next time that local clocks show `until`."""
-    then = now.replace(hour=until.hour, minute=until.minute, second=0, microsecond=0)
-    if then <= now:
-        then += timedelta(days=1)
-    return then.timestamp() - now.timestamp()
+    return next_time(until, now).timestamp() - now.timestamp()
 
 
 # Under these names a shell hands over a pipe or an open file; the next time it is another one.

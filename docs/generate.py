@@ -24,7 +24,7 @@ from batchgen.cli import manners
 from batchgen.cli.main import cli
 from batchgen.clock import Clock
 from batchgen.core.limits import DEFAULT_LIMITS, Limits, limit_name, show_limit
-from batchgen.core.states import TRANSITIONS, Event, State
+from batchgen.core.states import TRANSITIONS, Event, RunEvent, State
 from batchgen.journal import database as journal
 from batchgen.manual import markdown
 from batchgen.manual.topics import TOPICS
@@ -427,6 +427,7 @@ def states_page() -> str:
 
     states = [(f"`{state}`", meaning("states", state), moves(state)) for state in State]
     events = [(f"`{event}`", f"`{event.name}`", meaning("event", event)) for event in Event]
+    of_runs = [(f"`{event}`", meaning("run_event", event)) for event in RunEvent]
     return (
         f"# States\n\n{FROM_CODE}\n\n"
         "A row is always in one of these states. What happens to it is an event, which leads to"
@@ -436,6 +437,9 @@ def states_page() -> str:
         "\n## The events\n\nThe column `event` of the journal's table `events` has the first word;"
         " the code says the second.\n\n"
         f"{table(['event', 'in the code', 'meaning'], events)}"
+        "\n## The events of a run\n\nWhat a person asks of a run under way is an event too, without"
+        " a row.\n\n"
+        f"{table(['event', 'meaning'], of_runs)}"
     )
 
 

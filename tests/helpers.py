@@ -9,7 +9,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -185,6 +185,13 @@ def at_a_terminal(answer: str, *command: str, after: str = "") -> tuple[int, str
                 os.write(leader, answer.encode())
     os.close(leader)
     return child.wait(timeout=60), shown.decode()
+
+
+def until(process: "subprocess.Popen[Any]", reached: Callable[[], bool]) -> None:
+    """Wait until `reached`, or until the process has ended."""
+    while process.poll() is None and not reached():
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=0.02)
 
 
 def provenance_of(picture: Path) -> Mapping[str, Any] | None:

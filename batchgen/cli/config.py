@@ -156,15 +156,15 @@ def _shown_name(name: str) -> str:
 
 
 def _words(name: str, options: "RunOptions") -> str:
-    from batchgen.cli.progress import rate_words
     from batchgen.core.budget import show_usd
     from batchgen.core.text import shell_quote
+    from batchgen.core.units import show_rate
 
     value = _hidden(name, getattr(options, name))
     if value is None or value == ():
         return "-"
     if name == "rate":
-        return rate_words(value)
+        return show_rate(value)
     if name in _AMOUNTS or name == "ask_above":
         return show_usd(value)
     if isinstance(value, bool):

@@ -24,6 +24,7 @@ from batchgen.cli.options import Runtime
 from batchgen.cli.run import plan, run, validate
 from batchgen.cli.sandbox import sandbox
 from batchgen.cli.schedule import schedule
+from batchgen.cli.steer import pause, resume, set_
 from batchgen.cli.version import show_version
 from batchgen.clock import Clock
 from batchgen.core.text import terminal_safe
@@ -67,7 +68,8 @@ def cli(context: click.Context, as_json: bool) -> None:
 
 
 for one in (
-    *(init, run, validate, plan, status, retry, resolve, verify, cancel, report, models),
+    *(init, run, validate, plan, status, pause, resume, set_),
+    *(retry, resolve, verify, cancel, report, models),
     *(doctor, login, logout, config, schedule, sandbox, help_command),
 ):
     cli.add_command(one)

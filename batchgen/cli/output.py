@@ -14,9 +14,9 @@ import click
 
 from batchgen.batch_folder import Folder, Holder
 from batchgen.cli import manners
-from batchgen.cli.progress import rate_words
 from batchgen.clock import Clock, from_iso, show_time
 from batchgen.config import default_out, has_name_of_its_own
+from batchgen.core.assignments import in_words
 from batchgen.core.budget import show_usd
 from batchgen.core.expiry import RESULTS_KEPT_S
 from batchgen.core.limits import how_to_raise
@@ -30,6 +30,7 @@ from batchgen.core.text import (
     terminal_safe_json,
     truncate,
 )
+from batchgen.core.units import show_rate
 from batchgen.errors import BatchBusy, BatchgenError, UsageError, disk_full
 from batchgen.journal.reader import Reader, summary
 from batchgen.log import write_stderr
@@ -204,7 +205,7 @@ def plan(whole: "Plan", rate: float) -> None:
     if whole.unpriced < whole.sends or not whole.sends:
         cost = f", for {'at least ' if whole.floor else ''}{show_usd(whole.cost)}"
     line(
-        f"A run would send {requests}{cost}; at {rate_words(rate)} submitting takes"
+        f"A run would send {requests}{cost}; at {show_rate(rate)} submitting takes"
         f" {_span(whole.seconds(rate))}. Nothing was sent."
     )
     if whole.files:
@@ -400,7 +401,7 @@ def status(folder: Folder) -> None:
         lines.append(f"  results not fetched yet may expire from {_span(left)} on")
     pending = numbers["counts"][State.PENDING]
     if rate:
-        lines.append(f"  rate {rate_words(rate)}")
+        lines.append(f"  rate {show_rate(rate)}")
         if pending and runner:
             lines.append(f"  about {_span(pending / rate)} to submit the rest")
     if run["started_at"]:
@@ -409,6 +410,11 @@ def status(folder: Folder) -> None:
         if runner:
             ending = f"running ({runner}, since {_clock_time(started, now)})"
         lines.append(f"  last run: {show_time(started)}, {ending}")
+    if numbers["paused_since"]:
+        since = show_time(from_iso(numbers["paused_since"]))
+        lines.append(f"  paused since {since}: {next_steps.command('resume', str(folder.path))}")
+    if numbers["kept"]:
+        lines.append(f"  kept by batchgen set: {in_words(numbers['kept'])}")
     if not runner and (holder := folder.holder()):
         lines.append(f"  now: {_starting(holder)}")
     for one in lines:

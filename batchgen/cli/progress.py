@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from batchgen.core.states import IN_FLIGHT, State
+from batchgen.core.units import show_rate
 
 log = logging.getLogger(__name__)
 
@@ -26,15 +27,7 @@ def line(counts: Mapping[State, int], committed: float, rate: float) -> str:
     for name, states in _SHOWN.items():
         if number := sum(counts.get(state, 0) for state in states):
             parts.append(f"{number} {name}")
-    return f"{', '.join(parts)} · {rate_words(rate)} · ${committed:.2f}"
-
-
-def rate_words(rate: float) -> str:
-    """`rate` POSTs per second in the unit that reads best: `60/m`, `50/s`."""
-    for unit, seconds, least in (("s", 1, 10), ("m", 60, 1), ("h", 3600, 1)):
-        if rate * seconds >= least:
-            return f"{rate * seconds:.3g}/{unit}"
-    return f"{rate * 86400:.3g}/d"
+    return f"{', '.join(parts)} · {show_rate(rate)} · ${committed:.2f}"
 
 
 class Progress:

@@ -40,6 +40,15 @@ class Event(StrEnum):
     RETRY = "retry"  # a person, or a flag of theirs, asked for it to be sent again
 
 
+class RunEvent(StrEnum):
+    """What a person asked of a run under way. It changes no row; the values never change, too."""
+
+    PAUSED = "paused"
+    RESUMED = "resumed"
+    SET = "set"
+    NOT_SET = "not set"
+
+
 S = State
 TRANSITIONS: dict[State, dict[Event, State]] = {
     S.PENDING: {Event.SUBMIT: S.SUBMITTING, Event.BLOCKED: S.FAILED},

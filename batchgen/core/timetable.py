@@ -110,3 +110,9 @@ def parse_window(text: str) -> Timetable:
         raise ValueError("A window is written like 01:30-07:00, or mon-fri 01:30-07:00.")
     days = EVERY_DAY if match[1] is None else parse_days(match[1])
     return Timetable(parse_clock_time(match[2]), days, parse_clock_time(match[3]))
+
+
+def next_time(clock: time, now: datetime) -> datetime:
+    """Return the next time that local clocks show hour and minute of `clock`, after `now`."""
+    then = now.replace(hour=clock.hour, minute=clock.minute, second=0, microsecond=0)
+    return then if then > now else then + timedelta(days=1)

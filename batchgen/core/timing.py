@@ -33,6 +33,8 @@ class Timing:
     ping: of a monitor's ping, with all of its tries.
     on_finish, notify: of the command and of the messages at the end of a run; then they are killed.
     leaving: of each of these after a signal, whose sender does not wait long.
+    command_look: between two looks for what a person asks of the run by another command.
+    command_wait: of that command, for the run to take it.
     closing: without any work of the process once everything is collected, before it is ended.
     """
 
@@ -65,6 +67,8 @@ class Timing:
     on_finish: float = 60.0
     notify: float = 30.0
     leaving: float = 5.0
+    command_look: float = 1.0
+    command_wait: float = 5.0
     closing: float = 60.0
     probe_step: float = 10.0
     probe_total: float = 30.0

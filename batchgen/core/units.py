@@ -28,6 +28,14 @@ def parse_rate(text: str | int | float) -> float:
     return per_second
 
 
+def show_rate(rate: float) -> str:
+    """Return requests per second in the unit that reads best: `60/m`, `50/s`."""
+    for unit, seconds, least in (("s", 1, 10), ("m", 60, 1), ("h", 3600, 1)):
+        if rate * seconds >= least:
+            return f"{rate * seconds:.3g}/{unit}"
+    return f"{rate * 86400:.3g}/d"
+
+
 def parse_duration(text: str | int | float) -> float:
     """Return seconds from `6h`, `90m`, `1h30m`, `45s`, `2d`; a bare number is seconds.
 

@@ -28,7 +28,7 @@ class CostEstimator:
     ) -> None:
         self._prices = prices
         self._seen = dict(seen)
-        self._limited = limited
+        self.limited = limited
         self._under_way: Counter[str] = Counter()  # rows by model
 
     def estimate(self, model: str, input: str) -> Estimate:
@@ -37,7 +37,7 @@ class CostEstimator:
 
     def may_submit(self, model: str) -> bool:
         """Return whether a row of this model may go: not beside the first one, under a limit."""
-        return not self._limited or model in self._seen or not self._under_way[model]
+        return not self.limited or model in self._seen or not self._under_way[model]
 
     def on_started(self, model: str) -> None:
         """A row is about to be submitted, or was submitted by an earlier run."""

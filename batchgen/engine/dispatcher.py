@@ -11,8 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from batchgen.clock import Clock
-from batchgen.engine.policy import Policy
-from batchgen.engine.rate_limiter import RateLimiter, resume_rate_limiter
+from batchgen.engine.rate_limiter import WINDOW_S, RateLimiter, resume_rate_limiter
 from batchgen.engine.run_outcome import RUN_AGAIN, TIME_LIMIT, RunOutcome
 from batchgen.engine.run_state import RunState
 from batchgen.engine.shared_rate import SharedRateLimit
@@ -21,21 +20,24 @@ from batchgen.journal.writer import Journal, Request
 log = logging.getLogger(__name__)
 
 
-def restore_rate_limiter(journal: Journal, clock: Clock, max_rate: float) -> RateLimiter:
+def restore_rate_limiter(
+    journal: Journal, clock: Clock, max_rate: float
+) -> tuple[RateLimiter, list[float]]:
     """Return the rate limiter of a new run: what was learned holds, and nothing bursts.
 
-    max_rate: submissions per second, as the person allowed them.
+    Also when the latest submissions left, as `RateLimiter.at_most` takes them, on a clock that
+    begins at 0 with the run. max_rate: submissions per second, as the person allowed them.
     """
+    now = clock.now()
+    # A run that was killed has not saved when its next submission was due. None is later than now:
+    # the clock may have been set back.
+    recent = [min(at - now, 0.0) for at in journal.submissions_since(now - WINDOW_S)]
     saved = journal.get_meta("pace")
     if not saved:
-        return resume_rate_limiter(max_rate, None)
-    now = clock.now()
-    rate = min(saved["learned"] or math.inf, max_rate)
-    last = journal.last_submitted_at()
-    # A run that was killed has not saved when its next submission was due. The second bound is for
-    # a clock that was set back.
-    due = 0.0 if last is None else min(last + 1 / rate - now, 1 / rate)
-    return resume_rate_limiter(max_rate, (saved["learned"], max(saved["next_at"] - now, due)))
+        return resume_rate_limiter(max_rate, None, recent=recent), recent
+    paused = None if saved.get("paused_until") is None else saved["paused_until"] - now
+    known = saved["learned"], saved["next_at"] - now
+    return resume_rate_limiter(max_rate, known, recent=recent, paused=paused), recent
 
 
 @dataclass(eq=False)
@@ -44,7 +46,6 @@ class Dispatcher:
 
     _journal: Journal
     _state: RunState
-    _policy: Policy
     _shared_rate: SharedRateLimit
     _submitted: int = 0  # in this run; a row that came back unaccepted does not count
     _page: list[Request] = field(default_factory=list)  # due rows, read ahead; the next one last
@@ -95,11 +96,12 @@ class Dispatcher:
         """Return the seconds until `row` may go, at most until the person's limit of time."""
         state = self._state
         left = self._time_left()
-        full = len(state.in_flight) >= self._policy.concurrency
+        full = len(state.in_flight) >= state.policy.concurrency
         # In an outage one request finds out for all whether it is over.
         probing = bool(state.offline_tries and state.open_posts)
         if (
-            full
+            state.paused_since
+            or full
             or probing
             or self._may_reach_the_limit()
             or not state.breaker.may_submit(row.model, files=bool(row.local_files))
@@ -116,18 +118,18 @@ class Dispatcher:
 
     def _time_left(self) -> float:
         """Return seconds; by both clocks, since one may stand still while the computer sleeps."""
-        stop_after, until = self._policy.stop_after, self._policy.until
+        stop_after, until = self._state.policy.stop_after, self._state.policy.until
         by_stop_after = math.inf if stop_after is None else stop_after - self._state.time()
         by_until = math.inf if until is None else until - self._state.clock.now()
         return max(min(by_stop_after, by_until), 0.0)
 
     def _may_reach_the_limit(self) -> bool:
         """Whether the limit is reached unless an open POST comes back unaccepted."""
-        limit = self._policy.limit
+        limit = self._state.policy.limit
         return limit is not None and self._submitted >= limit and bool(self._state.open_posts)
 
     def _stop_at_a_limit(self) -> bool:
-        limit = self._policy.limit
+        limit = self._state.policy.limit
         if self._time_left() <= 0:
             self._state.stop(TIME_LIMIT)
         elif limit is not None and self._submitted >= limit:
@@ -147,4 +149,4 @@ class Dispatcher:
         state.in_flight.add(row.key)
         state.breaker.on_submitting(row.model, files=bool(row.local_files))
         state.costs.on_started(row.model)
-        state.limiter = state.limiter.after_submission(state.time())
+        state.note_submission()

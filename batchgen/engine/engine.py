@@ -50,6 +50,10 @@ class Engine:
         try:
             await self._collect_urgent(left)
             await self._dispatcher.run(self._start)
+            # A person may move the limit that stopped it, until all that was sent is collected.
+            while self._tasks and self._state.outcome is not None and self._state.outcome.setting:
+                await self._state.wait_for_change(math.inf)
+                await self._dispatcher.run(self._start)
         except Exception as error:  # noqa: BLE001  # what is under way is still collected
             self._stop_for(error, "the next row")
         finally:
@@ -111,6 +115,7 @@ class Engine:
     def _forget(self, key: str, task: asyncio.Task[None]) -> None:
         if self._tasks.get(key) is task:  # a row that was given back may have been started again
             del self._tasks[key]
+        self._state.notify()
 
     async def _guard(self, row: Request) -> None:
         """Process a row; an error of its own stops the run and costs no other row its output."""

@@ -73,11 +73,14 @@ class Poller:
         self._writes = writes
         self._service = service
         self._state = run_state
-        polls = max(MIN_POLLS_PER_S, POLLS_PER_SUBMISSION * max_rate)
-        self._limiter = RateLimiter(polls, polls)
+        self._limiter = _limiter_of_questions(max_rate)
         saved = journal.get_meta("times") or {}
         self.durations = {model: DurationModel(*values) for model, values in saved.items()}
         self._scouted: set[str] = set()
+
+    def allow(self, max_rate: float) -> None:
+        """The person allows another rate of submissions from now on."""
+        self._limiter = _limiter_of_questions(max_rate)
 
     async def poll_until_ended(self, row: Request, *, at_once: bool) -> Request:
         """Ask until the request has ended, and record how; return the row as it is then.
@@ -240,3 +243,8 @@ class Poller:
         costs = self._state.costs
         changed = costs.on_cost(row.model, row.input, cost, completed=completed)
         return costs.memory() if changed else {}
+
+
+def _limiter_of_questions(max_rate: float) -> RateLimiter:
+    polls = max(MIN_POLLS_PER_S, POLLS_PER_SUBMISSION * max_rate)
+    return RateLimiter(polls, polls)

@@ -4,6 +4,16 @@ Two promises hold by construction. Between two submissions lies at least one int
 of time holds more than rate x window + 1 of them; nothing is saved up while idle. And one episode
 of 429s slows down once: an answer to a request that was sent before the slow-down says nothing new.
 
+The person may change the rate under way. What a window holds is measured by the rate in force at
+its end, so after a slow-down the submissions of the faster time count too: no window of up to
+WINDOW_S holds more than the new rate x window + 1. Let p1, p2, … be the submissions so far, the
+latest first, and r the new rate. A submission at t makes a window of n + 1 from pn to t, which is
+right if t >= pn + n / r, and of no matter once it is longer than WINDOW_S. So the next one goes at
+the latest of all pn + min(n / r, WINDOW_S), and not before p1 + 1 / r. That is enough for all that
+follow: each adds one to a window and an interval, in which the rate allows one, to its length.
+Windows that are longer are not held to the new rate: a list that was slowed from 60 to 20 a minute
+would stand still for most of the night. `earliest_submission` is that maximum.
+
 The rest finds an API's unknown limit with few 429s. The API is taken for a token bucket, which is
 filled at the allowed rate and lets in up to `burst` submissions beyond it. From that follow
 
@@ -17,6 +27,7 @@ filled at the allowed rate and lets in up to `burst` submissions beyond it. From
 `python -m tests.benchmarks limits` simulates it against APIs of several kinds.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import sqrt
 
@@ -42,13 +53,15 @@ MAX_DOUBT, MIN_DOUBT = 0.2, 0.001
 MAX_WEIGHT_S = 0.5  # time that one acceptance stands for, at most, where submissions are rare
 MAX_LOCKED_PAUSE_S = 60.0  # many APIs count by the minute
 MIN_RATE = 1 / 3600
+# The longest window that is measured by a rate that was lowered: many APIs count by the minute.
+WINDOW_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimiter:
     """max_rate, rate: submissions per second, as allowed by the person and as learned.
 
-    next_at: the earliest time of the next submission.
+    next_at: the earliest time of the next submission. paused_until: what the API asked to wait.
     throttled_at: when the latest episode of 429s began; requests sent before it belong to it.
     came_late: that episode began long after the one before, as at a rate that is hardly too high.
     accepted: acceptances since that episode.
@@ -63,6 +76,7 @@ class RateLimiter:
     max_rate: float
     rate: float
     next_at: float = 0.0
+    paused_until: float = float("-inf")
     throttled_at: float = float("-inf")
     came_late: bool = False
     accepted: int = 0
@@ -75,8 +89,27 @@ class RateLimiter:
         """Return the seconds until the next submission may go."""
         return max(0.0, self.next_at - now)
 
+    def pause(self, now: float) -> float:
+        """Return the seconds until the pause that the API asked for is over."""
+        return max(0.0, self.paused_until - now)
+
     def after_submission(self, now: float) -> "RateLimiter":
         return replace(self, next_at=max(self.next_at, now) + 1 / self.rate)
+
+    def at_most(self, max_rate: float, recent: Sequence[float]) -> "RateLimiter":
+        """The person allows another rate from now on; what 429s taught still holds.
+
+        recent: the times of the submissions of the last WINDOW_S, ascending, and in any case the
+            last one.
+        """
+        rate = max_rate if self.refused_rate is None else min(self.rate, max_rate)
+        return replace(
+            self,
+            max_rate=max_rate,
+            rate=rate,
+            refused_rate=self.refused_rate if rate < max_rate else None,
+            next_at=max(self.paused_until, earliest_submission(recent, rate)),
+        )
 
     def after_429(self, now: float, sent_at: float, retry_after: float | None) -> "RateLimiter":
         """A request sent at `sent_at` was answered 429. retry_after: seconds; None where unsaid."""
@@ -87,7 +120,8 @@ class RateLimiter:
         locked = self.came_late and not self.accepted
         if locked and since > 0:
             pause = max(pause, min(1 + 2 * since, MAX_LOCKED_PAUSE_S))
-        paused = replace(self, next_at=max(self.next_at, now + pause))
+        until = max(self.paused_until, now + pause)
+        paused = replace(self, next_at=max(self.next_at, until), paused_until=until)
         if since <= 0:
             return paused
         if locked:
@@ -142,23 +176,41 @@ class RateLimiter:
         return min(1 / self.rate, MAX_WEIGHT_S) * distance / self.patience_s
 
 
+def earliest_submission(recent: Sequence[float], rate: float) -> float:
+    """Return when the next submission may go at `rate`, minus infinity where none was before.
+
+    recent: as `RateLimiter.at_most` takes them.
+    """
+    due = (at + min(n / rate, WINDOW_S) for n, at in enumerate(reversed(recent), 1))
+    return max([*due, *(at + 1 / rate for at in recent[-1:])], default=float("-inf"))
+
+
 def resume_rate_limiter(
-    max_rate: float, saved: tuple[float | None, float] | None, longest: float = 3600.0
+    max_rate: float,
+    saved: tuple[float | None, float] | None,
+    longest: float = 3600.0,
+    recent: Sequence[float] = (),
+    paused: float | None = None,
 ) -> RateLimiter:
     """Return the rate limiter of a new run, at time 0 on the run's own clock.
 
     saved: of the run before, the rate in submissions per second that 429s taught it, None where
         there were none; and the seconds from now until the next submission, negative where that is
         past. A clock that was set back can make these seconds huge: `longest` is their limit.
+    recent: as `RateLimiter.at_most` takes them, none of them after 0; the rate may be lower now.
+    paused: seconds from now until the API may be asked again; None where that is not known apart.
     """
     if saved is None:
-        return RateLimiter(max_rate, max_rate)
+        return RateLimiter(
+            max_rate, max_rate, next_at=max(0.0, earliest_submission(recent, max_rate))
+        )
     learned, ahead = saved
     rate = max_rate if learned is None else min(max_rate, max(learned, MIN_RATE))
     return RateLimiter(
         max_rate,
         rate,
-        next_at=min(max(ahead, 0.0), longest),
+        next_at=max(min(max(ahead, 0.0), longest), earliest_submission(recent, rate)),
+        paused_until=min(ahead if paused is None else paused, longest),
         refused_rate=rate if rate < max_rate else None,
         patience_s=MAX_PATIENCE_S,
     )

@@ -19,6 +19,7 @@ class RunOutcome:
     calm: routine, so --quiet tells of it only if rows are newly in trouble.
     once: what stopped the run stays until a person changes it, so --quiet tells of it once; equal
         for equal stops, "" for any other.
+    setting: what moves the limit that stopped the run, as `set` names it; "" for none.
     waiting: rows that are late and that only time can settle, which is no trouble.
     said: the reason was shown when it arose.
     """
@@ -28,6 +29,7 @@ class RunOutcome:
     remedy: str = ""
     calm: bool = False
     once: str = ""
+    setting: str = ""
     waiting: int = 0
     said: bool = False
 
@@ -99,7 +101,11 @@ RUN_AGAIN = "Run the same command again to go on."
 NO_MEMORY = RunOutcome(75, "There is not enough memory.", RUN_AGAIN)
 ALL_SAVED = RunOutcome(0, "Every row is saved.", calm=True)
 TIME_LIMIT = RunOutcome(
-    75, "The time limit is reached: nothing more is submitted.", RUN_AGAIN, calm=True
+    75,
+    "The time limit is reached: nothing more is submitted.",
+    RUN_AGAIN,
+    calm=True,
+    setting="until",
 )
 LATE = (State.SUBMITTED, State.COMPLETED)  # accepted, and not here at the end of a run
 _FOR_A_PERSON = (State.FAILED, State.CANCELLED, State.INVALID, State.UNKNOWN)

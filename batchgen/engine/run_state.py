@@ -4,7 +4,8 @@ import asyncio
 import logging
 import math
 import random
-from collections.abc import Coroutine, Mapping
+from collections import deque
+from collections.abc import Coroutine, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +20,8 @@ from batchgen.engine.circuit_breaker import (
 )
 from batchgen.engine.cost_estimator import CostEstimator
 from batchgen.engine.held_rows import HeldRows
-from batchgen.engine.rate_limiter import RateLimiter
+from batchgen.engine.policy import Policy
+from batchgen.engine.rate_limiter import WINDOW_S, RateLimiter
 from batchgen.engine.run_outcome import RUN_AGAIN, Headway, RunOutcome
 
 RUSH_RATE = 100.0  # submissions per second; below it, each may hold the event loop up for 1.5 ms
@@ -37,6 +39,8 @@ class RunState:
     throttled: whether a submission was answered with a rate limit.
     limiter: replaced with each submission and answer. breaker: the circuit breaker.
     costs: what each row is expected to cost. held: rows that something before the API refused.
+    policy: what the person allows now. paused_since: as the journal writes it; "" if nothing is.
+    recent: when the latest submissions left, as `RateLimiter.at_most` takes them.
     in_flight: keys of the rows that take up one of the run's places at the API.
     waiting: keys of the rows whose result or file is said not to exist, so far; they take no place.
     open_posts: keys of the rows whose POST has no outcome yet.
@@ -49,13 +53,18 @@ class RunState:
         clock: Clock,
         rng: random.Random,
         timing: Timing,
+        policy: Policy,
         limiter: RateLimiter,
         costs: CostEstimator,
+        recent: Iterable[float] = (),
     ) -> None:
         self.clock = clock
         self.rng = rng
         self.timing = timing
+        self.policy = policy
+        self.paused_since = ""
         self.limiter = limiter
+        self.recent = deque(recent)
         self.costs = costs
         self.breaker = CircuitBreaker()
         self.held = HeldRows()
@@ -89,6 +98,8 @@ class RunState:
         if self.outcome is None or (self.outcome.is_limit and not outcome.calm):
             self.outcome = replace(outcome, said=True)
             log.log(logging.INFO if outcome.calm else logging.WARNING, "%s", outcome.reason)
+        elif self.outcome.setting != outcome.setting:
+            self.outcome = replace(self.outcome, setting="")  # another reason stays
         self.polling = self.polling and polling
         if not self.may_submit:
             self._stopped.set()
@@ -98,6 +109,21 @@ class RunState:
     def may_submit(self) -> bool:
         """Whether a row that was taken may still be submitted."""
         return self.outcome is None or self.outcome.is_limit
+
+    def lift(self, setting: str) -> None:
+        """The person has moved a limit; if it had stopped the run, submissions go on."""
+        if self.outcome is not None and setting and self.outcome.setting == setting:
+            self.outcome = None
+            self._stopped.clear()
+        self.notify()
+
+    def note_submission(self) -> None:
+        """A submission is about to leave."""
+        now = self.time()
+        self.limiter = self.limiter.after_submission(now)
+        self.recent.append(now)
+        while self.recent[0] < now - WINDOW_S:
+            self.recent.popleft()
 
     def notify(self) -> None:
         """Wake what waits for a change."""
@@ -201,9 +227,10 @@ class RunState:
     def rate_memory(self) -> dict[str, Any]:
         """Return what keeps the next run from a burst, for the journal."""
         self._saved_rate = rate = self.limiter.rate
-        next_at = self.clock.now() + self.limiter.delay(self.time())
-        learned = None if self.limiter.refused_rate is None else rate
-        return {"pace": {"rate": rate, "learned": learned, "next_at": next_at}}
+        now, limiter = self.clock.now(), self.limiter
+        learned = None if limiter.refused_rate is None else rate
+        pace = {"rate": rate, "learned": learned, "next_at": now + limiter.delay(self.time())}
+        return {"pace": {**pace, "paused_until": now + limiter.pause(self.time())}}
 
     def changed_rate_memory(self) -> dict[str, Any]:
         """Return the same where the rate has changed by 1 % since, else nothing.

@@ -29,6 +29,7 @@ class SharedRateLimit:
 
     def __init__(self, path: Path | None) -> None:
         self._handle: int | None = None
+        self._written: float | None = None  # by this batch; None where it has written nothing
         if path is None:
             return
         try:
@@ -50,13 +51,23 @@ class SharedRateLimit:
         with self._next_slot(now) as slot:
             if slot[0] - now > CLOCK_TOLERANCE_S:
                 return slot[0] - now
-            slot[0] = now + interval
+            self._written = slot[0] = now + interval
         return 0.0
 
     def pause(self, now: float, seconds: float) -> None:
         """Give no slot to any batch for so long: the API asked to wait."""
         with self._next_slot(now) as slot:
-            slot[0] = max(slot[0], now + seconds)
+            if now + seconds > slot[0]:
+                self._written = slot[0] = now + seconds
+
+    def change(self, now: float, seconds: float) -> None:
+        """The rate of this batch was changed: its next submission may go in `seconds`.
+
+        What the account's next slot waits for is shortened only if it is this batch's own doing.
+        """
+        with self._next_slot(now) as slot:
+            if slot[0] == self._written or now + seconds > slot[0]:
+                self._written = slot[0] = now + seconds
 
     @contextmanager
     def _next_slot(self, now: float) -> Iterator[list[float]]:

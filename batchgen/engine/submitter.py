@@ -41,7 +41,6 @@ from batchgen.core.states import Event
 from batchgen.engine.dispatcher import Dispatcher
 from batchgen.engine.held_rows import HeldRow
 from batchgen.engine.other_batches import OtherBatches
-from batchgen.engine.policy import Policy
 from batchgen.engine.run_outcome import NO_MEMORY, RunOutcome, blocked_outcome
 from batchgen.engine.run_state import RunState
 from batchgen.engine.shared_rate import SharedRateLimit
@@ -67,13 +66,16 @@ _HALTS = {
 }
 
 
+class Withheld(StoppedEarly):
+    """The person wants nothing submitted now, so this request was not sent."""
+
+
 @dataclass(eq=False)
 class Submitter:
     _journal: Journal
     _folder: Folder
     _service: Service
     _state: RunState
-    _policy: Policy
     _shared_rate: SharedRateLimit
     _writes: WriteQueue
     _dispatcher: Dispatcher
@@ -85,6 +87,8 @@ class Submitter:
         try:
             if self._state.may_submit:
                 await self._submit_once(row)
+            else:  # the limit that stopped the run may be moved
+                self._dispatcher.give_back(row)
         finally:
             self._state.open_posts.discard(row.key)
             self._state.breaker.on_answered(row.model, files=bool(row.local_files))
@@ -114,10 +118,12 @@ class Submitter:
                 self._refuse_beside_other_batches(row)
             except BatchgenError as error:
                 # At once: other rows are about to send theirs.
-                if self._state.may_submit:
+                if self._state.may_submit and not isinstance(error, Withheld):
                     stop = RunOutcome.under_way(error)
                     if isinstance(error, CostLimitReached):
-                        stop = replace(stop, reason=f"{row.where}: {stop.reason}")
+                        setting = "max-cost" if error.of_batch else ""
+                        reason = f"{row.where}: {stop.reason}"
+                        stop = replace(stop, reason=reason, setting=setting)
                     self._state.stop(stop)
                 raise
 
@@ -139,13 +145,15 @@ class Submitter:
         """W1. Raises StoppedEarly, also where a cost limit would be exceeded."""
         if not self._state.may_submit:
             raise StoppedEarly("The run stopped before this request left.")
+        if self._state.paused_since:  # while its connection was made
+            raise Withheld("The batch was paused before this request left.")
         expected = self._state.costs.estimate(row.model, row.input)
         memory = self._state.changed_rate_memory()
         self._journal.record_submitting(row, expected, self._limits(), memory)
 
     def _limits(self) -> list[ActiveLimit]:
         now = datetime.fromtimestamp(self._state.clock.now())
-        return active_limits(self._policy.limits, now, self._others.committed_usd)
+        return active_limits(self._state.policy.limits, now, self._others.committed_usd)
 
     def _refuse_beside_other_batches(self, row: Request) -> None:
         """Raise CostLimitReached if another batch has taken what a limit of all batches left.

@@ -256,6 +256,12 @@ class Reader:
         columns = ", ".join(RUN_COLUMNS)
         return next(self.query(f"SELECT {columns} FROM runs ORDER BY id DESC LIMIT 1"), None)
 
+    def last_run_number(self) -> int | None:
+        """Return the number of the latest run; None if there was none."""
+        (row,) = self.query("SELECT MAX(id) AS run FROM runs")
+        number: int | None = row["run"]
+        return number
+
     def oldest_in_flight(self) -> str | None:
         """Return when the oldest request without a result was sent; None if there is none."""
         return self._oldest("submitted_at", State.SUBMITTED)
@@ -327,13 +333,15 @@ _first_odd_of_file = stored_values.checker(OUTPUT_COLUMNS)
 def summary(reader: Reader) -> dict[str, Any]:
     """Return the numbers of a batch for `summary.json`, `--json` and the gallery."""
     counts = reader.counts()
-    run = reader.last_run() or {}
+    run, paused = reader.last_run() or {}, reader.get_meta("paused")
     return {
         "rows": sum(counts.values()),
         "rehearsal": reader.is_rehearsal(),
         "counts": {str(state): counts.get(state, 0) for state in State},
         "causes": reader.causes(),
         "money_usd": reader.money(),
+        "paused_since": paused and paused["at"],
+        "kept": reader.get_meta("kept") or {},
         "run": {
             name: run.get(name)
             for name in ("started_at", "ended_at", "manifest", "exit_code", "ending", "version")

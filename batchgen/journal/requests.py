@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
-from batchgen.clock import from_iso
+from batchgen.clock import from_iso, to_iso
 from batchgen.core.identity import json_object
 from batchgen.core.local_files import MARK, local_files
 from batchgen.core.states import Event, State
@@ -99,11 +99,21 @@ class RequestQueries(Database):
             *skip,
         )
 
-    def last_submitted_at(self) -> float | None:
-        """Return when the last submission left, in seconds since the epoch; None if none did."""
-        query = "SELECT at FROM events WHERE event = ? ORDER BY seq DESC"
-        found = self.fetch_one(query, Event.SUBMIT)
-        return from_iso(found[0]) if found else None
+    def submissions_since(self, since: float) -> list[float]:
+        """Return when the submissions since then left, ascending, and in any case the last one.
+
+        In seconds since the epoch.
+        """
+        # From the end of the table, since it has no index by time.
+        found = self.fetch_all(
+            "SELECT at FROM events WHERE event = ?1 AND seq >= MIN("
+            " COALESCE((SELECT seq FROM events WHERE at < ?2 ORDER BY seq DESC LIMIT 1), 0),"
+            " COALESCE((SELECT seq FROM events WHERE event = ?1 ORDER BY seq DESC LIMIT 1), 0)"
+            ") ORDER BY seq",
+            Event.SUBMIT,
+            to_iso(since),
+        )
+        return [from_iso(at) for (at,) in found]
 
     def pending_models(self) -> dict[str, int]:
         """Return the number of listed pending rows by model."""

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 VERSION = 4
 
 # The last is where sqlite-utils notes which migrations were made.
-TABLES = ("requests", "outputs", "spending", "events", "runs", "memory", "_sqlite_migrations")
+TABLES = (
+    *("requests", "outputs", "spending", "events", "runs", "memory", "aliases", "commands"),
+    "_sqlite_migrations",
+)
 
 # SQL: whether a row of `requests` is in the reports. A row that was sent stays in them when the
 # manifest no longer has it.
@@ -149,6 +152,13 @@ def m004_written_off(db: "Database") -> None:
     db.table("requests").add_column("answer", str)
     # The keys of rows that a list has rewritten, and of the rows that were paid for in their place.
     db.table("aliases").create({"key": str, "row": str}, pk="key", not_null={"row"})
+    # What is asked of a run under way, until the run takes it.
+    db.table("commands").create(
+        {"seq": int, "at": str, "run": int, "command": str, "value": str, "keep": int},
+        pk="seq",
+        not_null={"at", "command", "value", "keep"},
+        defaults={"value": "", "keep": 0},
+    )
     for name, query in VIEWS_OF_4.items():
         db.execute(f"DROP VIEW IF EXISTS {name}")
         db.create_view(name, query)

@@ -15,6 +15,7 @@ from functools import lru_cache
 from types import NoneType
 from typing import Any
 
+from batchgen.core.assignments import is_kept
 from batchgen.core.identity import REQUEST_ID_PATTERN, json_object
 from batchgen.core.messages import model_id_problem
 from batchgen.core.states import State
@@ -95,7 +96,7 @@ def _or_null(check: _Check) -> _Check:
 # checked, such as a number that SQLite counted. A value has one of these types and, unless it is
 # NULL, passes the function.
 _CHECKS: Mapping[str, _Check] = {
-    **dict.fromkeys(("id", "model", "value", "event", "field"), _TEXT),
+    **dict.fromkeys(("id", "model", "value", "event", "field", "command"), _TEXT),
     **dict.fromkeys(
         (
             *("source", "api_status", "error", "answer", "result", "url", "content_type", "note"),
@@ -111,7 +112,7 @@ _CHECKS: Mapping[str, _Check] = {
     "request_id": ((str, NoneType), _is_request_id),
     "input": ((str,), _is_json_object),
     "meta": ((str, NoneType), _is_json_object),
-    "listed": ((int,), (0, 1).__contains__),
+    **dict.fromkeys(("listed", "keep"), ((int,), (0, 1).__contains__)),
     **dict.fromkeys(("n", "position", "attempts", "attempt", "seq", "rows", "saved"), _COUNT),
     **dict.fromkeys(("bytes", "width", "height", "run"), _or_null(_COUNT)),
     **dict.fromkeys(("error_code", "exit_code"), ((int, NoneType), None)),
@@ -182,6 +183,7 @@ def _is_pace(value: Any) -> bool:
         and _is_rate(value.get("rate"))
         and (value.get("learned") is None or _is_rate(value["learned"]))
         and _is_real(value.get("next_at"))
+        and (value.get("paused_until") is None or _is_real(value["paused_until"]))
     )
 
 
@@ -217,6 +219,10 @@ def _is_prices(value: Any) -> bool:
     return all(isinstance(at, str) and (not at or is_time(at)) for at in stamps)
 
 
+def _is_paused(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("at"), str) and is_time(value["at"])
+
+
 def _is_object(value: Any) -> bool:
     return isinstance(value, dict)
 
@@ -235,6 +241,8 @@ _MEMORY: Mapping[str, Callable[[Any], bool]] = {
     "told": _is_told,
     "unnamed_model": lambda value: isinstance(value, str) and model_id_problem(value) is None,
     "takes_files": lambda value: isinstance(value, list) and all(map(is_model, value)),
+    "paused": _is_paused,
+    "kept": is_kept,
 }
 
 

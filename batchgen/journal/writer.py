@@ -46,18 +46,25 @@ NO_ERROR: dict[str, Any] = {"error": None, "error_code": None}
 
 
 class CostLimitReached(StoppedEarly):
-    """The next submission could pass a limit of cost, so it was not sent."""
+    """The next submission could pass a limit of cost, so it was not sent.
+
+    of_batch: it is the limit of the whole batch, not of a day or a month.
+    """
+
+    of_batch = False
 
     @classmethod
     def at(
         cls, limit: ActiveLimit, committed: Callable[[str], float], expected: Estimate
     ) -> "CostLimitReached":
         """committed: as `first_exceeded` has it. expected: what the submission would cost."""
-        return cls(
+        reached = cls(
             *limit_reached(limit, committed, expected),
             calm=bool(limit.since),  # the next day or month goes on by itself
             once=f"{limit.option} {limit.usd}",
         )
+        reached.of_batch = not limit.since
+        return reached
 
 
 class RequestIdInUse(StoppedEarly):

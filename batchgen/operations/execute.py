@@ -5,7 +5,7 @@ import logging
 import random
 import signal
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -15,6 +15,7 @@ from batchgen.core.prices import read_seen
 from batchgen.core.states import State
 from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.engine.collector import Collector, OutputOptions
+from batchgen.engine.command_reader import CommandReader
 from batchgen.engine.cost_estimator import CostEstimator
 from batchgen.engine.dispatcher import Dispatcher, restore_rate_limiter
 from batchgen.engine.engine import Engine
@@ -30,10 +31,11 @@ from batchgen.engine.run_outcome import (
 )
 from batchgen.engine.run_state import RunState
 from batchgen.engine.shared_rate import SharedRateLimit
-from batchgen.engine.submitter import Submitter
-from batchgen.errors import BatchgenError, StorageDamaged, disk_full
+from batchgen.engine.submitter import LONG_PAUSE_S, Submitter
+from batchgen.errors import BatchgenError, StoppedEarly, StorageDamaged, disk_full
 from batchgen.inputs.find_files import LocalFiles
 from batchgen.inputs.payload import Payloads
+from batchgen.journal import command_table
 from batchgen.journal.group_commit import WriteQueue
 from batchgen.journal.receipts import ReceiptLog
 from batchgen.journal.writer import Journal
@@ -81,6 +83,8 @@ async def execute(
     limits: DownloadLimits = DEFAULT_LIMITS,
     others: OtherBatches | None = None,
     on_collected: Callable[[], None] = lambda: None,
+    written: Policy | None = None,
+    stopped: RunOutcome | None = None,
 ) -> RunOutcome:
     """Run what the open journal holds, until it is done or stops, and write the reports.
 
@@ -88,15 +92,22 @@ async def execute(
     destination: of the files; None is the batch folder. others: count for limits of all batches;
         None are none. on_collected: called when no submission is
         open any more and nothing is collected: what follows only closes and reports.
+    written: what the command line and the list allow, where the batch keeps something else.
+    stopped: why nothing is submitted at all; what was sent before is collected.
     """
     clock = journal.clock
     destination = destination or open_destination(folder)
-    limiter = restore_rate_limiter(journal, clock, policy.rate)
+    limiter, recent = restore_rate_limiter(journal, clock, policy.rate)
     costs = CostEstimator(
         policy.prices, read_seen(journal.get_meta("costs")), limited=policy.limits.any()
     )
-    run_state = RunState(clock, random.Random(), timing, limiter, costs)
+    run_state = RunState(clock, random.Random(), timing, policy, limiter, costs, recent)
     run_state.breaker.takes_files.update(journal.get_meta("takes_files") or ())
+    if stopped is not None:
+        run_state.stop(stopped)
+    elif limiter.delay(0.0) > LONG_PAUSE_S:
+        log.info("By the rate, the next submission may go in %.0f s.", limiter.delay(0.0))
+    run_state.paused_since = command_table.paused_since(journal)
     counts_before = journal.state_counts.copy()
     async with (
         endpoint.service(timing, clock.now) as service,
@@ -108,9 +119,9 @@ async def execute(
         shared_rate = SharedRateLimit(endpoint.shared_rate_file)
         writes = WriteQueue(journal, receipts)
         payloads = Payloads(files or LocalFiles(AllowedPaths(folder.path)), folder.path)
-        dispatcher = Dispatcher(journal, run_state, policy, shared_rate)
+        dispatcher = Dispatcher(journal, run_state, shared_rate)
         submitter = Submitter(
-            *(journal, folder, service, run_state, policy, shared_rate, writes, dispatcher),
+            *(journal, folder, service, run_state, shared_rate, writes, dispatcher),
             others or OtherBatches(list),
             payloads,
         )
@@ -134,10 +145,18 @@ async def execute(
             results_kept_s,
             progress.changed,
         )
+        reader = CommandReader(
+            journal, writes, run_state, poller, shared_rate, written or policy,
+            command_table.kept(journal),
+        )  # fmt: skip
+        reading = asyncio.create_task(reader.run())
         with _signals(engine, timing.drain), ExitStack() as stack:
             try:
                 await engine.run()
             finally:
+                reading.cancel()
+                with suppress(asyncio.CancelledError):
+                    await reading
                 heard = stack.enter_context(_heard_signals())
                 on_collected()
                 progress.close()
@@ -145,19 +164,28 @@ async def execute(
                 payloads.close()
                 writes.close()
             moved = journal.state_counts != counts_before
-            outcome = _outcome(journal.state_counts, run_state, moved=moved)
+            outcome = _outcome(journal.state_counts, run_state, folder, moved=moved)
             thumbnails = output_options.thumbnails
             return _record_end(
                 journal, folder, outcome, engine.memory(), heard, thumbnails=thumbnails
             )
 
 
-def _outcome(counts: Mapping[State, int], run_state: RunState, *, moved: bool) -> RunOutcome:
+def how_to_resume(folder: Folder) -> str:
+    return f"To go on: {command('resume', str(folder.path))}, then run the same command again."
+
+
+def _outcome(
+    counts: Mapping[State, int], run_state: RunState, folder: Folder, *, moved: bool
+) -> RunOutcome:
     """Say how the run ends. counts: rows by state. moved: whether any row changed its state."""
     waiting = len(run_state.waiting)
     headway = run_state.headway(moved=moved)
     outcome = final_outcome(counts, run_state.outcome, run_state.held, waiting, headway)
-    return replace(with_files_not_whole(outcome, run_state.not_whole), waiting=waiting)
+    outcome = replace(with_files_not_whole(outcome, run_state.not_whole), waiting=waiting)
+    if run_state.paused_since and outcome.code == StoppedEarly.exit_code:
+        return replace(outcome, remedy=how_to_resume(folder))
+    return outcome
 
 
 def _record_end(

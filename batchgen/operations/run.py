@@ -14,13 +14,14 @@ from batchgen import __version__, event_loop, resources
 from batchgen.api.catalogue import Catalogue
 from batchgen.api.endpoint import find_endpoint
 from batchgen.batch_folder import Folder, Note
-from batchgen.clock import Clock
-from batchgen.config import RunOptions, view
+from batchgen.clock import Clock, from_iso, show_time
+from batchgen.config import RunOptions, view, with_kept
 from batchgen.core import prices
+from batchgen.core.assignments import in_words
 from batchgen.core.budget import Spending, show_usd
 from batchgen.core.rows import Problem
 from batchgen.core.states import State
-from batchgen.core.text import plural
+from batchgen.core.text import list_choices, plural
 from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.engine.collector import OutputOptions
 from batchgen.engine.other_batches import OtherBatches
@@ -37,6 +38,7 @@ from batchgen.errors import (
     TokenRefused,
 )
 from batchgen.inputs.find_files import LocalFiles
+from batchgen.journal import command_table
 from batchgen.journal.recovery import open_journal
 from batchgen.journal.staging import StagedRows
 from batchgen.journal.writer import Journal
@@ -44,7 +46,7 @@ from batchgen.log import set_up, write_stderr
 from batchgen.manifest.manifest import Manifest
 from batchgen.notify.announcer import Announcer
 from batchgen.operations.batch import start_rehearsal
-from batchgen.operations.execute import ShowProgress, execute
+from batchgen.operations.execute import ShowProgress, execute, how_to_resume
 from batchgen.operations.find_batch import (
     Ask,
     ask_nobody,
@@ -137,7 +139,13 @@ def run(
         take_over(journal, receipts, reading, options, ask)
         batches.remember(path, folder.path, rehearsal=options.sandbox, at=journal.now())
         others = other_batches(batches, folder, options)
-        known = _agreed_prices(journal, catalogue, options, ask, now, others)
+        written = options
+        options = _with_kept(journal, options, now)
+        paused = _settle_commands(journal, folder)
+        if paused is None:
+            known = _agreed_prices(journal, catalogue, options, ask, now, others)
+        else:
+            known = prices.read_prices(journal.get_meta("prices"))
         catalogue.close()
         memory = {model: price and price.stored() for model, price in known.items()}
         journal.start_run(manifest.file, {"prices": memory, **model_memory(options)})
@@ -145,8 +153,7 @@ def run(
         note("running")
         log.debug("batchgen %s runs %s into %s", __version__, manifest.file, folder.path)
         log.debug("options: %s", ", ".join(options.given()) or "the defaults")
-        stop_after, until = options.stop_after(now), options.ends_at(now)
-        policy = view(Policy, options, prices=known, stop_after=stop_after, until=until)
+        policy = _policy(options, known, now)
         output = view(OutputOptions, options)
         running = execute(
             journal,
@@ -160,11 +167,38 @@ def run(
             timing=timing,
             others=others,
             on_collected=partial(ending.collected, watchdog),
+            written=_policy(written, known, now),
+            stopped=paused,
         )
         ending.outcome = outcome = event_loop.run(running)
         ending.news = tell(journal, outcome, partial(show_ending, folder), quiet=options.quiet)
     announcer.ended(outcome, news=ending.news)
     return outcome, folder
+
+
+def _policy(options: RunOptions, known: Mapping[str, prices.Price | None], now: datetime) -> Policy:
+    stop_after, until = options.stop_after(now), options.ends_at(now)
+    return view(Policy, options, prices=known, stop_after=stop_after, until=until)
+
+
+def _with_kept(journal: Journal, options: RunOptions, now: datetime) -> RunOptions:
+    """Return the options with what a person kept for later runs, and say so."""
+    kept = command_table.kept(journal)
+    if kept:
+        log.info("Kept by batchgen set: %s.", in_words(kept))
+    return with_kept(options, kept, now)
+
+
+def _settle_commands(journal: Journal, folder: Folder) -> RunOutcome | None:
+    """Return why nothing is submitted where the batch is paused; None if it is not."""
+    since, missed = command_table.settle(journal)
+    if missed:
+        names = list_choices(sorted({*missed}))
+        log.warning("What was to be set (%s) came after its run, and is not set now.", names)
+    if not since:
+        return None
+    reason = f"The batch is paused since {show_time(from_iso(since))}: nothing is submitted."
+    return RunOutcome(StoppedEarly.exit_code, reason, how_to_resume(folder), once=f"paused {since}")
 
 
 class _Ending:

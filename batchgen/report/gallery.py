@@ -187,7 +187,8 @@ def _write_page(report: Path, gallery: GalleryContent, facts: Mapping[str, Any])
         for cause in numbers["causes"]
     ]
     counts, stops = statistics.activity(gallery.reader), statistics.run_stops(gallery.reader)
-    drawing = timeline.draw_timeline(counts, stops, facts["words"]["timeline"])
+    changes = statistics.run_changes(gallery.reader)
+    drawing = timeline.draw_timeline(counts, stops, facts["words"]["timeline"], changes)
     # A page from disk may not load a script by its hash, so ours stands in the page. It alone may
     # load others: a file that somebody put into the batch folder is no script of the page.
     script = "".join((TEMPLATES / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS)

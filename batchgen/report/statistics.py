@@ -4,9 +4,10 @@ import hashlib
 from typing import Any
 
 from batchgen.clock import from_iso
+from batchgen.journal import command_table
 from batchgen.journal import totals as journal_totals
 from batchgen.journal.reader import Reader
-from batchgen.report.timeline import ActivityCount, RunStop
+from batchgen.report.timeline import ActivityCount, RunChange, RunStop
 
 SECONDS_SHOWN = 7200  # the longest batch of which the timeline is told by the second
 
@@ -56,6 +57,14 @@ def run_stops(reader: Reader) -> list[RunStop]:
         RunStop(from_iso(run["ended_at"]), run["ending"] or "")
         for run in journal_totals.runs(reader)
         if run["ended_at"] is not None and run["exit_code"] not in (None, 0, 1)
+    ]
+
+
+def run_changes(reader: Reader) -> list[RunChange]:
+    """Return what people asked of the runs, and when."""
+    return [
+        RunChange(from_iso(at), f"{event} {detail}".rstrip())
+        for _, at, event, detail in command_table.history(reader)
     ]
 
 

@@ -1,4 +1,4 @@
-"""A batch's last night as an inline SVG: submissions, completions, 429s and stops. Pure.
+"""A batch's last night as an inline SVG: submissions, completions, 429s, stops and changes. Pure.
 
 Widths are in percent and heights in pixels, so that text keeps its size on a narrow screen. Colours
 are in gallery.css. Times are UTC, as everywhere in a batch.
@@ -38,8 +38,18 @@ class RunStop(NamedTuple):
     why: str
 
 
+class RunChange(NamedTuple):
+    """What a person asked of a run under way. at: seconds since the epoch."""
+
+    at: float
+    what: str
+
+
 def draw_timeline(
-    counts: Sequence[ActivityCount], stops: Iterable[RunStop], words: Mapping[str, str]
+    counts: Sequence[ActivityCount],
+    stops: Iterable[RunStop],
+    words: Mapping[str, str],
+    changes: Iterable[RunChange] = (),
 ) -> str:
     """Return the last night of a batch as an <svg>; "" where nothing happened.
 
@@ -51,7 +61,8 @@ def draw_timeline(
     counts = [count for count in counts if count.at >= start]
     end = max(count.at for count in counts)
     stops = [stop for stop in stops if start <= stop.at <= end + NIGHT_GAP_S]
-    end = max([end, *(stop.at for stop in stops)])
+    changes = [change for change in changes if start <= change.at <= end + NIGHT_GAP_S]
+    end = max([end, *(stop.at for stop in stops), *(change.at for change in changes)])
     scale = Scale.over(start, end)
     bars = {kind: Counter[int]() for kind in ("submitted", "completed", "throttled")}
     for at, kind, n in counts:
@@ -65,11 +76,11 @@ def draw_timeline(
     parts = [
         f'<svg class="timeline" role="img" width="100%" height="{HEIGHT}"'
         f' xmlns="http://www.w3.org/2000/svg"><title>{escape(title)}</title>',
-        *_legend(words, bool(bars["throttled"]), bool(stops)),
+        *_legend(words, bool(bars["throttled"]), bool(stops), bool(changes)),
         *_bars(bars, scale),
         f'<line class="tl-axis" x1="0" x2="100%" y1="{AXIS}" y2="{AXIS}"/>',
         *_ticks(scale),
-        *_marks(bars["throttled"], stops, scale, words),
+        *_marks(bars["throttled"], stops, changes, scale, words),
         "</svg>",
     ]
     return "\n".join(parts)
@@ -118,7 +129,9 @@ class Scale(NamedTuple):
         return self.start + self.seconds * self.bars
 
 
-def _legend(words: Mapping[str, str], throttled: bool, stopped: bool) -> Iterable[str]:
+def _legend(
+    words: Mapping[str, str], throttled: bool, stopped: bool, changed: bool
+) -> Iterable[str]:
     yield '<g class="tl-legend">'
     for x, kind in ((0, "submitted"), (90, "completed")):
         yield f'<rect class="tl-{kind}" x="{x}" y="2" width="9" height="9"/>'
@@ -129,6 +142,9 @@ def _legend(words: Mapping[str, str], throttled: bool, stopped: bool) -> Iterabl
     if stopped:
         yield '<line class="tl-stop" x1="304" x2="304" y1="1" y2="13"/>'
         yield _label("310", 11, "start", words["stopped"])
+    if changed:
+        yield '<line class="tl-change" x1="364" x2="364" y1="1" y2="13"/>'
+        yield _label("370", 11, "start", words["changed"])
     yield _label("100%", 11, "end", words["zone"])
     yield "</g>"
 
@@ -157,7 +173,11 @@ def _ticks(scale: Scale) -> Iterable[str]:
 
 
 def _marks(
-    throttled: Counter[int], stops: Iterable[RunStop], scale: Scale, words: Mapping[str, str]
+    throttled: Counter[int],
+    stops: Iterable[RunStop],
+    changes: Iterable[RunChange],
+    scale: Scale,
+    words: Mapping[str, str],
 ) -> Iterable[str]:
     for bar, n in sorted(throttled.items()):
         time = _utc(scale.start + bar * scale.seconds)
@@ -166,10 +186,11 @@ def _marks(
             f' cy="{LEGEND + MARK}" r="{MARK}">'
             f"<title>{escape(words['throttled'].format(time=time, n=n))}</title></circle>"
         )
-    for at, why in stops:
+    lines = [("change", change) for change in changes] + [("stop", stop) for stop in stops]
+    for kind, (at, why) in lines:
         x = scale.percent((at - scale.start) / scale.seconds)
         yield (
-            f'<line class="tl-stop" x1="{x}" x2="{x}" y1="{LEGEND}" y2="{AXIS + REACH}">'
+            f'<line class="tl-{kind}" x1="{x}" x2="{x}" y1="{LEGEND}" y2="{AXIS + REACH}">'
             f"<title>{escape(words['stop'].format(time=_utc(at), why=why))}</title></line>"
         )
 

@@ -3,7 +3,6 @@
 Short here; `BATCHGEN_KILLS=500 python -m pytest tests/crash/test_kill.py` makes a night of it.
 """
 
-import contextlib
 import hashlib
 import json
 import os
@@ -13,14 +12,14 @@ import sqlite3
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import ROOT
+from helpers import ROOT, until
 
 KILLS = int(os.environ.get("BATCHGEN_KILLS", "8"))
 ROWS_A_KILL = 20
@@ -93,13 +92,6 @@ class Batch:
 
     def has_said(self, words: str) -> bool:
         return words in (self.out / "batchgen.log").read_text(encoding="utf-8")
-
-
-def until(process: "subprocess.Popen[bytes]", reached: Callable[[], bool]) -> None:
-    """Wait until `reached`, or until the process has ended."""
-    while process.poll() is None and not reached():
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=0.02)
 
 
 def check_the_books(batch: Batch) -> None:

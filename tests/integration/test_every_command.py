@@ -20,7 +20,10 @@ from batchgen.cli.main import cli
 PATIENCE_S = 120  # that a command may take on a busy machine
 # What each argument of a command is given, and the options without which it would not begin. A new
 # command whose arguments are others has to be added here.
-GIVEN = {"manifest": "list.csv", "model": HOSTILE, "name": HOSTILE, "words": HOSTILE}
+GIVEN = {
+    **{"manifest": "list.csv", "model": HOSTILE, "name": HOSTILE, "words": HOSTILE},
+    "settings": "rate=1/s",
+}
 OPTIONS: dict[str, list[list[str]]] = {
     "run": [["--out", "FOLDER", "--rate", "1000/s", "REACH"]],
     "plan": [["--out", "FOLDER"]],
@@ -30,6 +33,7 @@ OPTIONS: dict[str, list[list[str]]] = {
     "verify": [["REACH"]],
     "cancel": [["REACH"]],
     "status": [[], ["--json"]],
+    "set": [[], ["--keep"]],
     "report": [[], ["--excel"], ["--where", f"{HOSTILE}=1"]],
     "init": [["--from", "FOLDER/results.csv"], ["--model", HOSTILE, "REACH"]],
     "models list": [[], ["--online", "REACH"]],

@@ -18,6 +18,7 @@ from batchgen.config import (
     merge_options,
     seconds_until,
     view,
+    with_kept,
 )
 from batchgen.core.budget import CostLimits
 from batchgen.core.prices import Price
@@ -185,7 +186,7 @@ def test_what_a_part_of_a_run_needs_is_taken_from_the_options_of_the_same_names(
     options = merge({"rate": 2.0, "max_cost": 5.0, "until": time(7), "provenance": False})
     policy = view(Policy, options, prices={}, stop_after=None, until=None)
 
-    assert policy == Policy(2.0, 16, None, CostLimits(5.0), {}, None, None)
+    assert policy == Policy(2.0, 16, None, CostLimits(5.0), {}, None, None, None)
     assert view(OutputOptions, options) == OutputOptions(False, False, True, 100)
 
 
@@ -201,6 +202,37 @@ def test_what_a_part_of_a_run_needs_is_taken_from_the_options_of_the_same_names(
 )
 def test_a_run_stops_at_the_earlier_of_its_time_limits(written, seconds):
     assert merge(written).stop_after(NOON) == seconds
+
+
+def kept(flags, manifest, **texts):
+    """The options of a run whose batch keeps these settings."""
+    options = merge_options(flags, manifest, {}, {}, {})
+    return with_kept(options, {name.replace("_", "-"): text for name, text in texts.items()}, NOON)
+
+
+def test_what_a_batch_keeps_stands_for_what_nobody_typed():
+    options = kept({}, {"rate": 1.0, "until": time(7)}, rate="50/s", concurrency="8", until="06:00")
+
+    assert (options.rate, options.concurrency, options.until) == (50.0, 8, time(6))
+
+
+def test_what_a_batch_keeps_loosens_nothing_that_was_typed():
+    flags = {"rate": 1.0, "concurrency": 4, "until": time(13)}
+
+    assert kept(flags, {}, rate="50/s", concurrency="8", until="14:00") == merge(flags)
+    assert kept(flags, {}, rate="1/h").rate == 1 / 3600
+    assert kept(flags, {}, until="12:30").until == time(12, 30)
+    assert kept(flags, {}, until="11:00").until == time(13)  # that would be tomorrow
+
+
+@pytest.mark.parametrize("where", [0, 1], ids=["on the command line", "in the list"])
+def test_what_a_batch_keeps_never_raises_a_limit_of_cost(where):
+    layers = [{}, {}]
+    layers[where] = {"max_cost": 5.0}
+
+    assert kept(*layers, max_cost="1000").max_cost == 5.0
+    assert kept(*layers, max_cost="2").max_cost == 2.0
+    assert kept({}, {}, max_cost="2").max_cost == 2.0
 
 
 def test_until_is_a_point_in_time_for_a_computer_that_sleeps():

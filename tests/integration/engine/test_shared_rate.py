@@ -35,6 +35,39 @@ def test_a_pause_that_the_api_asked_one_for_holds_the_other(file: Path) -> None:
     assert other.acquire(112.0, 1.0) == pytest.approx(18.0)
 
 
+def test_a_rate_that_is_raised_gives_back_the_slot_that_the_batch_had_taken(file: Path) -> None:
+    one, other = SharedRateLimit(file), SharedRateLimit(file)
+    one.acquire(100.0, 3600.0)
+
+    one.change(110.0, 0.0)
+
+    assert other.acquire(110.0, 1.0) == 0.0
+
+
+def test_a_rate_that_is_raised_takes_no_slot_or_pause_of_another_batch(file: Path) -> None:
+    one, other = SharedRateLimit(file), SharedRateLimit(file)
+    one.acquire(100.0, 1.0)
+    other.acquire(101.0, 60.0)
+
+    one.change(102.0, 0.0)
+
+    assert one.acquire(102.0, 1.0) == pytest.approx(59.0)
+    other.pause(103.0, 600.0)
+    one.change(104.0, 0.0)
+    assert one.acquire(104.0, 1.0) == pytest.approx(599.0)
+
+
+def test_a_rate_that_is_lowered_holds_the_account_until_it_is_kept_to(file: Path) -> None:
+    one, other = SharedRateLimit(file), SharedRateLimit(file)
+    one.acquire(100.0, 0.02)
+
+    one.change(101.0, 40.0)
+
+    assert other.acquire(101.0, 0.02) == pytest.approx(40.0)
+    one.change(111.0, 0.0)  # and raised again
+    assert other.acquire(111.0, 0.02) == 0.0
+
+
 def test_after_the_computer_was_started_anew_nobody_waits(file: Path) -> None:
     SharedRateLimit(file).pause(1_000_000.0, 3600.0)
 

@@ -3,6 +3,7 @@
 import math
 from bisect import bisect_left
 from dataclasses import replace
+from itertools import takewhile
 
 import pytest
 from benchmarks.limits import Api, answers, back_after, figures
@@ -16,7 +17,9 @@ from batchgen.engine.rate_limiter import (
     MAX_SLOWDOWN,
     MIN_RATE,
     MIN_SLOWDOWN,
+    WINDOW_S,
     RateLimiter,
+    earliest_submission,
     resume_rate_limiter,
 )
 
@@ -338,3 +341,127 @@ def test_restarting_after_every_post_does_not_burst(ceiling, pauses):
 )
 def test_a_clock_that_jumped_holds_nothing_for_longer_than_an_hour(ahead, wait):
     assert resume_rate_limiter(1.0, (None, ahead)).delay(0.0) == wait
+
+
+# -- the person changes the rate under way ---------------------------------------------------------
+
+STEPS = st.one_of(
+    st.tuples(st.just("post"), st.floats(0, 5) | st.just(0.0), ANSWERS),
+    st.tuples(st.just("posts"), st.integers(1, 80), st.just("")),
+    st.tuples(st.just("set"), RATES, st.just("")),
+    st.tuples(st.just("restart"), RATES, st.sampled_from(["at the end", "killed"])),
+    st.tuples(st.just("wait"), st.floats(0, 200), st.just("")),
+)
+
+
+def of_the_last_minute(times, now):
+    """What a run knows of the submissions so far: those of the last minute, and the last one."""
+    return times[bisect_left(times, now - WINDOW_S) :] or times[-1:]
+
+
+def windows_above(times, rate, allowed=1e-6):
+    """The windows that end with the latest of `times` and hold more than `rate` allows."""
+    lengths = (times[-1] - at for at in reversed(times))
+    within = enumerate(takewhile(lambda length: length < WINDOW_S - 1e-9, lengths), 1)
+    return [(n, length) for n, length in within if n > rate * length + 1 + allowed]
+
+
+class Submissions:
+    """Sends as a run does, by a limiter whose rate is changed, and checks each submission."""
+
+    def __init__(self, rate):
+        self.rate, self.now, self.began, self.times = rate, 0.0, 0.0, []
+        self.limiter, self.saved = RateLimiter(rate, rate), None
+
+    def post(self, idle=0.0, answer="accepted"):
+        time = self.now - self.began + idle
+        time += self.limiter.delay(time)
+        self.now = self.began + time
+        self.limiter = self.limiter.after_submission(time)
+        self.times.append(self.now)
+        assert windows_above(self.times, self.rate) == []
+        if len(self.times) > 1:
+            assert self.times[-1] - self.times[-2] > 1 / self.rate - 1e-6
+        self.limiter = answered(self.limiter, answer, time, time, 7.0)
+
+    def known(self):
+        return [at - self.began for at in of_the_last_minute(self.times, self.now)]
+
+    def set(self, rate):
+        self.rate = rate
+        self.limiter = self.limiter.at_most(rate, self.known())
+
+    def restart(self, rate, how):
+        time = self.now - self.began
+        if how == "at the end" or self.saved is None:
+            learned = None if self.limiter.refused_rate is None else self.limiter.rate
+            next_at = self.now + self.limiter.delay(time)
+            self.saved = learned, next_at, self.now + self.limiter.pause(time)
+        learned, next_at, paused = self.saved
+        self.began, self.rate = self.now, rate
+        self.limiter = resume_rate_limiter(
+            rate, (learned, next_at - self.now), recent=self.known(), paused=paused - self.now
+        )
+
+
+@settings(deadline=None, max_examples=2000)
+@given(RATES, st.lists(STEPS, max_size=12))
+@example(50.0, [("posts", 200, ""), ("set", 1.0, ""), ("post", 0.0, "accepted")])
+@example(50.0, [("posts", 200, ""), ("restart", 1.0, "killed"), ("post", 0.0, "accepted")])
+def test_at_no_submission_does_a_window_hold_more_than_the_rate_then_in_force(first, story):
+    run = Submissions(first)
+    for what, value, more in story:
+        match what:
+            case "post":
+                run.post(value, more)
+            case "posts":
+                for _ in range(value):
+                    run.post()
+            case "set":
+                run.set(value)
+            case "restart":
+                run.restart(value, more)
+            case "wait":
+                run.now += value
+
+
+def test_a_rate_that_is_lowered_counts_what_was_sent_at_the_old_one():
+    run = Submissions(1.0)
+    for _ in range(60):
+        run.post()
+
+    run.set(20 / 60)
+
+    run.post()
+    assert run.times[-1] - run.times[-2] == pytest.approx(41.0)
+    run.post()
+    assert run.times[-1] - run.times[-2] == pytest.approx(3.0)
+
+
+def test_a_rate_that_is_raised_holds_at_once():
+    run = Submissions(1 / 3600)
+    run.post()
+    run.now += 10.0
+
+    run.set(1.0)
+
+    assert run.limiter.delay(run.now) == 0.0
+
+
+def test_a_rate_that_is_raised_shortens_no_pause_that_the_api_asked_for():
+    limiter = RateLimiter(1.0, 1.0).after_submission(0.0).after_429(0.5, 0.0, retry_after=100.0)
+
+    assert limiter.at_most(50.0, [0.0]).delay(0.5) == 100.0
+    assert limiter.at_most(0.1, [0.0]).delay(0.5) == 100.0
+
+
+def test_what_429s_taught_holds_also_at_another_rate():
+    limiter = RateLimiter(1.0, 1.0).after_submission(0.0).after_429(0.5, 0.0, retry_after=None)
+
+    assert limiter.at_most(2.0, [0.0]).rate == limiter.rate < 1.0
+    assert limiter.at_most(0.1, [0.0]).rate == 0.1
+
+
+def test_before_the_first_submission_any_rate_lets_it_go_at_once():
+    assert RateLimiter(1.0, 1.0).at_most(0.001, []).delay(0.0) == 0.0
+    assert earliest_submission([], 1.0) == -math.inf

@@ -16,6 +16,7 @@ from batchgen.report.timeline import (
     MAX_TICKS,
     NIGHT_GAP_S,
     ActivityCount,
+    RunChange,
     RunStop,
     Scale,
     draw_timeline,
@@ -172,3 +173,15 @@ def test_a_reason_from_outside_is_text():
 
     assert [element for element in svg.iter() if "script" in element.tag] == []
     assert of_class(svg, "tl-stop")[0][0].text == f"23:00: {hostile}"
+
+
+def test_what_a_person_changed_under_way_is_a_mark_and_in_the_legend():
+    changes = [RunChange(NIGHT + 60, "set rate 20/m (was 60/m)"), RunChange(NIGHT + 90, "<b>")]
+    counts = [ActivityCount(NIGHT, "submitted", 3), ActivityCount(NIGHT + 120, "completed", 3)]
+
+    svg = ET.fromstring(draw_timeline(counts, [], WORDS, changes))
+
+    marks = of_class(svg, "tl-change")
+    assert [mark[0].text for mark in marks] == ["23:01: set rate 20/m (was 60/m)", "23:01: <b>"]
+    assert "changed by hand" in "".join(svg.itertext())
+    assert "changed by hand" not in "".join(drawn(counts).itertext())
