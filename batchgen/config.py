@@ -80,7 +80,9 @@ class RunOptions:
     format, input_name, fit, columns, meta, id_template, allow_path: how the manifest is read.
         `input_name` is what each file of a folder is; with `fit` large pictures are sent smaller.
         `columns` and `meta` are what the command line adds to those of the manifest, which its
-        reader knows; so is `id_template`, which takes the place of the manifest's.
+        reader knows; so are `id_template`, `expand`, `samples` and `sample_seed`, which take
+        precedence over its own.
+    raise_limit: values by the fields of `Limits`.
     allow_shared_folder: write to a folder that others can write to.
     ping: a URL. notify: URLs. on_finish: a command, for the shell or in words.
     notify_when: `always` or `problems`. notify_pictures: send the first pictures along.
@@ -120,6 +122,9 @@ class RunOptions:
     id_template: str | None = None
     input_name: str | None = None
     fit: bool = False
+    expand: bool = False
+    samples: int | None = None
+    sample_seed: int | None = None
     base_url: str = DEFAULT_BASE_URL
     media_hosts: tuple[str, ...] = ()
     sandbox: bool = False

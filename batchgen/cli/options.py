@@ -201,6 +201,18 @@ READING = section(
         help="Make each row's id of columns, as in '{Category}-{number}'.",
     ),
     click.option(
+        "--expand",
+        is_flag=True,
+        help="Unfold {a|b} and __wildcard__ in prompts: each makes several rows.",
+    ),
+    click.option(
+        "--samples",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Unfold each prompt into N that are drawn from all it stands for.",
+    ),
+    click.option("--sample-seed", type=int, metavar="N", help="Draw other ones.  [default: 0]"),
+    click.option(
         "--allow-path",
         type=click.Path(exists=True, path_type=Path),
         multiple=True,

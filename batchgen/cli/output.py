@@ -41,7 +41,7 @@ if TYPE_CHECKING:  # what these modules import takes long, and `status` and erro
     from batchgen.engine.run_outcome import RunOutcome
     from batchgen.manifest.guess import Guess
     from batchgen.operations.models import ListedModel
-    from batchgen.operations.plan import Plan, PlannedRow
+    from batchgen.operations.plan import Plan, PlannedRow, Sums
     from batchgen.operations.resolve import UnknownRow
     from batchgen.validation.validator import Validator
 
@@ -192,7 +192,8 @@ def how_to_run_again() -> str:
 def step(found: "PlannedRow") -> None:
     """A row's line of a plan, on stdout; a saved row needs none."""
     if found.what != State.SAVED:
-        changes = f": {', '.join(found.changes)}" if found.changes else ""
+        more = ", ".join(found.changes) or truncate(found.prompt)
+        changes = f": {more}" if more else ""
         state_line("", f"{found.what:<17}", f" {found.id} ({found.source}){changes}")
 
 
@@ -200,12 +201,13 @@ def plan(whole: "Plan", rate: float) -> None:
     """The sum of a plan, on stdout."""
     counts = ", ".join(f"{n} {what}" for what, n in whole.counts.items())
     line(f"{plural(sum(whole.counts.values()), 'row')}: {counts}")
-    requests = plural(whole.sends, "request")
-    cost = ""
-    if whole.unpriced < whole.sends or not whole.sends:
-        cost = f", for {'at least ' if whole.floor else ''}{show_usd(whole.cost)}"
+    for place, sums in whole.unfolded.first:
+        line(f"{place} unfolds into {_unfolded(sums)}")
+    if whole.unfolded.many:
+        prompts = plural(whole.unfolded.many, "more prompt")
+        line(f"{prompts} into {_unfolded(whole.unfolded.others)}")
     line(
-        f"A run would send {requests}{cost}; at {show_rate(rate)} submitting takes"
+        f"A run would send {_requests(whole)}; at {show_rate(rate)} submitting takes"
         f" {_span(whole.seconds(rate))}. Nothing was sent."
     )
     if whole.files:
@@ -224,6 +226,18 @@ def plan(whole: "Plan", rate: float) -> None:
         whose = "Their" if whole.unpriced == whole.sends else f"Of {whole.unpriced} of them the"
         why = f", since {whole.not_asked}" if whole.not_asked else ""
         line(f"{whose} price is unknown{why}; say it with --price to see the cost.")
+
+
+def _requests(sums: "Sums") -> str:
+    """Return `4 requests, for $0.24`; without the amount where no price is known."""
+    requests = plural(sums.sends, "request")
+    if sums.unpriced < sums.sends or not sums.sends:
+        requests += f", for {'at least ' if sums.floor else ''}{show_usd(sums.cost)}"
+    return requests
+
+
+def _unfolded(sums: "Sums") -> str:
+    return f"{plural(sums.rows, 'row')}: {_requests(sums)}"
 
 
 def guess(

@@ -161,7 +161,7 @@ def readable_id(position: int, input: Mapping[str, Any]) -> str:
     It is named by its first local file, else by its prompt: many photos have the same.
     """
     words = next((slug(stem(file["file"])) for _, file in local_files(input)), "")
-    words = words or slug(_prompt_of(input))
+    words = words or slug(prompt_of(input))
     return safe_name(f"{position:04d}-{words}" if words else f"{position:04d}")
 
 
@@ -171,7 +171,8 @@ def stem(path: str) -> str:
     return name.rpartition(".")[0] or name
 
 
-def _prompt_of(input: Mapping[str, Any]) -> str:
+def prompt_of(input: Mapping[str, Any]) -> str:
+    """Return what is most likely the prompt; "" where there is no text."""
     texts = (input.get(name) for name in (*PROMPT_NAMES, *input))
     return next((text for text in texts if isinstance(text, str) and text.strip()), "")
 

@@ -40,7 +40,12 @@ def prompt_form(input: str) -> str | None:
     values = identity.json_object(input) or {}
     prompts = (values.get(name) for name in identity.PROMPT_NAMES)
     prompt = next((text for text in prompts if isinstance(text, str) and text.strip()), None)
-    return prompt and sha256(_normal_text(prompt).encode(errors="replace")).hexdigest()
+    return prompt and text_form(prompt)
+
+
+def text_form(text: str) -> str:
+    """As `request_form`, of a text."""
+    return sha256(_normal_text(text).encode(errors="replace")).hexdigest()
 
 
 def id_form(id: str | None) -> str:

@@ -46,6 +46,21 @@ class Limits:
         "bytes that `defaults`, `matrix` and `columns` add to all rows, counted so",
         "all rows are on disk before the first is sent",
     )
+    unfolded_rows: int = _limit(
+        100,
+        "rows that a prompt unfolds into",
+        "each is paid for",
+    )
+    unfolded_total: int = _limit(
+        1_000_000,
+        "rows that all prompts unfold into",
+        "each takes time and disk before the first is sent",
+    )
+    unfolded_bytes: int = _limit(
+        1 << 29,
+        "bytes of all texts that prompts unfold into",
+        "all rows are on disk before the first is sent",
+    )
     row_bytes: int = _limit(
         1 << 22,
         "bytes of a line, of a row, or of a file that is one prompt",

@@ -42,7 +42,10 @@ CREATE_GONE = """CREATE TEMP TABLE gone AS SELECT key, id, position, source, mod
 
 
 class KnownRow(NamedTuple):
-    """A staged row, and the state and id that the journal has for its key; None if it has none."""
+    """A staged row, and the state and id that the journal has for its key; None if it has none.
+
+    template: the metadata of this name.
+    """
 
     position: int
     id: str | None
@@ -52,6 +55,7 @@ class KnownRow(NamedTuple):
     problem: str
     state: str | None
     journal_id: str | None
+    template: Any
 
 
 class Comparison:
@@ -97,7 +101,7 @@ class Comparison:
         """Yield every staged row in order, with what the journal knows of it."""
         found = self._connection.execute(
             "SELECT n.position, n.id AS given_id, n.source, n.model, n.input, n.problem,"
-            " o.state AS known_state, o.id AS known_id"
+            " o.state AS known_state, o.id AS known_id, n.meta ->> 'template' AS template"
             " FROM rows AS n LEFT JOIN journal.requests AS o USING (key) ORDER BY n.position"
         )
         return map(KnownRow._make, checked(found, self._journal, but=("input", "model")))

@@ -3,5 +3,5 @@
 Promise: a text is handed on with exactly the characters of the file, or there is a problem with
 its place; memory does not grow with the number of rows.
 
-May import: core.
+May import: templates, core.
 """

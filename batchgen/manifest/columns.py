@@ -23,9 +23,9 @@ from batchgen.core.text import (
     shell_quote,
     truncate,
 )
-from batchgen.manifest.id_template import IdTemplate, Unfilled
 from batchgen.manifest.records import Header, Record
 from batchgen.manifest.separators import SEPARATORS, KnowsAny
+from batchgen.templates.id_template import IdTemplate, Unfilled
 
 ALL_COLUMNS = "*"
 NO_NAMES: frozenset[str] = frozenset()

@@ -24,11 +24,17 @@ from batchgen.files import FileRefused
 from batchgen.manifest.allowed_paths import AllowedPaths
 from batchgen.manifest.columns import ALL_COLUMNS, ColumnMapping, EntryParts, Properties
 from batchgen.manifest.document import Document
-from batchgen.manifest.id_template import IdTemplate, Unfilled
 from batchgen.manifest.read_media_folder import media_files
 from batchgen.manifest.records import Header, Item, Record, Unreadable, file_problem, over_limit
 from batchgen.manifest.settings import Settings, read_settings, value_bytes
 from batchgen.manifest.source import FOLDER, ManifestSource, find_source
+from batchgen.manifest.wildcard_files import WildcardFiles
+from batchgen.templates.grammar import looks_like_template
+from batchgen.templates.id_template import IdTemplate, Unfilled
+from batchgen.templates.unfold import Unfolding
+from batchgen.templates.wildcards import CannotUnfold
+
+TEMPLATE = "template"  # the name of the metadata that has a prompt as it was written
 
 
 def open_manifest(
@@ -38,6 +44,9 @@ def open_manifest(
     columns: Mapping[str, str] | None = None,
     meta: Collection[str] = (),
     id_template: IdTemplate | None = None,
+    expand: bool = False,
+    samples: int | None = None,
+    sample_seed: int | None = None,
     stdin: BinaryIO | None = None,
     allowed: tuple[Path, ...] = (),
     secrets: tuple[Path, ...] = (),
@@ -52,6 +61,8 @@ def open_manifest(
     columns: the name in the file by the input's name. meta: names that are metadata, `*` for all
         that are no input of the model. Both are added to those that the manifest sets.
     id_template: what ids are made of; None takes the manifest's, if it has one.
+    expand: whether prompts unfold, also if the manifest does not say so. samples: of each prompt,
+        and sample_seed: by which they are drawn; None takes the manifest's. `samples` unfolds too.
     allowed, secrets: `extra` and `secrets` of AllowedPaths, for files that the manifest names.
     use_schema: whether the schema that the manifest names will be read.
     input: what each file of a folder is, in place of the manifest's own; None for that.
@@ -70,6 +81,7 @@ def open_manifest(
     if input and not found.sources[-1].is_media_folder and not found.problems:
         what = f"--input is for a folder of files, and {found.sources[-1].file} is none."
         raise UsageError(what, "In a list, the path of a file stands in the cell of the input.")
+    found.unfold(expand, samples, sample_seed)
     return found
 
 
@@ -106,6 +118,22 @@ class Manifest:
         self._columns = {**self.settings.columns, **columns}
         self._meta = {*self.settings.meta, *meta}
         self._id_template = id_template or self.settings.id
+        self.wildcards = WildcardFiles(allowed)
+        self.template_place: Place | None = None  # of a prompt that looks like one, and is none
+        self._unfolding: Unfolding | None = None
+        self._unfolded_rows = self._unfolded_bytes = 0
+
+    @property
+    def unfolds(self) -> bool:
+        """Whether its prompts do."""
+        return self._unfolding is not None
+
+    def unfold(self, expand: bool, samples: int | None, seed: int | None) -> None:
+        """Let prompts unfold, if this or the manifest says so; as `open_manifest` has these."""
+        samples = samples or self.settings.samples
+        if expand or self.settings.expand or samples:
+            seed = self.settings.sample_seed if seed is None else seed
+            self._unfolding = Unfolding(self.wildcards.read, samples, seed, self._limits)
 
     def entries(self, properties: Properties | None = None) -> Iterator[Entry | Problem]:
         """Yield the entries in the order of the manifest, with defaults and matrix applied.
@@ -139,8 +167,13 @@ class Manifest:
                     if reported and names.has_no_inputs(item):
                         return
                 else:
-                    for made in self._expand(item, names, position, added):
+                    entries = self._expand(item, names, position, added)
+                    if self._unfolding is not None:
+                        entries = self._unfold_all(entries, names, position, self._unfolding)
+                    for made in entries:
                         position += 1
+                        if self._unfolding is None and self.template_place is None:
+                            self._look_at(made, names)
                         yield made
         except Unreadable as error:
             yield error.problem
@@ -319,6 +352,48 @@ class Manifest:
             row = values | chosen
             yield Entry(at, record.place, full_id, parts.model, row, cells, parts.meta, places)
 
+    def _unfold_all(
+        self,
+        entries: Iterator[Entry | Problem],
+        names: ColumnMapping,
+        position: int,
+        unfolding: Unfolding,
+    ) -> Iterator[Entry | Problem]:
+        """Yield what each entry unfolds into, in the place of it.
+
+        Raises Unreadable where all of them come to more than the limits allow.
+        """
+        for entry in entries:
+            if isinstance(entry, Problem):
+                position += 1
+                yield entry
+                continue
+            name = names.prompt_name(entry.model)
+            for made in _unfold(entry, name, unfolding):
+                position += 1
+                if isinstance(made, Entry):
+                    made = made._replace(position=position)
+                    if made.meta is not entry.meta:
+                        self._count_unfolded(entry.place, made.values[name])
+                yield made
+
+    def _count_unfolded(self, place: Place, text: str) -> None:
+        self._unfolded_rows += 1
+        self._unfolded_bytes += len(text.encode(errors="replace"))
+        if self._unfolded_rows > self._limits.unfolded_total:
+            what = f"the prompts have unfolded into {self._unfolded_rows:,} rows up to this one"
+            raise over_limit(self._limits, "unfolded_total", place, what)
+        if self._unfolded_bytes > self._limits.unfolded_bytes:
+            what = "the prompts have unfolded into too much text up to this one"
+            raise over_limit(self._limits, "unfolded_bytes", place, what)
+
+    def _look_at(self, entry: Entry | Problem, names: ColumnMapping) -> None:
+        """Keep the place of a prompt that would unfold; what is in the wild may well mean it so."""
+        if isinstance(entry, Entry):
+            prompt = entry.values.get(names.prompt_name(entry.model))
+            if isinstance(prompt, str) and looks_like_template(prompt):
+                self.template_place = entry.place
+
     def _places(self, setting: str, names: Mapping[str, Any]) -> dict[str, Place]:
         document = self._settings_document
         if document is None:
@@ -368,6 +443,32 @@ class _Added:
 
 
 _NO_ROWS = Document({}, {}, None)
+
+
+def _unfold(entry: Entry, name: str, unfolding: Unfolding) -> Iterator[Entry | Problem]:
+    """Yield an entry for each text of its prompt. name: of the prompt."""
+    written = entry.values.get(name)
+    if not isinstance(written, str):
+        yield entry
+        return
+    place = entry.places.get(name, entry.place)
+    try:
+        texts = unfolding.texts(written)
+    except CannotUnfold as error:
+        yield Problem(error.place or place, error.what, error.remedy, entry.id, name)
+        return
+    for text, form in texts:
+        if text == written:
+            yield entry
+            return
+        if TEMPLATE in entry.meta:
+            what = "there is metadata of this name, under which the prompt as written is kept"
+            remedy = "Carry it along under another name, as with --column _template=template."
+            yield Problem(place, what, remedy, entry.id, TEMPLATE)
+            return
+        id = f"{entry.id}-{form}" if entry.id is not None and form else entry.id
+        meta = {**entry.meta, TEMPLATE: written}
+        yield entry._replace(id=id, values={**entry.values, name: text}, meta=meta)
 
 
 def _suffix(name: str, value: Any) -> str:

@@ -26,9 +26,9 @@ from batchgen.core.messages import MOST_UNKNOWN, explain_schema_error
 from batchgen.core.rows import Problem
 from batchgen.core.text import closest_match, plural
 from batchgen.manifest.document import Document
-from batchgen.manifest.id_template import IdTemplate, parse_id_template
 from batchgen.manifest.records import file_problem
 from batchgen.resources import schemas_folder
+from batchgen.templates.id_template import IdTemplate, parse_id_template
 
 MOST_ERRORS = 100  # that are looked at: a setting can have a mistake in each of a million values
 MIN_VALUE_BYTES = 64  # that a value counts as: handling it takes as long as some bytes more
@@ -73,6 +73,8 @@ class Settings:
     defaults, matrix: inputs by name. columns: the name in the file by the input's name.
     id: what ids are made of.
     input: what each file of the folder `from_` is.
+    expand: whether prompts unfold. samples: of each that has more, drawn by sample_seed; None is
+        all.
     from_: the file with the rows, and schema: the model's schema; as written, relative to the
         manifest.
     of_run: the options of a run that are written, parsed, by the name that `RunOptions` has.
@@ -86,6 +88,9 @@ class Settings:
     columns: dict[str, str] = field(default_factory=dict)
     meta: list[str] = field(default_factory=list)
     id: IdTemplate | None = None
+    expand: bool = False
+    samples: int | None = None
+    sample_seed: int = 0
     from_: str | None = None
     format: str | None = None
     input: str | None = None
@@ -107,6 +112,7 @@ class Settings:
 # What says how the manifest is read, and the field that holds it.
 _OF_READING = {
     **{name: name for name in ("schema", "defaults", "matrix", "max_matrix", "columns", "meta")},
+    **{name: name for name in ("expand", "samples", "sample_seed")},
     **{"id": "id", "format": "format", "from": "from_", "input": "input"},
 }
 

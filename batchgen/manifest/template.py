@@ -181,6 +181,7 @@ def _settings() -> list[str]:
         ("# max_cost: 20", "USD; stop before the whole batch could cost more"),
         ("# price: 0.06", "USD of a request, where RunComfy does not say"),
         ("# until: 07:00", "stop submitting at this local time"),
+        ("# expand: true", "unfold {a|b} and __file__ in prompts into several rows"),
     ]
     return ["", *_aligned(pairs)]
 

@@ -4,5 +4,5 @@ Promise: an operation takes options and returns values or raises an error of our
 nothing.
 
 May import: configuration, notify, engine, report, inputs, media, api, journal, network, manifest,
-validation, sandbox, core.
+templates, validation, sandbox, core.
 """

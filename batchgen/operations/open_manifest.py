@@ -19,8 +19,9 @@ from batchgen.core.text import is_text
 from batchgen.errors import ManifestInvalid, UsageError
 from batchgen.inputs.find_files import LocalFiles
 from batchgen.journal.staging import StagedRows
-from batchgen.manifest.id_template import IdTemplate, parse_id_template
+from batchgen.log import warn
 from batchgen.manifest.manifest import Manifest, open_manifest
+from batchgen.templates.id_template import IdTemplate, parse_id_template
 from batchgen.validation.schema_registry import SchemaRegistry
 
 ProblemSink = Callable[[Problem], None]
@@ -62,6 +63,11 @@ def check_rows(
         for problem in problems:
             report(problem)
         found += len(problems)
+    if manifest.template_place is not None:
+        warn(
+            f"{manifest.template_place}: the prompt is sent as it stands; to unfold its {{a|b}} or"
+            " __name__, add --expand."
+        )
     if broken:
         raise ManifestInvalid(manifest.file, found)
     return found
@@ -102,6 +108,9 @@ def open_manifest_for(
         meta=flags.get("meta", ()),
         input=flags.get("input_name"),
         id_template=_id_template(flags.get("id_template")),
+        expand=flags.get("expand", False),
+        samples=flags.get("samples"),
+        sample_seed=flags.get("sample_seed"),
         stdin=sys.stdin.buffer if path == "-" else None,
         allowed=flags.get("allow_path", ()),
         secrets=credentials.token_files(os.environ),

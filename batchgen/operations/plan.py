@@ -10,13 +10,14 @@ new request all the same.
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from batchgen.api.catalogue import Catalogue
 from batchgen.api.endpoint import find_endpoint
 from batchgen.batch_folder import Folder
 from batchgen.config import RunOptions
+from batchgen.core.identity import json_object, prompt_of
 from batchgen.core.likeness import input_changes
 from batchgen.core.prices import Estimate, Price, SeenCost, estimate
 from batchgen.core.states import State
@@ -33,6 +34,7 @@ from batchgen.validation.schema_registry import SchemaRegistry
 
 NEW, CHANGED, RENAMED, UNLISTED = "new", "changed", "renamed", "no longer listed"
 NOTHING = Estimate(0.0)
+SHOWN_PROMPTS = 10  # of those that unfold
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class PlannedRow:
 
     what: `new`, `changed`, `renamed`, `no longer listed`, or the row's state.
     sends: whether the run would pay for it. expected: what that costs.
+    template, prompt: of a row that comes of a prompt that unfolds: as written, and as sent.
     changes: for a changed or renamed row, `name: old -> new` for each input that differs.
     """
 
@@ -51,28 +54,75 @@ class PlannedRow:
     sends: bool
     expected: Estimate
     changes: tuple[str, ...] = ()
+    template: Any = None
+    prompt: str = ""
 
 
 @dataclass
-class Plan:
+class Sums:
+    """rows: of the list. sends: requests. cost: USD of those with a price.
+
+    floor: they may well cost more. unpriced: requests without a price.
+    """
+
+    rows: int = 0
+    sends: int = 0
+    cost: float = 0.0
+    floor: bool = False
+    unpriced: int = 0
+
+    def add(self, row: PlannedRow) -> None:
+        self.rows += 1
+        self.sends += row.sends
+        self.cost += row.expected.usd or 0.0
+        self.floor = self.floor or row.expected.floor
+        self.unpriced += row.expected.usd is None
+
+
+@dataclass
+class UnfoldedPrompts:
+    """What the prompts that unfold come to.
+
+    first: place and sums of each of the first. others: the sums of the `many` others.
+    """
+
+    first: list[tuple[str, Sums]] = field(default_factory=list)
+    others: Sums = field(default_factory=Sums)
+    many: int = 0
+    _last: tuple[str, Any] | None = None
+
+    def add(self, row: PlannedRow) -> None:
+        """Add a row; those of one prompt come one behind the other."""
+        if row.template is None:
+            return
+        if (row.source, row.template) != self._last:
+            self._last = row.source, row.template
+            if len(self.first) < SHOWN_PROMPTS:
+                self.first.append((row.source, Sums()))
+            else:
+                self.many += 1
+        (self.others if self.many else self.first[-1][1]).add(row)
+
+    def as_json(self) -> dict[str, int]:
+        rows = self.others.rows + sum(one.rows for _, one in self.first)
+        return {"prompts": len(self.first) + self.many, "rows": rows}
+
+
+@dataclass
+class Plan(Sums):
     """Sums over the planned rows.
 
-    counts: rows by what becomes of them. sends: requests. cost: USD of those with a price.
-    floor: they may well cost more. unpriced: requests without a price.
+    counts: rows by what becomes of them. unfolded: those that come of prompts that unfold.
     prices_from: when the oldest of the prices was asked for, as the journal writes times, where the
         catalogue was not asked now; "" where it was, or where a person gave them.
     files, file_bytes: local files among the inputs of the list's rows. fitted, fitted_as: of these
         the pictures that are sent smaller (--fit), and what becomes of one.
-    catalogue: which has the schemas, too; None where it is not asked.
     not_asked: why it was not, in words; "" where it was.
     prices: of the models that requests are sent to; None where it is not known.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
-    sends: int = 0
-    cost: float = 0.0
-    floor: bool = False
-    unpriced: int = 0
+    unfolded: UnfoldedPrompts = field(default_factory=UnfoldedPrompts)
     prices_from: str = ""
     not_asked: str = ""
     prices: Mapping[str, Price | None] = field(default_factory=dict)
@@ -82,11 +132,9 @@ class Plan:
     fitted_as: str = ""
 
     def add(self, row: PlannedRow) -> None:
+        super().add(row)
         self.counts[row.what] += 1
-        self.sends += row.sends
-        self.cost += row.expected.usd or 0.0
-        self.floor = self.floor or row.expected.floor
-        self.unpriced += row.expected.usd is None
+        self.unfolded.add(row)
 
     def seconds(self, rate: float) -> float:
         """Return the seconds that the submissions take. rate: submissions per second."""
@@ -103,6 +151,7 @@ class Plan:
             "files": self.files,
             "file_bytes": self.file_bytes,
             "fitted": self.fitted,
+            "unfolded": self.unfolded.as_json(),
         }
 
 
@@ -111,22 +160,26 @@ def planned_rows(
     folder: Folder,
     expect: Callable[[str, str], Estimate],
     reopened: Collection[State] = (),
+    *,
+    unfolds: bool = False,
 ) -> Iterator[PlannedRow]:
     """Yield what becomes of each row of the manifest, in order, then of those it no longer has.
 
     expect: returns what a request is expected to cost, by its model and input.
     reopened: the states whose rows the person asked to send again.
+    unfolds: whether the prompts of the list do.
     Raises StorageDamaged if the journal cannot be read.
     """
     with compare(staged, folder.journal) as comparison:
         comparison.pair_rewritten()
-        yield from _compared_rows(comparison, expect, reopened)
+        yield from _compared_rows(comparison, expect, reopened, unfolds)
 
 
 def _compared_rows(
     comparison: Comparison,
     expect: Callable[[str, str], Estimate],
     reopened: Collection[State],
+    unfolds: bool,
 ) -> Iterator[PlannedRow]:
     with comparison.gone_rows() as gone:
         for row in comparison.rows():
@@ -146,7 +199,11 @@ def _compared_rows(
             else:
                 what, sends = NEW, True
             expected = expect(row.model, row.input) if sends else NOTHING
-            yield PlannedRow(what, name, row.source, row.model, sends, expected, changes)
+            found = PlannedRow(what, name, row.source, row.model, sends, expected, changes)
+            if unfolds and row.template is not None:
+                prompt = prompt_of(json_object(row.input) or {})
+                found = replace(found, template=row.template, prompt=prompt)
+            yield found
         for id, source, model in gone:
             yield PlannedRow(UNLISTED, id, source, model, False, NOTHING)
 
@@ -178,7 +235,8 @@ def plan(
         require_valid_rows(manifest, known, staged, show, options)
         sums.files, sums.file_bytes = staged.count_files()
         sums.fitted, sums.fitted_as = staged.fitted()
-        for row in planned_rows(staged, folder, prices.expect, reopened):
+        rows = planned_rows(staged, folder, prices.expect, reopened, unfolds=manifest.unfolds)
+        for row in rows:
             sums.add(row)
             step(row)
     sums.prices_from, sums.not_asked = min(prices.times, default=""), prices.not_asked

@@ -65,6 +65,11 @@ from batchgen.validation.schema_registry import SchemaRegistry
 log = logging.getLogger(__name__)
 
 ROWS_A_NOTE = 1000
+# The options that decide what rows a list has, beside `columns` and `schema`.
+_OF_READING = (
+    *("format", "fit", "input_name", "meta", "id_template", "expand", "samples", "sample_seed"),
+    "model",
+)
 
 
 def run(
@@ -299,14 +304,16 @@ def _manifest_import(
         schemas.copy_used(folder.schemas)
         return problems
 
-    names = ("format", "fit", "input_name", "meta", "id_template", "model")
-    decisive = {name: getattr(options, name) for name in names}
+    decisive = {name: getattr(options, name) for name in _OF_READING}
     decisive |= {"columns": dict(options.columns), "schema": options.schema and str(options.schema)}
     decisive |= {"limits": asdict(options.reading)}
     fingerprint = None if manifest.problems else manifest_fingerprint(manifest.sources, decisive)
     folders = (folder.schemas, resources.schemas_folder())
     schema_files = partial(schema_fingerprints, options.schema, *folders)
-    return ManifestImport(manifest.file, listing, fingerprint, schema_files, files.seen, read)
+    return ManifestImport(
+        *(manifest.file, listing, fingerprint, schema_files, files.seen, read),
+        manifest.wildcards,
+    )
 
 
 def _claim(stack: ExitStack, folder: Folder, options: RunOptions) -> Note:

@@ -1,8 +1,9 @@
 """The import of a manifest, which is left out if the journal has the same rows already.
 
 A fingerprint stands for everything that decides how a manifest's rows come out: the bytes of its
-files and of the schemas, the options, and the program's version. The journal keeps it in the
-transaction that lists the rows. In any doubt there is no fingerprint, and the manifest is read.
+files and of the schemas, the options, and the program's version. Beside it are the files of
+wildcards that were read, which are known only then. The journal keeps both in the transaction that
+lists the rows. In any doubt there is no fingerprint, and the manifest is read.
 
 Of the local files that rows have, sent as inputs, it has size, both times and inode: hashing them
 all would take minutes in each night. A file that was written to and has all of these as before is
@@ -29,6 +30,7 @@ from batchgen.journal.writer import Journal
 from batchgen.manifest.read_media_folder import captions, media_files
 from batchgen.manifest.read_text import text_files
 from batchgen.manifest.source import FOLDER, ManifestSource
+from batchgen.manifest.wildcard_files import WildcardFiles
 
 Fingerprint = dict[str, str]  # of the schemas: SHA-256 by file
 
@@ -101,6 +103,7 @@ class ManifestImport:
     _seen: returns what tells whether the local file at a path was written to; None where it cannot
         be read.
     _read: reads the manifest into `listing`, and returns how many problems it has.
+    _wildcards: the files that it names.
     """
 
     file: str
@@ -109,6 +112,7 @@ class ManifestImport:
     _current_schemas: Callable[[], Fingerprint | None]
     _seen: Callable[[str], str | None]
     _read: Callable[[], int]
+    _wildcards: WildcardFiles
     _problems: int | None = None
     _files: str = ""  # the fingerprint of the local files; "" until it is known
 
@@ -125,7 +129,7 @@ class ManifestImport:
             # A damaged journal is reported later, when it is opened for writing.
             with suppress(UsageError, StorageDamaged), closing(Reader(journal)) as reader:
                 kept = reader.get_meta(IMPORT_META) or {}
-                if kept.get("seal") == fingerprint:
+                if kept.get("seal") == fingerprint and self._has_wildcards_of(kept):
                     files = _combine((path, self._seen(path)) for path in reader.local_files())
                     if files == kept.get("files"):
                         self._files = files
@@ -141,8 +145,10 @@ class ManifestImport:
         if self._problems is not None:
             return False
         before = journal.get_meta(IMPORT_META)
-        if before is not None and before == self._with_rows(journal.count_listed()):
-            return True
+        if before is not None and self._has_wildcards_of(before):
+            wildcards = before.get("wildcards", {})
+            if before == self._with_rows(journal.count_listed(), wildcards):
+                return True
         self._problems = self._read()
         return False
 
@@ -158,10 +164,16 @@ class ManifestImport:
         if self._problems or not held or self._manifest_fingerprint is None:
             return {IMPORT_META: None}
         self._files = _combine(self.listing.files())
-        return {IMPORT_META: self._with_rows(len(self.listing))}
+        return {IMPORT_META: self._with_rows(len(self.listing), self._wildcards.digests)}
 
-    def _with_rows(self, rows: int) -> dict[str, Any]:
-        return {"seal": self._fingerprint(), "rows": rows, "files": self._files}
+    def _with_rows(self, rows: int, wildcards: Mapping[str, str]) -> dict[str, Any]:
+        found = {"seal": self._fingerprint(), "rows": rows, "files": self._files}
+        return found | {"wildcards": dict(wildcards)}
+
+    def _has_wildcards_of(self, kept: Mapping[str, Any]) -> bool:
+        """Whether the files of wildcards are as they were when the kept rows were read."""
+        wildcards = kept.get("wildcards", {})
+        return bool(wildcards == self._wildcards.current(wildcards))
 
     def _fingerprint(self) -> list[Any] | None:
         if self._manifest_fingerprint is None or self._schemas is None:

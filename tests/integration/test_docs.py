@@ -134,6 +134,9 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
     shell.run(
         "batchgen validate portraits.csv --model wan-ai/wan-2.7/image-to-video --schema wan.json"
     )
+    for name in ("foxes.yaml", "light.txt"):
+        shell.write(name, only("docs/guide/manifests.md", f"cat {name}") + "\n")
+    shell.run("batchgen plan foxes.yaml")
     shell.write("captions.csv", only("docs/guide/manifests.md", "cat captions.csv") + "\n")
     shell.run("batchgen plan captions.csv --id '{Category}-{number}'")
     shell.write("list.yaml", "max_cost: 5\nrows: [a heron]\n")

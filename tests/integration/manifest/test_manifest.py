@@ -6,6 +6,7 @@ import json
 import os
 import tracemalloc
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,13 +17,14 @@ from helpers import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from batchgen.core.limits import DEFAULT_LIMITS
 from batchgen.core.rows import Entry, Place, Problem
 from batchgen.errors import UsageError
 from batchgen.manifest.formats import FORMATS
-from batchgen.manifest.id_template import parse_id_template
 from batchgen.manifest.manifest import open_manifest
 from batchgen.manifest.read_csv import is_quoted
 from batchgen.manifest.read_yaml import resolve_scalar
+from batchgen.templates.id_template import parse_id_template
 from batchgen.validation.model_schema import load_schema, normalize_schema
 from batchgen.validation.validator import Validator
 
@@ -931,6 +933,9 @@ def test_a_price_can_be_given_for_each_model(tmp_path):
         ("concurency: 3", "Did you mean concurrency?"),
         ("concurrency: 0", "The least allowed is 1."),
         ("concurrency: two", "Write digits only"),
+        ("expand: maybe", "Write true or false"),
+        ("samples: 0", "The least allowed is 1."),
+        ("sample_seed: x", "Write digits only"),
         ("rate: 60/w", "A rate is written like 60/m"),
         ("id: hero", "It has to match"),
         ("id: '{Kind'", "It has to match"),
@@ -995,6 +1000,130 @@ def test_a_matrix_makes_every_combination_of_every_row(tmp_path):
     ]  # fmt: skip
     assert [e.id for e in entries[4:]] == [None] * 4
     assert entries[3].values == {"prompt": "A", "seed": 2, "style": "design"}
+
+
+def unfolded(path, **how):
+    """The id, prompt and template of each entry."""
+    found = read(path, expand=True, **how)
+    return [(e.id, e.values["prompt"], e.meta.get("template")) for e in found]
+
+
+FORMS_OF_TWO = {
+    "a.txt": "a {red|blue} fox\nan owl\n",
+    "a.csv": "prompt\na {red|blue} fox\nan owl\n",
+    "a.tsv": "prompt\na {red|blue} fox\nan owl\n",
+    "a.jsonl": '{"prompt": "a {red|blue} fox"}\n"an owl"\n',
+    "a.json": '[{"prompt": "a {red|blue} fox"}, "an owl"]',
+    "a.yaml": "- prompt: a {red|blue} fox\n- an owl\n",
+    "b.yaml": "expand: true\nrows: ['a {red|blue} fox', an owl]\n",
+}
+
+
+@pytest.mark.parametrize("name", FORMS_OF_TWO)
+def test_a_prompt_unfolds_whatever_the_format(tmp_path, name):
+    path = write(tmp_path, name, FORMS_OF_TWO[name])
+
+    written = "a {red|blue} fox"
+    assert unfolded(path) == [
+        (None, "a red fox", written),
+        (None, "a blue fox", written),
+        (None, "an owl", None),
+    ]
+    assert [entry.position for entry in read(path, expand=True)] == [1, 2, 3]
+
+
+def test_a_folder_of_prompts_unfolds_with_the_files_names_in_the_ids(tmp_path):
+    write(tmp_path, "fox.txt", "a {red|blue} fox")
+
+    assert unfolded(tmp_path) == [
+        ("fox-647c3a6520", "a red fox", "a {red|blue} fox"),
+        ("fox-6f196611ad", "a blue fox", "a {red|blue} fox"),
+    ]
+
+
+def test_what_does_not_unfold_keeps_its_id_and_is_as_it_was(tmp_path):
+    path = write(tmp_path, "a.csv", "id,prompt\na,a fox\nb,a \\{fox\\}\n")
+
+    assert unfolded(path) == [("a", "a fox", None), ("b", "a {fox}", "a \\{fox\\}")]
+
+
+def test_no_prompt_unfolds_unasked_and_the_first_that_would_is_remembered(tmp_path):
+    path = write(tmp_path, "a.txt", "a fox\na {red|blue} fox\nan __owl__\n")
+
+    manifest = open_manifest(path)
+    found = [entry.values["prompt"] for entry in manifest.entries(known)]
+
+    assert found == ["a fox", "a {red|blue} fox", "an __owl__"]
+    assert manifest.template_place == Place(str(path), 2)
+
+
+def test_the_prompt_alone_unfolds_and_after_defaults_and_matrix(tmp_path):
+    text = (
+        "expand: true\nmatrix: {seed: [1, 2]}\n"
+        "defaults: {prompt: 'a {cat|dog}', negative_prompt: '{a|b}'}\n"
+        "rows: [{id: x}, {prompt: an owl, style: '{realistic|anime}'}]\n"
+    )
+    found = read(write(tmp_path, "a.yaml", text))
+
+    assert [e.values["prompt"] for e in found] == ["a cat", "a dog"] * 2 + ["an owl"] * 2
+    assert [e.values["seed"] for e in found] == [1, 1, 2, 2, 1, 2]
+    assert {e.values["negative_prompt"] for e in found} == {"{a|b}"}
+    assert [e.id[:8] for e in found[:4]] == ["x-seed1-"] * 2 + ["x-seed2-"] * 2
+    assert found[5].values["style"] == "{realistic|anime}"
+
+
+def test_a_sample_is_asked_for_by_the_manifest_or_the_option_which_takes_precedence(tmp_path):
+    prompt = "{a|b|c|d|e|f}"
+    path = write(tmp_path, "a.yaml", f"samples: 2\nsample_seed: 5\nrows: ['{prompt}']\n")
+
+    assert len(read(path)) == 2
+    assert prompts(path, samples=3)[:2] == prompts(path)
+    assert prompts(path, samples=3, sample_seed=0) == prompts(
+        write(tmp_path, "b.txt", prompt), samples=3
+    )
+    seeds = {tuple(prompts(path, sample_seed=seed)) for seed in range(20)}
+    assert len(seeds) > 5
+
+
+def test_a_prompt_that_cannot_unfold_is_a_problem_and_the_others_are_not(tmp_path):
+    write(tmp_path, "hue.txt", "red\n{blue\n")
+    path = write(tmp_path, "a.csv", "id,prompt\na,{fox\nb,{x|y}\nc,__hue__\nd,{a|b}{c}\n")
+
+    found = [*open_manifest(path, expand=True).entries(known)]
+
+    wrong = [(p.row, str(p.place), p.what) for p in found if isinstance(p, Problem)]
+    assert wrong == [
+        ("a", f"{path}:2", "a { has no }, at character 1"),
+        ("c", f"{tmp_path / 'hue.txt'}:2:1", "a { has no }"),
+        ("d", f"{path}:5", "there is nothing to choose in these braces, at character 6"),
+    ]
+    assert [e.position for e in found if isinstance(e, Entry)] == [2, 3]
+
+
+def test_more_rows_than_anybody_meant_need_a_word_of_the_person(tmp_path):
+    path = write(tmp_path, "a.txt", "{a|b}{1|2}\n{a|b}{1|2}\n")
+
+    def limited(**limits):
+        limits = replace(DEFAULT_LIMITS, **limits)
+        [problem] = problems(path, expand=True, limits=limits)
+        return problem
+
+    found = problems(path, expand=True, limits=replace(DEFAULT_LIMITS, unfolded_rows=3))
+    assert [p.what for p in found] == ["it unfolds into 4 rows; the limit unfolded-rows is 3"] * 2
+    assert found[0].remedy.startswith(
+        "If all of them are meant and to be paid for, add --raise-limit unfolded-rows=4\n"
+    )
+    assert (limited(unfolded_total=5).place.line, limited(unfolded_total=5).whole) == (2, True)
+    assert "add --raise-limit unfolded-total=10" in limited(unfolded_total=5).remedy
+    assert limited(unfolded_bytes=9).place.line == 2
+
+
+def test_metadata_is_not_overwritten_by_the_prompt_as_written(tmp_path):
+    path = write(tmp_path, "a.csv", "template,prompt\nx,{a|b}\n")
+
+    [problem] = problems(path, meta=["template"], expand=True)
+    assert problem.what.startswith("there is metadata of this name")
+    assert len(read(path, columns={"_template": "template"}, expand=True)) == 2
 
 
 def test_a_row_that_gives_an_input_of_the_matrix_keeps_its_value(tmp_path):

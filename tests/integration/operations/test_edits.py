@@ -164,6 +164,62 @@ def test_a_longer_matrix_sends_the_new_combinations_alone(
     assert sandbox.posts == 6
 
 
+def test_an_edited_file_of_a_wildcard_sends_the_texts_that_are_new_alone(
+    run: Command, folder: Path, sandbox: Control, write: Write
+) -> None:
+    write("hue.txt", "red\nblue\n")
+    text = "id,prompt\nfox,a __hue__ fox\n,a {__hue__|green} owl\n"
+    manifest = write("list.csv", text)
+    assert run(manifest, "--expand").code == 0
+    before = states(folder)
+    assert [id.partition("-")[0] for id in before] == ["fox"] * 2 + ["0003", "0004", "0005"]
+
+    write("hue.txt", "# another order, another comment\nblack\nblue\nred\n")
+    assert run(manifest, "--expand").code == 0
+    assert sent(sandbox) == sorted(
+        [f"a {hue} fox" for hue in ("red", "blue", "black")]
+        + [f"a {hue} owl" for hue in ("red", "blue", "black", "green")]
+    )
+    assert before.items() <= states(folder).items()
+
+    write("hue.txt", "red\n")
+    assert run(manifest, "--expand").code == 0
+    assert sandbox.posts == 7
+    assert len(listed(folder)) == 3
+
+
+def test_a_file_of_a_wildcard_that_grows_changes_few_of_a_sample(
+    run: Command, folder: Path, sandbox: Control, write: Write
+) -> None:
+    write("hue.txt", "".join(f"hue {n}\n" for n in range(30)))
+    manifest = write("list.txt", "a __hue__ fox and a __hue__ owl\n")
+    assert run(manifest, "--samples", 20).code == 0
+    assert sandbox.posts == 20
+
+    write("hue.txt", "".join(f"hue {n}\n" for n in range(31)))
+    assert run(manifest, "--samples", 20).code == 0
+    new = [prompt for prompt in sent(sandbox) if "hue 30" in prompt]
+    assert sandbox.posts == 20 + len(new) <= 25
+
+
+def test_what_was_written_and_what_was_sent_are_both_in_the_report(
+    run: Command, folder: Path, sandbox: Control, write: Write
+) -> None:
+    sandbox.fault("422", match="a red fox")
+    manifest = write("list.csv", "id,prompt\nfox,a {red|blue} fox\n")
+    assert run(manifest, "--expand").code == 1
+
+    lines = (folder / "results.jsonl").read_text(encoding="utf-8").splitlines()
+    found = [json.loads(line) for line in lines]
+    assert [(row["input"]["prompt"], row["state"]) for row in found] == [
+        ("a red fox", "failed"),
+        ("a blue fox", "saved"),
+    ]
+    assert {row["meta"]["template"] for row in found} == {"a {red|blue} fox"}
+    assert run(manifest, "--expand", "--retry-failed").code == 0
+    assert tally(folder) == {"saved": 2}
+
+
 def test_a_schema_that_wants_another_type_makes_another_request_and_the_plan_says_so(
     run: Command, batchgen: Command, folder: Path, sandbox: Control, write: Write
 ) -> None:

@@ -72,6 +72,24 @@ def test_a_plan_of_a_finished_batch_sends_nothing(
     assert "would send 0 requests, for $0.00" in outcome.stdout
 
 
+def test_prompts_that_unfold_are_told_with_what_each_comes_to(
+    run: Command, plan: Command, told: Callable[..., dict[str, Any]], write: Write
+) -> None:
+    texts = ["a {red|blue} fox", "an owl", *(f"{{a|b|c}} {n}" for n in range(12))]
+    run(write("list.txt", "a {red|blue} fox\n"), "--expand")
+    manifest = write("list.txt", "\n".join(texts))
+
+    outcome = plan(manifest, "--expand", "--price", "0.5")
+    assert lines(outcome)[1] == "new               row 4 (list.txt:3): a 0"
+    assert re.findall(r".* into .*", outcome.stdout) == [
+        "list.txt:1 unfolds into 2 rows: 0 requests, for $0.00",
+        *(f"list.txt:{n} unfolds into 3 rows: 3 requests, for $1.50" for n in range(3, 12)),
+        "3 more prompts into 9 rows: 9 requests, for $4.50",
+    ]
+    assert told(manifest, "--expand")["unfolded"] == {"prompts": 13, "rows": 38}
+    assert " into " not in plan(write("list.txt", "an owl\n"), "--expand").stdout
+
+
 def test_rows_are_told_apart_by_what_becomes_of_them(
     run: Command, plan: Command, sandbox: Control, write: Write
 ) -> None:

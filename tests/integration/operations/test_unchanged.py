@@ -119,6 +119,9 @@ def test_a_list_that_was_changed_while_it_was_read_and_changed_back_is_read_agai
         ("--model", BRUSH),
         ("--column", "negative_prompt=id"),
         ("--id", "a {id}", "--allow-changed"),
+        ("--expand",),
+        ("--samples", "3"),
+        ("--expand", "--sample-seed", "3"),
     ],
 )
 def test_other_options_read_it_again(
@@ -184,6 +187,28 @@ def test_a_list_that_takes_its_rows_from_another_file_is_read_again_when_that_ch
     assert run(manifest).code == 0
     assert readings() == 3
     assert sandbox.posts == 4
+
+
+def test_a_list_is_read_again_when_a_file_of_its_wildcards_changes(
+    run: Command, here: Path, sandbox: Control, write: Write, readings: Readings
+) -> None:
+    (here / "wildcards").mkdir()
+    write("wildcards/colour.txt", "red\n__dark__\n")
+    write("wildcards/dark.txt", "black\n")
+    manifest = write("list.txt", "a __colour__ fox\n")
+
+    def again() -> tuple[int, int]:
+        for _ in range(2):
+            assert run(manifest, "--expand").code == 0
+        return readings(), sandbox.posts
+
+    assert again() == (1, 2)
+    write("wildcards/dark.txt", "black\nbrown\n")
+    assert again() == (2, 3)
+    write("wildcards/other.txt", "white\n")  # which the list does not name
+    assert again() == (2, 3)
+    write("colour.txt", "red\n")  # which is found first
+    assert again() == (3, 3)
 
 
 def test_a_folder_of_texts_is_read_again_when_one_is_added_or_changed(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchgen.manifest.id_template import Unfilled, parse_id_template
+from batchgen.templates.id_template import Unfilled, parse_id_template
 
 NAMES = st.text(min_size=1).filter(lambda text: not {*"{}"} & {*text})
 VALUES = st.text(min_size=1).filter(str.strip) | st.integers()
