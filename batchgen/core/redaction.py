@@ -44,8 +44,15 @@ class Secrets:
     def keep_url(self, url: str) -> None:
         """Hide a URL that is a secret as a whole, of whatever scheme, and the keys in it alone."""
         scheme, _, rest = url.partition("://")
+        path = rest.partition("/")[2]
         # Its first characters decide what is hidden, and a million addresses begin with https://.
-        self.keep(rest if scheme in ("http", "https") else url)
+        # The host stays, so that a person sees who did not answer, if the path is no word.
+        if scheme not in ("http", "https"):
+            self.keep(url)
+        elif len(path) >= CERTAIN_CHARS and _KEY.search(path[:CERTAIN_CHARS]):
+            self.keep(path)
+        else:
+            self.keep(rest)
         for part in re.split(r"[/?&=@:#,]+", rest):
             if len(part) >= CERTAIN_CHARS and _KEY.search(part):
                 self.keep(part)
@@ -55,11 +62,14 @@ class Secrets:
     def hide(self, text: str) -> str:
         """Return a text without the secrets that are known, and without the login in any URL."""
         for form in self._forms:
-            # A short one is replaced as a whole; a long one as far as it is there.
-            start, rest = form[:CERTAIN_CHARS], form[CERTAIN_CHARS:]
+            # A short one is replaced as a whole; a long one as far as it is there, in any form.
+            start = form[:CERTAIN_CHARS]
             if start in text:
+                rests = [other[CERTAIN_CHARS:] for other in self._forms if other.startswith(start)]
                 first, *others = text.split(start)
-                text = HIDDEN.join([first, *(s[_alike(s, rest) :] for s in others)])
+                text = HIDDEN.join(
+                    [first, *(s[max(_alike(s, rest) for rest in rests) :] for s in others)]
+                )
         return hide_logins(text)
 
     def are_in(self, content: bytes) -> bool:

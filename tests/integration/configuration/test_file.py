@@ -53,7 +53,7 @@ def test_what_it_says_is_read_and_its_urls_are_secrets_from_then_on(home):
 
     assert read_configuration(environment_of(home)).of_run["rate"] == 2.0
     shown = secrets.hide("asked https://ping.test/8f2a-ping-11 now")
-    assert shown == f"asked https://{HIDDEN} now"
+    assert shown == f"asked https://ping.test/{HIDDEN} now"
     assert secrets.hide("asked https://other.test now") == "asked https://other.test now"
 
 

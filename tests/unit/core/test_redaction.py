@@ -72,8 +72,12 @@ def test_in_an_answer_urls_and_the_id_of_the_request_stay_as_they_are() -> None:
     ("url", "text", "shown"),
     [
         ("https://hc-ping.com/5bf66975-d4c7", "at https://hc-ping.com/5bf66975-d4c7/fail: no",
-         "at https://[hidden]/fail: no"),
+         "at https://hc-ping.com/[hidden]/fail: no"),
         ("https://hc-ping.com/5bf66975-d4c7", "GET /5bf66975-d4c7/start", "GET /[hidden]/start"),
+        ("https://kuma.example/api/push/Xk3dAbc9Ty12", "kuma.example:443 is gone",
+         "kuma.example:443 is gone"),
+        ("https://ping.example/my-own-list-of-pictures",
+         "no ping.example/my-own-list-of-pictures", "no [hidden]"),
         ("https://kuma.example/api/push/Xk3dAbc9Ty12?status=up", "of Xk3dAbc9Ty12", "of [hidden]"),
         ("https://ping.example/notifications/of-pictures", "2 notifications of pictures",
          "2 notifications of pictures"),
@@ -90,3 +94,13 @@ def test_an_address_that_is_a_secret_is_hidden_and_others_are_not(
     secrets.keep_url(url)
 
     assert secrets.hide(text) == shown
+
+
+@pytest.mark.parametrize(
+    "form", ["abcdefghijkl/mnop+qrs", "abcdefghijkl%2Fmnop%2Bqrs", r"abcdefghijkl\/mnop+qrs"]
+)
+def test_a_secret_whose_forms_begin_alike_is_hidden_to_its_end(form: str) -> None:
+    secrets = Secrets()
+    secrets.keep("abcdefghijkl/mnop+qrs")
+
+    assert secrets.hide(f"token {form}, refused") == "token [hidden], refused"
