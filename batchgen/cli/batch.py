@@ -9,6 +9,7 @@ import click
 
 from batchgen.cli.options import (
     BATCH,
+    DURATION,
     FILE,
     SERVICE,
     SHARED,
@@ -318,25 +319,61 @@ def _lines_of(path: Path) -> list[str]:
 
 @click.command(short_help="Show how far a batch is, also while it runs.")
 @BATCH
-@click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
-def status(batch: str, as_json: bool) -> None:
+@click.option("--watch", is_flag=True, help="Show it again and again until Ctrl-C.")
+@click.option(
+    "--interval",
+    type=DURATION,
+    metavar="2s",
+    help="With --watch: the time between two looks.  [default: 2s]",
+)
+@click.option("--until-done", is_flag=True, help="With --watch: until no run goes on.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print the numbers as JSON; with --watch a line for each look.",
+)
+def status(
+    batch: str, watch: bool, interval: float | None, until_done: bool, as_json: bool
+) -> None:
     """Show how far BATCH is, also while it runs. BATCH is an output folder or its manifest.
+
+    With --watch it is shown in place, with the rate now and over the run, what is in flight and for
+    how long, 429s, when the last row will have been submitted, results about to expire, and the
+    last five problems. Without a terminal there is a line for each change. It reads the journal
+    only, and costs the run nothing.
 
     \b
     Examples:
         batchgen status out/list
         batchgen status list.csv --json | jq .counts.saved
+        batchgen status out/list --watch
+        batchgen status out/list --watch --interval 1m --until-done >> progress.log
 
     \b
     Exit codes:
-        0    shown
+        0    shown, also where Ctrl-C ended --watch
         2    there is no such batch
         74   its journal is damaged
     """
     from batchgen.cli import output
 
+    if not watch and (until_done or interval is not None):
+        raise UsageError("--interval and --until-done need --watch.")
     folder = find_batch(batch)
-    if as_json:
+    if watch:
+        from batchgen.cli.watch import watch as show
+
+        around = runtime()
+        show(
+            folder,
+            around.clock,
+            around.timing,
+            interval=2.0 if interval is None else interval,
+            until_done=until_done,
+            in_json=as_json,
+        )
+    elif as_json:
         output.totals(folder)
     else:
         output.status(folder)

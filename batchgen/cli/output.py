@@ -30,7 +30,7 @@ from batchgen.core.text import (
     terminal_safe_json,
     truncate,
 )
-from batchgen.core.units import show_rate
+from batchgen.core.units import show_rate, show_span
 from batchgen.errors import BatchBusy, BatchgenError, UsageError, disk_full
 from batchgen.journal.reader import Reader, summary
 from batchgen.log import write_stderr
@@ -208,7 +208,7 @@ def plan(whole: "Plan", rate: float) -> None:
         line(f"{prompts} into {_unfolded(whole.unfolded.others)}")
     line(
         f"A run would send {_requests(whole)}; at {show_rate(rate)} submitting takes"
-        f" {_span(whole.seconds(rate))}. Nothing was sent."
+        f" {show_span(whole.seconds(rate))}. Nothing was sent."
     )
     if whole.files:
         size = show_bytes(whole.file_bytes)
@@ -409,15 +409,15 @@ def status(folder: Folder) -> None:
             state_line(f"  {n:>7} ", state)
     lines = [f"  {summary_text.money(numbers)}"]
     if oldest:
-        lines.append(f"  oldest request in flight: {_span(now - from_iso(oldest))}")
+        lines.append(f"  oldest request in flight: {show_span(now - from_iso(oldest))}")
     if first:
         left = RESULTS_KEPT_S - (now - from_iso(first))
-        lines.append(f"  results not fetched yet may expire from {_span(left)} on")
+        lines.append(f"  results not fetched yet may expire from {show_span(left)} on")
     pending = numbers["counts"][State.PENDING]
     if rate:
         lines.append(f"  rate {show_rate(rate)}")
         if pending and runner:
-            lines.append(f"  about {_span(pending / rate)} to submit the rest")
+            lines.append(f"  about {show_span(pending / rate)} to submit the rest")
     if run["started_at"]:
         started = from_iso(run["started_at"])
         ending = run["ending"] or "was killed; run it again to go on"
@@ -443,13 +443,6 @@ def _clock_time(at: float, now: float) -> str:
     """Return the local time, with the date where that is not today's."""
     then, today = datetime.fromtimestamp(at), datetime.fromtimestamp(now)
     return f"{then:%H:%M}" if then.date() == today.date() else f"{then:%Y-%m-%d %H:%M}"
-
-
-def _span(span: float) -> str:
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if span >= 2 * size:
-            return f"{span / size:.0f} {unit}"
-    return f"{max(span, 0):.0f} s"
 
 
 def models(found: "list[ListedModel]") -> None:

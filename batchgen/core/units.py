@@ -36,6 +36,14 @@ def show_rate(rate: float) -> str:
     return f"{rate * 86400:.3g}/d"
 
 
+def show_span(seconds: float) -> str:
+    """Return a span of time in the largest unit of which it has two: `90 min`, `3 h`."""
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
+
+
 def parse_duration(text: str | int | float) -> float:
     """Return seconds from `6h`, `90m`, `1h30m`, `45s`, `2d`; a bare number is seconds.
 

@@ -332,13 +332,20 @@ _first_odd_of_file = stored_values.checker(OUTPUT_COLUMNS)
 
 def summary(reader: Reader) -> dict[str, Any]:
     """Return the numbers of a batch for `summary.json`, `--json` and the gallery."""
+    found = numbers(reader)
+    before = ("rows", "rehearsal", "counts")
+    first = {name: found[name] for name in before}
+    return {**first, "causes": reader.causes(), **found}
+
+
+def numbers(reader: Reader) -> dict[str, Any]:
+    """Return those of `summary` that are quick to read."""
     counts = reader.counts()
     run, paused = reader.last_run() or {}, reader.get_meta("paused")
     return {
         "rows": sum(counts.values()),
         "rehearsal": reader.is_rehearsal(),
         "counts": {str(state): counts.get(state, 0) for state in State},
-        "causes": reader.causes(),
         "money_usd": reader.money(),
         "paused_since": paused and paused["at"],
         "kept": reader.get_meta("kept") or {},

@@ -24,6 +24,7 @@ GIVEN = {
     **{"manifest": "list.csv", "model": HOSTILE, "name": HOSTILE, "words": HOSTILE},
     "settings": "rate=1/s",
 }
+WATCH = ["--watch", "--until-done"]
 OPTIONS: dict[str, list[list[str]]] = {
     "run": [["--out", "FOLDER", "--rate", "1000/s", "REACH"]],
     "plan": [["--out", "FOLDER"]],
@@ -32,7 +33,7 @@ OPTIONS: dict[str, list[list[str]]] = {
     "resolve": [["REACH"], ["--json", "REACH"], ["--all", "--write-off", "--yes", "REACH"]],
     "verify": [["REACH"]],
     "cancel": [["REACH"]],
-    "status": [[], ["--json"]],
+    "status": [[], ["--json"], *([*WATCH, *more] for more in ([], ["--json"]))],
     "set": [[], ["--keep"]],
     "report": [[], ["--excel"], ["--where", f"{HOSTILE}=1"]],
     "init": [["--from", "FOLDER/results.csv"], ["--model", HOSTILE, "REACH"]],

@@ -52,7 +52,7 @@ COMMANDS: dict[str, list[list[str]]] = {
     "run": [["LIST", "-v", "--on-unknown", "resubmit"], ["LIST", "--json"], ["LIST", "-q"]],
     "validate": [["LIST"], ["BAD"], [EVIL]],
     "plan": [["LIST"], ["MORE"], ["MORE", "--json"], ["BAD"]],
-    "status": [["FOLDER"], ["FOLDER", "--json"], [EVIL]],
+    "status": [["FOLDER"], ["FOLDER", "--json"], ["FOLDER", "--watch", "--until-done"], [EVIL]],
     "pause": [["FOLDER"], ["FOLDER", "--json"]],
     "resume": [["FOLDER"], [EVIL]],
     "set": [["FOLDER", "rate=1/s"], ["FOLDER", "until=06:00", "--keep"], ["FOLDER", EVIL]],

@@ -1,0 +1,93 @@
+"""What a watcher reads of a batch, look after look, without costing its run anything.
+
+Each look reads what is new since the one before: the events of a long night are read once.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from batchgen.clock import from_iso
+from batchgen.core.states import RunEvent, State
+from batchgen.journal.reader import Reader
+from batchgen.journal.schema import THROTTLED
+
+MINUTE_S = 60.0
+MOST_PROBLEMS = 5
+MOST_IN_A_LOOK = 20_000  # events; what a first look leaves, the next ones read
+# Where a row does not go on by itself.
+_TROUBLE = (State.FAILED, State.UNKNOWN, State.CANCELLED)
+
+
+@dataclass
+class Follower:
+    """The events of the latest run, as far as they were read.
+
+    run: its number. submitted, throttled: how many. minute: when the submissions of the last minute
+    left, in seconds since the epoch. problems: the last few, each with at, id, state and why, the
+    latest last. changes: what people asked of the run, each with at and what.
+    """
+
+    run: int | None = None
+    submitted: int = 0
+    throttled: int = 0
+    minute: deque[float] = field(default_factory=deque)
+    problems: deque[dict[str, str]] = field(default_factory=lambda: deque(maxlen=MOST_PROBLEMS))
+    changes: deque[dict[str, str]] = field(default_factory=lambda: deque(maxlen=1))
+    _seq: int = 0
+
+    def look(self, reader: Reader, now: float) -> None:
+        """Read on. now: seconds since the epoch. Raises StorageDamaged or one of its subclasses."""
+        run = reader.last_run_number()
+        if run != self.run:
+            self._begin(reader, run)
+        for event in self._new_events(reader):
+            self._add(event)
+        while self.minute and self.minute[0] < now - MINUTE_S:
+            self.minute.popleft()
+
+    def _begin(self, reader: Reader, run: int | None) -> None:
+        """Begin with the first event of a run: older ones are not looked at."""
+        self.run, self.submitted, self.throttled = run, 0, 0
+        self.minute.clear()
+        started = (reader.last_run() or {}).get("started_at") or ""
+        found = reader.query(
+            "SELECT seq FROM events WHERE at < ? ORDER BY seq DESC LIMIT 1", started
+        )
+        self._seq = max(self._seq, max((row["seq"] for row in found), default=0))
+
+    def _new_events(self, reader: Reader) -> list[dict[str, Any]]:
+        found = reader.query(
+            'SELECT seq, at, event, detail, "to" AS known_state, '
+            f"{THROTTLED} AS slow, (SELECT id FROM requests WHERE requests.key = events.key)"
+            " AS known_id FROM events WHERE seq > ? ORDER BY seq LIMIT ?",
+            self._seq,
+            MOST_IN_A_LOOK,
+        )
+        return list(found)
+
+    def _add(self, event: dict[str, Any]) -> None:
+        self._seq = event["seq"]
+        self.throttled += bool(event["slow"])
+        if event["event"] == "send":
+            self.submitted += 1
+            self.minute.append(from_iso(event["at"]))
+        elif event["known_state"] in _TROUBLE:
+            row = event["known_id"] or ""
+            why = event["detail"] or ""
+            self.problems.append(
+                {"at": event["at"], "id": row, "state": event["known_state"], "why": why}
+            )
+        elif event["event"] in tuple(RunEvent):
+            what = f"{event['event']} {event['detail'] or ''}".rstrip()
+            self.changes.append({"at": event["at"], "what": what})
+
+
+def in_flight_since(reader: Reader) -> list[float]:
+    """Return when each request without a result was sent, in seconds since the epoch, ascending."""
+    found = reader.query(
+        "SELECT submitted_at FROM requests WHERE state = ? AND submitted_at IS NOT NULL"
+        " ORDER BY submitted_at",
+        State.SUBMITTED,
+    )
+    return [from_iso(row["submitted_at"]) for row in found]

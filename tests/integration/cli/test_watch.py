@@ -1,0 +1,125 @@
+"""`status --watch` beside a run: what it shows, and that it only reads."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from conftest import Command, Write
+from helpers import ROOT, many, query, table, until
+from sandbox_client import Control
+
+from batchgen.clock import from_iso
+from batchgen.journal import follow
+from batchgen.journal.follow import Follower
+from batchgen.journal.reader import Reader
+
+WATCH = [sys.executable, "-m", "batchgen", "status", "--watch", "--interval", "0.2s"]
+
+
+def test_it_goes_with_a_run_to_its_end_and_has_a_line_for_each_change(
+    start: Callable[..., Any], folder: Path, write: Write, batchgen: Command, sandbox: Control
+) -> None:
+    process = start(write("list.csv", table(many(30))), "--rate", "10/s")
+    until(process, lambda: sandbox.posts >= 3)
+
+    done = batchgen("status", "--watch", "--interval", "0.2s", "--until-done", folder)
+
+    lines = done.stdout.splitlines()
+    assert (done.code, done.stderr) == (0, "")
+    assert f"running (process {process.pid})" in lines[0]
+    assert lines[-1].endswith("no run under way; the last one: Every row is saved.")
+    assert len({text.split(" ", 1)[1] for text in lines}) == len(lines) > 2
+
+
+def test_as_json_each_look_is_a_line(
+    run: Command, folder: Path, write: Write, batchgen: Command, sandbox: Control
+) -> None:
+    sandbox.fault("422")
+    run(write("list.csv", table(many(3))))
+
+    done = batchgen("status", "--watch", "--until-done", "--json", folder)
+
+    (found,) = map(json.loads, done.stdout.splitlines())
+    assert found["counts"]["saved"] == 2
+    assert found["running"] is False
+    assert [one["id"] for one in found["problems"]] == ["row-1"]
+    assert found["run"]["ending"].startswith("Not every row is saved")
+
+
+def test_ctrl_c_ends_it_with_0_and_the_run_goes_on(
+    start: Callable[..., Any], folder: Path, write: Write, sandbox: Control
+) -> None:
+    process = start(write("list.csv", table(many(400))), "--rate", "5/s")
+    until(process, lambda: sandbox.posts >= 2)
+    leader, follower = pty.openpty()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm"}
+    watcher = subprocess.Popen([*WATCH, str(folder)], stdout=follower, env=environment)
+    os.close(follower)
+    shown = b""
+    while shown.count(b"\x1b[J") < 3:  # frames, each over the one before
+        shown += os.read(leader, 4096)
+
+    watcher.send_signal(signal.SIGINT)
+
+    assert watcher.wait(timeout=60) == 0
+    assert b"in flight" in shown or b"rows" in shown
+    assert b"A\r\x1b[J" in shown
+    assert process.poll() is None
+    os.close(leader)
+
+
+def test_without_a_batch_and_without_a_run_there_is_nothing_to_watch(
+    batchgen: Command, here: Path
+) -> None:
+    (here / "empty").mkdir()
+
+    assert batchgen("status", "--watch", here / "empty").code == 2
+
+
+def test_an_interval_is_for_watch_only(run: Command, folder: Path, batchgen: Command) -> None:
+    assert batchgen("status", folder, "--interval", "1s").code == 2
+    assert batchgen("status", folder, "--until-done").code == 2
+
+
+def test_it_reads_the_events_of_the_latest_run_once(
+    run: Command, folder: Path, write: Write
+) -> None:
+    manifest = write("list.csv", table(many(5)))
+    run(manifest, "--limit", 2)
+    follower = Follower()
+    with closing(Reader(folder / "batch.db")) as reader:
+        (last,) = query(folder, "SELECT MAX(at) FROM events WHERE event = 'send'")
+        now = from_iso(last[0]) + 1
+        follower.look(reader, now)
+        follower.look(reader, now)
+        assert (follower.submitted, len(follower.minute)) == (2, 2)
+        follower.look(reader, now + follow.MINUTE_S)
+        assert (follower.submitted, len(follower.minute)) == (2, 0)
+
+        run(manifest)
+        follower.look(reader, now)
+
+    assert follower.submitted == 3
+    assert follower.run == 2
+
+
+def test_it_changes_no_byte_of_the_batch(
+    run: Command, folder: Path, write: Write, batchgen: Command
+) -> None:
+    run(write("list.csv", table(many(2))))
+
+    def files() -> dict[str, bytes]:
+        kept = (path for path in folder.rglob("*") if path.is_file() and "-shm" not in path.name)
+        return {str(path): path.read_bytes() for path in kept}
+
+    before = files()
+    batchgen("status", "--watch", "--until-done", folder)
+
+    assert files() == before
