@@ -282,7 +282,7 @@ def _warn(entry: "Entry", left_out: list[str]) -> None:
         write_stderr(f"{name} is not given to the run: it may hold a secret.")
         if name in ADDRESS_VARIABLES.values():
             write_stderr("  Write it into your configuration: batchgen config path")
-    if "--sandbox" not in entry.options:
+    if not entry.is_rehearsal():
         try:
             find_token({"HOME": system.account_home(), **entry.environment})
         except TokenRefused as error:

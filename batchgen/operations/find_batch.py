@@ -46,10 +46,12 @@ class Finding:
 
     manifest: the path of its list; None if it is not known.
     may_have_paid: whether a row was sent; True also where the journal cannot tell.
+    rehearsal: whether its requests went to the sandbox.
     """
 
     manifest: str | None
     may_have_paid: bool
+    rehearsal: bool
 
 
 def known_batches() -> KnownBatches:
@@ -63,9 +65,9 @@ def look_into(folder: Folder) -> Finding | None:
         return None
     try:
         with closing(Reader(folder.journal)) as reader:
-            return Finding(reader.get_meta("manifest"), reader.has_sent())
+            return Finding(reader.get_meta("manifest"), reader.has_sent(), reader.is_rehearsal())
     except (UsageError, StorageDamaged):
-        return Finding(None, True)
+        return Finding(None, True, rehearsal=False)
 
 
 def find_folder(manifest: str, options: RunOptions, known: KnownBatches, ask: Ask) -> Path:

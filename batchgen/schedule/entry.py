@@ -54,6 +54,10 @@ class Entry:
         limits = ["--window", window] if window else []
         return [*self.program, "run", self.manifest, *quiet, *limits, *self.options]
 
+    def is_rehearsal(self) -> bool:
+        """Whether its runs go to the sandbox."""
+        return "--sandbox" in self.options
+
     def may_stop_early(self) -> bool:
         """Whether exit code 75 is what the person asked for."""
         words = {word.partition("=")[0] for word in self.options}

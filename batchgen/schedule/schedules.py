@@ -19,7 +19,7 @@ from batchgen.core.text import shell_quote
 from batchgen.errors import BatchgenError, StorageDamaged, UsageError
 from batchgen.files import config_folder, open_regular, write_whole
 from batchgen.journal.reader import Reader
-from batchgen.operations.find_batch import find_existing, known_batches
+from batchgen.operations.find_batch import find_existing, known_batches, look_into
 from batchgen.schedule import crontab, system, units
 from batchgen.schedule.entry import Entry, check_words, from_json
 
@@ -179,13 +179,19 @@ def _last_run(entry: Entry) -> tuple[datetime | None, bool]:
 
 
 def _batch(entry: Entry) -> Folder | None:
-    """Return the batch folder, found as the run finds it, with an absolute path."""
+    """Return the batch folder, found as the run finds it, with an absolute path.
+
+    None if there is none yet. A rehearsal by hand is none: no night has begun in it.
+    """
     try:
         with contextlib.chdir(entry.folder):
             found = find_existing(entry.out or entry.manifest, known_batches())
-            return Folder(found.path.absolute())
+            folder = Folder(found.path.absolute())
     except (OSError, UsageError):
         return None
+    batch = look_into(folder)
+    rehearsed = batch is not None and batch.rehearsal and not entry.is_rehearsal()
+    return None if rehearsed else folder
 
 
 # -- places ---------------------------------------------------------------------------------------

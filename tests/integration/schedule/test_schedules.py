@@ -223,6 +223,17 @@ def test_check_tells_of_a_night_without_a_run(
     assert (outcome.code, "no run has begun since" in outcome.stdout) == (code, bool(code))
 
 
+def test_a_rehearsal_by_hand_is_not_the_night_that_was_due(
+    batchgen: Command, crontab: Path, install
+) -> None:
+    """It hid a night that did not begin, and its log was shown as that of the schedule."""
+    install()
+    batchgen("run", "list.csv", "--sandbox", "--out", "rehearsal")
+
+    assert batchgen("schedule", "check").stdout.startswith("list: no run yet, next ")
+    assert "\nlog: none yet" in batchgen("schedule", "show", "list").stdout
+
+
 def test_check_without_a_schedule_is_no_success(batchgen: Command, crontab: Path) -> None:
     assert batchgen("schedule", "check").code == 2
     assert batchgen("schedule", "check", "list").code == 2
