@@ -318,6 +318,32 @@ def test_what_was_left_for_a_run_that_is_over_is_not_set_but_a_pause_holds(
     assert query(folder, "SELECT value FROM memory WHERE name = 'kept'") == []
 
 
+def test_what_somebody_planted_as_kept_raises_nothing(
+    begun: str, run: Command, folder: Path, sandbox: Control
+) -> None:
+    kept = json.dumps({"max-cost": "1000", "rate": "9999/s", "concurrency": "9999"})
+    change(folder, "INSERT INTO memory VALUES ('kept', ?)", kept)
+
+    ended = run(begun, "--max-cost", "0.03", "--rate", "10/s")
+
+    assert ended.code == 75
+    assert "Kept by batchgen set: max-cost 1000" in ended.stderr
+    assert "limit of $0.03" in ended.stderr
+    assert sandbox.posts == 1
+
+
+def test_what_cannot_have_been_kept_is_named_and_nothing_is_sent(
+    begun: str, run: Command, folder: Path, sandbox: Control
+) -> None:
+    change(folder, "INSERT INTO memory VALUES ('kept', ?)", '{"base-url": "https://evil"}')
+
+    ended = run(begun)
+
+    assert ended.code == 74
+    assert "'kept'" in ended.stderr
+    assert sandbox.posts == 1
+
+
 @pytest.mark.parametrize("words", [["pause"], ["resume"], ["set", "rate=1/s"]], ids=str)
 def test_without_a_batch_there_is_nothing_to_steer(
     batchgen: Command, here: Path, words: list[str]
