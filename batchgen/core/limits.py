@@ -100,9 +100,14 @@ class Limits:
         "those of RunComfy have some thousand",
         most=1 << 30,
     )
+    schema_parts: int = _limit(
+        10_000,
+        "schemas and required names in a model's schema",
+        "each takes time before the first row is read",
+    )
     schema_steps: int = _limit(
         50_000,
-        "steps to check a row by its model's schema",
+        "steps to check a row by its model's schema; in the long run a fiftieth for each row",
         "a schema of a few lines can ask for years of work; those of RunComfy need hundreds",
     )
 

@@ -112,10 +112,12 @@ def explain_schema_error(error: Any) -> tuple[str, str]:
     value, limit = error.instance, error.validator_value
     if texts := _TEMPLATES.get(error.validator):
         size = len(value) if isinstance(value, str | list) else 0
-        facts = {"value": quote_value(value), "limit": limit}
+        facts = {"value": quote_value(value), "limit": quote_value(limit)}
         facts |= {"characters": plural(size, "character"), "values": plural(size, "value")}
         return texts[0].format(**facts), texts[1].format(**facts)
     match error.validator:
+        case None:  # the schema is `false`
+            return "the model's schema allows nothing here", "Take it out."
         case "type":
             return explain_type(value, limit)
         case "enum":

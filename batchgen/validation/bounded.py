@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend
@@ -25,10 +25,22 @@ _NO_FETCHING: Registry[Any] = Registry()
 Keyword = Callable[[Any, Any, Any, Any], Iterator[ValidationError] | None]
 
 
+MOST_PATTERNS = 100  # of a schema; compiling each can take a tenth of a second
+MAX_PATTERN_CHARS = 4000
+# RE2 takes a time by length of text times size of program where its quick way, a DFA, needs more
+# memory than it has. Compiling optional repetitions takes time by the square of their number.
+MAX_PATTERN_BYTES = 1 << 18  # of memory for a compiled pattern
+MAX_PROGRAM = 4000  # instructions
+INSTRUCTIONS_A_STEP = 20_000  # some 60 µs
+LONG_RUN = 50  # a row may take this part of `schema_steps` where many rows are checked
+FIRST_ROWS = 20  # that may take all steps, and more of them by what others left
+
+
 class TooMuchWork(Exception):
     """A value that would need too many steps to be checked, or too deep a recursion.
 
-    A step is a keyword, or a value of an enum. has_end: whether more steps would do.
+    A step is a keyword, a value of an enum, or some matching of a pattern.
+    has_end: whether more steps would do.
     """
 
     def __init__(self, *, has_end: bool) -> None:
@@ -39,15 +51,23 @@ class TooMuchWork(Exception):
 class BoundedValidator:
     """Checks values against one schema of Draft 2020-12, which nothing is fetched for.
 
-    steps: the most for one value.
+    steps: the most for one row.
     """
 
     def __init__(self, schema: dict[str, Any], steps: int = DEFAULT_LIMITS.schema_steps) -> None:
         self._steps = self._left = steps
+        self._in_all = FIRST_ROWS * steps
         keywords = Draft202012Validator.VALIDATORS | _KEYWORDS
         counted = {name: self._counted(keyword) for name, keyword in keywords.items()}
         bounded: Any = extend(Draft202012Validator, counted)  # type: ignore[no-untyped-call]
         self._validator = bounded(schema, registry=_NO_FETCHING)
+
+    def begin_row(self) -> bool:
+        """Count the steps anew; return False where the rows so far have taken too many."""
+        self._in_all += self._steps // LONG_RUN - (self._steps - max(self._left, 0))
+        self._in_all = min(self._in_all, FIRST_ROWS * self._steps)
+        self._left = self._steps
+        return self._in_all > 0
 
     def errors(self, value: Any, schema: dict[str, Any] | None = None) -> list[Any]:
         """Return the ValidationErrors of a value. Raises TooMuchWork.
@@ -55,7 +75,6 @@ class BoundedValidator:
         schema: a part of the whole schema that this value has to fit; None: the whole.
         """
         part = self._validator if schema is None else self._validator.evolve(schema=schema)
-        self._left = self._steps
         try:
             return list(part.iter_errors(value))
         except RecursionError:
@@ -73,6 +92,9 @@ class BoundedValidator:
             validator: Any, wanted: Any, value: Any, schema: Any
         ) -> Iterator[ValidationError] | None:
             self._left -= 1 + (len(wanted) if isinstance(wanted, list | dict) else 0)
+            if keyword is _pattern and isinstance(value, str):
+                size = found.size if (found := compile_pattern(wanted)) else 0
+                self._left -= len(value) * size // INSTRUCTIONS_A_STEP
             if self._left < 0:
                 raise TooMuchWork(has_end=True)
             return keyword(validator, wanted, value, schema)
@@ -80,22 +102,39 @@ class BoundedValidator:
         return check
 
 
-@lru_cache(maxsize=256)
-def compile_pattern(pattern: str) -> Callable[[str], bool] | None:
-    """Return a search for a pattern that is linear in the text; None if RE2 does not compile it."""
+class CompiledPattern(NamedTuple):
+    """found: whether a text has the pattern. size: of the program, in instructions."""
+
+    found: Callable[[str], bool]
+    size: int
+
+
+@lru_cache(maxsize=2 * MOST_PATTERNS)
+def compile_pattern(pattern: str) -> CompiledPattern | None:
+    """Return a search for a pattern that is linear in the text.
+
+    None if RE2 does not compile it, or if it is so large that it takes long.
+    """
+    if len(pattern) > MAX_PATTERN_CHARS:
+        return None
     import re2  # type: ignore[import-untyped]  # few schemas have a pattern
 
     options = re2.Options()
     options.log_errors = False
+    options.max_mem = MAX_PATTERN_BYTES
     try:
-        search = re2.compile(pattern, options).search
+        compiled = re2.compile(pattern, options)
     except (re2.error, UnicodeError):
         return None
-    return lambda text: search(text) is not None
+    if compiled.programsize > MAX_PROGRAM:
+        return None
+    search = compiled.search
+    return CompiledPattern(lambda text: search(text) is not None, compiled.programsize)
 
 
 def _pattern(_validator: Any, pattern: str, value: Any, _schema: Any) -> Iterator[ValidationError]:
-    if isinstance(value, str) and (found := compile_pattern(pattern)) and not found(value):
+    compiled = compile_pattern(pattern) if isinstance(value, str) else None
+    if compiled is not None and not compiled.found(value):
         yield ValidationError(f"{value!r} does not match {pattern!r}")
 
 

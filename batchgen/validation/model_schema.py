@@ -25,7 +25,7 @@ from batchgen.core.limits import DEFAULT_LIMITS, Limits, how_to_raise, say_limit
 from batchgen.core.text import truncate
 from batchgen.errors import UsageError
 from batchgen.files import FileRefused, open_regular
-from batchgen.validation.bounded import compile_pattern
+from batchgen.validation.bounded import MOST_PATTERNS, compile_pattern
 
 # Python's `re` is not asked which patterns there are: RE2 has others.
 _NO_FORMATS = FormatChecker(formats=())
@@ -56,7 +56,11 @@ _COPIED_KEYWORDS = (
 
 
 class SchemaUnusable(ValueError):
-    """A model schema that rows cannot be checked against; its text says why."""
+    """A model schema that rows cannot be checked against; its text says why. remedy: or ""."""
+
+    def __init__(self, why: str, remedy: str = "") -> None:
+        super().__init__(why)
+        self.remedy = remedy
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +83,10 @@ def load_schema(path: Path) -> InputSchema:
     return parse_schema(read_schema(path), path)
 
 
-def parse_schema(document: Any, path: Path) -> InputSchema:
+def parse_schema(document: Any, path: Path, limits: Limits = DEFAULT_LIMITS) -> InputSchema:
     """Return the input schema in the document of a file. Raises UsageError if there is none."""
     try:
-        return normalize_schema(find_input_schema(document))
+        return normalize_schema(find_input_schema(document), limits)
     except (ValueError, RecursionError) as error:
         raise _unusable(path, error) from None
 
@@ -111,8 +115,13 @@ def read_schema(path: Path, limits: Limits = DEFAULT_LIMITS) -> Any:
 
 
 def _unusable(path: Path, error: Exception) -> UsageError:
-    what = f"{path} is not a usable model schema: {truncate(str(error), 160)}"
-    return UsageError(what, _USE_ANOTHER)
+    why = truncate(str(error), 160)
+    if isinstance(error, RecursionError):
+        why = "it is nested too deeply"
+    elif why.startswith("Exceeds the limit"):  # Python's own, for whole numbers
+        why = "it has a number of more digits than can be read"
+    remedy = error.remedy if isinstance(error, SchemaUnusable) and error.remedy else _USE_ANOTHER
+    return UsageError(f"{path} is not a usable model schema: {why}", remedy)
 
 
 def find_input_schema(doc: Any) -> dict[str, Any]:
@@ -138,9 +147,10 @@ def find_input_schema(doc: Any) -> dict[str, Any]:
     raise SchemaUnusable("it holds no input schema: no “input” and no “properties”")
 
 
-def normalize_schema(doc: Mapping[str, Any]) -> InputSchema:
+def normalize_schema(doc: Mapping[str, Any], limits: Limits = DEFAULT_LIMITS) -> InputSchema:
     """Normalise a model's input schema. Raises SchemaUnusable."""
     try:
+        _refuse_many_parts(doc, limits)
         unchecked: list[str] = []
         document = _normal(doc, unchecked)
         if not isinstance(document, dict):
@@ -148,7 +158,7 @@ def normalize_schema(doc: Mapping[str, Any]) -> InputSchema:
         document.setdefault("type", "object")
         if document["type"] != "object":
             raise SchemaUnusable(f"it describes {document['type']}, not an object")
-        for reference in _references(document):
+        for reference in dict.fromkeys(_references(document)):
             _resolve(document, reference)
         Draft202012Validator.check_schema(document, format_checker=_NO_FORMATS)
         properties: dict[str, dict[str, Any]] = {}
@@ -162,6 +172,29 @@ def normalize_schema(doc: Mapping[str, Any]) -> InputSchema:
     if not properties:
         raise SchemaUnusable("it names no properties")
     return InputSchema(document, properties, tuple(required), tuple(dict.fromkeys(unchecked)))
+
+
+def _refuse_many_parts(doc: Any, limits: Limits) -> None:
+    """Raise SchemaUnusable for a schema that it takes long to prepare.
+
+    Objects and lists stand for the schemas in it; names that a row needs count as well.
+    """
+    parts = 0
+    patterns: set[str] = set()
+    level = [doc]
+    while level:
+        parts += len(level)
+        for one in level:
+            if isinstance(one, Mapping):
+                parts += len(one["required"]) if isinstance(one.get("required"), list) else 0
+                patterns |= {one["pattern"]} if isinstance(one.get("pattern"), str) else set()
+        if parts > limits.schema_parts:
+            what = f"it has too many parts; {say_limit(limits, 'schema_parts')}"
+            raise SchemaUnusable(what, how_to_raise("schema_parts", 10 * limits.schema_parts))
+        inside = (one.values() if isinstance(one, Mapping) else one for one in level)
+        level = [one for values in inside for one in values if isinstance(one, Mapping | list)]
+    if len(patterns) > MOST_PATTERNS:
+        raise SchemaUnusable(f"it has {len(patterns)} patterns, more than {MOST_PATTERNS}")
 
 
 def _normal(schema: Any, unchecked: list[str]) -> dict[str, Any] | bool:

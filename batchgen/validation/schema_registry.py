@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from batchgen.core.limits import DEFAULT_LIMITS, Limits
-from batchgen.core.messages import model_id_problem
+from batchgen.core.messages import MOST_UNKNOWN, model_id_problem
 from batchgen.core.text import closest_match, quote_value, shell_quote
 from batchgen.errors import UsageError
 from batchgen.files import remove_temporary_files, write_whole
@@ -103,7 +103,7 @@ class SchemaRegistry:
         name = model or self.default
         if name not in self._validators:
             schema = self._load(name)
-            for pattern in schema.unchecked:
+            for pattern in schema.unchecked[:MOST_UNKNOWN]:
                 warn(f"{name}: values are not checked against the pattern {quote_value(pattern)}.")
             self._validators[name] = Validator(schema, limits=self._limits)
         return self._validators[name]
@@ -114,7 +114,7 @@ class SchemaRegistry:
     def _load(self, model: str) -> InputSchema:
         if model == self.default and self._given is not None:
             document = read_schema(self._given, self._limits)
-            given = parse_schema(document, self._given)
+            given = parse_schema(document, self._given, self._limits)
             if model_id_problem(model) is None:
                 self._uncopied[model] = document
             return given
@@ -124,7 +124,7 @@ class SchemaRegistry:
             path = schema_path(folder, model)
             if _is_file(path):
                 document = read_schema(path, self._limits)
-                found_there = parse_schema(document, path)
+                found_there = parse_schema(document, path, self._limits)
                 if folder != self._folders[0]:
                     self._uncopied[model] = document
                 return found_there
@@ -133,11 +133,11 @@ class SchemaRegistry:
             similar = None if self._source is None else self._source.similar(model)
             raise NoSchema(model, similar or closest_match(model, known))
         try:
-            schema = normalize_schema(find_input_schema(found))
+            schema = normalize_schema(find_input_schema(found), self._limits)
         except SchemaUnusable as error:
             raise UsageError(
                 f"RunComfy's schema of {model} cannot be used: {error}. Nothing was sent.",
-                "Write one that can, and name it with --schema.",
+                error.remedy or "Write one that can, and name it with --schema.",
             ) from error
         self._uncopied[model] = fetched_today(found)
         return schema

@@ -12,6 +12,7 @@ Defaults of a schema are never added: the catalogue has sample prompts as defaul
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
+from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -27,6 +28,7 @@ from batchgen.core.local_files import (
 from batchgen.core.messages import MOST_UNKNOWN, explain_schema_error, unknown_name_problem
 from batchgen.core.rows import Entry, Problem, Row
 from batchgen.core.text import is_text, plural, quote_value, show_bytes
+from batchgen.errors import UsageError
 from batchgen.validation.bounded import BoundedValidator, TooMuchWork
 from batchgen.validation.convert import CellConverter, CellNotConverted, make_converter
 from batchgen.validation.model_schema import InputSchema
@@ -44,6 +46,8 @@ SPREADSHEET_ERRORS = frozenset(
 )
 
 MAX_OTHER_BYTES = 1 << 20  # of a body with local files, for all that is none
+
+MOST_OF_A_ROW = 100  # problems; a schema can require a million names
 
 QuickCheck = Callable[[Any], bool]
 
@@ -85,12 +89,20 @@ class Validator:
     def check_entry(
         self, entry: Entry, *, default_model: str, find_file: FindFile | None = None
     ) -> Row | list[Problem]:
-        """Return the row to send, or all problems of this entry.
+        """Return the row to send, or the problems of this entry, MOST_OF_A_ROW at most.
 
         find_file: finds and checks a local file; None where none may be sent.
+        Raises UsageError where the rows so far have taken too long.
         """
         values = self._quick_values(entry)
         if values is None:
+            if not self._schema.begin_row():
+                limit = say_limit(self._limits, "schema_steps")
+                raise UsageError(
+                    f"Checking the rows by the model's schema takes too many steps; {limit} for a"
+                    " row, and a fiftieth of it in the long run. Nothing was sent.",
+                    how_to_raise("schema_steps", 100 * self._limits.schema_steps),
+                )
             values = dict(entry.values)
             unfit = self._convert(entry, values)
             files: dict[str, Any] = {}
@@ -99,9 +111,8 @@ class Validator:
                 more, files, found = self._take_files(entry, values, find_file)
                 unfit += more
             fields = {problem.field for problem in unfit}
-            problems = unfit + [
-                p for p in self._problems(entry, values, found) if p.field not in fields
-            ]
+            others = (p for p in self._problems(entry, values, found) if p.field not in fields)
+            problems = [*unfit, *islice(others, MOST_OF_A_ROW)]
             if problems:
                 return problems
             values |= files

@@ -4,6 +4,7 @@ import pytest
 
 from batchgen.core.limits import DEFAULT_LIMITS
 from batchgen.core.rows import Entry, Place, Row
+from batchgen.errors import UsageError
 from batchgen.validation.bounded import BoundedValidator, TooMuchWork, compile_pattern
 from batchgen.validation.model_schema import SchemaUnusable, normalize_schema
 from batchgen.validation.validator import Validator
@@ -61,7 +62,7 @@ def test_a_pattern_that_re2_does_not_compile_is_named_and_not_checked(pattern):
             NO_END,
         ),
         ({"properties": {"x": {}}, "allOf": [{"$ref": "#"}]}, NO_END),
-        (x(enum=[{"n": n} for n in range(60_000)]), TOO_LONG),
+        (x(enum=[*range(60_000)]), TOO_LONG),
         ({"properties": {"x": {}}, "allOf": [{"$ref": "#"}] * 1000}, TOO_LONG),
     ],
     ids=["a tree", "a tree of choices", "a loop", "itself", "a million choices", "a thousand"],
@@ -71,8 +72,8 @@ def test_a_check_without_an_end_is_a_problem(document, told):
 
 
 def test_more_steps_can_be_allowed_on_purpose():
-    schema = normalize_schema(x(enum=[{"n": n} for n in range(60_000)]))
-    entry = Entry(1, Place("list.csv", 7), None, None, {"x": {"n": 59_999}})
+    schema = normalize_schema(x(enum=[*range(60_000)]))
+    entry = Entry(1, Place("list.csv", 7), None, None, {"x": 59_999})
 
     [problem] = Validator(schema).check_entry(entry, default_model="a/b")
     assert problem.remedy.endswith("If it is meant, add --raise-limit schema-steps=5000000")
@@ -136,7 +137,7 @@ def test_a_limit_that_is_no_number_is_no_limit(limit):
 
 def test_a_schema_nested_too_deeply_is_refused():
     deep = {"type": "string"}
-    for _ in range(100_000):
+    for _ in range(4_000):
         deep = {"items": deep}
 
     with pytest.raises(SchemaUnusable, match="nested too deeply"):
@@ -147,6 +148,79 @@ def test_the_work_is_counted_anew_for_each_value():
     validator = BoundedValidator({"type": "array", "items": {"type": "integer"}})
 
     for _ in range(5):
+        assert validator.begin_row()
         assert validator.errors([1] * 20_000) == []
+    validator.begin_row()
     with pytest.raises(TooMuchWork):
         validator.errors([1] * 60_000)
+
+
+def test_the_parts_of_a_row_share_its_steps():
+    validator = BoundedValidator({"type": "array", "items": {"type": "integer"}}, steps=100)
+
+    validator.begin_row()
+    assert validator.errors([1] * 60) == []
+    with pytest.raises(TooMuchWork):
+        validator.errors([1] * 60)
+
+
+def test_rows_that_all_take_long_are_refused_together():
+    validator = Validator(normalize_schema(x(type="array", items={"type": "integer"})))
+    entry = Entry(1, Place("list.csv", 7), None, None, {"x": [1] * 49_000})
+
+    for _ in range(21):
+        assert isinstance(validator.check_entry(entry, default_model="a/b"), Row)
+    with pytest.raises(UsageError, match="schema-steps is 50000 for a row, and a fiftieth"):
+        validator.check_entry(entry, default_model="a/b")
+    few = Entry(1, Place("list.csv", 7), None, None, {"x": [1] * 400})
+    validator = Validator(normalize_schema(x(type="array", items={"type": "integer"})))
+    for _ in range(1000):
+        assert isinstance(validator.check_entry(few, default_model="a/b"), Row)
+
+
+def test_a_pattern_that_a_large_text_takes_long_for_counts_by_both():
+    document = x(type="string", pattern="(x|a|b)*a[ab]{900}c")
+
+    assert check(document, {"x": "ab" * 100}) != TOO_LONG
+    assert check(document, {"x": "ab" * 1_000_000}) == TOO_LONG
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["a?" * 3000, "[a-z]{0,1000}" * 76, "(x|a|b)*a.{1000}c"],
+    ids=["long", "optional", "large"],
+)
+def test_a_pattern_that_takes_long_to_compile_or_match_is_not_checked(pattern):
+    assert normalize_schema(x(type="string", pattern=pattern)).unchecked == (pattern,)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"properties": {f"p{n}": {"type": "string"} for n in range(10_000)}},
+        {"properties": {"x": {"allOf": [{"$ref": "#/$defs/a"}] * 10_000}}, "$defs": {"a": {}}},
+        {"properties": {"x": {}}, "required": [f"r{n}" for n in range(10_000)]},
+        {"properties": {"x": {"enum": [[]] * 10_000}}},
+    ],
+    ids=["properties", "references", "required", "values"],
+)
+def test_a_schema_of_too_many_parts_is_refused_by_a_limit_that_can_be_raised(document):
+    with pytest.raises(SchemaUnusable, match="the limit schema-parts is 10000") as refused:
+        normalize_schema(document)
+    assert refused.value.remedy == "If it is meant, add --raise-limit schema-parts=100000"
+    assert normalize_schema(document, DEFAULT_LIMITS.raised({"schema_parts": 100_000}))
+
+
+def test_a_schema_of_a_hundred_patterns_is_compiled_and_one_of_more_refused():
+    def patterns(count):
+        return {"properties": {f"p{n}": {"pattern": f"a{n}"} for n in range(count)}}
+
+    assert normalize_schema(patterns(100)).unchecked == ()
+    with pytest.raises(SchemaUnusable, match="it has 101 patterns, more than 100"):
+        normalize_schema(patterns(101))
+
+
+def test_of_a_row_a_hundred_problems_are_told():
+    document = {"properties": {"x": {}}, "required": [f"r{n}" for n in range(5000)]}
+
+    assert len(check(document, {"x": 1})) == 100
