@@ -22,6 +22,7 @@ from batchgen.core.addresses import ADDRESS_VARIABLES, parse_notify_urls, parse_
 from batchgen.core.assignments import parse_setting
 from batchgen.core.budget import CostLimits
 from batchgen.core.limits import DEFAULT_LIMITS, Limits
+from batchgen.core.terms import Terms
 from batchgen.core.timetable import Timetable, next_time
 from batchgen.core.units import parse_usd
 from batchgen.errors import UsageError
@@ -75,6 +76,7 @@ class RunOptions:
     price: USD of a request, for all models or by model, "*" for all others; None where the API's
         price holds.
     ask_above: USD; a person at a terminal is asked before a run spends more. yes: not asked.
+    expect_plan: what a person or a program agreed to; the run does just that, or nothing.
     max_outputs: files of a row that are fetched.
     max_time: seconds. until: a local time of day. window: of the night; outside it nothing runs.
     format, input_name, fit, columns, meta, id_template, allow_path: how the manifest is read.
@@ -104,6 +106,7 @@ class RunOptions:
     price: float | Mapping[str, float] | None = None
     ask_above: float = 25.0
     yes: bool = False
+    expect_plan: Terms | None = None
     max_time: float | None = None
     until: time | None = None
     window: Timetable | None = None

@@ -20,6 +20,8 @@ Exit codes are `sysexits.h`'s where that file has one. `cli/main.py` alone print
 """
 
 import errno
+from collections.abc import Sequence
+from typing import Any
 
 from batchgen.core.text import plural, shell_quote
 
@@ -46,6 +48,8 @@ class ManifestInvalid(BatchgenError):
 
     def __init__(self, file: str, count: int, remedy: str = "") -> None:
         super().__init__(f"{plural(count, 'problem')} in {file}. Nothing was sent.", remedy)
+        self.count = count
+        self.problems: Sequence[dict[str, Any]] = ()  # as a program is told of the first ones
 
 
 class ServiceUnreachable(BatchgenError):

@@ -5,13 +5,16 @@ person at a terminal wants to know; WARNING is what may need a person; CRITICAL 
 nobody reads it now, such as a request_id that cannot be written down.
 """
 
+import json
 import logging
 import os
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
+from typing import Any
 
 from batchgen.core.redaction import Secrets
 from batchgen.core.text import terminal_safe
@@ -23,17 +26,45 @@ log = logging.getLogger("batchgen")  # the parent of all loggers of the package
 secrets = Secrets()
 
 
-def write_stderr(text: str = "") -> None:
+class _Form:
+    """How lines are written to stderr. json_lines: each as a JSON object."""
+
+    json_lines = False
+
+
+def use_json_lines(*, wanted: bool) -> None:
+    """Write every line of stderr as a JSON object from now on, or no longer."""
+    _Form.json_lines = wanted
+
+
+def writes_json_lines() -> bool:
+    return _Form.json_lines
+
+
+def write_stderr(text: str = "", level: str = "info") -> None:
     """Write a line to stderr, above a progress bar if there is one; do nothing without a stderr.
 
-    A line break in it is shown as an escape.
+    A line break in it is shown as an escape. level: for programs, which read lines of JSON.
     """
+    if _Form.json_lines:
+        if text:
+            write_json_line({"type": "message", "level": level, "text": text})
+    else:
+        _write_line(terminal_safe(secrets.hide(text)))
+
+
+def write_json_line(value: Mapping[str, Any]) -> None:
+    """Write an object to stderr, in one line."""
+    _write_line(terminal_safe(secrets.hide(json.dumps(value))))
+
+
+def _write_line(line: str) -> None:
     if sys.stderr is None:  # started with it closed
         return
     bars = sys.modules.get("tqdm")  # imported by whoever draws one, while there are descriptors
     write = print if bars is None else bars.tqdm.write
     with suppress(OSError, ValueError, UnicodeError):
-        write(terminal_safe(secrets.hide(text)), file=sys.stderr)
+        write(line, file=sys.stderr)
         sys.stderr.flush()
 
 
@@ -55,7 +86,7 @@ class _OwnLogFile(_LogFile):
 
 class _Terminal(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        write_stderr(record.getMessage())
+        write_stderr(record.getMessage(), record.levelname.lower())
 
 
 def set_up(own: Path, named: Path | None, *, quiet: bool, verbose: bool) -> None:

@@ -46,6 +46,7 @@ def generated_pages() -> dict[Path, str]:
         DOCS / "reference" / "commands.md": commands_page(),
         DOCS / "reference" / "settings.md": settings_page(),
         DOCS / "reference" / "limits.md": limits_page(),
+        DOCS / "reference" / "json.md": json_page(),
         DOCS / "reference" / "journal.md": journal_page(),
         DOCS / "reference" / "states.md": states_page(),
         DOCS / "images" / "states.svg": states_svg(),
@@ -183,6 +184,8 @@ class RoffFormatter(click.HelpFormatter):
         self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2
     ) -> None:
         for word, words in rows:
+            if word.endswith("--help"):  # which every command has
+                continue
             self.write(_roff_definition(word, " ".join(words.split())))
 
 
@@ -321,21 +324,33 @@ def limits_page() -> str:
 
 
 WORDS = {
-    **{"string": "text", "integer": "whole number", "number": "number", "object": "object"},
+    "string": "text",
+    "integer": "whole number",
+    "number": "number",
+    "object": "object",
     "boolean": "true or false",
+    "null": "null",
+    "array": "list",
 }
 
 
 def form_of(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
     """Say in words what values a property of the manifest's schema takes."""
+    if "const" in schema:
+        return f"`{schema['const']}`"
     if "$ref" in schema:
-        return form_of(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+        name = schema["$ref"].rpartition("/")[2]
+        if name in NAMED:
+            return f"[{name.replace('_', ' ')}](#{name.replace('_', '-')})"
+        return form_of(definitions[name], definitions)
     if "enum" in schema:
         return "one of " + ", ".join(f"`{value}`" for value in schema["enum"])
     if "anyOf" in schema:
         forms = (form_of(form, definitions) for form in schema["anyOf"])
         return "; or ".join(dict.fromkeys(forms))
-    kind = schema["type"]
+    kind = schema.get("type")
+    if kind is None:
+        return "anything"
     if isinstance(kind, list):
         return " or ".join(WORDS[name] for name in kind)
     if kind == "array":
@@ -347,6 +362,60 @@ def form_of(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
     bounds = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most"}
     said = [f"{words} {schema[name]}" for name, words in bounds.items() if name in schema]
     return ", ".join([WORDS[kind], *said])
+
+
+# -- json ------------------------------------------------------------------------------------------
+
+# Of the definitions in output.schema.json, those that have a table of their own.
+NAMED = (
+    *("summary", "counts", "cause", "money", "last_run", "problem", "limit", "probe"),
+    *(
+        "finding",
+        "setting",
+        "steered",
+        "column_use",
+        "unknown_row",
+        "listed_model",
+        "schedule",
+        "path",
+    ),
+)
+
+
+def json_page() -> str:
+    document = json.loads((ROOT / "schemas" / "output.schema.json").read_text(encoding="utf-8"))
+    definitions = document["$defs"]
+
+    def part(title: str, schema: Mapping[str, Any]) -> str:
+        words = escape(schema.get("description", ""))
+        items = schema.get("items", {})
+        shown = schema if "properties" in schema else items
+        form = "" if "properties" in schema else f"{form_of(schema, definitions).capitalize()}. "
+        text = f"\n### {title}\n\n{form}{words}".rstrip() + "\n"
+        if "properties" not in shown:
+            return text
+        rows = [
+            (f"`{name}`", form_of(one, definitions), escape(one.get("description", "")))
+            for name, one in shown["properties"].items()
+        ]
+        return f"{text}\n{table(['property', 'form', 'meaning'], rows)}"
+
+    parts = [
+        f"# Output for programs\n\n{FROM_CODE}\n\n"
+        "With `--json` a command prints its result on stdout, as one JSON value, and nothing else"
+        " there.\n`schemas/output.schema.json` has the JSON Schema of each, as `properties/plan`"
+        " and so on. Properties\nmay be added; those that are there stay. What the commands do is"
+        " in [Commands](commands.md), and\nhow they work together in [Driven by a"
+        " program](../guide/agents.md).\n\n## Results\n",
+        *(part(f"`batchgen {name}`", one) for name, one in document["properties"].items()),
+        "\n## Lines on stderr\n\nWords on stderr are for people. Two things are for programs: the"
+        " last line with `--json` where\nthere is an error, and every line with `run --progress"
+        " json`. Each is a JSON object with a `type`.\n",
+        *(part(f"`{name}`", definitions[name]) for name in ("error", "progress", "message")),
+        "\n## Parts\n",
+        *(part(name.replace("_", " "), definitions[name]) for name in NAMED),
+    ]
+    return "".join(parts)
 
 
 # -- journal ---------------------------------------------------------------------------------------

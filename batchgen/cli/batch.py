@@ -11,6 +11,7 @@ from batchgen.cli.options import (
     BATCH,
     DURATION,
     FILE,
+    JSON,
     SERVICE,
     SHARED,
     find_batch,
@@ -34,8 +35,16 @@ if TYPE_CHECKING:
     default="failed",
     help="The state of the rows to queue.  [default: failed]",
 )
+@JSON
 @SHARED
-def retry(batch: str, ids: tuple[str, ...], cause: str | None, state: str, **given: Any) -> None:
+def retry(
+    batch: str,
+    ids: tuple[str, ...],
+    cause: str | None,
+    state: str,
+    as_json: bool,
+    **given: Any,
+) -> None:
     """Queue rows of BATCH that failed again; the next run submits and pays for them.
 
     An unknown row may have been billed already: look for it in your account first (`batchgen
@@ -64,9 +73,13 @@ def retry(batch: str, ids: tuple[str, ...], cause: str | None, state: str, **giv
         )
     folder = find_batch(batch)
     reopened = retry(folder, state, ids, cause, runtime().timing)
-    output.line(f"{plural(reopened, 'row')} queued again.")
+    command = output.next_run(folder) if reopened else None
+    if as_json:
+        output.as_json({"queued": reopened, "next": command})
+        return
+    output.note(f"{plural(reopened, 'row')} queued again.")
     if reopened:
-        output.next_run(folder)
+        output.note(f"The next run submits them{f': {command}' if command else '.'}")
 
 
 @click.command(short_help="Settle rows that may have been billed.")
@@ -81,7 +94,7 @@ def retry(batch: str, ids: tuple[str, ...], cause: str | None, state: str, **giv
     "--send-again", is_flag=True, help="Queue the rows again; the next run pays for them."
 )
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-@click.option("--json", "as_json", is_flag=True, help="List the rows as JSON.")
+@JSON
 @SERVICE
 @SHARED
 def resolve(
@@ -141,12 +154,11 @@ def resolve(
         return answer is not False
 
     left = resolve(folder, chosen[0] if chosen else "", ids, attach, options, timing, agree)
-    if not chosen:
-        if as_json:
-            output.as_json([asdict(row) for row in left])
-        else:
-            output.unknown_rows(left, folder)
-        if not as_json and sys.stdin.isatty() and sys.stdout.isatty():
+    if as_json:
+        output.as_json([asdict(row) for row in left])
+    elif not chosen:
+        output.unknown_rows(left, folder)
+        if sys.stdin.isatty() and sys.stdout.isatty():
             for row in left:
                 while (answer := output.ask_about(row))[0]:
                     try:
@@ -159,9 +171,10 @@ def resolve(
 
 @click.command(short_help="Check every file; download broken ones again, unpaid.")
 @BATCH
+@JSON
 @SERVICE
 @SHARED
-def verify(batch: str, **given: Any) -> None:
+def verify(batch: str, as_json: bool, **given: Any) -> None:
     """Check every file of BATCH; download missing and damaged ones again, unpaid.
 
     A damaged file is kept under another name beside the new one. Files that RunComfy no longer
@@ -185,24 +198,24 @@ def verify(batch: str, **given: Any) -> None:
     from batchgen.operations.verify import verify as verify_files
 
     folder = find_batch(batch)
-    found = verify_files(folder, options_without_manifest(), output.line, runtime().timing)
+    said: list[str] = []
+    show = said.append if as_json else output.line
+    found = verify_files(folder, options_without_manifest(), show, runtime().timing)
     lost = len(found.lost) + len(found.gone)
-    output.line(f"{found.whole} whole, {found.restored} restored, {lost} lost.")
-    if lost:
-        output.lost_files(folder, found.lost, found.gone)
-    if found.later:
-        output.line(f"{len(found.later)} could not be downloaded now: run it again later.")
-    if found.waiting:
-        output.line(f"{len(found.waiting)} not fetched yet: the next run asks again, unpaid.")
+    if as_json:
+        output.as_json({**asdict(found), "said": said})
+    else:
+        output.verified(folder, found)
     if lost or found.later or found.waiting:
         sys.exit(1 if lost else 69)
 
 
 @click.command(short_help="Cancel requests that are still in RunComfy's queue.")
 @BATCH
+@JSON
 @SERVICE
 @SHARED
-def cancel(batch: str, **given: Any) -> None:
+def cancel(batch: str, as_json: bool, **given: Any) -> None:
     """Cancel the requests of BATCH that are still in RunComfy's queue.
 
     A request that is in progress cannot be cancelled; the next run collects it.
@@ -229,7 +242,10 @@ def cancel(batch: str, **given: Any) -> None:
         "already in progress": done.running,
         "without a clear answer": done.unclear,
     }
-    output.line(f"{nonzero(counts) or 'Nothing is in flight'}.")
+    if as_json:
+        output.as_json(asdict(done))
+    else:
+        output.note(f"{nonzero(counts) or 'Nothing is in flight'}.")
     if done.unclear:
         sys.exit(69)
 
@@ -256,6 +272,7 @@ def cancel(batch: str, **given: Any) -> None:
     help="With --excel: for an Excel that writes a number 0,5; its cells are separated by"
     " semicolons.",
 )
+@JSON
 @SHARED
 def report(
     batch: str,
@@ -264,6 +281,7 @@ def report(
     no_thumbnails: bool,
     excel: bool,
     decimal_comma: bool,
+    as_json: bool,
     **given: Any,
 ) -> None:
     """Write results.csv, results.jsonl, summary.json and the gallery of BATCH again.
@@ -304,7 +322,11 @@ def report(
     shown = write_report(folder, view, thumbnails=not no_thumbnails, excel=form if excel else None)
     if not shown and view.description:
         log.write_stderr(f"No row matches {view.description}.")
-    output.line(folder.path / "report" / "index.html")
+    page = folder.path / "report" / "index.html"
+    if as_json:
+        output.as_json({"gallery": str(page), "rows": shown})
+    else:
+        output.line(page)
 
 
 def _lines_of(path: Path) -> list[str]:

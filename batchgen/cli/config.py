@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batchgen.cli.options import Commands
+from batchgen.cli.options import JSON, Commands
 
 if TYPE_CHECKING:
     from batchgen.config import RunOptions
@@ -14,8 +14,25 @@ if TYPE_CHECKING:
 
 # Options that a run's own command line alone can say, or that say how a manifest is read.
 _OF_A_COMMAND = {
-    *("yes", "quiet", "verbose", "log_file", "sandbox", "window", "retry_failed", "on_unknown"),
-    *("skip_invalid", "new_list", "new_batch", "allow_changed", "allow_shared_folder"),
+    *(
+        "yes",
+        "expect_plan",
+        "quiet",
+        "verbose",
+        "log_file",
+        "sandbox",
+        "window",
+        "retry_failed",
+        "on_unknown",
+    ),
+    *(
+        "on_unknown",
+        "skip_invalid",
+        "new_list",
+        "new_batch",
+        "allow_changed",
+        "allow_shared_folder",
+    ),
     *(
         "allow_path",
         "allow_hooks",
@@ -100,7 +117,8 @@ def show(manifest: str | None, as_json: bool) -> None:
 
 
 @config.command("path")
-def path() -> None:
+@JSON
+def path(as_json: bool) -> None:
     """Print where your configuration is, whether there is one yet or not.
 
     \b
@@ -121,7 +139,7 @@ def path() -> None:
     if found is None:
         what = "There is no home folder to keep a configuration in."
         raise UsageError(what, "Set HOME, or XDG_CONFIG_HOME to a folder of yours.")
-    output.line(str(found))
+    output.path(found, as_json=as_json)
 
 
 def _options_of(manifest: str) -> "RunOptions":

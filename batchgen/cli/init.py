@@ -1,6 +1,7 @@
 """The command that writes a first manifest."""
 
-from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
@@ -8,6 +9,7 @@ import click
 from batchgen.cli import completion
 from batchgen.cli.options import (
     FILE,
+    JSON,
     RAISE_LIMIT,
     SERVICE,
     given_options,
@@ -16,6 +18,7 @@ from batchgen.cli.options import (
     runtime,
 )
 from batchgen.core.text import plural, shell_quote
+from batchgen.core.timing import Timing
 from batchgen.errors import UsageError
 from batchgen.manifest.formats import FORMATS
 
@@ -47,8 +50,9 @@ from batchgen.manifest.formats import FORMATS
     "--format", type=click.Choice([*FORMATS]), help="With --from: read the list as this format."
 )
 @RAISE_LIMIT
+@JSON
 @SERVICE
-def init(out: str | None, listed: str | None, as_table: bool, **given: Any) -> None:
+def init(out: str | None, listed: str | None, as_table: bool, as_json: bool, **given: Any) -> None:
     """Write a manifest that is valid as it stands, with every input of the model as a comment.
 
     A comment says the type, the choices, the bounds and the model's default. OUT is list.yaml where
@@ -84,35 +88,50 @@ def init(out: str | None, listed: str | None, as_table: bool, **given: Any) -> N
         raise UsageError("--csv writes a table, and --from a manifest for one: choose one of them.")
     if listed is None and given_options().keys() & {"columns", "format"}:
         raise UsageError("--column and --format say how a list is read; name it with --from.")
+    if as_json and out == "-":
+        raise UsageError("- prints the manifest itself: leave --json out.")
     options, timing = options_without_manifest(), runtime().timing
-    with closing(output.Problems(options.reading.problems)) as problems:
+    with output.Problems(options.reading.problems, as_json=as_json) as problems:
         if listed is None:
             made = new_manifest(out, options, timing, csv=as_table)
         else:
             made = manifest_for_list(out, listed, options, timing, problems.show)
-    if made.guess is not None:
+    if made.guess is not None and not as_json:
         output.guess(str(listed), made.guess, made.rows or 0, made.needed, to_stderr=not made.path)
     if made.path is None:
         click.echo(made.text, nl=False)
         return
     write_new(made.path, made.text)
+    if as_json:
+        rows = made.rows if listed is None else _valid_rows(made.path, timing, as_json=True)
+        uses = [] if made.guess is None else [asdict(use) for use in made.guess.uses]
+        told = {"path": str(made.path), "rows": rows, "columns": uses, "needed": [*made.needed]}
+        output.as_json(told)
+        return
     shown = shell_quote(str(made.path))
     if listed is None:
         # A table says its model in a column, and cannot say where that model's schema is.
         names = ("model", "schema") if as_table and options.schema else ()
         words = [f"--{name} {shell_quote(str(getattr(options, name)))}" for name in names]
         more = " ".join(["", *words])
-        output.line(f"{made.path} is written. Check it, and rehearse it:")
-        output.line(f"  batchgen validate {shown}{more}")
-        output.line(f"  batchgen run {shown}{more} --sandbox --out rehearsal")
+        output.note(f"{made.path} is written. Check it, and rehearse it:")
+        output.note(f"  batchgen validate {shown}{more}")
+        output.note(f"  batchgen run {shown}{more} --sandbox --out rehearsal")
         return
-    output.line(f"{made.path} is written. Look at it, then rehearse it:")
-    output.line(f"  batchgen run {shown} --sandbox --out rehearsal")
+    output.note(f"{made.path} is written. Look at it, then rehearse it:")
+    output.note(f"  batchgen run {shown} --sandbox --out rehearsal")
+    output.note(f"{plural(_valid_rows(made.path, timing, as_json=False), 'row')}, all valid.")
+
+
+def _valid_rows(path: Path, timing: Timing, *, as_json: bool) -> int:
+    """Return how many rows the new manifest has. Raises what `validate` does."""
+    from batchgen.cli import output
     from batchgen.operations.validate import validate
 
-    with closing(output.Problems(options.reading.problems)) as problems:
-        rows, _ = validate(given_around(), str(made.path), problems.show, timing=timing)
-    output.line(f"{plural(rows, 'row')}, all valid.")
+    most = options_without_manifest().reading.problems
+    with output.Problems(most, as_json=as_json) as problems:
+        rows, _ = validate(given_around(), str(path), problems.show, timing=timing)
+    return rows
 
 
 def given_around() -> dict[str, Any]:

@@ -5,12 +5,14 @@ import sys
 
 import click
 
+from batchgen.cli.options import JSON
 from batchgen.errors import UsageError
 from batchgen.log import write_stderr
 
 
 @click.command(short_help="Store your token, for every run from now on.")
-def login() -> None:
+@JSON
+def login(as_json: bool) -> None:
     """Store your RunComfy token where every run finds it, also one from cron or systemd.
 
     The token is asked for without showing it, or read from standard input; it is never an option,
@@ -34,14 +36,18 @@ def login() -> None:
     from batchgen.config import TOKEN_VARIABLES
 
     path = store_token(os.environ, _read_token())
-    output.line(f"The token is stored in {path}, which only you can read.")
-    for name in TOKEN_VARIABLES:
-        if os.environ.get(name):
-            write_stderr(f"{name} is set here and comes first: unset {name}")
+    first = [name for name in TOKEN_VARIABLES if os.environ.get(name)]
+    if as_json:
+        output.as_json({"path": str(path), "variables": first})
+        return
+    output.note(f"The token is stored in {path}, which only you can read.")
+    for name in first:
+        write_stderr(f"{name} is set here and comes first: unset {name}")
 
 
 @click.command(short_help="Remove the token that login stored.")
-def logout() -> None:
+@JSON
+def logout(as_json: bool) -> None:
     """Remove the token that `batchgen login` stored.
 
     It stays valid: to withdraw it, delete it in your RunComfy profile. What `runcomfy login` stored
@@ -61,11 +67,14 @@ def logout() -> None:
     from batchgen.config import TOKEN_VARIABLES
 
     path = remove_token(os.environ)
-    output.line(f"{path} is removed." if path else "No token was stored.")
     left = [name for name in TOKEN_VARIABLES if os.environ.get(name)]
     other = token_file(os.environ)
     if other is not None and other.exists():
         left.append(str(other))
+    if as_json:
+        output.as_json({"removed": path and str(path), "left": left})
+        return
+    output.note(f"{path} is removed." if path else "No token was stored.")
     if left:
         write_stderr(f"A token is still found in {', '.join(left)}.")
 

@@ -31,7 +31,7 @@ from batchgen.core.text import terminal_safe
 from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.engine.run_outcome import RUN_AGAIN
 from batchgen.errors import BatchgenError, StoppedEarly, StorageDamaged, out_of_memory
-from batchgen.log import write_stderr
+from batchgen.log import use_json_lines, write_stderr
 
 if TYPE_CHECKING:
     from batchgen.operations.check_urls import OpenProbe
@@ -105,6 +105,11 @@ def _run_command(runtime: Runtime) -> int:
     except click.ClickException as error:
         # It repeats arguments, and a shell completes those to the names of files.
         error.message = terminal_safe(error.message)  # type: ignore[misc]
+        if manners.is_json():
+            from batchgen.cli import output
+
+            output.error_object("UsageError", error.exit_code, error.format_message())
+            return error.exit_code
         words = io.StringIO()
         error.show(words)
         for line in words.getvalue().splitlines():
@@ -120,12 +125,16 @@ def _run_command(runtime: Runtime) -> int:
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
-        write_stderr("There is not enough memory. Nothing that was sent is lost.")
-        write_stderr(f"  {RUN_AGAIN}")
+        from batchgen.cli import output
+
+        what = "There is not enough memory. Nothing that was sent is lost."
+        output.error(StoppedEarly(what, RUN_AGAIN))
         return StoppedEarly.exit_code
     except OSError as error:
         from batchgen.cli import output
 
-        output.os_error(error)
+        output.error(output.os_error(error))
         return StorageDamaged.exit_code
+    finally:
+        use_json_lines(wanted=False)
     return code or 0

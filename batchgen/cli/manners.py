@@ -82,6 +82,12 @@ def is_quiet() -> bool:
     return bool(given("quiet"))
 
 
+def is_json() -> bool:
+    """Whether the command line asks for JSON; it is looked at itself, since it may be wrong."""
+    words = sys.argv[1:]
+    return "--json" in (words[: words.index("--")] if "--" in words else words)
+
+
 # -- colours ---------------------------------------------------------------------------------------
 
 

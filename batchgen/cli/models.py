@@ -1,5 +1,6 @@
 """The commands about models' schemas."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import click
 from batchgen.cli import completion, manners
 from batchgen.cli.options import (
     FILE,
+    JSON,
     MODEL,
     RAISE_LIMIT,
     SERVICE,
@@ -32,8 +34,9 @@ def models() -> None:
 @click.option("--search", default="", help="Only models whose name contains this.")
 @click.option("--online", is_flag=True, help="List those of RunComfy's catalogue; needs a token.")
 @RAISE_LIMIT
+@JSON
 @SERVICE
-def models_list(search: str, online: bool, **given: Any) -> None:
+def models_list(search: str, online: bool, as_json: bool, **given: Any) -> None:
     """List the models whose schemas are here, or with --online those of RunComfy's catalogue.
 
     A line for each: the id, then what is known of name, price, what it makes, and the date.
@@ -55,7 +58,10 @@ def models_list(search: str, online: bool, **given: Any) -> None:
     options = options_without_manifest()
     found = list_models(search, options, runtime().timing, online=online)
     with manners.paged():
-        output.models(found)
+        if as_json:
+            output.as_json([asdict(one) for one in found])
+        else:
+            output.models(found)
 
 
 @models.command("show")
@@ -66,7 +72,8 @@ def models_list(search: str, online: bool, **given: Any) -> None:
     help="Look among this batch's schemas first.",
 )
 @RAISE_LIMIT
-def models_show(model: str, batch: str | None, **given: Any) -> None:
+@JSON
+def models_show(model: str, batch: str | None, as_json: bool, **given: Any) -> None:
     """Show the inputs that MODEL takes.
 
     \b
@@ -86,14 +93,20 @@ def models_show(model: str, batch: str | None, **given: Any) -> None:
     limits = options_without_manifest().reading
     validator = SchemaRegistry(model, None, folders, limits=limits).validator(model)
     with manners.paged():
-        output.model(model, validator)
+        if as_json:
+            inputs = dict(validator.properties)
+            required = [name for name in inputs if name in validator.required]
+            output.as_json({"model": model, "required": required, "inputs": inputs})
+        else:
+            output.model(model, validator)
 
 
 @models.command("fetch")
 @MODEL
 @click.option("-o", "--out", type=FILE, help="Write this file, for --schema, and keep nothing.")
+@JSON
 @SERVICE
-def models_fetch(model: str, out: Path | None, **given: Any) -> None:
+def models_fetch(model: str, out: Path | None, as_json: bool, **given: Any) -> None:
     """Fetch MODEL's schema from RunComfy's catalogue, and keep it for every later command.
 
     Needs a token. Prints the file's path. A schema that was kept before is replaced; batches that
@@ -114,12 +127,14 @@ def models_fetch(model: str, out: Path | None, **given: Any) -> None:
     from batchgen.cli import output
     from batchgen.operations.models import fetch_model
 
-    output.line(fetch_model(model, out, options_without_manifest(), runtime().timing))
+    path = fetch_model(model, out, options_without_manifest(), runtime().timing)
+    output.path(path, as_json=as_json)
 
 
 @models.command("forget")
 @MODEL
-def models_forget(model: str) -> None:
+@JSON
+def models_forget(model: str, as_json: bool) -> None:
     """Delete the schema of MODEL that `models fetch` kept; batches that have begun have their own.
 
     \b
@@ -134,4 +149,4 @@ def models_forget(model: str) -> None:
     from batchgen.cli import output
     from batchgen.operations.models import forget_model
 
-    output.line(forget_model(model))
+    output.path(forget_model(model), as_json=as_json)

@@ -15,6 +15,7 @@ from batchgen.cli import completion, manners
 from batchgen.clock import Clock
 from batchgen.core import limits, units
 from batchgen.core.addresses import parse_notify_urls, parse_ping_url
+from batchgen.core.terms import parse_terms
 from batchgen.core.timetable import parse_days, parse_window
 from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.manifest.formats import FORMATS
@@ -46,6 +47,7 @@ class Notation(click.ParamType[Any]):
             self.fail(str(error), param, ctx)
 
 
+TERMS = Notation("digest", parse_terms)
 AMOUNT = Notation("amount", units.parse_usd)
 PING = Notation("URL", parse_ping_url)
 NOTIFY = Notation("URL", parse_notify_urls)
@@ -227,6 +229,10 @@ PRICE = click.option(
     metavar="[MODEL=]USD",
     callback=read_price,
     help="What a request costs, where RunComfy does not say; repeatable.",
+)
+JSON = section(
+    "Output",
+    click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
 )
 SERVICE = section(
     "Service",

@@ -4,7 +4,7 @@ import errno
 import json
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from datetime import datetime
 from pathlib import Path
@@ -31,9 +31,16 @@ from batchgen.core.text import (
     truncate,
 )
 from batchgen.core.units import show_rate, show_span
-from batchgen.errors import BatchBusy, BatchgenError, UsageError, disk_full
+from batchgen.errors import (
+    BatchBusy,
+    BatchgenError,
+    ManifestInvalid,
+    StorageDamaged,
+    UsageError,
+    disk_full,
+)
 from batchgen.journal.reader import Reader, summary
-from batchgen.log import write_stderr
+from batchgen.log import write_json_line, write_stderr, writes_json_lines
 from batchgen.report import next_steps, summary_text
 
 if TYPE_CHECKING:  # what these modules import takes long, and `status` and errors need none of it
@@ -43,6 +50,7 @@ if TYPE_CHECKING:  # what these modules import takes long, and `status` and erro
     from batchgen.operations.models import ListedModel
     from batchgen.operations.plan import Plan, PlannedRow, Sums
     from batchgen.operations.resolve import UnknownRow
+    from batchgen.operations.verify import VerifyResult
     from batchgen.validation.validator import Validator
 
 # Of words for states, and of a plan: green needs nobody, red a person, yellow waits.
@@ -62,10 +70,13 @@ LEDGER_SAYS = "The sandbox's ledger says of each whether it was accepted."
 class Problems:
     """Shows problems as they are found; of one kind many times over, the first and how many.
 
-    for_mail: show few of them, whatever their kinds. most: that are shown.
+    for_mail: show few of them, whatever their kinds. most: that are shown. as_json: keep those in
+    `kept`, for the result or for the error, and show none.
     """
 
-    def __init__(self, most: int, *, for_mail: bool = False) -> None:
+    def __init__(self, most: int, *, for_mail: bool = False, as_json: bool = False) -> None:
+        self._as_json = as_json
+        self.kept: list[dict[str, Any]] = []
         self._alike: Counter[tuple[str, str]] = Counter()
         self._shown = self._left_out = 0
         self._for_mail = for_mail
@@ -73,7 +84,19 @@ class Problems:
         self._most_alike = self._most if for_mail else most // ALIKE
         self._all = 0
 
+    def __enter__(self) -> "Problems":
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, at: object) -> None:
+        self.close()
+        if isinstance(error, ManifestInvalid):
+            error.problems = self.kept
+
     def show(self, found: "Problem") -> None:
+        if self._as_json:
+            if len(self.kept) < self._most:
+                self.kept.append(problem_as_json(found))
+            return
         self._all += 1
         if self._shown == self._most:  # nobody reads more, and the kinds would fill the memory
             self._left_out += 1
@@ -95,6 +118,17 @@ class Problems:
             _indented(how_to_raise("problems", ALIKE * self._all, "To see all of them"))
 
 
+def problem_as_json(found: "Problem") -> dict[str, Any]:
+    return {
+        "file": found.place.file,
+        "line": found.place.line or None,
+        "row": found.row,
+        "field": found.field or None,
+        "what": found.what,
+        "remedy": found.remedy,
+    }
+
+
 def problem(found: "Problem") -> None:
     """`list.csv:14: row "fox", seed: '12a' is not a whole number`, and what would be right."""
     where = f'row "{found.row}"' if found.row else ""
@@ -104,10 +138,24 @@ def problem(found: "Problem") -> None:
 
 
 def error(found: BatchgenError) -> None:
-    write_stderr(found.what)
-    if isinstance(found, BatchBusy):
-        _indented(_progress_of(Folder(Path(found.folder))))
-    _indented(found.remedy)
+    """An error in words, or as an object where the output is JSON."""
+    progress = _progress_of(Folder(Path(found.folder))) if isinstance(found, BatchBusy) else ""
+    if not (manners.is_json() or writes_json_lines()):
+        write_stderr(found.what)
+        _indented(progress)
+        _indented(found.remedy)
+        return
+    what = " ".join(filter(None, (found.what, progress)))
+    problems = found.problems if isinstance(found, ManifestInvalid) else ()
+    error_object(type(found).__name__, found.exit_code, what, found.remedy, problems)
+
+
+def error_object(
+    kind: str, code: int, what: str, remedy: str = "", problems: Sequence[dict[str, Any]] = ()
+) -> None:
+    """An error as one line of JSON, on stderr. kind: of `errors.py`, mostly."""
+    told = {"type": "error", "kind": kind, "exit_code": code, "what": what, "remedy": remedy}
+    write_json_line(told | ({"problems": [*problems]} if problems else {}))
 
 
 def _progress_of(folder: Folder) -> str:
@@ -120,16 +168,19 @@ def _progress_of(folder: Folder) -> str:
     return ""
 
 
-def os_error(found: OSError) -> None:
+def os_error(found: OSError) -> StorageDamaged:
+    """Return an error of the disk as one of ours."""
     where = found.filename or "the output folder"
+    remedy = ""
     if disk_full(found):
-        write_stderr(f"No space left for {where}; free some, then run the same command again.")
+        what = f"No space left for {where}; free some, then run the same command again."
     elif found.errno in (errno.EMFILE, errno.ENFILE):
-        write_stderr("No more files can be opened; allow more (ulimit -n), then run it again.")
+        what = "No more files can be opened; allow more (ulimit -n), then run it again."
     else:
-        write_stderr(f"{found.filename or 'the disk'}: {found.strerror or found}.")
+        what = f"{found.filename or 'the disk'}: {found.strerror or found}."
         if found.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-            _indented("Make that writable, or copy the batch folder and name the copy.")
+            remedy = "Make that writable, or copy the batch folder and name the copy."
+    return StorageDamaged(what, remedy)
 
 
 def _indented(text: str) -> None:
@@ -201,13 +252,17 @@ def plan(whole: "Plan", rate: float) -> None:
     """The sum of a plan, on stdout."""
     counts = ", ".join(f"{n} {what}" for what, n in whole.counts.items())
     line(f"{plural(sum(whole.counts.values()), 'row')}: {counts}")
+    left = ""
+    if whole.at_most < whole.cost:
+        _, name = min((left, name) for name, _, left in whole.left)
+        left = f", of which {name} leaves {show_usd(whole.at_most)}"
     for place, sums in whole.unfolded.first:
         line(f"{place} unfolds into {_unfolded(sums)}")
     if whole.unfolded.many:
         prompts = plural(whole.unfolded.many, "more prompt")
         line(f"{prompts} into {_unfolded(whole.unfolded.others)}")
     line(
-        f"A run would send {_requests(whole)}; at {show_rate(rate)} submitting takes"
+        f"A run would send {_requests(whole)}{left}; at {show_rate(rate)} submitting takes"
         f" {show_span(whole.seconds(rate))}. Nothing was sent."
     )
     if whole.files:
@@ -342,6 +397,17 @@ def as_json(value: object) -> None:
     click.echo(terminal_safe_json(value))
 
 
+_print_json = as_json  # where an argument has that name
+
+
+def path(where: object, *, as_json: bool) -> None:
+    """The path of a file, which is the result of a command, on stdout."""
+    if as_json:
+        _print_json({"path": str(where)})
+    else:
+        line(where)
+
+
 def lost_files(folder: Folder, saved: list[str], failed: list[str]) -> None:
     """How to pay again for what RunComfy hosts no longer, on stdout; ids of rows by their state."""
     line("RunComfy no longer hosts the lost files. To make and pay for them again:")
@@ -350,19 +416,31 @@ def lost_files(folder: Folder, saved: list[str], failed: list[str]) -> None:
             line(f"  {next_steps.command_for_lost_files(str(folder.path), state, ids)}")
 
 
-def next_run(folder: Folder) -> None:
-    """The command that submits what is pending, on stdout."""
+def verified(folder: Folder, found: "VerifyResult") -> None:
+    """What became of the files of a batch, on stdout."""
+    lost = len(found.lost) + len(found.gone)
+    needs_nobody = not (lost or found.later or found.waiting)
+    say = note if needs_nobody else line
+    say(f"{found.whole} whole, {found.restored} restored, {lost} lost.")
+    if lost:
+        lost_files(folder, found.lost, found.gone)
+    if found.later:
+        line(f"{len(found.later)} could not be downloaded now: run it again later.")
+    if found.waiting:
+        line(f"{len(found.waiting)} not fetched yet: the next run asks again, unpaid.")
+
+
+def next_run(folder: Folder) -> str | None:
+    """Return the command that submits what is pending; None where it cannot be known."""
     with closing(Reader(folder.journal)) as reader:
         manifest = (reader.last_run() or {}).get("manifest") or ""
         rehearsal = reader.is_rehearsal()
     # Standard input, or named from another folder.
     if not (manifest and has_name_of_its_own(manifest) and Path(manifest).exists()):
-        line("The next run submits them.")
-        return
+        return None
     own = default_out(manifest).resolve() == folder.path.resolve()
     out = None if own else str(folder.path)
-    command = next_steps.command_to_run(manifest, out, rehearsal=rehearsal)
-    line(f"The next run submits them: {command}")
+    return next_steps.command_to_run(manifest, out, rehearsal=rehearsal)
 
 
 def totals(folder: Folder) -> None:

@@ -1,7 +1,8 @@
 """The commands that read a manifest: run, validate, plan."""
 
 import sys
-from contextlib import closing, suppress
+from contextlib import suppress
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,7 @@ from batchgen.cli.options import (
     CLOCK,
     DURATION,
     FILE,
+    JSON,
     MANIFEST,
     NEW_BATCH,
     NOTIFY,
@@ -23,6 +25,7 @@ from batchgen.cli.options import (
     READING,
     SERVICE,
     SHARED,
+    TERMS,
     WINDOW,
     SectionedCommand,
     given_options,
@@ -33,17 +36,13 @@ from batchgen.cli.options import (
     section,
 )
 from batchgen.core.text import plural
-from batchgen.errors import BatchgenError, StoppedEarly
-from batchgen.log import write_stderr
+from batchgen.errors import BatchgenError, ManifestInvalid, StoppedEarly
+from batchgen.log import use_json_lines, write_stderr
 
 amount_option = partial(click.option, type=AMOUNT, metavar="USD")
 rate_option = partial(click.option, "--rate", type=RATE, metavar="N/s|m|h|d")
-
-
-@click.command(cls=SectionedCommand, short_help="Submit what is missing, wait, download, report.")
-@MANIFEST
-@READING
-@section(
+# What decides which rows a run sends, and what may be spent: what `plan` has to know as well.
+SENDING = section(
     "What to run",
     click.option(
         "--limit", type=click.IntRange(0), metavar="N", help="Submit at most N rows in this run."
@@ -56,6 +55,22 @@ rate_option = partial(click.option, "--rate", type=RATE, metavar="N/s|m|h|d")
         help="Rows that may have been billed without an answer: hold them until you settle them,"
         " or submit and perhaps pay them again.  [default: hold]",
     ),
+)
+LIMITS = section(
+    "Money",
+    amount_option("--max-cost", help="Never let the whole batch cost more than this."),
+    amount_option("--max-cost-per-day", help="Most this list may cost per calendar day."),
+    amount_option("--max-cost-per-month", help="Most this list may cost per calendar month."),
+    PRICE,
+)
+
+
+@click.command(cls=SectionedCommand, short_help="Submit what is missing, wait, download, report.")
+@MANIFEST
+@READING
+@SENDING
+@section(
+    "What to run",
     click.option(
         "--new-list",
         is_flag=True,
@@ -78,12 +93,15 @@ rate_option = partial(click.option, "--rate", type=RATE, metavar="N/s|m|h|d")
         help="Most requests in progress at once.  [default: 16]",
     ),
 )
+@LIMITS
 @section(
     "Money",
-    amount_option("--max-cost", help="Never let the whole batch cost more than this."),
-    amount_option("--max-cost-per-day", help="Most this list may cost per calendar day."),
-    amount_option("--max-cost-per-month", help="Most this list may cost per calendar month."),
-    PRICE,
+    click.option(
+        "--expect-plan",
+        type=TERMS,
+        metavar="DIGEST",
+        help="Do just what `plan --json` with this digest said, or nothing; asks nobody.",
+    ),
     amount_option(
         "--ask-above",
         help="At a terminal, ask before a run that costs more.  [default: $BATCHGEN_ASK_ABOVE, else"
@@ -155,6 +173,13 @@ rate_option = partial(click.option, "--rate", type=RATE, metavar="N/s|m|h|d")
         help="Print every step of every row.",
     ),
     click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON on stdout."),
+    click.option(
+        "--progress",
+        type=click.Choice(["auto", "json"]),
+        default="auto",
+        help="With json, each line on stderr is a JSON object, of how far the run is at most one a"
+        " second.  [default: auto: a bar at a terminal, else a line a minute]",
+    ),
     click.option("--log-file", type=FILE, help="The log.  [default: batchgen.log in the folder]"),
 )
 @section(
@@ -205,7 +230,7 @@ rate_option = partial(click.option, "--rate", type=RATE, metavar="N/s|m|h|d")
         "--sandbox", is_flag=True, help="Rehearse: no account, no cost, placeholder pictures."
     ),
 )
-def run(manifest: str, dry_run: bool, as_json: bool, **given: Any) -> None:
+def run(manifest: str, dry_run: bool, as_json: bool, progress: str, **given: Any) -> None:
     """Submit every row of MANIFEST that is not saved yet, and collect the pictures.
 
     Run it again to go on; a row that may have been billed is never sent again unasked. MANIFEST is
@@ -231,22 +256,27 @@ def run(manifest: str, dry_run: bool, as_json: bool, **given: Any) -> None:
         129, 130, 143   interrupted by SIGHUP, SIGINT, SIGTERM: run it again to go on
     """
     from batchgen.cli import output
-    from batchgen.cli.progress import Progress
+    from batchgen.cli.progress import JsonProgress, Progress
     from batchgen.cli.terminal import ask
     from batchgen.notify.announcer import Announcer
+    from batchgen.operations.execute import ShowProgress
     from batchgen.operations.run import run
     from batchgen.report import tables
 
+    use_json_lines(wanted=progress == "json")
     if dry_run:
         _print_plan(manifest, as_json)
         return
     flags, around = given_options(), runtime()
     quiet = flags.get("quiet", False)
-    show_progress = partial(Progress, quiet=quiet)
+    show_progress: ShowProgress = partial(Progress, quiet=quiet)
+    if progress == "json":
+        show_progress = partial(JsonProgress, clock=around.clock)
     show_ending = partial(output.after_run, quiet=quiet)
     announcer = Announcer(options_without_manifest(), manifest, around.timing, output.program())
     around.last.callback(announcer.finish)
-    with closing(output.Problems(limits_given().problems, for_mail=quiet)) as problems:
+    most = limits_given().problems
+    with output.Problems(most, for_mail=quiet, as_json=as_json) as problems:
         clock, timing = around.clock, around.timing
         try:
             outcome, folder = run(
@@ -278,7 +308,8 @@ def run(manifest: str, dry_run: bool, as_json: bool, **given: Any) -> None:
 @OUT
 @READING
 @click.option("--check-urls", is_flag=True, help="Check also the URLs in the rows.")
-def validate(manifest: str, check_urls: bool, **given: Any) -> None:
+@JSON
+def validate(manifest: str, check_urls: bool, as_json: bool, **given: Any) -> None:
     """Check every row of MANIFEST against its model's schema; nothing is sent to RunComfy.
 
     All problems are shown at once, each with its file and line.
@@ -307,39 +338,56 @@ def validate(manifest: str, check_urls: bool, **given: Any) -> None:
     from batchgen.operations.validate import validate
 
     around = runtime()
-    with closing(output.Problems(limits_given().problems)) as problems:
-        rows, probed = validate(
-            given_options(),
-            manifest,
-            problems.show,
-            check_urls=check_urls,
-            timing=around.timing,
-            open_probe=around.open_probe,
-        )
+    checked: dict[str, Any] = {"manifest": manifest, "valid": True, "rows": None, "urls": None}
+    try:
+        with output.Problems(limits_given().problems, as_json=as_json) as problems:
+            rows, probed = validate(
+                given_options(),
+                manifest,
+                problems.show,
+                check_urls=check_urls,
+                timing=around.timing,
+                open_probe=around.open_probe,
+            )
+    except ManifestInvalid as error:
+        if not as_json:
+            raise
+        # To find them is what the command is for, so they are its result and no error.
+        found = {"problem_count": error.count, "problems": problems.kept}
+        output.as_json(checked | {"valid": False} | found)
+        sys.exit(error.exit_code)
+    if as_json:
+        found = {"problem_count": 0, "problems": problems.kept}
+        output.as_json(checked | {"rows": rows, "urls": probed and asdict(probed)} | found)
+        return
     urls = f" {probed}" if probed else ""
-    output.line(f"{plural(rows, 'row')} in {manifest}, all valid.{urls}")
+    output.note(f"{plural(rows, 'row')} in {manifest}, all valid.{urls}")
 
 
-@click.command(short_help="Show what a run would do; nothing is sent.")
+@click.command(cls=SectionedCommand, short_help="Show what a run would do; nothing is sent.")
 @MANIFEST
+@READING
+@SENDING
+@section("Pace", rate_option(help="Submission rate to reckon with.  [default: 60/m]"))
+@LIMITS
 @OUT
 @NEW_BATCH
-@READING
-@rate_option(help="Submission rate to reckon with.  [default: 60/m]")
-@PRICE
+@JSON
 @SERVICE
-@click.option("--skip-invalid", is_flag=True, help="Leave out the rows that are not valid.")
-@click.option("--json", "as_json", is_flag=True, help="Print the totals as JSON.")
 def plan(manifest: str, as_json: bool, **given: Any) -> None:
     """Show what `run MANIFEST` would do: which rows it would send, why, and what that costs.
 
     Each row that is not saved gets a line: new, changed (and which input), renamed, pending,
     failed, unknown, or no longer listed. Nothing is sent.
 
+    With --json there are the totals, and a digest of what a run with the same options would do:
+    its rows, what they cost, and the limits that hold. `run --expect-plan DIGEST` does just that,
+    or nothing.
+
     \b
     Examples:
         batchgen plan list.csv
-        batchgen plan list.csv --json | jq .cost
+        batchgen plan list.csv --max-cost 20 --json | jq -r .digest
 
     \b
     Exit codes:
@@ -356,7 +404,8 @@ def _print_plan(manifest: str, as_json: bool) -> None:
     from batchgen.cli import output
     from batchgen.operations.plan import plan
 
-    with manners.paged(), closing(output.Problems(limits_given().problems)) as problems:
+    most = limits_given().problems
+    with manners.paged(), output.Problems(most, as_json=as_json) as problems:
         show_row = (lambda row: None) if as_json else output.step
         whole, rate = plan(given_options(), manifest, problems.show, show_row, runtime().timing)
         if as_json:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batchgen.cli.options import CLOCK, DAYS, DURATION, MANIFEST, Commands
+from batchgen.cli.options import CLOCK, DAYS, DURATION, JSON, MANIFEST, Commands
 from batchgen.cli.run import run
 from batchgen.core.text import shell_quote
 
@@ -46,6 +46,7 @@ def schedule() -> None:
     help="What starts it.  [default: systemd where you have one, else cron]",
 )
 @click.option("--dry-run", is_flag=True, help="Print what would be written; change nothing.")
+@JSON
 def install(
     manifest: str,
     run_options: tuple[str, ...],
@@ -55,6 +56,7 @@ def install(
     name: str | None,
     by: str | None,
     dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Run MANIFEST by itself from now on, from the current folder, as `batchgen run` would.
 
@@ -97,18 +99,23 @@ def install(
         environment=there,
         limited={"max_cost_per_day", "max_cost_per_month"} & own.keys() != set(),
     )
-    if dry_run:
+    if not dry_run:
+        schedules.install(entry)
+    if as_json:
+        files = {str(place): text for place, text in schedules.files(entry).items()}
+        output.as_json(_as_json(entry) | {"installed": not dry_run, "files": files})
+    elif dry_run:
         _show_files(entry)
     else:
-        schedules.install(entry)
-        output.line(f"{path} runs {entry.timetable.describe()}, by {entry.by}.")
-        output.line(f"Next start: {entry.timetable.next_start(entry.since):%a %Y-%m-%d %H:%M}.")
-        output.line(f"See it with: batchgen schedule show {entry.name}")
+        output.note(f"{path} runs {entry.timetable.describe()}, by {entry.by}.")
+        output.note(f"Next start: {entry.timetable.next_start(entry.since):%a %Y-%m-%d %H:%M}.")
+        output.note(f"See it with: batchgen schedule show {entry.name}")
     _warn(entry, left_out)
 
 
 @schedule.command("list")
-def schedule_list() -> None:
+@JSON
+def schedule_list(as_json: bool) -> None:
     """List what is scheduled: a line for each, with its times, its next start and its list.
 
     \b
@@ -122,8 +129,11 @@ def schedule_list() -> None:
     from batchgen.cli import output
     from batchgen.schedule import schedules
 
-    now = datetime.now()
-    for entry in schedules.entries():
+    now, entries = datetime.now(), schedules.entries()
+    if as_json:
+        output.as_json([_as_json(entry) for entry in entries])
+        return
+    for entry in entries:
         when = entry.timetable
         output.line(
             f"{entry.name}  {when.describe()}  next {when.next_start(now):%a %Y-%m-%d %H:%M}"
@@ -133,7 +143,8 @@ def schedule_list() -> None:
 
 @schedule.command("show")
 @click.argument("name")
-def schedule_show(name: str) -> None:
+@JSON
+def schedule_show(name: str, as_json: bool) -> None:
     """Show the schedule NAME, or that of a list: its lines, its log, its environment.
 
     Nothing is changed.
@@ -151,8 +162,13 @@ def schedule_show(name: str) -> None:
     from batchgen.schedule import schedules
 
     entry = schedules.find(name)
-    _show_files(entry)
     log = schedules.log_of(entry)
+    if as_json:
+        files = {str(place): text for place, text in schedules.files(entry).items()}
+        more = {"files": files, "log": log and str(log), "environment": dict(entry.environment)}
+        output.as_json(_as_json(entry) | more)
+        return
+    _show_files(entry)
     output.line(f"log: {log or 'none yet; batchgen.log in the output folder'}")
     if entry.by == "systemd":
         output.line(f"output: journalctl --user -u batchgen-{entry.name}")
@@ -171,7 +187,8 @@ def schedule_show(name: str) -> None:
     metavar="15m",
     help="How late a start may be.  [default: 15m]",
 )
-def schedule_check(name: str | None, grace: float) -> None:
+@JSON
+def schedule_check(name: str | None, grace: float, as_json: bool) -> None:
     """Tell whether the runs of all schedules, or of NAME, began when they were due. For monitors.
 
     A run that was due and did not begin is told, and a schedule that is gone from the crontab or
@@ -188,6 +205,7 @@ def schedule_check(name: str | None, grace: float) -> None:
         1    one did not, or its schedule is gone
         2    there is no such schedule, or none at all
     """
+    from batchgen.cli import output
     from batchgen.errors import UsageError
     from batchgen.schedule import schedules
 
@@ -196,14 +214,17 @@ def schedule_check(name: str | None, grace: float) -> None:
         raise UsageError("Nothing is scheduled.", "See batchgen schedule install --help")
     now, slack = datetime.now(), timedelta(seconds=grace)
     found = [schedules.look_after(entry, now, slack) for entry in chosen]
-    for health in found:
+    if as_json:
+        output.as_json([_health_as_json(health) for health in found])
+    for health in () if as_json else found:
         _show_health(health)
     sys.exit(1 if any(health.wrong for health in found) else 0)
 
 
 @schedule.command("remove")
 @click.argument("name")
-def schedule_remove(name: str) -> None:
+@JSON
+def schedule_remove(name: str, as_json: bool) -> None:
     """Remove the schedule NAME, or that of a list. A run that is under way goes on.
 
     \b
@@ -221,7 +242,32 @@ def schedule_remove(name: str) -> None:
 
     entry = schedules.find(name)
     schedules.remove(entry)
-    output.line(f"{entry.manifest} no longer runs by itself.")
+    if as_json:
+        output.as_json({"name": entry.name, "manifest": entry.manifest})
+    else:
+        output.note(f"{entry.manifest} no longer runs by itself.")
+
+
+def _as_json(entry: "Entry") -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "manifest": entry.manifest,
+        "folder": entry.folder,
+        "by": entry.by,
+        "when": entry.timetable.describe(),
+        "next_start": entry.timetable.next_start(datetime.now()).isoformat(timespec="minutes"),
+        "command": entry.command(),
+    }
+
+
+def _health_as_json(health: "Health") -> dict[str, Any]:
+    return {
+        "name": health.entry.name,
+        "manifest": health.entry.manifest,
+        "wrong": health.wrong or None,
+        "began": health.began and health.began.isoformat(timespec="seconds"),
+        "next_start": health.next_start.isoformat(timespec="minutes"),
+    }
 
 
 def _refuse_secrets(options: Mapping[str, Any]) -> None:

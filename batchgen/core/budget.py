@@ -194,8 +194,18 @@ def tightest(
     limits: list[ActiveLimit], committed: Callable[[str], float]
 ) -> tuple[float, str] | None:
     """Return the USD that the tightest limit leaves, and its option. committed: as above."""
-    left = [(max(limit.usd - limit.committed(committed), 0.0), limit.name) for limit in limits]
+    left = [(rest, name) for name, _, rest in what_is_left(limits, committed)]
     return min(left, default=None)
+
+
+def what_is_left(
+    limits: list[ActiveLimit], committed: Callable[[str], float]
+) -> list[tuple[str, float, float]]:
+    """Return the name of each limit, its USD, and the USD that it leaves. committed: as above."""
+    return [
+        (limit.name, limit.usd, max(limit.usd - limit.committed(committed), 0.0))
+        for limit in limits
+    ]
 
 
 def limit_reached(

@@ -56,6 +56,7 @@ class KnownRow(NamedTuple):
     state: str | None
     journal_id: str | None
     template: Any
+    key: str
 
 
 class Comparison:
@@ -101,7 +102,7 @@ class Comparison:
         """Yield every staged row in order, with what the journal knows of it."""
         found = self._connection.execute(
             "SELECT n.position, n.id AS given_id, n.source, n.model, n.input, n.problem,"
-            " o.state AS known_state, o.id AS known_id, n.meta ->> 'template' AS template"
+            " o.state AS known_state, o.id AS known_id, n.meta ->> 'template' AS template, n.key"
             " FROM rows AS n LEFT JOIN journal.requests AS o USING (key) ORDER BY n.position"
         )
         return map(KnownRow._make, checked(found, self._journal, but=("input", "model")))

@@ -72,6 +72,11 @@ class Output:
     path: str | None
 
 
+def _due(states: Sequence[State]) -> str:
+    """The condition, in SQL, of listed rows in so many states."""
+    return f"state IN ({','.join('?' * len(states))}) AND listed = 1"
+
+
 class DueRows(NamedTuple):
     """Rows that a run submits. input: JSON; `{}` for several. id, source: of one of them."""
 
@@ -115,26 +120,37 @@ class RequestQueries(Database):
         )
         return [from_iso(at) for (at,) in found]
 
-    def pending_models(self) -> dict[str, int]:
-        """Return the number of listed pending rows by model."""
-        pending = "state = 'pending' AND listed = 1"
-        query = f"SELECT model AS sent_model, COUNT(*) FROM requests WHERE {pending} GROUP BY model"
-        return dict(self.fetch_all(query))
+    def due_models(self, states: Sequence[State]) -> dict[str, int]:
+        """Return the number of listed rows in these states by model."""
+        query = f"SELECT model AS sent_model, COUNT(*) FROM requests WHERE {_due(states)}"
+        return dict(self.fetch_all(f"{query} GROUP BY model", *states))
 
-    def due_rows(self, by_input: Iterable[str], limit: int | None) -> Iterator[DueRows]:
-        """Yield the first `limit` listed pending rows, None is all: those of the models `by_input`
-        one by one, those of the others counted, since a manifest can have a million.
+    def due_keys(self, states: Sequence[State], limit: int | None) -> Iterator[tuple[str, str]]:
+        """Yield key and model of the first `limit` listed rows in these states; None is all."""
+        with storage_errors(self.path):
+            found = self.connection.execute(
+                f"SELECT key, model AS sent_model FROM requests WHERE {_due(states)}"
+                " ORDER BY position LIMIT ?",
+                (*states, -1 if limit is None else limit),
+            )
+            yield from checked(found, self.path)
+
+    def due_rows(
+        self, states: Sequence[State], by_input: Iterable[str], limit: int | None
+    ) -> Iterator[DueRows]:
+        """Yield the first `limit` listed rows in these states, None is all: those of the models
+        `by_input` one by one, those of the others counted, since a manifest can have a million.
         """
         by_input = list(by_input)
         here = f"model IN ({','.join('?' * len(by_input))})"
         with storage_errors(self.path):
             found = self.connection.execute(
                 "WITH due AS MATERIALIZED (SELECT model, input, id, source FROM requests"
-                " WHERE state = 'pending' AND listed = 1 ORDER BY position LIMIT ?)"
+                f" WHERE {_due(states)} ORDER BY position LIMIT ?)"
                 " SELECT model AS sent_model, COUNT(*), '{}' AS input, id, source FROM due"
                 f" WHERE NOT {here} GROUP BY model"
                 f" UNION ALL SELECT model, 1, input, id, source FROM due WHERE {here}",
-                (-1 if limit is None else limit, *by_input, *by_input),
+                (*states, -1 if limit is None else limit, *by_input, *by_input),
             )
             yield from map(DueRows._make, checked(found, self.path))
 

@@ -10,7 +10,7 @@ from operator import ne
 
 INDENT = 4
 MAX_TERM = 24  # characters, of a table's first column beside which the second begins
-_FENCE = re.compile(r"(`{3,})(\S*)")
+_FENCE = re.compile(r"( *)(`{3,})(\S*)")
 _HEADING = re.compile(r"(#{1,6}) (.+)")
 _ITEM = re.compile(r"(- |\d+\. )(.*)")
 _LABEL = re.compile(r"\([\w-]+\)=")
@@ -85,9 +85,11 @@ def blocks(text: str) -> Iterator[Block]:
     lines = iter([*text.splitlines(), ""])
     for line in lines:
         if fence := _FENCE.match(line):
-            inside = tuple(takewhile(partial(ne, fence[1]), lines))
-            if not fence[2].startswith("{"):  # else it is an order to Sphinx
-                yield Code(inside, fence[2])
+            indent, ticks, language = fence.groups()
+            inside = takewhile(partial(ne, indent + ticks), lines)
+            code = tuple(line.removeprefix(indent) for line in inside)
+            if not language.startswith("{"):  # else it is an order to Sphinx
+                yield Code(code, language)
         elif found := _HEADING.fullmatch(line):
             yield Heading(len(found[1]), plain(found[2]))
         elif line.startswith("|"):
@@ -134,7 +136,7 @@ def for_terminal(text: str, width: int, heading: Callable[[str], str] = lambda w
     out: list[str] = []
     before: Block | None = None
     for block in blocks(text):
-        if before is not None and not (type(block) is type(before) and _is_close(block)):
+        if before is not None and not _is_close(before, block):
             out.append("")
         match block:
             case Heading(_, words):
@@ -151,8 +153,11 @@ def for_terminal(text: str, width: int, heading: Callable[[str], str] = lambda w
     return "\n".join(out) + "\n"
 
 
-def _is_close(block: Block) -> bool:
-    return isinstance(block, Item | Definition)
+def _is_close(before: Block, block: Block) -> bool:
+    """Whether there is no blank line between two blocks: items, and the code of one of them."""
+    if isinstance(before, Item):
+        return isinstance(block, Item | Code)
+    return isinstance(before, Definition) and isinstance(block, Definition)
 
 
 def _defined(term: str, meaning: str, width: int) -> list[str]:

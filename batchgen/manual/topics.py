@@ -36,5 +36,8 @@ TOPICS = {
         "Unknown rows",
     ),
     "settings": Topic("Your own settings, for all lists.", "guide/configuration.md"),
+    "agent": Topic(
+        "How a program drives batchgen, in forty lines.", "guide/agents.md", "In forty lines"
+    ),
     "environment": Topic("The environment variables.", "reference/environment.md"),
 }

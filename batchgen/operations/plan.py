@@ -7,29 +7,35 @@ without an id, the same position. It is told as a changed row, with the inputs t
 new request all the same.
 """
 
+import math
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from batchgen.api.catalogue import Catalogue
 from batchgen.api.endpoint import find_endpoint
 from batchgen.batch_folder import Folder
-from batchgen.config import RunOptions
+from batchgen.config import RunOptions, with_kept
+from batchgen.core.budget import active_limits, what_is_left
 from batchgen.core.identity import json_object, prompt_of
 from batchgen.core.likeness import input_changes
 from batchgen.core.prices import Estimate, Price, SeenCost, estimate
 from batchgen.core.states import State
+from batchgen.core.terms import REHEARSAL, RowTerms, Terms
 from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.errors import ServiceUnreachable, TokenRefused, UsageError
+from batchgen.journal import command_table
 from batchgen.journal.comparison import Comparison, compare
 from batchgen.journal.reader import Reader
 from batchgen.journal.staging import StagedRows
 from batchgen.operations.find_batch import ask_nobody, find_folder, keep_model, known_batches
 from batchgen.operations.models import schema_folders
 from batchgen.operations.open_manifest import ProblemSink, open_manifest_for, require_valid_rows
-from batchgen.operations.prices import written_price
+from batchgen.operations.prices import other_batches, written_price
+from batchgen.operations.take_over import states_to_send
 from batchgen.validation.schema_registry import SchemaRegistry
 
 NEW, CHANGED, RENAMED, UNLISTED = "new", "changed", "renamed", "no longer listed"
@@ -45,6 +51,7 @@ class PlannedRow:
     sends: whether the run would pay for it. expected: what that costs.
     template, prompt: of a row that comes of a prompt that unfolds: as written, and as sent.
     changes: for a changed or renamed row, `name: old -> new` for each input that differs.
+    key: of the row; "" for one that is no longer listed.
     """
 
     what: str
@@ -54,6 +61,7 @@ class PlannedRow:
     sends: bool
     expected: Estimate
     changes: tuple[str, ...] = ()
+    key: str = ""
     template: Any = None
     prompt: str = ""
 
@@ -117,8 +125,10 @@ class Plan(Sums):
         catalogue was not asked now; "" where it was, or where a person gave them.
     files, file_bytes: local files among the inputs of the list's rows. fitted, fitted_as: of these
         the pictures that are sent smaller (--fit), and what becomes of one.
-    not_asked: why it was not, in words; "" where it was.
+    not_asked: why the catalogue was not asked, in words; "" where it was.
     prices: of the models that requests are sent to; None where it is not known.
+    left: the name, USD, and USD that are left, of each limit of cost.
+    terms: what `--expect-plan` takes.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -130,6 +140,13 @@ class Plan(Sums):
     file_bytes: int = 0
     fitted: int = 0
     fitted_as: str = ""
+    left: list[tuple[str, float, float]] = field(default_factory=list)
+    terms: Terms | None = None
+
+    @property
+    def at_most(self) -> float:
+        """USD that the run would spend, as far as it is known."""
+        return min([self.cost, *(rest for _, _, rest in self.left)])
 
     def add(self, row: PlannedRow) -> None:
         super().add(row)
@@ -152,6 +169,11 @@ class Plan(Sums):
             "file_bytes": self.file_bytes,
             "fitted": self.fitted,
             "unfolded": self.unfolded.as_json(),
+            "limits": [
+                {"name": name, "usd": usd, "left": round(left, 6)} for name, usd, left in self.left
+            ],
+            "at_most": round(self.at_most, 6),
+            "digest": str(self.terms),
         }
 
 
@@ -159,28 +181,31 @@ def planned_rows(
     staged: StagedRows,
     folder: Folder,
     expect: Callable[[str, str], Estimate],
-    reopened: Collection[State] = (),
+    states: Collection[State] = (State.PENDING,),
+    limit: int | None = None,
     *,
     unfolds: bool = False,
 ) -> Iterator[PlannedRow]:
     """Yield what becomes of each row of the manifest, in order, then of those it no longer has.
 
     expect: returns what a request is expected to cost, by its model and input.
-    reopened: the states whose rows the person asked to send again.
+    states: those whose rows are sent. limit: the most rows that are sent; None is all.
     unfolds: whether the prompts of the list do.
     Raises StorageDamaged if the journal cannot be read.
     """
     with compare(staged, folder.journal) as comparison:
         comparison.pair_rewritten()
-        yield from _compared_rows(comparison, expect, reopened, unfolds)
+        yield from _compared_rows(comparison, expect, states, limit, unfolds)
 
 
 def _compared_rows(
     comparison: Comparison,
     expect: Callable[[str, str], Estimate],
-    reopened: Collection[State],
+    states: Collection[State],
+    limit: int | None,
     unfolds: bool,
 ) -> Iterator[PlannedRow]:
+    left = math.inf if limit is None else limit
     with comparison.gone_rows() as gone:
         for row in comparison.rows():
             name = row.id or row.journal_id or f"row {row.position}"
@@ -188,7 +213,7 @@ def _compared_rows(
             if row.problem:
                 what, sends = "invalid", False
             elif row.state is not None:
-                what, sends = row.state, row.state == State.PENDING or row.state in reopened
+                what, sends = row.state, row.state in states
             elif renamed := gone.take_renamed(row):
                 what, sends = RENAMED, True
                 ids = renamed[0], row.id or ""
@@ -198,8 +223,10 @@ def _compared_rows(
                 changes = input_changes(old, row.model, row.input)
             else:
                 what, sends = NEW, True
+            sends = sends and left > 0
+            left -= sends
             expected = expect(row.model, row.input) if sends else NOTHING
-            found = PlannedRow(what, name, row.source, row.model, sends, expected, changes)
+            found = PlannedRow(what, name, row.source, row.model, sends, expected, changes, row.key)
             if unfolds and row.template is not None:
                 prompt = prompt_of(json_object(row.input) or {})
                 found = replace(found, template=row.template, prompt=prompt)
@@ -221,13 +248,16 @@ def plan(
     Raises what `run` raises before its first submission.
     """
     manifest, options = open_manifest_for(flags, path)
-    folder = Folder(find_folder(path, options, known_batches(), ask_nobody))
+    batches = known_batches()
+    folder = Folder(find_folder(path, options, batches, ask_nobody))
     options = keep_model(options, folder)
-    sums = Plan()
-    reopened = [State.FAILED] * options.retry_failed
-    reopened += [State.UNKNOWN] * (options.on_unknown == "resubmit")
+    others, now = other_batches(batches, folder, options), datetime.now()
+    with suppress(UsageError), closing(Reader(folder.journal)) as reader:  # or no batch yet
+        options = with_kept(options, command_table.kept(reader), now)
+    limits = active_limits(options.limits, now, others.committed_usd)
+    sums, rows = Plan(), RowTerms()
     with closing(StagedRows()) as staged, ExitStack() as stack:
-        prices = _Prices(options, folder, stack, timing)
+        prices = _Prices(options, folder, stack, timing, [limit.since for limit in limits])
         folders = schema_folders(folder)
         known = SchemaRegistry(
             options.model, options.schema, folders, prices.catalogue, options.reading
@@ -235,12 +265,23 @@ def plan(
         require_valid_rows(manifest, known, staged, show, options)
         sums.files, sums.file_bytes = staged.count_files()
         sums.fitted, sums.fitted_as = staged.fitted()
-        rows = planned_rows(staged, folder, prices.expect, reopened, unfolds=manifest.unfolds)
-        for row in rows:
+        found = planned_rows(
+            staged,
+            folder,
+            prices.expect,
+            states_to_send(options),
+            options.limit,
+            unfolds=manifest.unfolds,
+        )
+        for row in found:
             sums.add(row)
+            if row.sends:
+                rows.add(row.key, row.model)
             step(row)
     sums.prices_from, sums.not_asked = min(prices.times, default=""), prices.not_asked
     sums.prices = prices.found
+    sums.left = what_is_left(limits, prices.committed_usd)
+    sums.terms = rows.terms(prices.service, prices.found, prices.seen, sums.left, options.limit)
     return sums, options.rate
 
 
@@ -248,24 +289,36 @@ class _Prices:
     """What requests cost: by the person, else by the catalogue where there is a token to ask with,
     else as this batch was told when it last ran.
 
-    found: by model. times: when the prices that were used and not asked for now had been asked for.
-    not_asked: why the catalogue was not asked, in words; "" where it was, or was not needed.
+    found: the prices that were needed, by model. seen: what its requests have cost.
+    times: when the prices that were used and not asked for now had been asked for.
+    catalogue: which has the schemas, too; None where it is not asked.
+    not_asked: why it was not asked, in words; "" where it was, or was not needed.
+    service: its address, or REHEARSAL.
+    since: the stamps for `committed_usd`.
     """
 
     def __init__(
-        self, options: RunOptions, folder: Folder, stack: ExitStack, timing: Timing
+        self,
+        options: RunOptions,
+        folder: Folder,
+        stack: ExitStack,
+        timing: Timing,
+        since: Iterable[str],
     ) -> None:
         self._options = options
         self.found: dict[str, Price | None] = {}
+        self._committed: dict[str, float] = {}
         self.times: set[str] = set()
         self.not_asked = ""
         self._before: dict[str, Price | None] = {}
-        self._seen: dict[str, SeenCost] = {}
+        self.seen: dict[str, SeenCost] = {}
         rehearsal = options.sandbox
         with suppress(UsageError), closing(Reader(folder.journal)) as reader:  # or no batch yet
-            self._before, self._seen = reader.prices(), reader.seen_costs()
+            self._before, self.seen = reader.prices(), reader.seen_costs()
+            self._committed = {stamp: reader.committed_usd(stamp) for stamp in since}
             rehearsal = rehearsal or reader.is_rehearsal()
         self.catalogue: Catalogue | None = None
+        self.service = REHEARSAL if rehearsal else options.base_url
         if rehearsal:
             self.not_asked = "a rehearsal has prices of its own"
             return
@@ -280,7 +333,11 @@ class _Prices:
         """Return what a request is expected to cost. input: JSON."""
         if model not in self.found:
             self.found[model] = self._find(model)
-        return estimate(self.found[model], self._seen.get(model), input)
+        return estimate(self.found[model], self.seen.get(model), input)
+
+    def committed_usd(self, since: str) -> float:
+        """Return the USD that the batch has spent, reserved or possibly spent since a stamp."""
+        return self._committed.get(since, 0.0)
 
     def _find(self, model: str) -> Price | None:
         if written := written_price(self._options.price, model):

@@ -8,13 +8,15 @@ from pathlib import Path
 from batchgen.api.catalogue import Catalogue
 from batchgen.batch_folder import Folder
 from batchgen.config import RunOptions
-from batchgen.core.budget import Spending, active_limits, tightest
+from batchgen.core.budget import Spending, active_limits, tightest, what_is_left
 from batchgen.core.prices import DURATION_INPUT, Price, SeenCost, Unit, estimate
-from batchgen.core.text import plural
+from batchgen.core.terms import REHEARSAL, RowTerms, Terms
+from batchgen.core.text import plural, shell_quote
 from batchgen.engine.other_batches import OtherBatches
 from batchgen.errors import ServiceUnreachable, UsageError
 from batchgen.journal.writer import Journal
 from batchgen.operations.known_batches import KnownBatches
+from batchgen.operations.take_over import states_to_send
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +55,37 @@ def written_price(written: float | Mapping[str, float] | None, model: str) -> Pr
     return None if usd is None else Price(usd)
 
 
+def agreed_terms(
+    journal: Journal,
+    prices: Mapping[str, Price | None],
+    seen: Mapping[str, SeenCost],
+    options: RunOptions,
+    now: datetime,
+    others: Callable[[str], float],
+) -> Terms:
+    """Return what the run is about to do, as `plan` says it.
+
+    now, others: as `expected_spending` has them.
+    """
+    rows = RowTerms()
+    for key, model in journal.due_keys(states_to_send(options), options.limit):
+        rows.add(key, model)
+    service = REHEARSAL if options.sandbox else options.base_url
+    left = what_is_left(active_limits(options.limits, now, others), journal.committed_usd)
+    return rows.terms(service, prices, seen, left, options.limit)
+
+
+def require_agreed(agreed: Terms, found: Terms, manifest: str) -> None:
+    """Raise UsageError where a run would do something else than was agreed to."""
+    if differences := agreed.differences(found):
+        raise UsageError(
+            f"{manifest} is no longer what was agreed to. What differs:"
+            f" {'; '.join(differences)}. Nothing was sent.",
+            "Look at what it would do now, with the options of the run, and agree to that:"
+            f" batchgen plan {shell_quote(manifest)} --json",
+        )
+
+
 def expected_spending(
     journal: Journal,
     prices: Mapping[str, Price | None],
@@ -65,10 +98,10 @@ def expected_spending(
 
     Raises UsageError if there is a limit of cost, and a row whose price is not known.
     """
-    limits = active_limits(options.limits, now, others)
+    limits, states = active_limits(options.limits, now, others), states_to_send(options)
     by_input = [m for m, price in prices.items() if price and price.unit is not Unit.REQUEST]
     requests, unpriced, usd, floor, example = 0, 0, 0.0, False, ""
-    for model, rows, input, id, source in journal.due_rows(by_input, options.limit):
+    for model, rows, input, id, source in journal.due_rows(states, by_input, options.limit):
         expected = estimate(prices.get(model), seen.get(model), input)
         requests += rows
         floor = floor or expected.floor

@@ -57,8 +57,19 @@ from batchgen.operations.find_batch import (
 )
 from batchgen.operations.models import schema_folders
 from batchgen.operations.open_manifest import ProblemSink, open_manifest_for, require_valid_rows
-from batchgen.operations.prices import expected_spending, find_prices, other_batches
-from batchgen.operations.take_over import refuse_mixed_batch, take_over
+from batchgen.operations.prices import (
+    agreed_terms,
+    expected_spending,
+    find_prices,
+    other_batches,
+    require_agreed,
+)
+from batchgen.operations.take_over import (
+    refuse_mixed_batch,
+    reopen,
+    states_to_send,
+    take_over,
+)
 from batchgen.operations.unchanged import ManifestImport, manifest_fingerprint, schema_fingerprints
 from batchgen.validation.schema_registry import SchemaRegistry
 
@@ -148,7 +159,8 @@ def run(
         options = _with_kept(journal, options, now)
         paused = _settle_commands(journal, folder)
         if paused is None:
-            known = _agreed_prices(journal, catalogue, options, ask, now, others)
+            known = _agreed_prices(journal, catalogue, manifest.file, options, ask, now, others)
+            reopen(journal, options)
         else:
             known = prices.read_prices(journal.get_meta("prices"))
         catalogue.close()
@@ -239,18 +251,24 @@ class _Ending:
 def _agreed_prices(
     journal: Journal,
     catalogue: Catalogue,
+    manifest: str,
     options: RunOptions,
     ask: Ask,
     now: datetime,
     others: OtherBatches,
 ) -> dict[str, prices.Price | None]:
-    """Return the prices of the pending rows' models, after a person was told what they come to.
+    """Return the prices of the models whose rows are due, after a person was told what they come
+    to.
 
-    Raises what `find_prices`, `expected_spending` and `_agree_to` raise.
+    Raises what `find_prices`, `require_agreed`, `expected_spending` and `_agree_to` raise.
     """
     before = prices.read_prices(journal.get_meta("prices"))
-    known = find_prices(journal.pending_models(), options, catalogue, before)
+    due = journal.due_models(states_to_send(options))
+    known = find_prices(due, options, catalogue, before)
     seen = prices.read_seen(journal.get_meta("costs"))
+    if options.expect_plan is not None:
+        found = agreed_terms(journal, known, seen, options, now, others.committed_usd)
+        require_agreed(options.expect_plan, found, manifest)
     spending = expected_spending(journal, known, seen, options, now, others.committed_usd)
     if spending.requests:
         balance = None if options.sandbox else catalogue.balance()
@@ -269,7 +287,8 @@ def _agree_to(spending: Spending, options: RunOptions, ask: Ask) -> None:
             "at least" if spending.floor else "about",
             show_usd(spending.at_most),
         )
-    asks = spending.is_above(options.ask_above) and not (options.sandbox or options.yes)
+    agreed = options.sandbox or options.yes or options.expect_plan is not None
+    asks = spending.is_above(options.ask_above) and not agreed
     if asks and ask(spending.question) is False:
         raise Declined
 

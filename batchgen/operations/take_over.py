@@ -123,7 +123,7 @@ def take_over(
     flags: RunOptions,
     ask: Ask,
 ) -> None:
-    """Recover, list the manifest's rows, and reopen the rows that the person asked to send again.
+    """Recover, and list the manifest's rows.
 
     ask: as `run` has it. Raises UsageError, before the manifest's rows are listed, as
     `_settle_rewritten` and `_refuse_other_list` do, and StorageDamaged or a subclass.
@@ -146,7 +146,24 @@ def take_over(
         _settle_rewritten(journal, manifest.listing, manifest.file, flags, ask)
         _refuse_other_list(journal, manifest.listing, manifest.file, flags)
         recovery.list_rows(manifest.listing, manifest.memory())
-    if flags.retry_failed:
-        recovery.reopen(State.FAILED, "--retry-failed")
-    if flags.on_unknown == "resubmit":
-        recovery.reopen(State.UNKNOWN, "--on-unknown resubmit")
+
+
+def states_to_send(options: RunOptions) -> list[State]:
+    """Return the states whose rows a run sends: pending ones, and those that a person reopens."""
+    return [State.PENDING, *_reopened(options)]
+
+
+def reopen(journal: Journal, options: RunOptions) -> None:
+    """Make the rows pending that the person asked to send again."""
+    recovery = Recovery(journal)
+    for state, option in _reopened(options).items():
+        recovery.reopen(state, option)
+
+
+def _reopened(options: RunOptions) -> dict[State, str]:
+    reopened = {}
+    if options.retry_failed:
+        reopened[State.FAILED] = "--retry-failed"
+    if options.on_unknown == "resubmit":
+        reopened[State.UNKNOWN] = "--on-unknown resubmit"
+    return reopened

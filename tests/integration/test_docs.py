@@ -145,6 +145,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
     (own / "config.toml").write_text('rate = "20/m"\nmax_cost = 20\nmax_cost_per_day = 30\n')
     shell.run("batchgen config show list.yaml")
     (own / "config.toml").unlink()
+    shell.run("batchgen status nothing --json")
     shell.run("batchgen models show ideogram/ideogram-v2/generate")
     (shell.folder / "manifests").symlink_to(ROOT / "manifests")
     shell.run("batchgen run manifests/quickstart.yaml --sandbox", "--rate", "100/s")

@@ -77,6 +77,14 @@ def test_a_topic_is_a_text_for_a_terminal(
     assert "`" not in "".join(flowing)
 
 
+def test_what_an_agent_needs_is_forty_lines(
+    batchgen: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+
+    assert len(batchgen("help", "agent").stdout.splitlines()) <= 40
+
+
 @pytest.mark.parametrize(
     ("words", "meant"),
     [

@@ -67,14 +67,16 @@ def test_the_options_of_a_run_are_in_sections(batchgen: Command) -> None:
 
 
 def test_a_full_disk_is_said_with_what_it_is_full_for(capsys: pytest.CaptureFixture[str]) -> None:
-    output.os_error(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "out/list"))
+    output.error(output.os_error(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "out/list")))
 
     said = "No space left for out/list; free some, then run the same command again.\n"
     assert capsys.readouterr().err == said
 
 
 def test_a_lack_of_descriptors_is_said_with_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
-    output.os_error(OSError(errno.EMFILE, os.strerror(errno.EMFILE), "some/library.py"))
+    output.error(
+        output.os_error(OSError(errno.EMFILE, os.strerror(errno.EMFILE), "some/library.py"))
+    )
 
     said = "No more files can be opened; allow more (ulimit -n), then run it again.\n"
     assert capsys.readouterr().err == said
@@ -83,7 +85,7 @@ def test_a_lack_of_descriptors_is_said_with_what_to_do(capsys: pytest.CaptureFix
 def test_a_disk_that_cannot_be_written_is_said_with_what_to_do(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    output.os_error(OSError(errno.EROFS, os.strerror(errno.EROFS), "out/list/report"))
+    output.error(output.os_error(OSError(errno.EROFS, os.strerror(errno.EROFS), "out/list/report")))
 
     assert capsys.readouterr().err == (
         "out/list/report: Read-only file system.\n"

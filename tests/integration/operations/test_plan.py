@@ -371,17 +371,17 @@ def test_whatever_the_lists_a_run_sends_what_its_plan_told(
     for number, rows in enumerate(lists):
         text = [json.dumps({"prompt": p} | ({"id": id} if id else {})) for id, p in rows]
         manifest = write("list.jsonl", "\n".join(text))
-        told = batchgen("run", manifest, *options, "--dry-run", "--json")
-        posts = sandbox.posts
         # Three lost answers in a row end a run, and the plan cannot know; the last run is whole.
         last = number == len(lists) - 1
         words = [*options, "--rate", "1000/s", *reach, *(() if last else ("--limit", limit))]
-        ended = batchgen("run", manifest, *words)
-        sends = json.loads(told.stdout)["sends"]
+        told = json.loads(batchgen("run", manifest, *words, "--dry-run", "--json").stdout)
+        posts = sandbox.posts
+        ended = batchgen("run", manifest, *words, "--expect-plan", told["digest"])
+        assert ended.code != 2
         if "were lost" in ended.stderr:
-            assert sandbox.posts - posts <= sends
+            assert sandbox.posts - posts <= told["sends"]
         else:
-            assert sandbox.posts - posts == (sends if last else min(sends, limit))
+            assert sandbox.posts - posts == told["sends"]
 
 
 def test_a_plan_can_be_asked_for_while_the_batch_runs(

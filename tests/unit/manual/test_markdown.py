@@ -55,6 +55,7 @@ def test_a_part_that_is_not_there_is_an_error():
         ("## A `run`\n", [Heading(2, "A run")]),
         ("Two\nlines.\n\nNext.\n", [Paragraph("Two lines."), Paragraph("Next.")]),
         ("```text\n| a\n\n  b\n```\n", [Code(("| a", "", "  b"), "text")]),
+        ("- a:\n\n  ```sh\n  a\n    b\n  ```\n", [Item("- ", "a:"), Code(("a", "  b"), "sh")]),
         ("```{toctree}\nguide\n```\n", []),
         ("(label)=\n## A\n", [Heading(2, "A")]),
         ("- one\n  more\n- two\n", [Item("- ", "one more"), Item("- ", "two")]),
