@@ -30,6 +30,7 @@ ODD = [
     *("=1+1", "#N/A", '"', '""', '" a', ' "a', "a: b", "a #b", "- a", "---", "*a", "&a", "{", "["),
     *("!x", "data:image/png;base64,AA", "prompt", "id", "model", "1e999999999", "9" * 5000, "0x1f"),
     *("-0", "NaN", "prompt,id\n", "sep=;", "{id}-{prompt}", "{_note}", "}{"),
+    *("{a|b}", "{2$$a|b|}", "{a|", "__a__", "{1-$$__a__|{b|c}}", "\\{a|b}", "{0.5::a|0::b}"),
 ]
 TEXTS = st.one_of(
     st.text(max_size=8), st.sampled_from(ODD), st.text("ab ,;\t\"'\n\r|#:-", max_size=9)
@@ -51,7 +52,7 @@ ROWS = st.lists(st.dictionaries(NAMES, VALUES, max_size=4) | VALUES, max_size=4)
 SETTINGS = st.sampled_from(
     [
         *("schema", "defaults", "matrix", "max_matrix", "columns", "meta", "from", "format"),
-        "id",
+        *("id", "expand", "samples", "sample_seed"),
         *("model", "rate", "concurrency", "limit", "max_cost", "price", "max_time", "until"),
         *("token", "out"),
     ]
@@ -200,6 +201,8 @@ def test_texts_are_handed_on_with_exactly_the_characters_of_the_file(
     manifest = open_manifest(tmp_path / f"list.{form}", format="text" if form == "txt" else None)
     read = list(manifest.entries())
     prompts = [one.values["prompt"] for one in read if isinstance(one, Entry)]
+    # Writers of YAML 1.1 leave 0E0 plain, which is a number in 1.2: the model's schema refuses it.
+    prompts = [prompt for prompt in prompts if isinstance(prompt, str)]
 
     if len(prompts) == len(read) and not manifest.problems:
         assert prompts == texts
