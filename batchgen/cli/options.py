@@ -205,7 +205,8 @@ READING = section(
     click.option(
         "--expand",
         is_flag=True,
-        help="Unfold {a|b} and __wildcard__ in prompts: each makes several rows.",
+        help="Unfold {a|b} and __wildcard__ in prompts: each makes several rows; see `batchgen help"
+        " unfolding`.",
     ),
     click.option(
         "--samples",

@@ -458,7 +458,7 @@ def _unfold(entry: Entry, name: str, unfolding: Unfolding) -> Iterator[Entry | P
         yield Problem(error.place or place, error.what, error.remedy, entry.id, name)
         return
     for text, form in texts:
-        if text == written:
+        if not form and text == written:
             yield entry
             return
         if TEMPLATE in entry.meta:

@@ -25,6 +25,9 @@ class Topic:
 TOPICS = {
     "exit-codes": Topic("What the exit code of each command means.", "reference/exit-codes.md"),
     "formats": Topic("The files that a list can be.", "guide/manifests.md", "Formats"),
+    "unfolding": Topic(
+        "Prompts that unfold: {a|b}, wildcards and samples.", "reference/unfolding.md"
+    ),
     "money": Topic(
         "Limits of cost, prices, and what a run says before it pays.",
         "guide/evening.md",

@@ -25,6 +25,7 @@ from batchgen.templates.texts import Branch, Pick
 
 MAX_CHARS = 2**24  # of all files together
 MAX_LINES = 200_000
+MAX_REFUSALS = 100  # of files; after so many mistakes no other is read
 _TOO_DEEP = f"choices and files are nested more than {MAX_DEPTH} deep"
 
 
@@ -55,6 +56,8 @@ class Wildcards:
     def __init__(self, read: ReadWildcard) -> None:
         self._read = read
         self._picks: dict[str, Pick] = {}
+        # Of files that cannot be used, so that none is read again for every prompt that names it.
+        self._refusals: dict[str, CannotUnfold] = {}
         self._open: list[str] = []  # the names that are being read, each named by the one before
         self._chars = 0
         self._lines = 0
@@ -103,19 +106,29 @@ class Wildcards:
             raise TemplateError(wildcard.at, what, "Take one of them out.")
         if name not in self._picks:
             try:
-                found = self._read(name)
+                self._picks[name] = self._read_now(name, level)
             except CannotUnfold as error:
+                if error.what != _TOO_DEEP:  # which it is here, and may not be elsewhere
+                    self._refusals[name] = error
                 if error.place:
                     raise
                 raise TemplateError(wildcard.at, error.what, error.remedy) from None
-            self._open.append(name)
-            try:
-                self._picks[name] = self._lines_of(found, level)
-            finally:
-                self._open.pop()
         if level + self._picks[name].measure.height - 1 > MAX_DEPTH:
             raise TemplateError(wildcard.at, _TOO_DEEP, "Write it less nested.")
         return self._picks[name]
+
+    def _read_now(self, name: str, level: int) -> Pick:
+        """Raises CannotUnfold, without a place if there is no such file."""
+        if refusal := self._refusals.get(name):
+            raise refusal
+        if len(self._refusals) >= MAX_REFUSALS:
+            raise CannotUnfold(f"{MAX_REFUSALS} other files of wildcards cannot be used")
+        found = self._read(name)
+        self._open.append(name)
+        try:
+            return self._lines_of(found, level)
+        finally:
+            self._open.pop()
 
     def _lines_of(self, found: WildcardText, level: int) -> Pick:
         """Return the choice between the lines of a file. Raises CannotUnfold with their place."""

@@ -1047,6 +1047,13 @@ def test_what_does_not_unfold_keeps_its_id_and_is_as_it_was(tmp_path):
     assert unfolded(path) == [("a", "a fox", None), ("b", "a {fox}", "a \\{fox\\}")]
 
 
+def test_a_text_that_is_equal_to_the_prompt_as_written_is_one_of_its_texts(tmp_path):
+    write(tmp_path, "odd.txt", "\\_\\_odd\\_\\_\neven\n")
+    path = write(tmp_path, "a.txt", "__odd__\n")
+
+    assert [prompt for _, prompt, _ in unfolded(path)] == ["__odd__", "even"]
+
+
 def test_no_prompt_unfolds_unasked_and_the_first_that_would_is_remembered(tmp_path):
     path = write(tmp_path, "a.txt", "a fox\na {red|blue} fox\nan __owl__\n")
 

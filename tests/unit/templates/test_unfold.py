@@ -305,6 +305,39 @@ def test_a_file_is_read_once():
     assert read == {"a": 1}
 
 
+def test_a_file_that_cannot_be_used_is_not_read_again_for_every_prompt():
+    read = Counter()
+
+    def count(name):
+        read[name] += 1
+        return reader({"a": "{x", "b": "__a__"})(name)
+
+    unfolding = Unfolding(count)
+
+    def told(prompt):
+        with pytest.raises(CannotUnfold) as error:
+            unfolding.texts(prompt)
+        return error.value.what, error.value.place
+
+    first = told("__b__"), told("__a__"), told("x __c__")
+    assert first == (told("__b__"), told("__a__"), told("x __c__"))
+    assert first[0] == first[1] == ("a { has no }", ("a.txt", 1, 1))
+    assert first[2] == ("there is no c, at character 3", None)
+    for n in range(200):
+        told(f"__n{n}__")
+    assert max(read.values()) == 1
+    assert len(read) == 100
+
+
+def test_a_file_that_is_too_deep_here_can_be_used_elsewhere():
+    files = {f"w{n}": f"__w{n + 1}__" for n in range(40)} | {"w40": "x"}
+    unfolding = Unfolding(reader(files))
+    with pytest.raises(CannotUnfold):
+        unfolding.texts("__w0__")
+
+    assert [one.text for one in unfolding.texts("__w20__")] == ["x"]
+
+
 # Bounds
 
 
