@@ -102,6 +102,8 @@ class Announcer:
             logs.close()
 
     def _end(self, ending: Ending) -> None:
+        if not self._is_anybody_told():
+            return
         self._ending = ending = replace(ending, batch=self._batch(), numbers=self._numbers())
         if ending.moment is not None:
             with _ended_by_signals(), _harmless():
@@ -151,6 +153,11 @@ class Announcer:
     def _seconds(self, usual: float, code: int) -> float:
         """Return the time that one has: after a signal, whose sender does not wait, it is short."""
         return min(usual, self._timing.leaving) if code >= 128 else usual
+
+    def _is_anybody_told(self) -> bool:
+        options = self._options
+        asked = [name for name in ("notify", "on_finish") if getattr(options, name)]
+        return bool(options.ping and not options.sandbox) or any(map(self._is_for_now, asked))
 
     def _is_for_now(self, name: str) -> bool:
         return not self._options.sandbox or self._options.sources.get(name) is Source.FLAG

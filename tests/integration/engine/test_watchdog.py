@@ -69,7 +69,9 @@ import json, sys, time
 from dataclasses import replace
 from pathlib import Path
 from batchgen.cli.progress import Progress
+from batchgen.config import RunOptions
 from batchgen.core.timing import DEFAULT_TIMING
+from batchgen.notify.announcer import Announcer
 from batchgen.operations.run import run
 
 class Hanging(Progress):
@@ -81,6 +83,7 @@ run(
     {**options, "out": Path(options["out"]), "media_hosts": tuple(options["media_hosts"])},
     sys.argv[1], print, lambda *given: Hanging(*given, quiet=True),
     lambda *told, **more: None, lambda question: None,
+    Announcer(RunOptions(), sys.argv[1], DEFAULT_TIMING),
     timing=replace(DEFAULT_TIMING, closing=1.0),
 )
 """
