@@ -1,9 +1,11 @@
-"""A command that comes while a submission is between its connection and its first byte."""
+"""A command that comes at a certain moment of a run."""
 
 import asyncio
+import math
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,23 @@ class Connecting(ModelApi):
         return await super().submit(*words)
 
 
+class Late(ModelApi):
+    """Before whose first answer to a question after `at` somebody moves the end of the run."""
+
+    def __init__(self, real: ModelApi, journal: Path, at: float) -> None:
+        self.__dict__.update(real.__dict__)
+        self._batch, self._at = journal, at
+
+    async def result(self, request_id: str) -> Any:
+        if time.time() > self._at:
+            self._at = math.inf
+            until = {"until": f"{datetime.now() + timedelta(hours=1):%H:%M}"}
+            command_table.send(
+                self._batch, 2, until, keep=False, now=time.time(), timing=DEFAULT_TIMING
+            )
+        return await super().result(request_id)
+
+
 @dataclass(frozen=True, slots=True)
 class Distant(Endpoint):
     """An API that is so far away."""
@@ -55,14 +74,22 @@ class Distant(Endpoint):
     command: str = ""
     value: str = ""
 
+    late: float = 0.0
+
     def service(self, *words: Any) -> ModelApi:
         found = Endpoint.service(self, *words)
+        if self.late and words:
+            return Late(found, self.batch, self.late)
         return Connecting(found, self.batch, {self.command: self.value}) if words else found
 
 
-def go_on(folder: Path, address: Address, command: str, value: str, policy: Policy) -> RunOutcome:
+def go_on(
+    folder: Path, address: Address, command: str, value: str, policy: Policy, late: float = 0.0
+) -> RunOutcome:
     batch, hosts = Folder(folder), (parse_media_host(address.media_host),)
-    endpoint = Distant(address.base_url, TOKEN, hosts, False, None, batch.journal, command, value)
+    endpoint = Distant(
+        *(address.base_url, TOKEN, hosts, False, None, batch.journal, command, value, late)
+    )
     with ExitStack() as stack:
         stack.enter_context(batch.locked())
         journal, receipts = open_journal(stack, batch, Clock())
@@ -98,3 +125,18 @@ def test_a_limit_that_is_lowered_holds_it_too(
     assert "--max-cost" in outcome.reason
     assert sandbox.posts == 0
     assert states(folder) == {"row-1": "pending", "row-2": "pending"}
+
+
+def test_an_end_that_is_moved_before_all_is_collected_lets_it_go_on(
+    run: Command, folder: Path, write: Write, address: Address, sandbox: Control
+) -> None:
+    run(write("list.csv", table({"slow": "[[slow:5]] a heron", "next": "a fox"})), "--limit", 0)
+    end = time.time() + 1.5
+
+    policy = Policy(rate=0.5, until=end, stop_after=1.5)
+    outcome = go_on(folder, address, "", "", policy, late=end)
+
+    assert outcome.code == 0
+    assert states(folder) == {"slow": "saved", "next": "saved"}
+    events = query(folder, "SELECT detail FROM events WHERE event = 'set'")
+    assert [detail.startswith("until 20") for (detail,) in events] == [True]
