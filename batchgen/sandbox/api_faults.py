@@ -163,7 +163,7 @@ API_FAULTS: dict[str, ApiFault] = {
     "firewall": answer_firewall_page,
     "202": answer_changed(lambda at: at.usual, 202),
     "same-id": answer_changed(
-        lambda at: at.usual | {"request_id": at.previous or at.usual["request_id"]}
+        lambda at: at.usual | ({"request_id": at.previous} if at.previous else {})
     ),
     "error-in-200": answer_changed(
         lambda at: error_body(int(at.value), "the answer is 200, the news is bad")

@@ -6,6 +6,7 @@ of its own, the value is a number: so many calls of that row meet the fault, the
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,6 +15,11 @@ from typing import Any, NamedTuple
 
 from batchgen.sandbox.errors import REFUSALS
 
+# The names of HTML 4, which Pillow knows too.
+_COLOUR = re.compile(
+    "#[0-9a-f]{6}|aqua|black|blue|fuchsia|gray|green|lime|maroon|navy|olive|purple|red|silver|teal"
+    "|white|yellow"
+)
 OPERATIONS = ("submit", "status", "result", "cancel", "media", "model", "balance")
 SUBMIT = ("submit",)
 POLL = ("status", "result")
@@ -31,18 +37,52 @@ ACCEPTED_FIRST = frozenset(
 )
 
 
+def _is_code(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 10**9
+
+
+def _is_status(value: Any) -> bool:
+    return type(value) is int and 200 <= value <= 599
+
+
+def _is_answer(value: Any) -> bool:
+    """A status, or [status, body]."""
+    return _is_status(value) or (
+        isinstance(value, list) and len(value) == 2 and _is_status(value[0])
+    )
+
+
+def _is_duration(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value) and 0 <= value <= 1e6
+
+
+def _is_size(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= 2**30
+
+
+def _is_header(value: Any) -> bool:
+    return type(value) in (int, float) or (
+        isinstance(value, str) and value.isascii() and value.isprintable()
+    )
+
+
+def _is_colour(value: Any) -> bool:
+    return isinstance(value, str) and _COLOUR.fullmatch(value) is not None
+
+
 @dataclass(frozen=True)
 class Fault:
     """stages: the operations that it applies to. value: its default.
 
     takes_value: whether a marker's value is the fault's own, not a number of times.
-    anywhere: whether a hook may apply it to any operation.
+    anywhere: whether a hook may apply it to any operation. accepts: whether it can have a value.
     """
 
     stages: tuple[str, ...]
     value: Any = None
     takes_value: bool = False
     anywhere: bool = False
+    accepts: Callable[[Any], bool] = lambda value: True
 
 
 def _table() -> dict[str, Fault]:
@@ -50,13 +90,13 @@ def _table() -> dict[str, Fault]:
     table = {name: Fault(SUBMIT, anywhere=True) for name in plain}
     table |= {
         "404001": Fault(POLL, anywhere=True),
-        "refuse-5xx": Fault(SUBMIT, 503, takes_value=True, anywhere=True),
-        "status": Fault(SUBMIT, 418, takes_value=True, anywhere=True),
-        "error-in-200": Fault(SUBMIT, 400002, takes_value=True, anywhere=True),
-        "429": Fault(SUBMIT, "1", takes_value=True, anywhere=True),
+        "refuse-5xx": Fault(SUBMIT, 503, takes_value=True, anywhere=True, accepts=_is_status),
+        "status": Fault(SUBMIT, 418, takes_value=True, anywhere=True, accepts=_is_answer),
+        "error-in-200": Fault(SUBMIT, 400002, takes_value=True, anywhere=True, accepts=_is_code),
+        "429": Fault(SUBMIT, "1", takes_value=True, anywhere=True, accepts=_is_header),
         "odd-id": Fault(SUBMIT, 20_261_126, takes_value=True, anywhere=True),
         "big-answer": Fault(SUBMIT, "id-first", takes_value=True, anywhere=True),
-        "slow": Fault(PACE, 5.0, takes_value=True),
+        "slow": Fault(PACE, 5.0, takes_value=True, accepts=_is_duration),
     }
     polls = ("500", "401", "404", "429", "garbage", "html", "empty", "drop", "rst", "silent")
     odd_answers = ("cut", "other-id", "gzip", "firewall")
@@ -65,17 +105,17 @@ def _table() -> dict[str, Fault]:
         name: Fault(POLL)
         for name in ("not-ready", "pending-words", "back-to-queue", "upper-case", "succeeded")
     }
-    table["poll-429"] = Fault(POLL, "1")
+    table["poll-429"] = Fault(POLL, "1", accepts=_is_header)
     table["odd-word"] = Fault(POLL, "warming_up", takes_value=True)
     table |= {
         "failed": Fault(OUTCOME, "generation failed", takes_value=True),
-        "failed-in-200": Fault(OUTCOME, 500001, takes_value=True),
+        "failed-in-200": Fault(OUTCOME, 500001, takes_value=True, accepts=_is_code),
         "cost": Fault(OUTCOME, {"amount": 0.03, "currency": "USD"}, takes_value=True),
-        "inline": Fault(OUTCOME, "teal", takes_value=True),
-        "inline-base64": Fault(OUTCOME, "olive", takes_value=True),
+        "inline": Fault(OUTCOME, "teal", takes_value=True, accepts=_is_colour),
+        "inline-base64": Fault(OUTCOME, "olive", takes_value=True, accepts=_is_colour),
         "echo": Fault(OUTCOME, "https://my-own-site.example/heron.png", takes_value=True),
         "end-word": Fault(OUTCOME, "done", takes_value=True),
-        "large-result": Fault(OUTCOME, 3 * 2**20, takes_value=True),
+        "large-result": Fault(OUTCOME, 3 * 2**20, takes_value=True, accepts=_is_size),
         "media-other-host": Fault(OUTCOME, "https://evil.example/x.png", takes_value=True),
     }
     outcomes = ("canceled", "empty-result", "null-output", "bare-url", "bare-list", "no-cost")
@@ -92,7 +132,7 @@ def _table() -> dict[str, Fault]:
         "huge-pixels",
     )
     table |= {f"media-{what}": Fault(MEDIA) for what in (*answers, *contents, "expired", "drop")}
-    table["media-redirect"] = Fault(MEDIA, takes_value=True)
+    table["media-redirect"] = Fault(MEDIA, takes_value=True, accepts=_is_header)
     return table
 
 
@@ -144,7 +184,24 @@ def make_hook(
         stages = (on,)
     elif on is not None and stages in (SUBMIT, MEDIA, POLL):
         raise ValueError(f"{name} cannot strike on {on}")
+    if wrong := value_problem(name, value):
+        raise ValueError(wrong)
     return Hook(name, stages, times, match, fault.value if value is None else value)
+
+
+def value_problem(name: str, value: Any) -> str | None:
+    """Say in a sentence why a fault cannot have a value; None if it can, or has its own."""
+    if value is None or FAULTS[name].accepts(value):
+        return None
+    return f"the fault {name} cannot have the value {value!r:.100}"
+
+
+def marker_problem(text: str) -> str | None:
+    """Say why the first marker in a prompt that can do nothing cannot; None if all can."""
+    problems = (
+        value_problem(name, value) for name, value in find_markers(text) if FAULTS[name].takes_value
+    )
+    return next(filter(None, problems), None)
 
 
 # Not greedy; the last of several brackets closes it: `[[status:[402, "x"]]]`. The lengths keep the

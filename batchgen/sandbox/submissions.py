@@ -12,7 +12,7 @@ from batchgen.sandbox.api_faults import answer_call
 from batchgen.sandbox.call import BodyTooLarge, Header, HttpCall
 from batchgen.sandbox.catalogue import SandboxModel
 from batchgen.sandbox.data_uris import file_problems, noted
-from batchgen.sandbox.faults import ACCEPTED_FIRST
+from batchgen.sandbox.faults import ACCEPTED_FIRST, marker_problem
 from batchgen.sandbox.ledger import LedgerPost, LedgerRow, canonical_input
 from batchgen.sandbox.media import prompt_text
 from batchgen.sandbox.state import SandboxState, sha256
@@ -135,6 +135,8 @@ async def decide(
 ) -> Refusal | None:
     """Answer a submission that came with a good token and below the rate limit, or refuse it."""
     text, digest = submission.text, submission.sha256
+    if wrong := marker_problem(text):
+        return Refusal(*errors.invalid_input(wrong, "marker", "prompt"))
     fault = state.faults.pick("submit", text, digest, lambda: state.ledger.posts_of(digest))
     if fault is not None and fault.name not in ACCEPTED_FIRST:
         state.ledger.refuse(LedgerPost(now, model_id, digest, fault.name))

@@ -84,6 +84,12 @@ def test_every_refusal_is_described(api: httpx.Client, sandbox: Control, fault: 
     assert fits("submit", api.post(f"/models/{MODEL}", json={"prompt": "a heron"}))
 
 
+def test_the_refusal_of_a_senseless_marker_is_described(api: httpx.Client) -> None:
+    answer = api.post(f"/models/{MODEL}", json={"prompt": "a heron [[status:abc]]"})
+
+    assert (answer.status_code, fits("submit", answer)["detail"][0]["type"]) == (422, "marker")
+
+
 @pytest.mark.parametrize("call", ["status", "result", "cancel"])
 @pytest.mark.parametrize("request_id", ["none-such", "a.b"])
 def test_an_unknown_request_is_described(api: httpx.Client, call: str, request_id: str) -> None:

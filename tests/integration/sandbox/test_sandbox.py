@@ -21,7 +21,15 @@ from batchgen.errors import ServiceUnreachable
 from batchgen.sandbox import Address, read_address, spawn, started, stop
 from batchgen.sandbox.api_faults import API_FAULTS
 from batchgen.sandbox.catalogue import standard_schema
-from batchgen.sandbox.faults import ACCEPTED_FIRST, FAULTS, OUTCOME, POLL, FaultPlan, find_markers
+from batchgen.sandbox.faults import (
+    ACCEPTED_FIRST,
+    FAULTS,
+    OUTCOME,
+    POLL,
+    FaultPlan,
+    find_markers,
+    value_problem,
+)
 from batchgen.sandbox.ledger import canonical_input
 from batchgen.sandbox.media import pad_png, stamp_png
 from batchgen.sandbox.media_faults import MEDIA_FAULTS
@@ -928,3 +936,39 @@ def test_a_prompt_full_of_markers_takes_no_time(marker: str) -> None:
 def test_a_marker_of_brackets_alone_is_a_text() -> None:
     value = "[" * 1900
     assert [*find_markers(f"[[failed:{value}]]")] == [("failed", value)]
+
+
+SENSELESS = [
+    *(("status", value) for value in ("abc", 99, 1000, [402], [402, "x", 1], {}, True, 1e300)),
+    *(("refuse-5xx", value) for value in ("503", [503], 10**30)),
+    *((name, value) for name in ("error-in-200", "failed-in-200") for value in ("x", [], -1, 1.5)),
+    *((name, value) for name in ("inline", "inline-base64") for value in ("no colour", 7, [])),
+    *(("slow", value) for value in ("soon", -1, 1e300, [])),
+    *(("large-result", value) for value in ("much", -1, 2**40)),
+    *((name, "1\r\nX-Owned: 1") for name in ("429", "media-redirect")),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), SENSELESS)
+def test_a_value_that_a_fault_cannot_have_is_refused_in_a_sentence(
+    client: Client, control: Control, name: str, value: Any
+) -> None:
+    with pytest.raises(ValueError, match=f"the fault {name} cannot have the value"):
+        control.fault(name, value=value)
+    answer = client.ask(f"a heron [[{name}:{json.dumps(value)}]]")
+
+    assert answer.status_code == 422
+    assert f"the fault {name} cannot have the value" in answer.json()["detail"][0]["msg"]
+    assert control.accepted == 0
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_every_fault_can_have_its_own_value(name: str) -> None:
+    assert value_problem(name, FAULTS[name].value) is None
+
+
+def test_an_id_that_was_handed_out_before_is_none_where_there_is_no_id(
+    client: Client, control: Control
+) -> None:
+    control.fault("same-id", on="status")
+    assert client.status(client.order())["status"] == "completed"
