@@ -23,6 +23,11 @@ REPLACED = (
     *("results.csv", "results-excel.csv", "results.jsonl", "summary.json"),
     *("report", "batchgen.log", ".lock"),
 )
+# What is written to without being replaced.
+IN_PLACE = (
+    *(f"batch.db{ending}" for ending in files.COMPANIONS),
+    *("receipts.log", "batchgen.log", ".lock"),
+)
 # A folder comes after its parent.
 FOLDERS = (
     *("images", "videos", "audio", "files", "report", "report/data", "report/thumbs"),
@@ -159,20 +164,27 @@ class Folder:
                 files.refuse_linked_folder(Path(where, name))
 
     def refuse_others(self) -> None:
-        """Raise SharedFolder if others can write to the folder or one in it, unless it is shared.
+        """Raise SharedFolder if `others` finds somebody, unless the folder is shared."""
+        if not self.shared and (found := self.others()):
+            path, who = found
+            owner = path.stat().st_uid
+            others = owner not in (os.geteuid(), 0)
+            raise SharedFolder(str(path), who, owner if others else None)
 
-        Where there is none yet, or it cannot be looked at, nothing is said.
+    def others(self) -> tuple[Path, str] | None:
+        """Return a place of the batch that others can write to, and who; None if there is none.
+
+        It is the folder, one in it, or a file that is written in place. Where there is none yet, or
+        it cannot be looked at, it is nobody's.
         """
-        if self.shared:
-            return
         with contextlib.suppress(OSError):
-            # Nobody reaches the folders in one that is closed, as a run makes it, even umask 000.
+            # Nobody reaches what is in a folder that is closed, as a run makes it, even umask 000.
             closed = not self.path.stat().st_mode & 0o077
-            for path in (self.path, *(() if closed else map(self.path.joinpath, FOLDERS))):
-                if path.is_dir() and (who := files.who_else_writes(path)):
-                    owner = path.stat().st_uid
-                    others = owner not in (os.geteuid(), 0)
-                    raise SharedFolder(str(path), who, owner if others else None)
+            inner = () if closed else (*FOLDERS, *IN_PLACE)
+            for path in (self.path, *map(self.path.joinpath, inner)):
+                if path.exists() and (who := files.who_else_writes(path)):
+                    return path, who
+        return None
 
     def holder(self) -> "Holder | None":
         """Return who holds the folder now; None if nobody does.

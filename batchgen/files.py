@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO, BinaryIO, NamedTuple
 
 from batchgen.errors import LeadsOutside
 
@@ -116,12 +116,12 @@ def _refuse_irregular(status: os.stat_result) -> None:
 # -- whose a folder is ----------------------------------------------------------------------------
 
 
-def who_else_writes(folder: Path) -> str | None:
-    """Say who else than this user and root can write to a folder, as "everybody"; None if nobody.
+def who_else_writes(path: Path) -> str | None:
+    """Say who else than this user and root can write to a folder or a file, as "everybody".
 
-    Raises OSError.
+    None if nobody can. Raises OSError.
     """
-    status, user = folder.stat(), os.geteuid()
+    status, user = path.stat(), os.geteuid()
     if status.st_uid not in (user, 0):
         return f"{_user_name(status.st_uid)}, who owns it,"
     if status.st_mode & stat.S_IWOTH:
@@ -209,71 +209,147 @@ def temporary_path(path: Path) -> Path:
     return path.with_name(f".{os.urandom(8).hex()}-{path.name}.part")
 
 
-def create_new_file(path: Path) -> BinaryIO:
-    """Make a file of mode 0600. Raises FileExistsError for any name that is taken."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    return open(handle, "w+b")  # noqa: PTH123
+@contextmanager
+def folder_of(path: Path, inside: Path | None = None) -> Iterator[int]:
+    """Yield a descriptor of the folder of `path`, for names relative to it.
+
+    inside: a folder above it. What lies between is no link, whoever puts one there at this moment:
+        each folder is opened in the one above it. None allows links.
+    Raises LeadsOutside for a link, and OSError.
+    """
+    place = path.parent if inside is None else inside
+    handle = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for name in path.parent.relative_to(place).parts:
+            place /= name
+            outer, handle = handle, _open_inner(handle, name, place)
+            os.close(outer)
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def _open_inner(outer: int, name: str, place: Path) -> int:
+    try:
+        return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=outer)
+    except OSError as error:
+        with suppress(OSError):
+            status = os.stat(name, dir_fd=outer, follow_symlinks=False)
+            if stat.S_ISLNK(status.st_mode):
+                raise _leads_outside(place) from None
+        error.filename = str(place)
+        raise
+
+
+def make_folder(path: Path, inside: Path) -> None:
+    """Make a folder of mode 0700 where there is none. inside: as `folder_of` takes it."""
+    with folder_of(path, inside) as folder, suppress(FileExistsError):
+        os.mkdir(path.name, 0o700, dir_fd=folder)
+
+
+def remove_file(path: Path, inside: Path) -> None:
+    """Remove a file, if it is there. inside: as `folder_of` takes it."""
+    with folder_of(path, inside) as folder, suppress(FileNotFoundError):
+        os.unlink(path.name, dir_fd=folder)
+
+
+def create_new_file(path: Path, inside: Path | None = None) -> BinaryIO:
+    """Make a file of mode 0600. Raises FileExistsError for any name that is taken.
+
+    inside: as `folder_of` takes it.
+    """
+    with folder_of(path, inside) as folder:
+        try:
+            return open(_create(path.name, folder), "w+b")
+        except OSError as error:
+            error.filename = str(path)
+            raise
+
+
+def _create(name: str, folder: int) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    return os.open(name, flags, 0o600, dir_fd=folder)
+
+
+class _TemporaryFile(NamedTuple):
+    """A file beside the one that it becomes. folder, handle: descriptors."""
+
+    path: Path
+    folder: int
+    name: str
+    handle: int
+
+    def rename(self) -> None:
+        os.replace(self.name, self.path.name, src_dir_fd=self.folder, dst_dir_fd=self.folder)
 
 
 @contextmanager
-def _temporary_file(path: Path) -> Iterator[tuple[Path, int]]:
-    """Yield a new temporary file beside `path`, and its descriptor; it is gone afterwards.
+def _temporary_file(path: Path, inside: Path | None) -> Iterator[_TemporaryFile]:
+    """Yield a new temporary file beside `path`; it is gone afterwards.
 
     It is locked, so that `remove_temporary_files` leaves it alone.
     """
-    temporary = temporary_path(path)
-    try:
-        with create_new_file(temporary) as file:
-            with suppress(OSError):
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield temporary, file.fileno()
-    except OSError as error:
-        if error.filename == str(temporary):  # a name that nobody knows
-            error.filename = str(path)
-        raise
-    finally:
-        with suppress(OSError):  # where no file can be made, none can be removed
-            temporary.unlink(missing_ok=True)
+    name = temporary_path(path).name
+    with folder_of(path, inside) as folder:
+        try:
+            with open(_create(name, folder), "w+b") as file:
+                with suppress(OSError):
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                yield _TemporaryFile(path, folder, name, file.fileno())
+        except OSError as error:
+            if error.filename == name:  # which nobody knows
+                error.filename = str(path)
+            raise
+        finally:
+            with suppress(OSError):  # where no file can be made, none can be removed
+                os.unlink(name, dir_fd=folder)
 
 
 @contextmanager
-def write_whole(path: Path, *, keep_if_same: bool = False) -> Iterator[IO[str]]:
+def write_whole(
+    path: Path, *, inside: Path | None = None, keep_if_same: bool = False
+) -> Iterator[IO[str]]:
     """Write a UTF-8 file beside `path`, and rename it to `path` when the block ends well.
 
+    inside: as `folder_of` takes it.
     keep_if_same: leave a file alone whose content would not change, and do not sync the folder:
         for a hundred files of which one has changed, or none.
     Half a surrogate pair is written as JSON spells it.
     """
-    with _temporary_file(path) as (temporary, handle):
+    with _temporary_file(path, inside) as new:
         with open(
-            handle, "w", encoding="utf-8", errors="backslashreplace", newline="", closefd=False
+            new.handle, "w", encoding="utf-8", errors="backslashreplace", newline="", closefd=False
         ) as file:
             yield file
-        if keep_if_same and is_regular_file(path) and filecmp.cmp(temporary, path, shallow=False):
+        written = path.with_name(new.name)
+        if keep_if_same and is_regular_file(path) and filecmp.cmp(written, path, shallow=False):
             return
-        sync_file(handle)
-        temporary.replace(path)
-    if not keep_if_same:
-        sync_folder(path.parent)
+        sync_file(new.handle)
+        new.rename()
+        if not keep_if_same:
+            os.fsync(new.folder)
 
 
 @contextmanager
-def write_whole_bytes(path: Path) -> Iterator[IO[bytes]]:
+def write_whole_bytes(path: Path, inside: Path) -> Iterator[IO[bytes]]:
     """As `write_whole`, for bytes; the folder is not synced."""
-    with _temporary_file(path) as (temporary, handle):
-        with open(handle, "w+b", closefd=False) as file:
+    with _temporary_file(path, inside) as new:
+        with open(new.handle, "w+b", closefd=False) as file:
             yield file
-        sync_file(handle)
-        temporary.replace(path)
+        sync_file(new.handle)
+        new.rename()
 
 
-def remove_temporary_files(folder: Path) -> None:
-    """Remove the temporary files that a killed process left in `folder`; locked ones stay."""
-    with suppress(FileNotFoundError, NotADirectoryError):
-        for name in os.listdir(folder):  # noqa: PTH208
-            path = folder / name
-            if _PART_NAME.fullmatch(name) and _is_unlocked_file(path):
-                path.unlink(missing_ok=True)
+def remove_temporary_files(folder: Path, inside: Path | None = None) -> None:
+    """Remove the temporary files that a killed process left in `folder`; locked ones stay.
+
+    inside: as `folder_of` takes it.
+    """
+    with suppress(FileNotFoundError, NotADirectoryError), folder_of(folder / "x", inside) as handle:
+        for name in os.listdir(handle):  # noqa: PTH208
+            if _PART_NAME.fullmatch(name) and _is_unlocked_file(folder / name):
+                with suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=handle)
 
 
 def _is_unlocked_file(path: Path) -> bool:

@@ -509,6 +509,9 @@ def status(folder: Folder) -> None:
         lines.append(f"  kept by batchgen set: {in_words(numbers['kept'])}")
     if not runner and (holder := folder.holder()):
         lines.append(f"  now: {_starting(holder)}")
+    if found := folder.others():
+        path, who = found
+        lines.append(f"  {path}: {who} can write to it, and have changed what is said here")
     for one in lines:
         line(one)
 

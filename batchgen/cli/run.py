@@ -298,7 +298,7 @@ def run(manifest: str, dry_run: bool, as_json: bool, progress: str, **given: Any
             code = code if code > 1 else StoppedEarly.exit_code
     if code < 128 and flags.get("thumbnails", True):
         # Last, since the next start may have the folder again and the person knows the outcome.
-        with suppress(KeyboardInterrupt, OSError):
+        with suppress(KeyboardInterrupt, OSError, BatchgenError):
             tables.make_thumbnails(folder)
     sys.exit(code)
 

@@ -15,6 +15,7 @@ MAX_MARKS = 30  # on one letter; source: Unicode Annex 15, Stream-Safe Text Form
 SHORT_CHARS = 256  # of a text that takes no time whatever it is
 # Marks that Unicode lists as letters, since they stand for two marks each.
 _DOUBLE_MARKS = frozenset("\u0f73\u0f75\u0f81")
+_TURNS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _UNDECODED = re.compile("[\udc80-\udcff]")
 _DATA_URI = re.compile(r"(data:[\w/+.-]{0,100};base64,)[A-Za-z0-9+/=_-]*")
 HIDDEN = "[hidden]"  # in place of a secret
@@ -31,6 +32,14 @@ def terminal_safe(text: str) -> str:
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape").decode() for c in show_undecoded(text)
     )
+
+
+def unturned(text: str) -> str:
+    """Return `text` with each mark that turns the direction of what is read shown by its code.
+
+    As templates/store.js does for what scripts show.
+    """
+    return text if text.isascii() else _TURNS.sub(lambda mark: f"\\u{ord(mark[0]):04x}", text)
 
 
 def terminal_safe_json(value: Any) -> str:

@@ -187,6 +187,11 @@ class Database:
         found = self.fetch_one("SELECT manifest FROM runs ORDER BY id DESC LIMIT 1")
         return found[0] if found else None
 
+    def last_computer(self) -> str | None:
+        """Return the name of the computer of the latest run; None before the first one."""
+        found = self.fetch_one("SELECT process FROM runs ORDER BY id DESC LIMIT 1")
+        return (found[0] or "").partition(" on ")[2] or None if found else None
+
     def start_run(self, manifest: str, memory: dict[str, Any]) -> None:
         """Record that a run begins. memory: as `set_meta` takes it."""
         with self.transaction():

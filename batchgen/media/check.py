@@ -115,7 +115,7 @@ def check_file(
     if content is None:
         own: BinaryIO = open(files.open_in_place(part), "r+b")  # noqa: PTH123, SIM115
     else:
-        own = files.create_new_file(part)
+        own = files.create_new_file(part, part.parent.parent)
     with own as file:
         if content is not None or with_facts is not None:
             file.write(whole)

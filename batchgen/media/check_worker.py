@@ -18,6 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from batchgen.errors import LeadsOutside
 from batchgen.media.check import CheckedFile, Costly, MediaBroken, check_file
 from batchgen.media.formats import Format
 from batchgen.media.xmp import Provenance
@@ -55,6 +56,8 @@ def decode_answer(part: Path, format: Format, line: bytes) -> CheckedFile:
         raise Costly
     if "errno" in answer:
         raise OSError(answer["errno"], os.strerror(answer["errno"]))
+    if "leads_outside" in answer:
+        raise LeadsOutside(*answer["leads_outside"])
     if "bug" in answer:
         raise RuntimeError(answer["bug"])
     return CheckedFile(part, format, **answer)
@@ -95,6 +98,8 @@ def _answer(request: dict[str, Any], content: bytes | None) -> dict[str, Any]:
         return {"costly": True}
     except OSError as error:
         return {"errno": error.errno or errno.EIO}
+    except LeadsOutside as error:
+        return {"leads_outside": [error.what, error.remedy]}
     except MemoryError:
         return {"errno": errno.ENOMEM}
     except Exception:  # noqa: BLE001

@@ -24,6 +24,7 @@ class Destination(Protocol):
 
     def scratch(self, format: Format, stem: str) -> Path:
         """Return a path on a local disk, another one each time, for a download of a known format.
+        Its folder is no link.
 
         stem: a file name that is unique in the batch, e.g. the row's key and the output's number.
         """

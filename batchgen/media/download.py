@@ -214,7 +214,7 @@ class Downloader:
             content = await _read_until(limit + 1, content, chunks)
             in_memory = len(content) <= limit
             if not in_memory:
-                with files.create_new_file(part) as file:
+                with files.create_new_file(part, part.parent.parent) as file:
                     await self._write(file, content, chunks)
             held = bytes(content) if in_memory else None
             return await self._check_pool.check(

@@ -31,12 +31,12 @@ class LocalFolder:
 
     def clear_scratch(self) -> None:
         for folder in FOLDERS.values():
-            files.remove_temporary_files(self._root / folder)
+            files.remove_temporary_files(self._root / folder, self._root)
 
     def scratch(self, format: Format, stem: str) -> Path:
         folder = self._root / format.folder
         if folder not in self._durable_folders:
-            folder.mkdir(exist_ok=True, mode=0o700)
+            files.make_folder(folder, self._root)
             files.sync_folder(self._root)  # or a power cut takes the folder with its pictures
             self._durable_folders.add(folder)
         # A new name each time: a check process of a killed run may still write to its own file.
@@ -50,7 +50,7 @@ class LocalFolder:
                 stem = stem.replace(".", "-")
             path = f"{file.format.folder}/{stem}.{file.format.extension}"
             target = self._root / path
-            if not is_taken(path) and (_link(file.part, target) or _has_content(target, file)):
+            if not is_taken(path) and (self._link(file.part, target) or _has_content(target, file)):
                 break
         file.part.unlink(missing_ok=True)
         await self._sync_names(target.parent)
@@ -68,7 +68,7 @@ class LocalFolder:
             await asyncio.to_thread(files.sync_folder, folder)
 
     def keep_sidecar(self, path: str, text: str) -> None:
-        with files.write_whole(sidecar(self._root / path)) as file:
+        with files.write_whole(sidecar(self._root / path), inside=self._root) as file:
             file.write(text)
 
     def open(self, path: str) -> BufferedReader:
@@ -76,10 +76,30 @@ class LocalFolder:
 
     def replace(self, file: CheckedFile, path: str) -> None:
         target = self._root / path
-        if os.path.lexists(target):
-            target.rename(_free_name(target))
-        file.part.rename(target)
-        files.sync_folder(target.parent)
+        with files.folder_of(target, self._root) as folder:
+            if os.path.lexists(target):
+                _rename(target.name, _free_name(target).name, folder)
+            _rename(file.part.name, target.name, folder)
+            os.fsync(folder)
+
+    def _link(self, part: Path, target: Path) -> bool:
+        """Give `part` a second name; return False if that is taken. A rename would replace the
+        file.
+        """
+        with files.folder_of(target, self._root) as folder:
+            try:
+                os.link(part.name, target.name, src_dir_fd=folder, dst_dir_fd=folder)
+                return True
+            except FileExistsError:
+                return False
+            except OSError as error:
+                if error.errno not in NO_HARD_LINKS:
+                    raise
+            # The batch folder's lock keeps other runs from taking the name in between.
+            if os.path.lexists(target):
+                return False
+            _rename(part.name, target.name, folder)
+            return True
 
 
 def candidate_stems(name: str, n: int, sha256: str) -> Iterator[str]:
@@ -94,21 +114,8 @@ def candidate_stems(name: str, n: int, sha256: str) -> Iterator[str]:
         yield f"{plain}.{sha256[:8]}.{number}"
 
 
-def _link(part: Path, target: Path) -> bool:
-    """Give `part` a second name; return False if that is taken. A rename would replace the file."""
-    try:
-        os.link(part, target)
-        return True
-    except FileExistsError:
-        return False
-    except OSError as error:
-        if error.errno not in NO_HARD_LINKS:
-            raise
-    # The batch folder's lock keeps other runs from taking the name in between.
-    if os.path.lexists(target):
-        return False
-    part.rename(target)
-    return True
+def _rename(name: str, to: str, folder: int) -> None:
+    os.rename(name, to, src_dir_fd=folder, dst_dir_fd=folder)
 
 
 def _has_content(target: Path, file: CheckedFile) -> bool:

@@ -12,7 +12,14 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from batchgen.files import is_regular_file, open_regular, remove_temporary_files, write_whole_bytes
+from batchgen.files import (
+    is_regular_file,
+    make_folder,
+    open_regular,
+    remove_file,
+    remove_temporary_files,
+    write_whole_bytes,
+)
 from batchgen.media.containers import webp_size
 from batchgen.media.formats import MAX_PIXELS, PILLOW_FORMATS, SIGNATURE_BYTES, WEBP
 
@@ -72,10 +79,10 @@ def make_thumbnails(
 
     _make_all(folder, missing(), max_pixels, queue_length)
     if tidy:
-        remove_temporary_files(folder)
+        remove_temporary_files(folder, report.parent)
         for name in existing - wanted:
             if is_ours(f"{FOLDER}/{name}") and is_regular_file(folder / name):
-                (folder / name).unlink(missing_ok=True)
+                remove_file(folder / name, report.parent)
 
 
 def _make_all(
@@ -89,7 +96,7 @@ def _make_all(
     make = partial(make_thumbnail, max_pixels)
     # Where disk or memory are full, a later report makes them.
     with suppress(OSError, MemoryError), Threads(min(THREADS, os.cpu_count() or 1)) as pool:
-        folder.mkdir(exist_ok=True, mode=0o700)
+        make_folder(folder, folder.parent.parent)
         try:
             while queue:
                 for _ in pool.map(make, *zip(*queue, strict=True)):
@@ -123,5 +130,6 @@ def make_thumbnail(max_pixels: int, picture: Path, thumbnail: Path) -> None:
         # of a finer filter, without a visible difference at this size.
         small.thumbnail((MAX_SIDE_PX, MAX_SIDE_PX), Image.Resampling.HAMMING, reducing_gap=1.0)
         ImageOps.exif_transpose(small, in_place=True)
-        with write_whole_bytes(thumbnail) as file:
+        # In thumbs/ of report/ of the batch folder.
+        with write_whole_bytes(thumbnail, inside=thumbnail.parents[2]) as file:
             small.save(file, "WEBP", quality=80, method=1)

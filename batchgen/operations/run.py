@@ -1,6 +1,7 @@
 """Run a manifest: open it, lock its folder, open the journal, and submit what is missing."""
 
 import logging
+import socket
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing, suppress
@@ -154,6 +155,7 @@ def run(
         refuse_mixed_batch(journal, folder, rehearsing=options.sandbox)
         take_over(journal, receipts, reading, options, ask)
         batches.remember(path, folder.path, rehearsal=options.sandbox, at=journal.now())
+        _tell_of_other_computer(journal, folder)
         others = other_batches(batches, folder, options)
         written = options
         options = _with_kept(journal, options, now)
@@ -216,6 +218,18 @@ def _settle_commands(journal: Journal, folder: Folder) -> RunOutcome | None:
         return None
     reason = f"The batch is paused since {show_time(from_iso(since))}: nothing is submitted."
     return RunOutcome(StoppedEarly.exit_code, reason, how_to_resume(folder), once=f"paused {since}")
+
+
+def _tell_of_other_computer(journal: Journal, folder: Folder) -> None:
+    """As of a folder that was copied, or is on a disk that two computers have."""
+    where = journal.last_computer()
+    if where not in (None, socket.gethostname()):
+        log.info(
+            "%s was last run on %s. If it is run there too, rows are paid for twice: a lock does"
+            " not reach another computer.",
+            folder.path,
+            where,
+        )
 
 
 class _Ending:

@@ -16,7 +16,15 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from batchgen.core.states import State
-from batchgen.files import is_regular_file, open_regular, sync_folder, write_whole
+from batchgen.core.text import unturned
+from batchgen.files import (
+    is_regular_file,
+    make_folder,
+    open_regular,
+    remove_file,
+    sync_folder,
+    write_whole,
+)
 from batchgen.journal import stored_values
 from batchgen.journal.reader import Reader
 from batchgen.media import formats, thumbnails
@@ -74,14 +82,14 @@ def write_gallery(gallery: GalleryContent, rows: Iterator[dict[str, Any]]) -> di
     report = gallery.batch / "report"
     data = report / "data"
     for folder in (report, data):
-        folder.mkdir(exist_ok=True, mode=0o700)
+        make_folder(folder, gallery.batch)
     shown = named = 0
     entries = (gallery_row(row, gallery) for row in rows)
     pieces: set[str] = set()
     while len(pieces) < gallery.size.max_pieces and (first := next(entries, None)):
         piece = chain([first], islice(entries, gallery.size.rows_per_piece - 1))
         path = data / f"rows-{len(pieces) + 1}.js"
-        with write_whole(path, keep_if_same=True) as file:
+        with write_whole(path, inside=gallery.batch, keep_if_same=True) as file:
             counts = _write_piece(file, len(pieces) + 1, piece)
         shown, named = shown + counts[0], named + counts[1]
         pieces.add(path.name)
@@ -95,14 +103,14 @@ def write_gallery(gallery: GalleryContent, rows: Iterator[dict[str, Any]]) -> di
         "thumbnails": named,
         "words": words,
     }
-    with write_whole(data / "batch.js", keep_if_same=True) as file:
+    with write_whole(data / "batch.js", inside=gallery.batch, keep_if_same=True) as file:
         file.write(f"gallery.open({to_script_json(facts)});\n")
     _write_page(report, gallery, facts)
     earlier = [report / f"{name}.js" for name in SCRIPTS]
     earlier += [*report.glob("page-*.html"), *report.glob("report.css"), *data.glob("rows-*.js")]
     for old in earlier:
         if old.name not in pieces and is_regular_file(old):
-            old.unlink()
+            remove_file(old, gallery.batch)
     for folder in (data, report):
         sync_folder(folder)
     return facts
@@ -180,6 +188,7 @@ def _write_page(report: Path, gallery: GalleryContent, facts: Mapping[str, Any])
         trim_blocks=True,
         lstrip_blocks=True,
         optimized=False,  # for one page, optimizing takes longer than it saves
+        finalize=lambda value: unturned(value) if type(value) is str else value,
     )
     numbers, batch = gallery.numbers, str(gallery.batch)
     causes = [
@@ -199,14 +208,14 @@ def _write_page(report: Path, gallery: GalleryContent, facts: Mapping[str, Any])
         numbers={**numbers, "causes": causes},
         states=[state for state in State if numbers["counts"][state]],
         facts=facts,
-        timeline=Markup(drawing),  # `draw_timeline` has escaped it
+        timeline=Markup(unturned(drawing)),  # `draw_timeline` has escaped it
         words=facts["words"],
     )
-    with write_whole(report / "index.html", keep_if_same=True) as file:
+    with write_whole(report / "index.html", inside=gallery.batch, keep_if_same=True) as file:
         while text := "".join(islice(page, CHUNKS_PER_WRITE)):
             file.write(text)
     for asset in TEMPLATES.glob("*.css"):
-        with write_whole(report / asset.name, keep_if_same=True) as file:
+        with write_whole(report / asset.name, inside=gallery.batch, keep_if_same=True) as file:
             file.write(asset.read_text(encoding="utf-8"))
 
 

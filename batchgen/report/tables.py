@@ -79,7 +79,7 @@ def write_report_files(
     reader = Reader(journal or folder.journal, stop=stop)
     try:
         for place in (folder.path, folder.path / "report", folder.path / "report" / "data"):
-            remove_temporary_files(place)
+            remove_temporary_files(place, folder.path)
         with reader.one_moment():
             names = reader.names_in("input"), reader.names_in("meta")
             shows = view.predicate(*names)

@@ -31,6 +31,7 @@ HOSTILE = {
     "markup": "</script><script>alert(1)</script><img src=x onerror=alert(2)> &amp; {{ 7 * 7 }}",
     "quotes": "\"'`\\ \\n ${x} {'a': \"b\"}: - # ! % & * | > @",
     "rtl": "مالك الحزين عند الغروب \u202ereversed\u202c שלום",
+    "turned-\u202egnp.exe": "turned \u2067too",
     "emoji": "👩🏽‍🚀🏳️‍🌈 𝒳 e\u0301",
     "marks": "a\u0085b\u2028c\u2029d\ufeffe\u007ff\u00adg\th\nj\u200b",
     "formula": "=HYPERLINK(1)",
@@ -38,6 +39,7 @@ HOSTILE = {
     "yes": "yes",
     "number": "007",
 }
+MARKS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")  # that turn a text
 PAIRS = {"dunes": "Lanterns crossing dunes", "roofs": "Rooftops after rain"}
 
 
@@ -54,7 +56,7 @@ def manifest() -> dict[str, Any]:
         row |= {"aspect_ratio": ratios[n % 2 + n // 4], "Category": "pair"}
     rows += [{"id": id, "prompt": text, "Category": text} for id, text in HOSTILE.items()]
     rows += [
-        {"id": "fails", "prompt": "A fox [[failed:=no luck <b>today</b>]]"},
+        {"id": "fails", "prompt": "A fox [[failed:=no \u202eluck <b>today</b>]]"},
         {"id": "lost", "prompt": "An owl [[lost]]"},
         {"id": "clip", "model": "atelier/clips/text-to-video", "prompt": "A kite flies"},
         {"id": "tune", "model": "atelier/tunes/text-to-music", "tags": "slow waltz"},
@@ -248,11 +250,17 @@ def shown_as_escape(mark: re.Match[str]) -> str:
 
 def test_every_text_of_a_batch_is_shown_as_it_is(page: Any) -> None:
     for id, prompt in HOSTILE.items():
-        go_to(page, id)
+        go_to(page, MARKS.sub(shown_as_escape, id))
         press(page, "Enter")
         text = page.locator("#detail .prompt").evaluate("p => p.textContent")
-        assert text == re.sub("[\u202a-\u202e\u2066-\u2069]", shown_as_escape, prompt)
+        assert text == MARKS.sub(shown_as_escape, prompt)
         press(page, "Escape")
+    said = page.evaluate(
+        """[document.body.innerText, ...document.querySelectorAll("[title]")]
+            .map((one) => one.title ?? one).join("\\n")"""
+    )
+    assert "turned-\\u202egnp.exe" in said
+    assert not MARKS.search(said)
     assert (
         page.evaluate("document.querySelectorAll('main script, dialog script, b > b').length") == 0
     )
@@ -281,15 +289,15 @@ def test_a_picture_file_says_which_row_it_is(page: Any, batch: Path, tmp_path: P
 def test_what_is_not_saved_is_shown_with_its_reason_and_next_step(page: Any) -> None:
     page.locator(".about > summary").click()
     causes = page.locator(".about table").first
-    expect(causes).to_contain_text("=no luck <b>today</b>")
+    expect(causes).to_contain_text("=no \\u202eluck <b>today</b>")
     expect(causes).to_contain_text("batchgen retry")
     expect(page.locator(".about svg[role=img]")).to_be_visible()
     shoot(page, "night")
-    causes.get_by_role("button", name="Show: =no luck").click()
+    causes.get_by_role("button", name="Show: =no \\u202eluck").click()
     expect(page.locator("#status")).to_have_text(f"1 of {ROWS} rows")
 
     page.locator("#grid .tile").click()
-    expect(page.locator("#detail .why")).to_contain_text("=no luck <b>today</b>")
+    expect(page.locator("#detail .why")).to_contain_text("=no \\u202eluck <b>today</b>")
     expect(page.locator("#detail .command")).to_contain_text("--id fails")
 
 
@@ -649,7 +657,7 @@ def test_a_message_lies_above_the_dialog_that_is_open(page: Any) -> None:
 
 def test_show_goes_to_the_rows_of_a_cause(page: Any) -> None:
     page.locator(".about > summary").click()
-    page.get_by_role("button", name="Show: =no luck").click()
+    page.get_by_role("button", name="Show: =no \\u202eluck").click()
     expect(page.locator("#grid .tile")).to_have_count(1)
     assert focused(page) == "fails"
     expect(page.locator("#grid .tile")).to_be_in_viewport(ratio=1)
@@ -927,7 +935,7 @@ def test_without_script_the_page_still_says_what_happened(browser: Any, batch: P
         expect(page.get_by_role("link", name="results.csv")).to_be_visible()
         expect(page.locator("#bar")).to_be_hidden()
         page.locator(".about > summary").click()
-        expect(page.locator(".about table").first).to_contain_text("=no luck <b>today</b>")
+        expect(page.locator(".about table").first).to_contain_text("=no \\u202eluck <b>today</b>")
 
 
 def test_a_part_of_a_batch_says_that_it_is_one(

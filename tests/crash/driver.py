@@ -360,8 +360,9 @@ def no_room_for_downloads(after: int) -> None:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             return int(self.file.write(content))
 
-    def made(path: Path) -> Any:
-        return Full(create(path)) if path.suffix == ".part" else create(path)
+    def made(path: Path, *inside: Path) -> Any:
+        file = create(path, *inside)
+        return Full(file) if path.suffix == ".part" else file
 
     files.create_new_file = made
 

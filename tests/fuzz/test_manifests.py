@@ -114,6 +114,7 @@ CONTENTS = st.one_of(
 @example(b'{"prompt":"x","seed":1' + b"0" * 400 + b"}\n", "jsonl", ())
 @example(b'{"rows":["x"],"price":1' + b"0" * 400 + b"}", "json", ())
 @example(b'{"rows":["x"],"max_cost":1e308,"rate":"' + b"9" * 5000 + b'"}', "json", ())
+@example(b'{"out":null}', "json", ())
 @example(b"[" * 100_000, "yaml", ())
 @example(b'[{"prompt":' + b"[" * 100_000, "json", ())
 @example(b"- &a [*a]\n", "yaml", ())

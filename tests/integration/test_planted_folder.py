@@ -337,6 +337,34 @@ def test_a_folder_that_everybody_can_write_to_is_refused_for_writing(
     assert do("status").code == 0
 
 
+@pytest.mark.parametrize("name", ["batch.db", "receipts.log", ".lock"])
+def test_a_file_of_ours_that_everybody_can_write_to_is_refused_like_a_folder(
+    do: Do, batch: Path, name: str
+) -> None:
+    batch.chmod(0o755)
+    (batch / name).chmod(0o666)
+
+    outcome = do("run")
+    assert outcome.code == DAMAGED
+    assert f"{batch / name}: everybody can write to it" in outcome.stderr
+    said = f"{batch / name}: everybody can write to it, and have changed what is said here"
+    assert said in do("status").stdout
+
+    batch.chmod(0o700)
+    assert do("run").code == 0
+    assert "can write" not in do("status").stdout
+
+
+def test_a_batch_that_another_computer_ran_last_is_said_to_be_so(do: Do, batch: Path) -> None:
+    assert "was last run on" not in do("run").stderr
+    change(batch, "UPDATE runs SET process = '7 on studio-2' WHERE id = 2")
+    outcome = do("run")
+
+    assert outcome.code == 0
+    assert f"{batch} was last run on studio-2. If it is run there too" in outcome.stderr
+    assert "was last run on" not in do("run").stderr
+
+
 def test_a_person_may_trust_those_who_can_write_to_a_folder(
     run: Command, batchgen: Command, batch: Path, manifest: str, reach: list[str]
 ) -> None:
@@ -382,6 +410,28 @@ def test_the_group_that_a_user_has_alone_is_nobody_else(do: Do, batch: Path) -> 
     batch.chmod(0o775)
 
     assert do("report").code == 0
+
+
+@pytest.mark.parametrize("name", ["images", "report"])
+def test_a_folder_that_becomes_a_link_while_a_run_goes_on_is_not_written_to(
+    start: Callable[..., Any],
+    batch: Path,
+    sandbox: Control,
+    outside: Path,
+    write: Write,
+    name: str,
+) -> None:
+    sandbox.set(seconds=1.0)
+    child = start(write("list.csv", table(many(3))), "-v")
+    while "accepted as" not in child.stderr.readline():
+        pass
+    (batch / name).rename(batch / "before")
+    (batch / name).symlink_to(outside)
+    _, said = child.communicate(timeout=120)
+
+    assert child.returncode == 75, said
+    assert f"{batch / name} is a link" in said
+    assert "Traceback" not in said
 
 
 # -- values -----------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ gallery.make = (tag, given = {}, ...children) => {
     if (value === null || value === undefined || (value === false && !name.startsWith("aria-"))) continue;
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else if (name === "style") Object.assign(element.style, value);
-    else element.setAttribute(name, value);
+    else element.setAttribute(name, name === "title" ? gallery.unturned(value) : value);
   }
   const parts = children.filter((child) => child !== null && child !== undefined);
   element.append(...parts.map((child) => (typeof child === "string" ? gallery.unturned(child) : child)));
