@@ -106,6 +106,7 @@ from pathlib import Path
 from batchgen.api.client import ApiClient
 from batchgen.cli.main import main
 from batchgen.cli import output
+from batchgen.notify.announcer import Announcer
 from batchgen.operations import run
 from batchgen.report import tables
 
@@ -141,9 +142,11 @@ def started(*values, start=_thread.start_new_thread):
 _thread.start_new_thread = threading._start_new_thread = started
 after(ApiClient, "post_once", lambda: since.add("paid"), before=True)
 after(tables, "write_report_files", lambda: since.add("reported"))
-# The last words read the journal once more; where that cannot be opened, they are shorter.
+# The last words read the journal once more, and so does a message; where that cannot be opened,
+# they are shorter.
 after(output, "after_run", lambda: since.discard("reported"), before=True)
 after(output, "after_run", lambda: since.add("reported"))
+after(Announcer, "ended", lambda: since.discard("reported"), before=True)
 after(run, "run", lambda: since.discard("reported"))  # the lock is given back
 after(tables, "make_thumbnails", since.clear, before=True)
 sys.addaudithook(watch)
