@@ -42,6 +42,7 @@ from batchgen.media.formats import (
 )
 
 WINDOW_BYTES = 1 << 16
+APE_FOOTER_BYTES = 32  # and of its header; source: wiki.hydrogenaudio.org, "APEv2 specification"
 MAX_READS = 5_000_000  # some seconds; a hostile file can have a part in every eight bytes
 
 
@@ -429,7 +430,10 @@ def _mp3(content: _Content) -> None:
             content.require(at)
         elif content.begins(at, b"APETAGEX"):
             is_header = content.unpack("<I", at + 20)[0] >> 29 & 1
-            at += (32 if is_header else 0) + content.unpack("<I", at + 12)[0]
+            size = content.unpack("<I", at + 12)[0]
+            if size < APE_FOOTER_BYTES:  # which is counted; with 0 the walk would go round here
+                raise _Unknown
+            at += (APE_FOOTER_BYTES if is_header else 0) + size
             content.require(at)
         elif len(header) < 4 and header[0] == 0xFF:
             content.require(at + 4)

@@ -165,6 +165,25 @@ def test_a_tag_that_is_cut_is_not_whole(content: bytes) -> None:
     assert missing(LONG_TAG, MP3) == "it has no sound"
 
 
+class Counting(io.BytesIO):
+    """Counts how often it is read."""
+
+    reads = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.reads += 1
+        return super().read(size)
+
+
+def test_a_tag_that_says_it_has_no_bytes_is_not_read_for_ever() -> None:
+    """Found by a fuzzer: a sound of 450 bytes took four seconds."""
+    frame = b"\xff\xfb\x90\x00" + bytes(413)
+    file = Counting(frame + b"APETAGEX" + struct.pack("<IIII8x", 2000, 0, 0, 0))
+
+    assert missing_part(file, MP3) is None
+    assert file.reads < 100
+
+
 @pytest.mark.parametrize("stated", [0, 0xFFFFFFFF, 0x80000000, 0x7FFFF000])
 def test_a_size_that_a_pipe_left_open_is_no_size(stated: int) -> None:
     sound = FMT + b"data" + struct.pack("<I", stated) + bytes(range(100))
