@@ -101,7 +101,8 @@ def check_file(
     refused: why the file is taken for broken without a look at it; "" for a look.
     Raises MediaBroken if it is not whole; OSError where the disk fails.
     """
-    if content is None and (not format.pillow or part.stat().st_size > max_picture_bytes):
+    stays = facts is None or not format.pillow
+    if content is None and (stays or part.stat().st_size > max_picture_bytes):
         return _check_on_disk(part, format, sent_before, max_pixels, refused)
     delivered = part.read_bytes() if content is None else content
     with_facts = provenance.embed(delivered, format, facts) if facts and not refused else None
@@ -136,7 +137,7 @@ def _check_on_disk(
     max_pixels: int | None,
     refused: str,
 ) -> CheckedFile:
-    """Check a file that is too large to be read into memory, or is no picture. It gets no facts."""
+    """Check a file that stays as it is: it gets no facts, or is too large to be held in memory."""
     with part.open("rb") as file:
         files.sync_file(file.fileno())
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()

@@ -44,6 +44,9 @@ class Destination(Protocol):
     def keep_sidecar(self, path: str, text: str) -> None:
         """Write a text beside the kept file at `path`, durably; it replaces an earlier one."""
 
+    def local_path(self, path: str) -> Path:
+        """Return where a kept file lies on a local disk, for another process to read."""
+
     def open(self, path: str) -> BufferedReader:
         """Open a kept file, seekable. Raises FileNotFoundError."""
 

@@ -71,6 +71,9 @@ class LocalFolder:
         with files.write_whole(sidecar(self._root / path), inside=self._root) as file:
             file.write(text)
 
+    def local_path(self, path: str) -> Path:
+        return self._root / path
+
     def open(self, path: str) -> BufferedReader:
         return files.open_regular(self._root / path)
 

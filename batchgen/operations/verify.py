@@ -7,6 +7,7 @@ picture is compared with the journal.
 import hashlib
 import json
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 
 from batchgen import event_loop
@@ -25,10 +26,11 @@ from batchgen.errors import BatchgenError, ServiceUnreachable, TokenRefused
 from batchgen.journal.files import SavedFile
 from batchgen.journal.writer import Journal
 from batchgen.media import provenance
-from batchgen.media.check import MediaBroken, MediaError, examine
+from batchgen.media.check import MediaBroken, MediaError
+from batchgen.media.check_pool import CheckPool
 from batchgen.media.destination import Destination
 from batchgen.media.download import Downloader, MediaGone
-from batchgen.media.formats import SIGNATURE_BYTES, format_of
+from batchgen.media.formats import SIGNATURE_BYTES, Format, format_of
 from batchgen.media.xmp import Provenance
 from batchgen.operations import batch
 from batchgen.operations.batch import open_batch, open_destination
@@ -60,10 +62,18 @@ def verify(folder: Folder, flags: RunOptions, show: LineSink, timing: Timing) ->
     """
     result = VerifyResult()
     destination = open_destination(folder)
-    with open_batch(folder, timing) as journal:
+    with (
+        open_batch(folder, timing) as journal,
+        event_loop.started() as runner,
+        closing(CheckPool(timeout_s=timing.file_check)) as pool,
+    ):
+
+        def decode(path: str, format: Format) -> None:
+            runner.run(pool.check(destination.local_path(path), format, None, None))
+
         damaged: list[SavedFile] = []
         for file in journal.saved_files():
-            problem, other_request = inspect_file(destination, file)
+            problem, other_request = inspect_file(destination, file, decode)
             if problem:
                 row = journal.id_of_request(other_request) if other_request else None
                 whose = "" if row is None else f", but the picture of row {row!r}"
@@ -86,14 +96,17 @@ def verify(folder: Folder, flags: RunOptions, show: LineSink, timing: Timing) ->
         if damaged:
             with batch.reach_endpoint(journal, folder, flags) as endpoint:
                 work = _restore_all(journal, destination, endpoint, timing, damaged, result, show)
-                event_loop.run(work)
+                runner.run(work)
     return result
 
 
-def inspect_file(destination: Destination, file: SavedFile) -> tuple[str | None, str | None]:
+def inspect_file(
+    destination: Destination, file: SavedFile, decode: Callable[[str, Format], None]
+) -> tuple[str | None, str | None]:
     """Return what is wrong with a saved file, and the other request that its provenance names.
 
-    Each is None where there is nothing to tell.
+    Each is None where there is nothing to tell. decode: raises MediaBroken for a file that is not
+        whole, by its path in the destination.
     """
     problem: str | None = None
     facts: Provenance = {}
@@ -107,7 +120,7 @@ def inspect_file(destination: Destination, file: SavedFile) -> tuple[str | None,
                 content.seek(0)
                 format = format_of(content.read(SIGNATURE_BYTES))
                 if format is not None and file.note is None:
-                    examine(content, format)
+                    decode(file.path, format)
     except FileNotFoundError:
         problem = "it is missing"
     except OSError as error:

@@ -51,6 +51,9 @@ class ContentAddressed:
         with write_whole(provenance.sidecar(self._at(path))) as file:
             file.write(text)
 
+    def local_path(self, path: str) -> Path:
+        return self._at(path)
+
     def open(self, path: str) -> BufferedReader:
         return self._at(path).open("rb")
 

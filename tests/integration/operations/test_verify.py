@@ -3,6 +3,8 @@
 import hashlib
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import Popen
@@ -75,6 +77,26 @@ def test_whole_files_need_neither_token_nor_network(
 
     assert (outcome.code, outcome.stderr) == (0, "")
     assert outcome.stdout == "3 whole, 0 restored, 0 lost.\n"
+
+
+WHAT_IS_LOADED = """
+import sys
+from batchgen.cli.main import main
+try:
+    main()
+finally:
+    print("PIL.Image" in sys.modules)
+"""
+
+
+def test_pictures_are_decoded_by_another_process(folder: Path, saved: dict[str, bytes]) -> None:
+    """They may be somebody else's, who made one that a decoder crashes on."""
+    (folder / "images" / "row-2.png").write_bytes(b"")
+    command = [sys.executable, "-c", WHAT_IS_LOADED, "verify", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert "images/row-2.png: changed since" in done.stdout, done.stderr
+    assert done.stdout.splitlines()[-1] == "False"
 
 
 @pytest.mark.parametrize("harm", HARM)
