@@ -103,6 +103,18 @@ def local_files(input: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, str]]
                 yield name, one
 
 
+def with_paths(input: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row's input as a manifest writes it, with the paths of its files alone."""
+
+    def path(value: Any) -> Any:
+        return value["file"] if is_local_file(value) else value
+
+    return {
+        name: [path(one) for one in value] if isinstance(value, list) else path(value)
+        for name, value in input.items()
+    }
+
+
 def without_paths(input: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return a row's input without the paths of its files, which are no part of its identity."""
     if not any(True for _ in local_files(input)):

@@ -24,6 +24,7 @@ from batchgen.engine.policy import Policy
 from batchgen.engine.rate_limiter import WINDOW_S, RateLimiter
 from batchgen.engine.run_outcome import RUN_AGAIN, Headway, RunOutcome
 
+MOST_CHANGED_TOLD = 5  # rows that are told of on the terminal
 RUSH_RATE = 100.0  # submissions per second; below it, each may hold the event loop up for 1.5 ms
 
 log = logging.getLogger(__name__)
@@ -183,7 +184,9 @@ class RunState:
     def report_changed_file(self, where: str, reason: str) -> None:
         """A row was not sent, since a local file is not what was checked."""
         self.changed_files.append(f"{where}: {reason}")
-        log.warning("%s: %s. It was not sent, and stays pending.", where, reason)
+        # A folder that is gone, as a stick that was pulled, is told of once, and not for each row.
+        level = logging.WARNING if len(self.changed_files) <= MOST_CHANGED_TOLD else logging.DEBUG
+        log.log(level, "%s: %s. It was not sent, and stays pending.", where, reason)
 
     # -- what the circuit breaker is told ----------------------------------------------------------
 

@@ -15,6 +15,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from batchgen.core.local_files import with_paths
 from batchgen.core.states import State
 from batchgen.core.text import unturned
 from batchgen.files import (
@@ -149,7 +150,9 @@ def gallery_row(row: Mapping[str, Any], gallery: GalleryContent) -> list[Any]:
         if output["path"]
     ]
     return [
-        *map(row.get, ("position", "id", "state", "model", "input", "meta")),
+        *map(row.get, ("position", "id", "state", "model")),
+        with_paths(row["input"]),  # as an export of the gallery, a manifest, has to have them
+        row["meta"],
         files,
         *map(row.get, ("request_id", "cost", "price", "error_code", "error")),
         *map(row.get, ("submitted_at", "completed_at", "saved_at", "attempts")),

@@ -57,7 +57,7 @@ AFTER_SUBMIT: dict[str, Night] = {
     **dict.fromkeys(("401", "400004"), NO_ENTRY),
     **dict.fromkeys(("403", "firewall", "307"), BLOCKED),
     "403001": NO_SUCH_MODEL,
-    **dict.fromkeys(("400001", "404", "404001", "413", "422", "status"), REFUSED),
+    **dict.fromkeys(("400001", "404", "404001", "413", "422", "no-data-uri", "status"), REFUSED),
     **dict.fromkeys(("408", "409", "499", "refuse-5xx", "hangup", "drop"), LOST_UNBILLED),
     **dict.fromkeys(("500", "502", "503", "504", "lost", "lost-rst", "silent"), LOST),
     **dict.fromkeys(("html-200", "empty-200", "no-id", "odd-id", "cut-before-id"), LOST),

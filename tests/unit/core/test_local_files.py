@@ -14,6 +14,7 @@ from batchgen.core.local_files import (
     is_local_file,
     is_path,
     local_files,
+    with_paths,
     without_paths,
 )
 
@@ -72,6 +73,21 @@ def test_only_an_object_of_these_two_stands_for_a_file():
         {"file": 1, "sha256": sha256}, {"file": "a.png", "sha256": "A" * 64}, "a.png", None, [],
     ):  # fmt: skip
         assert not is_local_file(other)
+
+
+def test_a_row_can_be_written_as_its_manifest_has_it():
+    file = {"file": "a.png", "sha256": "0" * 64}
+    given = {
+        "prompt": "a",
+        "image": file,
+        "references": [file, "https://a/b.png"],
+        "lora": {"a": 1},
+    }
+
+    assert with_paths(given) == {
+        "prompt": "a", "image": "a.png", "references": ["a.png", "https://a/b.png"],
+        "lora": {"a": 1},
+    }  # fmt: skip
 
 
 def test_a_path_is_what_is_no_url():
