@@ -145,18 +145,23 @@ def resolve(
         raise UsageError(f"--{chosen[0]} needs --id for each row, or --all.")
     folder = find_batch(batch)
     options, timing = options_without_manifest(), runtime().timing
+    settled = 1 if attach else 0
 
     def agree(rows: "list[UnknownRow]") -> bool:
+        nonlocal settled
         question = output.cost_of_settling(chosen[0], rows)
         answer = None if yes or not rows else ask(question)
         if answer is None and rows:
             write_stderr(question.rpartition(". ")[0] + ".")
+        settled = 0 if answer is False else len(rows)
         return answer is not False
 
     left = resolve(folder, chosen[0] if chosen else "", ids, attach, options, timing, agree)
     if as_json:
         output.as_json([asdict(row) for row in left])
-    elif not chosen:
+    elif chosen:
+        output.settled(chosen[0], settled, folder)
+    else:
         output.unknown_rows(left, folder)
         if sys.stdin.isatty() and sys.stdout.isatty():
             for row in left:

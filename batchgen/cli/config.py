@@ -52,6 +52,13 @@ _SECRET = ("ping", "notify")
 def config() -> None:
     """Tell what holds for a run, and where that was said: an option, the manifest, the environment,
     your configuration or nobody.
+
+    \b
+    Examples:
+        batchgen config show list.yaml
+        nano "$(batchgen config path)"
+
+    `batchgen help environment` lists the variables, and each command tells its exit codes.
     """
 
 

@@ -235,9 +235,19 @@ def program() -> str:
 
 
 def how_to_run_again() -> str:
-    """The command that is running, as it can be typed from anywhere, and a line about it."""
-    words = " ".join(map(shell_quote, sys.argv[1:]))
-    return f"The command was:\ncd {shell_quote(str(Path.cwd()))} && {program()} {words}"
+    """The command that is running, as it can be typed from anywhere, and a line about it.
+
+    Without its window: by the time that a person reads this, that has often closed.
+    """
+    given = sys.argv[1:]
+    words = [
+        word
+        for before, word in zip(["", *given], given, strict=False)
+        if "--window" not in (before, word.partition("=")[0])
+    ]
+    said = "The command was" + ("" if words == given else ", without its --window")
+    command = " ".join([program(), *map(shell_quote, words)])
+    return f"{said}:\ncd {shell_quote(str(Path.cwd()))} && {command}"
 
 
 def step(found: "PlannedRow") -> None:
@@ -355,6 +365,21 @@ def ask_about(row: "UnknownRow") -> tuple[str, str | None]:
     found = row.found[0] if row.found else None
     request_id = click.prompt("request_id", default=found).strip() if given == "a" else None
     return answers[given], request_id
+
+
+def settled(action: str, count: int, folder: Folder) -> None:
+    """What was done with unknown rows, and what the next run does with them, on stdout.
+
+    action: "attach", "send-again" or "write-off".
+    """
+    done = {
+        "attach": "attached to its request; the next run collects it, unpaid.",
+        "send-again": "queued again.",
+        "write-off": "written off.",
+    }
+    note(f"{plural(count, 'row')} {done[action]}")
+    if action == "send-again" and count and not manners.is_quiet():
+        next_run(folder)
 
 
 def cost_of_settling(action: str, rows: "list[UnknownRow]") -> str:

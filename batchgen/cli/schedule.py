@@ -24,6 +24,13 @@ def schedule() -> None:
 
     Lines of your crontab that batchgen did not write stay as they are. The token is the one that
     `batchgen login` stored; no line and no unit holds it.
+
+    \b
+    Examples:
+        batchgen schedule install list.csv --at 01:30 --until 07:00
+        batchgen schedule check
+
+    `batchgen schedule install --help` tells its options, and each command its exit codes.
     """
 
 
@@ -127,12 +134,15 @@ def schedule_list(as_json: bool) -> None:
         0    listed
     """
     from batchgen.cli import output
+    from batchgen.log import write_stderr
     from batchgen.schedule import schedules
 
     now, entries = datetime.now(), schedules.entries()
     if as_json:
         output.as_json([_as_json(entry) for entry in entries])
         return
+    if not entries:
+        write_stderr("Nothing is scheduled.")
     for entry in entries:
         when = entry.timetable
         output.line(

@@ -208,7 +208,8 @@ def judge_disk(disk: Disk, row_bytes: float | None, rows: int, folder: str) -> I
     basis = "as a picture usually is" if row_bytes is None else "by the sizes so far"
     said = f"{_bytes(disk.free)} free"
     if rows:
-        said += f"; {plural(rows, 'row')} need about {_bytes(need)}, {basis}"
+        verb = "needs" if rows == 1 else "need"
+        said += f"; {plural(rows, 'row')} {verb} about {_bytes(need)}, {basis}"
     if disk.free < max(need, SPARE_BYTES):
         remedy = f"Make room there, or choose another disk with --out: df -h {shell_quote(folder)}"
         yield fail("space", said, remedy)

@@ -120,6 +120,7 @@ def test_an_attached_row_is_collected_unpaid_and_has_a_receipt(
     outcome = resolve("--id", "heron", "--attach", request_id)
 
     assert outcome.code == 1  # fox is still unknown
+    assert outcome.stdout == "1 row attached to its request; the next run collects it, unpaid.\n"
     assert states(folder) == {"heron": "submitted", "fox": "unknown", "owl": "saved"}
     assert receipts(folder)[request_id] == 1
     assert run(lost).code == 1
@@ -256,7 +257,8 @@ def test_an_id_that_two_unknown_rows_have_is_not_guessed(
 def test_a_row_that_is_written_off_is_final_until_it_is_named(
     run: Command, resolve: Command, batchgen: Command, folder: Path, sandbox: Control, lost: str
 ) -> None:
-    assert resolve("--id", "heron", "--write-off").code == 1
+    outcome = resolve("--id", "heron", "--write-off")
+    assert (outcome.code, outcome.stdout) == (1, "1 row written off.\n")
     assert states(folder) == {"heron": "written_off", "fox": "unknown", "owl": "saved"}
     assert "may have been billed" in error_of(folder, "heron")
     assert "1 written_off" in batchgen("status", folder).stdout

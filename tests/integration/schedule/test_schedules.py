@@ -86,7 +86,8 @@ def test_a_list_is_put_into_the_crontab_and_taken_out_again(
 
     assert batchgen("schedule", "remove", "list.csv").code == 0
     assert crontab.read_bytes() == OTHERS
-    assert batchgen("schedule", "list").stdout == ""
+    listed = batchgen("schedule", "list")
+    assert (listed.stdout, listed.stderr) == ("", "Nothing is scheduled.\n")
 
 
 def test_installed_twice_it_stands_there_once(batchgen: Command, crontab: Path, install) -> None:
@@ -286,6 +287,26 @@ def test_a_run_outside_its_window_sends_nothing_and_one_inside_does(
     assert "The next window begins" in woken.stderr
     assert run("list.csv", "--window", f"{clock(-2)}-{clock(2)}").code == 0
     assert sandbox.posts == 1
+
+
+@pytest.mark.parametrize("joined", [False, True])
+def test_the_command_of_a_night_that_came_too_late_can_be_pasted_and_runs(
+    here: Path, write: Write, joined: bool
+) -> None:
+    """It had the window still, and sent nothing again."""
+    write("list.csv", table(many(1)))
+    window = f"{clock(-9)}-{clock(-2)}"
+    words = [f"--window={window}"] if joined else ["--window", window]
+
+    woken = subprocess.run(
+        [sys.executable, "-m", "batchgen", "run", "list.csv", *words, "-q", "--sandbox"],
+        cwd=here, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert woken.returncode == 75
+    *_, said, pasted = woken.stderr.splitlines()
+    assert said.strip() == "The command was, without its --window:"
+    assert subprocess.run(["/bin/sh", "-c", pasted], cwd="/", check=False).returncode == 0
 
 
 @pytest.fixture

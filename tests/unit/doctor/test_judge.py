@@ -200,6 +200,8 @@ def test_the_room_has_to_do_for_what_is_to_come(disk, row_bytes, rows, statuses)
 def test_the_room_is_told_by_what_it_was_reckoned():
     first, _ = judge.judge_disk(Disk(2 * GB, None, "ext4", trusted=True), 2e6, 100, "/out")
     assert first.said == "2.0 GB free; 100 rows need about 287 MB, by the sizes so far"
+    first, _ = judge.judge_disk(Disk(2 * GB, None, "ext4", trusted=True), 2e6, 1, "/out")
+    assert first.said == "2.0 GB free; 1 row needs about 69 MB, by the sizes so far"
 
 
 @pytest.mark.parametrize(
