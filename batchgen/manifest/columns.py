@@ -70,6 +70,7 @@ class ColumnMapping:
         self._properties = properties
         self._dropped: set[str] = set()
         self._known: dict[str | None, Collection[str] | None] = {}
+        self._prompts: dict[str | None, str] = {}
         self._resolved: dict[str | None, dict[str, list[str] | None]] = {}
         # The names that stand for the input of the same name, by model.
         self._direct: dict[str | None, set[str]] = {}
@@ -98,8 +99,11 @@ class ColumnMapping:
 
     def prompt_name(self, model: str | None) -> str:
         """Return the input that a text alone stands for; some models call it text or tags."""
-        known = self.properties(model)
-        return next((n for n in PROMPT_NAMES if known is None or n in known), PROMPT_NAMES[0])
+        if model not in self._prompts:
+            known = self.properties(model)
+            names = (name for name in PROMPT_NAMES if known is None or name in known)
+            self._prompts[model] = next(names, PROMPT_NAMES[0])
+        return self._prompts[model]
 
     def targets(self, name: str, model: str | None) -> list[str] | None:
         """Return the inputs (or `id`, `model`) that a name stands for; None if it is metadata."""

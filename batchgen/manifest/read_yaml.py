@@ -9,9 +9,9 @@ stand for are counted before anything is copied: a few lines cannot become billi
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -39,8 +39,7 @@ _WORDS: dict[str, bool | None] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(NamedTuple):
     """A value with its place. value: a scalar, a list of Nodes, or a dict of Nodes by name.
 
     size: the values in it, aliases written out; a long text counts for more.
@@ -90,6 +89,9 @@ def _places(path: SettingPath, node: Node) -> Iterator[tuple[SettingPath, Place]
 
 def _rows(nodes: Iterable[Node]) -> Iterator[Item]:
     for node in nodes:
+        if type(node.value) is str and not node.problems:  # in a quarter of the time of the rest
+            yield Record(node.place, node.value)
+            continue
         inside = node.value if isinstance(node.value, dict) else {}
         if node.problems:
             id = inside["id"].value if "id" in inside else None
@@ -109,6 +111,8 @@ def resolve_scalar(text: str) -> bool | int | float | str | None:
     """Return the value of a plain scalar by YAML 1.2's core schema, less octal, hex and .inf."""
     if text in _WORDS:
         return _WORDS[text]
+    if text[0].isalpha():
+        return text
     if _INT.fullmatch(text):
         return int(text)
     if _FLOAT.fullmatch(text) and abs(number := float(text)) != float("inf"):
@@ -155,7 +159,7 @@ class _Composer:
         rows = inside.get("rows")
         has_rows = rows is not None and isinstance(rows.value, list)
         settings = {k: v for k, v in inside.items() if k != "rows" or not has_rows}
-        places = dict(_places((), replace(node, value=settings)))
+        places = dict(_places((), node._replace(value=settings)))
         if rows:
             places[("rows",)] = rows.place
         # A row's problems are yielded with the row.
@@ -219,7 +223,7 @@ class _Composer:
                 raise self._refused(event, "a second document begins here", remedy)
 
     def _node(self, event: Any, depth: int) -> Node:
-        if isinstance(event, yaml.AliasEvent):
+        if type(event) is yaml.AliasEvent:
             return self._alias(event)
         anchor = event.anchor
         if anchor is not None:
@@ -254,7 +258,7 @@ class _Composer:
             what = "the file's aliases stand for too many values"
             remedy = "Write the rows out, or use defaults: and matrix:."
             raise self._over_limit("alias_values", event, what, remedy)
-        return replace(node, place=self._place(event))
+        return node._replace(place=self._place(event))
 
     def _sequence(self, start: Any, depth: int) -> Node:
         children = list(self._children(start, depth + 1))
@@ -323,8 +327,10 @@ class _Composer:
 
     def _cut_short(self, event: Any) -> tuple[Problem, ...]:
         """Return the problem of a text without quotes that a `#` has cut short: `A cat #3 of 5`."""
-        rest = self.text[event.end_mark.index : event.end_mark.index + 80]
-        if event.style or " " not in event.value or not (cut := _CUT_SHORT.match(rest)):
+        if event.style or " " not in event.value:
+            return ()
+        end = event.end_mark.index
+        if not (cut := _CUT_SHORT.match(self.text[end : end + 80])):
             return ()
         what = f"the text ends before {quote_value(cut[1])}, which YAML takes for a comment"
         remedy = "Put quotes around the text, or, if it is a comment, a blank after the #."

@@ -12,6 +12,9 @@ from typing import Any
 from batchgen.core.text import quote_value
 
 EXAMPLE = "{Category}-{number}"
+# A list from somebody else could name a long text a thousand times.
+MAX_TEMPLATE_CHARS = 1000
+MAX_ID_CHARS = 10_000
 _TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]+)\}|[{}]")
 
 
@@ -44,11 +47,16 @@ class IdTemplate:
         filled = list(self.parts)
         for at in range(1, len(filled), 2):
             filled[at] = _as_text(filled[at], values)
+        if sum(map(len, filled)) > MAX_ID_CHARS:
+            longest = max(range(1, len(filled), 2), key=lambda at: len(filled[at]))
+            raise Unfilled(self.parts[longest], "it is too long")
         return "".join(filled)
 
 
 def parse_id_template(text: str) -> IdTemplate:
     """Return the template that a text is. Raises ValueError, with words for a person."""
+    if len(text) > MAX_TEMPLATE_CHARS:
+        raise ValueError(f"it has {len(text):,} characters, more than {MAX_TEMPLATE_CHARS:,}")
     parts, literal, at = [], "", 0
     for token in _TOKEN.finditer(text):
         literal += text[at : token.start()]

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from conftest import Command
 from helpers import ROOT
+from sandbox_client import Control
 
 from batchgen.core.limits import DEFAULT_LIMITS
 from batchgen.core.rows import Entry, Problem
@@ -60,6 +61,19 @@ def test_a_matrix_of_many_requests_has_to_be_meant_by_the_person(
     assert f"are meant and to be paid for, add {option}\n" in outcome.stderr
     for command in ("validate", "plan"):
         assert "101 rows" in batchgen(command, path, *option.split()).stdout
+
+
+def test_a_run_pays_for_a_large_matrix_only_where_the_person_says_so_each_time(
+    tmp_path: Path, batchgen: Command, sandbox: Control, reach: list[str]
+) -> None:
+    path = write(tmp_path, "a.yaml", {"matrix": {"seed": list(range(101))}, "rows": ["A"]})
+    words = ("run", path, *reach, "--out", tmp_path / "out", "--limit", "1", "--yes")
+
+    assert batchgen(*words).code == 65
+    assert batchgen(*words, "--raise-limit", "matrix-rows=101").code == 75
+    assert sandbox.posts == 1
+    assert batchgen(*words).code == 65  # although the journal has all of the rows
+    assert sandbox.posts == 1
 
 
 def test_a_manifest_cannot_raise_a_limit_that_is_against_it(

@@ -332,6 +332,16 @@ def test_a_real_crontab_takes_the_lines_and_gives_the_others_back(
     assert system.read_crontab() == OTHERS
 
 
+def test_a_limit_is_raised_for_every_night(install, crontab: Path) -> None:
+    raised = install("--", "--sandbox", "--raise-limit", "matrix-rows=200")
+
+    assert raised.code == 0
+    assert b"--raise-limit matrix-rows=200" in crontab.read_bytes()
+    wrong = install("--", "--sandbox", "--raise-limit", "matrix-row=200")
+    assert wrong.code == 2
+    assert "Did you mean matrix-rows?" in wrong.stderr
+
+
 def test_the_program_is_found_without_a_path(install, crontab: Path) -> None:
     install()
 
