@@ -376,6 +376,7 @@ NAMED = (
         "column_use",
         "unknown_row",
         "listed_model",
+        "look",
         "schedule",
         "path",
     ),

@@ -181,6 +181,15 @@ def test_what_a_command_prints_satisfies_its_schema(
         require(json.loads(outcome.stdout), f"properties/{name}")
 
 
+def test_each_line_of_a_watch_satisfies_its_schema(batchgen: Command, batch: Path) -> None:
+    outcome = batchgen("status", batch, "--watch", "--until-done", "--json")
+
+    assert outcome.code == 0
+    (line,) = outcome.stdout.splitlines()
+    require(json.loads(line), "$defs/look")
+    assert json.loads(line)["counts"]["saved"] == 1
+
+
 def test_the_version_satisfies_its_schema(batchgen: Command) -> None:
     require(json.loads(batchgen("--version", "--json").stdout), "properties/--version")
 
