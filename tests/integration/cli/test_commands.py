@@ -463,7 +463,7 @@ def test_the_catalogue_can_be_searched(
     everything = batchgen("models", "list", "--online", *reach).stdout.splitlines()
     brushes = batchgen("models", "list", "--online", "--search", "brush", *reach).stdout
 
-    assert len(everything) == len(set(everything)) == 5
+    assert len(everything) == len(set(everything)) == 6
     assert brushes == f"{BRUSH}  $0.03 per output  image-generation\n"
 
 

@@ -35,6 +35,8 @@ COMMANDS: dict[str, list[str]] = {
     "logout": ["logout"],
     "schedule": ["schedule", "install", "list.csv", "--at", "01:30", "--dry-run"],
     "help": ["help", "exit-codes"],
+    "doctor": ["doctor", "longer.csv", "--", "--sandbox"],
+    "config": ["config", "show"],
 }
 DISK_FULL = 74
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

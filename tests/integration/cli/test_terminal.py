@@ -72,6 +72,9 @@ COMMANDS: dict[str, list[list[str]]] = {
     **{f"schedule {what}": [[EVIL]] for what in ("show", "check", "remove")},
     "sandbox": [["--fault", f"{EVIL}=1"], [EVIL]],
     "help": [[EVIL]],
+    "doctor": [["LIST"], ["BAD"], [EVIL]],
+    "config show": [["LIST"], [EVIL]],
+    "config path": [[], [EVIL]],
 }
 FORMS = [(name, n) for name, forms in COMMANDS.items() for n in range(len(forms))]
 
