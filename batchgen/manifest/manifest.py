@@ -150,7 +150,7 @@ class Manifest:
         adds = self.settings.defaults or self.settings.matrix or names.copies()
         added = _Added(self._limits, self.settings, names) if adds else None
         position = 0
-        if problem := self._unknown_input(known(None)):
+        if problem := self._unknown_input(known):
             yield problem
             return
         reported = any(problem.whole for problem in self.problems)
@@ -291,10 +291,11 @@ class Manifest:
             what = f"the cells seem to be separated by {header.separator}"
             yield file_problem(header.place, what, "Save it with commas, as CSV UTF-8.")
 
-    def _unknown_input(self, known: Collection[str] | None) -> Problem | None:
+    def _unknown_input(self, properties: Properties) -> Problem | None:
         """Return the problem of a folder whose files are no input of the model; None for none."""
         name = self._source.input
-        if not name or known is None or name in known:
+        known = properties(None) if name else None  # which may ask the catalogue
+        if known is None or name in known:
             return None
         near = closest_match(name, known)
         remedy = f"Did you mean {near}?" if near else f"Its inputs are {list_choices([*known])}."
