@@ -18,7 +18,7 @@ from batchgen.cli.options import (
     options_without_manifest,
     runtime,
 )
-from batchgen.core.text import nonzero, plural
+from batchgen.core.text import nonzero
 from batchgen.errors import UsageError
 
 if TYPE_CHECKING:
@@ -77,9 +77,7 @@ def retry(
     if as_json:
         output.as_json({"queued": reopened, "next": command})
         return
-    output.note(f"{plural(reopened, 'row')} queued again.")
-    if reopened:
-        output.note(f"The next run submits them{f': {command}' if command else '.'}")
+    output.queued(reopened, command)
 
 
 @click.command(short_help="Settle rows that may have been billed.")

@@ -372,14 +372,19 @@ def settled(action: str, count: int, folder: Folder) -> None:
 
     action: "attach", "send-again" or "write-off".
     """
-    done = {
-        "attach": "attached to its request; the next run collects it, unpaid.",
-        "send-again": "queued again.",
-        "write-off": "written off.",
-    }
-    note(f"{plural(count, 'row')} {done[action]}")
-    if action == "send-again" and count and not manners.is_quiet():
-        next_run(folder)
+    if action == "send-again":
+        queued(count, next_run(folder) if count else None)
+    elif action == "attach":
+        note(f"{plural(count, 'row')} attached to its request; the next run collects it, unpaid.")
+    else:
+        note(f"{plural(count, 'row')} written off.")
+
+
+def queued(count: int, command: str | None) -> None:
+    """How many rows the next run submits. command: of that run; None where it is not known."""
+    note(f"{plural(count, 'row')} queued again.")
+    if count:
+        note(f"The next run submits them{f': {command}' if command else '.'}")
 
 
 def cost_of_settling(action: str, rows: "list[UnknownRow]") -> str:

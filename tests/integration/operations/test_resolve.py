@@ -291,7 +291,9 @@ def test_a_batch_that_is_saved_or_written_off_is_done(
 def test_send_again_sends_and_pays_with_the_next_run_and_once(
     run: Command, resolve: Command, folder: Path, sandbox: Control, lost: str
 ) -> None:
-    assert resolve("--all", "--send-again").code == 0
+    outcome = resolve("--all", "--send-again")
+    said = f"2 rows queued again.\nThe next run submits them: batchgen run {lost}\n"
+    assert (outcome.code, outcome.stdout) == (0, said)
     assert sandbox.posts == 3
 
     assert run(lost).code == 0
