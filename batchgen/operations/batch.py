@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
 
 from batchgen.api.endpoint import Endpoint, find_endpoint
 from batchgen.batch_folder import Folder
@@ -17,15 +16,14 @@ from batchgen.validation.schema_registry import stored_schemas
 
 
 @contextmanager
-def start_rehearsal(folder: Folder, schema: Path | None) -> Iterator[Endpoint]:
+def start_rehearsal(folder: Folder) -> Iterator[Endpoint]:
     """Run the sandbox for the block; it keeps its requests in the batch folder.
 
-    It knows the models whose schemas the batch has.
-    schema: of another model. Raises what `sandbox.started` raises.
+    It knows the models whose schemas the batch has. Raises what `sandbox.started` raises.
     """
     from batchgen import sandbox
 
-    files = [*stored_schemas(folder.schemas).values(), *([] if schema is None else [schema])]
+    files = stored_schemas(folder.schemas).values()
     options = [word for path in files for word in ("--schema", str(path))]
     with sandbox.started(folder.sandbox, options=options) as address:
         hosts = (parse_media_host(address.media_host),)
@@ -39,7 +37,7 @@ def reach_endpoint(journal: Journal, folder: Folder, flags: RunOptions) -> Itera
     Raises what `start_rehearsal` and `find_endpoint` raise.
     """
     if journal.get_meta("sandbox"):
-        with start_rehearsal(folder, None) as where:
+        with start_rehearsal(folder) as where:
             yield where
     else:
         yield find_endpoint(flags)

@@ -146,7 +146,7 @@ def run(
         reading = _manifest_import(manifest, schemas, listing, show, options, folder, note, files)
         reading.unless_listed_in(folder.journal)
         if endpoint is None or catalogue is None:
-            endpoint = stack.enter_context(start_rehearsal(folder, options.schema))
+            endpoint = stack.enter_context(start_rehearsal(folder))
             catalogue = stack.enter_context(closing(Catalogue(endpoint, timing, clock.now)))
         if folder.path != options.out:
             log.info("Going on in %s, which holds the batch of %s.", folder.path, manifest.file)

@@ -131,7 +131,9 @@ def problem(error: ValidationError) -> dict[str, Any]:
 
 
 def load_model(path: Path) -> SandboxModel:
-    """Read a schema file. Raises UsageError for one that is not regular or that is too large."""
+    """Read a schema file. Raises UsageError for one that is not regular, is too large, or does not
+    say which model it is of.
+    """
     try:
         with open_regular(path) as file:
             content = file.read(MAX_SCHEMA_BYTES + 1)
@@ -140,7 +142,13 @@ def load_model(path: Path) -> SandboxModel:
     if len(content) > MAX_SCHEMA_BYTES:
         what = f"{path} is no schema: it is larger than {MAX_SCHEMA_BYTES // 2**20} MiB."
         raise UsageError(what, "Name another file.")
-    described = json.loads(content.decode())
+    try:
+        described = json.loads(content)
+    except (ValueError, RecursionError):
+        described = None
+    if not isinstance(described, dict) or not isinstance(described.get("model_id"), str):
+        what = f"{path} is no schema: it does not say which model it is of."
+        raise UsageError(what, 'Write it as {"model_id": "…", "input": {…}}.')
     schema = input_schema(described)
     validator = Draft202012Validator(standard_schema(schema)) if schema else None
     return SandboxModel(described["model_id"], described, validator)

@@ -8,7 +8,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -86,17 +86,16 @@ def serve(options: SandboxOptions) -> None:
         # A terminal's Ctrl-C or hang-up reaches the whole process group; the parent decides.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    held = None if options.folder is None else lock_folder(options.folder)
-    api, media = listen(options.port), listen(options.media_port)
-    state = SandboxState(options)
-    state.base_url = f"http://{LOOPBACK}:{api.getsockname()[1]}/v1"
-    state.media_host = f"{LOOPBACK}:{media.getsockname()[1]}"
-    try:
+    with ExitStack() as stack:
+        if options.folder is not None:
+            stack.callback(os.close, lock_folder(options.folder))
+        state = SandboxState(options)
+        stack.callback(state.ledger.close)
+        ports = (options.port, options.media_port)
+        api, media = (stack.enter_context(listen(port)) for port in ports)
+        state.base_url = f"http://{LOOPBACK}:{api.getsockname()[1]}/v1"
+        state.media_host = f"{LOOPBACK}:{media.getsockname()[1]}"
         event_loop.run(run_servers(state, api, media))
-    finally:
-        state.ledger.close()
-        if held is not None:
-            os.close(held)
 
 
 def make_server(app: Any, options: SandboxOptions) -> SandboxServer:

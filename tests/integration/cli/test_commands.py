@@ -483,6 +483,29 @@ def test_a_model_that_a_batch_fetched_can_be_shown_from_there(
     assert "prompt: string" in batchgen("models", "show", BRUSH, "--batch", folder).stdout
 
 
+def test_a_schema_that_names_no_model_serves_a_rehearsal(batchgen: Command, here: Path) -> None:
+    """The sandbox was given the person's own file, and looked there for the model's name."""
+    (here / "own.json").write_text('{"type": "object", "properties": {"prompt": {}}}')
+    (here / "own.csv").write_text("prompt\nA fox\n")
+
+    ran = batchgen("run", "own.csv", "--sandbox", "--model", "a/b/c", "--schema", "own.json")
+
+    # The clock of the test outruns the sandbox, which has accepted the request.
+    assert "1 submitted" in ran.stderr
+
+
+@pytest.mark.parametrize("content", ['{"type": "object"}', "[]", "no JSON", "[" * 100_000])
+def test_a_sandbox_refuses_a_schema_of_no_model(
+    batchgen: Command, here: Path, content: str
+) -> None:
+    (here / "own.json").write_text(content)
+
+    refused = batchgen("sandbox", "--schema", "own.json")
+
+    assert refused.code == 2
+    assert "own.json is no schema" in refused.stderr
+
+
 def test_a_fetched_schema_serves_a_run_without_the_catalogue(
     run: Command,
     batchgen: Command,
