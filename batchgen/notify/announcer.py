@@ -6,7 +6,6 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +103,7 @@ class Announcer:
     def _end(self, ending: Ending) -> None:
         if not self._is_anybody_told():
             return
-        self._ending = ending = replace(ending, batch=self._batch(), numbers=self._numbers())
+        self._ending = ending = ending.with_numbers(self._batch(), self._numbers())
         if ending.moment is not None:
             with _ended_by_signals(), _harmless():
                 self._ping(ending.moment, "\n".join(ending.lines()), ending.code)

@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from batchgen.core.states import State
 from batchgen.core.text import nonzero, truncate
 from batchgen.engine.run_outcome import RunOutcome
 from batchgen.errors import BatchBusy, BatchgenError, Declined, OutsideWindow
@@ -12,6 +13,7 @@ from batchgen.notify.ping_url import Moment
 from batchgen.report import summary_text
 
 MAX_TITLE_CHARS = 120
+UNSETTLED = (State.FAILED, State.CANCELLED, State.INVALID, State.UNKNOWN)  # only a person ends them
 # A service's or a checker's reason may repeat what was sent, in quotes: a long text is left out.
 _LONG_QUOTE = re.compile(r"'[^']{24,}(?:'|$)|\"[^\"]{24,}(?:\"|$)|[“‘][^”’]{24,}(?:[”’]|$)")
 
@@ -38,7 +40,7 @@ class Ending:
     def of_run(cls, outcome: RunOutcome, *, news: bool, manifest: str) -> "Ending":
         """Of a run that began. A monitor learns how the batch is, each time; a person, what is new.
 
-        A limit that the person set is no failure: the next run goes on.
+        A limit that the person set is no failure: the next run goes on. See `with_numbers`, too.
         """
         well = outcome.code == 0 or outcome.is_limit
         moment = Moment.SUCCESS if well else Moment.FAIL
@@ -58,6 +60,15 @@ class Ending:
         moment = None if not_due else Moment.FAIL
         news = not isinstance(error, Declined)
         return cls(error.exit_code, error.what, error.remedy, moment, news, manifest)
+
+    def with_numbers(self, batch: str | None, numbers: Mapping[str, Any] | None) -> "Ending":
+        """Add how the batch is. Rows that a person has to settle are a failure at a limit too, or a
+        list that reaches one each night would never tell a monitor of them.
+        """
+        unsettled = numbers is not None and any(numbers["counts"].get(one) for one in UNSETTLED)
+        bad = unsettled and self.moment is Moment.SUCCESS
+        moment = Moment.FAIL if bad else self.moment
+        return replace(self, batch=batch, numbers=numbers, moment=moment)
 
     @property
     def failed(self) -> bool:

@@ -42,6 +42,18 @@ def test_a_run_that_did_not_is_a_failure(outcome: RunOutcome) -> None:
     assert ended(outcome).moment is Moment.FAIL
 
 
+@pytest.mark.parametrize("state", ["failed", "cancelled", "invalid", "unknown"])
+def test_a_limit_hides_no_row_that_a_person_has_to_settle(state: str) -> None:
+    """Each night of a list that always reaches its --until was a success, whatever was unknown."""
+    counts = dict.fromkeys(("pending", "saved", "failed", "cancelled", "invalid", "unknown"), 0)
+    calm = NUMBERS | {"counts": counts | {"pending": 4, "saved": 9, "written_off": 1}}
+    trouble = NUMBERS | {"counts": counts | {"pending": 4, state: 1}}
+
+    assert ended(TIME_LIMIT).with_numbers("/out", calm).moment is Moment.SUCCESS
+    assert ended(TIME_LIMIT).with_numbers("/out", trouble).moment is Moment.FAIL
+    assert refused(OutsideWindow("It is day.")).with_numbers("/out", trouble).moment is None
+
+
 @pytest.mark.parametrize("error", [ManifestInvalid("night.csv", 2), TokenRefused("no"), OSError(5)])
 def test_a_run_that_did_not_begin_although_it_was_due_is_a_failure_and_news(
     error: Exception,
