@@ -490,8 +490,8 @@ def test_a_schema_that_names_no_model_serves_a_rehearsal(batchgen: Command, here
 
     ran = batchgen("run", "own.csv", "--sandbox", "--model", "a/b/c", "--schema", "own.json")
 
-    # The clock of the test outruns the sandbox, which has accepted the request.
-    assert "1 submitted" in ran.stderr
+    # The clock of the test may outrun the sandbox, which has accepted the request.
+    assert "1 submitted" in ran.stderr or "1 saved" in ran.stderr
 
 
 @pytest.mark.parametrize("content", ['{"type": "object"}', "[]", "no JSON", "[" * 100_000])

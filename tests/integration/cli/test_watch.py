@@ -116,8 +116,10 @@ def test_it_changes_no_byte_of_the_batch(
     run(write("list.csv", table(many(2))))
 
     def files() -> dict[str, bytes]:
+        # SQLite makes itself an empty log, and memory to share, to read with.
         kept = (path for path in folder.rglob("*") if path.is_file() and "-shm" not in path.name)
-        return {str(path): path.read_bytes() for path in kept}
+        read = {str(path): path.read_bytes() for path in kept}
+        return {path: content for path, content in read.items() if content}
 
     before = files()
     batchgen("status", "--watch", "--until-done", folder)
