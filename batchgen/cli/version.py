@@ -2,7 +2,7 @@
 
 import platform
 import re
-from importlib import metadata
+from contextlib import suppress
 
 import click
 
@@ -23,30 +23,24 @@ def show_version(context: click.Context, param: click.Parameter, wanted: bool) -
 
 def facts() -> dict[str, object]:
     """Return the versions of the program, of its journal, and of what it runs on."""
-    from batchgen.journal.schema import VERSION  # here, since --help needs none of it
+    # Here, since each command imports this module, and none other needs these.
+    from importlib import metadata
 
+    from batchgen.journal.schema import VERSION
+
+    try:
+        needed = metadata.requires("batchgen") or []
+    except metadata.PackageNotFoundError:  # run from a folder
+        needed = []
+    names = {re.split(r"[^A-Za-z0-9._-]", line)[0] for line in needed if "extra ==" not in line}
+    packages = {}
+    for name in sorted({*names, "uvicorn"} if names else (), key=str.casefold):
+        with suppress(metadata.PackageNotFoundError):
+            packages[name] = metadata.version(name)
     return {
         "version": batchgen.__version__,
         "journal": VERSION,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: version for name in _packages() if (version := _version(name))},
+        "packages": packages,
     }
-
-
-def _packages() -> list[str]:
-    """Return what batchgen needs, by its metadata; none where it is not installed."""
-    try:
-        needed = metadata.requires("batchgen") or []
-    except metadata.PackageNotFoundError:
-        return []
-    names = (re.split(r"[^A-Za-z0-9._-]", line)[0] for line in needed if "extra ==" not in line)
-    return sorted({*names, "uvicorn"}, key=str.casefold)
-
-
-def _version(name: str) -> str | None:
-    """Return the version that is installed; None where it is not."""
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
