@@ -22,7 +22,7 @@ from crash import KILLED, Batch, check_the_books, fault
 
 SLICES = 8
 ALL_PAIRS = os.environ.get("BATCHGEN_PAIRS") == "all"
-PAIRS = int(os.environ.get("BATCHGEN_KILL_PAIRS", "16"))
+PAIRS = int(os.environ.get("BATCHGEN_KILL_PAIRS", "32"))
 STEPS = 125  # about as many as a run of three rows has; a sample needs to know
 
 
