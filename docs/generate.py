@@ -77,6 +77,16 @@ def escape(text: str) -> str:
 # -- commands --------------------------------------------------------------------------------------
 
 
+def _paragraphs(text: str) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """Yield what each paragraph of a help text has: words that flow, and blocks that stay as they
+    are, each with its title. click marks a block with a backspace.
+    """
+    for paragraph in re.split(r"\n{2,}", text.strip()):
+        flowing, *blocks = re.split(r"^\x08\n", paragraph, flags=re.MULTILINE)
+        parts = (block.rstrip().partition("\n") for block in blocks)
+        yield " ".join(flowing.split()), [(title, _dedented(lines)) for title, _, lines in parts]
+
+
 class MarkdownFormatter(click.HelpFormatter):
     """A command's help as Markdown. click calls these methods, whatever sections a help has."""
 
@@ -90,13 +100,11 @@ class MarkdownFormatter(click.HelpFormatter):
         pass
 
     def write_text(self, text: str) -> None:
-        for paragraph in re.split(r"\n{2,}", text.strip()):
-            flowing, *blocks = re.split(r"^\x08\n", paragraph, flags=re.MULTILINE)
+        for flowing, blocks in _paragraphs(text):
             if flowing:
-                self.write(f"{escape(' '.join(flowing.split()))}\n\n")
-            for block in blocks:
-                title, _, lines = block.rstrip().partition("\n")
-                self.write(f"{title}\n\n```text\n{_dedented(lines)}\n```\n\n")
+                self.write(f"{escape(flowing)}\n\n")
+            for title, lines in blocks:
+                self.write(f"{title}\n\n```text\n{lines}\n```\n\n")
 
     def write_dl(
         self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2
@@ -172,13 +180,11 @@ class RoffFormatter(click.HelpFormatter):
         pass
 
     def write_text(self, text: str) -> None:
-        for paragraph in re.split(r"\n{2,}", text.strip()):
-            flowing, *blocks = re.split(r"^\x08\n", paragraph, flags=re.MULTILINE)
+        for flowing, blocks in _paragraphs(text):
             if flowing:
-                self.write(f".PP\n{roff(' '.join(flowing.split()))}\n")
-            for block in blocks:
-                title, _, lines = block.rstrip().partition("\n")
-                self.write(f".PP\n{roff(title)}\n{_roff_lines(_dedented(lines).splitlines())}")
+                self.write(f".PP\n{roff(flowing)}\n")
+            for title, lines in blocks:
+                self.write(f".PP\n{roff(title)}\n{_roff_lines(lines.splitlines())}")
 
     def write_dl(
         self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2

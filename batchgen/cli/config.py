@@ -14,35 +14,10 @@ if TYPE_CHECKING:
 
 # Options that a run's own command line alone can say, or that say how a manifest is read.
 _OF_A_COMMAND = {
-    *(
-        "yes",
-        "expect_plan",
-        "quiet",
-        "verbose",
-        "log_file",
-        "sandbox",
-        "window",
-        "retry_failed",
-        "on_unknown",
-    ),
-    *(
-        "on_unknown",
-        "skip_invalid",
-        "new_list",
-        "new_batch",
-        "allow_changed",
-        "allow_shared_folder",
-    ),
-    *(
-        "allow_path",
-        "allow_hooks",
-        "format",
-        "columns",
-        "meta",
-        "id_template",
-        "raise_limit",
-        "sources",
-    ),
+    *("yes", "expect_plan", "quiet", "verbose", "log_file", "sandbox", "window", "retry_failed"),
+    *("on_unknown", "skip_invalid", "new_list", "new_batch", "allow_changed"),
+    *("allow_shared_folder", "allow_path", "allow_hooks", "format", "columns", "meta"),
+    *("id_template", "raise_limit", "sources"),
 }
 _AMOUNTS = ("max_cost", "max_cost_per_day", "max_cost_per_month", "all_per_day", "all_per_month")
 _SECRET = ("ping", "notify")

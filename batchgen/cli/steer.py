@@ -5,15 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batchgen.cli.options import BATCH, SHARED, find_batch, runtime
+from batchgen.cli.options import BATCH, JSON, SHARED, find_batch, runtime
 from batchgen.core.assignments import read_assignments
 from batchgen.errors import UsageError
 
 if TYPE_CHECKING:
     from batchgen.batch_folder import Folder
     from batchgen.operations.steer import Steered
-
-JSON = click.option("--json", "as_json", is_flag=True, help="Print what came of it as JSON.")
 
 
 @click.command(short_help="Submit nothing more until `resume`, also in the next runs.")

@@ -106,26 +106,23 @@ def local_files(input: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, str]]
 def with_paths(input: Mapping[str, Any]) -> dict[str, Any]:
     """Return a row's input as a manifest writes it, with the paths of its files alone."""
 
-    def path(value: Any) -> Any:
-        return value["file"] if is_local_file(value) else value
-
-    return {
-        name: [path(one) for one in value] if isinstance(value, list) else path(value)
-        for name, value in input.items()
-    }
+    return _replaced(input, lambda file: file["file"])
 
 
 def without_paths(input: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return a row's input without the paths of its files, which are no part of its identity."""
     if not any(True for _ in local_files(input)):
         return input
+    return _replaced(input, lambda file: {"sha256": file["sha256"]})
+
+
+def _replaced(input: Mapping[str, Any], by: Callable[[dict[str, str]], Any]) -> dict[str, Any]:
+    """Return a row's input with something else in place of what stands for each local file."""
+
+    def one(value: Any) -> Any:
+        return by(value) if is_local_file(value) else value
+
     return {
-        name: [_without_path(one) for one in value]
-        if isinstance(value, list)
-        else _without_path(value)
+        name: [*map(one, value)] if isinstance(value, list) else one(value)
         for name, value in input.items()
     }
-
-
-def _without_path(value: Any) -> Any:
-    return {"sha256": value["sha256"]} if is_local_file(value) else value

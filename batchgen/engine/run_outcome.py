@@ -108,7 +108,7 @@ TIME_LIMIT = RunOutcome(
     setting="until",
 )
 LATE = (State.SUBMITTED, State.COMPLETED)  # accepted, and not here at the end of a run
-_FOR_A_PERSON = (State.FAILED, State.CANCELLED, State.INVALID, State.UNKNOWN)
+FOR_A_PERSON = (State.FAILED, State.CANCELLED, State.INVALID, State.UNKNOWN)
 
 
 def with_files_not_whole(outcome: RunOutcome, files: int) -> RunOutcome:
@@ -155,7 +155,7 @@ def final_outcome(
     if held.rows and not held.any_accepted:
         return blocked_outcome(held)
     completed = counts.get(State.COMPLETED, 0)
-    if waiting and waiting == left + completed and not any(map(counts.get, _FOR_A_PERSON)):
+    if waiting and waiting == left + completed and not any(map(counts.get, FOR_A_PERSON)):
         whose = "a row that is" if waiting == 1 else f"{waiting} rows that are"
         reason = f"All is saved but for {whose} paid for and not there yet. Later runs ask again."
         return RunOutcome(75, reason, RUN_AGAIN, calm=True)
@@ -166,7 +166,7 @@ def final_outcome(
         return RunOutcome(75, reason, RUN_AGAIN, calm=not pending)
     amiss = [
         f"{counts[state]} {state}"
-        for state in (State.COMPLETED, *_FOR_A_PERSON)
+        for state in (State.COMPLETED, *FOR_A_PERSON)
         if counts.get(state)
     ]
     if amiss:
@@ -217,4 +217,4 @@ def troubled_states(outcome: RunOutcome) -> tuple[State, ...]:
     What an interrupted run left under way is no trouble: the next one goes on with it.
     """
     interrupted = outcome.code >= 128
-    return _FOR_A_PERSON if interrupted else (*_FOR_A_PERSON, *LATE)
+    return FOR_A_PERSON if interrupted else (*FOR_A_PERSON, *LATE)

@@ -5,15 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from batchgen.core.states import State
 from batchgen.core.text import nonzero, truncate
-from batchgen.engine.run_outcome import RunOutcome
+from batchgen.engine.run_outcome import FOR_A_PERSON, RunOutcome
 from batchgen.errors import BatchBusy, BatchgenError, Declined, OutsideWindow
 from batchgen.notify.ping_url import Moment
 from batchgen.report import summary_text
 
 MAX_TITLE_CHARS = 120
-UNSETTLED = (State.FAILED, State.CANCELLED, State.INVALID, State.UNKNOWN)  # only a person ends them
 # A service's or a checker's reason may repeat what was sent, in quotes: a long text is left out.
 _LONG_QUOTE = re.compile(r"'[^']{24,}(?:'|$)|\"[^\"]{24,}(?:\"|$)|[“‘][^”’]{24,}(?:[”’]|$)")
 
@@ -65,7 +63,7 @@ class Ending:
         """Add how the batch is. Rows that a person has to settle are a failure at a limit too, or a
         list that reaches one each night would never tell a monitor of them.
         """
-        unsettled = numbers is not None and any(numbers["counts"].get(one) for one in UNSETTLED)
+        unsettled = numbers is not None and any(numbers["counts"].get(one) for one in FOR_A_PERSON)
         bad = unsettled and self.moment is Moment.SUCCESS
         moment = Moment.FAIL if bad else self.moment
         return replace(self, batch=batch, numbers=numbers, moment=moment)
