@@ -65,8 +65,16 @@ class Control:
         found: dict[str, Any] = self._get("/counts")
         return found
 
+    def instances(self) -> list[dict[str, Any]]:
+        """Every instance of a deployment, in the order in which they woke: instance_id, deployment,
+        hardware, usd_per_second, woke_at, free_at, down_at (Unix seconds; None is never),
+        idle_seconds, requests, serving (the last request_id), seconds and usd so far."""
+        found: list[dict[str, Any]] = self._get("/instances")
+        return found
+
     def ledger(self) -> list[dict[str, Any]]:
-        """Every accepted request in order: request_id, model, input (JSON text), input_sha256,
+        """Every accepted request in order: request_id, model (of a deployment `deployments/ID`),
+        input (JSON text), input_sha256,
         price, accepted_at, started_at, finish_at, cancelled_at (Unix seconds), state, billed,
         seen_at (when a poll was first answered with its end; None before that)."""
         found: list[dict[str, Any]] = self._get("/ledger")
@@ -92,8 +100,9 @@ class Control:
     ) -> None:
         """Let a fault of `faults.FAULTS` strike.
 
-        times: how often; None is always. on: submit, status, result, cancel, media, model or
-            balance; None is where the fault belongs. match: only prompts that contain it.
+        times: how often; None is always. on: submit, status, result, cancel, media, model,
+            deployment, object-info or balance; None is where the fault belongs. match: only
+            prompts that contain it.
 
         Raises ValueError if there is no such fault, or it cannot strike there.
         """
@@ -105,6 +114,15 @@ class Control:
         Raises ValueError for an option that does not exist or is fixed at the start.
         """
         self._post("/options", **options)
+
+    def change_deployment(self, id: str, **changes: Any) -> dict[str, Any]:
+        """Change a deployment as its owner would: is_enabled, is_deleted, max_instances,
+        workflow_version, workflow_api_json, object_info, ...; return it as it is now.
+
+        Raises ValueError for a deployment or change that does not exist.
+        """
+        found: dict[str, Any] = self._post("/deployment", id=id, **changes)
+        return found
 
     def reset(self) -> None:
         """Forget everything: requests, ledger, counts, faults; options as at the start."""

@@ -50,7 +50,7 @@ NOT_NEGATIVE = Finite(min=0)
 @click.command(
     name="sandbox",
     context_settings={"show_default": True},
-    short_help="Serve an emulator of the Model API on this computer.",
+    short_help="Serve an emulator of RunComfy's APIs on this computer.",
 )
 @click.option("--port", type=PORT, default=0, help="Port of the API; 0: any.")
 @click.option("--media-port", type=PORT, default=0, help="Port of the media; 0: any.")
@@ -82,7 +82,33 @@ NOT_NEGATIVE = Finite(min=0)
 )
 @click.option("--seed-dice", "dice_seed", type=int, default=0, help="Seed of the random numbers.")
 @click.option("--schema", "schemas", type=FILE, multiple=True, help="Serve this model too.")
-@click.option("--all-models", is_flag=True, help="Accept any model id and input, unchecked.")
+@click.option(
+    "--all-models", is_flag=True, help="Accept any model, deployment and input, unchecked."
+)
+@click.option(
+    "--deployment", "deployments", type=FILE, multiple=True, help="Serve this deployment too."
+)
+@click.option(
+    "--cold-start", type=NOT_NEGATIVE, default=0.0, help="Seconds until a new instance runs."
+)
+@click.option(
+    "--full-queue",
+    type=click.Choice(["waits", "429", "error"]),
+    default="waits",
+    help="What a deployment does when queue_size requests wait for each instance.",
+)
+@click.option(
+    "--cache/--no-cache",
+    default=True,
+    help="A deployment's request that was made before has no outputs.",
+)
+@click.option("--errors-in-200", is_flag=True, help="Answer errors of deployments with HTTP 200.")
+@click.option(
+    "--keep-results",
+    type=NOT_NEGATIVE,
+    default=604_800.0,
+    help="Seconds for which a deployment's results are kept.",
+)
 @click.option(
     "--picture-size", type=click.IntRange(16, 8192), default=512, help="Longer side, pixels."
 )
@@ -100,11 +126,14 @@ NOT_NEGATIVE = Finite(min=0)
 )
 @click.option("--exit-with-stdin", is_flag=True, help="Stop at the end of standard input.")
 def sandbox(**options: Any) -> None:
-    """Serve an emulator of the Model API on 127.0.0.1: no account, no cost.
+    """Serve an emulator of the Model API and of deployments on 127.0.0.1: no account, no cost.
 
-    Prints one JSON line with base_url and media_host when it listens, then serves until it is
-    interrupted. Its pictures say that they are placeholders. A prompt may ask for trouble:
-    [[lost]] or [[failed:no luck]] anywhere in it rehearses that fault for its row.
+    Prints one JSON line with base_url, serverless_url and media_host when it listens, then serves
+    until it is interrupted. Its pictures say that they are placeholders. A prompt may ask for
+    trouble: [[lost]] or [[failed:no luck]] anywhere in it rehearses that fault for its row.
+
+    It has three deployments, whose instances are billed by the second: a picture of a text
+    (11111111-1111-4111-8111-111111111111), of a photo (2222…), and in two sizes (3333…).
 
     \b
     Examples:

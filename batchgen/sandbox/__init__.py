@@ -1,4 +1,4 @@
-"""The sandbox: an emulator of RunComfy's Model API on this computer, for rehearsals and tests.
+"""The sandbox: an emulator of RunComfy's APIs on this computer, for rehearsals and tests.
 
 It answers as the API does, bills pretend money into a ledger of its own, draws placeholder
 pictures, and has faults on request (`faults.py` lists them). This module only starts it in a
@@ -32,6 +32,11 @@ class Address:
 
     base_url: str
     media_host: str
+
+    @property
+    def serverless_url(self) -> str:
+        """Of deployments, `http://127.0.0.1:PORT/prod/v2`."""
+        return f"{self.base_url.removesuffix('/v1')}/prod/v2"
 
 
 def require_packages() -> None:

@@ -9,6 +9,8 @@ from typing import Any
 from batchgen.sandbox.call import HTML, HttpCall
 from batchgen.sandbox.errors import NOT_READY, REFUSALS, TOO_MANY_REQUESTS, error_body
 from batchgen.sandbox.faults import SERVER_ERRORS, AppliedFault
+from batchgen.sandbox.service import Service
+from batchgen.sandbox.state import SandboxState
 
 PADDING_BYTES = 5 * 2**20
 OTHER_ID = "00000000-0000-4000-8000-000000000000"
@@ -20,18 +22,19 @@ LOGIN_PAGE = b"<!doctype html><html><head><title>Sign in</title></head><body>Por
 
 @dataclass
 class FaultContext:
-    """A call that meets a fault.
+    """A call that may meet a fault.
 
-    value: the fault's. usual: the answer that the call would have had.
-    media_origin: the other origin, `http://host:port`.
-    previous: the request_id that was given out before this one, if any.
+    service: the API that it is for. usual: the answer that it would have, with `status`.
+    previous: the request_id that was given out before this one, if any. value: the fault's.
     """
 
     call: HttpCall
-    value: Any
-    usual: dict[str, Any]
-    media_origin: str
+    state: SandboxState
+    service: Service
+    usual: Any
+    status: int = 200
     previous: str | None = None
+    value: Any = None
 
 
 ApiFault = Callable[[FaultContext], Awaitable[None]]
@@ -68,7 +71,7 @@ async def answer_empty(at: FaultContext) -> None:
 
 
 def answer_json(status: int, body: Any) -> ApiFault:
-    return lambda at: at.call.json(status, body)
+    return lambda at: at.call.json(*at.service.worded(at.state, status, body))
 
 
 def answer_gateway_page(status: int) -> ApiFault:
@@ -79,7 +82,7 @@ def answer_gateway_page(status: int) -> ApiFault:
 
 def answer_redirect(status: int) -> ApiFault:
     async def send_away(at: FaultContext) -> None:
-        there = (at.media_origin + at.call.path).encode()
+        there = f"http://{at.state.media_host}{at.call.path}".encode()
         await at.call.answer(status, b"", (b"location", there))
 
     return send_away
@@ -114,7 +117,7 @@ async def answer_status(at: FaultContext) -> None:
 
 async def answer_429(at: FaultContext) -> None:
     """value: the text of Retry-After; "none" leaves it out."""
-    status, body = TOO_MANY_REQUESTS
+    status, body = at.service.worded(at.state, *TOO_MANY_REQUESTS)
     told = () if at.value in (None, "none") else ((b"retry-after", str(at.value).encode()),)
     await at.call.json(status, body, *told)
 
@@ -192,16 +195,10 @@ API_FAULTS: dict[str, ApiFault] = {
 }
 
 
-async def answer_call(
-    call: HttpCall,
-    fault: AppliedFault | None,
-    media_host: str,
-    usual: dict[str, Any],
-    previous: str | None = None,
-) -> None:
-    """Answer as usual, or as a fault of API_FAULTS does. usual, previous: as in FaultContext."""
+async def answer_call(at: FaultContext, fault: AppliedFault | None) -> None:
+    """Answer as usual, or as a fault of API_FAULTS does."""
     if fault is None:
-        await call.json(200, usual)
-        return
-    context = FaultContext(call, fault.value, usual, f"http://{media_host}", previous)
-    await API_FAULTS[fault.name](context)
+        await at.call.json(at.status, at.usual)
+    else:
+        at.value = fault.value
+        await API_FAULTS[fault.name](at)

@@ -130,9 +130,9 @@ def problem(error: ValidationError) -> dict[str, Any]:
     return {"loc": place, "msg": error.message, "type": kind}
 
 
-def load_model(path: Path) -> SandboxModel:
-    """Read a schema file. Raises UsageError for one that is not regular, is too large, or does not
-    say which model it is of.
+def read_described(path: Path) -> Any:
+    """Read a JSON file; None if it is none. Raises UsageError for one that is not regular or is too
+    large.
     """
     try:
         with open_regular(path) as file:
@@ -140,12 +140,19 @@ def load_model(path: Path) -> SandboxModel:
     except FileRefused as error:
         raise UsageError(f"{path} {error.what}.", error.remedy) from None
     if len(content) > MAX_SCHEMA_BYTES:
-        what = f"{path} is no schema: it is larger than {MAX_SCHEMA_BYTES // 2**20} MiB."
+        what = f"{path} is larger than {MAX_SCHEMA_BYTES // 2**20} MiB."
         raise UsageError(what, "Name another file.")
     try:
-        described = json.loads(content)
+        return json.loads(content)
     except (ValueError, RecursionError):
-        described = None
+        return None
+
+
+def load_model(path: Path) -> SandboxModel:
+    """Read a schema file. Raises UsageError for one that does not say which model it is of, and
+    what read_described raises.
+    """
+    described = read_described(path)
     if not isinstance(described, dict) or not isinstance(described.get("model_id"), str):
         what = f"{path} is no schema: it does not say which model it is of."
         raise UsageError(what, 'Write it as {"model_id": "…", "input": {…}}.')

@@ -4,6 +4,7 @@ They are outside /v1, need no token, and belong to tests; `tests/sandbox_client.
 """
 
 import json
+import math
 import time
 from typing import Any
 
@@ -11,10 +12,11 @@ from batchgen.sandbox.call import BodyTooLarge, HttpCall
 from batchgen.sandbox.errors import NO_ROUTE, WRONG_METHOD
 from batchgen.sandbox.faults import make_hook
 from batchgen.sandbox.requests import request_state
+from batchgen.sandbox.services import DEPLOYMENTS, service_of
 from batchgen.sandbox.state import SandboxState
 
 CONTROL = "/_sandbox/"
-CHANGES = ("reset", "faults", "options")
+CHANGES = ("reset", "faults", "options", "deployment")
 LOOPBACK_NAMES = ("127.0.0.1", "localhost")
 FROM_A_WEB_PAGE = (403, {"error": "these endpoints are for programs on this computer"})
 COUNTED = ("polls", "media", "media_with_token", "throttled", "dropped")
@@ -22,18 +24,31 @@ COUNTED = ("polls", "media", "media_with_token", "throttled", "dropped")
 
 def ledger(state: SandboxState) -> list[dict[str, Any]]:
     """Every accepted request in order, with its state, whether it is billed, and when a poll saw
-    its end."""
+    its end. One to a deployment is billed by the seconds of its instance until it was cancelled."""
     now = time.time()
     state.settle(now)
     return [
         row._asdict()
         | {
             "state": request_state(row, now),
-            "billed": row.cancelled_at is None,
+            "billed": row.cancelled_at is None
+            or (service_of(row) is DEPLOYMENTS and (row.started_at or math.inf) < row.cancelled_at),
             "seen_at": state.seen.get(row.request_id),
         }
         for row in state.ledger.rows()
     ]
+
+
+def instances(state: SandboxState) -> list[dict[str, Any]]:
+    """Every instance of a deployment, in the order in which they woke, with its bill so far."""
+    now = time.time()
+    state.settle(now)
+    found = []
+    for one in state.ledger.instances():
+        seconds = max(min(one.down_at or now, now) - one.woke_at, 0.0)
+        bill = {"seconds": seconds, "usd": seconds * one.usd_per_second}
+        found.append(one._asdict() | bill)
+    return found
 
 
 def counts(state: SandboxState) -> dict[str, Any]:
@@ -47,7 +62,7 @@ def counts(state: SandboxState) -> dict[str, Any]:
     return {
         "posts": state.ledger.posts,
         "accepted": state.ledger.accepted,
-        "billed_usd": round(state.ledger.billed, 6),
+        "billed_usd": round(state.billed, 6),
         "by_status": state.ledger.states(now),
         "by_answer": state.ledger.answers(),
         **{name: state.counts[name] for name in COUNTED},
@@ -81,6 +96,8 @@ async def answer_control(state: SandboxState, call: HttpCall) -> None:
         match what:
             case "ledger":
                 answer = ledger(state)
+            case "instances":
+                answer = instances(state)
             case "counts":
                 answer = counts(state)
             case "cpu":
@@ -91,6 +108,8 @@ async def answer_control(state: SandboxState, call: HttpCall) -> None:
                 state.reset()
             case "faults":
                 state.faults.hooks.append(make_hook(given.pop("fault"), **given))
+            case "deployment":
+                answer = state.change_deployment(given.pop("id"), given).described
             case "options":
                 state.change(given)
                 answer = state.options.shown()

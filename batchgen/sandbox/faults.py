@@ -20,7 +20,10 @@ _COLOUR = re.compile(
     "#[0-9a-f]{6}|aqua|black|blue|fuchsia|gray|green|lime|maroon|navy|olive|purple|red|silver|teal"
     "|white|yellow"
 )
-OPERATIONS = ("submit", "status", "result", "cancel", "media", "model", "balance")
+OPERATIONS = (
+    *("submit", "status", "result", "cancel", "media", "model", "balance"),
+    *("deployment", "object-info"),
+)
 SUBMIT = ("submit",)
 POLL = ("status", "result")
 MEDIA = ("media",)

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 from batchgen.files import refuse_linked_database
 from batchgen.sandbox.data_uris import noted
-from batchgen.sandbox.queue import StartedRequest
+from batchgen.sandbox.deployments.hardware import USD_PER_HOUR, USUAL_HARDWARE
+from batchgen.sandbox.queue import Instance, StartedRequest
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS accepted (
@@ -40,6 +41,27 @@ CREATE TABLE IF NOT EXISTS posts (
     request_id TEXT
 );
 CREATE INDEX IF NOT EXISTS posts_by_input ON posts (input_sha256);
+CREATE TABLE IF NOT EXISTS work (
+    request_id TEXT PRIMARY KEY,
+    deployment TEXT NOT NULL,
+    sha256 TEXT NOT NULL,
+    workflow TEXT NOT NULL,
+    instance_id TEXT,
+    number INTEGER
+);
+CREATE INDEX IF NOT EXISTS work_by_sha256 ON work (sha256);
+CREATE TABLE IF NOT EXISTS instances (
+    instance_id TEXT PRIMARY KEY,
+    deployment TEXT NOT NULL,
+    hardware TEXT NOT NULL,
+    usd_per_second REAL NOT NULL,
+    woke_at REAL NOT NULL,
+    free_at REAL NOT NULL,
+    idle_seconds REAL,
+    down_at REAL,
+    requests INTEGER NOT NULL,
+    serving TEXT NOT NULL
+);
 """
 
 
@@ -78,6 +100,36 @@ class LedgerPost(NamedTuple):
     input_sha256: str
     answer: str
     request_id: str | None = None
+
+
+class LedgerWork(NamedTuple):
+    """What a request to a deployment does, beside its row of `accepted`.
+
+    workflow: the whole one, without the content of its files, as JSON. instance_id, number: where
+    it ran, and the how-manieth there; None before it has an instance.
+    """
+
+    request_id: str
+    deployment: str
+    sha256: str
+    workflow: str
+    instance_id: str | None = None
+    number: int | None = None
+
+
+class LedgerInstance(NamedTuple):
+    """An instance and what it costs by the second; see `queue.Instance`. down_at may lie ahead."""
+
+    instance_id: str
+    deployment: str
+    hardware: str
+    usd_per_second: float
+    woke_at: float
+    free_at: float
+    idle_seconds: float | None
+    down_at: float | None
+    requests: int
+    serving: str
 
 
 def requests_for(folder: Path, given: Sequence[tuple[str, Any]]) -> list[list[str]]:
@@ -122,11 +174,19 @@ class Ledger:
         self.db.execute("INSERT INTO posts VALUES (NULL,?,?,?,?,?)", post)
         self.posts += 1
 
-    def accept(self, row: LedgerRow, post: LedgerPost, started: Sequence[StartedRequest]) -> None:
+    def accept(
+        self,
+        row: LedgerRow,
+        post: LedgerPost,
+        started: Sequence[StartedRequest],
+        work: LedgerWork | None = None,
+    ) -> None:
         """Store an accepted request, its POST, and what started then, in one transaction."""
         self.db.execute("BEGIN IMMEDIATE")
         self.db.execute("INSERT INTO posts VALUES (NULL,?,?,?,?,?)", post)
         self.db.execute("INSERT INTO accepted VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", row)
+        if work is not None:
+            self.db.execute("INSERT INTO work VALUES (?,?,?,?,?,?)", work)
         self._begin(started)
         self.db.execute("COMMIT")
         self.posts += 1
@@ -146,9 +206,23 @@ class Ledger:
             "UPDATE accepted SET started_at=?, finish_at=? WHERE request_id=?",
             [(s.started_at, s.finish_at, s.request_id) for s in started],
         )
+        for one in started:
+            if one.instance is not None:
+                self.store_instance(one.instance)
+                ran = "UPDATE work SET instance_id=?, number=? WHERE request_id=?"
+                self.db.execute(ran, (one.instance.id, one.number, one.request_id))
+
+    def store_instance(self, of: Instance) -> None:
+        """Store an instance as it is now, with its price by the second."""
+        per_second = USD_PER_HOUR.get(of.hardware, USD_PER_HOUR[USUAL_HARDWARE]) / 3600
+        row = LedgerInstance(
+            of.id, of.deployment, of.hardware, per_second, of.woke_at, of.free_at,
+            of.idle_seconds, of.down_at, of.requests, of.serving,
+        )  # fmt: skip
+        self.db.execute("INSERT OR REPLACE INTO instances VALUES (?,?,?,?,?,?,?,?,?,?)", row)
 
     def store_cancellation(self, row: LedgerRow, now: float) -> None:
-        """Store that a request was cancelled; it is refunded."""
+        """Store that a request was cancelled; its price is refunded."""
         update = "UPDATE accepted SET cancelled_at=? WHERE request_id=?"
         self.db.execute(update, (now, row.request_id))
         self.billed -= row.price
@@ -162,6 +236,42 @@ class Ledger:
         select = "SELECT * FROM accepted WHERE request_id=?"
         found = self.db.execute(select, (request_id,)).fetchone()
         return None if found is None else LedgerRow(*found)
+
+    def work(self, request_id: str) -> LedgerWork:
+        """Return what a request to a deployment does."""
+        select = "SELECT * FROM work WHERE request_id=?"
+        return LedgerWork(*self.db.execute(select, (request_id,)).fetchone())
+
+    def was_done(self, deployment: str, sha256: str) -> bool:
+        """Whether the same work was accepted before, and neither cancelled nor failed."""
+        done = (
+            "SELECT 1 FROM work JOIN accepted USING (request_id) WHERE sha256=? AND deployment=?"
+            " AND cancelled_at IS NULL AND coalesce(outcome, '') NOT LIKE '[\"failed%' LIMIT 1"
+        )
+        return self.db.execute(done, (sha256, deployment)).fetchone() is not None
+
+    def instances(self) -> list[LedgerInstance]:
+        """Return every instance there was, in the order in which they woke."""
+        select = "SELECT * FROM instances ORDER BY woke_at, rowid"
+        return [LedgerInstance(*row) for row in self.db.execute(select)]
+
+    def instances_of(self, deployment: str, now: float) -> list[Instance]:
+        """Return the instances of a deployment that are up."""
+        return [
+            Instance(
+                row.instance_id, row.deployment, row.hardware, row.woke_at, row.free_at,
+                row.idle_seconds, row.requests, row.serving,
+            )
+            for row in self.instances()
+            if row.deployment == deployment and (row.down_at is None or row.down_at > now)
+        ]  # fmt: skip
+
+    def instances_usd(self, now: float) -> float:
+        """Return what all instances cost by `now`."""
+        up = "max(min(coalesce(down_at, ?1), ?1) - woke_at, 0)"
+        cost = f"SELECT total({up} * usd_per_second) FROM instances"
+        found: float = self.db.execute(cost, (now,)).fetchone()[0]
+        return found
 
     def previous_id(self, seq: int) -> str | None:
         """Return the request_id before the one of this `seq`; None for the first."""
@@ -184,7 +294,10 @@ class Ledger:
 
     def unfinished(self, slots: int) -> tuple[list[float], list[LedgerRow]]:
         """Return the latest `slots` finish times, and the requests in the queue, in order."""
-        latest = "SELECT finish_at FROM accepted WHERE finish_at>0 ORDER BY 1 DESC LIMIT ?"
+        latest = (
+            "SELECT finish_at FROM accepted WHERE finish_at>0"
+            " AND request_id NOT IN (SELECT request_id FROM work) ORDER BY 1 DESC LIMIT ?"
+        )
         ends = [end for (end,) in self.db.execute(latest, (slots,))]
         queued = (
             "SELECT * FROM accepted WHERE finish_at IS NULL AND cancelled_at IS NULL ORDER BY seq"
@@ -206,12 +319,15 @@ class Ledger:
         """Return the number of requests by state at `now`."""
         state = (
             "CASE WHEN cancelled_at IS NOT NULL THEN 'cancelled' WHEN finish_at IS NULL THEN"
-            " 'in_queue' WHEN finish_at > ? THEN 'in_progress' ELSE 'completed' END"
+            " 'in_queue' WHEN started_at > ?1 THEN 'in_queue' WHEN finish_at > ?1 THEN"
+            " 'in_progress' ELSE 'completed' END"
         )
         return dict(self.db.execute(f"SELECT {state}, count(*) FROM accepted GROUP BY 1", (now,)))
 
     def wipe(self) -> None:
-        self.db.executescript("DELETE FROM accepted; DELETE FROM posts;")
+        self.db.executescript(
+            "DELETE FROM accepted; DELETE FROM posts; DELETE FROM work; DELETE FROM instances;"
+        )
         self._remember()
 
     def close(self) -> None:

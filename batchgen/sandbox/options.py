@@ -19,6 +19,13 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+FULL_QUEUES = ("waits", "429", "error")
+KEEP_RESULTS_S = 7 * 86_400.0  # source: docs/maintainers/wire.md, "Serverless deployments"
+
 # What can change under way, and what each may be, as on the command line (cli/sandbox.py).
 CHANGEABLE: Mapping[str, Callable[[Any], bool]] = {
     "slots": _is_whole(1, 1_000_000),
@@ -31,7 +38,9 @@ CHANGEABLE: Mapping[str, Callable[[Any], bool]] = {
     "picture_size": _is_whole(16, 8192),
     "picture_bytes": _is_whole(0, 2**30),
     "pictures": lambda value: value in ("drawn", "stamped"),
-    "all_models": lambda value: isinstance(value, bool),
+    **dict.fromkeys(("all_models", "cache", "errors_in_200"), _is_flag),
+    **dict.fromkeys(("cold_start", "keep_results"), _is_number),
+    "full_queue": lambda value: value in FULL_QUEUES,
 }
 
 
@@ -51,6 +60,12 @@ class SandboxOptions:
     picture_size: the longer side, pixels. picture_bytes: PNG files are at least this large.
     pictures: "drawn" from the input, or one "stamped" with it, which costs next to nothing.
     idle_seconds: after so long an unused connection is closed.
+    deployments: files, each with a deployment, beside the samples.
+    cold_start: seconds until an instance of a deployment that was woken runs.
+    full_queue: whether a deployment with too many requests "waits", or answers "429" or an "error".
+    cache: whether a deployment's request that was made before has no outputs.
+    errors_in_200: whether errors of deployments are answered with HTTP 200.
+    keep_results: seconds for which a deployment's results are kept.
     """
 
     port: int = 0
@@ -74,6 +89,12 @@ class SandboxOptions:
     picture_bytes: int = 0
     pictures: str = "drawn"
     idle_seconds: float = 5.0
+    deployments: tuple[Path, ...] = ()
+    cold_start: float = 0.0
+    full_queue: str = "waits"
+    cache: bool = True
+    errors_in_200: bool = False
+    keep_results: float = KEEP_RESULTS_S
     all_models: bool = False
 
     def changed(self, wanted: Mapping[str, Any]) -> "SandboxOptions":

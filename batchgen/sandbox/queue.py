@@ -7,6 +7,7 @@ takes and when a slot was free, so they are worked out at the next question, how
 import heapq
 from bisect import bisect_left, insort
 from collections import deque
+from dataclasses import dataclass
 from typing import NamedTuple
 
 
@@ -19,12 +20,40 @@ class QueuedRequest(NamedTuple):
     seconds: float
 
 
+@dataclass
+class Instance:
+    """A machine that runs a deployment's requests, one at a time. Times are Unix seconds.
+
+    woke_at: when its bill began. free_at: when its last request ends. idle_seconds: how long it is
+    kept after that; None is for good. requests: how many it has got. serving: the last one's id.
+    """
+
+    id: str
+    deployment: str
+    hardware: str
+    woke_at: float
+    free_at: float
+    idle_seconds: float | None
+    requests: int = 0
+    serving: str = ""
+
+    @property
+    def down_at(self) -> float | None:
+        """When it is shut down, if nothing more comes; None is never."""
+        return None if self.idle_seconds is None else self.free_at + self.idle_seconds
+
+
 class StartedRequest(NamedTuple):
-    """A request that got its slot at `started_at`. Times are Unix seconds."""
+    """A request that got its slot at `started_at`. Times are Unix seconds.
+
+    instance: on which it runs, as it is now; number: of the request there, from 1.
+    """
 
     request_id: str
     started_at: float
     finish_at: float
+    instance: Instance | None = None
+    number: int = 0
 
 
 class RequestQueue:
@@ -55,14 +84,21 @@ class RequestQueue:
                 self.left.pop(0)
                 self.waiting.popleft()
                 continue
-            start = max(head.accepted_at, self.free_at[0])
-            if start > now:
+            begun = self._begin(head, now)
+            if begun is None:
                 break
             self.waiting.popleft()
             del self.tickets[head.request_id]
-            heapq.heapreplace(self.free_at, start + head.seconds)
-            started.append(StartedRequest(head.request_id, start, start + head.seconds))
+            started.append(begun)
         return started
+
+    def _begin(self, head: QueuedRequest, now: float) -> StartedRequest | None:
+        """Give the first request its slot; None if there is none by `now`."""
+        start = max(head.accepted_at, self.free_at[0])
+        if start > now:
+            return None
+        heapq.heapreplace(self.free_at, start + head.seconds)
+        return StartedRequest(head.request_id, start, start + head.seconds)
 
     def remove(self, request_id: str) -> bool:
         """Take a request out; False if it is not in the queue (any more)."""
@@ -73,8 +109,10 @@ class RequestQueue:
         return True
 
     def position(self, request_id: str) -> int:
-        """How many requests are before this one, which is in the queue; 0 is next."""
-        ticket = self.tickets[request_id]
+        """How many requests are before this one; 0 is next, or waits for its instance to boot."""
+        ticket = self.tickets.get(request_id)
+        if ticket is None:
+            return 0
         return ticket - self.waiting[0].ticket - bisect_left(self.left, ticket)
 
     def resize(self, slots: int, now: float) -> None:

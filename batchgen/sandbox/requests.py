@@ -1,44 +1,31 @@
-"""GET /v1/requests/{id}/status and /result, POST /v1/requests/{id}/cancel."""
+"""GET …/requests/{id}/status and /result, POST …/requests/{id}/cancel, of both APIs."""
 
-import base64
 import json
 import re
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
-from PIL import Image
-
-from batchgen.sandbox.api_faults import answer_call
+from batchgen.sandbox.api_faults import FaultContext, answer_call
 from batchgen.sandbox.call import HttpCall
-from batchgen.sandbox.catalogue import model_kind
-from batchgen.sandbox.errors import BAD_REQUEST_ID, NO_REQUEST, error_body
+from batchgen.sandbox.errors import BAD_REQUEST_ID, NO_REQUEST
 from batchgen.sandbox.faults import AppliedFault
 from batchgen.sandbox.ledger import LedgerRow
-from batchgen.sandbox.media import PNG, media_format, output_count
-from batchgen.sandbox.placeholder import encode
+from batchgen.sandbox.service import PollAnswer, Service
+from batchgen.sandbox.services import service_of, text_of
 from batchgen.sandbox.state import SandboxState
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 UNFINISHED = ("in_queue", "in_progress")
 PENDING_WORDS = ("pending", "waiting", "starting", "processing")
-PollAnswer = dict[str, Any]
 
 
 def request_state(row: LedgerRow, now: float) -> str:
     if row.cancelled_at is not None:
         return "cancelled"
-    if row.finish_at is None:
+    if row.finish_at is None or row.started_at is None or now < row.started_at:
         return "in_queue"
     return "in_progress" if now < row.finish_at else "completed"
-
-
-def timestamp(seconds: float | None) -> str | None:
-    """ISO 8601 in UTC, to the millisecond."""
-    if seconds is None:
-        return None
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
 # (word, fault's value, how often this request met the fault) -> the word that is answered instead
@@ -52,73 +39,12 @@ REWORDINGS: dict[str, Callable[[str, Any, int], str]] = {
 }
 
 
-def first_url(answer: PollAnswer) -> str:
-    found = next(iter(answer["output"].values()))
-    return str(found[0] if isinstance(found, list) else found)
-
-
-def with_output(answer: PollAnswer, value: Any) -> PollAnswer:
-    """The output under its usual name, replaced."""
-    kind = next(iter(answer["output"]))
-    many = isinstance(answer["output"][kind], list)
-    return answer | {"output": {kind: [value] if many else value}}
-
-
-def inline_picture(colour: str) -> str:
-    """Return a small PNG in base64."""
-    return base64.b64encode(encode(Image.new("RGB", (16, 16), colour), PNG.pillow)).decode()
-
-
-# (the answer of a finished request, fault's value) -> what is answered instead
-OUTCOMES: dict[str, Callable[[PollAnswer, Any], PollAnswer]] = {
-    "failed": lambda answer, value: answer | {"status": "failed", "output": None, "error": value},
-    "failed-in-200": lambda answer, value: error_body(
-        int(value), "InternalError: generation failed"
-    ),
-    "canceled": lambda answer, value: answer | {"status": "canceled", "output": None},
-    "empty-result": lambda answer, value: answer | {"output": {}},
-    "null-output": lambda answer, value: answer | {"output": None},
-    "bare-url": lambda answer, value: answer | {"output": first_url(answer)},
-    "bare-list": lambda answer, value: answer | {"output": [first_url(answer)]},
-    "media-other-host": with_output,
-    # The picture itself; value: its colour. As a data: URI, and as some models name it.
-    "inline": lambda answer, value: with_output(
-        answer, f"data:image/png;base64,{inline_picture(value)}"
-    ),
-    "inline-base64": lambda answer, value: (
-        answer | {"output": {"images": [{"b64_json": inline_picture(value)}]}}
-    ),
-    "url-blanks": lambda answer, value: with_output(answer, f" {first_url(answer)}?name=a fox\n"),
-    # A URL of the input beside the output; value: the URL.
-    "echo": lambda answer, value: (
-        answer | {"output": {"input": {"image_url": value}, **answer["output"]}}
-    ),
-    "end-word": lambda answer, value: answer | {"status": value},
-    "no-status": lambda answer, value: {k: v for k, v in answer.items() if k != "status"},
-    # value: bytes of what nobody asked for.
-    "large-result": lambda answer, value: answer | {"latents": "A" * int(value)},
-    "no-cost": lambda answer, value: {k: v for k, v in answer.items() if k != "cost"},
-    "number-cost": lambda answer, value: answer,
-    "cost": lambda answer, value: answer | ({"cost": value} if "cost" in answer else {}),
-}
-
-
-def output(state: SandboxState, row: LedgerRow) -> dict[str, Any]:
-    """`{"image": url}`, or `{"images": [url, ...]}` where several were asked for."""
-    given = json.loads(row.input)
-    kind = model_kind(row.model)
-    count, extension = output_count(given), media_format(kind, given).extension
-    start = f"http://{state.media_host}/media/{row.request_id}"
-    urls = [f"{start}/{n}.{extension}" for n in range(count)]
-    return {kind: urls[0]} if count == 1 else {f"{kind}s" if kind != "audio" else kind: urls}
-
-
 def outcome(state: SandboxState, row: LedgerRow) -> AppliedFault | None:
     """The fault that was decided for a finished request; decided once, when first asked."""
     if row.outcome is not None:
         return AppliedFault(*json.loads(row.outcome))
     found = state.faults.pick(
-        "outcome", state.text(row), row.input_sha256, lambda: state.ledger.posts_before(row)
+        "outcome", text_of(state, row), row.input_sha256, lambda: state.ledger.posts_before(row)
     )
     if found is not None:
         state.ledger.decide(row.request_id, json.dumps(found))
@@ -129,52 +55,59 @@ def describe(
     state: SandboxState, row: LedgerRow, operation: str, now: float, *, cost: bool
 ) -> PollAnswer:
     """The answer to `status` or `result`, before any fault of its delivery."""
+    service = service_of(row)
     word = request_state(row, now)
-    answer: PollAnswer = {"request_id": row.request_id, "status": word}
+    answer: PollAnswer = {"request_id": row.request_id}
     if word == "in_queue":
-        answer["queue_position"] = state.queue.position(row.request_id)
+        answer["queue_position"] = state.queue_of(row.model).position(row.request_id)
     if operation == "status":
-        answer |= state.urls(row.request_id)
+        answer |= service.status(state, row, word)
     else:
-        answer |= {"model_id": row.model, "created_at": timestamp(row.accepted_at), "output": None}
-        if cost:
-            answer["cost"] = row.price
+        answer |= service.result(state, row, word, cost=cost)
     if word != "completed":
         return answer
-    if operation == "result":
-        answer |= {"output": output(state, row), "finished_at": timestamp(row.finish_at)}
     fault = outcome(state, row)
-    if fault is None or (operation == "status" and fault.name not in ("failed", "canceled")):
+    if fault is None or (operation == "status" and fault.name not in service.outcomes_in_status):
         return answer
-    changed = OUTCOMES[fault.name](answer, fault.value)
+    changed = service.outcomes[fault.name](answer, fault.value)
     return changed if operation == "result" else {k: changed[k] for k in answer}
 
 
 async def find_request(
-    state: SandboxState, call: HttpCall, request_id: str, now: float
+    state: SandboxState, call: HttpCall, service: Service, subject: tuple[str, str], now: float
 ) -> LedgerRow | None:
-    """Return a request as it stands at `now`; where there is none, answer so and return None."""
+    """Return a request as it stands at `now`; where there is none, answer so and return None.
+
+    subject: what it was made to, "" if the path does not say, and its request_id.
+    """
     state.settle(now)
+    target, request_id = subject
     row = state.ledger.row(request_id)
-    if row is None:
-        await call.json(*(NO_REQUEST if REQUEST_ID.fullmatch(request_id) else BAD_REQUEST_ID))
-    return row
+    found = row is not None and service_of(row) is service and not service.is_gone(state, row, now)
+    if row is not None and found and target in ("", row.model.removeprefix(service.prefix)):
+        return row
+    error = NO_REQUEST if REQUEST_ID.fullmatch(request_id) else BAD_REQUEST_ID
+    await call.json(*service.worded(state, *error))
+    return None
 
 
-async def answer_poll(state: SandboxState, call: HttpCall, request_id: str, operation: str) -> None:
-    """Answer a poll. operation: `status` or `result`."""
+async def answer_poll(
+    state: SandboxState, call: HttpCall, service: Service, subject: tuple[str, str], operation: str
+) -> None:
+    """Answer a poll. subject: as in find_request. operation: `status` or `result`."""
     state.counts["polls"] += 1
     now = time.time()
-    row = await find_request(state, call, request_id, now)
+    row = await find_request(state, call, service, subject, now)
     if row is None:
         return
+    request_id = row.request_id
     cost = "include_cost=true" in call.query.split("&")
     answer = describe(state, row, operation, now, cost=cost)
     unfinished = answer.get("status") in UNFINISHED
     if not unfinished:
         state.seen.setdefault(request_id, now)
     fault = state.faults.pick(
-        operation, state.text(row), row.input_sha256, lambda: state.count(f"poll {request_id}")
+        operation, text_of(state, row), row.input_sha256, lambda: state.count(f"poll {request_id}")
     )
     if fault is not None and fault.name == "not-ready" and not unfinished:
         fault = None
@@ -183,22 +116,24 @@ async def answer_poll(state: SandboxState, call: HttpCall, request_id: str, oper
         if "status" in answer:
             answer["status"] = REWORDINGS[fault.name](answer["status"], fault.value, met)
         fault = None
-    await answer_call(call, fault, state.media_host, answer)
+    await answer_call(FaultContext(call, state, service, answer), fault)
 
 
-async def cancel_request(state: SandboxState, call: HttpCall, request_id: str) -> None:
-    """Cancel a request that is in the queue; one that has started goes on."""
+async def cancel_request(
+    state: SandboxState, call: HttpCall, service: Service, subject: tuple[str, str]
+) -> None:
+    """Cancel a request where the API can. subject: as in find_request."""
     now = time.time()
-    row = await find_request(state, call, request_id, now)
+    row = await find_request(state, call, service, subject, now)
     if row is None:
         return
-    done = state.queue.remove(request_id)
-    if done:
-        state.ledger.store_cancellation(row, now)
+    request_id = row.request_id
+    done = service.cancel(state, row, now)
     word = "cancelled" if done else request_state(row, now)
     outcome = "cancelled" if done else "not_cancellable"
     answer = {"request_id": request_id, "status": word, "outcome": outcome}
     fault = state.faults.pick(
-        "cancel", state.text(row), row.input_sha256, lambda: state.count(f"cancel {request_id}")
+        "cancel", text_of(state, row), row.input_sha256, lambda: state.count(f"cancel {request_id}")
     )
-    await answer_call(call, fault, state.media_host, answer)
+    context = FaultContext(call, state, service, answer, status=service.cancelled_status)
+    await answer_call(context, fault)

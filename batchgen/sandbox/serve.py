@@ -126,7 +126,8 @@ async def run_servers(state: SandboxState, api: socket.socket, media: socket.soc
     else:
         loop.add_signal_handler(signal.SIGINT, leave)
     # Both sockets listen already, so that a client may connect as soon as it has read this.
-    address = {"base_url": state.base_url, "media_host": state.media_host, "pid": os.getpid()}
+    apis = {"base_url": state.base_url, "serverless_url": f"{state.origin}/prod/v2"}
+    address = {**apis, "media_host": state.media_host, "pid": os.getpid()}
     print(json.dumps(address), flush=True)
     await asyncio.gather(servers[0].serve([api]), servers[1].serve([media]))
 

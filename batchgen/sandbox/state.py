@@ -1,23 +1,35 @@
 """The state of a running sandbox, which both origins share."""
 
 import hashlib
-import json
 import math
 import time
 from collections import Counter
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from statistics import NormalDist
 from typing import Any
 
 from batchgen.sandbox.catalogue import Catalogue
+from batchgen.sandbox.deployments.catalogue import (
+    DEPLOYMENTS_PREFIX,
+    Deployment,
+    any_deployment,
+    load_deployments,
+)
+from batchgen.sandbox.deployments.instances import InstanceQueue, Scaling
 from batchgen.sandbox.faults import FaultPlan, seeded_fraction
 from batchgen.sandbox.ledger import Ledger, LedgerRow
-from batchgen.sandbox.media import prompt_text
+from batchgen.sandbox.media import MediaFormat
 from batchgen.sandbox.options import SandboxOptions
 from batchgen.sandbox.queue import RequestQueue
 
 STANDARD_NORMAL = NormalDist()
 UNLIMITED_USD = 1000.0  # what the wallet shows where no balance was set
+
+
+def timestamp(seconds: float, precision: str = "milliseconds") -> str:
+    """ISO 8601 in UTC. precision: as `datetime.isoformat` names it."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec=precision)
 
 
 def sha256(content: bytes) -> str:
@@ -57,14 +69,17 @@ class SandboxState:
         self.at_start = self.options = options
         self.ledger = Ledger(options.folder)
         self.catalogue = Catalogue(options.schemas)
+        self.at_start_deployments = load_deployments(options.deployments)
         self.base_url = self.media_host = ""
         self._begin()
 
     def _begin(self) -> None:
         ends, waiting = self.ledger.unfinished(self.options.slots)
         self.queue = RequestQueue(self.options.slots, ends)
+        self.deployments = dict(self.at_start_deployments)
+        self.pools: dict[str, InstanceQueue] = {}
         for row in waiting:
-            self.queue.add(row.request_id, row.accepted_at, row.seconds)
+            self.queue_of(row.model).add(row.request_id, row.accepted_at, row.seconds)
         self.faults = FaultPlan(dict(self.options.dice), self.options.dice_seed)
         self.token_bucket = TokenBucket(self.options.rate)
         self.wallet = self.options.balance
@@ -91,33 +106,74 @@ class SandboxState:
             self.token_bucket = TokenBucket(self.options.rate)
         if "balance" in wanted:
             left = self.options.balance
-            self.wallet = None if left is None else left + self.ledger.billed
+            self.wallet = None if left is None else left + self.billed
+        if "cold_start" in wanted:
+            for id, pool in self.pools.items():
+                pool.scaling = self.scaling(id)
+
+    @property
+    def billed(self) -> float:
+        """USD so far: of requests to models, and of instances by the second."""
+        return self.ledger.billed + self.ledger.instances_usd(time.time())
 
     @property
     def left(self) -> float | None:
         """USD left in the wallet; None is unlimited."""
-        return None if self.wallet is None else round(self.wallet - self.ledger.billed, 6)
+        return None if self.wallet is None else round(self.wallet - self.billed, 6)
 
     def settle(self, now: float) -> None:
-        """Bring the queue up to date, and note in the ledger which requests have started."""
+        """Bring the queues up to date, and note in the ledger which requests have started."""
         self.ledger.begin(self.queue.advance(now))
+        for pool in self.pools.values():
+            self.ledger.begin(pool.advance(now))
+
+    def deployment(self, id: str) -> Deployment | None:
+        """Return the deployment of this id; with `all_models` one that takes anything."""
+        found = self.deployments.get(id)
+        if found is None and self.options.all_models:
+            found = self.deployments[id] = any_deployment(id)
+        return found
+
+    def queue_of(self, model: str) -> RequestQueue:
+        """Return the queue of requests to a model or deployment, by its name in the ledger."""
+        if not model.startswith(DEPLOYMENTS_PREFIX):
+            return self.queue
+        id = model.removeprefix(DEPLOYMENTS_PREFIX)
+        if id not in self.pools:
+            running = self.ledger.instances_of(id, time.time())
+            self.pools[id] = InstanceQueue(self.scaling(id), running)
+        return self.pools[id]
+
+    def scaling(self, id: str) -> Scaling:
+        """Return how many instances a deployment may have, and how they start."""
+        deployment = self.deployment(id) or any_deployment(id)
+        return deployment.scaling(self.options.cold_start)
+
+    def change_deployment(self, id: str, changes: Mapping[str, Any]) -> Deployment:
+        """Change a deployment as its owner would. Raises ValueError."""
+        found = self.deployment(id)
+        if found is None:
+            raise ValueError(f"no such deployment: {id}; there are {', '.join(self.deployments)}")
+        self.deployments[id] = found.changed(changes, timestamp(time.time(), "microseconds"))
+        if id in self.pools:
+            self.pools[id].scaling = self.scaling(id)
+        return self.deployments[id]
 
     def seconds(self, input_sha256: str) -> float:
         """Return the seconds that this input takes, always the same for the same input."""
         chance = seeded_fraction(self.options.dice_seed, "seconds", input_sha256)
         return duration(self.options.seconds, self.options.spread, chance)
 
-    def text(self, row: LedgerRow) -> str:
-        """The prompt of a row, as far as faults may need it."""
-        if not self.faults.hooks and "[[" not in row.input:
-            return ""
-        return prompt_text(json.loads(row.input))
-
     def count(self, key: str) -> int:
         """Count a call of `key`, and return how many came before it."""
         self.asked[key] += 1
         return self.asked[key] - 1
 
-    def urls(self, request_id: str) -> dict[str, str]:
-        one = f"{self.base_url}/requests/{request_id}"
-        return {f"{name}_url": f"{one}/{name}" for name in ("status", "result", "cancel")}
+    @property
+    def origin(self) -> str:
+        """The API's origin, `http://host:port`."""
+        return self.base_url.removesuffix("/v1")
+
+    def media_url(self, row: LedgerRow, n: int, form: MediaFormat) -> str:
+        """Return the URL of a request's n-th file."""
+        return f"http://{self.media_host}/media/{row.request_id}/{n}.{form.extension}"

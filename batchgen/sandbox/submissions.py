@@ -1,4 +1,4 @@
-"""POST /v1/models/{model_id}: refuse, or accept and bill; then answer, or apply a fault."""
+"""A submission, to a model or a deployment: refused, or accepted; then answered, or a fault."""
 
 import json
 import math
@@ -8,36 +8,27 @@ from email.utils import formatdate
 from typing import Any, NamedTuple
 
 from batchgen.sandbox import errors
-from batchgen.sandbox.api_faults import answer_call
-from batchgen.sandbox.call import BodyTooLarge, Header, HttpCall
-from batchgen.sandbox.catalogue import SandboxModel
-from batchgen.sandbox.data_uris import file_problems, noted
-from batchgen.sandbox.faults import ACCEPTED_FIRST, marker_problem
-from batchgen.sandbox.ledger import LedgerPost, LedgerRow, canonical_input
-from batchgen.sandbox.media import prompt_text
+from batchgen.sandbox.api_faults import FaultContext, answer_call
+from batchgen.sandbox.call import BodyTooLarge, HttpCall
+from batchgen.sandbox.data_uris import noted
+from batchgen.sandbox.faults import ACCEPTED_FIRST, AppliedFault, marker_problem
+from batchgen.sandbox.ledger import LedgerPost, LedgerRow, LedgerWork, canonical_input
+from batchgen.sandbox.service import Refusal, Service
 from batchgen.sandbox.state import SandboxState, sha256
 
 REFUSED_TOKEN = b"refused"  # the only token that is refused without --token
 
 
 class Submission(NamedTuple):
-    """A body that was read: its canonical JSON without files, its hash, and the object itself."""
+    """A body that was read: its canonical JSON without the content of files, and its hash.
+
+    given: the object itself. noted: the object without the content of files.
+    """
 
     canonical: str
     sha256: str
     given: dict[str, Any]
-
-    @property
-    def text(self) -> str:
-        return prompt_text(json.loads(self.canonical))
-
-
-class Refusal(NamedTuple):
-    """The answer to a POST that is not accepted. body: anything that JSON can hold."""
-
-    status: int
-    body: Any
-    headers: tuple[Header, ...] = ()
+    noted: dict[str, Any]
 
 
 def known_token(state: SandboxState, call: HttpCall) -> bool:
@@ -58,13 +49,14 @@ def read_submission(body: bytes) -> Submission | Refusal:
     """Decode a body; NaN, half of a surrogate pair and anything but an object are refused."""
     try:
         given = json.loads(body, parse_constant=refuse_constant)
-        text = canonical_input(noted(given))
+        without_files = noted(given)
+        text = canonical_input(without_files)
         encoded = text.encode()
     except (ValueError, RecursionError) as wrong:
         return Refusal(*errors.invalid_input(f"JSON decode error: {wrong}", "json_invalid"))
     if not isinstance(given, dict):
         return Refusal(*errors.invalid_input("Input should be an object", "object_type"))
-    return Submission(text, sha256(encoded), given)
+    return Submission(text, sha256(encoded), given, without_files)
 
 
 def throttle(state: SandboxState) -> Refusal | None:
@@ -81,74 +73,86 @@ def throttle(state: SandboxState) -> Refusal | None:
     return Refusal(*errors.TOO_MANY_REQUESTS, headers.get(state.options.retry_after, ()))
 
 
-def rejection(state: SandboxState, model: SandboxModel, submission: Submission) -> Refusal | None:
-    """Why a readable submission is not accepted: input or wallet."""
-    if detail := model.problems(submission.given) or file_problems(submission.given):
-        return Refusal(422, {"detail": detail})
-    cost = model.cost(state.options, submission.given)
-    if state.left is not None and state.left < cost - 1e-9:
-        return Refusal(*errors.NO_BALANCE)
-    return None
-
-
 def accept(
-    state: SandboxState, model: SandboxModel, submission: Submission, now: float, answer: str
+    state: SandboxState, service: Service, target: Any, submission: Submission, post: LedgerPost
 ) -> LedgerRow:
-    """Give the submission a request_id and a place in the queue, and write it into the ledger."""
-    text, digest = submission.text, submission.sha256
+    """Give the submission a request_id and a place in the queue, and write it into the ledger.
+
+    post: as it arrived, without the id.
+    """
+    digest, now = submission.sha256, post.arrived_at
+    terms = service.terms(state, target, submission.noted)
+    text = service.text(submission.noted)
     slow = state.faults.pick("pace", text, digest, lambda: state.ledger.posts_of(digest))
-    seconds = float(slow.value) if slow else state.seconds(digest)
-    price = model.cost(state.options, submission.given)
+    usual = 0.0 if terms.repeats else state.seconds(digest)
+    seconds = float(slow.value) if slow else usual
+    outcome = json.dumps(AppliedFault("empty-result", None)) if terms.repeats else None
     request_id = str(uuid.uuid4())
-    state.queue.add(request_id, now, seconds)
-    started = state.queue.advance(now)
+    queue = state.queue_of(post.model)
+    queue.add(request_id, now, seconds)
+    started = queue.advance(now)
     row = LedgerRow(
-        state.ledger.last + 1, request_id, model.id, submission.canonical, digest,
-        price, now, seconds, None, None, None, None,
+        state.ledger.last + 1, request_id, post.model, submission.canonical, digest,
+        terms.price, now, seconds, None, None, None, outcome,
     )  # fmt: skip
-    state.ledger.accept(row, LedgerPost(now, model.id, digest, answer, request_id), started)
+    work = None
+    if terms.workflow is not None:
+        digest = sha256(terms.workflow.encode())
+        work = LedgerWork(
+            request_id, post.model.removeprefix(service.prefix), digest, terms.workflow
+        )
+    state.ledger.accept(row, post._replace(request_id=request_id), started, work)
     return row
 
 
-async def receive_submission(state: SandboxState, call: HttpCall, model_id: str) -> None:
+async def receive_submission(
+    state: SandboxState, call: HttpCall, service: Service, subject: str
+) -> None:
     """Answer a POST: 401, 413, 422 and 429 come before anything else is looked at."""
     try:
         body = await call.body()
     except BodyTooLarge:
         await call.json(*errors.TOO_LARGE)
         return
-    now = time.time()
+    post = LedgerPost(time.time(), service.prefix + subject, "", "200")
     submission = read_submission(body)
     refusal = throttle(state) if known_token(state, call) else Refusal(*errors.BAD_TOKEN)
     if isinstance(submission, Refusal):
-        refusal, digest = refusal or submission, sha256(body)
+        refusal, post = refusal or submission, post._replace(input_sha256=sha256(body))
     else:
-        digest = submission.sha256
-        refusal = refusal or await decide(state, call, model_id, submission, now)
+        post = post._replace(input_sha256=submission.sha256)
+        refusal = refusal or await decide(state, call, service, subject, submission, post)
     if refusal is not None:
-        state.ledger.refuse(LedgerPost(now, model_id, digest, str(refusal.status)))
-        await call.json(refusal.status, refusal.body, *refusal.headers)
+        status, said = service.worded(state, refusal.status, refusal.body)
+        state.ledger.refuse(post._replace(answer=str(status)))
+        await call.json(status, said, *refusal.headers)
 
 
 async def decide(
-    state: SandboxState, call: HttpCall, model_id: str, submission: Submission, now: float
+    state: SandboxState,
+    call: HttpCall,
+    service: Service,
+    subject: str,
+    submission: Submission,
+    post: LedgerPost,
 ) -> Refusal | None:
     """Answer a submission that came with a good token and below the rate limit, or refuse it."""
-    text, digest = submission.text, submission.sha256
+    text, digest = service.text(submission.noted), submission.sha256
     if wrong := marker_problem(text):
         return Refusal(*errors.invalid_input(wrong, "marker", "prompt"))
     fault = state.faults.pick("submit", text, digest, lambda: state.ledger.posts_of(digest))
     if fault is not None and fault.name not in ACCEPTED_FIRST:
-        state.ledger.refuse(LedgerPost(now, model_id, digest, fault.name))
-        await answer_call(call, fault, state.media_host, {})
+        state.ledger.refuse(post._replace(answer=fault.name))
+        await answer_call(FaultContext(call, state, service, {}), fault)
         return None
-    model = state.catalogue.find(model_id, any_model=state.options.all_models)
-    if model is None:
+    target = service.find(state, subject)
+    if target is None:
         return Refusal(*errors.UNKNOWN_MODEL)
-    if refusal := rejection(state, model, submission):
+    if refusal := service.refusal(state, target, submission.given):
         return refusal
-    row = accept(state, model, submission, now, fault.name if fault else "200")
-    usual = {"request_id": row.request_id, **state.urls(row.request_id)}
+    post = post._replace(answer=fault.name if fault else "200")
+    row = accept(state, service, target, submission, post)
+    usual = {"request_id": row.request_id, **service.urls(state, row)}
     previous = state.ledger.previous_id(row.seq) if fault else None
-    await answer_call(call, fault, state.media_host, usual, previous)
+    await answer_call(FaultContext(call, state, service, usual, previous=previous), fault)
     return None

@@ -35,7 +35,8 @@ from batchgen.sandbox.media import pad_png, stamp_png
 from batchgen.sandbox.media_faults import MEDIA_FAULTS
 from batchgen.sandbox.placeholder import NOTICE, draw_card, encode, picture_size
 from batchgen.sandbox.queue import RequestQueue
-from batchgen.sandbox.requests import OUTCOMES, REWORDINGS
+from batchgen.sandbox.requests import REWORDINGS
+from batchgen.sandbox.services import DEPLOYMENTS, MODELS
 
 MODEL = "ideogram/ideogram-v2/generate"
 GENERATE = f"/models/{MODEL}"
@@ -788,10 +789,11 @@ def test_a_small_download_can_be_a_bomb_or_a_huge_picture(
 
 
 def test_every_fault_has_its_deed() -> None:
-    deeds = {*API_FAULTS, *REWORDINGS, *OUTCOMES, *MEDIA_FAULTS, "slow"}
+    deeds = {*API_FAULTS, *REWORDINGS, *MODELS.outcomes, *MEDIA_FAULTS, "slow"}
     assert set(FAULTS) == deeds
     assert set(API_FAULTS) >= ACCEPTED_FIRST
-    assert {n for n, f in FAULTS.items() if f.stages == OUTCOME} == set(OUTCOMES)
+    assert {n for n, f in FAULTS.items() if f.stages == OUTCOME} == set(MODELS.outcomes)
+    assert set(DEPLOYMENTS.outcomes) == set(MODELS.outcomes)
     assert set(REWORDINGS) <= {n for n, f in FAULTS.items() if f.stages == POLL}
 
 
