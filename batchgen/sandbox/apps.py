@@ -192,6 +192,9 @@ class MediaServer:
         if self.state.faults.drops_connection("media"):
             await call.hang_up()
             return
+        if types := TYPES.fullmatch(call.path):
+            await look_up(self.state, call, Operation("object-info", DEPLOYMENTS, types[1]))
+            return
         found = FILE.fullmatch(call.path)
         row = self.state.ledger.row(found[1]) if found else None
         if found is None or row is None or not is_there(self.state, row, time.time()):

@@ -17,6 +17,8 @@ from batchgen.sandbox.data_uris import noted
 from batchgen.sandbox.deployments.hardware import USD_PER_HOUR, USUAL_HARDWARE
 from batchgen.sandbox.queue import Instance, StartedRequest
 
+DEPLOYMENTS_PREFIX = "deployments/"  # before a deployment's id, where a model has its own id
+
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS accepted (
     seq INTEGER PRIMARY KEY,
@@ -72,6 +74,22 @@ def canonical_input(given: Any) -> str:
 
 def _digest(given: Any) -> str:
     return sha256(canonical_input(noted(given)).encode(errors="replace")).hexdigest()
+
+
+def _body(model: str, given: Any) -> Any:
+    """Return the body that a client sent for an input. model: by its name in the ledger.
+
+    Clients keep the input of a deployment by `NODE.INPUT`, as `{"6.text": …}`.
+    """
+    if not model.startswith(DEPLOYMENTS_PREFIX) or not isinstance(given, dict):
+        return given
+    if not all("." in place for place in given):
+        return given
+    nodes: dict[str, Any] = {}
+    for place, value in given.items():
+        node, _, name = place.partition(".")
+        nodes.setdefault(node, {"inputs": {}})["inputs"][name] = value
+    return {"overrides": nodes}
 
 
 class LedgerRow(NamedTuple):
@@ -135,7 +153,8 @@ class LedgerInstance(NamedTuple):
 def requests_for(folder: Path, given: Sequence[tuple[str, Any]]) -> list[list[str]]:
     """Return the accepted requests for each model and input, the first one first.
 
-    folder: of the sandbox; one without a ledger has accepted nothing. Raises sqlite3.Error.
+    folder: of the sandbox; one without a ledger has accepted nothing. given: model and input of
+    rows, as a client's journal has them. Raises sqlite3.Error.
     """
     path = folder / "sandbox.db"
     if not path.exists():
@@ -144,7 +163,10 @@ def requests_for(folder: Path, given: Sequence[tuple[str, Any]]) -> list[list[st
     find = "SELECT request_id FROM posts WHERE input_sha256=? AND model=? AND request_id NOT NULL"
     with closing(sqlite3.connect(path)) as db:
         return [
-            [id for (id,) in db.execute(f"{find} ORDER BY n", (_digest(value), model))]
+            [
+                id
+                for (id,) in db.execute(f"{find} ORDER BY n", (_digest(_body(model, value)), model))
+            ]
             for model, value in given
         ]
 

@@ -10,15 +10,10 @@ from statistics import NormalDist
 from typing import Any
 
 from batchgen.sandbox.catalogue import Catalogue
-from batchgen.sandbox.deployments.catalogue import (
-    DEPLOYMENTS_PREFIX,
-    Deployment,
-    any_deployment,
-    load_deployments,
-)
+from batchgen.sandbox.deployments.catalogue import Deployment, any_deployment, load_deployments
 from batchgen.sandbox.deployments.instances import InstanceQueue, Scaling
 from batchgen.sandbox.faults import FaultPlan, seeded_fraction
-from batchgen.sandbox.ledger import Ledger, LedgerRow
+from batchgen.sandbox.ledger import DEPLOYMENTS_PREFIX, Ledger, LedgerRow
 from batchgen.sandbox.media import MediaFormat
 from batchgen.sandbox.options import SandboxOptions
 from batchgen.sandbox.queue import RequestQueue

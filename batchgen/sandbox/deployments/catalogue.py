@@ -1,6 +1,7 @@
 """The deployments that the sandbox serves: its own samples, and those of files.
 
-A file has a deployment as the API answers it with its payload, and beside that its `object_info`.
+A file has a deployment as the API answers it with its payload, and beside that its `object_info`;
+what else it has is not looked at.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,7 +16,6 @@ from batchgen.sandbox.deployments.instances import Scaling
 from batchgen.sandbox.deployments.samples import SAMPLES
 from batchgen.sandbox.deployments.workflow import Workflow, find_problems
 
-DEPLOYMENTS_PREFIX = "deployments/"  # before an id in the ledger, where a model has its own id
 CHANGES: Mapping[str, type | tuple[type, ...]] = {
     "name": str,
     "workflow_version": str,
@@ -28,17 +28,29 @@ CHANGES: Mapping[str, type | tuple[type, ...]] = {
     "is_deleted": bool,
     "workflow_api_json": dict,
     "object_info": dict,
+    "object_info_url": str,
 }
+
+
+ANSWERED = (
+    *("id", "name", "workflow_id", "workflow_version", "hardware", "min_instances"),
+    *("max_instances", "queue_size", "keep_warm_duration_in_seconds", "status", "is_enabled"),
+    *("created_at", "updated_at", "payload"),
+)
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """described: as the API answers it, with its payload. is_deleted: it is known and gone."""
+    """described: as the API answers it, with its payload. is_deleted: it is known and gone.
+
+    object_info_url: where object_info is said to be; None is here.
+    """
 
     described: dict[str, Any]
     object_info: dict[str, Any]
     is_deleted: bool = False
     takes_anything: bool = False
+    object_info_url: str | None = None
 
     @property
     def id(self) -> str:
@@ -82,7 +94,8 @@ class Deployment:
         entry["status"] = "standby" if self.is_enabled else "disabled"
         if "payload" in includes:
             payload = self.described.get("payload", {})
-            entry["payload"] = {**payload, "object_info_url": object_info_url}
+            url = self.object_info_url or object_info_url
+            entry["payload"] = {**payload, "object_info_url": url}
         return entry
 
     def changed(self, changes: Mapping[str, Any], updated_at: str) -> "Deployment":
@@ -94,14 +107,14 @@ class Deployment:
             if not isinstance(value, kind) or (isinstance(value, bool) and kind is int):
                 raise ValueError(f"{name} cannot be {value!r:.100}")
         rest = dict(changes)
-        object_info = rest.pop("object_info", self.object_info)
-        is_deleted = rest.pop("is_deleted", self.is_deleted)
+        own = ("object_info", "object_info_url", "is_deleted")
+        beside = {name: rest.pop(name) for name in own if name in rest}
         described = {**self.described, "updated_at": updated_at}
         if "workflow_api_json" in rest:
             workflow = {"workflow_api_json": rest.pop("workflow_api_json")}
             described["payload"] = {**described.get("payload", {}), **workflow}
         described |= rest
-        return replace(self, described=described, object_info=object_info, is_deleted=is_deleted)
+        return replace(self, described=described, **beside)
 
 
 def load_deployment(path: Path) -> Deployment:
@@ -114,8 +127,9 @@ def load_deployment(path: Path) -> Deployment:
 
 
 def make_deployment(described: dict[str, Any]) -> Deployment:
-    described = dict(described)
-    return Deployment(described, described.pop("object_info", {}))
+    """described: as in a file; what the API does not answer is left out."""
+    answered = {name: described[name] for name in ANSWERED if name in described}
+    return Deployment(answered, described.get("object_info", {}))
 
 
 def any_deployment(id: str) -> Deployment:

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from batchgen.sandbox.data_uris import file_problems
-from batchgen.sandbox.deployments.catalogue import DEPLOYMENTS_PREFIX, Deployment
+from batchgen.sandbox.deployments.catalogue import Deployment
 from batchgen.sandbox.deployments.workflow import (
     OutputFile,
     Workflow,
@@ -18,7 +18,7 @@ from batchgen.sandbox.deployments.workflow import (
     size_of,
 )
 from batchgen.sandbox.errors import error_body
-from batchgen.sandbox.ledger import LedgerRow, LedgerWork, canonical_input
+from batchgen.sandbox.ledger import DEPLOYMENTS_PREFIX, LedgerRow, LedgerWork, canonical_input
 from batchgen.sandbox.media import MediaFormat
 from batchgen.sandbox.outcomes import inline_picture, shared_outcomes
 from batchgen.sandbox.service import Outcome, PollAnswer, Refusal, Terms

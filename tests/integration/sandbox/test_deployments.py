@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from batchgen.sandbox.deployments.node_types import NODE_TYPES
 from batchgen.sandbox.deployments.samples import PHOTO, SAMPLES, SIZES, TEXT
 from batchgen.sandbox.deployments.workflow import find_problems
 from batchgen.sandbox.errors import REFUSALS
+from batchgen.sandbox.ledger import requests_for
 from batchgen.sandbox.queue import StartedRequest
 
 WORKFLOW: dict[str, Any] = SAMPLES[0]["payload"]["workflow_api_json"]
@@ -161,13 +163,28 @@ def test_the_samples_fit_what_is_said_of_their_nodes() -> None:
 
 
 def test_a_deployment_of_a_file_is_served_too(tmp_path: Path) -> None:
-    own = {**SAMPLES[0], "id": "my-own", "object_info": {}}
+    own = {**SAMPLES[0], "id": "my-own", "object_info": {}, "fetched_at": "2026-11-26"}
     (tmp_path / "own.json").write_text(json.dumps(own))
     options = ["--deployment", str(tmp_path / "own.json")]
     with started(None, options=options) as address, Client(address) as api:
         answer = api.ask(heron(), "my-own")
+        shown = api.get("/deployments/my-own").json()
 
     assert answer.status_code == 200
+    assert "fetched_at" not in shown
+
+
+def test_object_info_may_be_on_another_origin(
+    address: Address, api: Client, sandbox: Control
+) -> None:
+    elsewhere = f"http://{address.media_host}/object_info/{TEXT}.json"
+    sandbox.change_deployment(TEXT, object_info_url=elsewhere)
+    found = api.get(f"/deployments/{TEXT}", params={"includes": "payload"}).json()
+    types = httpx.get(found["payload"]["object_info_url"], trust_env=False).json()
+
+    assert found["payload"]["object_info_url"] == elsewhere
+    assert types == NODE_TYPES
+    assert sandbox.counts()["media_with_token"] == 0
 
 
 @pytest.mark.parametrize("content", ["[]", "{}", "not JSON"])
@@ -480,6 +497,18 @@ def test_a_deployment_can_get_another_workflow(api: Client, sandbox: Control) ->
 def test_a_change_that_is_none_is_refused(sandbox: Control, change: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(change))):
         sandbox.change_deployment(TEXT, **change)
+
+
+def test_a_request_is_found_by_the_input_that_a_client_kept(tmp_path: Path) -> None:
+    uri = as_uri()
+    digest = sha256(base64.b64decode(uri.partition(",")[2])).hexdigest()
+    kept = {"12.image": {"file": "heron.png", "sha256": digest}, "31.seed": 7}
+    sent = {"12": {"inputs": {"image": uri}}, "31": {"inputs": {"seed": 7}}}
+    with running(tmp_path) as (api, _):
+        request_id = api.ask({"overrides": sent}, PHOTO).raise_for_status().json()["request_id"]
+    name = f"deployments/{PHOTO}"
+
+    assert requests_for(tmp_path, [(name, kept), (name, {"31.seed": 8})]) == [[request_id], []]
 
 
 # Faults are those of models

@@ -1,4 +1,4 @@
-"""The sandbox answers as the API's description says, in order and in trouble."""
+"""The sandbox answers as the APIs' description says, in order and in trouble."""
 
 import json
 from collections.abc import Iterator
@@ -11,9 +11,10 @@ from jsonschema import Draft202012Validator
 from sandbox_client import Control
 
 from batchgen.sandbox import Address
+from batchgen.sandbox.deployments.samples import SIZES, TEXT
 from batchgen.sandbox.errors import REFUSALS
 
-DESCRIBED: dict[str, Any] = json.loads((ROOT / "schemas" / "model-api.openapi.json").read_text())
+DESCRIBED: dict[str, Any] = json.loads((ROOT / "schemas" / "runcomfy.openapi.json").read_text())
 MODEL = "ideogram/ideogram-v2/generate"
 OPERATIONS = {
     one["operationId"]: one
@@ -96,3 +97,95 @@ def test_an_unknown_request_is_described(api: httpx.Client, call: str, request_i
     method = api.post if call == "cancel" else api.get
 
     assert fits(call, method(f"/requests/{request_id}/{call}"))["error_code"] in (400001, 404001)
+
+
+# Deployments
+
+
+@pytest.fixture
+def serverless(address: Address) -> Iterator[httpx.Client]:
+    token = {"Authorization": f"Bearer {TOKEN}"}
+    with httpx.Client(
+        base_url=address.serverless_url, headers=token, trust_env=False, timeout=20
+    ) as client:
+        yield client
+
+
+HERON = {"overrides": {"6": {"inputs": {"text": "a heron"}}}}
+
+
+def test_every_call_of_a_deployment_is_answered_as_described(
+    serverless: httpx.Client, sandbox: Control
+) -> None:
+    body = {"overrides": {"6": {"inputs": {"text": "a heron"}}, "31": {"inputs": {"seed": 1}}}}
+    first = fits("run", serverless.post(f"/deployments/{SIZES}/inference", json=body))
+    again = fits("run", serverless.post(f"/deployments/{SIZES}/inference", json=body))
+    sandbox.fault("slow", value=1000.0)
+    later = fits("run", serverless.post(f"/deployments/{SIZES}/inference", json=HERON))
+    paths = [f"/deployments/{SIZES}/requests/{one['request_id']}" for one in (first, again, later)]
+    found = [
+        (
+            fits("run-status", serverless.get(f"{path}/status")),
+            fits("run-result", serverless.get(f"{path}/result")),
+        )
+        for path in paths
+    ]
+    cancelled = serverless.post(f"{paths[2]}/cancel")
+
+    assert [status["status"] for status, _ in found] == ["completed"] * 2 + ["in_progress"]
+    assert [len(result["outputs"]) for _, result in found] == [4, 0, 0]
+    assert fits("run-cancel", cancelled)["outcome"] == "cancelled"
+    assert fits("run-result", serverless.get(f"{paths[2]}/result"))["status"] == "canceled"
+
+
+def test_deployments_are_described(serverless: httpx.Client) -> None:
+    payload = {"includes": "payload"}
+
+    assert len(fits("deployments", serverless.get("/deployments", params=payload))) == 3
+    assert fits("deployment", serverless.get(f"/deployments/{TEXT}", params=payload))["payload"]
+    assert fits("deployment", serverless.get("/deployments/none-such"))["error_code"] == 404001
+
+
+def test_a_failed_result_is_described(serverless: httpx.Client, sandbox: Control) -> None:
+    sandbox.fault("failed")
+    answer = fits("run", serverless.post(f"/deployments/{TEXT}/inference", json=HERON))
+    result = serverless.get(f"/deployments/{TEXT}/requests/{answer['request_id']}/result")
+
+    assert fits("run-result", result)["error"][0]["error"] == "generation failed"
+
+
+@pytest.mark.parametrize("in_200", [False, True])
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [({"is_enabled": False}, 10002), ({"is_deleted": True}, 10003), ({}, 422001)],
+)
+def test_what_a_deployment_refuses_is_described(
+    serverless: httpx.Client, sandbox: Control, change: dict[str, bool], code: int, in_200: bool
+) -> None:
+    sandbox.set(errors_in_200=in_200)
+    sandbox.change_deployment(TEXT, **change)
+    body = {"overrides": {"6": {"inputs": {"txt": "a heron"}}}}
+
+    assert (
+        fits("run", serverless.post(f"/deployments/{TEXT}/inference", json=body))["error_code"]
+        == code
+    )
+
+
+@pytest.mark.parametrize("call", ["status", "result", "cancel"])
+def test_an_unknown_request_of_a_deployment_is_described(
+    serverless: httpx.Client, call: str
+) -> None:
+    method = serverless.post if call == "cancel" else serverless.get
+
+    answer = fits(f"run-{call}", method(f"/deployments/{TEXT}/requests/none-such/{call}"))
+    assert answer["error_code"] == 404001
+
+
+def test_the_bodies_that_are_sent_are_described() -> None:
+    body = OPERATIONS["run"]["requestBody"]["content"]["application/json"]["schema"]
+    schema = Draft202012Validator({**body, "components": DESCRIBED["components"]})
+
+    assert schema.is_valid(HERON)
+    assert not schema.is_valid({})
+    assert not schema.is_valid({"overrides": {"6": {"text": "a heron"}}})
