@@ -14,6 +14,7 @@ from .growth import AT_ONCE, FORMATS, crowded, grown, growth_table
 from .growth import ROWS as GROWTH_ROWS
 from .limits import LONG, limits, limits_table
 from .races import faults, race, sandbox_alone
+from .reading import SIZE, reading, reading_table
 from .scenarios import SCENARIOS, chosen
 from .simulation import MEANS, SPREADS, frontier, frontier_table
 from .startup import start_up_table, start_ups
@@ -133,6 +134,17 @@ def limits_command(quick: bool, file: Path | None) -> None:
     found = limits(600.0 if quick else LONG)
     click.echo(limits_table(found))
     keep(file, "limits", found)
+
+
+@benchmarks.command("reading")
+@QUICK_OPTION
+@JSON
+def reading_command(quick: bool, file: Path | None) -> None:
+    """What 10 MB of the shortest rows take to be read and checked, by their form."""
+    click.echo(place())
+    found = reading(SIZE // 100 if quick else SIZE)
+    click.echo(reading_table(found))
+    keep(file, "reading", found)
 
 
 @benchmarks.command()
