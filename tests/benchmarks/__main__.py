@@ -151,7 +151,7 @@ def reading_command(quick: bool, file: Path | None) -> None:
 @click.option("--times", type=click.IntRange(1), default=10, help="Medians are told.")
 @JSON
 def startup(times: int, file: Path | None) -> None:
-    """How long `batchgen --help` and `status` take, beside a Python that does nothing."""
+    """How long short commands take, and a run to its first POST, as multiples of `python`."""
     click.echo(place())
     found = start_ups(times)
     click.echo(start_up_table(found))
