@@ -153,7 +153,6 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("shell")
 @pytest.mark.parametrize("page", [page for page in PAGES if [*examples(page)]], ids=name_of)
 def test_what_a_page_shows_is_what_is_printed(page: Path, shell: Shell) -> None:
     for command, shown in examples(page):
@@ -163,7 +162,6 @@ def test_what_a_page_shows_is_what_is_printed(page: Path, shell: Shell) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("shell")
 def test_the_views_have_the_columns_that_are_shown(shell: Shell) -> None:
     columns = "sqlite-utils rows out/quickstart/batch.db by_hour -t"
     shown = only("docs/guide/morning.md", columns).partition("\n")[0].split()
