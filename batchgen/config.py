@@ -34,6 +34,7 @@ DEFAULT_BASE_URL = "https://model-api.runcomfy.net/v1"
 # The environment variables of options, by the option's name.
 VARIABLES = {
     "base_url": "RUNCOMFY_MODEL_API_BASE",
+    "serverless_url": "RUNCOMFY_SERVERLESS_API_BASE",
     "ask_above": "BATCHGEN_ASK_ABOVE",
     **ADDRESS_VARIABLES,
 }
@@ -69,7 +70,8 @@ HOOKS = ("ping", "notify", "notify_when", "notify_pictures", "on_finish")
 class RunOptions:
     """Every option of a run, as it holds after the merge.
 
-    out: the output folder. model: of rows that name none. schema: a file with that model's.
+    out: the output folder. model: of rows that name none, or `deployments/ID`. schema: a file with
+        that of the model.
     rate: POSTs per second. concurrency: requests in progress. limit: POSTs of this run.
     max_cost, max_cost_per_day, max_cost_per_month: USD that this batch may cost.
     all_per_day, all_per_month: USD that all batches of the person on this computer may cost.
@@ -81,8 +83,8 @@ class RunOptions:
     max_time: seconds. until: a local time of day. window: of the night; outside it nothing runs.
     format, input_name, fit, columns, meta, id_template, allow_path: how the manifest is read.
         `input_name` is what each file of a folder is; with `fit` large pictures are sent smaller.
-        `columns` and `meta` are what the command line adds to those of the manifest, which its
-        reader knows; so are `id_template`, `expand`, `samples` and `sample_seed`, which take
+        `columns`, `nodes` and `meta` are what the command line adds to those of the manifest, which
+        its reader knows; so are `id_template`, `expand`, `samples` and `sample_seed`, which take
         precedence over its own.
     raise_limit: values by the fields of `Limits`.
     allow_shared_folder: write to a folder that others can write to.
@@ -121,6 +123,7 @@ class RunOptions:
     raise_limit: Mapping[str, int] = field(default_factory=dict)
     format: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
+    nodes: Mapping[str, str] = field(default_factory=dict)
     meta: tuple[str, ...] = ()
     id_template: str | None = None
     input_name: str | None = None
@@ -129,6 +132,7 @@ class RunOptions:
     samples: int | None = None
     sample_seed: int | None = None
     base_url: str = DEFAULT_BASE_URL
+    serverless_url: str = ""
     media_hosts: tuple[str, ...] = ()
     sandbox: bool = False
     provenance: bool = True

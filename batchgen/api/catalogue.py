@@ -2,19 +2,22 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Iterable
 from contextlib import ExitStack, suppress
 from typing import Any, TypeVar
 
 from batchgen import event_loop
 from batchgen.api.catalogue_price import parse_price
+from batchgen.api.deployment_schema import Conditions, conditions_of, is_another
 from batchgen.api.endpoint import Endpoint
-from batchgen.api.model_api import ModelApi
+from batchgen.api.runcomfy import RunComfy
 from batchgen.clock import to_iso
 from batchgen.core.prices import Price
+from batchgen.core.targets import DEPLOYMENTS, deployment_id
 from batchgen.core.text import closest_match
 from batchgen.core.timing import Timing
 from batchgen.errors import ServiceUnreachable, TokenRefused
+from batchgen.log import warn
 
 T = TypeVar("T")
 
@@ -39,7 +42,7 @@ class Catalogue:
         self._entries: dict[str, dict[str, Any] | None] = {}
         self._unreachable: ServiceUnreachable | None = None
         self._stack = ExitStack()
-        self._client: tuple[asyncio.Runner, ModelApi] | None = None
+        self._client: tuple[asyncio.Runner, RunComfy] | None = None
 
     def close(self) -> None:
         """Close the client; another question opens it again."""
@@ -57,9 +60,12 @@ class Catalogue:
     def similar(self, model: str) -> str | None:
         """Return the id that was most likely meant by `model`; None if none is near or known."""
 
-        async def ask(service: ModelApi) -> str | None:
+        async def ask(services: RunComfy) -> str | None:
+            if deployment_id(model) is not None:
+                found = await services.deployments.list_deployments()
+                return closest_match(model, (f"{DEPLOYMENTS}{one.get('id')}" for one in found))
             for part in dict.fromkeys(model.split("/")):
-                page = await service.list_models(part, offset=0)
+                page = await services.models.list_models(part, offset=0)
                 ids = (str(one.get("model_id")) for one in page if isinstance(one, dict))
                 if near := closest_match(model, ids):
                     return near
@@ -68,6 +74,34 @@ class Catalogue:
         with suppress(ServiceUnreachable, TokenRefused):
             return None if self._unreachable else self._answer(ask)
         return None
+
+    def newer(self, model: str, stored: dict[str, Any]) -> dict[str, Any] | None:
+        """Return the entry of a deployment whose workflow is another than in a stored document.
+
+        None for a model, whose schema a batch keeps, and where nobody can be asked.
+        """
+        if deployment_id(model) is None:
+            return None
+        with suppress(ServiceUnreachable, TokenRefused):
+            found = self.describe(model)
+            if found is not None and is_another(found, stored):
+                warn(
+                    f"{model}: its workflow has changed since"
+                    f" {stored.get('fetched_at') or 'it was fetched'}: version"
+                    f" {conditions_of(stored).version or '?'} then,"
+                    f" {conditions_of(found).version or '?'} now. What was made stays as it is."
+                )
+                return found
+        return None
+
+    def conditions(self, models: Iterable[str]) -> dict[str, Conditions]:
+        """Return what holds now for rows of these, as far as they are deployments.
+
+        Raises as `describe`.
+        """
+        wanted = [model for model in models if deployment_id(model) is not None]
+        self._ask_about(wanted)
+        return {model: conditions_of(self._entries[model]) for model in wanted}
 
     def price(self, model: str) -> Price | None:
         """Return what a model costs; None where that cannot be known. Raises as `describe`."""
@@ -80,9 +114,9 @@ class Catalogue:
 
     def balance(self) -> float | None:
         """Return the USD in the wallet; None where nobody says."""
-        if self._unreachable is not None or not self._endpoint.service().knows_balance:
+        if self._unreachable is not None or not self._endpoint.services().models.knows_balance:
             return None
-        return self._answer(lambda service: service.balance())
+        return self._answer(lambda services: services.models.balance())
 
     def _ask_about(self, models: Collection[str]) -> None:
         missing = [model for model in models if model not in self._entries]
@@ -91,8 +125,9 @@ class Catalogue:
         if self._unreachable is not None:
             raise self._unreachable
 
-        async def ask(service: ModelApi) -> list[dict[str, Any] | None]:
-            found = await asyncio.gather(*map(service.describe, missing), return_exceptions=True)
+        async def ask(services: RunComfy) -> list[dict[str, Any] | None]:
+            asking = [services.of(model).describe(model) for model in missing]
+            found = await asyncio.gather(*asking, return_exceptions=True)
             for error in found:
                 if isinstance(error, BaseException):
                     raise error
@@ -104,11 +139,11 @@ class Catalogue:
             self._unreachable = error
             raise
 
-    def _answer(self, question: Callable[[ModelApi], Coroutine[Any, Any, T]]) -> T:
+    def _answer(self, question: Callable[[RunComfy], Coroutine[Any, Any, T]]) -> T:
         if self._client is None:
             runner = self._stack.enter_context(event_loop.started())
-            service = runner.run(self._endpoint.service(self._timing).__aenter__())
-            self._stack.callback(lambda: runner.run(service.__aexit__(None, None, None)))
-            self._client = runner, service
-        runner, service = self._client
-        return runner.run(question(service))
+            services = runner.run(self._endpoint.services(self._timing).__aenter__())
+            self._stack.callback(lambda: runner.run(services.__aexit__(None, None, None)))
+            self._client = runner, services
+        runner, services = self._client
+        return runner.run(question(services))

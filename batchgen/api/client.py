@@ -149,11 +149,16 @@ class ApiClient:
         return await self.ask_url(self._base + path, method, max_bytes)
 
     async def ask_url(
-        self, url: str, method: str = "GET", max_bytes: int = MAX_RESULT_BYTES
+        self,
+        url: str,
+        method: str = "GET",
+        max_bytes: int = MAX_RESULT_BYTES,
+        *,
+        with_token: bool = True,
     ) -> Response:
         """Send a free request, once; what ended it is in `Response.error`. Raises MemoryError.
 
-        max_bytes: of the answer that are read.
+        max_bytes: of the answer that are read. with_token: whether the token goes along.
         """
         timing, deadline = self._timing, Deadline()
 
@@ -166,7 +171,7 @@ class ApiClient:
         try:
             async with deadline:
                 deadline.within(timing.query_pool + timing.query_read)
-                await reader.receive(self._request(self._free, method, url))
+                await reader.receive(self._request(self._free, method, url, with_token=with_token))
         except MemoryError:  # no later try would fare better, as it may where the network failed
             raise
         except Exception as error:  # noqa: BLE001
@@ -180,11 +185,14 @@ class ApiClient:
         url: str,
         headers: Mapping[str, str] | None = None,
         content: SingleUseBody | None = None,
+        *,
+        with_token: bool = True,
     ) -> Any:
+        own = {n: v for n, v in self._headers.items() if with_token or n != "Authorization"}
         return session.request(
             method,
             exact_url(url),
-            headers={**self._headers, **(headers or {})},
+            headers={**own, **(headers or {})},
             data=content,
             allow_redirects=False,
             proxy=proxy_for(url) if self._use_proxy else None,

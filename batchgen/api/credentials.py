@@ -19,41 +19,53 @@ from batchgen.files import config_folder, open_regular, sync_folder, write_whole
 from batchgen.log import secrets
 from batchgen.network.media_hosts import is_loopback
 
-BALANCE_PATH = "/prod/v2/balance"
+MODELS = "/v1"  # how the path of the API of models ends
+SERVERLESS = "/prod/v2"  # and that of deployments
+SERVERLESS_ORIGIN = "https://api.runcomfy.net"
 MAX_TOKEN_BYTES = 1 << 16
 
 
-def check_base_url(text: str) -> str:
-    """Return the API's base without a slash at its end. Raises UsageError if it cannot be one."""
+def check_base_url(text: str, ending: str = MODELS) -> str:
+    """Return the API's base without a slash at its end. Raises UsageError if it cannot be one.
+
+    ending: MODELS or SERVERLESS.
+    """
     base = text.strip().rstrip("/")
+    usual = DEFAULT_BASE_URL if ending == MODELS else f"{SERVERLESS_ORIGIN}{SERVERLESS}"
     try:
         parts = urlsplit(base)
         host, _ = parts.hostname or "", parts.port
     except ValueError:
-        raise UsageError(f"{base!r} is no URL.", "It looks like " + DEFAULT_BASE_URL) from None
+        raise UsageError(f"{base!r} is no URL.", "It looks like " + usual) from None
     if not host or "@" in parts.netloc or parts.query or parts.fragment:
-        raise UsageError(f"{base!r} cannot be the API's base.", "It looks like " + DEFAULT_BASE_URL)
+        raise UsageError(f"{base!r} cannot be the API's base.", "It looks like " + usual)
     if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
         raise UsageError(
             f"{base!r} is not https, so your token would travel in the open.",
             "Only a server on this computer may be http.",
         )
-    if not parts.path.endswith("/v1"):
-        raise UsageError(f"{base!r} does not end in /v1.", f"Did you mean {base}/v1?")
+    if not parts.path.endswith(ending):
+        raise UsageError(f"{base!r} does not end in {ending}.", f"Did you mean {base}{ending}?")
     return base
 
 
-def balance_url(base: str) -> str | None:
-    """Where the wallet of the API at `base` is; None where that cannot be known.
+def serverless_url(base: str) -> str | None:
+    """Where the deployments of the API at `base` are; None where that cannot be known.
 
     Source: docs/maintainers/wire.md. Beside the sandbox's API stands its own.
     """
     if base == DEFAULT_BASE_URL:
-        return f"https://api.runcomfy.net{BALANCE_PATH}"
+        return f"{SERVERLESS_ORIGIN}{SERVERLESS}"
     parts = urlsplit(base)
     if not is_loopback(parts.hostname or ""):
         return None
-    return f"{parts.scheme}://{parts.netloc}{BALANCE_PATH}"
+    return f"{parts.scheme}://{parts.netloc}{SERVERLESS}"
+
+
+def balance_url(base: str) -> str | None:
+    """Where the wallet of the API at `base` is; None where that cannot be known."""
+    found = serverless_url(base)
+    return found and f"{found}/balance"
 
 
 def find_token(environment: Mapping[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""Where a batch's service is, and the line that chooses which `Service` speaks to it."""
+"""Where a batch's services are, and what opens them."""
 
 import hashlib
 import logging
@@ -12,7 +12,9 @@ from typing import TypeVar
 from batchgen import event_loop
 from batchgen.api import credentials
 from batchgen.api.client import ApiClient
+from batchgen.api.deployment_api import DeploymentApi
 from batchgen.api.model_api import ModelApi
+from batchgen.api.runcomfy import RunComfy
 from batchgen.config import RunOptions
 from batchgen.core.text import shell_quote
 from batchgen.core.timing import DEFAULT_TIMING, Timing
@@ -28,7 +30,8 @@ T = TypeVar("T")
 class Endpoint:
     """Where the service is and what opens it.
 
-    base: of the API, without a slash at its end. media_hosts: those that the person named.
+    base: of the Model API, without a slash at its end. serverless: of the deployments' API; "" is
+        the one beside `base`, as far as that is known. media_hosts: those that the person named.
     use_proxy: whether the environment's proxies apply.
     shared_rate_file: where all batches of the account on this computer keep when the next request
         may go; None for an account that no other batch has.
@@ -39,26 +42,33 @@ class Endpoint:
     media_hosts: tuple[MediaHost, ...]
     use_proxy: bool = True
     shared_rate_file: Path | None = None
+    serverless: str = ""
 
-    def service(
+    def services(
         self, timing: Timing = DEFAULT_TIMING, now: Callable[[], float] = time.time
-    ) -> ModelApi:
+    ) -> RunComfy:
         """now: gives the seconds since the epoch."""
-        client = ApiClient(self.base, self.token, self.use_proxy, timing, now)
-        return ModelApi(client, credentials.balance_url(self.base))
+        base = self.serverless or credentials.serverless_url(self.base) or ""
 
-    def ask(self, question: Callable[[ModelApi], Awaitable[T]], timing: Timing) -> T:
+        def client(base: str) -> ApiClient:
+            return ApiClient(base, self.token, self.use_proxy, timing, now)
+
+        models = ModelApi(client(self.base), credentials.balance_url(self.base))
+        return RunComfy(models, DeploymentApi(client(base), base, models, self.media_hosts))
+
+    def ask(self, question: Callable[[RunComfy], Awaitable[T]], timing: Timing) -> T:
         """Return the answer to a question, over a connection that is closed afterwards."""
 
         async def open_and_ask() -> T:
-            async with self.service(timing) as service:
-                return await question(service)
+            async with self.services(timing) as services:
+                return await question(services)
 
         return event_loop.run(open_and_ask())
 
     def download_hosts(self) -> tuple[MediaHost, ...]:
-        """Return the hosts of outputs: the service's own, and those that the person named."""
-        return *self.service().media_hosts, *self.media_hosts
+        """Return the hosts of outputs: those of the services, and those that the person named."""
+        own = (*ModelApi.media_hosts, *DeploymentApi.media_hosts)
+        return (*dict.fromkeys((*own, *self.media_hosts)),)
 
 
 def find_endpoint(options: RunOptions) -> Endpoint:
@@ -68,6 +78,9 @@ def find_endpoint(options: RunOptions) -> Endpoint:
     except ValueError as error:
         raise UsageError(f"--media-host: {error}.") from None
     base = credentials.check_base_url(options.base_url)
+    serverless = ""
+    if options.serverless_url:
+        serverless = credentials.check_base_url(options.serverless_url, credentials.SERVERLESS)
     token = credentials.find_token(os.environ)
     path = credentials.token_file(os.environ)
     if path is not None and credentials.token_file_is_readable_by_others(os.environ):
@@ -75,7 +88,7 @@ def find_endpoint(options: RunOptions) -> Endpoint:
         log.warning("%s can be read by others on this computer: %s", path, command)
     # What is not https stays on this computer: a proxy would read the token.
     shared = shared_rate_file(os.environ, base, token)
-    return Endpoint(base, token, hosts, base.startswith("https:"), shared)
+    return Endpoint(base, token, hosts, base.startswith("https:"), shared, serverless)
 
 
 def shared_rate_file(environment: Mapping[str, str], base: str, token: str) -> Path | None:

@@ -9,6 +9,7 @@ from batchgen.api.outputs import inline_content, is_inline, without_content
 from batchgen.api.poll_outcome import (
     Cancelled,
     Completed,
+    PollOutcome,
     classify_cancel,
     classify_result,
     parse_balance,
@@ -58,16 +59,16 @@ class ModelApi:
     async def submit(self, model: str, body: Body, commit: Commit) -> SubmitOutcome:
         return classify_submit(await self._client.post_once(_model_path(model), body, commit))
 
-    async def result(self, request_id: str) -> PollResult:
+    async def result(self, model: str, request_id: str) -> PollResult:
         # It answers with the state as long as there is no output, so nothing else is asked.
         response = await self._client.ask(f"/requests/{request_id}/result?include_cost=true")
-        return _poll_result(response, request_id)
+        return poll_result(response, classify_result(response, request_id))
 
-    async def inline_output(self, request_id: str, n: int) -> bytes | None:
+    async def inline_output(self, model: str, request_id: str, n: int) -> bytes | None:
         response = await self._client.ask(f"/requests/{request_id}/result")
         return inline_content(response.body, n) if response.status == 200 else None
 
-    async def cancel(self, request_id: str) -> bool | None:
+    async def cancel(self, model: str, request_id: str) -> bool | None:
         answer = classify_cancel(await self._client.ask(f"/requests/{request_id}/cancel", "POST"))
         if answer is None:  # the request's own state may say more
             response = await self._client.ask(f"/requests/{request_id}/status")
@@ -99,7 +100,7 @@ class ModelApi:
                 f" ({describe_error(response.error)}). Nothing was sent.",
                 "Run the same command again to go on.",
             )
-        _raise_if_refused(response)
+        raise_if_refused(response)
         found = response.body
         return found if response.status == 200 and isinstance(found, dict) else None
 
@@ -113,7 +114,7 @@ class ModelApi:
         models = response.body.get("models") if isinstance(response.body, dict) else None
         if response.status == 200 and isinstance(models, list):
             return models[:CATALOGUE_PAGE]
-        _raise_if_refused(response)
+        raise_if_refused(response)
         raise ServiceUnreachable(
             "RunComfy's catalogue gave no list of models.",
             "Name the model as its page does, and its schema with --schema.",
@@ -134,10 +135,10 @@ def _model_path(model: str) -> str:
     return f"/models/{quote(model, safe='/')}"
 
 
-def _poll_result(response: Response, request_id: str) -> PollResult:
+def poll_result(response: Response, outcome: PollOutcome) -> PollResult:
+    """Return the answer to a question, which means `outcome`, as the engine takes it."""
     body = response.body
     model = body.get("model_id") if isinstance(body, dict) else None
-    outcome = classify_result(response, request_id)
     # Inline outputs become files; the journal is not for them, nor for anything of their size.
     inline = isinstance(outcome, Completed) and any(map(is_inline, outcome.urls))
     inline = inline or b";base64," in response.content  # it may repeat the input
@@ -150,7 +151,7 @@ def _poll_result(response: Response, request_id: str) -> PollResult:
     )
 
 
-def _raise_if_refused(response: Response) -> None:
+def raise_if_refused(response: Response) -> None:
     """Raise TokenRefused if that is what the answer to a free question says."""
     if refuses_token(response):
         raise TokenRefused("RunComfy refused the token. Nothing was sent.", TokenRefused.ANOTHER)

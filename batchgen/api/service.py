@@ -1,17 +1,30 @@
 """What a run needs of a service that makes outputs for money.
 
-The engine knows this protocol and nothing of a service's paths, words or codes. `model_api.py` is
-its first implementation; another is a module beside it, and a line in endpoint.py that chooses it.
+The engine knows this protocol and nothing of a service's paths, words or codes. `model_api.py` and
+`deployment_api.py` are its implementations; `runcomfy.py` chooses by what a row is sent to.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from enum import Enum
+from typing import Any, Protocol
 
 from batchgen.api.body import Body
 from batchgen.api.client import Commit
 from batchgen.api.poll_outcome import PollOutcome
 from batchgen.api.submit_outcome import HaltReason, SubmitOutcome
 from batchgen.network.media_hosts import MediaHost
+
+# An input, as the journal has it -> what is sent for it, as JSON.
+Shape = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+
+
+class Settles(Enum):
+    """Who finds out whether a request was accepted whose answer was lost."""
+
+    BY_PERSON = "a person, who looks for it in their account"
+    BY_KEY = "a question with a key of ours that was sent with it"
+    BY_LISTING = "a listing of the requests of the account"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +33,16 @@ class Capabilities:
 
     cancels_running: whether a request in progress can be cancelled; a queued one always can.
     results_kept_s: seconds for which a result can be fetched.
-    finds_lost_requests: whether a request whose answer was lost can be found by a key of ours. If
-        not, its row is unknown until a person settles it.
+    repeats_need_change: whether a request that sends the same as an earlier one makes nothing.
+    settles_lost: how a row gets out of `unknown`. No service here does better than a person.
+    shape: how an input is put into the body of a request; None: as it is.
     """
 
     cancels_running: bool
     results_kept_s: float
-    finds_lost_requests: bool = False
+    repeats_need_change: bool = False
+    settles_lost: Settles = Settles.BY_PERSON
+    shape: Shape | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,22 +72,23 @@ class Service(Protocol):
     async def submit(self, model: str, body: Body, commit: Commit) -> SubmitOutcome:
         """Send one paid request, once.
 
-        body: the input, as JSON; the caller closes it. commit: awaited before the first byte of the
-        body leaves; if it raises, none does. Raises nothing, and a cancellation is not raised
-        either: the caller records the outcome first and asks its task whether it was cancelled.
+        model: what it is sent to. body: the input in its shape, as JSON; the caller closes it.
+        commit: awaited before the first byte of the body leaves; if it raises, none does. Raises
+        nothing, and a cancellation is not raised either: the caller records the outcome first and
+        asks its task whether it was cancelled.
         """
 
-    async def result(self, request_id: str) -> PollResult:
+    async def result(self, model: str, request_id: str) -> PollResult:
         """Ask for a request's state and outputs. Free, and may be repeated. Raises MemoryError."""
 
-    async def inline_output(self, request_id: str, n: int) -> bytes | None:
+    async def inline_output(self, model: str, request_id: str, n: int) -> bytes | None:
         """Return the n-th output, from 1, of a request whose result has it inline.
 
         Asks once more, so that many large results need not be in memory until they are files.
         None: it is not there now. Raises MemoryError.
         """
 
-    async def cancel(self, request_id: str) -> bool | None:
+    async def cancel(self, model: str, request_id: str) -> bool | None:
         """Return True: cancelled. False: it cannot be, and still runs. None: no clear answer."""
 
     async def balance(self) -> float | None:
@@ -83,3 +100,10 @@ class Service(Protocol):
         Returns why no submission would fare better, TOKEN or SERVICE; None where that is not so, or
         no answer came.
         """
+
+
+class Services(Protocol):
+    """Which service makes what."""
+
+    def of(self, model: str) -> Service:
+        """Return the service that a row with this model is sent to."""

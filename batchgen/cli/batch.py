@@ -399,8 +399,6 @@ def status(
             in_json=as_json,
         )
     elif as_json:
-        from batchgen.library.batch import Batch
-
-        output.as_json(Batch(folder).status())
+        output.totals(folder)
     else:
         output.status(folder)

@@ -15,6 +15,7 @@ from batchgen.cli import completion, manners
 from batchgen.clock import Clock
 from batchgen.core import limits, units
 from batchgen.core.addresses import parse_notify_urls, parse_ping_url
+from batchgen.core.targets import deployment_target, parse_node_input
 from batchgen.core.terms import parse_terms
 from batchgen.core.timetable import parse_days, parse_window
 from batchgen.core.timing import DEFAULT_TIMING, Timing
@@ -67,6 +68,27 @@ def read_columns(context: Context, param: Parameter, values: tuple[str, ...]) ->
             raise click.BadParameter(f"{text!r} is not INPUT=COLUMN, as prompt=Prompt")
         columns[name] = source
     return columns
+
+
+def read_deployment(context: Context, param: Parameter, value: str | None) -> str | None:
+    """Turn the id of a deployment into what stands for it in place of a model."""
+    try:
+        return value and deployment_target(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def read_nodes(context: Context, param: Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    """Turn `prompt=6.text`, given any number of times, into a dictionary."""
+    nodes: dict[str, str] = {}
+    for text in values:
+        name, _, place = text.partition("=")
+        try:
+            nodes[name] = parse_node_input(place)
+        except ValueError:
+            what = f"{text!r} is not NAME=NODE.INPUT, as prompt=6.text"
+            raise click.BadParameter(what) from None
+    return nodes
 
 
 def read_price(
@@ -164,6 +186,21 @@ READING = section(
         shell_complete=completion.model,
         help="Model of rows that name none.  [default: Ideogram 2.0]",
     ),
+    click.option(
+        "--deployment",
+        metavar="ID",
+        callback=read_deployment,
+        help="In place of a model: your serverless deployment of rows that name none.",
+    ),
+    click.option(
+        "--node",
+        "nodes",
+        multiple=True,
+        metavar="NAME=NODE.INPUT",
+        callback=read_nodes,
+        help="What a name in the list is in the deployment's workflow, as prompt=6.text;"
+        " repeatable.",
+    ),
     click.option("--schema", type=FILE, help="File with that model's input schema."),
     click.option(
         "--format", type=click.Choice([*FORMATS]), help="Read the manifest as this format."
@@ -239,6 +276,11 @@ SERVICE = section(
     "Service",
     click.option("--base-url", metavar="URL", help="Base URL of the API, ending in /v1."),
     click.option(
+        "--serverless-url",
+        metavar="URL",
+        help="Base URL of the API of deployments, ending in /prod/v2.",
+    ),
+    click.option(
         "--media-host",
         "media_hosts",
         multiple=True,
@@ -299,6 +341,12 @@ def given_options(context: Context | None = None) -> dict[str, Any]:
         and context.get_parameter_source(name) is ParameterSource.COMMANDLINE
         and value != ""
     }
+    if context.params.get("deployment"):
+        if "model" in found:
+            raise click.UsageError(
+                "--model and --deployment are two ways to say the same: give one."
+            )
+        found["model"] = context.params["deployment"]
     # Before the command's name they mean the same.
     before = {name: True for name in ("quiet", "verbose") if manners.given(name)}
     return {**{n: v for n, v in before.items() if n in context.params}, **found}

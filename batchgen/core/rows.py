@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-RESERVED = ("id", "model")  # names in a manifest that are no inputs
+RESERVED = ("id", "model", "deployment")  # names in a manifest that are no inputs
 EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 

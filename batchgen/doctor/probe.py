@@ -22,7 +22,7 @@ def ask_service(endpoint: Endpoint, model: str, clock: Clock, timing: Timing) ->
     Raises ServiceUnreachable where the environment's certificates or proxy cannot be used.
     """
     began, at = time.monotonic(), clock.now()
-    response = endpoint.ask(lambda service: service.ask_account(model), timing)
+    response = endpoint.ask(lambda services: services.models.ask_account(model), timing)
     seconds = time.monotonic() - began
     skew = None
     if response.date:

@@ -10,6 +10,7 @@ from functools import partial
 
 from batchgen.api.outputs import is_inline
 from batchgen.api.poll_outcome import Completed, Failed
+from batchgen.api.service import Services
 from batchgen.clock import to_iso
 from batchgen.core.expiry import PAID_BUT_GONE, has_expired
 from batchgen.core.states import Event
@@ -59,7 +60,7 @@ class Collector:
     _poller: Poller
     _state: RunState
     _options: OutputOptions
-    _results_kept_s: float  # the seconds for which the service keeps results
+    _services: Services
     _inline: asyncio.Lock = field(default_factory=asyncio.Lock)
     _slots: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, MAX_DOWNLOADS))
     # Extensions and notes of files that are no worse than others of their kind.
@@ -143,7 +144,7 @@ class Collector:
 
     def _has_expired(self, row: Request) -> bool:
         age = self._state.clock.now() - (row.submitted_at or 0.0)
-        return has_expired(age, self._results_kept_s)
+        return has_expired(age, self._services.of(row.model).capabilities.results_kept_s)
 
     async def _collect_one(self, row: Request, output: Output, last: bool) -> None:
         """last: the row is `saved` with this output."""

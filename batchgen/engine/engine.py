@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import astuple, dataclass, field
 from typing import Any
 
+from batchgen.api.service import Services
 from batchgen.core.expiry import expiry_warning, is_urgent
 from batchgen.core.states import State
 from batchgen.engine.collector import Collector
@@ -33,7 +34,7 @@ class Engine:
     _poller: Poller
     _collector: Collector
     _state: RunState
-    _results_kept_s: float  # the seconds for which the service keeps results
+    _services: Services
     _changed: Callable[[], None]  # called after each change of a row's state
     _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _draining: bool = False
@@ -64,13 +65,12 @@ class Engine:
         """Wait until old results are collected, before anything new is paid for."""
         now = self._state.clock.now()
         ages = {row.key: now - row.submitted_at for row in left if row.submitted_at is not None}
-        if words := expiry_warning(list(ages.values()), self._results_kept_s):
-            log.warning("%s", words)
-        urgent = {
-            key: self._tasks[key]
-            for key, age in ages.items()
-            if is_urgent(age, self._results_kept_s)
-        }
+        kept_s = {row.key: self._services.of(row.model).capabilities.results_kept_s for row in left}
+        for kept in sorted(set(kept_s.values())):
+            alike = [age for key, age in ages.items() if kept_s[key] == kept]
+            if words := expiry_warning(alike, kept):
+                log.warning("%s", words)
+        urgent = {key: self._tasks[key] for key, age in ages.items() if is_urgent(age, kept_s[key])}
 
         def is_settled(key: str) -> bool:
             return urgent[key].done() or key in self._state.waiting

@@ -14,7 +14,7 @@ from batchgen.api.poll_outcome import (
     Unauthorized,
     Unclear,
 )
-from batchgen.api.service import PollResult, Service
+from batchgen.api.service import PollResult, Services
 from batchgen.api.submit_outcome import HaltReason
 from batchgen.core.expiry import PAID_BUT_GONE, has_expired
 from batchgen.core.states import Event
@@ -63,15 +63,14 @@ class Poller:
         self,
         journal: Journal,
         writes: WriteQueue,
-        service: Service,
+        services: Services,
         run_state: RunState,
         max_rate: float,
     ) -> None:
         """max_rate: submissions per second; the questions have a limit of their own above it."""
-        self._results_kept_s = service.capabilities.results_kept_s
         self._journal = journal
         self._writes = writes
-        self._service = service
+        self._services = services
         self._state = run_state
         self._limiter = _limiter_of_questions(max_rate)
         saved = journal.get_meta("times") or {}
@@ -117,7 +116,8 @@ class Poller:
                         await self._tell(row, f"{note}. It counts as running")
                     state.in_flight.add(row.key)
                 case Missing(reason, code):
-                    if has_expired(age, self._results_kept_s):
+                    kept_s = self._services.of(row.model).capabilities.results_kept_s
+                    if has_expired(age, kept_s):
                         gone = Failed(f"{PAID_BUT_GONE}: {reason}", code)
                         return await self._record(row, gone, result.content)
                     if self._is_missing_for_long(row, answers):
@@ -181,7 +181,7 @@ class Poller:
             raise StorageDamaged(f"{row.where} is {row.state} without a request.")
         state = self._state
         await self._wait_for_turn()
-        result = await self._service.result(row.request_id)
+        result = await self._services.of(row.model).result(row.model, row.request_id)
         if result.unreachable:
             state.report_offline(f"{result.unreachable} while asking")
         else:
@@ -196,7 +196,7 @@ class Poller:
         await self._writes.enqueue(lambda: self._journal.set_error(row, what))
 
     async def _stop_if_all_is_refused(self, row: Request, reason: str) -> None:
-        if await self._service.refusal(row.model) is HaltReason.TOKEN:
+        if await self._services.of(row.model).refusal(row.model) is HaltReason.TOKEN:
             self._stop_for_token(row, reason)
 
     def _stop_for_token(self, row: Request, reason: str) -> None:
@@ -206,7 +206,8 @@ class Poller:
     async def inline_output(self, row: Request, n: int) -> bytes | None:
         """Ask for the n-th output of a row whose result has it inline; None where it has not."""
         await self._wait_for_turn()
-        return await self._service.inline_output(row.request_id or "", n)
+        service = self._services.of(row.model)
+        return await service.inline_output(row.model, row.request_id or "", n)
 
     async def _wait_for_turn(self) -> None:
         """Wait until the limit of questions per second allows one more."""

@@ -202,6 +202,12 @@ class RunState:
             log.warning("%s: %s. The other rows of %s stay pending.", where, reason, model)
         self.breaker.on_halted(model, reason)
 
+    def hold_closed(self) -> None:
+        """Submit nothing of the models that are known to take nothing."""
+        for model, reason in self.policy.closed.items():
+            log.warning("%s: %s. Its rows stay pending.", model, reason)
+            self.breaker.on_halted(model, reason)
+
     def report_unknown(self, where: str, model: str) -> None:
         """A request may have been accepted or not: a few in a row stop the model, or the run."""
         known = self.breaker.stopped_models

@@ -18,7 +18,7 @@ from datetime import datetime
 from typing import assert_never
 
 from batchgen.api.body import Body, StreamedBody
-from batchgen.api.service import Service
+from batchgen.api.service import Services
 from batchgen.api.submit_outcome import (
     Accepted,
     Blocked,
@@ -74,7 +74,7 @@ class Withheld(StoppedEarly):
 class Submitter:
     _journal: Journal
     _folder: Folder
-    _service: Service
+    _services: Services
     _state: RunState
     _shared_rate: SharedRateLimit
     _writes: WriteQueue
@@ -97,7 +97,8 @@ class Submitter:
 
     async def _submit_once(self, row: Request) -> None:
         try:
-            body = await self._payloads.open(row.input)
+            shape = self._services.of(row.model).capabilities.shape
+            body = await self._payloads.open(row.input, shape)
         except FileChanged as error:
             await self._hold_changed(row, str(error))
             return
@@ -127,7 +128,7 @@ class Submitter:
                     self._state.stop(stop)
                 raise
 
-        outcome = await self._service.submit(row.model, body, commit)
+        outcome = await self._services.of(row.model).submit(row.model, body, commit)
         if isinstance(outcome, Rejected) and row.model not in self._state.breaker.takes_files:
             outcome = refusal_of_files(outcome, row.input)
         what_happened = _row_outcome(outcome)
@@ -149,7 +150,8 @@ class Submitter:
             raise Withheld("The batch was paused before this request left.")
         expected = self._state.costs.estimate(row.model, row.input)
         memory = self._state.changed_rate_memory()
-        self._journal.record_submitting(row, expected, self._limits(), memory)
+        version = self._state.policy.versions.get(row.model)
+        self._journal.record_submitting(row, expected, self._limits(), memory, version)
 
     def _limits(self) -> list[ActiveLimit]:
         now = datetime.fromtimestamp(self._state.clock.now())
@@ -287,7 +289,7 @@ class Submitter:
         """Whether the balance is known, and enough for this row."""
         expected, balance = self._state.costs.estimate(row.model, row.input), None
         if expected.usd is not None and not expected.floor:
-            balance = await self._service.balance()
+            balance = await self._services.of(row.model).balance()
         return balance is not None and balance >= (expected.usd or 0.0)
 
     async def _hold(self, row: Request, reason: str, code: int) -> None:
@@ -297,7 +299,9 @@ class Submitter:
         log.warning("%s: %s. It stays pending for now.", row.where, reason)
         state.held.on_blocked(HeldRow(row.key, row.where, reason, code, state.time()))
         # The first in a row: a token that was refused shows with whatever is asked next.
-        why = await self._service.refusal(row.model) if state.held.in_a_row == 1 else None
+        why = None
+        if state.held.in_a_row == 1:
+            why = await self._services.of(row.model).refusal(row.model)
         if why is not None:
             self._halt(row, f"{reason}, and so was a free question: {why.value}", why)
         elif state.held.stops_everything:

@@ -7,11 +7,13 @@ sent, whoever writes to the file meanwhile. One file at a time, in a thread of i
 import asyncio
 import hashlib
 import tempfile
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from batchgen.api.body import Body, FilePart, StreamedBody
+from batchgen.api.service import Shape
 from batchgen.core.identity import json_object, to_json
 from batchgen.core.local_files import MARK, is_local_file, local_files, uri_start
 from batchgen.core.text import quote_value
@@ -42,45 +44,52 @@ class Payloads:
     def close(self) -> None:
         self._thread.shutdown()
 
-    async def open(self, input: str) -> Body:
+    async def open(self, input: str, shape: Shape | None = None) -> Body:
         """Return the body for an input. Raises FileChanged, and OSError where the disk is full.
 
-        input: JSON, as the journal has it.
+        input: JSON, as the journal has it. shape: as `Capabilities` has it.
         """
-        if MARK not in input:
+        if MARK not in input and shape is None:
             return input.encode()
         values = json_object(input)
-        if values is None or not any(True for _ in local_files(values)):
+        if values is None:
             return input.encode()
-        making = asyncio.wrap_future(self._thread.submit(self._compose, values))
+        shaped = values if shape is None else shape(values)
+        if not any(True for _ in local_files(values)):
+            return input.encode() if shape is None else to_json(shaped).encode()
+        making = asyncio.wrap_future(self._thread.submit(self._compose, shaped))
         try:
             return await asyncio.shield(making)
         except asyncio.CancelledError:
             making.add_done_callback(_close)
             raise
 
-    def _compose(self, input: dict[str, Any]) -> StreamedBody:
-        """Return the JSON text of an input, with the files in place of what stands for them."""
-        parts: list[bytes | FilePart] = []
+    def _compose(self, content: Mapping[str, Any]) -> StreamedBody:
+        """Return the JSON text of a body, with the files in place of what stands for them."""
         with ExitStack() as stack:
-            before = "{"
-            for name, value in input.items():
-                parts.append(f"{before}{to_json(name)}: ".encode())
-                before = ", "
-                if isinstance(value, list) and any(map(is_local_file, value)):
-                    for number, one in enumerate(value):
-                        parts.append(b", " if number else b"[")
-                        parts += self._value(one, stack)
-                    parts.append(b"]")
-                else:
-                    parts += self._value(value, stack)
-            parts.append(b"}")
+            parts = [*self._parts(content, stack)]
             stack.pop_all()
         return StreamedBody(parts)
 
-    def _value(self, value: Any, stack: ExitStack) -> list[bytes | FilePart]:
-        if not is_local_file(value):
-            return [to_json(value).encode()]
+    def _parts(self, value: Any, stack: ExitStack) -> Iterator[bytes | FilePart]:
+        if is_local_file(value):
+            yield from self._file(value, stack)
+        elif isinstance(value, list) and any(map(is_local_file, value)):
+            for number, one in enumerate(value):
+                yield b", " if number else b"["
+                yield from self._parts(one, stack)
+            yield b"]"
+        elif isinstance(value, Mapping) and value:
+            before = "{"
+            for name, one in value.items():
+                yield f"{before}{to_json(name)}: ".encode()
+                before = ", "
+                yield from self._parts(one, stack)
+            yield b"}"
+        else:
+            yield to_json(value).encode()
+
+    def _file(self, value: dict[str, str], stack: ExitStack) -> list[bytes | FilePart]:
         copy, size, content_type = self._copy(value["file"], value["sha256"])
         stack.enter_context(copy)
         if "fit" in value:

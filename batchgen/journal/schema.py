@@ -150,6 +150,8 @@ def m004_written_off(db: "Database") -> None:
     )
     # What came for a submission, where it does not tell whether the request was accepted.
     db.table("requests").add_column("answer", str)
+    # Of what made the row, such as a workflow; null where it has no version, and in older journals.
+    db.table("requests").add_column("version", str)
     # The keys of rows that a list has rewritten, and of the rows that were paid for in their place.
     db.table("aliases").create({"key": str, "row": str}, pk="key", not_null={"row"})
     # What is asked of a run under way, until the run takes it.

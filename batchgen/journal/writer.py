@@ -120,12 +120,18 @@ class Journal(RequestQueries):
         self.state_counts[new] += listed or new in ALWAYS_COUNTED
 
     def record_submitting(
-        self, row: Request, expected: Estimate, limits: list[ActiveLimit], memory: dict[str, Any]
+        self,
+        row: Request,
+        expected: Estimate,
+        limits: list[ActiveLimit],
+        memory: dict[str, Any],
+        version: str | None = None,
     ) -> None:
         """W1: record that the paid submission is about to leave. Raises CostLimitReached.
 
         row: as it was before. expected: what is reserved.
         memory: what is kept in the same transaction, such as a new rate, as `set_meta` takes it.
+        version: of what makes the row; None where it has none.
         """
         if limit := first_exceeded(self.committed_usd, expected.usd, limits):
             raise CostLimitReached.at(limit, self.committed_usd, expected)
@@ -141,6 +147,7 @@ class Journal(RequestQueries):
                 completed_at=None,
                 api_status=None,
                 answer=None,
+                version=version,
                 attempts=row.attempts + 1,
             )
             self.set_meta(memory)

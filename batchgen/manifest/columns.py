@@ -7,13 +7,15 @@ What `--id` makes ids of is metadata unless it is an input.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from batchgen.core.identity import PROMPT_NAMES
 from batchgen.core.messages import MAX_NAME_CHARS, MOST_UNKNOWN, option_of, unknown_columns_problems
 from batchgen.core.rows import RESERVED, Place, Problem
+from batchgen.core.targets import deployment_target
 from batchgen.core.text import (
     closest_match,
     escape_unprintable,
@@ -27,6 +29,7 @@ from batchgen.manifest.records import Header, Record
 from batchgen.manifest.separators import SEPARATORS, KnowsAny
 from batchgen.templates.id_template import IdTemplate, Unfilled
 
+T = TypeVar("T")
 ALL_COLUMNS = "*"
 NO_NAMES: frozenset[str] = frozenset()
 MAX_CACHED_NAMES = 1000  # a file can have new names in every row
@@ -37,10 +40,15 @@ Properties = Callable[[str | None], Collection[str] | None]
 
 @dataclass(slots=True)
 class EntryParts:
-    """The parts of a record. places: of inputs, as far as they are known."""
+    """The parts of a record.
+
+    deployment: as written; if it is the id of one, `model` is its target.
+    places: of inputs, as far as they are known.
+    """
 
     id: Any = None
     model: Any = None
+    deployment: Any = None
     inputs: dict[str, Any] = field(default_factory=dict)
     meta: dict[str, Any] = field(default_factory=dict)
     places: dict[str, Place] = field(default_factory=dict)
@@ -50,6 +58,8 @@ class ColumnMapping:
     """Sorts the values of records. columns: source by target. meta: names that are metadata.
 
     id_template: what ids are made of, if not of the name `id` alone.
+    nodes: inputs of nodes, as `6.text`, by the names that stand for them, unless the model itself
+        has an input of such a name.
 
     What a name stands for is found once for each model, since most rows have the same names.
     """
@@ -60,10 +70,12 @@ class ColumnMapping:
         meta: Collection[str],
         properties: Properties,
         id_template: IdTemplate | None = None,
+        nodes: Mapping[str, str] | None = None,
     ) -> None:
         self._targets: dict[str, list[str]] = {}
         for target, source in columns.items():
             self._targets.setdefault(source, []).append(target)
+        self._nodes = dict(nodes or {})
         self._meta = frozenset(meta)
         self._id_template = id_template
         self._of_ids = frozenset(id_template.names if id_template else ())
@@ -82,6 +94,19 @@ class ColumnMapping:
             self._known[model] = self._properties(model)
         return self._known[model]
 
+    def input_of(self, name: str, model: str | None) -> str:
+        """Return the input that a name stands for where it is no other's, by `nodes`."""
+        if name not in self._nodes:
+            return name
+        known = self.properties(model)
+        return name if known is not None and name in known else self._nodes[name]
+
+    def inputs_of(self, values: Mapping[str, T], model: str | None) -> dict[str, T]:
+        """Return the same values by the inputs that their names stand for."""
+        if not self._nodes:
+            return dict(values)
+        return {self.input_of(name, model): value for name, value in values.items()}
+
     def copies(self) -> dict[str, int]:
         """Return how often more than once a value is used, by the names of those that are."""
         return {n: len(targets) - 1 for n, targets in self._targets.items() if len(targets) > 1}
@@ -91,7 +116,7 @@ class ColumnMapping:
 
         The inputs are those of the default model; it is asked last, since it may have no schema.
         """
-        told = self._meta.union(self._targets, RESERVED, self._of_ids)
+        told = self._meta.union(self._targets, RESERVED, self._of_ids, self._nodes)
         if any(name in told for name in names):
             return True
         known = self.properties(None)
@@ -101,23 +126,24 @@ class ColumnMapping:
         """Return the input that a text alone stands for; some models call it text or tags."""
         if model not in self._prompts:
             known = self.properties(model)
-            names = (name for name in PROMPT_NAMES if known is None or name in known)
-            self._prompts[model] = next(names, PROMPT_NAMES[0])
+            inputs = [self.input_of(name, model) for name in PROMPT_NAMES]
+            found = (one for one in inputs if known is None or one in known)
+            self._prompts[model] = next(found, inputs[0])
         return self._prompts[model]
 
     def targets(self, name: str, model: str | None) -> list[str] | None:
         """Return the inputs (or `id`, `model`) that a name stands for; None if it is metadata."""
         if name in self._targets:
-            return self._targets[name]
+            return [self.input_of(target, model) for target in self._targets[name]]
         if name in RESERVED and name not in self._meta:
             return [name]
         if name.startswith("_") or name in self._meta:
             return None
         if ALL_COLUMNS in self._meta or name in self._of_ids:
             known = self.properties(model)
-            if known is not None and name not in known:
+            if known is not None and self.input_of(name, model) not in known:
                 return None
-        return [name]
+        return [self.input_of(name, model)]
 
     def split(self, record: Record) -> EntryParts:
         """Sort a record's values into id, model, inputs and metadata."""
@@ -131,7 +157,8 @@ class ColumnMapping:
             parts.inputs = dict(record.values)  # most rows; a fifth of the time of the loop below
             parts.id = parts.inputs.pop("id", record.id)
             parts.model = parts.inputs.pop("model", None)
-            return parts
+            parts.deployment = parts.inputs.pop("deployment", None)
+            return _with_deployment(parts)
         for name, value in record.values.items():
             targets = uses[name] if name in uses else self._resolve_name(name, model)
             if targets is None:
@@ -144,11 +171,13 @@ class ColumnMapping:
                     parts.id = value
                 elif target == "model":
                     parts.model = value
+                elif target == "deployment":
+                    parts.deployment = value
                 else:
                     parts.inputs[target] = value
                 if record.places and name in record.places:
                     parts.places[target] = record.places[name]
-        return parts
+        return _with_deployment(parts)
 
     def made_id(self, record: Record, parts: EntryParts) -> Any:
         """Return the row's id: as the template makes it, else as it was written. Raises Unfilled.
@@ -185,7 +214,13 @@ class ColumnMapping:
 
     def _model_of(self, values: Mapping[str, Any]) -> str | None:
         model = values.get(self._models[0] if self._models else "model")
-        return model if isinstance(model, str) and model else None
+        if isinstance(model, str) and model:
+            return model
+        deployment = values.get("deployment")
+        if isinstance(deployment, str) and deployment:
+            with suppress(ValueError):
+                return deployment_target(deployment)
+        return None
 
     def _targets_for(self, model: str | None) -> dict[str, list[str] | None]:
         """Return the targets of names that were resolved for a model."""
@@ -220,7 +255,7 @@ class ColumnMapping:
                     )
                     yield Problem(header.column(name), what, remedy, field=name, whole=True)
                 uses[target] = name
-        known = None if "model" in uses else self.properties(None)
+        known = None if {"model", "deployment"} & uses.keys() else self.properties(None)
         if known is None:
             return
         unknown = {t: n for t, n in uses.items() if t not in known and t not in RESERVED}
@@ -272,6 +307,14 @@ class ColumnMapping:
                 f"{plural(len(missing) - MOST_UNKNOWN, 'more column')} that are named are missing"
             )
             yield Problem(header.place, what, whole=True)
+
+
+def _with_deployment(parts: EntryParts) -> EntryParts:
+    """Return the parts with a row's deployment as its model, if it names no model beside it."""
+    if parts.model is None and isinstance(parts.deployment, str):
+        with suppress(ValueError):
+            parts.model = deployment_target(parts.deployment)
+    return parts
 
 
 def _joined_problem(

@@ -18,6 +18,7 @@ from batchgen.core.limits import DEFAULT_LIMITS, Limits
 from batchgen.core.messages import model_id_problem
 from batchgen.core.rows import Entry, Place, Problem
 from batchgen.core.strict_json import lower_first
+from batchgen.core.targets import deployment_id
 from batchgen.core.text import closest_match, list_choices, quote_value
 from batchgen.errors import UsageError
 from batchgen.files import FileRefused
@@ -42,6 +43,7 @@ def open_manifest(
     *,
     format: str | None = None,
     columns: Mapping[str, str] | None = None,
+    nodes: Mapping[str, str] | None = None,
     meta: Collection[str] = (),
     id_template: IdTemplate | None = None,
     expand: bool = False,
@@ -58,8 +60,9 @@ def open_manifest(
 
     path: as it was typed, which is how problems name the file; None or `-` is `stdin`.
     format: one of FORMATS; None takes the one of the file's suffix.
-    columns: the name in the file by the input's name. meta: names that are metadata, `*` for all
-        that are no input of the model. Both are added to those that the manifest sets.
+    columns: the name in the file by the input's name. nodes: the input of a node, as `6.text`, by
+        the name in the file. meta: names that are metadata, `*` for all
+        that are no input of the model. All are added to those that the manifest sets.
     id_template: what ids are made of; None takes the manifest's, if it has one.
     expand: whether prompts unfold, also if the manifest does not say so. samples: of each prompt,
         and sample_seed: by which they are drawn; None takes the manifest's. `samples` unfolds too.
@@ -77,7 +80,9 @@ def open_manifest(
     paths = AllowedPaths(path if is_folder else path.parent, allowed, secrets)
     if is_folder:
         source = replace(source, allowed=paths)
-    found = Manifest(source, dict(columns or {}), meta, id_template, paths, use_schema, input)
+    found = Manifest(
+        source, dict(columns or {}), meta, id_template, paths, use_schema, input, dict(nodes or {})
+    )
     if input and not found.sources[-1].is_media_folder and not found.problems:
         what = f"--input is for a folder of files, and {found.sources[-1].file} is none."
         raise UsageError(what, "In a list, the path of a file stands in the cell of the input.")
@@ -100,6 +105,7 @@ class Manifest:
         allowed: AllowedPaths,
         use_schema: bool,
         input: str | None,
+        nodes: dict[str, str],
     ) -> None:
         self.file = source.file
         self.settings = Settings()
@@ -116,6 +122,7 @@ class Manifest:
         self._settings_document: Document | None = None
         self._read_document()
         self._columns = {**self.settings.columns, **columns}
+        self._nodes = {**self.settings.nodes, **nodes}
         self._meta = {*self.settings.meta, *meta}
         self._id_template = id_template or self.settings.id
         self.wildcards = WildcardFiles(allowed)
@@ -146,13 +153,12 @@ class Manifest:
         The position counts rows that could not be read, so that mending one moves no other.
         """
         known = properties or (lambda _: None)
-        names = ColumnMapping(self._columns, self._meta, known, self._id_template)
+        names = ColumnMapping(self._columns, self._meta, known, self._id_template, self._nodes)
         adds = self.settings.defaults or self.settings.matrix or names.copies()
         added = _Added(self._limits, self.settings, names) if adds else None
-        is_plain = not adds and self._unfolding is None and self._id_template is None
         position = 0
-        if problem := self._unknown_input(known):
-            yield problem
+        if problems := [*self._unknown_input(names), *self._unknown_nodes(names)]:
+            yield from problems
             return
         reported = any(problem.whole for problem in self.problems)
         try:
@@ -167,12 +173,6 @@ class Manifest:
                         yield problem
                     if reported and names.has_no_inputs(item):
                         return
-                elif is_plain and type(item.values) is str and item.id is None:
-                    position += 1  # in a third of the time of the rest
-                    prompt = {names.prompt_name(None): item.values}
-                    if self.template_place is None and looks_like_template(item.values):
-                        self.template_place = item.place
-                    yield Entry(position, item.place, None, None, prompt)
                 else:
                     entries = self._expand(item, names, position, added)
                     if self._unfolding is not None:
@@ -298,16 +298,36 @@ class Manifest:
             what = f"the cells seem to be separated by {header.separator}"
             yield file_problem(header.place, what, "Save it with commas, as CSV UTF-8.")
 
-    def _unknown_input(self, properties: Properties) -> Problem | None:
-        """Return the problem of a folder whose files are no input of the model; None for none."""
+    def _unknown_input(self, names: ColumnMapping) -> Iterator[Problem]:
+        """Yield the problem of a folder whose files are no input of the model, if it is one."""
         name = self._source.input
-        known = properties(None) if name else None  # which may ask the catalogue
-        if known is None or name in known:
-            return None
+        known = names.properties(None) if name else None  # which may ask the catalogue
+        if known is None or names.input_of(name, None) in known:
+            return
         near = closest_match(name, known)
         remedy = f"Did you mean {near}?" if near else f"Its inputs are {list_choices([*known])}."
         what = "the model has no input of this name"
-        return Problem(Place(self._source.file), what, remedy, field=name, whole=True)
+        yield Problem(Place(self._source.file), what, remedy, field=name, whole=True)
+
+    def _unknown_nodes(self, names: ColumnMapping) -> Iterator[Problem]:
+        """Yield a problem for each input of a node that the workflow does not have."""
+        known = names.properties(None) if self._nodes else None
+        if known is None or not all("." in name for name in known):  # a model has no nodes
+            return
+        places = self._places("nodes", self.settings.nodes)
+        for name, wanted in self._nodes.items():
+            if wanted in known:
+                continue
+            node, _, input = wanted.partition(".")
+            others = [one.partition(".")[2] for one in known if one.startswith(f"{node}.")]
+            what = f"node {node} of the workflow has no input {quote_value(input)}"
+            remedy = f"It has {list_choices(others)}."
+            if not others:
+                what = f"the workflow has no node {quote_value(node)} with an input"
+                near = [one for one in known if one.endswith(f".{input}")]
+                remedy = f"Its inputs are {list_choices(near or [*known])}."
+            place = places.get(name, Place(self.file))
+            yield Problem(place, what, remedy, field=f"nodes.{name}", whole=True)
 
     def _no_rows(self) -> Problem:
         file = self._source.file
@@ -341,23 +361,28 @@ class Manifest:
         cells = parts.inputs.keys() if record.cells else frozenset()
         values, places = parts.inputs, parts.places
         if defaults := self.settings.defaults:
-            values = {**defaults, **values}
-            places = {**self._places("defaults", defaults), **places}
+            values = {**names.inputs_of(defaults, parts.model), **values}
+            theirs = names.inputs_of(self._places("defaults", defaults), parts.model)
+            places = {**theirs, **places}
         # A row's own value is used in place of the matrix's, as in place of a default; the other
         # reading would cost more.
         matrix = self.settings.matrix
-        axes = {n: v for n, v in matrix.items() if n not in parts.inputs} if matrix else {}
+        axes = {
+            name: axis
+            for name, axis in matrix.items()
+            if names.input_of(name, parts.model) not in parts.inputs
+        }
         if added is not None:
             added.count(record, parts.inputs, axes)
         if not axes:
             at = position + 1
             yield Entry(at, record.place, id, parts.model, values, cells, parts.meta, places)
             return
-        places = {**self._places("matrix", axes), **places}
+        places = {**names.inputs_of(self._places("matrix", axes), parts.model), **places}
         for at, combination in enumerate(product(*axes.values()), start=position + 1):
             chosen = dict(zip(axes, combination, strict=True))
             full_id = None if id is None else id + "".join(map(_suffix, chosen, combination))
-            row = values | chosen
+            row = values | names.inputs_of(chosen, parts.model)
             yield Entry(at, record.place, full_id, parts.model, row, cells, parts.meta, places)
 
     def _unfold_all(
@@ -504,9 +529,19 @@ def _id_or_model_problem(parts: EntryParts, place: Place) -> Problem | None:
         return Problem(where, f"{quote_value(id)} is not an id", remedy, field="id")
     if isinstance(id, str) and not id.strip():
         return Problem(where, "the id is blank", "Write a text, or take it out.", field="id")
-    if model is not None:
-        row = None if id is None else str(id)
-        what: str | None = f"{quote_value(model)} is no model id"
+    row = None if id is None else str(id)
+    what: str | None
+    if parts.deployment is not None:
+        where = parts.places.get("deployment", place)
+        if model is None:
+            what = f"{quote_value(parts.deployment)} is not the id of a deployment"
+            remedy = "Write it as your list of deployments shows it."
+            return Problem(where, what, remedy, row, "deployment")
+        if not isinstance(model, str) or deployment_id(model) != parts.deployment:
+            what = "a row is sent to a model or to a deployment, and this one names both"
+            return Problem(where, what, "Take one of them out.", row, "deployment")
+    elif model is not None:
+        what = f"{quote_value(model)} is no model id"
         if isinstance(model, str):
             what = model_id_problem(model)
         if what:

@@ -24,6 +24,7 @@ from batchgen.core.identity import PROMPT_NAMES
 from batchgen.core.limits import DEFAULT_LIMITS, MEANT, Limits, how_to_raise, say_limit
 from batchgen.core.messages import MOST_UNKNOWN, explain_schema_error
 from batchgen.core.rows import Problem
+from batchgen.core.targets import deployment_target, parse_node_input
 from batchgen.core.text import closest_match, plural
 from batchgen.manifest.document import Document
 from batchgen.manifest.records import file_problem
@@ -38,6 +39,7 @@ _ONLY_OPTIONS = {
     "allow_shared_folder": "Use --allow-shared-folder. A list does not say whom you trust.",
     "ask_above": "Use --ask-above. A list decides nothing about when you are asked.",
     "allow_path": "Use --allow-path. A list decides nothing about what else is read and sent.",
+    "serverless_url": "Use --serverless-url. A list decides nothing about where a token is sent.",
     "base_url": "Use --base-url. A list decides nothing about where your token is sent.",
     "media_host": "Use --media-host. A list decides nothing about what is fetched from where.",
     "on_unknown": "Use --on-unknown. A list does not spend your money twice.",
@@ -57,6 +59,8 @@ _TOKENS = ("token", "api_key", "access_token")
 # How a setting that is not written as it is meant becomes its value.
 _PARSERS: dict[str, Callable[[Any], Any]] = {
     "id": parse_id_template,
+    "deployment": deployment_target,
+    "nodes": lambda nodes: {name: parse_node_input(one) for name, one in nodes.items()},
     "rate": units.parse_rate,
     "max_time": units.parse_duration,
     "until": units.parse_clock_time,
@@ -71,6 +75,7 @@ class Settings:
     """What a manifest sets; None or empty where it says nothing.
 
     defaults, matrix: inputs by name. columns: the name in the file by the input's name.
+    nodes: the input of a node, as `6.text`, by the name that the manifest has for it.
     id: what ids are made of.
     input: what each file of the folder `from_` is.
     expand: whether prompts unfold. samples: of each that has more, drawn by sample_seed; None is
@@ -86,6 +91,7 @@ class Settings:
     matrix: dict[str, list[Any]] = field(default_factory=dict)
     max_matrix: int | None = None
     columns: dict[str, str] = field(default_factory=dict)
+    nodes: dict[str, str] = field(default_factory=dict)
     meta: list[str] = field(default_factory=list)
     id: IdTemplate | None = None
     expand: bool = False
@@ -112,7 +118,7 @@ class Settings:
 # What says how the manifest is read, and the field that holds it.
 _OF_READING = {
     **{name: name for name in ("schema", "defaults", "matrix", "max_matrix", "columns", "meta")},
-    **{name: name for name in ("expand", "samples", "sample_seed")},
+    **{name: name for name in ("nodes", "expand", "samples", "sample_seed")},
     **{"id": "id", "format": "format", "from": "from_", "input": "input"},
 }
 
@@ -156,7 +162,9 @@ def read_settings(
             place = document.place((name,))
             problems.append(file_problem(place, "this cannot be read", str(error), name))
         else:
-            if name in _OF_READING:
+            if name == "deployment":
+                settings.of_run["model"] = read
+            elif name in _OF_READING:
                 setattr(settings, _OF_READING[name], read)
             else:
                 settings.of_run[name] = read

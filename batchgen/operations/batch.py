@@ -7,6 +7,7 @@ from batchgen.api.endpoint import Endpoint, find_endpoint
 from batchgen.batch_folder import Folder
 from batchgen.clock import Clock
 from batchgen.config import RunOptions
+from batchgen.core.targets import deployment_id
 from batchgen.core.timing import Timing
 from batchgen.journal.writer import Journal
 from batchgen.media.destination import Destination
@@ -19,12 +20,15 @@ from batchgen.validation.schema_registry import stored_schemas
 def start_rehearsal(folder: Folder) -> Iterator[Endpoint]:
     """Run the sandbox for the block; it keeps its requests in the batch folder.
 
-    It knows the models whose schemas the batch has. Raises what `sandbox.started` raises.
+    It knows the models and deployments whose schemas the batch has. Raises what `sandbox.started`
+    raises.
     """
     from batchgen import sandbox
 
-    files = stored_schemas(folder.schemas).values()
-    options = [word for path in files for word in ("--schema", str(path))]
+    options: list[str] = []
+    for model, path in stored_schemas(folder.schemas).items():
+        option = "--schema" if deployment_id(model) is None else "--deployment"
+        options += [option, str(path)]
     with sandbox.started(folder.sandbox, options=options) as address:
         hosts = (parse_media_host(address.media_host),)
         yield Endpoint(address.base_url, "sandbox", hosts, use_proxy=False)

@@ -39,9 +39,11 @@ def cancel(folder: Folder, flags: RunOptions, timing: Timing) -> CancelResult:
 async def _cancel_all(
     journal: Journal, where: endpoint.Endpoint, timing: Timing, done: CancelResult
 ) -> None:
-    async with where.service(timing) as service:
+    async with where.services(timing) as services:
         for row in journal.requests_in(State.SUBMITTED):
-            _record(journal, row, await service.cancel(row.request_id or ""), done)
+            service = services.of(row.model)
+            answer = await service.cancel(row.model, row.request_id or "")
+            _record(journal, row, answer, done)
 
 
 def _record(journal: Journal, row: Request, answer: bool | None, done: CancelResult) -> None:

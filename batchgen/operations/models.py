@@ -6,7 +6,7 @@ late, since most commands need nothing of it.
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from batchgen.batch_folder import Folder
 from batchgen.config import RunOptions
 from batchgen.core.limits import Limits
 from batchgen.core.messages import model_id_problem
+from batchgen.core.targets import deployment_id
 from batchgen.core.text import closest_match, terminal_safe, truncate
 from batchgen.core.timing import Timing
 from batchgen.errors import ServiceUnreachable, TokenRefused, UsageError
@@ -32,7 +33,7 @@ from batchgen.validation.schema_registry import (
 if TYPE_CHECKING:
     from batchgen.api.catalogue import Catalogue
     from batchgen.api.endpoint import Endpoint
-    from batchgen.api.model_api import ModelApi
+    from batchgen.api.runcomfy import RunComfy
 
 # A catalogue that never ends is none.
 MAX_PAGES = 200
@@ -60,6 +61,29 @@ def kept_schemas_folder() -> Path:
     return folder
 
 
+def stored_versions(batch: Folder, catalogue: "Catalogue | None") -> dict[str, str]:
+    """Return the version of each deployment that a batch has the workflow of.
+
+    Today's, if it can be asked for, else the stored one: a list is read again when one has changed.
+    catalogue: None where nobody is asked.
+    """
+    from batchgen.api.deployment_schema import conditions_of
+
+    found = {}
+    for model, path in stored_schemas(batch.schemas).items():
+        if deployment_id(model) is None:
+            continue
+        document = None
+        with suppress(ServiceUnreachable, TokenRefused):
+            document = None if catalogue is None else catalogue.describe(model)
+        if document is None:
+            with suppress(UsageError):
+                stored = read_schema(path)
+                document = stored if isinstance(stored, dict) else {}
+        found[model] = conditions_of(document or {}).version
+    return found
+
+
 class CatalogueIfAllowed:
     """Asks the catalogue, as `SchemaSource`; nobody where there is no token, or in a rehearsal."""
 
@@ -71,6 +95,10 @@ class CatalogueIfAllowed:
         """Raises ServiceUnreachable where no answer came, TokenRefused where the API refuses."""
         with self._open() as catalogue:
             return None if catalogue is None else catalogue.describe(model)
+
+    def newer(self, model: str, stored: dict[str, Any]) -> dict[str, Any] | None:
+        with self._open() as catalogue:
+            return None if catalogue is None else catalogue.newer(model, stored)
 
     def similar(self, model: str) -> str | None:
         with self._open() as catalogue:
@@ -144,13 +172,13 @@ def _models_here(search: str, limits: Limits) -> list[ListedModel]:
 def _models_there(search: str, options: RunOptions, timing: Timing) -> list[ListedModel]:
     import asyncio
 
-    async def ask(service: "ModelApi") -> list[ListedModel]:
+    async def ask(services: "RunComfy") -> list[ListedModel]:
         found: dict[str, ListedModel] = {}
         offset = 0
         try:
             async with asyncio.timeout(timing.catalogue_total):
                 for _ in range(MAX_PAGES):
-                    if not (page := await service.list_models(search, offset)):
+                    if not (page := await services.models.list_models(search, offset)):
                         break
                     offset += len(page)
                     for entry in page:

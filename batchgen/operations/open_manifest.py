@@ -105,6 +105,7 @@ def open_manifest_for(
         path,
         format=flags.get("format"),
         columns=flags.get("columns"),
+        nodes=flags.get("nodes"),
         meta=flags.get("meta", ()),
         input=flags.get("input_name"),
         id_template=_id_template(flags.get("id_template")),

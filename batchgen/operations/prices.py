@@ -1,13 +1,19 @@
-"""What the requests of a run cost: by the person, the catalogue, or an earlier run."""
+"""What the requests of a run cost: by the person, the catalogue, or an earlier run.
+
+And what holds for the deployments that make them, which is asked at the same time.
+"""
 
 import logging
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 from batchgen.api.catalogue import Catalogue
+from batchgen.api.deployment_schema import Conditions
 from batchgen.batch_folder import Folder
-from batchgen.config import RunOptions
+from batchgen.config import RunOptions, Source
 from batchgen.core.budget import Spending, active_limits, tightest, what_is_left
 from batchgen.core.prices import DURATION_INPUT, Price, SeenCost, Unit, estimate
 from batchgen.core.terms import REHEARSAL, RowTerms, Terms
@@ -53,6 +59,30 @@ def written_price(written: float | Mapping[str, float] | None, model: str) -> Pr
     """Return what the person says that a request of `model` costs, for all models or by model."""
     usd = written.get(model, written.get("*")) if isinstance(written, Mapping) else written
     return None if usd is None else Price(usd)
+
+
+def find_conditions(
+    journal: Journal, catalogue: Catalogue, options: RunOptions
+) -> dict[str, Conditions]:
+    """Return what holds now for the deployments whose rows are due.
+
+    Nothing where RunComfy cannot be reached: the run waits until it can. Raises TokenRefused.
+    """
+    with suppress(ServiceUnreachable):
+        return catalogue.conditions(journal.due_models(states_to_send(options)))
+    return {}
+
+
+def follow_instances(options: RunOptions, conditions: Mapping[str, Conditions]) -> RunOptions:
+    """Return the options with as many requests at once as the instances of deployments take.
+
+    More would gain nothing, and fill a queue that may refuse. What a person says holds.
+    """
+    numbers = [one.at_once for one in conditions.values() if not one.closed]
+    said = options.sources.get("concurrency", Source.DEFAULT) != Source.DEFAULT
+    if said or not numbers or None in numbers:
+        return options
+    return replace(options, concurrency=sum(filter(None, numbers)))
 
 
 def agreed_terms(

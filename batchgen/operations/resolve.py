@@ -144,7 +144,9 @@ def attach(
     if not REQUEST_ID_PATTERN.fullmatch(request_id):
         raise UsageError(f"{request_id!r} is no request_id.", _where_to_look(journal, folder))
     with batch.reach_endpoint(journal, folder, flags) as where:
-        result = where.ask(lambda service: service.result(request_id), timing)
+        result = where.ask(
+            lambda services: services.of(row.model).result(row.model, request_id), timing
+        )
     _refuse_mismatch(row, request_id, result, _where_to_look(journal, folder))
     with ReceiptLog(folder.receipts) as receipts:
         try:

@@ -1,7 +1,6 @@
 """Run a manifest: open it, lock its folder, open the journal, and submit what is missing."""
 
 import logging
-import math
 import socket
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ from typing import Any
 
 from batchgen import __version__, event_loop, resources
 from batchgen.api.catalogue import Catalogue
+from batchgen.api.deployment_schema import Conditions
 from batchgen.api.endpoint import find_endpoint
 from batchgen.batch_folder import Folder, Note
 from batchgen.clock import Clock, from_iso, show_time
@@ -29,7 +29,6 @@ from batchgen.engine.collector import OutputOptions
 from batchgen.engine.other_batches import OtherBatches
 from batchgen.engine.policy import Policy
 from batchgen.engine.run_outcome import RUN_AGAIN, RunOutcome
-from batchgen.engine.stop import Stop
 from batchgen.engine.tell import tell
 from batchgen.engine.watchdog import Watchdog
 from batchgen.errors import (
@@ -58,12 +57,14 @@ from batchgen.operations.find_batch import (
     known_batches,
     model_memory,
 )
-from batchgen.operations.models import schema_folders
+from batchgen.operations.models import schema_folders, stored_versions
 from batchgen.operations.open_manifest import ProblemSink, open_manifest_for, require_valid_rows
 from batchgen.operations.prices import (
     agreed_terms,
     expected_spending,
+    find_conditions,
     find_prices,
+    follow_instances,
     other_batches,
     require_agreed,
 )
@@ -97,8 +98,6 @@ def run(
     *,
     clock: Clock | None = None,
     timing: Timing = DEFAULT_TIMING,
-    stop: Stop | None = None,
-    owns_process: bool = True,
 ) -> tuple[RunOutcome, Folder]:
     """Run a manifest. Raises every BatchgenError; nothing was sent by then unless it says so.
 
@@ -107,10 +106,9 @@ def run(
         --quiet only if a person is to be told.
     ask: asks the person, before anything is sent; returns None if there is none.
     announcer: tells others of the run. Whoever made it lets it finish, which closes the log.
-    clock: None is the machine's own. stop: by which the program that called can end it.
-    owns_process: whether a run that does not come to its end may end the process.
+    clock: None is the machine's own.
     """
-    clock, stop = clock or Clock(), stop or Stop()
+    clock = clock or Clock()
     manifest, options = open_manifest_for(flags, path)
     announcer.use(options)
     announcer.require_usable()
@@ -128,14 +126,13 @@ def run(
     if options.quiet and options.skip_invalid:
         show = _ignore  # the ending tells of invalid rows, and of the same ones once
     ending = _Ending()
-    patience = timing.closing if owns_process else math.inf
-    with ending, Watchdog(patience) as watchdog, ExitStack() as stack:
+    with ending, Watchdog(timing.closing) as watchdog, ExitStack() as stack:
         folder.refuse_foreign_files()
         for source in manifest.sources:
             if source.path is not None:
                 folder.refuse_as_manifest(source.path)
         # Before anything that takes time: cron may have started a second run.
-        note = _claim(stack, folder, options, to_program=not owns_process)
+        note = _claim(stack, folder, options)
         options = keep_model(options, folder)
         stack.push(partial(_record_refusal, folder, manifest.file, clock, timing))
         _tell_of_hooks(manifest)
@@ -149,8 +146,9 @@ def run(
             options.model, options.schema, schema_folders(folder), catalogue, options.reading
         )
         files = LocalFiles(manifest.allowed)
+        versions = stored_versions(folder, catalogue)
         reading = _manifest_import(
-            manifest, schemas, listing, show, options, folder, note, files, stop
+            manifest, schemas, listing, show, options, folder, note, files, versions
         )
         reading.unless_listed_in(folder.journal)
         if endpoint is None or catalogue is None:
@@ -168,20 +166,23 @@ def run(
         written = options
         options = _with_kept(journal, options, now)
         paused = _settle_commands(journal, folder)
+        conditions: dict[str, Conditions] = {}
         if paused is None:
+            conditions = find_conditions(journal, catalogue, options)
             known = _agreed_prices(journal, catalogue, manifest.file, options, ask, now, others)
             reopen(journal, options)
         else:
             known = prices.read_prices(journal.get_meta("prices"))
         catalogue.close()
-        stop.check()
         memory = {model: price and price.stored() for model, price in known.items()}
         journal.start_run(manifest.file, {"prices": memory, **model_memory(options)})
         announcer.begin()
         note("running")
         log.debug("batchgen %s runs %s into %s", __version__, manifest.file, folder.path)
         log.debug("options: %s", ", ".join(options.given()) or "the defaults")
-        policy = _policy(options, known, now)
+        options = follow_instances(options, conditions)
+        written = follow_instances(written, conditions)
+        policy = _policy(options, known, now, conditions)
         output = view(OutputOptions, options)
         running = execute(
             journal,
@@ -195,9 +196,8 @@ def run(
             timing=timing,
             others=others,
             on_collected=partial(ending.collected, watchdog),
-            written=_policy(written, known, now),
+            written=_policy(written, known, now, conditions),
             stopped=paused,
-            stop=stop,
         )
         ending.outcome = outcome = event_loop.run(running)
         ending.news = tell(journal, outcome, partial(show_ending, folder), quiet=options.quiet)
@@ -205,9 +205,21 @@ def run(
     return outcome, folder
 
 
-def _policy(options: RunOptions, known: Mapping[str, prices.Price | None], now: datetime) -> Policy:
-    stop_after, until = options.stop_after(now), options.ends_at(now)
-    return view(Policy, options, prices=known, stop_after=stop_after, until=until)
+def _policy(
+    options: RunOptions,
+    known: Mapping[str, prices.Price | None],
+    now: datetime,
+    conditions: Mapping[str, Conditions],
+) -> Policy:
+    return view(
+        Policy,
+        options,
+        prices=known,
+        versions={model: one.version for model, one in conditions.items() if one.version},
+        closed={model: one.closed for model, one in conditions.items() if one.closed},
+        stop_after=options.stop_after(now),
+        until=options.ends_at(now),
+    )
 
 
 def _with_kept(journal: Journal, options: RunOptions, now: datetime) -> RunOptions:
@@ -330,12 +342,14 @@ def _manifest_import(
     folder: Folder,
     note: Note,
     files: LocalFiles,
-    stop: Stop,
+    versions: Mapping[str, str],
 ) -> ManifestImport:
-    """Return what reads the manifest where that is needed, and keeps the schemas it used."""
+    """Return what reads the manifest where that is needed, and keeps the schemas it used.
+
+    versions: as `stored_versions` returns them.
+    """
 
     def count(rows: int) -> None:
-        stop.check()
         if rows % ROWS_A_NOTE == 0:
             note(f"reading {manifest.file}, {rows:,} rows so far")
 
@@ -350,8 +364,9 @@ def _manifest_import(
         return problems
 
     decisive = {name: getattr(options, name) for name in _OF_READING}
-    decisive |= {"columns": dict(options.columns), "schema": options.schema and str(options.schema)}
-    decisive |= {"limits": asdict(options.reading)}
+    decisive |= {"columns": dict(options.columns), "nodes": dict(options.nodes)}
+    decisive |= {"schema": options.schema and str(options.schema)}
+    decisive |= {"limits": asdict(options.reading), "versions": versions}
     fingerprint = None if manifest.problems else manifest_fingerprint(manifest.sources, decisive)
     folders = (folder.schemas, resources.schemas_folder())
     schema_files = partial(schema_fingerprints, options.schema, *folders)
@@ -361,7 +376,7 @@ def _manifest_import(
     )
 
 
-def _claim(stack: ExitStack, folder: Folder, options: RunOptions, *, to_program: bool) -> Note:
+def _claim(stack: ExitStack, folder: Folder, options: RunOptions) -> Note:
     """Make the folder, keep others out of it, and begin to log there.
 
     A folder that was made for nothing, as for an invalid list, is gone again at the end.
@@ -370,12 +385,7 @@ def _claim(stack: ExitStack, folder: Folder, options: RunOptions, *, to_program:
     note = stack.enter_context(folder.locked())
     note("starting a run")
     stack.callback(folder.discard, made)
-    set_up(
-        *(folder.log, options.log_file),
-        quiet=options.quiet,
-        verbose=options.verbose,
-        to_program=to_program,
-    )
+    set_up(folder.log, options.log_file, quiet=options.quiet, verbose=options.verbose)
     if warning := folder.examine_file_system():
         log.warning("%s", warning)
     return note

@@ -142,14 +142,16 @@ async def _restore_all(
     show: LineSink,
 ) -> None:
     async with (
-        endpoint.service(timing) as service,
+        endpoint.services(timing) as services,
         Downloader(
             destination, endpoint.download_hosts(), endpoint.use_proxy, timing
         ) as downloader,
     ):
         for file in damaged:
             try:
-                is_same = await _restore(journal, destination, service, downloader, file)
+                is_same = await _restore(
+                    journal, destination, services.of(file.model), downloader, file
+                )
             except TokenRefused:
                 raise
             except (MediaError, BatchgenError) as error:
@@ -174,7 +176,7 @@ async def _restore(
 
     Raises TokenRefused, ServiceUnreachable and what `Downloader.fetch` raises.
     """
-    outcome = (await service.result(file.request_id or "")).outcome  # with fresh URLs
+    outcome = (await service.result(file.model, file.request_id or "")).outcome  # with fresh URLs
     if isinstance(outcome, Unauthorized):
         what = f"RunComfy refused the token ({outcome.reason}). What is broken stays as it is."
         raise TokenRefused(what, TokenRefused.ANOTHER)
@@ -194,7 +196,7 @@ async def _restore(
     stem = f"{file.key}-{file.n}"
     try:
         if is_inline(url):
-            content = await service.inline_output(file.request_id or "", file.n)
+            content = await service.inline_output(file.model, file.request_id or "", file.n)
             if content is None:
                 raise MediaGone("RunComfy has no such result now")
             content_type = url.removeprefix("data:")

@@ -16,7 +16,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 # Where things are, and the way to the API; cron and systemd know none of what a shell exports.
 CARRIED = (
     *("XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "RUNCOMFY_CONFIG_DIR", "PYTHONPATH"),
-    *("RUNCOMFY_MODEL_API_BASE", "SSL_CERT_FILE", "SSL_CERT_DIR"),
+    *("RUNCOMFY_MODEL_API_BASE", "RUNCOMFY_SERVERLESS_API_BASE", "SSL_CERT_FILE", "SSL_CERT_DIR"),
     *("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"),
     *("NO_PROXY", "no_proxy"),
 )

@@ -37,6 +37,9 @@ class SchemaSource(Protocol):
     def describe(self, model: str) -> dict[str, Any] | None:
         """Return the document of a model; None where there is none."""
 
+    def newer(self, model: str, stored: dict[str, Any]) -> dict[str, Any] | None:
+        """Return the document that has to take the place of a stored one; None where none has."""
+
     def similar(self, model: str) -> str | None:
         """Return the id that was most likely meant; None if none is near."""
 
@@ -124,8 +127,13 @@ class SchemaRegistry:
             path = schema_path(folder, model)
             if _is_file(path):
                 document = read_schema(path, self._limits)
+                newer = None
+                if self._source is not None and isinstance(document, dict):
+                    newer = self._source.newer(model, document)
+                if newer is not None:
+                    document = fetched_today(newer)
                 found_there = parse_schema(document, path, self._limits)
-                if folder != self._folders[0]:
+                if folder != self._folders[0] or newer is not None:
                     self._uncopied[model] = document
                 return found_there
         found = None if self._source is None else self._source.describe(model)

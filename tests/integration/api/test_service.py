@@ -77,7 +77,10 @@ class Jobs:
                 return Halt(NotAccepted("no money", 507), HaltReason.BALANCE)
         return OutcomeUnknown(f"answered {response.status}", response.status)
 
-    async def result(self, request_id: str) -> PollResult:
+    def of(self, model: str) -> "Jobs":
+        return self
+
+    async def result(self, model: str, request_id: str) -> PollResult:
         response = await self._client.ask(f"/jobs/{request_id}")
         match response.body:
             case {"phase": "ready", "files": [*files]}:
@@ -93,10 +96,10 @@ class Jobs:
         unreachable = type(response.error).__name__ if response.status is None else ""
         return PollResult(outcome, response.content.decode(), unreachable)
 
-    async def inline_output(self, request_id: str, n: int) -> bytes | None:
+    async def inline_output(self, model: str, request_id: str, n: int) -> bytes | None:
         return None
 
-    async def cancel(self, request_id: str) -> bool | None:
+    async def cancel(self, model: str, request_id: str) -> bool | None:
         return None
 
     async def balance(self) -> float | None:
@@ -110,7 +113,7 @@ class Jobs:
 class JobsEndpoint(Endpoint):
     """The one line in which endpoint.py would choose this service."""
 
-    def service(self, timing: Timing = DEFAULT_TIMING, now: Any = None) -> Any:
+    def services(self, timing: Timing = DEFAULT_TIMING, now: Any = None) -> Any:
         client = ApiClient(self.base, self.token, self.use_proxy, timing)
         return Jobs(client, self.media_hosts[0])
 

@@ -17,6 +17,7 @@ from sandbox_client import Control
 from batchgen import event_loop
 from batchgen.api.endpoint import Endpoint
 from batchgen.api.model_api import ModelApi
+from batchgen.api.runcomfy import RunComfy
 from batchgen.batch_folder import Folder
 from batchgen.clock import Clock
 from batchgen.core.timing import DEFAULT_TIMING
@@ -56,14 +57,14 @@ class Late(ModelApi):
         self.__dict__.update(real.__dict__)
         self._batch, self._at = journal, at
 
-    async def result(self, request_id: str) -> Any:
+    async def result(self, model: str, request_id: str) -> Any:
         if time.time() > self._at:
             self._at = math.inf
             until = {"until": f"{datetime.now() + timedelta(hours=1):%H:%M}"}
             command_table.send(
                 self._batch, 2, until, keep=False, now=time.time(), timing=DEFAULT_TIMING
             )
-        return await super().result(request_id)
+        return await super().result(model, request_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +77,13 @@ class Distant(Endpoint):
 
     late: float = 0.0
 
-    def service(self, *words: Any) -> ModelApi:
-        found = Endpoint.service(self, *words)
-        if self.late and words:
-            return Late(found, self.batch, self.late)
-        return Connecting(found, self.batch, {self.command: self.value}) if words else found
+    def services(self, *words: Any) -> RunComfy:
+        found = Endpoint.services(self, *words)
+        if self.late:
+            found.models = Late(found.models, self.batch, self.late)
+        else:
+            found.models = Connecting(found.models, self.batch, {self.command: self.value})
+        return found
 
 
 def go_on(
@@ -88,7 +91,7 @@ def go_on(
 ) -> RunOutcome:
     batch, hosts = Folder(folder), (parse_media_host(address.media_host),)
     endpoint = Distant(
-        *(address.base_url, TOKEN, hosts, False, None, batch.journal, command, value, late)
+        *(address.base_url, TOKEN, hosts, False, None, "", batch.journal, command, value, late)
     )
     with ExitStack() as stack:
         stack.enter_context(batch.locked())

@@ -1,0 +1,119 @@
+"""What the answers of a deployment mean for a row. Pure. Source: docs/maintainers/wire.md.
+
+What is the same for models is judged by their rules; here are the codes and the form of results
+that deployments alone have.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from batchgen.api.poll_outcome import (
+    COMPLETED_WORDS,
+    Completed,
+    Failed,
+    PollOutcome,
+    Unauthorized,
+    classify_result,
+)
+from batchgen.api.response import Response, to_text
+from batchgen.api.submit_outcome import (
+    Halt,
+    HaltReason,
+    ModelHalt,
+    NotAccepted,
+    SubmitOutcome,
+    Throttled,
+    classify_submit,
+    refuses_token,
+)
+from batchgen.core.text import replace_surrogates, truncate
+
+BAD_TOKEN = 401001
+NO_FUNDS = 10001
+DISABLED = 10002
+DELETED = 10003
+MADE = "output"  # the type of a result; that of a preview is `temp`
+NOTHING_MADE = (
+    "completed without any output. ComfyUI does not run again what has not changed, so a request"
+    " whose inputs equal those of an earlier one makes nothing: change one, such as the seed"
+)
+
+
+def is_token_refused(response: Response) -> bool:
+    """Whether the API itself says so."""
+    return refuses_token(response) or response.code == BAD_TOKEN
+
+
+def classify_inference(response: Response) -> SubmitOutcome:
+    """Say what the answer to a paid POST means for its row."""
+    took_nothing = response.body_sent and response.request_id is None
+    if took_nothing and response.status is not None and response.status < 500:
+        code, text = response.code, response.text or f"error {response.code}"
+        match code:
+            case 10001:
+                reason = (
+                    f"balance used up: {text}. RunComfy disables a deployment with it, so enable it"
+                    " again when the account is topped up"
+                )
+                return Halt(NotAccepted(reason, code), HaltReason.BALANCE)
+            case 10002:
+                return ModelHalt(NotAccepted(f"the deployment is disabled: {text}", code))
+            case 10003:
+                return ModelHalt(NotAccepted(f"the deployment was deleted: {text}", code))
+            case 401001:
+                return Halt(NotAccepted(f"token refused: {text}", code), HaltReason.TOKEN)
+            case 403003:
+                return Halt(NotAccepted(f"not allowed: {text}", code), HaltReason.TOKEN)
+        if "queue" in text.lower() and "full" in text.lower():  # how it says so is not known
+            return Throttled(response.retry_after, code or response.status)
+    return classify_submit(response)
+
+
+def classify_deployment_result(response: Response, request_id: str) -> PollOutcome:
+    """Say what the answer of the `result` endpoint means for the request `request_id`."""
+    body = response.body
+    if response.code == BAD_TOKEN:
+        return Unauthorized(response.text or "the token was refused", response.code)
+    if response.status != 200 or not isinstance(body, dict):
+        return classify_result(response, request_id)
+    urls = list(dict.fromkeys(_made(body.get("outputs"))))
+    # In the form in which models answer; of `outputs` nothing but what was made is an output.
+    plain = {name: value for name, value in body.items() if name != "outputs"}
+    if urls:
+        plain["output"] = {"files": urls}
+    errors = _errors(body.get("error"))
+    text = errors[0] if errors else response.text
+    code = response.code if response.code is not None else (errors[1] if errors else None)
+    outcome = classify_result(replace(response, body=plain, text=text, code=code), request_id)
+    match outcome:
+        case Completed(api_status=word) | Failed(api_status=word) if (
+            word in COMPLETED_WORDS and not urls and not plain.get("output") and not errors
+        ):
+            return Failed(NOTHING_MADE, None, word)
+    return outcome
+
+
+def _made(outputs: Any) -> Iterator[str]:
+    """Yield the URLs of results, by node in their order; previews and texts are none."""
+    if not isinstance(outputs, Mapping):
+        return
+    for found in outputs.values():
+        lists = found.values() if isinstance(found, Mapping) else ()
+        for one in (one for files in lists if isinstance(files, list) for one in files):
+            if isinstance(one, Mapping) and one.get("type", MADE) == MADE:
+                url = one.get("url")
+                if isinstance(url, str) and url.strip():
+                    yield url
+
+
+def _errors(found: Any) -> tuple[str, int | None] | None:
+    """Return the words and the code of `[{errorCode, error, debugInfo}, …]`; None without."""
+    errors = [one for one in found if isinstance(one, Mapping)] if isinstance(found, list) else []
+    if not errors:
+        return None
+    texts = (" ".join(to_text(one.get("error") or "").split()) for one in errors[:10])
+    text = truncate(replace_surrogates("; ".join(filter(None, texts))), 500)
+    code = errors[0].get("errorCode")
+    number = int(code) if isinstance(code, int | str) and str(code).isdecimal() else None
+    return text or "the workflow failed without saying why", number

@@ -1,0 +1,34 @@
+"""What a row is sent to: a model, or a deployment of a person's own workflow. Pure.
+
+Both are one text, which is part of the row's identity: a model's id, or `deployments/ID`, as in the
+path under which RunComfy has it. No model has an id of two parts that begins so. Source:
+docs/maintainers/wire.md, "Serverless deployments".
+"""
+
+import re
+
+DEPLOYMENTS = "deployments/"
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+def deployment_target(id: str) -> str:
+    """Return what stands for a deployment in place of a model. Raises ValueError."""
+    if not _ID.fullmatch(id):
+        raise ValueError(
+            f"{id!r} is not the id of a deployment, as 12345678-1234-1234-1234-123456789abc"
+        )
+    return f"{DEPLOYMENTS}{id}"
+
+
+def deployment_id(target: str) -> str | None:
+    """Return the id of the deployment that a row is sent to; None where that is a model."""
+    id = target.removeprefix(DEPLOYMENTS)
+    return id if id != target and "/" not in id else None
+
+
+def parse_node_input(text: str) -> str:
+    """Return `6.text`, an input of a node of a workflow, as it is. Raises ValueError."""
+    node, dot, name = text.partition(".")
+    if not (node and dot and name) or len(text) > 200:
+        raise ValueError(f"{text!r} is not NODE.INPUT, as 6.text")
+    return text

@@ -1,0 +1,360 @@
+"""Deployments of a person's own workflows, through the whole program: paid once, none lost."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Command, Write
+from helpers import error_of, media, query, states, tally
+from PIL import Image
+from sandbox_client import Control
+
+from batchgen.sandbox import Address
+
+TEXT = "11111111-1111-4111-8111-111111111111"
+PHOTO = "22222222-2222-4222-8222-222222222222"
+SIZES = "33333333-3333-4333-8333-333333333333"
+NODES = ("--node", "prompt=6.text", "--node", "seed=31.seed")
+pytestmark = pytest.mark.timing(submit_read=0.25, query_read=0.25)
+
+
+@pytest.fixture
+def manifest(write: Write) -> str:
+    """Two rows, whose prompts and seeds are inputs of nodes."""
+    return write(
+        "list.yaml",
+        f"""
+deployment: {TEXT}
+nodes: {{prompt: 6.text, seed: 31.seed}}
+defaults: {{seed: 7}}
+rows:
+  - {{id: heron, prompt: a heron}}
+  - {{id: owl, prompt: an owl, seed: 8}}
+""",
+    )
+
+
+def test_rows_are_made_by_a_deployment(
+    run: Command, folder: Path, manifest: str, sandbox: Control
+) -> None:
+    assert run(manifest).code == 0
+    assert run(manifest).code == 0  # and sends nothing
+
+    assert states(folder) == {"heron": "saved", "owl": "saved"}
+    assert len(media(folder)) == 2  # what a PreviewImage made is no output
+    sent = [json.loads(row["input"]) for row in sandbox.ledger()]
+    assert sent == [
+        {"overrides": {"6": {"inputs": {"text": text}}, "31": {"inputs": {"seed": seed}}}}
+        for text, seed in (("a heron", 7), ("an owl", 8))
+    ]
+    assert query(folder, "SELECT DISTINCT model, version FROM requests") == [
+        (f"deployments/{TEXT}", "v1")
+    ]
+
+
+def test_a_table_a_text_and_a_matrix_name_inputs_of_nodes(
+    batchgen: Command, write: Write, reach: list[str], sandbox: Control, here: Path
+) -> None:
+    table = write("list.csv", "id,prompt,seed\na,a heron,3\n")
+    text = write("list.txt", "a heron\n")
+    matrix = write(
+        "list.yaml",
+        f"deployment: {TEXT}\nnodes: {{prompt: 6.text, steps: 31.steps}}\n"
+        "matrix: {steps: [20, 30]}\nrows: [{id: a, prompt: a heron}]\n",
+    )
+    for list in (table, text):
+        told = batchgen("plan", list, "--deployment", TEXT, *NODES, *reach)
+        assert (told.code, "1 row: 1 new" in told.stdout) == (0, True)
+
+    told = batchgen("run", matrix, "--limit", 0, *reach, "--rate", "1000/s")
+
+    assert told.code == 75
+    assert query(here / "out/list", "SELECT id, input FROM requests ORDER BY position") == [
+        ("a-steps20", '{"6.text": "a heron", "31.steps": 20}'),
+        ("a-steps30", '{"6.text": "a heron", "31.steps": 30}'),
+    ]
+
+
+def test_a_row_may_name_its_own_deployment_beside_models(
+    run: Command, folder: Path, write: Write, sandbox: Control
+) -> None:
+    rows = [
+        {"id": "model", "prompt": "a heron"},
+        {"id": "own", "deployment": TEXT, "prompt": "a heron"},
+    ]
+    lines = write("list.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows))
+
+    assert run(lines, "--node", "prompt=6.text").code == 0
+
+    assert [row["model"] for row in sandbox.ledger()] == [
+        "ideogram/ideogram-v2/generate",
+        f"deployments/{TEXT}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        ("seed: many", "31.seed: 'many' is not"),
+        ("cfg: 1000.0", "31.cfg: 1000.0 is"),
+        ("sampler: eulerr", "Did you mean euler?"),
+        ("wrong: 5", "node 31 of the workflow has no input 'stepps'"),
+        ("photo: 5", "the workflow has no node '99'"),
+        ("other: 5", "other: the model has no input of this name"),
+        ("deployment: a b", "is not the id of a deployment"),
+        ("model: ideogram/ideogram-v2/generate", "this one names both"),
+    ],
+)
+def test_what_the_workflow_does_not_take_is_told_before_anything_is_sent(
+    run: Command, write: Write, sandbox: Control, row: str, problem: str
+) -> None:
+    nodes = {"seed": "31.seed", "cfg": "31.cfg", "sampler": "31.sampler_name"}
+    extra = {"wrong": "31.stepps", "photo": "99.image"}
+    name = row.partition(":")[0]
+    nodes |= {name: extra[name]} if name in extra else {}
+    beside = f"deployment: {TEXT}, " if name == "model" else ""
+    path = write(
+        "list.yaml",
+        f"deployment: {TEXT}\nnodes: {json.dumps({'prompt': '6.text', **nodes})}\n"
+        f"rows:\n  - {{id: a, prompt: a heron, {beside}{row}}}\n",
+    )
+
+    told = run(path)
+
+    assert told.code == 65
+    assert problem in told.stderr
+    assert "list.yaml:" in told.stderr
+    assert sandbox.posts == 0
+
+
+def test_an_unknown_deployment_is_told_with_one_of_the_account(
+    run: Command, write: Write, sandbox: Control
+) -> None:
+    told = run(write("list.txt", "a heron\n"), "--deployment", TEXT[:-1] + "2", *NODES)
+
+    assert told.code == 2
+    assert f"Did you mean deployments/{TEXT}?" in told.stderr
+
+
+def test_a_local_photo_is_sent_inside_the_overrides(
+    run: Command, folder: Path, write: Write, here: Path, sandbox: Control
+) -> None:
+    Image.new("RGB", (32, 32), "teal").save(here / "heron.png")
+    path = write("list.csv", "id,prompt,photo\na,a heron,heron.png\n")
+
+    told = run(path, "--deployment", PHOTO, "--node", "prompt=6.text", "--node", "photo=12.image")
+
+    assert told.code == 0
+    (row,) = sandbox.ledger()
+    image = json.loads(row["input"])["overrides"]["12"]["inputs"]["image"]
+    assert image.startswith("data:sha256:")  # as the sandbox notes what came
+    ((kept,),) = query(folder, "SELECT input FROM requests")
+    assert json.loads(kept)["12.image"].keys() == {"file", "sha256"}
+
+
+def test_every_output_of_every_node_is_kept(
+    run: Command, folder: Path, write: Write, sandbox: Control
+) -> None:
+    assert run(write("list.txt", "a heron\n"), "--deployment", SIZES, *NODES).code == 0
+
+    assert len(media(folder)) == 2
+
+
+def test_a_repetition_makes_nothing_and_is_told_with_what_to_change(
+    run: Command, folder: Path, write: Write, sandbox: Control
+) -> None:
+    path = write("list.csv", "id,prompt\na,a heron\nb,a heron\n")
+
+    told = run(path, "--deployment", TEXT, *NODES)
+
+    assert told.code == 1
+    assert states(folder) == {"a": "saved", "b": "failed"}
+    assert "change one, such as the seed" in error_of(folder, "b")
+    assert run(path, "--deployment", TEXT, *NODES).code == 1
+    assert sandbox.accepted == 2  # it is not sent again
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"is_enabled": False}, "the deployment is disabled"),
+        ({"is_deleted": True}, "RunComfy has no such deployment"),
+    ],
+)
+def test_rows_of_a_deployment_that_takes_nothing_stay_pending_until_it_does(
+    run: Command,
+    folder: Path,
+    manifest: str,
+    sandbox: Control,
+    changes: dict[str, Any],
+    words: str,
+) -> None:
+    assert run(manifest, "--limit", 1).code == 75
+    sandbox.change_deployment(TEXT, **changes)
+
+    told = run(manifest)
+
+    assert told.code == 75
+    assert words in told.stderr
+    assert sandbox.posts == 1
+    assert states(folder) == {"heron": "saved", "owl": "pending"}
+
+    sandbox.change_deployment(TEXT, is_enabled=True, is_deleted=False)
+    assert run(manifest).code == 0
+    assert sandbox.accepted == 2
+
+
+def test_without_funds_all_rows_stay_pending_and_both_steps_are_told(
+    run: Command, folder: Path, manifest: str, sandbox: Control
+) -> None:
+    sandbox.set(balance=0.0)
+
+    told = run(manifest)
+
+    assert told.code == 75
+    assert "enable it again" in told.stderr
+    assert tally(folder) == {"pending": 2}
+    sandbox.set(balance=None)
+    assert run(manifest).code == 75  # it is still disabled
+    sandbox.change_deployment(TEXT, is_enabled=True)
+    assert run(manifest).code == 0
+    assert sandbox.accepted == 2
+
+
+def test_a_changed_workflow_is_told_and_new_rows_are_made_with_it(
+    run: Command, folder: Path, manifest: str, sandbox: Control
+) -> None:
+    assert run(manifest, "--limit", 1).code == 75
+    sandbox.change_deployment(TEXT, workflow_version="v2")
+
+    told = run(manifest)
+
+    assert told.code == 0
+    assert "its workflow has changed" in told.stderr
+    assert "version v1 then, v2 now" in told.stderr
+    versions = query(folder, "SELECT id, version FROM requests ORDER BY id")
+    assert versions == [("heron", "v1"), ("owl", "v2")]
+    assert sandbox.accepted == 2
+
+
+def test_no_more_requests_are_under_way_than_there_are_instances(
+    start: Callable[..., Any], write: Write, sandbox: Control
+) -> None:
+    sandbox.set(seconds=0.2)
+    rows = "".join(f"{n},a heron,{n}\n" for n in range(6))
+
+    child = start(write("list.csv", f"id,prompt,seed\n{rows}"), "--deployment", TEXT, *NODES)
+    assert "6 saved" in child.communicate()[1]
+
+    starts = [(row["accepted_at"], 1) for row in sandbox.ledger()]
+    ends = [(row["seen_at"], -1) for row in sandbox.ledger()]
+    under_way = most = 0
+    for _, change in sorted(starts + ends):
+        under_way += change
+        most = max(most, under_way)
+    assert most == 2  # max_instances
+
+
+@pytest.mark.parametrize("fault", ["lost", "500", "lost-rst"])
+def test_a_lost_answer_leaves_the_row_unknown(
+    run: Command, folder: Path, manifest: str, sandbox: Control, fault: str
+) -> None:
+    sandbox.fault(fault, match="heron")
+
+    assert run(manifest).code == 1
+    assert run(manifest).code == 1
+
+    assert states(folder) == {"heron": "unknown", "owl": "saved"}
+    assert sandbox.posts == 2  # one for each row
+
+
+def test_a_running_request_can_be_cancelled(
+    batchgen: Command, start: Callable[..., Any], folder: Path, write: Write, reach: list[str],
+    sandbox: Control,
+) -> None:  # fmt: skip
+    sandbox.set(seconds=600.0)
+    path = write("list.txt", "a heron\n")
+    child = start(path, "--deployment", TEXT, *NODES)
+    while not sandbox.accepted:
+        time.sleep(0.05)
+    child.send_signal(signal.SIGTERM)
+    child.communicate()
+
+    told = batchgen("cancel", folder, *reach)
+
+    assert told.code == 0
+    assert tally(folder) == {"cancelled": 1}
+
+
+def test_a_failed_result_is_told_in_the_words_of_the_workflow(
+    run: Command, folder: Path, manifest: str, sandbox: Control
+) -> None:
+    sandbox.fault("failed", match="heron", value="CUDA out of memory")
+
+    assert run(manifest).code == 1
+
+    assert "CUDA out of memory" in error_of(folder, "heron")
+    assert states(folder)["owl"] == "saved"
+
+
+def test_damaged_files_are_fetched_again_unpaid(
+    run: Command, batchgen: Command, folder: Path, manifest: str, sandbox: Control,
+    reach: list[str],
+) -> None:  # fmt: skip
+    run(manifest)
+    (folder / media(folder)[0]).unlink()
+
+    told = batchgen("verify", folder, *reach)
+
+    assert told.code == 0, told.stderr
+    assert len(media(folder)) == 2
+    assert sandbox.accepted == 2
+
+
+@pytest.mark.slow
+def test_rows_are_paid_once_under_kills(
+    start: Callable[..., Any], run: Command, folder: Path, write: Write, sandbox: Control
+) -> None:
+    rows = "".join(f"{n},a heron,{n}\n" for n in range(40))
+    path = write("list.csv", f"id,prompt,seed\n{rows}")
+    options = ("--deployment", TEXT, *NODES, "--concurrency", 8)
+    for kill in range(1, 6):
+        child = start(path, *options)
+        while sandbox.accepted < 6 * kill and child.poll() is None:
+            time.sleep(0.01)
+        child.kill()
+        child.communicate()
+
+    told = run(path, *options)
+
+    assert told.code in (0, 1), told.stderr
+    found = tally(folder)
+    assert found.keys() <= {"saved", "unknown"}
+    assert all(times == 1 for times in sandbox.billed_per_input().values())
+    assert sandbox.accepted <= 40
+    assert found["saved"] == len(media(folder))
+
+
+def test_a_rehearsal_has_the_deployment_as_it_was_fetched(
+    batchgen: Command, write: Write, here: Path, reach: list[str], sandbox: Control,
+    address: Address,
+) -> None:  # fmt: skip
+    target = f"deployments/{TEXT}"
+    assert batchgen("models", "fetch", target, "--base-url", address.base_url).code == 0
+    before = sandbox.posts
+
+    # By the real clock, as its sandbox is another process.
+    words = ["run", write("list.txt", "a heron\n"), "--deployment", TEXT, *NODES, "--sandbox"]
+    told = subprocess.run(
+        [sys.executable, "-m", "batchgen", *words], capture_output=True, encoding="utf-8"
+    )
+
+    assert told.returncode == 0, told.stderr
+    assert sandbox.posts == before  # its own sandbox was asked
+    assert states(here / "out/list") == {"0001-a-heron": "saved"}

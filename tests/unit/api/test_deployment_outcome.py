@@ -1,0 +1,135 @@
+"""What a deployment's answers mean, by codes and a form that models do not have."""
+
+import json
+from typing import Any
+
+import pytest
+
+from batchgen.api.deployment_outcome import classify_deployment_result, classify_inference
+from batchgen.api.poll_outcome import (
+    Cancelled,
+    Completed,
+    Failed,
+    Missing,
+    Running,
+    Unauthorized,
+    Unclear,
+)
+from batchgen.api.response import Response, decode
+from batchgen.api.submit_outcome import (
+    Accepted,
+    Halt,
+    HaltReason,
+    ModelHalt,
+    OutcomeUnknown,
+    Rejected,
+    Throttled,
+)
+
+NOW = 1_800_000_000.0
+ID = "4829085f-1a4a"
+A, B = "https://media.runcomfy.net/a.png", "https://media.runcomfy.net/b.png"
+
+
+def answer(status: int, body: Any, *, body_sent: bool = True) -> Response:
+    return decode(status, {}, json.dumps(body).encode(), None, NOW, body_sent=body_sent)
+
+
+def error(code: int, message: str = "said") -> dict[str, Any]:
+    return {"error_code": code, "error_message": message}
+
+
+@pytest.mark.parametrize("status", [200, 400])
+@pytest.mark.parametrize(
+    ("code", "kind", "why"),
+    [
+        (10001, Halt, HaltReason.BALANCE),
+        (10002, ModelHalt, None),
+        (10003, ModelHalt, None),
+        (401001, Halt, HaltReason.TOKEN),
+        (403003, Halt, HaltReason.TOKEN),
+        (404001, Rejected, None),
+        (422001, Rejected, None),
+    ],
+)
+def test_every_code_says_that_nothing_was_taken(
+    status: int, code: int, kind: type, why: HaltReason | None
+) -> None:
+    outcome = classify_inference(answer(status, error(code)))
+
+    assert isinstance(outcome, kind)
+    assert getattr(outcome, "why", None) is why
+
+
+def test_a_full_queue_slows_down_however_it_is_said() -> None:
+    said = error(429001, "TooManyRequests: the queue of the deployment is full")
+
+    for status in (200, 400, 429):
+        assert isinstance(classify_inference(answer(status, said)), Throttled)
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(500, error(10001)), (503, error(10002)), (200, {}), (502, {"message": "queue full"})],
+)
+def test_whatever_is_not_clear_is_unknown(status: int, body: Any) -> None:
+    assert isinstance(classify_inference(answer(status, body)), OutcomeUnknown)
+
+
+def test_an_id_beside_an_error_was_accepted() -> None:
+    for code in (10001, 10002, 401001):
+        assert classify_inference(answer(200, {"request_id": ID, **error(code)})) == Accepted(ID)
+
+
+def result(status: str = "succeeded", **more: Any) -> Any:
+    return classify_deployment_result(answer(200, {"request_id": ID, "status": status, **more}), ID)
+
+
+def file(url: str, type: str = "output") -> dict[str, str]:
+    return {"url": url, "filename": "ComfyUI_00001_.png", "subfolder": "", "type": type}
+
+
+def test_results_of_all_nodes_are_outputs_and_previews_and_texts_are_none() -> None:
+    outputs = {
+        "9": {"images": [file(A), file("https://media.runcomfy.net/preview.png", "temp")]},
+        "15": {"gifs": [file(B)]},
+        "16": {"text": ["https://example.com/terms"]},
+        "12": {"images": [file("https://media.runcomfy.net/input.png", "input")]},
+    }
+
+    assert result(outputs=outputs) == Completed("succeeded", (A, B))
+
+
+def test_a_lora_answers_as_a_model_does() -> None:
+    assert result(output={"images": [A]}) == Completed("succeeded", (A,))
+
+
+@pytest.mark.parametrize("outputs", [{}, None, {"9": {}}, {"10": {"images": [file(A, "temp")]}}])
+def test_no_output_has_failed_with_what_to_change(outputs: Any) -> None:
+    outcome = result(outputs=outputs)
+
+    assert isinstance(outcome, Failed)
+    assert "such as the seed" in outcome.reason
+
+
+def test_a_failed_result_has_the_words_and_the_code_of_its_errors() -> None:
+    errors = [{"errorCode": 500001, "error": "out\nof memory", "debugInfo": "node 31"}]
+
+    assert result("failed", outputs={}, error=errors) == Failed("out of memory", 500001, "failed")
+
+
+def test_the_other_words_are_those_of_models() -> None:
+    assert result("in_queue") == Running("in_queue")
+    assert result("canceled") == Cancelled("canceled")
+
+
+def test_errors_of_a_question_say_what_they_say_for_models() -> None:
+    def asked(status: int, body: Any) -> Any:
+        return classify_deployment_result(answer(status, body), ID)
+
+    for status in (200, 401):
+        assert isinstance(asked(status, error(401001)), Unauthorized)
+        assert isinstance(asked(status, error(404001)), Missing)
+    for code in (10001, 10002, 10003, 500001):
+        assert isinstance(asked(400, error(code)), Unclear)
+    assert isinstance(asked(503, {}), Unclear)
