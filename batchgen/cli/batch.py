@@ -22,7 +22,9 @@ from batchgen.core.text import nonzero
 from batchgen.errors import UsageError
 
 if TYPE_CHECKING:
+    from batchgen.batch_folder import Folder
     from batchgen.operations.resolve import UnknownRow
+    from batchgen.report.filters import Filter
 
 
 @click.command(short_help="Queue failed rows again; the next run pays for them.")
@@ -264,6 +266,13 @@ def cancel(batch: str, as_json: bool, **given: Any) -> None:
 )
 @click.option("--picks", type=FILE, help="Show only the rows of this file from the gallery.")
 @click.option(
+    "--to",
+    type=FILE,
+    metavar="FOLDER",
+    help="Write nothing into BATCH, but copy the files of these rows and a small gallery of them to"
+    " FOLDER, to be mailed or put on a web server. Rejected rows stay behind.",
+)
+@click.option(
     "--no-thumbnails",
     is_flag=True,
     help="Make no small pictures for the gallery; it loads the large ones.",
@@ -281,6 +290,7 @@ def report(
     batch: str,
     where: tuple[str, ...],
     picks: Path | None,
+    to: Path | None,
     no_thumbnails: bool,
     excel: bool,
     decimal_comma: bool,
@@ -294,6 +304,11 @@ def report(
     do not change the tables. A NAME is state, id, model, error, error_code, cost, source, an input,
     or metadata.
 
+    With --to, BATCH stays as it is, and FOLDER gets index.html with a gallery of these rows and the
+    files in it, listed in files.sha256. What FOLDER had from an earlier call is replaced; if it has
+    anything else, nothing is written. Costs, failures, commands and paths of this computer are not
+    in it, but prompts, models, settings and request_ids are.
+
     Excel takes results.csv for the text of an older Windows. With --excel there is a table beside
     it that begins with a byte order mark; results.csv stays as it is, for scripts.
 
@@ -303,13 +318,14 @@ def report(
         batchgen report out/list --where state=failed --where "error~policy"
         batchgen report out/list --where style=anime --where cost!=0.03
         batchgen report out/list --picks picks.csv
+        batchgen report out/list --picks picks.csv --to for-ada
         batchgen report out/list --excel --decimal-comma
 
     \b
     Exit codes:
         0    written, also where no row matches
-        2    there is no such batch, name or row
-        74   its journal is damaged, or the disk is full
+        2    there is no such batch, name or row, or FOLDER has files of others
+        74   its journal or a file is damaged or missing, or the disk is full
     """
     from batchgen import log
     from batchgen.cli import output
@@ -318,9 +334,14 @@ def report(
 
     if decimal_comma and not excel:
         raise UsageError("--decimal-comma needs --excel: results.csv is the same everywhere.")
+    if excel and to is not None:
+        raise UsageError("--excel is for the tables of the batch, which --to leaves as they are.")
     folder = find_batch(batch)
     found = None if picks is None else filters.read_picks(_lines_of(picks), str(picks))
     view = filters.Filter(where, found)
+    if to is not None:
+        _share(folder, view, to, thumbnails=not no_thumbnails, as_json=as_json)
+        return
     form = tables.WITH_DECIMAL_COMMA if decimal_comma else tables.IN_ENGLISH
     shown = write_report(folder, view, thumbnails=not no_thumbnails, excel=form if excel else None)
     if not shown and view.description:
@@ -328,6 +349,17 @@ def report(
     page = folder.path / "report" / "index.html"
     if as_json:
         output.as_json({"gallery": str(page), "rows": shown})
+    else:
+        output.line(page)
+
+
+def _share(folder: "Folder", view: "Filter", to: Path, *, thumbnails: bool, as_json: bool) -> None:
+    from batchgen.cli import output
+    from batchgen.report.share import share
+
+    page, rows, files = share(folder, view, to, thumbnails=thumbnails)
+    if as_json:
+        output.as_json({"gallery": str(page), "rows": rows, "files": files})
     else:
         output.line(page)
 

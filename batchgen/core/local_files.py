@@ -116,6 +116,11 @@ def without_paths(input: Mapping[str, Any]) -> Mapping[str, Any]:
     return _replaced(input, lambda file: {"sha256": file["sha256"]})
 
 
+def without_folders(input: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row's input with only the names of its files, for whoever has another computer."""
+    return _replaced(input, lambda file: {**file, "file": file["file"].rpartition("/")[2]})
+
+
 def _replaced(input: Mapping[str, Any], by: Callable[[dict[str, str]], Any]) -> dict[str, Any]:
     """Return a row's input with something else in place of what stands for each local file."""
 

@@ -198,9 +198,7 @@ def _write_page(report: Path, gallery: GalleryContent, facts: Mapping[str, Any])
         cause | {"command": next_steps.command_for_cause(batch, cause["state"], cause["cause"])}
         for cause in numbers["causes"]
     ]
-    counts, stops = statistics.activity(gallery.reader), statistics.run_stops(gallery.reader)
-    changes = statistics.run_changes(gallery.reader)
-    drawing = timeline.draw_timeline(counts, stops, facts["words"]["timeline"], changes)
+    drawing = "" if facts.get("shared") else _timeline(gallery.reader, facts["words"]["timeline"])
     # A page from disk may not load a script by its hash, so ours stands in the page. It alone may
     # load others: a file that somebody put into the batch folder is no script of the page.
     script = "".join((TEMPLATES / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS)
@@ -220,6 +218,11 @@ def _write_page(report: Path, gallery: GalleryContent, facts: Mapping[str, Any])
     for asset in TEMPLATES.glob("*.css"):
         with write_whole(report / asset.name, inside=gallery.batch, keep_if_same=True) as file:
             file.write(asset.read_text(encoding="utf-8"))
+
+
+def _timeline(reader: Reader, words: Mapping[str, Any]) -> str:
+    counts, stops = statistics.activity(reader), statistics.run_stops(reader)
+    return timeline.draw_timeline(counts, stops, words, statistics.run_changes(reader))
 
 
 def make_thumbnails(report: Path) -> None:

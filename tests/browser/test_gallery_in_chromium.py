@@ -948,6 +948,25 @@ def test_a_part_of_a_batch_says_that_it_is_one(
         expect(page.locator(".note")).to_contain_text("style=anime")
 
 
+def test_a_folder_to_give_away_has_a_gallery_that_needs_nothing_else(
+    browser: Any, batch: Path, says: Says, tmp_path: Path
+) -> None:
+    says("report", batch, "--where", "style=anime", "--to", tmp_path / "for-ada")
+    there = shutil.move(tmp_path / "for-ada", tmp_path / "elsewhere")
+    with opened(browser, Path(there)) as page:
+        page.goto((Path(there) / "index.html").as_uri())
+        page.wait_for_url("**/report/index.html")
+        expect(page.locator("#status")).to_have_text("4 rows")
+        expect(page.locator(".figures")).to_have_text("4 saved")
+        expect(page.locator(".about")).to_have_count(0)
+        expect(page.locator("#grid .tile img").first).to_have_js_property("complete", True)
+        assert page.locator("#grid .tile img").first.evaluate("it => it.naturalWidth") > 0
+        press(page, "ArrowRight", "p", "e")
+        expect(page.locator("#export .told")).to_contain_text("whoever gave you this gallery")
+        press(page, "Escape", "Enter")
+        expect(page.locator("#detail")).not_to_contain_text("cost")
+
+
 def test_a_script_among_the_pictures_is_no_script_of_the_page(
     browser: Any, batch: Path, tmp_path: Path
 ) -> None:

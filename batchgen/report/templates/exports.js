@@ -312,7 +312,7 @@ gallery.exporting = (() => {
     told.textContent = [
       ...(listing ? [say("export.rows", { n: count })] : toldOf(one)),
       gallery.pieces.all ? "" : say("status.loading", { at: gallery.pieces.loaded, n: gallery.facts.pieces }),
-      listing ? say("export.then_csv", { file, command: gallery.facts.command }) : commandFor(one, file),
+      listing ? say(gallery.facts.shared ? "export.then_send" : "export.then_csv", { file, command: gallery.facts.command }) : commandFor(one, file),
     ].filter(Boolean).join(" ");
     // Which requests the batch has is known when all of it is here.
     form.querySelector(".download").disabled = !count || problem.textContent || (!listing && gallery.pieces.busy);

@@ -83,7 +83,7 @@ gallery.begin = () => {
     const { facts, pieces } = gallery;
     at("status").textContent = isWhole() ? say("status.all", { n: facts.rows }) : say("status.some", { n: shown.length, all: facts.rows });
     at("loading").textContent = pieces.lost
-      ? say("status.lost", { n: pieces.lost, command: facts.command })
+      ? say(facts.shared ? "status.lost_shared" : "status.lost", { n: pieces.lost, command: facts.command })
       : pieces.busy ? say("status.loading", { at: pieces.loaded, n: facts.pieces }) : "";
     at("nothing").hidden = shown.length > 0 || pieces.busy;
   };

@@ -49,7 +49,11 @@ FORMS: dict[str, list[tuple[list[str], int]]] = {
     ],
     "verify": [(["FOLDER", "REACH"], 0), (["broken", "REACH"], 0)],
     "cancel": [(["FOLDER", "REACH"], 0)],
-    "report": [(["FOLDER"], 0), (["FOLDER", "--where", "id=nobody"], 0)],
+    "report": [
+        (["FOLDER"], 0),
+        (["FOLDER", "--where", "id=nobody"], 0),
+        (["FOLDER", "--to", "for-ada"], 0),
+    ],
     "models list": [([], 0), (["--online", "REACH"], 0)],
     "models show": [([MODEL], 0)],
     "models fetch": [([BRUSH, "REACH"], 0)],
