@@ -13,7 +13,8 @@
     ├── StoppedEarly         75   run again to go on
     │   ├── BatchBusy        75   another run holds the folder
     │   ├── OutsideWindow    75   started at a time at which nothing is to be sent
-    │   └── Declined         75   the person said no
+    │   ├── Declined         75   the person said no
+    │   └── Interrupted  128 + n  the signal n, or the program that called it, ended the run
     └── TokenRefused         77   token missing, malformed or refused
 
 Exit codes are `sysexits.h`'s where that file has one. `cli/main.py` alone prints errors.
@@ -21,8 +22,8 @@ Exit codes are `sysexits.h`'s where that file has one. `cli/main.py` alone print
 
 import errno
 from collections.abc import Sequence
-from typing import Any
 
+from batchgen.core.rows import Problem
 from batchgen.core.text import plural, shell_quote
 
 
@@ -49,7 +50,7 @@ class ManifestInvalid(BatchgenError):
     def __init__(self, file: str, count: int, remedy: str = "") -> None:
         super().__init__(f"{plural(count, 'problem')} in {file}. Nothing was sent.", remedy)
         self.count = count
-        self.problems: Sequence[dict[str, Any]] = ()  # as a program is told of the first ones
+        self.problems: Sequence[Problem] = ()  # the first ones, for programs
 
 
 class ServiceUnreachable(BatchgenError):
@@ -140,6 +141,14 @@ class OutsideWindow(StoppedEarly):
 class Declined(StoppedEarly):
     def __init__(self) -> None:
         super().__init__("Nothing was sent.")
+
+
+class Interrupted(StoppedEarly):
+    """exit_code: 128 and the number of the signal."""
+
+    def __init__(self, what: str, remedy: str, exit_code: int) -> None:
+        super().__init__(what, remedy, calm=True)
+        self.exit_code = exit_code
 
 
 class TokenRefused(BatchgenError):

@@ -10,8 +10,8 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
@@ -89,11 +89,27 @@ class _Terminal(logging.Handler):
         write_stderr(record.getMessage(), record.levelname.lower())
 
 
-def set_up(own: Path, named: Path | None, *, quiet: bool, verbose: bool) -> None:
+class _Program(logging.Handler):
+    """What the terminal shows, for a program that called: as its root logger is set up."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        root = logging.getLogger()
+        if root.isEnabledFor(record.levelno):
+            text = secrets.hide(record.getMessage())
+            root.handle(logging.makeLogRecord({**vars(record), "msg": text, "args": None}))
+
+
+_OURS = (_LogFile, _Terminal, _Program)
+
+
+def set_up(
+    own: Path, named: Path | None, *, quiet: bool, verbose: bool, to_program: bool = False
+) -> None:
     """Log to a file and to the terminal.
 
     own: the log file of the batch. named: another that the person named, which may be a link.
     quiet: the terminal shows only what is lost otherwise; verbose: it shows every step.
+    to_program: the program that called is told, instead of the terminal.
     """
     if named is not None:
         named.parent.mkdir(parents=True, exist_ok=True)
@@ -103,11 +119,9 @@ def set_up(own: Path, named: Path | None, *, quiet: bool, verbose: bool) -> None
     formatter = logging.Formatter("%(asctime)sZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
     formatter.converter = time.gmtime
     file.setFormatter(formatter)
-    terminal = _Terminal()
-    terminal.setLevel(logging.CRITICAL if quiet else logging.DEBUG if verbose else logging.INFO)
-    log.handlers[:] = [file, terminal]
-    log.setLevel(logging.DEBUG)
-    log.propagate = False
+    shown = _Program() if to_program else _Terminal()
+    shown.setLevel(logging.CRITICAL if quiet else logging.DEBUG if verbose else logging.INFO)
+    _use(file, shown)
     logging.raiseExceptions = False  # a full disk must not fill the terminal with tracebacks
 
 
@@ -115,14 +129,36 @@ def show_steps() -> None:
     """Show every message on the terminal, in a command that keeps no log of its own."""
     terminal = _Terminal()
     terminal.setLevel(logging.DEBUG)
-    log.handlers[:] = [terminal]
+    _use(terminal)
+
+
+@contextmanager
+def told_to_program() -> Iterator[None]:
+    """Tell the program that called what is said in the block, instead of the terminal.
+
+    Afterwards its logging is as it was before.
+    """
+    before = log.handlers[:], log.level, log.propagate, logging.raiseExceptions
+    program = _Program()
+    program.setLevel(logging.INFO)
+    _use(program)
+    try:
+        yield
+    finally:
+        close()
+        log.handlers[:], log.level, log.propagate, logging.raiseExceptions = before
+
+
+def _use(*handlers: logging.Handler) -> None:
+    others = [handler for handler in log.handlers if not isinstance(handler, _OURS)]
+    log.handlers[:] = [*handlers, *others]
     log.setLevel(logging.DEBUG)
     log.propagate = False
 
 
 def warn(text: str) -> None:
     """Log a warning; without a log, write it to stderr."""
-    if any(isinstance(handler, _Terminal) for handler in log.handlers):
+    if any(isinstance(handler, _Terminal | _Program) for handler in log.handlers):
         log.warning("%s", text)
     else:
         write_stderr(text)
@@ -130,7 +166,7 @@ def warn(text: str) -> None:
 
 def close() -> None:
     """Close the log file. Later messages have to go through `write_stderr` or `warn`."""
-    for handler in log.handlers[:]:
+    for handler in [one for one in log.handlers if isinstance(one, _OURS)]:
         log.removeHandler(handler)
         with suppress(OSError):  # what the disk did not take
             handler.close()

@@ -73,8 +73,16 @@ def shoot(page: Any, name: str) -> None:
         page.screenshot(path=Path(folder) / f"{name}.png")
 
 
+# Resolves when what an event sets off is drawn: two timers, then a frame, after the page's own.
+REDRAWN = """() => new Promise((drawn) => {
+    const frame = () => requestAnimationFrame(() => requestAnimationFrame(drawn));
+    setTimeout(() => setTimeout(frame));
+})"""
+
+
 def focused(page: Any) -> str:
-    """The id of the row whose tile has the focus."""
+    """The id of the row whose tile has the focus, once the page has done what was last asked."""
+    page.evaluate(REDRAWN)  # a dialog that closes tells the page later that it is closed
     found: str = page.evaluate("document.activeElement.querySelector?.('.name')?.textContent ?? ''")
     return found
 

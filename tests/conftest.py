@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from helpers import ROOT, TOKEN, Outcome, PretendClock
 from sandbox_client import Control
+from xdist.scheduler import LoadScopeScheduling
 
 from batchgen import config
 from batchgen.cli import main
@@ -35,6 +36,13 @@ MODELS: dict[str, dict[str, Any]] = {
         "film": {"type": "string", "format": "video_uri"},
     },
 }
+
+# How the names begin of tests whose module has a fixture that takes long.
+SHARE_A_WORKER = (
+    "tests/browser/",
+    "tests/integration/test_docs.py::test_what_a_page_shows",
+    "tests/integration/test_docs.py::test_the_views_have",
+)
 
 NOWHERE = "http://127.0.0.1:9/v1"  # where no test reaches anybody unless it says whom
 
@@ -197,6 +205,20 @@ def start(here: Path, folder: Path, reach: list[str]) -> Iterator[Callable[..., 
     for child in children:
         child.kill()
         child.communicate()
+
+
+class OneWorkerForAFixture(LoadScopeScheduling):
+    """Tests whose module has a fixture that takes long share a worker; all others go anywhere.
+
+    Not `--dist loadgroup`: with pytest 9.2 the marks of its groups are not seen.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid.partition("::")[0] if nodeid.startswith(SHARE_A_WORKER) else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneWorkerForAFixture:
+    return OneWorkerForAFixture(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

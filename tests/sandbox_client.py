@@ -1,10 +1,13 @@
 """A client of a running sandbox's control endpoints, for tests to read well."""
 
+import ssl
 from collections import Counter
 from types import TracebackType
 from typing import Any
 
 import httpx
+
+_NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # to read them takes 20 ms a client
 
 
 class Control:
@@ -15,7 +18,12 @@ class Control:
 
     def __init__(self, base_url: str) -> None:
         origin = base_url.removesuffix("/v1")
-        self._http = httpx.Client(base_url=f"{origin}/_sandbox", trust_env=False, timeout=30)
+        self._http = httpx.Client(
+            base_url=f"{origin}/_sandbox",
+            trust_env=False,
+            timeout=30,
+            verify=_NO_CERTIFICATES,
+        )
 
     def __enter__(self) -> "Control":
         return self

@@ -431,6 +431,8 @@ def status(
             in_json=as_json,
         )
     elif as_json:
-        output.totals(folder)
+        from batchgen.library.batch import Batch
+
+        output.as_json(Batch(folder).status())
     else:
         output.status(folder)

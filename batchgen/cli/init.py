@@ -82,6 +82,7 @@ def init(out: str | None, listed: str | None, as_table: bool, as_json: bool, **g
         77   the same, and the token was refused
     """
     from batchgen.cli import output
+    from batchgen.library.frontend import problems_kept
     from batchgen.operations.init import manifest_for_list, new_manifest, write_new
 
     if listed is not None and as_table:
@@ -91,11 +92,15 @@ def init(out: str | None, listed: str | None, as_table: bool, as_json: bool, **g
     if as_json and out == "-":
         raise UsageError("- prints the manifest itself: leave --json out.")
     options, timing = options_without_manifest(), runtime().timing
-    with output.Problems(options.reading.problems, as_json=as_json) as problems:
+    most = options.reading.problems
+    with (
+        output.Problems(most, as_json=as_json) as problems,
+        problems_kept(problems.show, most) as kept,
+    ):
         if listed is None:
             made = new_manifest(out, options, timing, csv=as_table)
         else:
-            made = manifest_for_list(out, listed, options, timing, problems.show)
+            made = manifest_for_list(out, listed, options, timing, kept.show)
     if made.guess is not None and not as_json:
         output.guess(str(listed), made.guess, made.rows or 0, made.needed, to_stderr=not made.path)
     if made.path is None:
@@ -126,12 +131,13 @@ def init(out: str | None, listed: str | None, as_table: bool, as_json: bool, **g
 def _valid_rows(path: Path, timing: Timing, *, as_json: bool) -> int:
     """Return how many rows the new manifest has. Raises what `validate` does."""
     from batchgen.cli import output
-    from batchgen.operations.validate import validate
+    from batchgen.library.check import validate
+    from batchgen.library.frontend import Frontend
 
     most = options_without_manifest().reading.problems
     with output.Problems(most, as_json=as_json) as problems:
-        rows, _ = validate(given_around(), str(path), problems.show, timing=timing)
-    return rows
+        frontend = Frontend(problem=problems.show, owns_process=True, timing=timing)
+        return validate(path, frontend=frontend, **given_around()).rows
 
 
 def given_around() -> dict[str, Any]:

@@ -4,7 +4,7 @@ import errno
 import json
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from datetime import datetime
 from pathlib import Path
@@ -40,6 +40,7 @@ from batchgen.errors import (
     disk_full,
 )
 from batchgen.journal.reader import Reader, summary
+from batchgen.library.batch import numbers_and_runner
 from batchgen.log import write_json_line, write_stderr, writes_json_lines
 from batchgen.report import next_steps, summary_text
 
@@ -70,13 +71,12 @@ LEDGER_SAYS = "The sandbox's ledger says of each whether it was accepted."
 class Problems:
     """Shows problems as they are found; of one kind many times over, the first and how many.
 
-    for_mail: show few of them, whatever their kinds. most: that are shown. as_json: keep those in
-    `kept`, for the result or for the error, and show none.
+    for_mail: show few of them, whatever their kinds. most: that are shown. as_json: show none:
+    the result or the error has them.
     """
 
     def __init__(self, most: int, *, for_mail: bool = False, as_json: bool = False) -> None:
         self._as_json = as_json
-        self.kept: list[dict[str, Any]] = []
         self._alike: Counter[tuple[str, str]] = Counter()
         self._shown = self._left_out = 0
         self._for_mail = for_mail
@@ -89,13 +89,9 @@ class Problems:
 
     def __exit__(self, kind: object, error: BaseException | None, at: object) -> None:
         self.close()
-        if isinstance(error, ManifestInvalid):
-            error.problems = self.kept
 
     def show(self, found: "Problem") -> None:
         if self._as_json:
-            if len(self.kept) < self._most:
-                self.kept.append(problem_as_json(found))
             return
         self._all += 1
         if self._shown == self._most:  # nobody reads more, and the kinds would fill the memory
@@ -118,15 +114,18 @@ class Problems:
             _indented(how_to_raise("problems", ALIKE * self._all, "To see all of them"))
 
 
-def problem_as_json(found: "Problem") -> dict[str, Any]:
-    return {
-        "file": found.place.file,
-        "line": found.place.line or None,
-        "row": found.row,
-        "field": found.field or None,
-        "what": found.what,
-        "remedy": found.remedy,
-    }
+def problems_as_json(problems: "Iterable[Problem]") -> list[dict[str, Any]]:
+    return [
+        {
+            "file": found.place.file,
+            "line": found.place.line or None,
+            "row": found.row,
+            "field": found.field or None,
+            "what": found.what,
+            "remedy": found.remedy,
+        }
+        for found in problems
+    ]
 
 
 def problem(found: "Problem") -> None:
@@ -146,7 +145,7 @@ def error(found: BatchgenError) -> None:
         _indented(found.remedy)
         return
     what = " ".join(filter(None, (found.what, progress)))
-    problems = found.problems if isinstance(found, ManifestInvalid) else ()
+    problems = problems_as_json(found.problems) if isinstance(found, ManifestInvalid) else ()
     error_object(type(found).__name__, found.exit_code, what, found.remedy, problems)
 
 
@@ -258,7 +257,7 @@ def step(found: "PlannedRow") -> None:
         state_line("", f"{found.what:<17}", f" {found.id} ({found.source}){changes}")
 
 
-def plan(whole: "Plan", rate: float) -> None:
+def plan(whole: "Plan") -> None:
     """The sum of a plan, on stdout."""
     counts = ", ".join(f"{n} {what}" for what, n in whole.counts.items())
     line(f"{plural(sum(whole.counts.values()), 'row')}: {counts}")
@@ -272,8 +271,8 @@ def plan(whole: "Plan", rate: float) -> None:
         prompts = plural(whole.unfolded.many, "more prompt")
         line(f"{prompts} into {_unfolded(whole.unfolded.others)}")
     line(
-        f"A run would send {_requests(whole)}{left}; at {show_rate(rate)} submitting takes"
-        f" {show_span(whole.seconds(rate))}. Nothing was sent."
+        f"A run would send {_requests(whole)}{left}; at {show_rate(whole.rate)} submitting takes"
+        f" {show_span(whole.seconds)}. Nothing was sent."
     )
     if whole.files:
         size = show_bytes(whole.file_bytes)
@@ -473,28 +472,6 @@ def next_run(folder: Folder) -> str | None:
     return next_steps.command_to_run(manifest, out, rehearsal=rehearsal)
 
 
-def totals(folder: Folder) -> None:
-    """The numbers of a batch as JSON, on stdout; summary.json has the same."""
-    with closing(Reader(folder.journal)) as reader:
-        numbers, runner = _numbers_and_runner(folder, reader)
-        numbers["run"]["running"] = runner is not None
-        as_json(numbers)
-
-
-def _numbers_and_runner(folder: Folder, reader: Reader) -> tuple[dict[str, Any], Holder | None]:
-    """Return the numbers of a batch, and who goes on with its last run; None if that is over."""
-    for _ in range(2):
-        with reader.one_moment():
-            numbers, run = summary(reader), reader.last_run() or {}
-        holder = folder.holder()
-        if run.get("ended_at") or (holder and not holder.is_process(run.get("process"))):
-            return numbers, None
-        if holder:
-            return numbers, holder
-        # It was killed, or has ended since its numbers were read.
-    return numbers, None
-
-
 def status(folder: Folder) -> None:
     """How far a batch is, on stdout."""
     try:
@@ -506,7 +483,7 @@ def status(folder: Folder) -> None:
         line(f"{folder.path}: {_starting(holder)}. Nothing was sent yet.")
         return
     with closing(reader):
-        numbers, runner = _numbers_and_runner(folder, reader)
+        numbers, runner = numbers_and_runner(folder, reader)
         rate = reader.pace()
         oldest, first = reader.oldest_in_flight(), reader.first_to_expire()
     now = Clock().now()

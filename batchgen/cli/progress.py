@@ -11,12 +11,12 @@ from typing import Any
 from batchgen.clock import Clock, to_iso
 from batchgen.core.states import IN_FLIGHT, State
 from batchgen.core.units import show_rate
+from batchgen.library import progress as library
 from batchgen.log import write_json_line
 
 log = logging.getLogger(__name__)
 
 EVERY = 60.0  # seconds between lines where there is no terminal
-EVERY_FOR_PROGRAMS = 1.0
 _SHOWN = {
     "failed": (State.FAILED,),
     "in flight": IN_FLIGHT,
@@ -83,41 +83,16 @@ class Progress:
                 self._bar.close()
 
 
-class JsonProgress:
-    """As `Progress`, in lines of JSON on stderr: one at the beginning, one a second at most where
-    anything has changed, and one at the end.
-    """
-
-    def __init__(
-        self,
-        numbers: Callable[[], tuple[Mapping[State, int], float, float]],
-        now: Callable[[], float],
-        *,
-        clock: Clock,
-    ) -> None:
-        self._numbers = numbers
-        self._now = now
-        self._clock = clock
-        self._write(last=False)
-
-    def changed(self) -> None:
-        if self._now() >= self._next_line:
-            self._write(last=False)
-
-    def close(self) -> None:
-        self._write(last=True)
-
-    def _write(self, *, last: bool) -> None:
-        self._next_line = self._now() + EVERY_FOR_PROGRAMS
-        counts, committed, rate = self._numbers()
-        write_json_line(
-            {
-                "type": "progress",
-                "at": to_iso(self._clock.now()),
-                "rows": sum(counts.values()),
-                "counts": {str(state): counts.get(state, 0) for state in State},
-                "committed_usd": round(committed, 6),
-                "rate": round(rate, 6),
-                "last": last,
-            }
-        )
+def write_json(progress: "library.Progress", clock: Clock) -> None:
+    """How far the run is, as a line of JSON on stderr."""
+    write_json_line(
+        {
+            "type": "progress",
+            "at": to_iso(clock.now()),
+            "rows": progress.rows,
+            "counts": progress.counts,
+            "committed_usd": round(progress.committed_usd, 6),
+            "rate": round(progress.rate, 6),
+            "last": progress.last,
+        }
+    )

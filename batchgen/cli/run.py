@@ -1,7 +1,6 @@
 """The commands that read a manifest: run, validate, plan."""
 
 import sys
-from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -31,7 +30,6 @@ from batchgen.cli.options import (
     given_options,
     join_urls,
     limits_given,
-    options_without_manifest,
     runtime,
     section,
 )
@@ -256,12 +254,10 @@ def run(manifest: str, dry_run: bool, as_json: bool, progress: str, **given: Any
         129, 130, 143   interrupted by SIGHUP, SIGINT, SIGTERM: run it again to go on
     """
     from batchgen.cli import output
-    from batchgen.cli.progress import JsonProgress, Progress
+    from batchgen.cli.progress import Progress, write_json
     from batchgen.cli.terminal import ask
-    from batchgen.notify.announcer import Announcer
-    from batchgen.operations.execute import ShowProgress
-    from batchgen.operations.run import run
-    from batchgen.report import tables
+    from batchgen.library.frontend import Frontend
+    from batchgen.library.run import run
 
     use_json_lines(wanted=progress == "json")
     if dry_run:
@@ -269,37 +265,33 @@ def run(manifest: str, dry_run: bool, as_json: bool, progress: str, **given: Any
         return
     flags, around = given_options(), runtime()
     quiet = flags.get("quiet", False)
-    show_progress: ShowProgress = partial(Progress, quiet=quiet)
-    if progress == "json":
-        show_progress = partial(JsonProgress, clock=around.clock)
-    show_ending = partial(output.after_run, quiet=quiet)
-    announcer = Announcer(options_without_manifest(), manifest, around.timing, output.program())
-    around.last.callback(announcer.finish)
-    most = limits_given().problems
-    with output.Problems(most, for_mail=quiet, as_json=as_json) as problems:
-        clock, timing = around.clock, around.timing
+    in_json = progress == "json"
+    with output.Problems(limits_given().problems, for_mail=quiet, as_json=as_json) as problems:
+        frontend = Frontend(
+            problem=problems.show,
+            progress=None if in_json else partial(Progress, quiet=quiet),
+            ending=partial(output.after_run, quiet=quiet),
+            ask=ask,
+            program=output.program(),
+            last=around.last,
+            owns_process=True,
+            clock=around.clock,
+            timing=around.timing,
+        )
+        told = partial(write_json, clock=around.clock) if in_json else None
         try:
-            outcome, folder = run(
-                *(flags, manifest, problems.show, show_progress, show_ending, ask, announcer),
-                clock=clock,
-                timing=timing,
-            )
-        except Exception as error:
-            announcer.broke_off(error)
-            if quiet and isinstance(error, BatchgenError):
+            result = run(manifest, on_progress=told, check=False, frontend=frontend, **flags)
+        except BatchgenError as error:
+            if quiet:
                 error.remedy = "\n".join([error.remedy, output.how_to_run_again()]).lstrip()
             raise
-    code = outcome.code
+    code = result.code
     if as_json:
         try:
-            output.totals(folder)
+            output.as_json(result.batch.status())
         except (BatchgenError, OSError) as error:  # after something was sent, which 74 denies
             write_stderr(f"The summary cannot be read now: {error}")
             code = code if code > 1 else StoppedEarly.exit_code
-    if code < 128 and flags.get("thumbnails", True):
-        # Last, since the next start may have the folder again and the person knows the outcome.
-        with suppress(KeyboardInterrupt, OSError, BatchgenError):
-            tables.make_thumbnails(folder)
     sys.exit(code)
 
 
@@ -335,33 +327,35 @@ def validate(manifest: str, check_urls: bool, as_json: bool, **given: Any) -> No
         77   the same, and the token was refused
     """
     from batchgen.cli import output
-    from batchgen.operations.validate import validate
+    from batchgen.library.check import validate
+    from batchgen.library.frontend import Frontend
 
-    around = runtime()
+    around, flags = runtime(), given_options()
     checked: dict[str, Any] = {"manifest": manifest, "valid": True, "rows": None, "urls": None}
     try:
         with output.Problems(limits_given().problems, as_json=as_json) as problems:
-            rows, probed = validate(
-                given_options(),
+            found = validate(
                 manifest,
-                problems.show,
                 check_urls=check_urls,
-                timing=around.timing,
+                frontend=Frontend(problem=problems.show, owns_process=True, timing=around.timing),
                 open_probe=around.open_probe,
+                **flags,
             )
     except ManifestInvalid as error:
         if not as_json:
             raise
         # To find them is what the command is for, so they are its result and no error.
-        found = {"problem_count": error.count, "problems": problems.kept}
-        output.as_json(checked | {"valid": False} | found)
+        told = output.problems_as_json(error.problems)
+        wrong = {"problem_count": error.count, "problems": told}
+        output.as_json(checked | {"valid": False} | wrong)
         sys.exit(error.exit_code)
     if as_json:
-        found = {"problem_count": 0, "problems": problems.kept}
-        output.as_json(checked | {"rows": rows, "urls": probed and asdict(probed)} | found)
+        checked |= {"rows": found.rows, "urls": found.urls and asdict(found.urls)}
+        warnings = output.problems_as_json(found.warnings)
+        output.as_json(checked | {"problem_count": 0, "problems": warnings})
         return
-    urls = f" {probed}" if probed else ""
-    output.note(f"{plural(rows, 'row')} in {manifest}, all valid.{urls}")
+    urls = f" {found.urls}" if found.urls else ""
+    output.note(f"{plural(found.rows, 'row')} in {manifest}, all valid.{urls}")
 
 
 @click.command(cls=SectionedCommand, short_help="Show what a run would do; nothing is sent.")
@@ -402,14 +396,15 @@ def plan(manifest: str, as_json: bool, **given: Any) -> None:
 
 def _print_plan(manifest: str, as_json: bool) -> None:
     from batchgen.cli import output
-    from batchgen.operations.plan import plan
+    from batchgen.library.check import plan
+    from batchgen.library.frontend import Frontend
 
     most = limits_given().problems
     with manners.paged(), output.Problems(most, as_json=as_json) as problems:
         show_row = (lambda row: None) if as_json else output.step
-        whole, rate = plan(given_options(), manifest, problems.show, show_row, runtime().timing)
+        frontend = Frontend(problem=problems.show, owns_process=True, timing=runtime().timing)
+        whole = plan(manifest, on_row=show_row, frontend=frontend, **given_options())
         if as_json:
-            told = {**whole.as_json(), "seconds": round(whole.seconds(rate), 1)}
-            output.as_json(told)
+            output.as_json(whole.as_json())
         else:
-            output.plan(whole, rate)
+            output.plan(whole)

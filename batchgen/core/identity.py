@@ -82,24 +82,26 @@ def canonical_json(model: str, input: Mapping[str, Any], id: str | None) -> tupl
         written = [_SERIALIZERS[type(value)](value) for value in input.values()]
     except KeyError:
         return row_digest(model, input, id), to_json(input)
-    text, ordered, pick = _object_templates(tuple(input))
+    text, content, pick = _row_templates(model, tuple(input))
     label = "null" if id is None else _text(id)
-    sorted_ = ordered % tuple([written[at] for at in pick])
-    content = f'{ROW_DOMAIN}\n{{"id":{label},"input":{sorted_},"model":{_text(model)}}}'
+    content %= (label, *[written[at] for at in pick])
     return hashlib.sha256(content.encode()).hexdigest(), text % tuple(written)
 
 
 @lru_cache(maxsize=1000)
-def _object_templates(names: tuple[str, ...]) -> tuple[str, str, list[int]]:
-    """Return templates of an object's JSON with %s for the values: as it is, and sorted by name.
+def _row_templates(model: str, names: tuple[str, ...]) -> tuple[str, str, list[int]]:
+    """Return templates with %s for the values: the input as JSON, and what a digest is made of.
 
-    The list has, for each place in the second, the index of its value in the first.
+    The second begins with %s for the id, and has the names sorted. The list has, for each place in
+    it, the index of its value in the first.
     """
     pick = sorted(range(len(names)), key=names.__getitem__)
     texts = [_text(name).replace("%", "%%") for name in names]
     plain = ", ".join(f"{text}: %s" for text in texts)
     ordered = ",".join(f"{texts[at]}:%s" for at in pick)
-    return f"{{{plain}}}", f"{{{ordered}}}", pick
+    label = _text(model).replace("%", "%%")
+    content = f'{ROW_DOMAIN}\n{{"id":%s,"input":{{{ordered}}},"model":{label}}}'
+    return f"{{{plain}}}", content, pick
 
 
 def row_key(digest: str, n: int) -> str:

@@ -215,7 +215,7 @@ class Examination:
     def _plan(self, manifest: str) -> Generator[Finding, None, Plan | None]:
         problems: list[Problem] = []
         try:
-            planned, _ = plan(self.flags, manifest, problems.append, lambda row: None, self.timing)
+            planned = plan(self.flags, manifest, problems.append, lambda row: None, self.timing)
         except ManifestInvalid as error:
             what = error.what.removesuffix(" Nothing was sent.").removesuffix(".")
             yield fail("list", what, f"batchgen validate {shell_quote(manifest)}")

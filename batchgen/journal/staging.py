@@ -70,10 +70,11 @@ class FileInput:
 class StagedRows:
     """Rows in a temporary database that SQLite deletes when it is closed.
 
+    keep: whether the rows are needed; without, they are counted and their ids are compared.
     Call `close` at the end.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, keep: bool = True) -> None:
         self._db = sqlite3.connect("file:", uri=True, isolation_level=None)
         self._db.create_function("row_key", 2, identity.row_key, deterministic=True)
         # Rows are added in order, ids are looked up in any order. So the ids have a database of
@@ -95,6 +96,8 @@ class StagedRows:
             BEGIN;
             """
         )
+        self._keep = keep
+        self._count = 0
         self._numbered = True
         self._unwritten: list[tuple[int | str | None, ...]] = []
         self._unwritten_chars = 0
@@ -129,6 +132,9 @@ class StagedRows:
 
     def add(self, row: Row) -> None:
         """Add a valid row."""
+        self._count += 1
+        if not self._keep:
+            return
         base, input = identity.canonical_json(row.model, row.input, row.id)
         meta = identity.to_json(row.meta) if row.meta else "{}"
         self._add(row.position, base, row.source, row.id, row.model, input, meta, "")
@@ -156,6 +162,9 @@ class StagedRows:
 
     def add_invalid(self, entry: Entry, model: str, problems: list[Problem]) -> None:
         """Add a row that is not sent, with the reasons. model: the entry's, or the default."""
+        self._count += 1
+        if not self._keep:
+            return
         reasons = "; ".join(f"{p.field}: {p.what}" if p.field else p.what for p in problems)
         input, meta, id = _storable(entry.values), _storable(dict(entry.meta)), entry.id
         id = id and id.encode(errors="backslashreplace").decode()
@@ -197,9 +206,7 @@ class StagedRows:
         self._numbered = True
 
     def __len__(self) -> int:
-        self._write()
-        (count,) = self._db.execute("SELECT COUNT(*) FROM rows").fetchone()
-        return int(count)
+        return self._count
 
     def __iter__(self) -> Iterator[StagedRow]:
         """Yield the rows in order. No more are added after this."""

@@ -4,8 +4,8 @@ import asyncio
 import logging
 import random
 import signal
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -24,13 +24,13 @@ from batchgen.engine.policy import Policy
 from batchgen.engine.poller import Poller
 from batchgen.engine.run_outcome import (
     NO_MEMORY,
-    RUN_AGAIN,
     RunOutcome,
     final_outcome,
     with_files_not_whole,
 )
 from batchgen.engine.run_state import RunState
 from batchgen.engine.shared_rate import SharedRateLimit
+from batchgen.engine.stop import Stop, ended_by, heard
 from batchgen.engine.submitter import LONG_PAUSE_S, Submitter
 from batchgen.errors import BatchgenError, StoppedEarly, StorageDamaged, disk_full
 from batchgen.inputs.find_files import LocalFiles
@@ -39,7 +39,6 @@ from batchgen.journal import command_table
 from batchgen.journal.group_commit import WriteQueue
 from batchgen.journal.receipts import ReceiptLog
 from batchgen.journal.writer import Journal
-from batchgen.log import write_stderr
 from batchgen.manifest.allowed_paths import AllowedPaths
 from batchgen.media.destination import Destination
 from batchgen.media.download import DEFAULT_LIMITS, Downloader, DownloadLimits
@@ -48,8 +47,6 @@ from batchgen.report import tables
 from batchgen.report.next_steps import command
 
 log = logging.getLogger(__name__)
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Progress(Protocol):
@@ -85,6 +82,7 @@ async def execute(
     on_collected: Callable[[], None] = lambda: None,
     written: Policy | None = None,
     stopped: RunOutcome | None = None,
+    stop: Stop | None = None,
 ) -> RunOutcome:
     """Run what the open journal holds, until it is done or stops, and write the reports.
 
@@ -94,8 +92,10 @@ async def execute(
         open any more and nothing is collected: what follows only closes and reports.
     written: what the command line and the list allow, where the batch keeps something else.
     stopped: why nothing is submitted at all; what was sent before is collected.
+    stop: by which the program that called can end it.
     """
     clock = journal.clock
+    stop = stop or Stop()
     destination = destination or open_destination(folder)
     limiter, recent = restore_rate_limiter(journal, clock, policy.rate)
     costs = CostEstimator(
@@ -150,14 +150,14 @@ async def execute(
             command_table.kept(journal),
         )  # fmt: skip
         reading = asyncio.create_task(reader.run())
-        with _signals(engine, timing.drain), ExitStack() as stack:
+        with ended_by(engine, stop, timing.drain), ExitStack() as stack:
             try:
                 await engine.run()
             finally:
                 reading.cancel()
                 with suppress(asyncio.CancelledError):
                     await reading
-                heard = stack.enter_context(_heard_signals())
+                signals = stack.enter_context(heard(stop))
                 on_collected()
                 progress.close()
                 shared_rate.close()
@@ -167,7 +167,7 @@ async def execute(
             outcome = _outcome(journal.state_counts, run_state, folder, moved=moved)
             thumbnails = output_options.thumbnails
             return _record_end(
-                journal, folder, outcome, engine.memory(), heard, thumbnails=thumbnails
+                journal, folder, outcome, engine.memory(), signals, thumbnails=thumbnails
             )
 
 
@@ -242,52 +242,3 @@ def _interrupted(ending: RunOutcome, folder: Folder, number: signal.Signals) -> 
     remedy = "\n".join(filter(None, (ending.remedy, how)))
     code = max(ending.code, 128 + number)
     return replace(ending, code=code, reason=reason, remedy=remedy, said=False)
-
-
-@contextmanager
-def _heard_signals() -> Iterator[list[signal.Signals]]:
-    """Yield the signals that come in the block, during which the event loop does not run."""
-    heard: list[signal.Signals] = []
-
-    def hear(number: int, frame: object) -> None:
-        heard.append(signal.Signals(number))
-
-    before = {number: signal.signal(number, hear) for number in SIGNALS}
-    try:
-        yield heard
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _signals(engine: Engine, drain: float) -> Iterator[None]:
-    """Once: submit nothing more. Ctrl-C collects what is in flight first; SIGTERM and SIGHUP, whose
-    senders do not wait long, only wait for open POSTs, `drain` seconds. Twice: leave now.
-    """
-    loop = asyncio.get_running_loop()
-    seen: list[int] = []
-    leaving: list[asyncio.TimerHandle] = []
-
-    def on(number: signal.Signals) -> None:
-        seen.append(number)
-        ending = RunOutcome(128 + number, f"Interrupted by {number.name}.", RUN_AGAIN, calm=True)
-        if len(seen) > 1:
-            engine.abort(ending)
-        elif number is signal.SIGINT:
-            write_stderr("Stopping: collecting what is in flight. Ctrl-C again leaves at once.")
-            engine.stop(ending)
-        else:
-            engine.drain(ending)
-            # A POST ends by itself, but it may take what its body takes to be sent.
-            leaving.append(loop.call_later(drain, engine.abort, ending))
-
-    for number in SIGNALS:
-        loop.add_signal_handler(number, on, number)
-    try:
-        yield
-    finally:
-        for timer in leaving:
-            timer.cancel()
-        for number in SIGNALS:
-            loop.remove_signal_handler(number)

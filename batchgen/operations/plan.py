@@ -128,7 +128,7 @@ class Plan(Sums):
     not_asked: why the catalogue was not asked, in words; "" where it was.
     prices: of the models that requests are sent to; None where it is not known.
     left: the name, USD, and USD that are left, of each limit of cost.
-    terms: what `--expect-plan` takes.
+    terms: what `--expect-plan` takes. rate: submissions per second.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -142,6 +142,12 @@ class Plan(Sums):
     fitted_as: str = ""
     left: list[tuple[str, float, float]] = field(default_factory=list)
     terms: Terms | None = None
+    rate: float = 1.0
+
+    @property
+    def digest(self) -> str:
+        """What `--expect-plan` takes."""
+        return str(self.terms)
 
     @property
     def at_most(self) -> float:
@@ -153,9 +159,10 @@ class Plan(Sums):
         self.counts[row.what] += 1
         self.unfolded.add(row)
 
-    def seconds(self, rate: float) -> float:
-        """Return the seconds that the submissions take. rate: submissions per second."""
-        return max(self.sends - 1, 0) / rate
+    @property
+    def seconds(self) -> float:
+        """The seconds that the submissions take."""
+        return max(self.sends - 1, 0) / self.rate
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -173,7 +180,8 @@ class Plan(Sums):
                 {"name": name, "usd": usd, "left": round(left, 6)} for name, usd, left in self.left
             ],
             "at_most": round(self.at_most, 6),
-            "digest": str(self.terms),
+            "digest": self.digest,
+            "seconds": round(self.seconds, 1),
         }
 
 
@@ -241,10 +249,10 @@ def plan(
     show: ProblemSink,
     step: Callable[[PlannedRow], None],
     timing: Timing = DEFAULT_TIMING,
-) -> tuple[Plan, float]:
-    """Call `step` for each row with what a run would do; return the sums and the rate.
+) -> Plan:
+    """Call `step` for each row with what a run would do; return the sums. Nothing is sent.
 
-    show: gets each problem of the manifest. The rate is in submissions per second. Nothing is sent.
+    show: gets each problem of the manifest.
     Raises what `run` raises before its first submission.
     """
     manifest, options = open_manifest_for(flags, path)
@@ -255,7 +263,7 @@ def plan(
     with suppress(UsageError), closing(Reader(folder.journal)) as reader:  # or no batch yet
         options = with_kept(options, command_table.kept(reader), now)
     limits = active_limits(options.limits, now, others.committed_usd)
-    sums, rows = Plan(), RowTerms()
+    sums, rows = Plan(rate=options.rate), RowTerms()
     with closing(StagedRows()) as staged, ExitStack() as stack:
         prices = _Prices(options, folder, stack, timing, [limit.since for limit in limits])
         folders = schema_folders(folder)
@@ -282,7 +290,7 @@ def plan(
     sums.prices = prices.found
     sums.left = what_is_left(limits, prices.committed_usd)
     sums.terms = rows.terms(prices.service, prices.found, prices.seen, sums.left, options.limit)
-    return sums, options.rate
+    return sums
 
 
 class _Prices:

@@ -1,6 +1,7 @@
 """Run a manifest: open it, lock its folder, open the journal, and submit what is missing."""
 
 import logging
+import math
 import socket
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -29,6 +30,7 @@ from batchgen.engine.collector import OutputOptions
 from batchgen.engine.other_batches import OtherBatches
 from batchgen.engine.policy import Policy
 from batchgen.engine.run_outcome import RUN_AGAIN, RunOutcome
+from batchgen.engine.stop import Stop
 from batchgen.engine.tell import tell
 from batchgen.engine.watchdog import Watchdog
 from batchgen.errors import (
@@ -98,6 +100,8 @@ def run(
     *,
     clock: Clock | None = None,
     timing: Timing = DEFAULT_TIMING,
+    stop: Stop | None = None,
+    owns_process: bool = True,
 ) -> tuple[RunOutcome, Folder]:
     """Run a manifest. Raises every BatchgenError; nothing was sent by then unless it says so.
 
@@ -106,9 +110,10 @@ def run(
         --quiet only if a person is to be told.
     ask: asks the person, before anything is sent; returns None if there is none.
     announcer: tells others of the run. Whoever made it lets it finish, which closes the log.
-    clock: None is the machine's own.
+    clock: None is the machine's own. stop: by which the program that called can end it.
+    owns_process: whether a run that does not come to its end may end the process.
     """
-    clock = clock or Clock()
+    clock, stop = clock or Clock(), stop or Stop()
     manifest, options = open_manifest_for(flags, path)
     announcer.use(options)
     announcer.require_usable()
@@ -126,13 +131,14 @@ def run(
     if options.quiet and options.skip_invalid:
         show = _ignore  # the ending tells of invalid rows, and of the same ones once
     ending = _Ending()
-    with ending, Watchdog(timing.closing) as watchdog, ExitStack() as stack:
+    patience = timing.closing if owns_process else math.inf
+    with ending, Watchdog(patience) as watchdog, ExitStack() as stack:
         folder.refuse_foreign_files()
         for source in manifest.sources:
             if source.path is not None:
                 folder.refuse_as_manifest(source.path)
         # Before anything that takes time: cron may have started a second run.
-        note = _claim(stack, folder, options)
+        note = _claim(stack, folder, options, to_program=not owns_process)
         options = keep_model(options, folder)
         stack.push(partial(_record_refusal, folder, manifest.file, clock, timing))
         _tell_of_hooks(manifest)
@@ -148,7 +154,7 @@ def run(
         files = LocalFiles(manifest.allowed)
         versions = stored_versions(folder, catalogue)
         reading = _manifest_import(
-            manifest, schemas, listing, show, options, folder, note, files, versions
+            manifest, schemas, listing, show, options, folder, note, files, stop, versions
         )
         reading.unless_listed_in(folder.journal)
         if endpoint is None or catalogue is None:
@@ -174,6 +180,7 @@ def run(
         else:
             known = prices.read_prices(journal.get_meta("prices"))
         catalogue.close()
+        stop.check()
         memory = {model: price and price.stored() for model, price in known.items()}
         journal.start_run(manifest.file, {"prices": memory, **model_memory(options)})
         announcer.begin()
@@ -198,6 +205,7 @@ def run(
             on_collected=partial(ending.collected, watchdog),
             written=_policy(written, known, now, conditions),
             stopped=paused,
+            stop=stop,
         )
         ending.outcome = outcome = event_loop.run(running)
         ending.news = tell(journal, outcome, partial(show_ending, folder), quiet=options.quiet)
@@ -342,6 +350,7 @@ def _manifest_import(
     folder: Folder,
     note: Note,
     files: LocalFiles,
+    stop: Stop,
     versions: Mapping[str, str],
 ) -> ManifestImport:
     """Return what reads the manifest where that is needed, and keeps the schemas it used.
@@ -350,6 +359,7 @@ def _manifest_import(
     """
 
     def count(rows: int) -> None:
+        stop.check()
         if rows % ROWS_A_NOTE == 0:
             note(f"reading {manifest.file}, {rows:,} rows so far")
 
@@ -376,7 +386,7 @@ def _manifest_import(
     )
 
 
-def _claim(stack: ExitStack, folder: Folder, options: RunOptions) -> Note:
+def _claim(stack: ExitStack, folder: Folder, options: RunOptions, *, to_program: bool) -> Note:
     """Make the folder, keep others out of it, and begin to log there.
 
     A folder that was made for nothing, as for an invalid list, is gone again at the end.
@@ -385,7 +395,12 @@ def _claim(stack: ExitStack, folder: Folder, options: RunOptions) -> Note:
     note = stack.enter_context(folder.locked())
     note("starting a run")
     stack.callback(folder.discard, made)
-    set_up(folder.log, options.log_file, quiet=options.quiet, verbose=options.verbose)
+    set_up(
+        *(folder.log, options.log_file),
+        quiet=options.quiet,
+        verbose=options.verbose,
+        to_program=to_program,
+    )
     if warning := folder.examine_file_system():
         log.warning("%s", warning)
     return note

@@ -41,7 +41,7 @@ def validate(
     source = CatalogueIfAllowed(options, timing)
     known = SchemaRegistry(options.model, options.schema, folders, source, options.reading)
     probed = None
-    with closing(StagedRows()) as listing:
+    with closing(StagedRows(keep=check_urls)) as listing:
         problems = check_rows(manifest, known, listing, show, fit=options.fit)
         if check_urls:
             # Here, since it brings httpx, which nothing else needs.

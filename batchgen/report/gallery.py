@@ -11,9 +11,10 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from functools import cache
 from itertools import chain, islice
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from batchgen.core.local_files import with_paths
 from batchgen.core.states import State
@@ -31,6 +32,9 @@ from batchgen.journal.reader import Reader
 from batchgen.media import formats, thumbnails
 from batchgen.report import next_steps, statistics, timeline
 from batchgen.report.filters import Filter
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 FILES_INDEX = 6  # of the list of files in a row
 CHUNKS_PER_WRITE = 4096  # of the page's text
@@ -180,10 +184,10 @@ def _thumbnail(output: Mapping[str, Any]) -> str | None:
     )
 
 
-def _write_page(report: Path, gallery: GalleryContent, facts: Mapping[str, Any]) -> None:
+@cache
+def _page_template() -> "Template":
     # Imported here, so that the first POST of a run does not wait for it.
     from jinja2 import Environment, FileSystemLoader, select_autoescape
-    from markupsafe import Markup
 
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -193,6 +197,12 @@ def _write_page(report: Path, gallery: GalleryContent, facts: Mapping[str, Any])
         optimized=False,  # for one page, optimizing takes longer than it saves
         finalize=lambda value: unturned(value) if type(value) is str else value,
     )
+    return environment.get_template("index.html")
+
+
+def _write_page(report: Path, gallery: GalleryContent, facts: Mapping[str, Any]) -> None:
+    from markupsafe import Markup
+
     numbers, batch = gallery.numbers, str(gallery.batch)
     causes = [
         cause | {"command": next_steps.command_for_cause(batch, cause["state"], cause["cause"])}
@@ -203,7 +213,7 @@ def _write_page(report: Path, gallery: GalleryContent, facts: Mapping[str, Any])
     # load others: a file that somebody put into the batch folder is no script of the page.
     script = "".join((TEMPLATES / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS)
     digest = hashlib.sha256(script.encode()).digest()
-    page = environment.get_template("index.html").generate(
+    page = _page_template().generate(
         script=Markup(script),
         script_hash=f"sha256-{base64.b64encode(digest).decode()}",
         numbers={**numbers, "causes": causes},

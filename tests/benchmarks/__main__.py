@@ -14,6 +14,7 @@ from .growth import AT_ONCE, FORMATS, crowded, grown, growth_table
 from .growth import ROWS as GROWTH_ROWS
 from .limits import LONG, limits, limits_table
 from .races import faults, race, sandbox_alone
+from .reading import SIZE, reading, reading_table
 from .scenarios import SCENARIOS, chosen
 from .simulation import MEANS, SPREADS, frontier, frontier_table
 from .startup import start_up_table, start_ups
@@ -135,11 +136,22 @@ def limits_command(quick: bool, file: Path | None) -> None:
     keep(file, "limits", found)
 
 
+@benchmarks.command("reading")
+@QUICK_OPTION
+@JSON
+def reading_command(quick: bool, file: Path | None) -> None:
+    """What 10 MB of the shortest rows take to be read and checked, by their form."""
+    click.echo(place())
+    found = reading(SIZE // 100 if quick else SIZE)
+    click.echo(reading_table(found))
+    keep(file, "reading", found)
+
+
 @benchmarks.command()
 @click.option("--times", type=click.IntRange(1), default=10, help="Medians are told.")
 @JSON
 def startup(times: int, file: Path | None) -> None:
-    """How long `batchgen --help` and `status` take, beside a Python that does nothing."""
+    """How long short commands take, and a run to its first POST, as multiples of `python`."""
     click.echo(place())
     found = start_ups(times)
     click.echo(start_up_table(found))

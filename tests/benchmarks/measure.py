@@ -29,8 +29,12 @@ Figures = dict[str, Any]
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """A child's environment: the token, this project to import, and no proxy or login of ours."""
+    """A child's environment: the token, this project to import, and no proxy or login of ours.
+
+    What is imported is kept compiled, as it is where pip installed it.
+    """
     clean = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
+    clean.pop("PYTHONDONTWRITEBYTECODE", None)
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     own = {"RUNCOMFY_TOKEN": TOKEN, "RUNCOMFY_CONFIG_DIR": str(folder), "PYTHONPATH": path}
     return clean | own

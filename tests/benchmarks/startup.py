@@ -1,41 +1,78 @@
-"""How long a command takes that has next to nothing to do."""
+"""How long commands take that have next to nothing to do, and a run until its first POST.
+
+As multiples of a Python that does nothing, since these are steadier than seconds on a computer that
+does something else as well.
+"""
 
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
+
+from sandbox_client import Control
 
 from batchgen.sandbox import started
 
 from .contenders import LIST, OUT
-from .measure import launched
+from .measure import Figures, launched
 from .scenarios import Scenario, manifest
 from .table import table
 
-Milliseconds = dict[str, float]
+ROWS = 1000  # of the list that is planned
+SENT = 10  # rows of the run
+NOTHING = "python -c pass"
+FIRST_POST = f"batchgen run of {SENT} rows, to its first POST"
+StartUps = dict[str, Figures]
 
 
-def start_ups(times: int) -> Milliseconds:
-    """The median wall time of each command, ms; they run in turn, `times` times."""
-    scenario = Scenario("startup", 5, picture_size=64)
-    with tempfile.TemporaryDirectory(prefix="batchgen-bench-") as name:
+def start_ups(times: int) -> StartUps:
+    """The medians of each command; they run in turn, `times` times.
+
+    ms: until it ended, or until its first POST arrived. cpu_ms: of all of it. times_nothing: `ms`
+    as a multiple of what a Python that does nothing takes.
+    """
+    few, many = (Scenario("startup", rows, picture_size=64) for rows in (SENT, ROWS))
+    with (
+        tempfile.TemporaryDirectory(prefix="batchgen-bench-") as name,
+        started(None, options=few.sandbox_options()) as address,
+        Control(address.base_url) as control,
+    ):
         folder = Path(name)
-        (folder / LIST).write_text(manifest(scenario), encoding="utf-8")
+        (folder / LIST).write_text(manifest(few), encoding="utf-8")
+        (folder / f"long-{LIST}").write_text(manifest(many), encoding="utf-8")
         program = [sys.executable, "-m", "batchgen"]
-        with started(None, options=scenario.sandbox_options()) as address:
-            reach = ["--base-url", address.base_url, "--media-host", address.media_host]
-            launched([*program, "run", LIST, "--out", OUT, "--rate", "100/s", *reach], folder)
+        reach = ["--base-url", address.base_url, "--media-host", address.media_host]
+        run = [*program, "run", LIST, "--rate", "100/s", *reach, "--out"]
+        launched([*run, OUT], folder)
         commands = {
-            "python -c pass": [sys.executable, "-c", "pass"],
+            NOTHING: [sys.executable, "-c", "pass"],
+            'python -c "import aiohttp"': [sys.executable, "-c", "import aiohttp"],
             "batchgen --help": [*program, "--help"],
             "batchgen status": [*program, "status", OUT],
+            f"batchgen validate of {ROWS} rows": [*program, "validate", f"long-{LIST}"],
+            f"batchgen plan of {ROWS} rows": [*program, "plan", f"long-{LIST}", *reach],
         }
-        took: dict[str, list[float]] = {what: [] for what in commands}
-        for _ in range(times):
-            for what, words in commands.items():
-                took[what].append(1000 * launched(words, folder)["seconds"])
-    return {what: median(found) for what, found in took.items()}
+        rounds: list[StartUps] = []
+        for n in range(times):
+            used = {what: launched(words, folder) for what, words in commands.items()}
+            sent = control.posts
+            one = launched([*run, f"{OUT}-{n}"], folder)
+            arrived = control.log()[sent]["arrived_at"]
+            used[FIRST_POST] = one | {"seconds": arrived - one["started_at"]}
+            rounds.append(used)
+    found: StartUps = {}
+    for what in rounds[0]:
+        ms = 1000 * median(used[what]["seconds"] for used in rounds)
+        cpu_ms = 1000 * median(used[what]["cpu_seconds"] for used in rounds)
+        nothing = ms if what == NOTHING else found[NOTHING]["ms"]
+        found[what] = {"ms": ms, "times_nothing": ms / nothing, "cpu_ms": cpu_ms}
+    return found
 
 
-def start_up_table(found: Milliseconds) -> str:
-    return table(["", "ms"], [[what, f"{ms:.0f}"] for what, ms in found.items()])
+def start_up_table(found: Mapping[str, Figures]) -> str:
+    lines = [
+        [what, f"{one['ms']:.0f}", f"{one['times_nothing']:.1f}", f"{one['cpu_ms']:.0f}"]
+        for what, one in found.items()
+    ]
+    return table(["", "ms", f"× {NOTHING}", "CPU ms"], lines)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chromium import focused, opened, press, shoot, shown, started, sync_api
+from chromium import REDRAWN, focused, opened, press, shoot, shown, started, sync_api
 from helpers import TOKEN, query, tally
 from PIL import Image
 
@@ -23,9 +23,6 @@ from batchgen.sandbox import Address
 expect = sync_api.expect
 Opens = Callable[..., Any]
 Says = Callable[..., subprocess.CompletedProcess[str]]
-
-# One browser and one batch: on one worker.
-pytestmark = pytest.mark.xdist_group("chromium")
 
 HOSTILE = {
     "markup": "</script><script>alert(1)</script><img src=x onerror=alert(2)> &amp; {{ 7 * 7 }}",
@@ -106,13 +103,6 @@ def page(browser: Any, batch: Path) -> Iterator[Any]:
     with opened(browser, batch) as found:
         expect(found.locator("#grid .tile").first).to_be_visible()
         yield found
-
-
-# Resolves when what a search sets off is drawn: two timers, then a frame, after the page's own.
-REDRAWN = """() => new Promise((drawn) => {
-    const frame = () => requestAnimationFrame(() => requestAnimationFrame(drawn));
-    setTimeout(() => setTimeout(frame));
-})"""
 
 
 def go_to(page: Any, id: str) -> None:

@@ -11,8 +11,10 @@ third of what a fresh interpreter does, and dies as really. The child installs t
 
 import asyncio
 import errno
+import importlib
 import json
 import os
+import pkgutil
 import signal
 import sqlite3
 import sys
@@ -22,16 +24,17 @@ from typing import Any
 
 # Imported before the fork, so that a run need not.
 import jinja2  # noqa: F401
-import PIL.PngImagePlugin  # noqa: F401
+import PIL.ImageOps
 import sqlite_utils  # noqa: F401
 import tqdm  # noqa: F401
 
+import batchgen
 from batchgen import files
 from batchgen.api import client, model_api, submit_outcome
 from batchgen.batch_folder import Folder
 from batchgen.cli import main as cli
 from batchgen.core.states import Event
-from batchgen.engine import poll_schedule, run_state
+from batchgen.engine import poller, run_state
 from batchgen.journal.database import Database
 from batchgen.journal.group_commit import WriteQueue
 from batchgen.journal.recovery import Recovery
@@ -491,7 +494,7 @@ def carry_out(order: dict[str, Any]) -> None:
         # No other process can be had, so all that is written is a step of this one.
         sys.executable = "/no/python"
     # The sandbox is quick; so are we.
-    poll_schedule.MIN_DELAY_S = 0.01
+    poller.next_poll_delay = lambda *values, **more: 0.01
     run_state.backoff_delay = lambda *values: 0.02
     for name, details in order["faults"]:
         KNOWN[name](**details)
@@ -513,8 +516,17 @@ def fork(order: dict[str, Any]) -> int:
         os._exit(code)
 
 
+def prepare() -> None:
+    """Do what every run would do first, so that a fork has it done: import, read certificates."""
+    for module in pkgutil.walk_packages(batchgen.__path__, "batchgen."):
+        if not module.name.endswith(("__main__", "_worker")):
+            importlib.import_module(module.name)
+    PIL.Image.preinit()
+    session.trusted_certificates()
+
+
 def main() -> None:
-    session.trusted_certificates()  # reading them takes some 30 ms
+    prepare()
     for line in sys.stdin:
         order = json.loads(line)
         if "start" in order:

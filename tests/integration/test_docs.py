@@ -14,9 +14,11 @@ from types import ModuleType
 
 import pytest
 from PIL import Image
+from sandbox_client import Control
 
 import batchgen
 from batchgen import config
+from batchgen.sandbox import Address
 
 ROOT = Path(batchgen.__file__).parents[1]
 PAGES = sorted(
@@ -153,7 +155,6 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("shell")
 @pytest.mark.parametrize("page", [page for page in PAGES if [*examples(page)]], ids=name_of)
 def test_what_a_page_shows_is_what_is_printed(page: Path, shell: Shell) -> None:
     for command, shown in examples(page):
@@ -162,8 +163,38 @@ def test_what_a_page_shows_is_what_is_printed(page: Path, shell: Shell) -> None:
             assert [x for x in STAMP.sub("TIME", shown).splitlines() if x not in printed] == []
 
 
+def test_the_python_that_is_shown_does_what_is_said(
+    here: Path, address: Address, sandbox: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The blocks of the page, one after the other as one program, against a sandbox."""
+    page = (ROOT / "docs" / "guide" / "python.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    shell = Shell(here)
+    shell.write("list.csv", "id,prompt\nheron,A heron\nowl,An owl\n")
+    (here / "own" / "batchgen").mkdir(parents=True)
+    shell.write("own/batchgen/config.toml", f'media_hosts = ["{address.media_host}"]\n')
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(here / "own"))
+    monkeypatch.setenv("RUNCOMFY_MODEL_API_BASE", address.base_url)
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(blocks)],
+        cwd=here,
+        input="yes\n",
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [
+        "2 of 2 rows, for $0.06",
+        "heron saved out/list/images/heron.png",
+        "owl saved out/list/images/owl.png",
+        "0 requests, $0.00? 2 of 2 saved, $0.06",
+        "2 of 2 saved, $0.06",
+        "done: 2 saved",
+    ]
+
+
 @pytest.mark.slow
-@pytest.mark.xdist_group("shell")
 def test_the_views_have_the_columns_that_are_shown(shell: Shell) -> None:
     columns = "sqlite-utils rows out/quickstart/batch.db by_hour -t"
     shown = only("docs/guide/morning.md", columns).partition("\n")[0].split()

@@ -1,0 +1,73 @@
+"""Who is at the other end of a call: a program, or a front end such as the command line."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from batchgen.batch_folder import Folder
+from batchgen.clock import Clock
+from batchgen.core.rows import Problem
+from batchgen.core.states import State
+from batchgen.core.timing import DEFAULT_TIMING, Timing
+from batchgen.engine.run_outcome import RunOutcome
+from batchgen.errors import ManifestInvalid
+from batchgen.operations.execute import ShowProgress
+from batchgen.operations.find_batch import Ask, ask_nobody
+from batchgen.operations.open_manifest import ProblemSink
+
+
+def _nothing(*told: object) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Frontend:
+    """What shows a call to a person and asks them. A program needs none.
+
+    problem: gets each problem of the list. progress: makes what shows how far a run is; None is
+    what `on_progress` says. ending: gets the folder, how the run ended, and the rows that are newly
+    in trouble. ask: returns None where nobody is there.
+    program: the command that a message tells to type. last: what is done when everything is said,
+    also an error; None does it at the end of the call.
+    owns_process: whether the process is the run's: its stderr shows the log, and a run that does
+    not come to its end ends it.
+    """
+
+    problem: ProblemSink = _nothing
+    progress: ShowProgress | None = None
+    ending: Callable[[Folder, RunOutcome, Counter[State]], None] = _nothing
+    ask: Ask = ask_nobody
+    program: str = "batchgen"
+    last: ExitStack | None = None
+    owns_process: bool = False
+    clock: Clock | None = None
+    timing: Timing = DEFAULT_TIMING
+
+
+PROGRAM = Frontend()
+
+
+class Kept:
+    """The first problems of a list. most: how many."""
+
+    def __init__(self, show: ProblemSink, most: int) -> None:
+        self.problems: list[Problem] = []
+        self._show = show
+        self._most = most
+
+    def show(self, found: Problem) -> None:
+        if len(self.problems) < self._most:
+            self.problems.append(found)
+        self._show(found)
+
+
+@contextmanager
+def problems_kept(show: ProblemSink, most: int) -> Iterator[Kept]:
+    """Give the first problems of a list to the error of the block."""
+    kept = Kept(show, most)
+    try:
+        yield kept
+    except ManifestInvalid as error:
+        error.problems = kept.problems
+        raise
