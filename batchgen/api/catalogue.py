@@ -4,13 +4,12 @@ import asyncio
 import time
 from collections.abc import Callable, Collection, Coroutine, Iterable
 from contextlib import ExitStack, suppress
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from batchgen import event_loop
 from batchgen.api.catalogue_price import parse_price
 from batchgen.api.deployment_schema import Conditions, conditions_of, is_another
 from batchgen.api.endpoint import Endpoint
-from batchgen.api.runcomfy import RunComfy
 from batchgen.clock import to_iso
 from batchgen.core.prices import Price
 from batchgen.core.targets import DEPLOYMENTS, deployment_id
@@ -18,6 +17,9 @@ from batchgen.core.text import closest_match
 from batchgen.core.timing import Timing
 from batchgen.errors import ServiceUnreachable, TokenRefused
 from batchgen.log import warn
+
+if TYPE_CHECKING:
+    from batchgen.api.runcomfy import RunComfy
 
 T = TypeVar("T")
 
@@ -60,7 +62,7 @@ class Catalogue:
     def similar(self, model: str) -> str | None:
         """Return the id that was most likely meant by `model`; None if none is near or known."""
 
-        async def ask(services: RunComfy) -> str | None:
+        async def ask(services: "RunComfy") -> str | None:
             if deployment_id(model) is not None:
                 found = await services.deployments.list_deployments()
                 return closest_match(model, (f"{DEPLOYMENTS}{one.get('id')}" for one in found))
@@ -125,7 +127,7 @@ class Catalogue:
         if self._unreachable is not None:
             raise self._unreachable
 
-        async def ask(services: RunComfy) -> list[dict[str, Any] | None]:
+        async def ask(services: "RunComfy") -> list[dict[str, Any] | None]:
             asking = [services.of(model).describe(model) for model in missing]
             found = await asyncio.gather(*asking, return_exceptions=True)
             for error in found:
@@ -139,7 +141,7 @@ class Catalogue:
             self._unreachable = error
             raise
 
-    def _answer(self, question: Callable[[RunComfy], Coroutine[Any, Any, T]]) -> T:
+    def _answer(self, question: "Callable[[RunComfy], Coroutine[Any, Any, T]]") -> T:
         if self._client is None:
             runner = self._stack.enter_context(event_loop.started())
             services = runner.run(self._endpoint.services(self._timing).__aenter__())

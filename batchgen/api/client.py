@@ -13,8 +13,6 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-import aiohttp
-
 from batchgen.api.body import Body
 from batchgen.api.response import (
     MAX_RESPONSE_BYTES,
@@ -26,6 +24,7 @@ from batchgen.api.response import (
 from batchgen.core.timing import Timing
 from batchgen.log import secrets
 from batchgen.network.deadline import Deadline
+from batchgen.network.http import aiohttp
 from batchgen.network.session import USER_AGENT, exact_url, open_session, proxy_for, timeouts
 
 MAX_RESULT_BYTES = 64 << 20  # a result may hold its outputs themselves

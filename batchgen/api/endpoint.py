@@ -7,20 +7,19 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from batchgen import event_loop
 from batchgen.api import credentials
-from batchgen.api.client import ApiClient
-from batchgen.api.deployment_api import DeploymentApi
-from batchgen.api.model_api import ModelApi
-from batchgen.api.runcomfy import RunComfy
 from batchgen.config import RunOptions
 from batchgen.core.text import shell_quote
 from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.errors import UsageError
 from batchgen.files import state_folder
 from batchgen.network.media_hosts import MediaHost, parse_media_host
+
+if TYPE_CHECKING:
+    from batchgen.api.runcomfy import RunComfy
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -46,8 +45,14 @@ class Endpoint:
 
     def services(
         self, timing: Timing = DEFAULT_TIMING, now: Callable[[], float] = time.time
-    ) -> RunComfy:
+    ) -> "RunComfy":
         """now: gives the seconds since the epoch."""
+        # Here, so that nothing loads aiohttp that asks nobody, as a plan without a token.
+        from batchgen.api.client import ApiClient
+        from batchgen.api.deployment_api import DeploymentApi
+        from batchgen.api.model_api import ModelApi
+        from batchgen.api.runcomfy import RunComfy
+
         base = self.serverless or credentials.serverless_url(self.base) or ""
 
         def client(base: str) -> ApiClient:
@@ -56,7 +61,7 @@ class Endpoint:
         models = ModelApi(client(self.base), credentials.balance_url(self.base))
         return RunComfy(models, DeploymentApi(client(base), base, models, self.media_hosts))
 
-    def ask(self, question: Callable[[RunComfy], Awaitable[T]], timing: Timing) -> T:
+    def ask(self, question: "Callable[[RunComfy], Awaitable[T]]", timing: Timing) -> T:
         """Return the answer to a question, over a connection that is closed afterwards."""
 
         async def open_and_ask() -> T:
@@ -67,6 +72,9 @@ class Endpoint:
 
     def download_hosts(self) -> tuple[MediaHost, ...]:
         """Return the hosts of outputs: those of the services, and those that the person named."""
+        from batchgen.api.deployment_api import DeploymentApi
+        from batchgen.api.model_api import ModelApi
+
         own = (*ModelApi.media_hosts, *DeploymentApi.media_hosts)
         return (*dict.fromkeys((*own, *self.media_hosts)),)
 

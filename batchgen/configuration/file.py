@@ -9,10 +9,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jsonschema import Draft202012Validator
-from referencing import Registry
-from referencing.jsonschema import DRAFT202012
-
 from batchgen.configuration.settings import Configuration, read_settings
 from batchgen.core.rows import Problem
 from batchgen.core.text import plural, shell_quote
@@ -90,6 +86,9 @@ def _refused(path: Path, problems: list[Problem]) -> UsageError:
 @cache
 def schema_of_settings() -> Any:
     """Return the validator of schemas/config.schema.json."""
+    from jsonschema import Draft202012Validator  # most people have no configuration
+    from referencing import Registry
+    from referencing.jsonschema import DRAFT202012
 
     def load(name: str) -> Any:
         return json.loads((schemas_folder() / name).read_text(encoding="utf-8"))

@@ -5,12 +5,13 @@ checked, and again when it is sent, and compared.
 """
 
 import io
-from typing import BinaryIO, NamedTuple
-
-from PIL import Image, ImageOps
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from batchgen.core.text import describe_error, show_bytes
 from batchgen.media.formats import JPEG, PILLOW_FORMATS, PNG, Format
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 # What RunComfy's own nodes send, and what its pages call "about 4K". Source: wire.md, "Inputs".
 MAX_BYTES = 6 << 20
@@ -37,6 +38,8 @@ def fit(source: BinaryIO) -> Fitted:
     It is turned as its EXIF says, and keeps its colour profile and no other metadata. It becomes a
     JPEG, or where it is transparent a PNG.
     """
+    from PIL import Image, ImageOps  # few lists ask for it
+
     try:
         source.seek(0)
         with Image.open(source, formats=PILLOW_FORMATS) as opened:
@@ -52,7 +55,9 @@ def fit(source: BinaryIO) -> Fitted:
         raise CannotFit(describe_error(error)) from error
 
 
-def _encode(picture: Image.Image, profile: bytes | None) -> Fitted:
+def _encode(picture: "Image.Image", profile: bytes | None) -> Fitted:
+    from PIL import Image
+
     format = PNG if picture.has_transparency_data else JPEG
     picture = picture.convert("RGBA" if format == PNG else "RGB")
     side = min(max(picture.size), MAX_SIDE_PX)

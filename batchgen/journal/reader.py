@@ -109,9 +109,7 @@ class Reader:
         """Yield what a query finds, by column, without holding it. For this folder only."""
         try:
             cursor = self._db.execute(sql, values)
-            names = [column[0] for column in cursor.description]
-            for row in checked(cursor, self._path):
-                yield dict(zip(names, row, strict=True))
+            yield from _by_column(cursor, checked(cursor, self._path))
         except sqlite3.Error as error:
             raise sqlite_error(error, self._path) from error
 
@@ -193,20 +191,16 @@ class Reader:
         `input` and `meta` are decoded; an output has OUTPUT_COLUMNS, all but `n` and `url` None if
         it was not saved, or has a value that batchgen does not write.
         """
-        # Here, so that `status` answers without it.
-        from sqlite_utils import Database
-
-        db = Database(self._db)
         columns = ", ".join((*(f"requests.{name}" for name in REQUEST_COLUMNS), *OUTPUT_COLUMNS))
         if not self._has_notes:
             columns = columns.removesuffix("note") + "NULL AS note"
         try:
             for shown in SHOWN_IN_ORDER:
-                found = db.query(
+                found = self._db.execute(
                     f"SELECT {columns} FROM requests LEFT JOIN outputs USING (key)"
                     f" WHERE {shown} ORDER BY {ORDER}, n"
                 )
-                for row in _with_outputs(found):
+                for row in _with_outputs(_by_column(found, found)):
                     self._refuse_odd(row)
                     self._leave_out_odd_files(row)
                     yield row
@@ -309,6 +303,12 @@ class Reader:
         """Return the learned rate in submissions per second; None before the first submission."""
         saved = self.get_meta("pace")
         return saved["rate"] if saved else None
+
+
+def _by_column(cursor: sqlite3.Cursor, rows: Iterable[tuple[Any, ...]]) -> Iterator[dict[str, Any]]:
+    """Return the rows of a cursor as dictionaries by column."""
+    names = [column[0] for column in cursor.description]
+    return (dict(zip(names, row, strict=True)) for row in rows)
 
 
 def _with_outputs(found: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:

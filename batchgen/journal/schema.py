@@ -180,7 +180,10 @@ def migrate(connection: sqlite3.Connection, *, stop_before: str | None = None) -
 
     stop_before: the name of the first migration to leave out, for tests. Raises sqlite3.Error.
     """
-    # Here, so that `status` and `--help` answer without it.
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version == VERSION:
+        return
+    # Here, since only a new or older journal needs it.
     from sqlite_utils import Database, Migrations
 
     migrations = Migrations("batchgen")

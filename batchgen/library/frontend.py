@@ -4,17 +4,20 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from batchgen.batch_folder import Folder
 from batchgen.clock import Clock
 from batchgen.core.rows import Problem
 from batchgen.core.states import State
 from batchgen.core.timing import DEFAULT_TIMING, Timing
-from batchgen.engine.run_outcome import RunOutcome
 from batchgen.errors import ManifestInvalid
-from batchgen.operations.execute import ShowProgress
 from batchgen.operations.find_batch import Ask, ask_nobody
 from batchgen.operations.open_manifest import ProblemSink
+
+if TYPE_CHECKING:
+    from batchgen.engine.run_outcome import RunOutcome
+    from batchgen.operations.execute import ShowProgress  # which brings the engine
 
 
 def _nothing(*told: object) -> None:
@@ -35,8 +38,8 @@ class Frontend:
     """
 
     problem: ProblemSink = _nothing
-    progress: ShowProgress | None = None
-    ending: Callable[[Folder, RunOutcome, Counter[State]], None] = _nothing
+    progress: "ShowProgress | None" = None
+    ending: "Callable[[Folder, RunOutcome, Counter[State]], None]" = _nothing
     ask: Ask = ask_nobody
     program: str = "batchgen"
     last: ExitStack | None = None

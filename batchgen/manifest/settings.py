@@ -15,9 +15,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from jsonschema import Draft202012Validator
-from referencing import Registry
-
 from batchgen.core import units
 from batchgen.core.addresses import parse_notify_urls, parse_ping_url
 from batchgen.core.identity import PROMPT_NAMES
@@ -246,6 +243,9 @@ def _unknown(name: str, known: list[str], document: Document) -> Problem:
 
 @cache
 def _validator() -> Any:
+    from jsonschema import Draft202012Validator  # most lists have no settings
+    from referencing import Registry
+
     path = schemas_folder() / "manifest.schema.json"
     schema = json.loads(path.read_text(encoding="utf-8"))
     settings = {"$ref": "#/$defs/settings", "$defs": schema["$defs"]}

@@ -10,8 +10,6 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import BinaryIO
 
-import aiohttp
-
 from batchgen import files
 from batchgen.core.text import describe_error
 from batchgen.core.timing import Timing
@@ -21,6 +19,7 @@ from batchgen.media.destination import Destination
 from batchgen.media.formats import SIGNATURE_BYTES, format_of, other_format, url_extension
 from batchgen.media.xmp import Provenance
 from batchgen.network.deadline import Deadline
+from batchgen.network.http import aiohttp
 from batchgen.network.media_hosts import MediaHost, host_to_name, rejection_reason
 from batchgen.network.session import USER_AGENT, exact_url, open_session, proxy_for, timeouts
 

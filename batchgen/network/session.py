@@ -11,7 +11,6 @@ import urllib.request
 from functools import cache
 from urllib.parse import quote, urlsplit
 
-import aiohttp
 import certifi
 from yarl import URL
 
@@ -19,6 +18,7 @@ import batchgen
 from batchgen.core.text import describe_error
 from batchgen.errors import ServiceUnreachable
 from batchgen.log import secrets
+from batchgen.network.http import aiohttp
 
 USER_AGENT = f"batchgen/{batchgen.__version__}"
 _AS_IT_IS = "%/:=&?~#+!$,;'@()*[]"

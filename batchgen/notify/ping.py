@@ -3,11 +3,10 @@
 import asyncio
 from functools import partial
 
-import aiohttp
-
 from batchgen.core.text import describe_error, replace_surrogates
 from batchgen.errors import BatchgenError
 from batchgen.event_loop import Loop
+from batchgen.network.http import aiohttp
 from batchgen.network.session import USER_AGENT, exact_url, open_session, proxy_for
 from batchgen.notify.ping_url import Ping
 from batchgen.threads import Threads

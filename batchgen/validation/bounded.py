@@ -11,19 +11,15 @@ everywhere.
 import json
 from collections.abc import Callable, Iterator
 from fractions import Fraction
-from functools import lru_cache
-from typing import Any, NamedTuple
-
-from jsonschema import Draft202012Validator, ValidationError
-from jsonschema.validators import extend
-from referencing import Registry
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batchgen.core.limits import DEFAULT_LIMITS
 
-_NO_FETCHING: Registry[Any] = Registry()
+if TYPE_CHECKING:
+    from jsonschema import ValidationError
 
-Keyword = Callable[[Any, Any, Any, Any], Iterator[ValidationError] | None]
-
+Keyword = Callable[[Any, Any, Any, Any], "Iterator[ValidationError] | None"]
 
 MOST_PATTERNS = 100  # of a schema; compiling each can take a tenth of a second
 MAX_PATTERN_CHARS = 4000
@@ -57,10 +53,20 @@ class BoundedValidator:
     def __init__(self, schema: dict[str, Any], steps: int = DEFAULT_LIMITS.schema_steps) -> None:
         self._steps = self._left = steps
         self._in_all = FIRST_ROWS * steps
+        self._schema = schema
+
+    @cached_property
+    def _validator(self) -> Any:
+        # Only where a row asks for it: importing jsonschema takes a fifth of what `validate` does.
+        from jsonschema import Draft202012Validator
+        from jsonschema.validators import extend
+        from referencing import Registry
+
         keywords = Draft202012Validator.VALIDATORS | _KEYWORDS
         counted = {name: self._counted(keyword) for name, keyword in keywords.items()}
         bounded: Any = extend(Draft202012Validator, counted)  # type: ignore[no-untyped-call]
-        self._validator = bounded(schema, registry=_NO_FETCHING)
+        nothing_fetched: Registry[Any] = Registry()
+        return bounded(self._schema, registry=nothing_fetched)
 
     def begin_row(self) -> bool:
         """Count the steps anew; return False where the rows so far have taken too many."""
@@ -90,7 +96,7 @@ class BoundedValidator:
     def _counted(self, keyword: Keyword) -> Keyword:
         def check(
             validator: Any, wanted: Any, value: Any, schema: Any
-        ) -> Iterator[ValidationError] | None:
+        ) -> "Iterator[ValidationError] | None":
             self._left -= 1 + (len(wanted) if isinstance(wanted, list | dict) else 0)
             if keyword is _pattern and isinstance(value, str):
                 size = found.size if (found := compile_pattern(wanted)) else 0
@@ -132,25 +138,33 @@ def compile_pattern(pattern: str) -> CompiledPattern | None:
     return CompiledPattern(lambda text: search(text) is not None, compiled.programsize)
 
 
-def _pattern(_validator: Any, pattern: str, value: Any, _schema: Any) -> Iterator[ValidationError]:
+def _unfit(message: str) -> "ValidationError":
+    from jsonschema import ValidationError
+
+    return ValidationError(message)
+
+
+def _pattern(
+    _validator: Any, pattern: str, value: Any, _schema: Any
+) -> "Iterator[ValidationError]":
     compiled = compile_pattern(pattern) if isinstance(value, str) else None
     if compiled is not None and not compiled.found(value):
-        yield ValidationError(f"{value!r} does not match {pattern!r}")
+        yield _unfit(f"{value!r} does not match {pattern!r}")
 
 
 def _multiple_of(
     validator: Any, step: int | float, value: Any, _schema: Any
-) -> Iterator[ValidationError]:
+) -> "Iterator[ValidationError]":
     # As they are written: 0.3 is a multiple of 0.1, although not for the processor.
     if validator.is_type(value, "number") and Fraction(str(value)) % Fraction(str(step)):
-        yield ValidationError(f"{value!r} is not a multiple of {step!r}")
+        yield _unfit(f"{value!r} is not a multiple of {step!r}")
 
 
 def _unique_items(
     validator: Any, wanted: bool, value: Any, _schema: Any
-) -> Iterator[ValidationError]:
+) -> "Iterator[ValidationError]":
     if wanted and validator.is_type(value, "array") and len(set(map(_text, value))) < len(value):
-        yield ValidationError(f"{value!r} has non-unique elements")
+        yield _unfit(f"{value!r} has non-unique elements")
 
 
 def _text(value: Any) -> str:

@@ -15,20 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jsonschema import Draft202012Validator, FormatChecker
-from jsonschema.exceptions import SchemaError as BrokenSchema
-from referencing import Registry
-from referencing.exceptions import Unresolvable
-from referencing.jsonschema import DRAFT202012
-
 from batchgen.core.limits import DEFAULT_LIMITS, Limits, how_to_raise, say_limit
 from batchgen.core.text import truncate
 from batchgen.errors import UsageError
 from batchgen.files import FileRefused, open_regular
 from batchgen.validation.bounded import MOST_PATTERNS, compile_pattern
-
-# Python's `re` is not asked which patterns there are: RE2 has others.
-_NO_FORMATS = FormatChecker(formats=())
 
 _USE_ANOTHER = "Fetch it again with batchgen models, or name another file with --schema."
 
@@ -53,6 +44,11 @@ _NUMBER_KEYWORDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"
 _COPIED_KEYWORDS = (
     *("$ref", "title", "description", "default", "examples", "format", "const", "uniqueItems"),
 )
+# Of these `_normal` leaves nothing that is wrong, but for what `_is_simple` looks at.
+_SIMPLE_KEYWORDS = {
+    *("type", "enum", "pattern", "required", "properties", "items"),
+    *(*_COUNT_KEYWORDS, *_NUMBER_KEYWORDS, *_COPIED_KEYWORDS),
+} - {"$ref"}
 
 
 class SchemaUnusable(ValueError):
@@ -160,18 +156,42 @@ def normalize_schema(doc: Mapping[str, Any], limits: Limits = DEFAULT_LIMITS) ->
             raise SchemaUnusable(f"it describes {document['type']}, not an object")
         for reference in dict.fromkeys(_references(document)):
             _resolve(document, reference)
-        Draft202012Validator.check_schema(document, format_checker=_NO_FORMATS)
+        if not _is_simple(document):
+            _check(document)
         properties: dict[str, dict[str, Any]] = {}
         required: dict[str, None] = {}
         _collect(document, document, properties, required, set())
-    except BrokenSchema as error:
-        place = "/".join(map(str, error.absolute_path)) or "the top"
-        raise SchemaUnusable(f"at {place}: {truncate(error.message, 120)}") from None
     except RecursionError:
         raise SchemaUnusable("it is nested too deeply") from None
     if not properties:
         raise SchemaUnusable("it names no properties")
     return InputSchema(document, properties, tuple(required), tuple(dict.fromkeys(unchecked)))
+
+
+def _is_simple(schema: Any) -> bool:
+    """Whether what `_normal` returned is surely valid, so that jsonschema need not be imported."""
+    if isinstance(schema, bool):
+        return True
+    return (
+        schema.keys() <= _SIMPLE_KEYWORDS
+        and all(isinstance(schema.get(name, ""), str) for name in ("title", "description"))
+        and isinstance(schema.get("examples", []), list)
+        and all(map(_is_simple, schema.get("properties", {}).values()))
+        and _is_simple(schema.get("items", True))
+    )
+
+
+def _check(document: dict[str, Any]) -> None:
+    """Raise SchemaUnusable for what is no schema of Draft 2020-12."""
+    from jsonschema import Draft202012Validator, FormatChecker
+    from jsonschema.exceptions import SchemaError
+
+    try:
+        # Python's `re` is not asked which patterns there are: RE2 has others.
+        Draft202012Validator.check_schema(document, format_checker=FormatChecker(formats=()))
+    except SchemaError as error:
+        place = "/".join(map(str, error.absolute_path)) or "the top"
+        raise SchemaUnusable(f"at {place}: {truncate(error.message, 120)}") from None
 
 
 def _refuse_many_parts(doc: Any, limits: Limits) -> None:
@@ -287,6 +307,10 @@ def _resolve(document: Mapping[str, Any], reference: str) -> Any:
     """Return what a local reference points to. Raises SchemaUnusable for any other."""
     if not reference.startswith("#"):
         raise SchemaUnusable(f"it refers to {truncate(reference)}, and nothing is fetched")
+    from referencing import Registry
+    from referencing.exceptions import Unresolvable
+    from referencing.jsonschema import DRAFT202012
+
     whole: Registry[Any] = Registry()
     try:
         found = whole.resolver_with_root(DRAFT202012.create_resource(document)).lookup(reference)

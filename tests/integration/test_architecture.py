@@ -1,12 +1,14 @@
 """How the modules hang together: those that decide touch nothing outside."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
 
+import certifi
 import click
 import pytest
 
@@ -254,14 +256,20 @@ HEAVY = {"aiohttp", "httpx", "PIL", "jinja2", "sqlite_utils", "jsonschema", "yam
 
 
 def said_and_loaded(*words):
-    """What a command says on stdout, and which of HEAVY it imports, in a process of its own."""
+    """What a command says on stdout, and which of HEAVY it imports, in a process of its own.
+
+    It has no token and no configuration.
+    """
     code = (
         "import sys\n"
         "from batchgen.cli.main import cli\n"
         f"cli.main({list(words)}, standalone_mode=False)\n"
         f"print('loaded:', sorted({HEAVY} & sys.modules.keys()))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    own = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=own
+    )
     said, _, loaded = done.stdout.rpartition("loaded: ")
     return said, loaded.strip()
 
@@ -282,6 +290,32 @@ def test_status_is_answered_without_loading_what_only_a_run_needs(tmp_path, opti
 
     assert "rows" in said
     assert loaded == "[]"
+
+
+@pytest.mark.parametrize("command", ["validate", "plan"])
+def test_a_plain_list_is_checked_without_loading_what_only_a_run_needs(tmp_path, command):
+    path = tmp_path / "list.txt"
+    path.write_text("A heron\n")
+
+    said, loaded = said_and_loaded(command, str(path), "--model", "ideogram/ideogram-v2/generate")
+
+    assert "1 row" in said
+    assert loaded == "[]"
+
+
+def test_importing_aiohttp_reads_no_certificates_that_nobody_uses():
+    code = (
+        "import os, ssl\n"
+        "import batchgen.operations.run, batchgen.doctor.examine, aiohttp.connector\n"
+        "made = [x for x in vars(aiohttp.connector).values() if isinstance(x, ssl.SSLContext)]\n"
+        "print(sum(x.cert_store_stats()['x509'] for x in made), os.environ['SSL_CERT_FILE'])"
+    )
+    own = {**os.environ, "SSL_CERT_FILE": certifi.where()}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=own
+    )
+
+    assert done.stdout == f"0 {certifi.where()}\n"
 
 
 def test_the_migrations_lead_to_the_version_that_is_read(tmp_path):

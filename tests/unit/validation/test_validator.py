@@ -530,6 +530,37 @@ def test_a_schema_that_cannot_be_used_says_why(schema, reason):
         normalize_schema(schema)
 
 
+# What may stand in a schema, and nothing that binds several parts together.
+KEYWORDS = (
+    *("type", "title", "description", "default", "examples", "enum", "const", "format", "items"),
+    *("required", "minimum", "exclusiveMaximum", "multipleOf", "maxLength", "uniqueItems", "$ref"),
+)
+ODD = st.recursive(
+    st.none() | st.booleans() | st.integers(-2, 2) | st.floats() | st.sampled_from(["", "string"]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(KEYWORDS), inner),
+    max_leaves=6,
+)
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.sampled_from(KEYWORDS), ODD), st.dictionaries(st.just("title"), ODD))
+def test_what_is_taken_for_a_schema_is_one_by_the_standard(input, top):
+    try:
+        schema = normalize_schema({**top, "properties": {"x": input}})
+    except SchemaUnusable:
+        return
+
+    Draft202012Validator.check_schema(schema.document)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"), [("title", 5), ("description", ["a"]), ("examples", "a")]
+)
+def test_what_the_standard_does_not_allow_is_refused_with_its_place(keyword, value):
+    with pytest.raises(SchemaUnusable, match=f"^at properties/x/{keyword}: "):
+        normalize_schema(one("string", **{keyword: value}))
+
+
 @pytest.mark.parametrize("text", ["", "[", "[]", "{}", '{"input": 1}', "[" * 20_000])
 def test_a_schema_file_that_cannot_be_used_is_an_error_in_words(tmp_path, text):
     path = tmp_path / "model.json"
