@@ -31,6 +31,7 @@ RUNNING_WORDS |= {"queued", "running"}
 END_WORDS = COMPLETED_WORDS | FAILED_WORDS | CANCELLED_WORDS
 MAX_COST_USD = 1e6
 MAX_BALANCE_USD = 1e12
+MAX_POSITION = 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +39,12 @@ class Running:
     """api_status: the API's own word, lower-cased; "" when it gave none.
 
     note: what is odd about the answer, for a person; "" for nothing.
+    queue_position: as RunComfy counts; None where it does not say.
     """
 
     api_status: str = ""
     note: str = ""
+    queue_position: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +167,7 @@ def _by_word(response: Response, body: dict[str, Any]) -> PollOutcome:
         return Failed(reason, response.code, word, cost)
     note = _note_on(word, response.text)
     if word in RUNNING_WORDS:
-        return Running(word)
+        return Running(word, queue_position=_position(body.get("queue_position")))
     if outputs := find_outputs(body):
         urls = tuple(output.url for output in outputs)
         return Completed(word, urls, cost, beside(outputs), note)
@@ -180,6 +183,10 @@ def _note_on(word: str, text: str) -> str:
     if not word:
         return f"RunComfy's answer names no state{said}"
     return f"RunComfy says {word!r}, which is no word we know{said}"
+
+
+def _position(value: Any) -> int | None:
+    return value if type(value) is int and 0 <= value < MAX_POSITION else None
 
 
 def _no_output(body: Mapping[str, Any]) -> str:

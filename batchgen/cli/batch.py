@@ -395,10 +395,10 @@ def status(
 ) -> None:
     """Show how far BATCH is, also while it runs. BATCH is an output folder or its manifest.
 
-    With --watch it is shown in place, with the rate now and over the run, what is in flight and for
-    how long, 429s, when the last row will have been submitted, results about to expire, and the
-    last five problems. Without a terminal there is a line for each change. It reads the journal
-    only, and costs the run nothing.
+    With --watch it is shown in place, with the rate now, over the run and over the night, what is
+    in flight and for how long, its place in RunComfy's queue, 429s, when the last row will have
+    been submitted, results about to expire, and the last five problems. Without a terminal there is
+    a line for each change. It reads the journal only, and costs the run nothing.
 
     \b
     Examples:

@@ -274,6 +274,8 @@ def plan(whole: "Plan") -> None:
         f"A run would send {_requests(whole)}{left}; at {show_rate(whole.rate)} submitting takes"
         f" {show_span(whole.seconds)}. Nothing was sent."
     )
+    if whole.kept:
+        line(f"Kept by batchgen set: {in_words(whole.kept)}.")
     if whole.files:
         size = show_bytes(whole.file_bytes)
         line(f"The rows name {plural(whole.files, 'local file')} of {size}, which are sent inline.")

@@ -28,6 +28,7 @@ from batchgen.engine.rate_limiter import RateLimiter
 from batchgen.engine.run_outcome import RunOutcome
 from batchgen.engine.run_state import RunState
 from batchgen.errors import StorageDamaged, TokenRefused
+from batchgen.journal.follow import QUEUE, QUEUE_FIELDS
 from batchgen.journal.group_commit import WriteQueue
 from batchgen.journal.writer import Journal, Request
 
@@ -36,6 +37,7 @@ log = logging.getLogger(__name__)
 MIN_POLLS_PER_S = 20.0
 POLLS_PER_SUBMISSION = 4.0
 UNCLEAR_IN_A_ROW = 5  # answers that say nothing, until a person is told
+NOTE_EVERY_S = 2.0  # as `status --watch` looks
 REFUSED_IN_A_ROW = 3  # questions, until another kind of question is asked
 
 
@@ -76,6 +78,9 @@ class Poller:
         saved = journal.get_meta("times") or {}
         self.durations = {model: DurationModel(*values) for model, values in saved.items()}
         self._scouted: set[str] = set()
+        self._positions: dict[str, int] = {}
+        self._kept_queue: tuple[int, int, int] | None = None
+        self._next_note = 0.0
 
     def allow(self, max_rate: float) -> None:
         """The person allows another rate of submissions from now on."""
@@ -88,6 +93,12 @@ class Poller:
         The row is still `submitted` after an hour of asking, or where asking makes no sense, or
         where the API does not know it for five minutes.
         """
+        try:
+            return await self._poll(row, at_once=at_once)
+        finally:
+            self._positions.pop(row.key, None)
+
+    async def _poll(self, row: Request, *, at_once: bool) -> Request:
         state = self._state
         start = state.time()
         age_at_start = max(0.0, state.clock.now() - (row.submitted_at or 0.0))
@@ -108,13 +119,14 @@ class Poller:
                 answers.missing = 0
                 state.waiting.discard(row.key)
             match result.outcome:
-                case Running(_, note):
+                case Running(_, note, position):
                     answers.running_at = age
                     answers.unclear = 0
                     if note and note != answers.told:
                         answers.told = note
                         await self._tell(row, f"{note}. It counts as running")
                     state.in_flight.add(row.key)
+                    await self._note_position(row, position)
                 case Missing(reason, code):
                     kept_s = self._services.of(row.model).capabilities.results_kept_s
                     if has_expired(age, kept_s):
@@ -143,6 +155,24 @@ class Poller:
         if time_left <= 0:
             log.warning("%s has not ended in an hour of asking.", row.where)
         return row
+
+    async def _note_position(self, row: Request, position: int | None) -> None:
+        """Keep where the requests stand in RunComfy's queue, as far as it says so, for `status`.
+
+        It is kept for all of them together, and no more often than is looked at it.
+        """
+        self._positions.pop(row.key, None)
+        if position is not None:
+            self._positions[row.key] = position
+        if self._state.time() < self._next_note:
+            return
+        known = self._positions.values()
+        kept = (len(known), min(known), max(known)) if known else None
+        if kept == self._kept_queue:
+            return
+        self._kept_queue, self._next_note = kept, self._state.time() + NOTE_EVERY_S
+        queue = kept and dict(zip(QUEUE_FIELDS, kept, strict=True)) | {"at": self._journal.now()}
+        await self._writes.enqueue(lambda: self._journal.set_meta({QUEUE: queue}))
 
     def _delay(self, row: Request, answers: _Answers, age: float, *, scout: bool) -> float:
         """Return the seconds until the next question. age, scout: as `next_poll_delay` has them."""

@@ -7,12 +7,17 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
-from batchgen.clock import from_iso
+from batchgen.clock import from_iso, to_iso
 from batchgen.core.states import RunEvent, State
 from batchgen.journal.reader import Reader
 from batchgen.journal.schema import THROTTLED
 
 MINUTE_S = 60.0
+# Runs that began so long before the latest one, or later, are of the same night.
+NIGHT_S = 12 * 3600.0
+# What the API says of its queue: the name under which `set_meta` keeps it, and what is kept beside
+# the time: how many requests wait, and the lowest and highest position.
+QUEUE, QUEUE_FIELDS = "queue", ("waiting", "first", "last")
 MOST_PROBLEMS = 5
 MOST_IN_A_LOOK = 20_000  # events; what a first look leaves, the next ones read
 # Where a row does not go on by itself.
@@ -26,6 +31,8 @@ class Follower:
     run: its number. submitted, throttled: how many. minute: when the submissions of the last minute
     left, in seconds since the epoch. problems: the last few, each with at, id, state and why, the
     latest last. changes: what people asked of the run, each with at and what.
+    night: when the first run of the night began, in seconds since the epoch; None where the run is
+    the only one. before: how many its earlier runs submitted.
     """
 
     run: int | None = None
@@ -34,6 +41,8 @@ class Follower:
     minute: deque[float] = field(default_factory=deque)
     problems: deque[dict[str, str]] = field(default_factory=lambda: deque(maxlen=MOST_PROBLEMS))
     changes: deque[dict[str, str]] = field(default_factory=lambda: deque(maxlen=1))
+    night: float | None = None
+    before: int = 0
     _seq: int = 0
 
     def look(self, reader: Reader, now: float) -> None:
@@ -51,10 +60,25 @@ class Follower:
         self.run, self.submitted, self.throttled = run, 0, 0
         self.minute.clear()
         started = (reader.last_run() or {}).get("started_at") or ""
-        found = reader.query(
-            "SELECT seq FROM events WHERE at < ? ORDER BY seq DESC LIMIT 1", started
+        self._seq = max(self._seq, _last_event_before(reader, started))
+        self.night, self.before = None, 0
+        if started:
+            self._look_back(reader, started)
+
+    def _look_back(self, reader: Reader, started: str) -> None:
+        """Count what the runs of the night before this one have submitted, once."""
+        since = to_iso(from_iso(started) - NIGHT_S)
+        (found,) = reader.query(
+            "SELECT MIN(started_at) AS first FROM runs WHERE started_at >= ? AND started_at < ?",
+            *(since, started),
         )
-        self._seq = max(self._seq, max((row["seq"] for row in found), default=0))
+        if found["first"] is not None:
+            self.night = from_iso(found["first"])
+            (sent,) = reader.query(
+                "SELECT COUNT(*) AS n FROM events WHERE event = 'send' AND seq > ? AND seq <= ?",
+                *(_last_event_before(reader, found["first"]), self._seq),
+            )
+            self.before = sent["n"]
 
     def _new_events(self, reader: Reader) -> list[dict[str, Any]]:
         found = reader.query(
@@ -81,6 +105,12 @@ class Follower:
         elif event["event"] in tuple(RunEvent):
             what = f"{event['event']} {event['detail'] or ''}".rstrip()
             self.changes.append({"at": event["at"], "what": what})
+
+
+def _last_event_before(reader: Reader, at: str) -> int:
+    """Return the number of the last event before a time of the journal; 0 if there is none."""
+    found = reader.query("SELECT seq FROM events WHERE at < ? ORDER BY seq DESC LIMIT 1", at)
+    return max((row["seq"] for row in found), default=0)
 
 
 def in_flight_since(reader: Reader) -> list[float]:

@@ -223,6 +223,15 @@ def _is_paused(value: Any) -> bool:
     return isinstance(value, dict) and isinstance(value.get("at"), str) and is_time(value["at"])
 
 
+def _is_queue(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and all(_is_count(value.get(name)) for name in ("waiting", "first", "last"))
+        and isinstance(value.get("at"), str)
+        and is_time(value["at"])
+    )
+
+
 def _is_object(value: Any) -> bool:
     return isinstance(value, dict)
 
@@ -243,6 +252,7 @@ _MEMORY: Mapping[str, Callable[[Any], bool]] = {
     "takes_files": lambda value: isinstance(value, list) and all(map(is_model, value)),
     "paused": _is_paused,
     "kept": is_kept,
+    "queue": _is_queue,
 }
 
 

@@ -129,6 +129,7 @@ class Plan(Sums):
     prices: of the models that requests are sent to; None where it is not known.
     left: the name, USD, and USD that are left, of each limit of cost.
     terms: what `--expect-plan` takes. rate: submissions per second.
+    kept: what `set --keep` left for it, as written, by setting.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -143,6 +144,7 @@ class Plan(Sums):
     left: list[tuple[str, float, float]] = field(default_factory=list)
     terms: Terms | None = None
     rate: float = 1.0
+    kept: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -180,6 +182,7 @@ class Plan(Sums):
                 {"name": name, "usd": usd, "left": round(left, 6)} for name, usd, left in self.left
             ],
             "at_most": round(self.at_most, 6),
+            "kept": dict(self.kept),
             "digest": self.digest,
             "seconds": round(self.seconds, 1),
         }
@@ -260,10 +263,12 @@ def plan(
     folder = Folder(find_folder(path, options, batches, ask_nobody))
     options = keep_model(options, folder)
     others, now = other_batches(batches, folder, options), datetime.now()
+    kept: Mapping[str, str] = {}
     with suppress(UsageError), closing(Reader(folder.journal)) as reader:  # or no batch yet
-        options = with_kept(options, command_table.kept(reader), now)
+        kept = command_table.kept(reader)
+    options = with_kept(options, kept, now)
     limits = active_limits(options.limits, now, others.committed_usd)
-    sums, rows = Plan(rate=options.rate), RowTerms()
+    sums, rows = Plan(rate=options.rate, kept=kept), RowTerms()
     with closing(StagedRows()) as staged, ExitStack() as stack:
         prices = _Prices(options, folder, stack, timing, [limit.since for limit in limits])
         folders = schema_folders(folder)

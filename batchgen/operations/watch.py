@@ -7,7 +7,7 @@ from batchgen.clock import from_iso
 from batchgen.core.expiry import RESULTS_KEPT_S
 from batchgen.core.timing import Timing
 from batchgen.errors import UsageError
-from batchgen.journal.follow import MINUTE_S, Follower, in_flight_since
+from batchgen.journal.follow import MINUTE_S, QUEUE, QUEUE_FIELDS, Follower, in_flight_since
 from batchgen.journal.reader import Reader, numbers
 from batchgen.report.frame import Look
 
@@ -33,6 +33,7 @@ def look(folder: Folder, follower: Follower, now: float, timing: Timing) -> Look
         found.rate = reader.pace()
         found.in_flight = [now - at for at in in_flight_since(reader)]
         first = reader.first_to_expire()
+        queue = reader.get_meta(QUEUE)
     goes_on = holder is not None and not run.get("ended_at")
     if holder is not None:
         found.runner = str(holder)
@@ -45,6 +46,12 @@ def look(folder: Folder, follower: Follower, now: float, timing: Timing) -> Look
     submitted = max(len(follower.minute) - young, 0)
     found.last_minute = submitted / max(min(MINUTE_S, now - started), 1.0)
     found.of_run = follower.submitted / max(until - started, 1.0)
+    if follower.night is not None:
+        found.night = follower.night
+        submitted_tonight = follower.before + follower.submitted
+        found.of_night = submitted_tonight / max(until - follower.night, 1.0)
+    if goes_on and queue and found.in_flight and queue["at"] >= run["started_at"]:
+        found.queue = {name: queue[name] for name in ("at", *QUEUE_FIELDS)}
     found.throttled = follower.throttled
     found.problems, found.changes = [*follower.problems], [*follower.changes]
     return found

@@ -18,8 +18,12 @@ class Look:
         empty where there is no journal yet.
     runner: who goes on with it; "" for nobody. doing: what a runner does that submits nothing yet.
     rate: learned, in submissions per second; None before the first. last_minute, of_run: the same,
-        as they were. throttled: 429s of the run.
+        as they were. night: when the first of the night's runs began, seconds since the epoch, and
+        of_night: the rate since then; None where this run is the only one.
+    throttled: 429s of the run.
     in_flight: the ages of requests without a result, seconds, the oldest first.
+    queue: how many of them wait in RunComfy's queue, and the lowest and highest position, as it
+        said at a time; None where it does not say.
     first_to_expire: seconds until the first unfetched result may be gone; None without one.
     problems, changes: as `Follower` has them.
     """
@@ -32,8 +36,11 @@ class Look:
     rate: float | None = None
     last_minute: float = 0.0
     of_run: float = 0.0
+    night: float | None = None
+    of_night: float | None = None
     throttled: int = 0
     in_flight: list[float] = field(default_factory=list)
+    queue: dict[str, Any] | None = None
     first_to_expire: float | None = None
     problems: list[dict[str, str]] = field(default_factory=list)
     changes: list[dict[str, str]] = field(default_factory=list)
@@ -82,11 +89,20 @@ def _numbers(look: Look, zone: tzinfo | None) -> list[str]:
         cost += f", and {plural(money['unpriced'], 'request')} without a known price"
     lines.append(f"  cost       {cost}{', all pretend' if numbers['rehearsal'] else ''}")
     now = _rate(look.last_minute)
-    lines.append(f"  rate       {now} now, {_rate(look.of_run)} over this run{_learned(look)}")
+    night = ""
+    if look.night is not None:
+        night = f", {_rate(look.of_night)} since {_clock(look.night, zone, look.at)}"
+    lines.append(
+        f"  rate       {now} now, {_rate(look.of_run)} over this run{night}{_learned(look)}"
+    )
     if look.in_flight:
         oldest, middle = look.in_flight[0], look.in_flight[len(look.in_flight) // 2]
         ages = f"the oldest for {show_span(oldest)}, half for {show_span(middle)} or longer"
         lines.append(f"  in flight  {len(look.in_flight)}: {ages}")
+    if look.queue:
+        first, last = look.queue["first"], look.queue["last"]
+        where = f"position {first}" if first == last else f"positions {first} to {last}"
+        lines.append(f"  queue      {look.queue['waiting']} wait at RunComfy, at {where}")
     if look.ends_at is not None:
         left = show_span(look.ends_at - look.at)
         lines.append(f"  submitted  by {_clock(look.ends_at, zone, look.at)}, in {left}")
@@ -109,7 +125,7 @@ def _learned(look: Look) -> str:
     return f"{allowed}{told}"
 
 
-def _rate(rate: float) -> str:
+def _rate(rate: float | None) -> str:
     return show_rate(rate) if rate else "nothing"
 
 
@@ -145,9 +161,12 @@ def as_json(look: Look) -> dict[str, Any]:
             "allowed": look.rate,
             "last_minute": round(look.last_minute, 4),
             "run": round(look.of_run, 4),
+            "night": None if look.of_night is None else round(look.of_night, 4),
         },
+        "night_since": None if look.night is None else _iso(look.night),
         "throttled": look.throttled,
         "in_flight_seconds": [round(age, 1) for age in look.in_flight],
+        "queue": look.queue,
         "submitted_by": None if look.ends_at is None else _iso(look.ends_at),
         "first_expires_in_seconds": look.first_to_expire and round(look.first_to_expire, 1),
         "problems": look.problems,

@@ -6,19 +6,25 @@ import pty
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
 from conftest import Command, Write
-from helpers import ROOT, many, query, table, until
+from helpers import ROOT, PretendClock, many, query, table, until
 from sandbox_client import Control
 
+from batchgen.batch_folder import Folder
 from batchgen.clock import from_iso
+from batchgen.core.timing import DEFAULT_TIMING
+from batchgen.errors import UsageError
 from batchgen.journal import follow
 from batchgen.journal.follow import Follower
 from batchgen.journal.reader import Reader
+from batchgen.operations.watch import look
 
 WATCH = [sys.executable, "-m", "batchgen", "status", "--watch", "--interval", "0.2s"]
 
@@ -108,6 +114,53 @@ def test_it_reads_the_events_of_the_latest_run_once(
 
     assert follower.submitted == 3
     assert follower.run == 2
+
+
+def test_the_rate_over_the_night_is_that_of_all_its_runs(
+    run: Command, folder: Path, write: Write, batchgen: Command, clock: PretendClock
+) -> None:
+    manifest = write("list.csv", table(many(6)))
+
+    def rates() -> dict[str, float | None]:
+        found = json.loads(batchgen("status", "--watch", "--until-done", "--json", folder).stdout)
+        rates: dict[str, float | None] = found["rate_per_second"]
+        return rates
+
+    run(manifest, "--limit", 1)
+    clock.ahead += 24 * 3600
+    run(manifest, "--limit", 2)
+    assert rates()["night"] is None  # the run of the day before is another night's
+    clock.ahead += 3600
+    run(manifest)
+
+    night = rates()["night"]
+    assert night is not None
+    assert 3600 * night == pytest.approx(5, rel=0.05)
+
+
+def test_the_place_of_the_requests_in_the_queue_is_shown_while_they_wait(
+    start: Callable[..., Any], folder: Path, write: Write, sandbox: Control
+) -> None:
+    sandbox.set(slots=1, seconds=1.0)
+    process = start(write("list.csv", table(many(5))))
+
+    def queue() -> dict[str, Any] | None:
+        with suppress(UsageError):  # there is no batch yet
+            return look(Folder(folder), Follower(), time.time(), DEFAULT_TIMING).queue
+        return None
+
+    seen: list[dict[str, Any]] = []
+
+    def is_seen() -> bool:
+        seen.extend(found for found in [queue()] if found)
+        return bool(seen)
+
+    until(process, is_seen)
+
+    assert 1 <= seen[0]["waiting"] <= 4
+    assert 0 <= seen[0]["first"] <= seen[0]["last"] <= 3
+    assert process.wait(timeout=60) == 0
+    assert queue() is None
 
 
 def test_it_changes_no_byte_of_the_batch(

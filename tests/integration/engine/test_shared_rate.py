@@ -1,15 +1,20 @@
 """Two batches of one account on one computer share one rate."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from conftest import Command, Write
 from helpers import TOKEN, PretendClock, many, query, table
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sandbox_client import Control
 
 from batchgen.api.endpoint import shared_rate_file
-from batchgen.engine.shared_rate import SharedRateLimit
+from batchgen.engine.rate_limiter import WINDOW_S, RateLimiter, resume_rate_limiter
+from batchgen.engine.shared_rate import CLOCK_TOLERANCE_S, SharedRateLimit
 
 
 @pytest.fixture
@@ -66,6 +71,107 @@ def test_a_rate_that_is_lowered_holds_the_account_until_it_is_kept_to(file: Path
     assert other.acquire(101.0, 0.02) == pytest.approx(40.0)
     one.change(111.0, 0.0)  # and raised again
     assert other.acquire(111.0, 0.02) == 0.0
+
+
+# -- any story of several batches ------------------------------------------------------------------
+
+RATES = st.sampled_from([0.2, 1.0, 5.0, 50.0])
+STEPS = st.one_of(
+    st.tuples(st.just("posts"), st.integers(1, 60)),
+    st.tuples(st.just("set"), RATES),
+    st.tuples(st.sampled_from(["ends", "is killed"]), RATES),
+    st.tuples(st.just("is told to wait"), st.floats(0, 20)),
+    st.tuples(st.just("rests"), st.floats(0, 90)),
+)
+
+
+class OneOfThem:
+    """A batch that submits as the dispatcher lets it, and is steered and restarted as a run is."""
+
+    def __init__(self, file: Path, rate: float) -> None:
+        self.file, self.rate = file, rate
+        self.times: list[float] = []
+        self.limiter, self.shared = RateLimiter(rate, rate), SharedRateLimit(file)
+
+    def known(self, now: float) -> list[float]:
+        return [at for at in self.times if at >= now - WINDOW_S] or self.times[-1:]
+
+    def post(self, now: float) -> float:
+        """Submit as soon as it may; return when that was."""
+        while True:
+            now += self.limiter.delay(now)
+            wait = self.shared.acquire(now, 1 / self.limiter.rate)
+            if not wait:
+                break
+            now += wait
+        self.limiter = self.limiter.after_submission(now)
+        self.times.append(now)
+        return now
+
+    def set(self, now: float, rate: float) -> None:
+        self.rate = rate
+        self.limiter = self.limiter.at_most(rate, self.known(now))
+        self.shared.change(now, self.limiter.delay(now))
+
+    def start_again(self, now: float, rate: float, *, killed: bool) -> None:
+        """A run's clock begins anew; this one stands for both, as far as the limiter can tell."""
+        ahead = None if killed else (None, self.limiter.delay(now))
+        known = [at - now for at in self.known(now)]
+        limiter = resume_rate_limiter(rate, ahead, recent=known)
+        paused = limiter.paused_until + now
+        self.limiter = replace(limiter, next_at=limiter.next_at + now, paused_until=paused)
+        self.rate = rate
+        self.shared.close()
+        self.shared = SharedRateLimit(self.file)
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    st.lists(RATES, min_size=2, max_size=3),
+    st.lists(st.tuples(st.integers(0, 2), STEPS), max_size=14),
+)
+def test_no_window_of_an_account_holds_more_than_the_highest_rate_of_its_batches(
+    rates: list[float], story: list[tuple[int, tuple[str, float]]]
+) -> None:
+    """Whatever is set and restarted when; each batch's own windows keep to its own rate as well."""
+    with TemporaryDirectory() as folder:
+        batches = [OneOfThem(Path(folder) / "account", rate) for rate in rates]
+        now, all_times, highest = 1000.0, list[float](), list[float]()
+        for number, (what, value) in story:
+            batch = batches[number % len(batches)]
+            match what:
+                case "posts":
+                    for _ in range(int(value)):
+                        now = batch.post(now)
+                        all_times.append(now)
+                        highest.append(max(one.rate for one in batches))
+                        assert not too_many(batch.times, [batch.rate] * len(batch.times))
+                        assert not too_many(all_times, highest)
+                case "set":
+                    batch.set(now, value)
+                case "ends" | "is killed":
+                    batch.start_again(now, value, killed=what == "is killed")
+                case "is told to wait":
+                    batch.shared.pause(now, value)
+                case "rests":
+                    now += value
+        for batch in batches:
+            batch.shared.close()
+
+
+def too_many(times: list[float], rates: list[float]) -> list[tuple[int, float]]:
+    """The windows of less than WINDOW_S that end with the latest of `times` and hold too many.
+
+    rates: the highest that was in force at each. Clocks agree by CLOCK_TOLERANCE_S each time.
+    """
+    found, rate = [], 0.0
+    for n, (at, allowed) in enumerate(zip(reversed(times), reversed(rates), strict=True), 1):
+        length, rate = times[-1] - at, max(rate, allowed)
+        if length >= WINDOW_S - 1e-9:
+            break
+        if n > rate * (length + n * CLOCK_TOLERANCE_S) + 1 + 1e-6:
+            found.append((n, length))
+    return found
 
 
 def test_after_the_computer_was_started_anew_nobody_waits(file: Path) -> None:

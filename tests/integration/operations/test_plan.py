@@ -301,6 +301,25 @@ def test_a_plan_changes_nothing_in_the_folder(
     assert content() == before
 
 
+def test_what_is_kept_for_later_runs_counts_and_is_named(
+    run: Command, batchgen: Command, folder: Path, write: Write, reach: list[str]
+) -> None:
+    manifest = write("list.csv", table(many(9)))
+    run(manifest, "--limit", 1)
+    batchgen("set", folder, "rate=20/m", "max-cost=0.12", "--keep")
+    words = ["--out", folder, *reach]
+
+    shown = batchgen("plan", manifest, *words).stdout
+    found = json.loads(batchgen("plan", manifest, "--json", *words).stdout)
+    typed = json.loads(batchgen("plan", manifest, "--json", "--rate", "10/m", *words).stdout)
+
+    assert "of which --max-cost leaves $0.09; at 20/m submitting takes 21 s." in shown
+    assert "Kept by batchgen set: rate 20/m, max-cost 0.12." in shown
+    assert (found["kept"], found["seconds"]) == ({"rate": "20/m", "max-cost": "0.12"}, 21.0)
+    assert found["at_most"] == 0.09
+    assert typed["seconds"] == 42.0  # what is typed is never loosened
+
+
 # It agrees with the run that follows
 
 

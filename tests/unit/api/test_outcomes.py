@@ -548,6 +548,16 @@ def test_a_result_that_runs_is_not_fetched_whatever_its_output():
     assert result(said("in_progress", output=PICTURE)) == Running("in_progress")
 
 
+@pytest.mark.parametrize(
+    ("said_position", "position"),
+    [(0, 0), (41, 41), (None, None), (-1, None), ("3", None), (True, None), (10**12, None)],
+)
+def test_a_place_in_the_queue_is_kept_if_it_is_one(said_position, position):
+    running = result(said("in_queue", queue_position=said_position))
+
+    assert running == Running("in_queue", queue_position=position)
+
+
 def test_an_output_that_nobody_can_fetch_is_shown():
     outcome = result(said("completed", output={"image": "/media/1.png"}))
 

@@ -52,6 +52,22 @@ def test_a_frame_shows_how_a_night_goes():
     ]
 
 
+def test_a_frame_shows_the_queue_and_the_whole_night_where_they_are_known():
+    queue = {"at": "2026-11-27T02:30:04.000Z", "waiting": 3, "first": 2, "last": 9}
+    evening = datetime(2026, 11, 26, 22, 0, tzinfo=UTC).timestamp()
+    one = look(queue=queue, night=evening, of_night=0.05)
+
+    assert "  queue      3 wait at RunComfy, at positions 2 to 9" in shown(one)
+    assert (
+        "  rate       30/m now, 6/m over this run, 3/m since 2026-11-26 22:00, at most 60/m"
+        in shown(one)
+    )
+    assert as_json(one)["queue"] == queue
+    assert as_json(one)["rate_per_second"]["night"] == 0.05
+    assert as_json(one)["night_since"] == "2026-11-26T22:00:00Z"
+    assert as_json(look())["night_since"] is as_json(look())["queue"] is None
+
+
 def test_a_frame_shows_what_needs_a_look():
     problem = {"at": "2026-11-26T23:10:00.000Z", "id": "fox", "state": "failed"}
     found = shown(
@@ -132,7 +148,8 @@ def test_a_frame_as_json_has_the_same_values():
 
     assert found["at"] == "2026-11-27T02:30:05Z"
     assert found["counts"]["saved"] == 36
-    assert found["rate_per_second"] == {"allowed": 1.0, "last_minute": 0.5, "run": 0.1}
+    rates = {"allowed": 1.0, "last_minute": 0.5, "run": 0.1, "night": None}
+    assert found["rate_per_second"] == rates
     assert found["in_flight_seconds"] == [240.0, 30.0, 10.0, 2.0]
     assert found["submitted_by"] == "2026-11-27T02:32:05Z"
     assert (found["running"], found["process"]) == (True, "process 27017")
