@@ -4,7 +4,14 @@ from contextlib import AsyncExitStack
 
 from batchgen.api.deployment_api import DeploymentApi
 from batchgen.api.model_api import ModelApi
+from batchgen.api.service import Capabilities
 from batchgen.core.targets import deployment_id
+
+
+def capabilities_of(model: str) -> Capabilities:
+    """Return what the service can do that rows with this model are sent to."""
+    of_models = deployment_id(model) is None
+    return ModelApi.capabilities if of_models else DeploymentApi.capabilities
 
 
 class RunComfy:

@@ -18,6 +18,7 @@ from batchgen.cli.options import (
     options_without_manifest,
     runtime,
 )
+from batchgen.core.targets import deployment_id
 
 
 @click.group(cls=Commands, short_help="List, show, fetch and forget model schemas.")
@@ -33,18 +34,21 @@ def models() -> None:
 @models.command("list")
 @click.option("--search", default="", help="Only models whose name contains this.")
 @click.option("--online", is_flag=True, help="List those of RunComfy's catalogue; needs a token.")
+@click.option("--deployments", is_flag=True, help="List your own deployments; needs a token.")
 @RAISE_LIMIT
 @JSON
 @SERVICE
-def models_list(search: str, online: bool, as_json: bool, **given: Any) -> None:
+def models_list(search: str, online: bool, deployments: bool, as_json: bool, **given: Any) -> None:
     """List the models whose schemas are here, or with --online those of RunComfy's catalogue.
 
-    A line for each: the id, then what is known of name, price, what it makes, and the date.
+    A line for each: the id, then what is known of name, price, what it makes, and the date. Of a
+    deployment: name, status, hardware, instances, and the version of its workflow.
 
     \b
     Examples:
         batchgen models list
         batchgen models list --online --search seedream
+        batchgen models list --deployments
 
     \b
     Exit codes:
@@ -53,10 +57,14 @@ def models_list(search: str, online: bool, as_json: bool, **given: Any) -> None:
         77   the token is missing or was refused
     """
     from batchgen.cli import output
-    from batchgen.operations.models import list_models
+    from batchgen.operations.models import list_deployments, list_models
 
-    options = options_without_manifest()
-    found = list_models(search, options, runtime().timing, online=online)
+    options, timing = options_without_manifest(), runtime().timing
+    found: list[Any] = []
+    if deployments:
+        found += list_deployments(search, options, timing)
+    else:
+        found += list_models(search, options, timing, online=online)
     with manners.paged():
         if as_json:
             output.as_json([asdict(one) for one in found])
@@ -73,25 +81,32 @@ def models_list(search: str, online: bool, as_json: bool, **given: Any) -> None:
 )
 @RAISE_LIMIT
 @JSON
+@SERVICE
 def models_show(model: str, batch: str | None, as_json: bool, **given: Any) -> None:
-    """Show the inputs that MODEL takes.
+    """Show the inputs that MODEL takes; of deployments/ID, which RunComfy is asked about, too.
 
     \b
     Examples:
         batchgen models show ideogram/ideogram-v2/generate
+        batchgen models show deployments/11111111-1111-4111-8111-111111111111
 
     \b
     Exit codes:
         0    shown
         2    there is no schema of that model here
+        69   RunComfy could not be reached
+        77   the token was refused
     """
     from batchgen.cli import output
-    from batchgen.operations.models import schema_folders
+    from batchgen.operations.models import CatalogueIfAllowed, schema_folders
     from batchgen.validation.schema_registry import SchemaRegistry
 
     folders = schema_folders(find_batch(batch) if batch else None)
-    limits = options_without_manifest().reading
-    validator = SchemaRegistry(model, None, folders, limits=limits).validator(model)
+    options = options_without_manifest()
+    source = None
+    if deployment_id(model) is not None:
+        source = CatalogueIfAllowed(options, runtime().timing)
+    validator = SchemaRegistry(model, None, folders, source, options.reading).validator(model)
     with manners.paged():
         if as_json:
             inputs = dict(validator.properties)

@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing, suppress
+from dataclasses import astuple
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,7 +49,7 @@ if TYPE_CHECKING:  # what these modules import takes long, and `status` and erro
     from batchgen.core.rows import Problem
     from batchgen.engine.run_outcome import RunOutcome
     from batchgen.manifest.guess import Guess
-    from batchgen.operations.models import ListedModel
+    from batchgen.operations.models import ListedDeployment, ListedModel
     from batchgen.operations.plan import Plan, PlannedRow, Sums
     from batchgen.operations.resolve import UnknownRow
     from batchgen.operations.verify import VerifyResult
@@ -324,6 +325,12 @@ def guess(
         (write_stderr if to_stderr else line)(one)
 
 
+REPEATS = (
+    "Sent again as it is, a row of a deployment makes nothing if its first request did run. Give it"
+    " another seed in the list, which makes it another row, and write this one off."
+)
+
+
 def unknown_rows(rows: "list[UnknownRow]", folder: Folder) -> None:
     """The unknown rows, on stdout, with all that helps to find them in the account.
 
@@ -332,6 +339,8 @@ def unknown_rows(rows: "list[UnknownRow]", folder: Folder) -> None:
     if not rows:
         line(f"{folder.path} has no unknown rows.")
         return
+    if any(row.repeats_need_change for row in rows):
+        line(REPEATS)
     for row in rows:
         price = "an unknown price" if row.price is None else f"${row.price:.2f}"
         sent = show_time(from_iso(row.sent_at))
@@ -401,7 +410,8 @@ def cost_of_settling(action: str, rows: "list[UnknownRow]") -> str:
     if action == "send-again":
         again = "again if it was accepted" if one else "again for each that was accepted"
         what, them = ("it", "it") if one else (f"{len(rows)} rows", "them")
-        return f"The next run pays {price} for {what}, {again}. Send {them} again?"
+        trap = f" {REPEATS}" if any(row.repeats_need_change for row in rows) else ""
+        return f"The next run pays {price} for {what}, {again}.{trap} Send {them} again?"
     what, them = ("It", "it") if one else (f"{len(rows)} rows", "them")
     return f"{what} may have cost {price}, which stays counted. Give {them} up?"
 
@@ -535,9 +545,9 @@ def _clock_time(at: float, now: float) -> str:
     return f"{then:%H:%M}" if then.date() == today.date() else f"{then:%Y-%m-%d %H:%M}"
 
 
-def models(found: "list[ListedModel]") -> None:
+def models(found: "Sequence[ListedModel | ListedDeployment]") -> None:
     """Models, a line each, on stdout: the id, then what is known, in columns."""
-    rows = [(one.id, one.name, one.price, one.makes, one.schema) for one in found]
+    rows = [astuple(one) for one in found]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (f"{text:<{width}}" for text, width in zip(row, widths, strict=True) if width)

@@ -7,7 +7,7 @@ editing the manifest afterwards changes nothing. They are on disk: memory does n
 import contextlib
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +65,15 @@ class FileInput:
     id: str | None
     field: str
     rows: int
+
+
+class Repeats(NamedTuple):
+    """Rows that send the same as an earlier one of the list: how many, and one of each pair."""
+
+    model: str
+    rows: int
+    first: str
+    source: str
 
 
 class StagedRows:
@@ -223,6 +232,23 @@ class StagedRows:
         found = self._db.execute("SELECT DISTINCT model FROM rows WHERE problem = ''")
         return [model for (model,) in found]
 
+    def repeats(self, models: Collection[str]) -> Iterator[Repeats]:
+        """Yield, by model, the valid rows that send the same as an earlier one."""
+        self._write()
+        self._db.create_function("sent_form", 2, _sent_form, deterministic=True)
+        found = self._db.execute(
+            """SELECT model, COUNT(*), first, source, MIN(position) FROM (
+                SELECT model, source, position, FIRST_VALUE(source) OVER same AS first,
+                    ROW_NUMBER() OVER same AS n
+                FROM (SELECT model, source, position, sent_form(model, input) AS form FROM rows
+                    WHERE problem = '' AND model IN (SELECT value FROM json_each(?)))
+                WINDOW same AS (PARTITION BY model, form ORDER BY position))
+            WHERE n > 1 GROUP BY model""",
+            (json.dumps([*models]),),
+        )
+        for model, rows, first, source, _ in found:
+            yield Repeats(model, rows, first, source)
+
     def hosted(self, fields: Mapping[str, Mapping[str, str]]) -> Iterator[FileInput]:
         """Yield each URL among the inputs of valid rows once, in the order of the rows.
 
@@ -269,6 +295,11 @@ class StagedRows:
                 with contextlib.suppress(sqlite3.OperationalError):
                     self._db.execute("DETACH journal")
                 self._db.execute("BEGIN")
+
+
+def _sent_form(model: str, input: str) -> str:
+    """Return a text that is equal for rows that send the same, whatever their ids."""
+    return identity.row_digest(model, json.loads(input), None)
 
 
 def _storable(value: object) -> str:

@@ -16,7 +16,7 @@ from batchgen.batch_folder import Folder
 from batchgen.config import RunOptions
 from batchgen.core.limits import Limits
 from batchgen.core.messages import model_id_problem
-from batchgen.core.targets import deployment_id
+from batchgen.core.targets import DEPLOYMENTS, deployment_id
 from batchgen.core.text import closest_match, terminal_safe, truncate
 from batchgen.core.timing import Timing
 from batchgen.errors import ServiceUnreachable, TokenRefused, UsageError
@@ -141,6 +141,43 @@ class ListedModel:
     price: str = ""
     makes: str = ""
     schema: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedDeployment:
+    """A deployment of the account, in words, each on one line; "" where RunComfy does not say."""
+
+    id: str
+    name: str
+    status: str
+    hardware: str
+    instances: str
+    version: str
+
+
+def list_deployments(search: str, options: RunOptions, timing: Timing) -> list[ListedDeployment]:
+    """Return the deployments of the account. Raises ServiceUnreachable and TokenRefused."""
+
+    async def ask(services: "RunComfy") -> list[dict[str, Any]]:
+        return await services.deployments.list_deployments()
+
+    words = search.lower()
+    found = map(_listed_deployment, _find_endpoint(options).ask(ask, timing))
+    return [one for one in found if words in f"{one.id} {one.name}".lower()]
+
+
+def _listed_deployment(entry: Mapping[str, Any]) -> ListedDeployment:
+    hardware, most = entry.get("hardware"), entry.get("max_instances")
+    kinds = hardware if isinstance(hardware, list) else [hardware]
+    instances = f"{entry.get('min_instances', 0)} to {most}" if isinstance(most, int) else ""
+    return ListedDeployment(
+        f"{DEPLOYMENTS}{_one_line(entry.get('id'))}",
+        _one_line(entry.get("name")),
+        "disabled" if entry.get("is_enabled") is False else _one_line(entry.get("status")),
+        _one_line(", ".join(kind for kind in kinds if isinstance(kind, str))),
+        f"{_one_line(instances)} instances" if instances else "",
+        _one_line(entry.get("workflow_version")),
+    )
 
 
 def list_models(

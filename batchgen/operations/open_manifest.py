@@ -15,6 +15,7 @@ from batchgen.core.limits import DEFAULT_LIMITS
 from batchgen.core.local_files import FindFile
 from batchgen.core.messages import duplicate_id_problem
 from batchgen.core.rows import Entry, Problem, Row
+from batchgen.core.targets import deployment_id
 from batchgen.core.text import is_text
 from batchgen.errors import ManifestInvalid, UsageError
 from batchgen.inputs.find_files import LocalFiles
@@ -70,7 +71,25 @@ def check_rows(
         )
     if broken:
         raise ManifestInvalid(manifest.file, found)
+    _tell_of_repeats(manifest.file, listing)
     return found
+
+
+def _tell_of_repeats(file: str, listing: StagedRows) -> None:
+    """Warn of rows that would be paid for and make nothing, as they send the same as others."""
+    own = [model for model in listing.models() if deployment_id(model) is not None]
+    if not own:
+        return
+    from batchgen.api.runcomfy import capabilities_of  # here, since it brings aiohttp
+
+    wanted = [model for model in own if capabilities_of(model).repeats_need_change]
+    for repeats in listing.repeats(wanted):
+        send = "1 row sends" if repeats.rows == 1 else f"{repeats.rows} rows send"
+        warn(
+            f"{file}: {send} the same to {repeats.model} as an earlier one, e.g."
+            f" {repeats.source} as {repeats.first}. ComfyUI makes nothing of an equal request, and"
+            " it is billed: give each row something of its own, such as a seed."
+        )
 
 
 def _check_entry(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from batchgen.api.poll_outcome import Failed, Missing, Unauthorized, Unclear
+from batchgen.api.runcomfy import capabilities_of
 from batchgen.api.service import PollResult
 from batchgen.batch_folder import Folder
 from batchgen.clock import to_iso
@@ -37,6 +38,7 @@ class UnknownRow:
     answer: what came, status, type and first bytes; "" where nothing did.
     found: in a rehearsal, the requests for this input that the sandbox's ledger has and no row has;
         None where that cannot be known.
+    repeats_need_change: sent again as it is, it makes nothing if it was accepted before.
     """
 
     id: str
@@ -48,6 +50,7 @@ class UnknownRow:
     reason: str
     answer: str
     found: tuple[str, ...] | None = None
+    repeats_need_change: bool = False
 
 
 def resolve(
@@ -110,6 +113,7 @@ def _for_person(journal: Journal, row: Request) -> UnknownRow:
     return UnknownRow(
         row.id, row.source, row.model, sent_at, row.price, input, row.error or "",
         journal.answer_of(row.key),
+        repeats_need_change=capabilities_of(row.model).repeats_need_change,
     )  # fmt: skip
 
 

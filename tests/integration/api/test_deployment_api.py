@@ -358,3 +358,47 @@ def test_a_rehearsal_has_the_deployment_as_it_was_fetched(
     assert told.returncode == 0, told.stderr
     assert sandbox.posts == before  # its own sandbox was asked
     assert states(here / "out/list") == {"0001-a-heron": "saved"}
+
+
+def test_equal_rows_are_told_of_before_they_are_paid_for(
+    batchgen: Command, write: Write, reach: list[str], sandbox: Control
+) -> None:
+    path = write("list.csv", "id,prompt,seed\na,a heron,1\nb,a heron,1\nc,a heron,2\nd,a heron,1\n")
+
+    told = batchgen("plan", path, "--deployment", TEXT, *NODES, *reach)
+
+    assert f"2 rows send the same to deployments/{TEXT} as an earlier one" in told.stderr
+    assert "list.csv:3 as list.csv:2" in told.stderr
+    assert "same" not in batchgen("plan", path, *reach).stderr  # a model makes another picture
+
+
+def test_resolve_says_that_an_equal_request_makes_nothing(
+    run: Command, batchgen: Command, folder: Path, manifest: str, sandbox: Control
+) -> None:
+    sandbox.fault("lost", match="heron")
+    run(manifest)
+
+    listed = batchgen("resolve", folder)
+    again = batchgen("resolve", folder, "--all", "--send-again")
+
+    assert "another seed" in listed.stdout
+    assert "another seed" in again.stderr
+    run(manifest)
+    assert states(folder) == {"heron": "failed", "owl": "saved"}  # the first request did run
+
+
+def test_deployments_are_listed_and_their_inputs_are_shown(
+    batchgen: Command, sandbox: Control, address: Address
+) -> None:
+    sandbox.change_deployment(PHOTO, is_enabled=False)
+    base = ("--base-url", address.base_url)
+
+    listed = batchgen("models", "list", "--deployments", *base)
+    shown = batchgen("models", "show", f"deployments/{TEXT}", *base)
+
+    lines = {line.split()[0]: " ".join(line.split()) for line in listed.stdout.splitlines()}
+    assert "AMPERE_48 0 to 2 instances v1" in lines[f"deployments/{TEXT}"]
+    assert "disabled" in lines[f"deployments/{PHOTO}"]
+    assert "31.sampler_name: " in shown.stdout
+    as_json = batchgen("models", "list", "--deployments", "--json", *base)
+    assert json.loads(as_json.stdout)[0]["version"] == "v1"
