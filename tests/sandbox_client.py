@@ -116,12 +116,14 @@ class Control:
         """
         self._post("/faults", fault=name, times=times, on=on, match=match, value=value)
 
-    def set(self, **options: Any) -> None:
-        """Change options of `batchgen sandbox` under way, e.g. `seconds=0`, `balance=0.05`.
+    def set(self, **options: Any) -> dict[str, Any]:
+        """Change options of `batchgen sandbox` under way, e.g. `seconds=0`, `balance=0.05`; return
+        all that can change.
 
         Raises ValueError for an option that does not exist or is fixed at the start.
         """
-        self._post("/options", **options)
+        found: dict[str, Any] = self._post("/options", **options)
+        return found
 
     def change_deployment(self, id: str, **changes: Any) -> dict[str, Any]:
         """Change a deployment as its owner would: is_enabled, is_deleted, max_instances,

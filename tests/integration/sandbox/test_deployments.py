@@ -493,6 +493,18 @@ def test_a_deployment_can_get_another_workflow(api: Client, sandbox: Control) ->
     assert after["payload"]["workflow_api_json"]["7"]["inputs"]["text"] == "grey"
 
 
+def test_the_command_line_has_the_options_of_deployments() -> None:
+    options = ["--cold-start", "3", "--full-queue", "429", "--no-cache", "--errors-in-200"]
+    options += ["--keep-results", "60"]
+    with started(None, options=options) as address, Control(address.base_url) as control:
+        found = control.set()
+
+    wanted = {"cold_start": 3, "full_queue": "429", "cache": False, "errors_in_200": True}
+    assert wanted | {"keep_results": 60} == {
+        name: found[name] for name in (*wanted, "keep_results")
+    }
+
+
 @pytest.mark.parametrize("change", [{"colour": "red"}, {"max_instances": "2"}, {"is_enabled": 1}])
 def test_a_change_that_is_none_is_refused(sandbox: Control, change: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(change))):
