@@ -18,6 +18,7 @@ class Control:
 
     def __init__(self, base_url: str) -> None:
         origin = base_url.removesuffix("/v1")
+        self.serverless_url = f"{origin}/prod/v2"
         self._http = httpx.Client(
             base_url=f"{origin}/_sandbox",
             trust_env=False,

@@ -13,14 +13,17 @@ import sqlite3
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from helpers import MEDIA_FOLDERS
 from sandbox_client import Control
+
+from batchgen.sandbox.deployments.samples import TEXT
 
 ROOT = Path(__file__).parents[2]
 DRIVER = Path(__file__).with_name("driver.py")
@@ -34,6 +37,35 @@ Fault = tuple[str, dict[str, Any]]
 def fault(name: str, /, **details: Any) -> Fault:
     """A fault or a mistake of `driver.py`, by its name."""
     return name, details
+
+
+@dataclass(frozen=True)
+class Api:
+    """One of the two services that a batch may be sent to.
+
+    options: of the command line. kept, sent: the prompt in a row's input, and in a body. priced:
+    whether a request has a price; else the seconds of instances are billed, whose they are not.
+    """
+
+    name: str
+    options: tuple[str, ...]
+    kept: Callable[[Any], str]
+    sent: Callable[[Any], str]
+    priced: bool
+
+    def __str__(self) -> str:
+        return self.name
+
+
+MODELS = Api("models", (), lambda kept: str(kept["prompt"]), lambda sent: str(sent["prompt"]), True)
+DEPLOYMENTS = Api(
+    "deployments",
+    ("--deployment", TEXT, "--node", "prompt=6.text", "--price", "0.03"),
+    lambda kept: str(kept["6.text"]),
+    lambda sent: str(sent["overrides"]["6"]["inputs"]["text"]),
+    priced=False,
+)
+APIS = (MODELS, DEPLOYMENTS)
 
 
 class Driver:
@@ -86,10 +118,19 @@ def driver() -> Driver:
 
 
 class Batch:
-    """A list of a few rows, its folder `out` in `root`, and the sandbox that it is sent to."""
+    """A list of a few rows, its folder `out` in `root`, and the sandbox that it is sent to.
+
+    reach: the options that lead there, with `--base-url`. api: which of its two.
+    """
 
     def __init__(
-        self, root: Path, reach: Sequence[str], sandbox: Control, rows: int = 3, *options: str
+        self,
+        root: Path,
+        reach: Sequence[str],
+        sandbox: Control,
+        rows: int = 3,
+        *options: str,
+        api: Api = MODELS,
     ) -> None:
         root.mkdir(exist_ok=True)
         self.root = root
@@ -100,7 +141,9 @@ class Batch:
         self.errors = root / "stderr.txt"
         (root / "list.txt").write_text("".join(f"{prompt}\n" for prompt in self.prompts()))
         self.words = ["run", "list.txt", "--out", str(self.out), "--rate", "1000/s"]
-        self.words += [*reach, *options]
+        self.words += [*reach, "--serverless-url", sandbox.serverless_url]
+        self.words += [*api.options, *options]
+        self.api = api
 
     def prompts(self) -> list[str]:
         return [f"Heron number {n}" for n in range(1, self.rows + 1)]
@@ -180,7 +223,7 @@ def check_the_books(
     if reached is not None and reached.exists():
         lost = set(reached.read_text().split()) - batch.request_ids()
         assert not lost, f"ids that reached the program are not in the journal: {lost}"
-    if priced:
+    if priced and batch.api.priced:
         ((reserved,),) = batch.query("SELECT COALESCE(SUM(usd), 0) FROM spending")
         billed = batch.sandbox.billed_usd
         assert reserved >= billed - 1e-6, f"${billed} are billed, the journal knows of ${reserved}"
@@ -198,14 +241,15 @@ def _journal_is_sound(batch: Batch) -> None:
 
 
 def _nothing_is_paid_twice_or_lost(batch: Batch) -> None:
+    kept, sent = batch.api.kept, batch.api.sent
     ledger = [
-        (row["request_id"], json.loads(row["input"])["prompt"])
+        (row["request_id"], sent(json.loads(row["input"])))
         for row in batch.sandbox.ledger()
         if row["billed"]
     ]
     rows = batch.query("SELECT request_id, state, input FROM requests")
-    known = {id: json.loads(given)["prompt"] for id, _, given in rows if id}
-    unknown = {json.loads(given)["prompt"] for _, state, given in rows if state == "unknown"}
+    known = {id: kept(json.loads(given)) for id, _, given in rows if id}
+    unknown = {kept(json.loads(given)) for _, state, given in rows if state == "unknown"}
 
     times = Counter(prompt for _, prompt in ledger)
     twice = {prompt: n for prompt, n in times.items() if n > 1}

@@ -30,7 +30,7 @@ import tqdm  # noqa: F401
 
 import batchgen
 from batchgen import files
-from batchgen.api import client, model_api, submit_outcome
+from batchgen.api import client, deployment_api, model_api, submit_outcome
 from batchgen.batch_folder import Folder
 from batchgen.cli import main as cli
 from batchgen.core.states import Event
@@ -412,14 +412,16 @@ def start_up_resets_submitting() -> None:
 
 
 def lost_answers_are_repeated() -> None:
-    original = model_api.classify_submit
+    def repeated(original: Patch) -> Patch:
+        def classify(response: Any) -> Any:
+            outcome = original(response)
+            lost = isinstance(outcome, submit_outcome.OutcomeUnknown)
+            return submit_outcome.Throttled(0.0, 503) if lost else outcome
 
-    def classify_submit(response: Any) -> Any:
-        outcome = original(response)
-        lost = isinstance(outcome, submit_outcome.OutcomeUnknown)
-        return submit_outcome.Throttled(0.0, 503) if lost else outcome
+        return classify
 
-    model_api.classify_submit = classify_submit
+    model_api.classify_submit = repeated(model_api.classify_submit)
+    deployment_api.classify_inference = repeated(deployment_api.classify_inference)
 
 
 def nothing_before_the_post() -> None:

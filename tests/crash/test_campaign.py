@@ -13,10 +13,11 @@ import pytest
 from sandbox_client import Control
 
 from batchgen.sandbox import Address, started
-from crash import GO_ON, KILLED, Batch, check_the_books, fault
+from crash import APIS, DEPLOYMENTS, GO_ON, KILLED, MODELS, Api, Batch, check_the_books, fault
 
 SEEDS = int(os.environ.get("BATCHGEN_SEEDS", "3"))
 ROWS = int(os.environ.get("BATCHGEN_ROWS", "25"))
+SEEDS_OF = {MODELS: SEEDS, DEPLOYMENTS: max(SEEDS // 2, 1)}
 KILLS_AT_MOST = ROWS
 FAULTS = {
     **{"lost": 0.03, "lost-rst": 0.02, "500": 0.02, "504": 0.02, "hangup": 0.03, "429": 0.05},
@@ -26,12 +27,16 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("seed", range(1, SEEDS + 1))
-def test_a_night_of_kills_and_faults_pays_once_and_loses_nothing(here: Path, seed: int) -> None:
+@pytest.mark.parametrize(
+    ("api", "seed"), [(api, n) for api in APIS for n in range(1, SEEDS_OF[api] + 1)], ids=str
+)
+def test_a_night_of_kills_and_faults_pays_once_and_loses_nothing(
+    here: Path, api: Api, seed: int
+) -> None:
     dice = random.Random(seed)
     with a_troubled_sandbox(seed) as address, Control(address.base_url) as sandbox:
         reach = ["--base-url", address.base_url, "--media-host", address.media_host]
-        batch = Batch(here / "batch", reach, sandbox, ROWS)
+        batch = Batch(here / "batch", reach, sandbox, ROWS, api=api)
         ids = here / "ids"
         killed = 0
         for _ in range(KILLS_AT_MOST):
@@ -55,7 +60,7 @@ def test_a_night_of_kills_and_faults_pays_once_and_loses_nothing(here: Path, see
 
 def a_troubled_sandbox(seed: int) -> AbstractContextManager[Address]:
     options = ["--seconds", "0", "--spread", "0", "--picture-size", "64", "--retry-after", "none"]
-    options += ["--seed-dice", str(seed)]
+    options += ["--seed-dice", str(seed), "--cold-start", "0.1", "--full-queue", "429"]
     for name, probability in FAULTS.items():
         options += ["--fault", f"{name}={probability}"]
     return started(None, options=options)

@@ -3,10 +3,9 @@
 A step is whatever makes something durable, before it and after it, and what happens to the paid
 POST in between. The run kills itself at step 1, 2, … until one completes untouched. Here the second
 kill is a sample; `BATCHGEN_PAIRS=all python -m pytest tests/crash/test_kill_points.py` tries
-all pairs.
+all pairs. So is the first with deployments, which `BATCHGEN_STEPS=all` tries at every step.
 """
 
-import json
 import os
 import random
 import shutil
@@ -18,23 +17,38 @@ import pytest
 from PIL import Image
 from sandbox_client import Control
 
-from crash import KILLED, Batch, check_the_books, fault
+from batchgen.sandbox.deployments.samples import PHOTO
+from crash import APIS, DEPLOYMENTS, KILLED, MODELS, Api, Batch, check_the_books, fault
 
 SLICES = 8
+ALL_STEPS = os.environ.get("BATCHGEN_STEPS") == "all"
 ALL_PAIRS = os.environ.get("BATCHGEN_PAIRS") == "all"
 PAIRS = int(os.environ.get("BATCHGEN_KILL_PAIRS", "32"))
+SLICES_OF = {MODELS: SLICES, DEPLOYMENTS: SLICES if ALL_STEPS else 1}
 STEPS = 125  # about as many as a run of three rows has; a sample needs to know
 
 
 @pytest.fixture
-def kit(here: Path, reach: list[str], sandbox: Control) -> Batch:
-    return Batch(here / "batch", reach, sandbox)
+def api() -> Api:
+    """Where batches are sent; a test may have others."""
+    return MODELS
 
 
 @pytest.fixture
-def photo_kit(here: Path, reach: list[str], sandbox: Control) -> Batch:
+def kit(here: Path, reach: list[str], sandbox: Control, api: Api) -> Batch:
+    return Batch(here / "batch", reach, sandbox, api=api)
+
+
+PHOTO_OPTIONS = {
+    MODELS: ("--model", "atelier/retouch/edit"),
+    DEPLOYMENTS: ("--deployment", PHOTO, "--node", "image=12.image"),
+}
+
+
+@pytest.fixture
+def photo_kit(here: Path, reach: list[str], sandbox: Control, api: Api) -> Batch:
     """Three rows with a local file each."""
-    batch = Batch(here / "batch", reach, sandbox, 3, "--model", "atelier/retouch/edit")
+    batch = Batch(here / "batch", reach, sandbox, 3, *PHOTO_OPTIONS[api], api=api)
     rows = ["prompt,image"]
     for n, prompt in enumerate(batch.prompts()):
         Image.new("RGB", (64, 64), (n, n, n)).save(batch.root / f"{n}.png")
@@ -59,7 +73,9 @@ def killed_at(batch: Batch, n: int) -> str | None:
     return note.read_text()
 
 
-@pytest.mark.parametrize("first", range(1, SLICES + 1))
+@pytest.mark.parametrize(
+    ("api", "first"), [(api, n) for api in APIS for n in range(1, SLICES_OF[api] + 1)], ids=str
+)
 def test_a_run_that_is_killed_at_any_step_is_finished_by_the_next(kit: Batch, first: int) -> None:
     names = []
     for n in count(first, SLICES):
@@ -76,9 +92,9 @@ def test_a_run_that_is_killed_at_any_step_is_finished_by_the_next(kit: Batch, fi
     assert len(set(names)) > 4
 
 
-@pytest.mark.parametrize("first", [SLICES])
-def test_so_is_a_run_with_local_files(photo_kit: Batch, first: int) -> None:
-    for n in count(first, SLICES * 2):
+@pytest.mark.parametrize("api", APIS, ids=str)
+def test_so_is_a_run_with_local_files(photo_kit: Batch) -> None:
+    for n in count(SLICES, SLICES * 2):
         begin_again(photo_kit)
         if killed_at(photo_kit, n) is None:
             break
@@ -86,11 +102,13 @@ def test_so_is_a_run_with_local_files(photo_kit: Batch, first: int) -> None:
         check_the_books(photo_kit)
         assert [*photo_kit.out.glob("tmp*")] == []
 
-    sent = [json.loads(row["input"])["image"] for row in photo_kit.sandbox.ledger()]
-    assert all(image.startswith("data:sha256:") for image in sent)
+    sent = [row["input"] for row in photo_kit.sandbox.ledger()]
+    assert all('"image":"data:sha256:' in body for body in sent)
 
 
-@pytest.mark.parametrize("part", range(SLICES))
+@pytest.mark.parametrize(
+    ("api", "part"), [*((MODELS, n) for n in range(SLICES)), (DEPLOYMENTS, 0)], ids=str
+)
 def test_a_second_kill_in_the_recovery_changes_nothing(kit: Batch, part: int) -> None:
     twice = 0
     for first, second in pairs(part):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from sandbox_client import Control
 
-from crash import KILLED, Batch, Driver, Fault, check_the_books, fault
+from crash import APIS, KILLED, Api, Batch, Driver, Fault, check_the_books, fault
 from crash.powercut import PoweredBatch, disk_after, shimmed
 
 
@@ -22,13 +22,13 @@ def cutting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
 
 
 @pytest.fixture
-def kits(here: Path, reach: list[str], sandbox: Control) -> Iterator[Batch]:
+def kits(here: Path, reach: list[str], sandbox: Control, api: Api) -> Iterator[Batch]:
     """Batches, each with a sandbox that has forgotten the one before."""
 
     def fresh() -> Iterator[Batch]:
         for n in count():
             sandbox.reset()
-            yield Batch(here / f"batch-{n}", reach, sandbox)
+            yield Batch(here / f"batch-{n}", reach, sandbox, api=api)
 
     return fresh()
 
@@ -57,6 +57,7 @@ def interrupted_twice_at_an_answer(batch: Batch, *mistake: Fault) -> None:
     check_the_books(batch, reached=ids)
 
 
+@pytest.mark.parametrize("api", APIS, ids=str)
 @pytest.mark.parametrize(
     ("trouble", "mistake", "words"),
     [

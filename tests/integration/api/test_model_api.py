@@ -15,7 +15,13 @@ from batchgen.clock import WAKE_UP_MARGIN_S
 from batchgen.core.expiry import DAY_S
 from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.engine.held_rows import MAX_BLOCKED_IN_A_ROW
+from batchgen.sandbox.deployments.samples import TEXT
 from batchgen.sandbox.faults import ACCEPTED_FIRST, FAULTS, OUTCOME, POLL, SUBMIT
+
+MODELS: tuple[str, ...] = ()
+DEPLOYMENTS = ("--deployment", TEXT, "--node", "prompt=6.text", "--price", "0.03")
+# The same answers mean the same for both; how the sandbox words an error differs.
+BOTH = pytest.mark.parametrize("to", [MODELS, DEPLOYMENTS], ids=["models", "deployments"])
 
 # Silence counts as silence after a quarter of a second.
 QUICK = {"submit_read": 0.25, "query_read": 0.25}
@@ -72,12 +78,17 @@ AFTER_SUBMIT: dict[str, Night] = {
 }
 
 
+# Where deployments have a code of their own.
+AT_DEPLOYMENTS: dict[str, Night] = {"403001": NO_ENTRY}
+
+
 def test_the_table_has_every_fault_that_can_strike_a_submission() -> None:
     on_submit = {name for name, fault in FAULTS.items() if fault.stages == SUBMIT}
     assert set(AFTER_SUBMIT) == on_submit | {"404001"}
     assert {name for name, night in AFTER_SUBMIT.items() if night == LOST} <= ACCEPTED_FIRST
 
 
+@BOTH
 @pytest.mark.parametrize("fault", AFTER_SUBMIT)
 def test_a_submission_that_meets_a_fault_is_billed_once_at_most(
     run: Command,
@@ -86,20 +97,22 @@ def test_a_submission_that_meets_a_fault_is_billed_once_at_most(
     clock: PretendClock,
     manifest: str,
     fault: str,
+    to: tuple[str, ...],
 ) -> None:
-    night = AFTER_SUBMIT[fault]
+    night = (AFTER_SUBMIT | (AT_DEPLOYMENTS if to else {}))[fault]
     sandbox.fault(fault, on="submit")
 
-    first = run(manifest)
+    first = run(manifest, *to)
     assert (states(folder), first.code) == ({"heron": night.state}, night.code)
     assert len(sandbox.ledger()) == (night.billed if night.state != "pending" else 0)
 
     clock.ahead += 3600  # what cron does an hour later
-    second = run(manifest)
+    second = run(manifest, *to)
     assert (states(folder), second.code) == ({"heron": night.then}, night.then_code)
     assert len(sandbox.ledger()) == night.billed
 
 
+@BOTH
 @pytest.mark.parametrize(
     ("fault", "value", "night"),
     [
@@ -134,13 +147,14 @@ def test_every_form_of_an_answer_has_its_meaning(
     fault: str,
     value: object,
     night: Night,
+    to: tuple[str, ...],
 ) -> None:
     sandbox.fault(fault, value=value)
 
-    first = run(manifest)
+    first = run(manifest, *to)
     assert (states(folder), first.code) == ({"heron": night.state}, night.code)
 
-    second = run(manifest)
+    second = run(manifest, *to)
     assert (states(folder), second.code) == ({"heron": night.then}, night.then_code)
     assert len(sandbox.ledger()) == night.billed
 
@@ -458,6 +472,7 @@ NEVER_THE_END = {name for name, fault in FAULTS.items() if fault.stages == POLL}
 }
 
 
+@BOTH
 @pytest.mark.parametrize("fault", sorted(NEVER_THE_END))
 def test_a_question_that_meets_a_fault_is_asked_again(
     run: Command,
@@ -465,10 +480,12 @@ def test_a_question_that_meets_a_fault_is_asked_again(
     sandbox: Control,
     manifest: str,
     fault: str,
+    to: tuple[str, ...],
 ) -> None:
     sandbox.set(seconds=0.3)  # longer than a busy computer takes to the first question
     sandbox.fault(fault, times=3)
-    outcome = run(manifest, timing=Timing(**QUICK, max_polling=1e7))  # it takes a real moment
+    timing = Timing(**QUICK, max_polling=1e7)  # it takes a real moment
+    outcome = run(manifest, *to, timing=timing)
 
     assert (outcome.code, states(folder)) == (0, {"heron": "saved"})
     assert sandbox.posts == 1
@@ -676,23 +693,33 @@ AFTER_RESULT = {
 }
 
 
+# No deployment is known to answer with base64 in place of a URL.
+AFTER_RESULT_OF_A_DEPLOYMENT = {"inline-base64": ("failed", "completed without any output")}
+
+
 def test_the_table_has_every_outcome() -> None:
     outcomes = {name for name, fault in FAULTS.items() if fault.stages == OUTCOME}
     assert set(AFTER_RESULT) == outcomes - {"failed-in-200", "media-other-host"}
 
 
+@BOTH
 @pytest.mark.parametrize("fault", AFTER_RESULT)
 def test_an_outcome_is_recorded_and_the_row_is_not_sent_again(
-    run: Command, folder: Path, sandbox: Control, manifest: str, fault: str
+    run: Command,
+    folder: Path,
+    sandbox: Control,
+    manifest: str,
+    fault: str,
+    to: tuple[str, ...],
 ) -> None:
-    state, reason = AFTER_RESULT[fault]
+    state, reason = (AFTER_RESULT | (AFTER_RESULT_OF_A_DEPLOYMENT if to else {}))[fault]
     sandbox.fault(fault)
 
-    assert run(manifest).code == (0 if state == "saved" else 1)
+    assert run(manifest, *to).code == (0 if state == "saved" else 1)
     assert states(folder) == {"heron": state}
-    assert error_of(folder, "heron") == reason
+    assert error_of(folder, "heron").startswith(reason)
     assert len(media(folder)) == (state == "saved")
-    run(manifest)
+    run(manifest, *to)
     assert sandbox.posts == 1
 
 
