@@ -88,7 +88,7 @@ class RunOptions:
         precedence over its own.
     raise_limit: values by the fields of `Limits`.
     allow_shared_folder: write to a folder that others can write to.
-    ping: a URL. notify: URLs. on_finish: a command, for the shell or in words.
+    ping: a URL; "" is nobody. notify: URLs. on_finish: a command, for the shell or in words.
     notify_when: `always` or `problems`. notify_pictures: send the first pictures along.
     allow_hooks: let the manifest say whom to tell, and what to run.
     sources: where each of these comes from, by name.

@@ -28,6 +28,18 @@ def models() -> None:
     The first that there is, is used: the file of --schema; the batch's own copy, which no later
     fetch changes; what `models fetch` keeps for you; what comes with batchgen. If there is none,
     `run`, `plan` and `validate` ask RunComfy's catalogue.
+
+    \b
+    Examples:
+        batchgen models list --online --search seedream
+        batchgen models show ideogram/ideogram-v2/generate
+
+    \b
+    Exit codes:
+        0    done
+        2    there is no such model, file or batch
+        69   RunComfy could not be reached, or has no such model
+        77   the token is missing or was refused
     """
 
 

@@ -347,6 +347,11 @@ def given_options(context: Context | None = None) -> dict[str, Any]:
                 "--model and --deployment are two ways to say the same: give one."
             )
         found["model"] = context.params["deployment"]
+    for name, nobody in (("ping", ""), ("notify", ())):
+        if context.params.get(f"no_{name}"):
+            if name in found:
+                raise click.UsageError(f"Choose one of --{name} and --no-{name}.")
+            found[name] = nobody
     # Before the command's name they mean the same.
     before = {name: True for name in ("quiet", "verbose") if manners.given(name)}
     return {**{n: v for n, v in before.items() if n in context.params}, **found}

@@ -200,6 +200,8 @@ LIMITS = section(
         " repeatable; needs the extra `notify`.  [default: $BATCHGEN_NOTIFY, else those of your"
         " configuration]",
     ),
+    click.option("--no-ping", is_flag=True, help="Ping nobody, whatever is configured."),
+    click.option("--no-notify", is_flag=True, help="Send no message, whatever is configured."),
     click.option(
         "--notify-when",
         type=click.Choice(["problems", "always"]),

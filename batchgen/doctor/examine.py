@@ -280,7 +280,7 @@ class Examination:
                         "no cron daemon runs on this computer\nStart it: sudo systemctl enable"
                         " --now cron"
                     )
-                yield judge.judge_start(
+                yield from judge.judge_start(
                     entry.name, health.next_start, health.wrong, entry.by, starts
                 )
         except BatchgenError as error:

@@ -253,14 +253,17 @@ def judge_receipts(whole: int | None, torn: int, sent: bool, path: str) -> Findi
     return ok("receipts", f"{plural(whole, 'receipt')} can be read")
 
 
-def judge_start(name: str, next_start: datetime, wrong: str, by: str, starts: str) -> Finding:
+def judge_start(
+    name: str, next_start: datetime, wrong: str, by: str, starts: str
+) -> Iterator[Finding]:
     """wrong: what the schedule does not do, as `Health` has it. starts: why nothing starts it, and
     the remedy on the next line; "" where it is started.
     """
     when = f"{name}: next start {next_start:%a %Y-%m-%d %H:%M}, by {by}"
     if starts:
         said, _, remedy = starts.partition("\n")
-        return fail("schedule", f"{name}: {said}", remedy)
+        yield fail("schedule", f"{name}: {said}", remedy)
     if wrong:
-        return fail("schedule", f"{name}: {wrong}", f"batchgen schedule show {shell_quote(name)}")
-    return ok("schedule", when)
+        yield fail("schedule", f"{name}: {wrong}", f"batchgen schedule show {shell_quote(name)}")
+    if not starts and not wrong:
+        yield ok("schedule", when)

@@ -96,6 +96,17 @@ class Told:
     once: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class News:
+    """any: whether there is what a person has to know and was not told before.
+
+    rows: those that are newly in trouble, by state.
+    """
+
+    any: bool
+    rows: Mapping[State, int] = field(default_factory=dict)
+
+
 MAX_CAUSE_CHARS = 200
 RUN_AGAIN = "Run the same command again to go on."
 NO_MEMORY = RunOutcome(75, "There is not enough memory.", RUN_AGAIN)

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import asdict
 
 from batchgen.core.states import State
-from batchgen.engine.run_outcome import LATE, RunOutcome, Told, is_told, troubled_states
+from batchgen.engine.run_outcome import LATE, News, RunOutcome, Told, is_told, troubled_states
 from batchgen.errors import StorageDamaged
 from batchgen.journal.trouble import last_event, newly_in_trouble
 from batchgen.journal.writer import Journal
@@ -21,10 +21,10 @@ MEMORY = "told"  # the name under which `set_meta` keeps it
 Tell = Callable[[RunOutcome, Counter[State]], None]
 
 
-def tell(journal: Journal, outcome: RunOutcome, show: Tell, *, quiet: bool) -> bool:
+def tell(journal: Journal, outcome: RunOutcome, show: Tell, *, quiet: bool) -> News:
     """Show how a run ended, and remember that; with `quiet` only if there is news.
 
-    Return whether there is: what a person has to know and was not told before.
+    Return what there is: what a person has to know and was not told before.
     """
     new: Counter[State] = Counter()
     try:
@@ -35,11 +35,11 @@ def tell(journal: Journal, outcome: RunOutcome, show: Tell, *, quiet: bool) -> b
         now = Told(last_event(journal), journal.now(), outcome.once or told.once)
     except StorageDamaged:  # then the outcome says so
         show(outcome, new)
-        return True
+        return News(True, new)
     news = is_told(outcome, new.total(), told)
     if quiet and not news:
-        return False
+        return News(False)
     show(outcome, new if quiet else Counter())
     with suppress(StorageDamaged), journal.transaction():
         journal.set_meta({MEMORY: asdict(now)})
-    return news
+    return News(news, new)

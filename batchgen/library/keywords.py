@@ -227,7 +227,10 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "expect_plan": _or(parse_terms, Terms),
     "on_unknown": _choice("hold", "resubmit"),
     "notify_when": _choice("problems", "always"),
-    "ping": parse_ping_url,
-    "notify": lambda urls: parse_notify_urls(urls if isinstance(urls, str) else [*urls]),
+    # What is empty takes the place of what is configured.
+    "ping": lambda url: parse_ping_url(_text(url)) if url != "" else "",
+    "notify": lambda urls: (
+        parse_notify_urls(urls if isinstance(urls, str) else [*urls]) if urls else ()
+    ),
     "on_finish": lambda command: command if isinstance(command, str) else tuple(command),
 }

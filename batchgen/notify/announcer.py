@@ -14,7 +14,7 @@ from batchgen.batch_folder import Folder
 from batchgen.config import RunOptions, Source
 from batchgen.core.text import describe_error
 from batchgen.core.timing import Timing
-from batchgen.engine.run_outcome import RunOutcome
+from batchgen.engine.run_outcome import News, RunOutcome
 from batchgen.engine.stop import SIGNALS
 from batchgen.errors import BatchgenError
 from batchgen.journal import totals
@@ -75,10 +75,10 @@ class Announcer:
         with _harmless():
             self._ping(Moment.START)
 
-    def ended(self, outcome: RunOutcome, *, news: bool) -> None:
+    def ended(self, outcome: RunOutcome, *, news: News) -> None:
         """The run has ended, and its folder is free: ping the monitor at once.
 
-        news: whether a person is to be told, as with --quiet.
+        news: what a person is to be told, as with --quiet.
         """
         self._end(Ending.of_run(outcome, news=news, manifest=self._place()))
 
@@ -110,7 +110,7 @@ class Announcer:
 
     def _ping(self, moment: Moment, text: str = "", code: int = 0) -> None:
         options = self._options
-        if options.ping is None or options.sandbox:
+        if not options.ping or options.sandbox:
             return
         seconds = 0.0 if self._began is None else time.monotonic() - self._began
         ping = ping_request(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from batchgen.core.text import nonzero, truncate
-from batchgen.engine.run_outcome import FOR_A_PERSON, RunOutcome
+from batchgen.engine.run_outcome import FOR_A_PERSON, News, RunOutcome
 from batchgen.errors import BatchBusy, BatchgenError, Declined, OutsideWindow
 from batchgen.notify.ping_url import Moment
 from batchgen.report import summary_text
@@ -23,6 +23,7 @@ class Ending:
     moment: what a monitor is told; None for nothing. news: whether a person has to be told, as with
     --quiet. numbers: as summary.json has them; None where there is no journal to read.
     manifest, batch: where they are; batch is None where it is not known.
+    new: rows that are newly in trouble, in words.
     """
 
     code: int
@@ -33,16 +34,19 @@ class Ending:
     manifest: str
     batch: str | None = None
     numbers: Mapping[str, Any] | None = None
+    new: str = ""
 
     @classmethod
-    def of_run(cls, outcome: RunOutcome, *, news: bool, manifest: str) -> "Ending":
+    def of_run(cls, outcome: RunOutcome, *, news: News, manifest: str) -> "Ending":
         """Of a run that began. A monitor learns how the batch is, each time; a person, what is new.
 
         A limit that the person set is no failure: the next run goes on. See `with_numbers`, too.
         """
         well = outcome.code == 0 or outcome.is_limit
         moment = Moment.SUCCESS if well else Moment.FAIL
-        return cls(outcome.code, outcome.reason, outcome.remedy, moment, news, manifest)
+        new = nonzero({str(state): count for state, count in news.rows.items()})
+        words = (outcome.code, outcome.reason, outcome.remedy)
+        return cls(*words, moment, news.any, manifest, new=new)
 
     @classmethod
     def of_error(cls, error: Exception, *, manifest: str) -> "Ending":
@@ -73,8 +77,10 @@ class Ending:
         return self.moment is not Moment.SUCCESS
 
     def title(self) -> str:
+        """Return the subject of a message: first what is new."""
+        new = f"new: {self.new}. " if self.new else ""
         return truncate(
-            f"{self.manifest.rpartition('/')[2]}: {_shown(self.reason)}", MAX_TITLE_CHARS
+            f"{self.manifest.rpartition('/')[2]}: {new}{_shown(self.reason)}", MAX_TITLE_CHARS
         )
 
     def lines(self) -> list[str]:

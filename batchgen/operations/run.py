@@ -29,7 +29,7 @@ from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.engine.collector import OutputOptions
 from batchgen.engine.other_batches import OtherBatches
 from batchgen.engine.policy import Policy
-from batchgen.engine.run_outcome import RUN_AGAIN, RunOutcome
+from batchgen.engine.run_outcome import RUN_AGAIN, News, RunOutcome
 from batchgen.engine.stop import Stop
 from batchgen.engine.tell import tell
 from batchgen.engine.watchdog import Watchdog
@@ -265,12 +265,12 @@ def _tell_of_other_computer(journal: Journal, folder: Folder) -> None:
 class _Ending:
     """How a run ends, whatever fails once it has collected: 74 would say that nothing was sent.
 
-    outcome: None until it is known. news: whether a person is to be told of it.
+    outcome: None until it is known. news: what a person is to be told of it.
     """
 
     def __init__(self) -> None:
         self.outcome: RunOutcome | None = None
-        self.news = True
+        self.news = News(any=True)
         self._has_collected = False
 
     def collected(self, watchdog: Watchdog) -> None:

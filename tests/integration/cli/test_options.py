@@ -139,7 +139,9 @@ def test_a_flag_of_nothing_is_a_flag():
 def test_every_option_of_the_command_line_is_an_option_of_a_run_or_says_what_is_printed():
     params = {param.name for command in COMMANDS for param in command.params if param.expose_value}
 
-    assert params - {*OPTIONS} == {"manifest", "as_json", "dry_run", "check_urls", "progress"}
+    assert params - {*OPTIONS} == {
+        *("manifest", "as_json", "dry_run", "check_urls", "progress", "no_ping", "no_notify"),
+    }
 
 
 def test_every_setting_of_a_manifest_is_an_option_of_a_run_or_of_its_own_reading():

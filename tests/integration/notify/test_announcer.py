@@ -231,6 +231,19 @@ def test_the_variable_says_where_and_nobody_sees_it(
         assert PATH[1:13] not in where
 
 
+def test_a_monitor_that_is_configured_can_be_left_out_for_one_run(
+    run: Command, manifest: str, monitor: Monitor, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BATCHGEN_PING", url)
+    monkeypatch.setenv("BATCHGEN_NOTIFY", "ntfys://127.0.0.1:9/topic")
+    outcome = run(manifest, "--no-ping", "--no-notify", "--notify-when", "always")
+
+    assert outcome.code == 0
+    assert monitor.paths == []
+    assert "message" not in outcome.stderr
+    assert run(manifest, "--no-ping", "--ping", url).code == 2
+
+
 def test_a_mail_that_repeats_the_command_does_not_repeat_the_address(
     run: Command, write: Write, url: str
 ) -> None:

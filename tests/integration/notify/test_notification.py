@@ -120,7 +120,7 @@ def test_a_mail_says_what_happened_what_it_cost_and_what_to_do(
     (one,) = mail.mails
     assert mail.logins == [f"\0night\0{PASSWORD}"]
     assert one["To"] == "me@example.com"
-    assert "list.csv: Not every row is saved: 1 failed." in one["Subject"]
+    assert "list.csv: new: 1 failed. Not every row is saved: 1 failed." in one["Subject"]
     said = text_of(one)
     for words in ("2 saved, 1 failed", "$0.06", "1 failed: ", f"retry {folder}", "exit code 1"):
         assert words in said
@@ -139,6 +139,7 @@ def test_a_person_is_told_what_is_new_or_of_each_run(
     run(manifest, "--notify", url)
     run(manifest, "--notify", url)
     assert [post["type"] for post in server.posts] == ["failure"]
+    assert server.posts[0]["title"].startswith("list.csv: new: 1 failed. Not every row is saved")
 
     run(manifest, "--notify", url, "--notify-when", "always")
     assert len(server.posts) == 2

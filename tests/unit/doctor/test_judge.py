@@ -52,8 +52,17 @@ def everything():
     yield from judge.judge_disk(Disk(9 * GB, 5, "", trusted=None), None, 1, "/out")
     yield judge.judge_receipts(None, 0, True, "receipts.log")
     yield judge.judge_receipts(3, 2, True, "receipts.log")
-    yield judge.judge_start("list", datetime(2026, 1, 2), "it is gone", "cron", "")
-    yield judge.judge_start("list", datetime(2026, 1, 2), "", "cron", "no cron\nStart it")
+    yield from judge.judge_start("list", datetime(2026, 1, 2), "it is gone", "cron", "")
+    yield from judge.judge_start("list", datetime(2026, 1, 2), "", "cron", "no cron\nStart it")
+
+
+def test_each_fault_of_a_schedule_is_named():
+    night = datetime(2026, 1, 2)
+    both = [*judge.judge_start("list", night, "it did not begin", "cron", "no cron\nStart it")]
+    (well,) = judge.judge_start("list", night, "", "cron", "")
+
+    assert [one.said for one in both] == ["list: no cron", "list: it did not begin"]
+    assert well.status is Status.OK
 
 
 def test_what_is_wrong_has_a_remedy():

@@ -39,6 +39,8 @@ def test_every_option_of_a_run_is_a_keyword_or_the_terminals() -> None:
         ("allow_path", ["photos"], (Path("photos"),)),
         ("meta", ["Category"], ("Category",)),
         ("notify", "ntfy://a ntfy://b", ("ntfy://a", "ntfy://b")),
+        ("ping", "", ""),
+        ("notify", [], ()),
         ("raise_limit", {"matrix-rows": 200}, {"matrix_rows": 200}),
         ("limit", 0, 0),
         ("sandbox", True, True),

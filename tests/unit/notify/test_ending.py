@@ -2,7 +2,8 @@
 
 import pytest
 
-from batchgen.engine.run_outcome import ALL_SAVED, TIME_LIMIT, RunOutcome
+from batchgen.core.states import State
+from batchgen.engine.run_outcome import ALL_SAVED, TIME_LIMIT, News, RunOutcome
 from batchgen.errors import BatchBusy, Declined, ManifestInvalid, OutsideWindow, TokenRefused
 from batchgen.notify.ending import Ending
 from batchgen.notify.ping_url import Moment
@@ -17,7 +18,7 @@ PROMPT = "A heron standing in a reed bed at dusk"
 
 
 def ended(outcome: RunOutcome) -> Ending:
-    return Ending.of_run(outcome, news=False, manifest="/lists/night.csv")
+    return Ending.of_run(outcome, news=News(any=False), manifest="/lists/night.csv")
 
 
 def refused(error: Exception) -> Ending:
@@ -64,6 +65,17 @@ def test_a_run_that_did_not_begin_although_it_was_due_is_a_failure_and_news(
 @pytest.mark.parametrize("error", [BatchBusy("out", "1"), OutsideWindow("It is day."), Declined()])
 def test_a_monitor_hears_nothing_of_a_run_that_was_not_due(error: Exception) -> None:
     assert refused(error).moment is None
+
+
+def test_the_subject_says_first_what_is_new() -> None:
+    outcome = RunOutcome(1, "Not every row is saved: 4 failed, 1 unknown.")
+    new = News(any=True, rows={State.FAILED: 2, State.UNKNOWN: 1})
+    told = Ending.of_run(outcome, news=new, manifest="/lists/night.csv")
+
+    assert told.title() == (
+        "night.csv: new: 2 failed, 1 unknown. Not every row is saved: 4 failed, 1 unknown."
+    )
+    assert ended(outcome).title() == "night.csv: Not every row is saved: 4 failed, 1 unknown."
 
 
 def test_who_said_no_is_not_told_of_it() -> None:
