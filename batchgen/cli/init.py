@@ -8,6 +8,7 @@ import click
 
 from batchgen.cli import completion
 from batchgen.cli.options import (
+    DEPLOYMENT,
     FILE,
     JSON,
     RAISE_LIMIT,
@@ -30,6 +31,7 @@ from batchgen.manifest.formats import FORMATS
     shell_complete=completion.model,
     help="The model that it is for.  [default: Ideogram 2.0]",
 )
+@DEPLOYMENT
 @click.option("--schema", type=FILE, help="File with that model's input schema.")
 @click.option("--csv", "as_table", is_flag=True, help="Write a table for a spreadsheet.")
 @click.option(
@@ -69,6 +71,7 @@ def init(out: str | None, listed: str | None, as_table: bool, as_json: bool, **g
     Examples:
         batchgen init
         batchgen init clips.yaml --model openai/gpt-image-2/text-to-image
+        batchgen init --deployment 11111111-1111-4111-8111-111111111111
         batchgen init --csv
         batchgen init --from prompts.tsv
         batchgen init --from prompts.tsv --column prompt=Caption

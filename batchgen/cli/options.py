@@ -179,6 +179,12 @@ RAISE_LIMIT = click.option(
     callback=read_limits,
     help="Let a list or schema take more than is usual, as matrix-rows=200; repeatable.",
 )
+DEPLOYMENT = click.option(
+    "--deployment",
+    metavar="ID",
+    callback=read_deployment,
+    help="In place of a model: your serverless deployment of rows that name none.",
+)
 READING = section(
     "What to run",
     click.option(
@@ -186,12 +192,7 @@ READING = section(
         shell_complete=completion.model,
         help="Model of rows that name none.  [default: Ideogram 2.0]",
     ),
-    click.option(
-        "--deployment",
-        metavar="ID",
-        callback=read_deployment,
-        help="In place of a model: your serverless deployment of rows that name none.",
-    ),
+    DEPLOYMENT,
     click.option(
         "--node",
         "nodes",

@@ -6,8 +6,12 @@ docs/maintainers/wire.md, "Serverless deployments".
 """
 
 import re
+from collections.abc import Iterable
 
 DEPLOYMENTS = "deployments/"
+# What lists call the inputs that nodes of ComfyUI call so.
+_USUAL = {"text": "prompt", "prompt": "prompt", "seed": "seed", "noise_seed": "seed"}
+_USUAL |= {"image": "image"}
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -24,6 +28,20 @@ def deployment_id(target: str) -> str | None:
     """Return the id of the deployment that a row is sent to; None where that is a model."""
     id = target.removeprefix(DEPLOYMENTS)
     return id if id != target and "/" not in id else None
+
+
+def suggest_nodes(inputs: Iterable[str]) -> dict[str, str]:
+    """Return what a list may call inputs of nodes, as `{"prompt": "6.text"}`: the likeliest ones.
+
+    inputs: of a deployment, in the order of its workflow. Nothing in it says which of two texts is
+    the prompt; the first is it mostly.
+    """
+    found: dict[str, str] = {}
+    for place in inputs:
+        name = _USUAL.get(place.partition(".")[2])
+        if name is not None:
+            found.setdefault(name, place)
+    return found
 
 
 def parse_node_input(text: str) -> str:

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from batchgen.core.rows import RESERVED
+from batchgen.core.targets import deployment_id
 from batchgen.core.text import escape_unprintable, is_text, truncate
 
 MAX_COMMENT_CHARS = 1000
@@ -81,17 +82,20 @@ def yaml_template(
     title: Sequence[str],
     editor_schema: str,
     schema: str | None = None,
+    nodes: Mapping[str, str] | None = None,
 ) -> str:
     """Return a YAML manifest with rows of its own.
 
     rows: the values of each row by its id. inputs: all that the model takes; those that no row has
         stand as comments. title: lines of comment at the top. editor_schema: the URI by which an
-        editor completes it. schema: the setting of that name.
+        editor completes it. schema, nodes: the settings of these names.
     """
-    written = {name for row in rows.values() for name in row}
-    lines = [*_head(model, title, editor_schema, schema), *_settings()]
+    nodes = nodes or {}
+    written = {nodes.get(name, name) for row in rows.values() for name in row}
+    lines = [*_head(model, title, editor_schema, schema), *_nodes(nodes), *_settings()]
     lines += _inputs([one for one in inputs if one.name not in written])
     words = {one.name: one.words for one in inputs}
+    words |= {name: words[place] for name, place in nodes.items() if place in words}
     lines += ["", "rows:"]
     for number, (id, row) in enumerate(rows.items()):
         told = words if number == 0 else {}
@@ -117,10 +121,11 @@ def yaml_for_list(
     editor_schema: str,
     schema: str | None = None,
     format: str | None = None,
+    nodes: Mapping[str, str] | None = None,
 ) -> str:
     """Return a YAML manifest that takes its rows from a list.
 
-    list_file: relative to the manifest. columns, meta, format: the settings of these names.
+    list_file: relative to the manifest. columns, meta, format, nodes: the settings of these names.
     needed: values for what every row needs and the list does not have.
     inputs, title, editor_schema, schema: as `yaml_template` takes them, without those of the list.
     """
@@ -128,6 +133,7 @@ def yaml_for_list(
     lines += ["", *_aligned([(f"from: {yaml_value(list_file)}", "relative to this file")])]
     if format:
         lines += [f"format: {format}"]
+    lines += _nodes(nodes or {})
     if columns:
         lines += _aligned(
             [("columns:", "the model's input: its name in the list")]
@@ -170,8 +176,17 @@ def csv_template(
 def _head(model: str, title: Sequence[str], editor_schema: str, schema: str | None) -> list[str]:
     comments = [f"# {_comment(line)}".rstrip() for line in title]
     lines = [f"# yaml-language-server: $schema={editor_schema}", "#", *comments, ""]
-    lines += [f"model: {yaml_value(model)}"]
+    own = deployment_id(model)
+    lines += [f"model: {yaml_value(model)}" if own is None else f"deployment: {yaml_value(own)}"]
     return [*lines, f"schema: {yaml_value(schema)}"] if schema else lines
+
+
+def _nodes(nodes: Mapping[str, str]) -> list[str]:
+    if not nodes:
+        return []
+    title = "names of the list for inputs of nodes, NODE.INPUT; guessed, so look at them"
+    pairs = [("nodes:", title), *((f"  {yaml_value(n)}: {p}", "") for n, p in nodes.items())]
+    return ["", *_aligned(pairs)]
 
 
 def _settings() -> list[str]:

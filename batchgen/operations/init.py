@@ -11,6 +11,7 @@ from batchgen.api import credentials
 from batchgen.config import RunOptions, Source
 from batchgen.core.identity import PROMPT_NAMES
 from batchgen.core.rows import Problem
+from batchgen.core.targets import deployment_id, suggest_nodes
 from batchgen.core.text import is_text, shell_quote, show_undecoded
 from batchgen.core.timing import Timing
 from batchgen.errors import ManifestInvalid, UsageError
@@ -79,9 +80,13 @@ def yaml_for_model(model: str, validator: Validator, name: str, schema: str | No
 
     schema: the setting of that name. Raises UsageError where no row is known that fits.
     """
+    rows = _example_rows(model, validator, cells=False)
+    nodes = _nodes(model, validator)
+    examples = {"prompt": "a lighthouse at dawn", "seed": 1}  # another than the workflow's own
+    own = {name: value for name, value in examples.items() if name in nodes}
     return yaml_template(
         model,
-        _example_rows(model, validator, cells=False),
+        {id: {**own, **row} for id, row in rows.items()},
         _input_lines(validator),
         title=[
             f"Prompts for {model}.",
@@ -90,7 +95,13 @@ def yaml_for_model(model: str, validator: Validator, name: str, schema: str | No
         ],
         editor_schema=_editor_schema(),
         schema=schema,
+        nodes={name: place for name, place in nodes.items() if name in own},
     )
+
+
+def _nodes(model: str, validator: Validator) -> dict[str, str]:
+    """Return what a list may call inputs of a deployment's nodes; empty for a model."""
+    return {} if deployment_id(model) is None else suggest_nodes(validator.properties)
 
 
 def table_for_model(model: str, validator: Validator, *, names_model: bool = True) -> str:
@@ -133,7 +144,8 @@ def manifest_for_list(
     path = _path(out, source.path.parent / f"{stem or 'list'}.yaml")
     relative = _relative(source, Path() if path is None else path.parent)
     validator = _validator(options, timing)
-    inputs = [name for name in validator.properties if can_be_named(name)]
+    nodes = _nodes(options.model, validator)
+    inputs = [name for name in (*nodes, *validator.properties) if can_be_named(name)]
     facts, rows, cells = _read_list(source, [*inputs, *options.columns.values()], show)
     if lacking := [name for name in options.columns.values() if name not in facts]:
         names = ", ".join(facts) or "none"
@@ -142,13 +154,15 @@ def manifest_for_list(
         [fact for fact in facts.values() if is_text(fact.name)],
         inputs,
         lambda name, value: value_fits(
-            validator, name, value, cell=cells and isinstance(value, str)
+            validator, nodes.get(name, name), value, cell=cells and isinstance(value, str)
         ),
         options.columns,
     )
     # A text alone is the prompt.
-    prompt = next((name for name in PROMPT_NAMES if name in validator.properties), "")
-    filled = guess.targets if facts else {prompt}
+    prompt = next((name for name in PROMPT_NAMES if name in inputs), "")
+    targets = guess.targets if facts else {prompt}
+    nodes = {name: place for name, place in nodes.items() if name in targets}
+    filled = {nodes.get(name, name) for name in targets}
     lacking = [name for name in validator.required if name not in filled]
     needed = {name: example_value(validator, name) for name in lacking if can_be_named(name)}
     needed = {name: value for name, value in needed.items() if value is not None}
@@ -166,6 +180,7 @@ def manifest_for_list(
         editor_schema=_editor_schema(),
         schema=_schema_setting(options.schema, path),
         format=options.format if options.format and options.format != own_name else None,
+        nodes=nodes,
     )  # fmt: skip
     return NewManifest(path, text, guess, rows, tuple(needed))
 

@@ -402,3 +402,23 @@ def test_deployments_are_listed_and_their_inputs_are_shown(
     assert "31.sampler_name: " in shown.stdout
     as_json = batchgen("models", "list", "--deployments", "--json", *base)
     assert json.loads(as_json.stdout)[0]["version"] == "v1"
+
+
+def test_a_first_list_for_a_deployment_names_its_likeliest_inputs(
+    run: Command, batchgen: Command, here: Path, write: Write, sandbox: Control, address: Address
+) -> None:
+    base = ("--base-url", address.base_url)
+    table = write("own.csv", "prompt,Seed\na heron,3\n")
+
+    assert batchgen("init", "new.yaml", "--deployment", TEXT, *base).code == 0
+    assert batchgen("init", "--from", table, "--deployment", TEXT, *base).code == 0
+
+    written = (here / "new.yaml").read_text()
+    assert f'deployment: "{TEXT}"' in written
+    assert "  prompt: 6.text\n  seed: 31.seed\n" in written
+    guessed = (here / "own.yaml").read_text()
+    assert "  prompt: 6.text\n  seed: 31.seed\n" in guessed
+    assert "columns:" in guessed  # Seed is seed
+    assert run("new.yaml").code == 0
+    assert run("own.yaml", "--out", "own").code == 0
+    assert sandbox.accepted == 2

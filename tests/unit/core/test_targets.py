@@ -3,7 +3,12 @@
 import pytest
 
 from batchgen.core.messages import model_id_problem
-from batchgen.core.targets import deployment_id, deployment_target, parse_node_input
+from batchgen.core.targets import (
+    deployment_id,
+    deployment_target,
+    parse_node_input,
+    suggest_nodes,
+)
 
 ID = "11111111-1111-4111-8111-111111111111"
 
@@ -31,3 +36,14 @@ def test_an_input_of_a_node_has_a_node_and_a_name() -> None:
     for odd in ("6", ".text", "6.", ""):
         with pytest.raises(ValueError, match=r"NODE\.INPUT"):
             parse_node_input(odd)
+
+
+def test_the_first_input_of_a_usual_name_is_suggested() -> None:
+    inputs = ["4.ckpt_name", "6.text", "7.text", "25.noise_seed", "31.seed", "12.image"]
+
+    assert suggest_nodes(inputs) == {
+        "prompt": "6.text",
+        "seed": "25.noise_seed",
+        "image": "12.image",
+    }
+    assert suggest_nodes(["9.filename_prefix"]) == {}
