@@ -27,7 +27,7 @@ from batchgen.api.submit_outcome import (
     classify_submit,
     refuses_token,
 )
-from batchgen.core.text import replace_surrogates, truncate
+from batchgen.core.text import truncate
 
 BAD_TOKEN = 401001
 NO_FUNDS = 10001
@@ -113,7 +113,7 @@ def _errors(found: Any) -> tuple[str, int | None] | None:
     if not errors:
         return None
     texts = (" ".join(to_text(one.get("error") or "").split()) for one in errors[:10])
-    text = truncate(replace_surrogates("; ".join(filter(None, texts))), 500)
+    text = truncate("; ".join(filter(None, texts)), 500)
     code = errors[0].get("errorCode")
     number = int(code) if isinstance(code, int | str) and str(code).isdecimal() else None
     return text or "the workflow failed without saying why", number

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from batchgen.core.text import replace_surrogates
+from batchgen.api.response import decode_json
 
 # Where a result without `output` has been seen to keep what it made.
 OUTPUT_NAMES = {"output", "outputs", "result", "data"}
@@ -80,11 +80,7 @@ def _texts(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, tuple[str, 
     """Yield every text with the names that lead to it."""
     if isinstance(value, str):
         if value[:1] in ("{", "[") and len(path) < MAX_DEPTH:  # some models answer JSON in JSON
-            try:
-                inner = json.loads(value)
-            except (ValueError, RecursionError):
-                return
-            yield from _texts(inner, (*path, ""))
+            yield from _texts(decode_json(value.encode()), (*path, ""))
         else:
             yield value, tuple(name for name in path if name)
     elif isinstance(value, list | dict) and len(path) < MAX_DEPTH:
@@ -98,9 +94,9 @@ def _as_url(text: str, path: tuple[str, ...]) -> str:
     """Return what the text says about an output: its URL, `data:TYPE`, or "" for nothing."""
     if _URL.match(text):
         # As browsers do it: blanks around a URL and line breaks in it do not belong to it.
-        return replace_surrogates(re.sub(r"[\t\r\n]", "", text.strip()).replace(" ", "%20"))
+        return re.sub(r"[\t\r\n]", "", text.strip()).replace(" ", "%20")
     if data := _DATA.match(text):
-        return f"data:{replace_surrogates(data[1]).strip().lower()}"
+        return f"data:{data[1].strip().lower()}"
     if path and _BASE64_NAME.search(path[-1]) and _BASE64.fullmatch(text.strip()):
         return "data:"
     return ""
@@ -138,15 +134,12 @@ def _cut(value: Any, name: str, depth: int = 0) -> Any:
     if isinstance(value, str):
         is_content = bool(_DATA.match(value) or _BASE64_NAME.search(name))
         if len(value) > (100 if is_content else MAX_KEPT_CHARS):
-            return replace_surrogates(f"{value[:60]}… ({len(value)} characters)")
-        return replace_surrogates(value)
+            return f"{value[:60]}… ({len(value)} characters)"
+        return value
     if isinstance(value, list | dict) and depth > 50:
         return "…"
     if isinstance(value, dict):
-        return {
-            replace_surrogates(key)[:MAX_KEPT_CHARS]: _cut(inner, key, depth + 1)
-            for key, inner in value.items()
-        }
+        return {key[:MAX_KEPT_CHARS]: _cut(inner, key, depth + 1) for key, inner in value.items()}
     if isinstance(value, list):
         return [_cut(inner, name, depth + 1) for inner in value[:MAX_KEPT_CHARS]]
     return value

@@ -31,6 +31,7 @@ MAX_RESPONSE_BYTES = 1 << 20
 EXCERPT_BYTES = 2000
 _GZIP_START = b"\x1f\x8b"
 
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")  # as an escape, which may be one of a pair
 _ID = REQUEST_ID_PATTERN.pattern
 _ID_IN_BYTES = re.compile(rf'"request_id"\s*:\s*"({_ID})"'.encode())
 _ID_IN_URL = re.compile(rf"/requests/({_ID})(?:/|$)")
@@ -101,7 +102,7 @@ def decode(
     received, content = content, decompress(content, headers.get("content-encoding", ""), max_bytes)
     if content is not received and len(content) == max_bytes:
         error = error or ResponseTooLarge(max_bytes)
-    body = _decode_json(content)
+    body = decode_json(content)
     return Response(
         status=status,
         body=body,
@@ -140,13 +141,27 @@ def decompress(content: bytes, encoding: str, limit: int) -> bytes:
     return content
 
 
-def _decode_json(content: bytes) -> Any:
+def decode_json(content: bytes) -> Any:
+    """Return the value without halves of surrogate pairs; None for no JSON, or too much of it."""
     if sum(map(content.count, (b",", b"[", b"{"))) > MAX_VALUES:
         return None
     try:
-        return json.loads(content)
+        # Not the bytes themselves: json takes halves that UTF-8 or UTF-16 cannot have.
+        text = content.decode(json.detect_encoding(content), "replace")
+        value = json.loads(text)
+        return _without_halves(value) if _HALF.search(text) else value
     except (ValueError, RecursionError):
         return None
+
+
+def _without_halves(value: Any) -> Any:
+    if isinstance(value, str):
+        return replace_surrogates(value)
+    if isinstance(value, list):
+        return [_without_halves(inner) for inner in value]
+    if isinstance(value, dict):
+        return {replace_surrogates(name): _without_halves(inner) for name, inner in value.items()}
+    return value
 
 
 def _find_request_id(body: Any, content: bytes) -> str | None:
@@ -186,7 +201,7 @@ def find_text(body: Mapping[str, Any], depth: int = 0) -> str:
             value = "; ".join(_describe_detail(item) for item in value[:10])
         if value and isinstance(value, str):
             # An answer may repeat the input, with the files in it.
-            return replace_surrogates(" ".join(shorten_data_uris(value).split())[:500])
+            return " ".join(shorten_data_uris(value).split())[:500]
     return ""
 
 
