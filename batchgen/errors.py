@@ -160,6 +160,32 @@ class TokenRefused(BatchgenError):
     )
 
 
+def of_system(error: Exception, again: str) -> BatchgenError | None:
+    """Return an error of the disk or of the memory as one of ours; None for any other.
+
+    again: how to go on.
+    """
+    if isinstance(error, OSError):
+        return _of_disk(error)
+    if out_of_memory(error):
+        return StoppedEarly("There is not enough memory. Nothing that was sent is lost.", again)
+    return None
+
+
+def _of_disk(found: OSError) -> StorageDamaged:
+    where = found.filename or "the output folder"
+    remedy = ""
+    if disk_full(found):
+        what = f"No space left for {where}; free some, then run the same command again."
+    elif found.errno in (errno.EMFILE, errno.ENFILE):
+        what = "No more files can be opened; allow more (ulimit -n), then run it again."
+    else:
+        what = f"{found.filename or 'the disk'}: {found.strerror or found}."
+        if found.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            remedy = "Make that writable, or copy the batch folder and name the copy."
+    return StorageDamaged(what, remedy)
+
+
 def disk_full(error: BaseException) -> bool:
     """Whether the disk, or what a user may have of it, was full."""
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)

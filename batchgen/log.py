@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -102,6 +103,14 @@ class _Program(logging.Handler):
 _OURS = (_LogFile, _Terminal, _Program)
 
 
+class _Calls:
+    """open: how many calls of a program go on. before: its logging, as it was before the first."""
+
+    lock = threading.Lock()
+    open = 0
+    before: tuple[list[logging.Handler], int, bool, bool]
+
+
 def set_up(
     own: Path, named: Path | None, *, quiet: bool, verbose: bool, to_program: bool = False
 ) -> None:
@@ -136,17 +145,24 @@ def show_steps() -> None:
 def told_to_program() -> Iterator[None]:
     """Tell the program that called what is said in the block, instead of the terminal.
 
-    Afterwards its logging is as it was before.
+    After the last of such blocks, which may be in several threads, its logging is as it was before.
     """
-    before = log.handlers[:], log.level, log.propagate, logging.raiseExceptions
-    program = _Program()
-    program.setLevel(logging.INFO)
-    _use(program)
+    with _Calls.lock:
+        if not _Calls.open:
+            _Calls.before = (log.handlers[:], log.level, log.propagate, logging.raiseExceptions)
+            program = _Program()
+            program.setLevel(logging.INFO)
+            _use(program)
+        _Calls.open += 1
     try:
         yield
     finally:
-        close()
-        log.handlers[:], log.level, log.propagate, logging.raiseExceptions = before
+        with _Calls.lock:
+            _Calls.open -= 1
+            if not _Calls.open:
+                close()
+                handlers, log.level, log.propagate, logging.raiseExceptions = _Calls.before
+                log.handlers[:] = handlers
 
 
 def _use(*handlers: logging.Handler) -> None:

@@ -30,7 +30,7 @@ from batchgen.clock import Clock
 from batchgen.core.text import terminal_safe
 from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.engine.run_outcome import RUN_AGAIN
-from batchgen.errors import BatchgenError, StoppedEarly, StorageDamaged, out_of_memory
+from batchgen.errors import BatchgenError, StorageDamaged, of_system
 from batchgen.log import use_json_lines, write_stderr
 
 if TYPE_CHECKING:
@@ -122,19 +122,14 @@ def _run_command(runtime: Runtime) -> int:
 
         output.error(error)
         return error.exit_code
-    except (MemoryError, RuntimeError) as error:
-        if not out_of_memory(error):
+    except (MemoryError, RuntimeError, OSError) as error:
+        found = of_system(error, RUN_AGAIN)
+        if found is None:
             raise
         from batchgen.cli import output
 
-        what = "There is not enough memory. Nothing that was sent is lost."
-        output.error(StoppedEarly(what, RUN_AGAIN))
-        return StoppedEarly.exit_code
-    except OSError as error:
-        from batchgen.cli import output
-
-        output.error(output.os_error(error))
-        return StorageDamaged.exit_code
+        output.error(found)
+        return found.exit_code
     finally:
         use_json_lines(wanted=False)
     return code or 0

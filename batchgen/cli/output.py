@@ -1,6 +1,5 @@
 """What a person reads: problems, errors, summaries. stdout carries results, stderr the rest."""
 
-import errno
 import json
 import sys
 from collections import Counter
@@ -36,9 +35,7 @@ from batchgen.errors import (
     BatchBusy,
     BatchgenError,
     ManifestInvalid,
-    StorageDamaged,
     UsageError,
-    disk_full,
 )
 from batchgen.journal.reader import Reader, summary
 from batchgen.library.batch import numbers_and_runner
@@ -166,21 +163,6 @@ def _progress_of(folder: Folder) -> str:
             counts = nonzero({str(state): reader.counts()[state] for state in State})
             return f"It goes on since {show_time(from_iso(run['started_at']))}: {counts}."
     return ""
-
-
-def os_error(found: OSError) -> StorageDamaged:
-    """Return an error of the disk as one of ours."""
-    where = found.filename or "the output folder"
-    remedy = ""
-    if disk_full(found):
-        what = f"No space left for {where}; free some, then run the same command again."
-    elif found.errno in (errno.EMFILE, errno.ENFILE):
-        what = "No more files can be opened; allow more (ulimit -n), then run it again."
-    else:
-        what = f"{found.filename or 'the disk'}: {found.strerror or found}."
-        if found.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-            remedy = "Make that writable, or copy the batch folder and name the copy."
-    return StorageDamaged(what, remedy)
 
 
 def _indented(text: str) -> None:

@@ -1,14 +1,12 @@
 """What a list is and what a run would do with it; nothing is sent."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from os import fspath
 from typing import TYPE_CHECKING, Unpack
 
-from batchgen import log
 from batchgen.core.rows import Problem
-from batchgen.library.frontend import PROGRAM, Frontend, problems_kept
+from batchgen.library.frontend import PROGRAM, Frontend, answering, problems_kept
 from batchgen.library.keywords import AnyPath, Options, ReadingOptions, most_problems, read_options
 from batchgen.operations import plan as planning
 from batchgen.operations import validate as validating
@@ -47,7 +45,7 @@ def validate(
     TokenRefused where no schema is here and the catalogue has to be asked.
     """
     flags = read_options(options)
-    with _told(frontend), problems_kept(frontend.problem, most_problems(flags)) as kept:
+    with answering(frontend), problems_kept(frontend.problem, most_problems(flags)) as kept:
         rows, urls = validating.validate(
             *(flags, fspath(manifest), kept.show),
             check_urls=check_urls,
@@ -70,9 +68,5 @@ def plan(
     frontend: what the command line adds. Raises what `run` raises before its first submission.
     """
     flags = read_options(options)
-    with _told(frontend), problems_kept(frontend.problem, most_problems(flags)) as kept:
+    with answering(frontend), problems_kept(frontend.problem, most_problems(flags)) as kept:
         return planning.plan(flags, fspath(manifest), kept.show, on_row, frontend.timing)
-
-
-def _told(frontend: Frontend) -> AbstractContextManager[None]:
-    return nullcontext() if frontend.owns_process else log.told_to_program()

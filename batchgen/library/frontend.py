@@ -2,16 +2,18 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from batchgen import log
 from batchgen.batch_folder import Folder
 from batchgen.clock import Clock
 from batchgen.core.rows import Problem
 from batchgen.core.states import State
 from batchgen.core.timing import DEFAULT_TIMING, Timing
-from batchgen.errors import ManifestInvalid
+from batchgen.engine.run_outcome import RUN_AGAIN
+from batchgen.errors import ManifestInvalid, of_system
 from batchgen.operations.find_batch import Ask, ask_nobody
 from batchgen.operations.open_manifest import ProblemSink
 
@@ -49,6 +51,20 @@ class Frontend:
 
 
 PROGRAM = Frontend()
+
+
+@contextmanager
+def answering(frontend: Frontend) -> Iterator[None]:
+    """A call of a program or a front end: it is told in its own way, and gets errors of ours."""
+    told = nullcontext() if frontend.owns_process else log.told_to_program()
+    with told:
+        try:
+            yield
+        except (MemoryError, RuntimeError, OSError) as error:
+            found = of_system(error, RUN_AGAIN)
+            if found is None:
+                raise
+            raise found from error
 
 
 class Kept:

@@ -9,7 +9,6 @@ from functools import partial
 from os import fspath
 from typing import Any, Unpack
 
-from batchgen import log
 from batchgen.config import merge_options
 from batchgen.configuration.file import read_configuration
 from batchgen.engine.run_outcome import RunOutcome
@@ -23,7 +22,7 @@ from batchgen.errors import (
     UsageError,
 )
 from batchgen.library.batch import Batch
-from batchgen.library.frontend import PROGRAM, Frontend, problems_kept
+from batchgen.library.frontend import PROGRAM, Frontend, answering, problems_kept
 from batchgen.library.keywords import AnyPath, Options, most_problems, read_options
 from batchgen.library.progress import OnProgress, Progress, ProgressCalls
 from batchgen.notify.announcer import Announcer
@@ -159,8 +158,7 @@ def _run(
     calls = ProgressCalls(on_progress or (lambda progress: None), stop)
     with ExitStack() as own:
         own.callback(_one_at_a_time.release)
-        if not frontend.owns_process:
-            own.enter_context(log.told_to_program())
+        own.enter_context(answering(frontend))
         last = own if frontend.last is None else frontend.last
         known = merge_options(flags, {}, os.environ, read_configuration(os.environ).of_run, {})
         announcer = Announcer(known, path, frontend.timing, frontend.program)

@@ -15,7 +15,7 @@ from batchgen.batch_folder import Folder
 from batchgen.cli import output
 from batchgen.clock import show_time
 from batchgen.core.text import plural
-from batchgen.errors import BatchBusy
+from batchgen.errors import BatchBusy, of_system
 from batchgen.report import next_steps
 
 
@@ -66,17 +66,21 @@ def test_the_options_of_a_run_are_in_sections(batchgen: Command) -> None:
     ]
 
 
+def show(error: OSError) -> None:
+    found = of_system(error, "")
+    assert found is not None
+    output.error(found)
+
+
 def test_a_full_disk_is_said_with_what_it_is_full_for(capsys: pytest.CaptureFixture[str]) -> None:
-    output.error(output.os_error(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "out/list")))
+    show(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "out/list"))
 
     said = "No space left for out/list; free some, then run the same command again.\n"
     assert capsys.readouterr().err == said
 
 
 def test_a_lack_of_descriptors_is_said_with_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
-    output.error(
-        output.os_error(OSError(errno.EMFILE, os.strerror(errno.EMFILE), "some/library.py"))
-    )
+    show(OSError(errno.EMFILE, os.strerror(errno.EMFILE), "some/library.py"))
 
     said = "No more files can be opened; allow more (ulimit -n), then run it again.\n"
     assert capsys.readouterr().err == said
@@ -85,7 +89,7 @@ def test_a_lack_of_descriptors_is_said_with_what_to_do(capsys: pytest.CaptureFix
 def test_a_disk_that_cannot_be_written_is_said_with_what_to_do(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    output.error(output.os_error(OSError(errno.EROFS, os.strerror(errno.EROFS), "out/list/report")))
+    show(OSError(errno.EROFS, os.strerror(errno.EROFS), "out/list/report"))
 
     assert capsys.readouterr().err == (
         "out/list/report: Read-only file system.\n"

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import signal
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from batchgen.errors import (
     ManifestInvalid,
     ServiceUnreachable,
     StoppedEarly,
+    StorageDamaged,
     TokenRefused,
     UsageError,
 )
@@ -159,6 +161,17 @@ def test_a_run_that_stopped_early_is_an_error_with_the_commands_code(
 def test_a_service_out_of_reach_is_an_error(manifest: str, options: Options) -> None:
     with pytest.raises(ServiceUnreachable):
         batchgen.run(manifest, **options | {"base_url": "http://127.0.0.1:9/v1", "max_cost": 1})
+
+
+def test_an_error_of_the_disk_is_one_of_ours(
+    manifest: str, options: Options, here: Path, sandbox: Control
+) -> None:
+    with pytest.raises(StorageDamaged) as raised:
+        batchgen.run(manifest, **options | {"log_file": here})
+
+    assert raised.value.what == f"{here}: Is a directory."
+    assert isinstance(raised.value.__cause__, OSError)
+    assert sandbox.posts == 0
 
 
 def test_a_wrong_keyword_makes_no_folder(manifest: str, options: Options, folder: Path) -> None:
@@ -317,6 +330,23 @@ def test_a_process_runs_one_batch_at_a_time(
     asyncio.run(go())
     assert not (here / "other").exists()
     assert batchgen.run(other, **options | {"out": here / "other"}).complete
+
+
+def test_a_check_beside_a_run_leaves_the_log_of_the_run(
+    manifest: str, options: Options, folder: Path, write: Write, sandbox: Control
+) -> None:
+    other, log = write("other.csv", table({"owl": "an owl"})), logging.getLogger("batchgen")
+    before = (log.propagate, [*log.handlers])
+
+    async def go() -> None:
+        going_on = asyncio.create_task(batchgen.run_async(manifest, **options | {"rate": "2/s"}))
+        await becomes(lambda: sandbox.posts > 0)
+        await asyncio.to_thread(batchgen.validate, other)
+        await going_on
+
+    asyncio.run(go())
+    assert (folder / "batchgen.log").read_text(encoding="utf-8").count("': saved") == 3
+    assert (log.propagate, [*log.handlers]) == before
 
 
 def holding_back(there: str, release: threading.Event) -> Talk:
