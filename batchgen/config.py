@@ -79,7 +79,8 @@ class RunOptions:
         price holds.
     ask_above: USD; a person at a terminal is asked before a run spends more. yes: not asked.
     expect_plan: what a person or a program agreed to; the run does just that, or nothing.
-    max_outputs: files of a row that are fetched.
+    max_outputs: files of a row that are fetched. output_nodes: of a deployment's workflow, whose
+        outputs are kept; none is all.
     max_time: seconds. until: a local time of day. window: of the night; outside it nothing runs.
     format, input_name, fit, columns, meta, id_template, allow_path: how the manifest is read.
         `input_name` is what each file of a folder is; with `fit` large pictures are sent smaller.
@@ -139,6 +140,7 @@ class RunOptions:
     sidecars: bool = False
     thumbnails: bool = True
     max_outputs: int = 100
+    output_nodes: tuple[str, ...] = ()
     quiet: bool = False
     verbose: bool = False
     log_file: Path | None = None

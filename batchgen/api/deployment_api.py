@@ -34,7 +34,7 @@ class DeploymentApi:
 
     base: its address; "" where nobody knows it, and then every call raises UsageError.
     models: the same account's, which has the wallet. hosts: that a workflow's description may be
-    fetched from beside the API itself, without the token.
+    fetched from beside the API itself, without the token. output_nodes: whose outputs are kept.
     """
 
     capabilities = Capabilities(
@@ -46,11 +46,17 @@ class DeploymentApi:
     media_hosts = ModelApi.media_hosts
 
     def __init__(
-        self, client: ApiClient, base: str, models: ModelApi, hosts: tuple[MediaHost, ...] = ()
+        self,
+        client: ApiClient,
+        base: str,
+        models: ModelApi,
+        hosts: tuple[MediaHost, ...] = (),
+        output_nodes: tuple[str, ...] = (),
     ) -> None:
         self._client = client
         self._base = base
         self._models = models
+        self._output_nodes = output_nodes
         self._hosts = (*self.media_hosts, *hosts)
 
     async def __aenter__(self) -> "DeploymentApi":
@@ -69,7 +75,8 @@ class DeploymentApi:
     async def result(self, model: str, request_id: str) -> PollResult:
         # The status says `completed` of a request that failed, so the result alone is asked.
         response = await self._client.ask(f"{self._request_path(model, request_id)}/result")
-        return poll_result(response, classify_deployment_result(response, request_id))
+        outcome = classify_deployment_result(response, request_id, self._output_nodes)
+        return poll_result(response, outcome)
 
     async def inline_output(self, model: str, request_id: str, n: int) -> bytes | None:
         response = await self._client.ask(f"{self._request_path(model, request_id)}/result")

@@ -4,7 +4,7 @@ What is the same for models is judged by their rules; here are the codes and the
 that deployments alone have.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -70,14 +70,20 @@ def classify_inference(response: Response) -> SubmitOutcome:
     return classify_submit(response)
 
 
-def classify_deployment_result(response: Response, request_id: str) -> PollOutcome:
-    """Say what the answer of the `result` endpoint means for the request `request_id`."""
+def classify_deployment_result(
+    response: Response, request_id: str, nodes: Collection[str] = ()
+) -> PollOutcome:
+    """Say what the answer of the `result` endpoint means for the request `request_id`.
+
+    nodes: whose outputs the person keeps, if one of these has made any; none given is all.
+    """
     body = response.body
     if response.code == BAD_TOKEN:
         return Unauthorized(response.text or "the token was refused", response.code)
     if response.status != 200 or not isinstance(body, dict):
         return classify_result(response, request_id)
-    urls = list(dict.fromkeys(_made(body.get("outputs"))))
+    made = dict(reversed([*_made(body.get("outputs"))]))  # the node that made it first, by URL
+    urls = [*reversed(made)]
     # In the form in which models answer; of `outputs` nothing but what was made is an output.
     plain = {name: value for name, value in body.items() if name != "outputs"}
     if urls:
@@ -86,7 +92,13 @@ def classify_deployment_result(response: Response, request_id: str) -> PollOutco
     text = errors[0] if errors else response.text
     code = response.code if response.code is not None else (errors[1] if errors else None)
     outcome = classify_result(replace(response, body=plain, text=text, code=code), request_id)
+    others = frozenset(n for n, url in enumerate(urls, 1) if made[url] not in nodes)
     match outcome:
+        case Completed() if 0 < len(others) < len(urls):
+            return replace(outcome, unwanted=others)
+        case Completed(note=note) if urls and nodes and len(others) == len(urls):
+            told = f"no node of {', '.join(nodes)} has made an output, so all are kept"
+            return replace(outcome, note=note or told)
         case Completed(api_status=word) | Failed(api_status=word) if (
             word in COMPLETED_WORDS and not urls and not plain.get("output") and not errors
         ):
@@ -94,17 +106,17 @@ def classify_deployment_result(response: Response, request_id: str) -> PollOutco
     return outcome
 
 
-def _made(outputs: Any) -> Iterator[str]:
-    """Yield the URLs of results, by node in their order; previews and texts are none."""
+def _made(outputs: Any) -> Iterator[tuple[str, str]]:
+    """Yield (URL, node) of results in their order; previews and texts are none."""
     if not isinstance(outputs, Mapping):
         return
-    for found in outputs.values():
+    for node, found in outputs.items():
         lists = found.values() if isinstance(found, Mapping) else ()
         for one in (one for files in lists if isinstance(files, list) for one in files):
             if isinstance(one, Mapping) and one.get("type", MADE) == MADE:
                 url = one.get("url")
                 if isinstance(url, str) and url.strip():
-                    yield url
+                    yield url, node
 
 
 def _errors(found: Any) -> tuple[str, int | None] | None:

@@ -30,7 +30,8 @@ class Endpoint:
     """Where the service is and what opens it.
 
     base: of the Model API, without a slash at its end. serverless: of the deployments' API; "" is
-        the one beside `base`, as far as that is known. media_hosts: those that the person named.
+        the one beside `base`, as far as that is known. output_nodes: of a workflow, whose outputs
+        are kept; none is all. media_hosts: those that the person named.
     use_proxy: whether the environment's proxies apply.
     shared_rate_file: where all batches of the account on this computer keep when the next request
         may go; None for an account that no other batch has.
@@ -42,6 +43,7 @@ class Endpoint:
     use_proxy: bool = True
     shared_rate_file: Path | None = None
     serverless: str = ""
+    output_nodes: tuple[str, ...] = ()
 
     def services(
         self, timing: Timing = DEFAULT_TIMING, now: Callable[[], float] = time.time
@@ -59,7 +61,8 @@ class Endpoint:
             return ApiClient(base, self.token, self.use_proxy, timing, now)
 
         models = ModelApi(client(self.base), credentials.balance_url(self.base))
-        return RunComfy(models, DeploymentApi(client(base), base, models, self.media_hosts))
+        own = DeploymentApi(client(base), base, models, self.media_hosts, self.output_nodes)
+        return RunComfy(models, own)
 
     def ask(self, question: "Callable[[RunComfy], Awaitable[T]]", timing: Timing) -> T:
         """Return the answer to a question, over a connection that is closed afterwards."""

@@ -53,6 +53,7 @@ class Completed:
 
     cost: USD; None when the API did not say. beside: numbers, from 1, of URLs that may be no
     outputs, such as one that the model repeats from its input. note: as in Running.
+    unwanted: numbers of outputs that the person does not keep.
     """
 
     api_status: str
@@ -60,6 +61,12 @@ class Completed:
     cost: float | None = None
     beside: frozenset[int] = frozenset()
     note: str = ""
+    unwanted: frozenset[int] = frozenset()
+
+    @property
+    def kept(self) -> dict[int, str]:
+        """The URLs of the outputs that are kept, by their numbers."""
+        return {n: url for n, url in enumerate(self.urls, 1) if n not in self.unwanted}
 
 
 @dataclass(frozen=True, slots=True)

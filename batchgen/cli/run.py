@@ -148,6 +148,13 @@ LIMITS = section(
         help="Most files to fetch for a row.  [default: 100]",
     ),
     click.option(
+        "--output-node",
+        "output_nodes",
+        multiple=True,
+        metavar="NODE",
+        help="Of a deployment, keep the outputs of this node only; repeatable.  [default: all]",
+    ),
+    click.option(
         "--no-thumbnails",
         "thumbnails",
         flag_value=False,

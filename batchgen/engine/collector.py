@@ -191,9 +191,9 @@ class Collector:
         """Return the output with a URL of now, and whether it may be no output at all."""
         result = await self._poller.query(row)
         match result.outcome:
-            case Completed(urls=urls, beside=beside) if len(urls) >= output.n:
+            case Completed(urls=urls, beside=beside) as found if len(urls) >= output.n:
                 await self._writes.enqueue(
-                    lambda: self._journal.replace_urls(row, urls, result.content)
+                    lambda: self._journal.replace_urls(row, found.kept, result.content)
                 )
                 fresh = Output(output.key, output.n, urls[output.n - 1], None)
                 return fresh, output.n in beside

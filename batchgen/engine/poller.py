@@ -255,9 +255,10 @@ class Poller:
     def _write(self, row: Request, outcome: Ended, content: str) -> None:
         code: int | None = None
         match outcome:
-            case Completed(api_status, urls, cost):
+            case Completed(api_status, _, cost):
                 memory = self._learn(row, cost, completed=True)
-                self._journal.record_completed(row, api_status, urls, cost, content, memory)
+                kept = outcome.kept
+                self._journal.record_completed(row, api_status, kept, cost, content, memory)
                 return
             case Failed(reason, code, api_status, cost):
                 event = Event.FAILED

@@ -15,7 +15,7 @@ the files are downloaded.
 Transitions use the standard sqlite3 in autocommit mode, with explicit transactions.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -198,13 +198,14 @@ class Journal(RequestQueries):
         self,
         row: Request,
         api_status: str,
-        urls: Iterable[str],
+        urls: Mapping[int, str],
         cost: float | None,
         raw: str,
         memory: dict[str, Any] | None = None,
     ) -> None:
-        """W3: record the result and its URLs. cost: USD, None if untold. raw: the result, JSON.
+        """W3: record the result and its URLs, by their numbers from 1.
 
+        cost: USD, None if untold. raw: the result, JSON.
         memory: what is kept in the same transaction, as `set_meta` takes it.
         """
         with self.transaction():
@@ -221,17 +222,17 @@ class Journal(RequestQueries):
             self._set_urls(row.key, urls)
             self.set_meta(memory or {})
 
-    def replace_urls(self, row: Request, urls: Iterable[str], raw: str) -> None:
+    def replace_urls(self, row: Request, urls: Mapping[int, str], raw: str) -> None:
         """Replace the URLs of a completed row by those of a result that was asked for again."""
         with self.transaction():
             self.connection.execute("UPDATE requests SET result = ? WHERE key = ?", (raw, row.key))
             self._set_urls(row.key, urls)
 
-    def _set_urls(self, key: str, urls: Iterable[str]) -> None:
+    def _set_urls(self, key: str, urls: Mapping[int, str]) -> None:
         self.connection.executemany(
             "INSERT INTO outputs (key, n, url) VALUES (?, ?, ?)"
             " ON CONFLICT (key, n) DO UPDATE SET url = excluded.url",
-            [(key, n, url) for n, url in enumerate(urls, 1)],
+            [(key, n, url) for n, url in urls.items()],
         )
 
     def record_ended(

@@ -71,6 +71,7 @@ class Options(ReadingOptions, total=False):
     sidecars: bool
     thumbnails: bool
     max_outputs: int
+    output_nodes: Iterable[str]
     log_file: AnyPath
     ping: str
     notify: str | Iterable[str]
@@ -202,7 +203,7 @@ def _limits(value: Mapping[str, Any]) -> dict[str, int]:
 _READERS: Mapping[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("out", "schema", "log_file"), _path),
     **dict.fromkeys(("model", "input_name", "id_template", "base_url", "serverless_url"), _text),
-    **dict.fromkeys(("meta", "media_hosts"), _texts),
+    **dict.fromkeys(("meta", "media_hosts", "output_nodes"), _texts),
     **dict.fromkeys(("samples", "concurrency", "max_outputs"), _count(1)),
     **dict.fromkeys(("max_cost", "max_cost_per_day", "max_cost_per_month", "ask_above"), _usd),
     **dict.fromkeys(

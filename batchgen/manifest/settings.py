@@ -57,6 +57,7 @@ _TOKENS = ("token", "api_key", "access_token")
 _PARSERS: dict[str, Callable[[Any], Any]] = {
     "id": parse_id_template,
     "deployment": deployment_target,
+    "outputs": lambda nodes: tuple(map(str, nodes)),
     "nodes": lambda nodes: {name: parse_node_input(one) for name, one in nodes.items()},
     "rate": units.parse_rate,
     "max_time": units.parse_duration,
@@ -118,6 +119,8 @@ _OF_READING = {
     **{name: name for name in ("nodes", "expand", "samples", "sample_seed")},
     **{"id": "id", "format": "format", "from": "from_", "input": "input"},
 }
+# What a run has under another name.
+_OTHER_NAMES = {"deployment": "model", "outputs": "output_nodes"}
 
 
 def value_bytes(value: Any) -> int:
@@ -159,8 +162,8 @@ def read_settings(
             place = document.place((name,))
             problems.append(file_problem(place, "this cannot be read", str(error), name))
         else:
-            if name == "deployment":
-                settings.of_run["model"] = read
+            if name in _OTHER_NAMES:
+                settings.of_run[_OTHER_NAMES[name]] = read
             elif name in _OF_READING:
                 setattr(settings, _OF_READING[name], read)
             else:

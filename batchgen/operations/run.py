@@ -162,6 +162,7 @@ def run(
             catalogue = stack.enter_context(closing(Catalogue(endpoint, timing, clock.now)))
         if folder.path != options.out:
             log.info("Going on in %s, which holds the batch of %s.", folder.path, manifest.file)
+        endpoint = replace(endpoint, output_nodes=options.output_nodes)
         journal, receipts = open_journal(stack, folder, clock, timing)
         stack.callback(watchdog.begin)
         refuse_mixed_batch(journal, folder, rehearsing=options.sandbox)

@@ -166,6 +166,27 @@ def test_every_output_of_every_node_is_kept(
     assert len(media(folder)) == 2
 
 
+def test_outputs_of_chosen_nodes_alone_are_kept_and_verified(
+    run: Command, batchgen: Command, folder: Path, write: Write, reach: list[str],
+    sandbox: Control,
+) -> None:  # fmt: skip
+    path = write(
+        "list.yaml",
+        f"deployment: {SIZES}\noutputs: [15]\nnodes: {{prompt: 6.text}}\n"
+        "rows: [{id: a, prompt: a heron}]\n",
+    )
+
+    assert run(path).code == 0
+
+    (large,) = media(folder)
+    content = (folder / large).read_bytes()
+    (folder / large).unlink()
+    assert batchgen("verify", folder, *reach).code == 0
+    assert (folder / large).read_bytes() == content  # the same of the two again
+    other = run(write("list.txt", "a fox\n"), "--new-list", "--deployment", SIZES, *NODES)
+    assert (other.code, len(media(folder))) == (0, 3)
+
+
 def test_a_repetition_makes_nothing_and_is_told_with_what_to_change(
     run: Command, folder: Path, write: Write, sandbox: Control
 ) -> None:

@@ -467,7 +467,7 @@ class AnyHistory(RuleBasedStateMachine):
                 self.journal.record_ended(row, Event.FAILED, code, f"{PAID_BUT_GONE}: {reason}")
             case Completed(api_status, urls, cost):
                 self.bill(row, cost)
-                self.journal.record_completed(row, api_status, urls, cost, "{}")
+                self.journal.record_completed(row, api_status, dict(enumerate(urls, 1)), cost, "{}")
             case Failed(reason, code, _, cost):
                 self.bill(row, cost)
                 self.journal.record_ended(row, Event.FAILED, code, reason, cost=cost)

@@ -100,6 +100,22 @@ def test_results_of_all_nodes_are_outputs_and_previews_and_texts_are_none() -> N
     assert result(outputs=outputs) == Completed("succeeded", (A, B))
 
 
+def test_chosen_nodes_alone_are_kept_under_the_numbers_that_they_have_among_all() -> None:
+    outputs = {"9": {"images": [file(A)]}, "15": {"images": [file(B)]}}
+    body = {"request_id": ID, "status": "succeeded", "outputs": outputs}
+
+    def kept(*nodes: str) -> Any:
+        outcome = classify_deployment_result(answer(200, body), ID, nodes)
+        assert isinstance(outcome, Completed)
+        assert outcome.urls == (A, B)
+        return outcome.kept, outcome.note
+
+    assert kept() == ({1: A, 2: B}, "")
+    assert kept("15") == ({2: B}, "")
+    assert kept("9", "15") == ({1: A, 2: B}, "")
+    assert kept("99") == ({1: A, 2: B}, "no node of 99 has made an output, so all are kept")
+
+
 def test_a_lora_answers_as_a_model_does() -> None:
     assert result(output={"images": [A]}) == Completed("succeeded", (A,))
 
