@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from sandbox_client import Control
 
-from crash import KILLED, Batch, Driver, Fault
+from crash import KILLED, MODELS, Api, Batch, Driver, Fault
 
 SHIM = r"""
 #define _GNU_SOURCE
@@ -126,9 +126,16 @@ class PoweredBatch(Batch):
     """A batch whose folder is on a disk that loses its power."""
 
     def __init__(
-        self, root: Path, reach: Sequence[str], sandbox: Control, driver: Driver, rows: int = 3
+        self,
+        root: Path,
+        reach: Sequence[str],
+        sandbox: Control,
+        driver: Driver,
+        rows: int = 3,
+        *,
+        api: Api = MODELS,
     ) -> None:
-        super().__init__(root, reach, sandbox, rows)
+        super().__init__(root, reach, sandbox, rows, api=api)
         self.driver = driver
         self.disk, self.kept = root / "disk", root / "kept"
         self.out = self.disk / "out"

@@ -15,14 +15,20 @@ from pathlib import Path
 import pytest
 from sandbox_client import Control
 
-from crash import GO_ON, Batch, check_the_books, fault
+from crash import APIS, GO_ON, MODELS, Api, Batch, check_the_books, fault
 
 DAMAGED = 74
 
 
 @pytest.fixture
-def kit(here: Path, reach: list[str], sandbox: Control) -> Batch:
-    return Batch(here / "batch", reach, sandbox)
+def api() -> Api:
+    """Where batches are sent; a test may have others."""
+    return MODELS
+
+
+@pytest.fixture
+def kit(here: Path, reach: list[str], sandbox: Control, api: Api) -> Batch:
+    return Batch(here / "batch", reach, sandbox, api=api)
 
 
 def parts(batch: Batch) -> list[Path]:
@@ -39,18 +45,21 @@ def test_a_journal_without_room_for_the_intent_lets_no_body_leave(kit: Batch) ->
     check_the_books(kit)
 
 
+@pytest.mark.parametrize("api", APIS, ids=str)
 def test_a_journal_that_fills_up_under_way_stops_new_posts_and_collects_the_rest(
     kit: Batch,
 ) -> None:
     code = kit.run(fault("journal_full", move="send", n=3))
 
     assert code == GO_ON, kit.said()
-    assert kit.sandbox.posts == 2
+    # On a busy computer the second intent shares its transaction with the third, which fails.
+    assert kit.sandbox.posts in (1, 2)
     check_the_books(kit, finished=False)
     assert kit.finish() == 0
     check_the_books(kit)
 
 
+@pytest.mark.parametrize("api", APIS, ids=str)
 def test_an_id_for_which_there_is_no_room_gets_that_of_the_ballast(kit: Batch) -> None:
     code = kit.run(fault("journal_full_until_ballast_is_dropped"), fault("note_ids", note="ids"))
 
@@ -61,6 +70,7 @@ def test_an_id_for_which_there_is_no_room_gets_that_of_the_ballast(kit: Batch) -
     check_the_books(kit)
 
 
+@pytest.mark.parametrize("api", APIS, ids=str)
 def test_an_id_that_cannot_be_journalled_at_all_is_said_aloud_and_found_by_its_receipt(
     kit: Batch,
 ) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from sandbox_client import Control
 
-from crash import Batch, Driver, check_the_books, fault
+from crash import APIS, DEPLOYMENTS, MODELS, Api, Batch, Driver, check_the_books, fault
 from crash.powercut import PoweredBatch, disk_after, shimmed
 
 STRIDE = 1 if os.environ.get("BATCHGEN_CUTS") == "all" else 3
@@ -31,12 +31,22 @@ def cutting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
 
 
 @pytest.fixture
-def kit(here: Path, reach: list[str], sandbox: Control, cutting: Driver) -> PoweredBatch:
-    return PoweredBatch(here / "batch", reach, sandbox, cutting)
+def api() -> Api:
+    """Where batches are sent; a test may have others."""
+    return MODELS
 
 
-@pytest.mark.parametrize("first", range(1, SLICES + 1))
-@pytest.mark.parametrize("disk", ["worst", "kinder"])
+@pytest.fixture
+def kit(here: Path, reach: list[str], sandbox: Control, cutting: Driver, api: Api) -> PoweredBatch:
+    return PoweredBatch(here / "batch", reach, sandbox, cutting, api=api)
+
+
+EVERY_CUT = [(MODELS, disk, n) for disk in ("worst", "kinder") for n in range(1, SLICES + 1)] + [
+    (DEPLOYMENTS, "worst", n) for n in range(1, SLICES + 1 if STRIDE == 1 else 2)
+]
+
+
+@pytest.mark.parametrize(("api", "disk", "first"), EVERY_CUT, ids=str)
 def test_a_run_goes_on_after_a_power_cut_at_any_fsync(
     kit: PoweredBatch, first: int, disk: str
 ) -> None:
@@ -56,11 +66,14 @@ def test_a_run_goes_on_after_a_power_cut_at_any_fsync(
 
 # -- the same, seen from outside -----------------------------------------------------------------
 
+# As strace writes them: quoted, and with escapes.
+BODY = re.compile(r'(^, "|\\r\\n\\r\\n)\{\\"(prompt|overrides)')
+ASK = re.compile(r"GET \S*/requests/")
 CALL = re.compile(r"^\d+ +(\w+)\((\d+)(<[^>]*>)?(.*)$")
 
 
 @pytest.fixture
-def trace(here: Path, reach: list[str], sandbox: Control) -> list[str]:
+def trace(here: Path, reach: list[str], sandbox: Control, api: Api) -> list[str]:
     """What a run of three rows, one after the other, synced and sent, in order:
     `journal`, `receipt`, `body`, `ask`."""
     if shutil.which("strace") is None:
@@ -68,9 +81,9 @@ def trace(here: Path, reach: list[str], sandbox: Control) -> list[str]:
     if subprocess.run(["strace", "-o", os.devnull, "true"], capture_output=True).returncode:
         pytest.skip("strace may not trace here")
     log = here / "trace.txt"
-    batch = Batch(here / "batch", reach, sandbox, 3, "--concurrency", "1")
+    batch = Batch(here / "batch", reach, sandbox, 3, "--concurrency", "1", api=api)
     calls = "trace=fsync,fdatasync,write,writev,sendto,sendmsg"
-    batch.driver = Driver(prefix=["strace", "-f", "-y", "-s", "300", "-e", calls, "-o", str(log)])
+    batch.driver = Driver(prefix=["strace", "-f", "-y", "-s", "600", "-e", calls, "-o", str(log)])
     try:
         assert batch.run() == 0
     finally:
@@ -89,12 +102,13 @@ def events(lines: list[str]) -> Iterator[str]:
                 yield "journal"
             elif "receipts.log" in (target or ""):
                 yield "receipt"
-        elif rest.startswith(', "{\\"prompt') or '\\r\\n\\r\\n{\\"prompt' in rest:
+        elif BODY.search(rest):
             yield "body"
-        elif "GET /v1/requests/" in rest:
+        elif ASK.search(rest):
             yield "ask"
 
 
+@pytest.mark.parametrize("api", APIS, ids=str)
 def test_the_journal_is_synced_before_each_body_and_after_each_id(trace: list[str]) -> None:
     assert trace.count("body") == 3
     for place in [n for n, event in enumerate(trace) if event == "body"]:
