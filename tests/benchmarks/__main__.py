@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import click
 
 from . import compare as comparing
+from .budget import PACES, budget, budget_table
 from .contenders import CONTENDERS
 from .growth import AT_ONCE, FORMATS, crowded, grown, growth_table
 from .growth import ROWS as GROWTH_ROWS
@@ -19,6 +21,7 @@ from .scenarios import SCENARIOS, chosen
 from .simulation import MEANS, SPREADS, frontier, frontier_table
 from .startup import start_up_table, start_ups
 from .table import keep, place, scenario_table
+from .waiting import waiting, waiting_table
 
 QUICK = 0.05  # share of the rows
 JSON = click.option("--json", "file", type=click.Path(path_type=Path), help="Keep all figures.")
@@ -136,6 +139,18 @@ def limits_command(quick: bool, file: Path | None) -> None:
     keep(file, "limits", found)
 
 
+@benchmarks.command("budget")
+@QUICK_OPTION
+@JSON
+def budget_command(quick: bool, file: Path | None) -> None:
+    """Say what a row's CPU is spent on, in a rush and at 20 rows a second; batchgen alone."""
+    click.echo(place())
+    paces = [replace(one, rows=20) for one in PACES] if quick else PACES
+    found = {one.name: budget(one) for one in paces}
+    click.echo(budget_table(found))
+    keep(file, "budget", found)
+
+
 @benchmarks.command("reading")
 @QUICK_OPTION
 @JSON
@@ -158,11 +173,22 @@ def startup(times: int, file: Path | None) -> None:
     keep(file, "startup", found)
 
 
+@benchmarks.command("waiting")
+@click.option("--seconds", type=click.FloatRange(1), default=60.0, help="So long it is watched.")
+@JSON
+def waiting_command(seconds: float, file: Path | None) -> None:
+    """Count the wake-ups of a run that was told to come back in an hour. Linux alone."""
+    click.echo(place())
+    found = waiting(seconds)
+    click.echo(waiting_table(found))
+    keep(file, "waiting", found)
+
+
 @benchmarks.command()
 @click.argument("first", type=click.File(encoding="utf-8"))
 @click.argument("second", type=click.File(encoding="utf-8"))
 def compare(first: Any, second: Any) -> None:
-    """Print the ratios between the figures of two commits."""
+    """Print the ratios between the figures of two commits, and what got worse."""
     click.echo(comparing.compared(json.load(first), json.load(second)))
     click.echo(comparing.WORDS)
 

@@ -8,7 +8,6 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from statistics import median
 
 from sandbox_client import Control
 
@@ -17,7 +16,7 @@ from batchgen.sandbox import started
 from .contenders import LIST, OUT
 from .measure import Figures, launched
 from .scenarios import Scenario, manifest
-from .table import table
+from .table import medians, table
 
 ROWS = 1000  # of the list that is planned
 SENT = 10  # rows of the run
@@ -30,7 +29,7 @@ def start_ups(times: int) -> StartUps:
     """The medians of each command; they run in turn, `times` times.
 
     ms: until it ended, or until its first POST arrived. cpu_ms: of all of it. times_nothing: `ms`
-    as a multiple of what a Python that does nothing takes.
+    as a multiple of what a Python that does nothing took in the same round.
     """
     few, many = (Scenario("startup", rows, picture_size=64) for rows in (SENT, ROWS))
     with (
@@ -61,13 +60,20 @@ def start_ups(times: int) -> StartUps:
             arrived = control.log()[sent]["arrived_at"]
             used[FIRST_POST] = one | {"seconds": arrived - one["started_at"]}
             rounds.append(used)
-    found: StartUps = {}
-    for what in rounds[0]:
-        ms = 1000 * median(used[what]["seconds"] for used in rounds)
-        cpu_ms = 1000 * median(used[what]["cpu_seconds"] for used in rounds)
-        nothing = ms if what == NOTHING else found[NOTHING]["ms"]
-        found[what] = {"ms": ms, "times_nothing": ms / nothing, "cpu_ms": cpu_ms}
-    return found
+    return {what: _medians([_figures(what, used) for used in rounds]) for what in rounds[0]}
+
+
+def _figures(what: str, used: StartUps) -> Figures:
+    seconds = used[what]["seconds"]
+    return {
+        "ms": 1000 * seconds,
+        "times_nothing": seconds / used[NOTHING]["seconds"],
+        "cpu_ms": 1000 * used[what]["cpu_seconds"],
+    }
+
+
+def _medians(rounds: list[Figures]) -> Figures:
+    return {**medians(rounds), "rounds": rounds}
 
 
 def start_up_table(found: Mapping[str, Figures]) -> str:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -95,7 +96,44 @@ def test_two_commits_are_compared_by_their_ratios() -> None:
     first = {"circumstances": {"commit": "aaa"}, "startup": {"batchgen --help": 100.0}}
     second = {"circumstances": {"commit": "bbb"}, "startup": {"batchgen --help": 50.0}}
 
-    heading, line = compared(first, second).splitlines()
+    heading, line, _ = compared(first, second).splitlines()
 
-    assert heading.split() == ["aaa", "bbb", "ratio"]
-    assert line.split()[-3:] == ["100.000", "50.000", "0.50"]
+    assert heading.split() == ["aaa", "bbb", "ratio", "noise"]
+    assert line.split()[-5:] == ["100.000", "50.000", "0.50", "–", "better"]
+
+
+def rounds_of(name: str, *values: float) -> dict[str, Any]:
+    return {"rush": {name: median(values), "rounds": [{name: one} for one in values]}}
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "second", "said"),
+    [
+        ("cpu_ms", (4.0, 4.1, 4.2), (4.4, 4.5, 4.6), "worse"),
+        ("cpu_ms", (3.0, 4.0, 5.0), (4.0, 4.5, 5.0), ""),  # no more than the rounds differ
+        ("rows_per_second", (90.0, 91.0), (110.0, 111.0), "better"),
+        ("rows_per_second", (110.0, 111.0), (90.0, 91.0), "worse"),
+        ("ideal_seconds", (1.0, 1.0), (2.0, 2.0), ""),
+    ],
+)
+def test_what_got_worse_is_told_where_it_is_more_than_the_noise(
+    name: str, first: tuple[float, ...], second: tuple[float, ...], said: str
+) -> None:
+    _, line, last = compared(rounds_of(name, *first), rounds_of(name, *second)).splitlines()
+
+    assert line.split()[6:] == [*filter(None, [said])]
+    assert last.startswith("1 of 1 " if said == "worse" else "0 of 1 ")
+
+
+@pytest.mark.parametrize("command", [["budget", "--quick"], ["startup", "--times", "1"]])
+def test_a_benchmark_of_batchgen_alone_comes_to_its_table(command: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks", *command],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 0, done.stderr
+    said = {"budget": "\ntogether  ", "startup": "to its first POST  "}
+    assert said[command[0]] in done.stdout
