@@ -2,12 +2,17 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import TOKEN
+
+from batchgen.sandbox import Address
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
@@ -19,6 +24,7 @@ OPTIONS = (
 )
 PATIENCE = 30_000  # milliseconds until something that should appear is missed
 sync_api.expect.set_options(timeout=PATIENCE)
+Says = Callable[..., subprocess.CompletedProcess[str]]  # runs a command
 SHOTS = "BATCHGEN_SHOTS"  # a folder for screenshots; without it none are taken
 
 
@@ -96,3 +102,27 @@ def shown(page: Any) -> list[str]:
     """The ids of the tiles in the page."""
     found: list[str] = page.locator("#grid .tile .name").all_text_contents()
     return found
+
+
+@pytest.fixture(scope="module")
+def says(address: Address, tmp_path_factory: pytest.TempPathFactory) -> Says:
+    """Run a command as a process: Playwright has this process's event loop."""
+    home = tmp_path_factory.mktemp("home")
+    environment = {name: v for name, v in os.environ.items() if not name.endswith("_proxy")}
+    environment |= {"RUNCOMFY_TOKEN": TOKEN, "HOME": str(home), "XDG_STATE_HOME": str(home)}
+    reach = ["--base-url", address.base_url, "--media-host", address.media_host]
+
+    def command(*words: object) -> subprocess.CompletedProcess[str]:
+        more = [*reach, "--rate", "1000/s"] if words[0] == "run" else []
+        line = [sys.executable, "-m", "batchgen", *map(str, words), *more]
+        return subprocess.run(
+            line, cwd=home, env=environment, capture_output=True, encoding="utf-8"
+        )
+
+    return command
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with started() as found:
+        yield found

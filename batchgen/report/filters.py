@@ -84,21 +84,22 @@ class Choice(NamedTuple):
 class Picks(NamedTuple):
     """The choices in a file of picks: by request_id where the file has one, else by id.
 
-    file: its name in messages.
+    file: its name in messages. The number of an output, from 1, follows the name; None means the
+    row with all of its outputs.
     """
 
     file: str
-    by_request: dict[str, Choice]
-    by_id: dict[str, Choice]
+    by_request: dict[tuple[str, int | None], Choice]
+    by_id: dict[tuple[str, int | None], Choice]
 
-    def choice_of(self, row: ReportRow) -> Choice | None:
-        """Return the choice for a row; None if the file does not name it."""
-        found = self.by_request.get(row["request_id"])
-        return found or self.by_id.get(row["id"])
+    def choice_of(self, row: ReportRow, n: int | None = None) -> Choice | None:
+        """Return the choice for a row, or for its output `n` alone; None if the file has none."""
+        found = self.by_request.get((row["request_id"], n))
+        return found or self.by_id.get((row["id"], n))
 
     def require_rows(self, known: Iterable[tuple[str, str | None]]) -> None:
         """Raise UsageError unless every row of the file is among `known`: (id, request_id)."""
-        ids, requests = set(self.by_id), set(self.by_request)
+        ids, requests = ({name for name, _ in by} for by in (self.by_id, self.by_request))
         for id, request_id in known:
             ids.discard(id)
             requests.discard(request_id or "")
@@ -135,10 +136,13 @@ def _add(found: Picks, row: Mapping[str, str | None], place: str) -> None:
         raise _refused(place, f"the verdict {quote_value(verdict)} is neither pick nor reject")
     if rating not in ("", *map(str, range(MAX_RATING + 1))):
         raise _refused(place, f"the rating {quote_value(rating)} is none of 0 to {MAX_RATING}")
+    output = (row.get("output") or "").strip()
+    if output and not re.fullmatch("[1-9][0-9]{0,8}", output):
+        raise _refused(place, f"the output {quote_value(output)} is no number from 1")
     if not id and not request_id:
         raise _refused(place, "it names no row: id and request_id are empty")
     names, name = (found.by_request, request_id) if request_id else (found.by_id, id)
-    names[name] = Choice(verdict, int(rating or 0))
+    names[name, int(output) if output else None] = Choice(verdict, int(rating or 0))
 
 
 def _refused(place: str, what: str) -> UsageError:
@@ -156,9 +160,16 @@ class Filter(NamedTuple):
         """The conditions and the file, for messages; None where the whole batch is shown."""
         return ", ".join((*self.where, *([self.picks.file] if self.picks else []))) or None
 
-    def choice_of(self, row: ReportRow) -> Choice | None:
-        """Return the choice for a row in the file of picks; None if there is none."""
-        return self.picks.choice_of(row) if self.picks is not None else None
+    def choice_of(self, row: ReportRow, n: int | None = None) -> Choice | None:
+        """Return the choice for a row, or its output `n` alone, in the file of picks, if any."""
+        return self.picks.choice_of(row, n) if self.picks is not None else None
+
+    def outputs_of(self, row: ReportRow) -> list[Mapping[str, Any]]:
+        """Return the outputs of a row that are shown: those that the file of picks names."""
+        outputs: list[Mapping[str, Any]] = row["outputs"]
+        if self.picks is None or self.choice_of(row):
+            return outputs
+        return [output for output in outputs if self.choice_of(row, output["n"])]
 
     def predicate(
         self, inputs: Collection[str], metas: Collection[str]
@@ -166,7 +177,7 @@ class Filter(NamedTuple):
         """Return a test of whether a row is shown. Raises UsageError as parse_condition does."""
         conditions = [parse_condition(text, inputs, metas) for text in self.where]
         if self.picks is not None:
-            conditions.append(lambda row: self.choice_of(row) is not None)
+            conditions.append(lambda row: bool(self.choice_of(row) or self.outputs_of(row)))
         return lambda row: all(holds(row) for holds in conditions)
 
 

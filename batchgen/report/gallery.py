@@ -9,7 +9,7 @@ every script but the page's own and what that loads.
 import base64
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import cache
 from itertools import chain, islice
@@ -66,7 +66,7 @@ class GalleryContent(NamedTuple):
     batch: its folder, as a command names it. facts: values for the script, without the counts of
     what is written; `narrowed` there is the filter in words, None for the whole batch.
     view: which rows are shown, and what a file of picks says about them. thumbs: whether rows name
-    thumbnails.
+    thumbnails. paths: of the files that are shown; None for all.
     """
 
     batch: Path
@@ -76,6 +76,7 @@ class GalleryContent(NamedTuple):
     view: Filter
     thumbs: bool
     size: GallerySize = DEFAULT_SIZE
+    paths: Collection[str] | None = None
 
 
 def write_gallery(gallery: GalleryContent, rows: Iterator[dict[str, Any]]) -> dict[str, Any]:
@@ -88,7 +89,7 @@ def write_gallery(gallery: GalleryContent, rows: Iterator[dict[str, Any]]) -> di
     data = report / "data"
     for folder in (report, data):
         make_folder(folder, gallery.batch)
-    shown = named = 0
+    shown = pictures = named = 0
     entries = (gallery_row(row, gallery) for row in rows)
     pieces: set[str] = set()
     while len(pieces) < gallery.size.max_pieces and (first := next(entries, None)):
@@ -96,12 +97,13 @@ def write_gallery(gallery: GalleryContent, rows: Iterator[dict[str, Any]]) -> di
         path = data / f"rows-{len(pieces) + 1}.js"
         with write_whole(path, inside=gallery.batch, keep_if_same=True) as file:
             counts = _write_piece(file, len(pieces) + 1, piece)
-        shown, named = shown + counts[0], named + counts[1]
+        shown, pictures, named = map(sum, zip((shown, pictures, named), counts, strict=True))
         pieces.add(path.name)
     words = json.loads((TEMPLATES / "words.json").read_text(encoding="utf-8"))
     facts = {
         **gallery.facts,
         "rows": shown,
+        "pictures": pictures,
         "pieces": len(pieces),
         "size": gallery.size.rows_per_piece,
         "left_out": sum(1 for _ in rows),
@@ -121,15 +123,18 @@ def write_gallery(gallery: GalleryContent, rows: Iterator[dict[str, Any]]) -> di
     return facts
 
 
-def _write_piece(file: IO[str], number: int, entries: Iterable[list[Any]]) -> tuple[int, int]:
-    """Write a piece; return the numbers of its rows and of the thumbnails that it names."""
-    count = named = 0
+def _write_piece(file: IO[str], number: int, entries: Iterable[list[Any]]) -> tuple[int, int, int]:
+    """Write a piece; return the numbers of its rows, of the tiles that they have, one for each file
+    and one for a row without any, and of the thumbnails that it names.
+    """
+    count = pictures = named = 0
     file.write(f"gallery.rows({number},[")
     for count, one in enumerate(entries, 1):
+        pictures += len(one[FILES_INDEX]) or 1
         named += sum([thumb is not None for *_, thumb in one[FILES_INDEX]])
         file.write(("\n" if count == 1 else ",\n") + to_script_json(one))
     file.write("\n]);\n")
-    return count, named
+    return count, pictures, named
 
 
 def to_script_json(value: Any) -> str:
@@ -143,15 +148,18 @@ def to_script_json(value: Any) -> str:
 def gallery_row(row: Mapping[str, Any], gallery: GalleryContent) -> list[Any]:
     """Return a row as the array that templates/store.js reads."""
     state, listed = row["state"], row["listed"]
+    several = len(row["outputs"]) > 1
     files = [
         [
             output["path"],
             _shown_kind(output),
             *map(output.get, ("width", "height", "bytes", "sha256", "note")),
+            output["n"] if several else None,
+            gallery.view.choice_of(row, output["n"]),
             _thumbnail(output) if gallery.thumbs else None,
         ]
-        for output in row["outputs"]
-        if output["path"]
+        for output in gallery.view.outputs_of(row)
+        if output["path"] and (gallery.paths is None or output["path"] in gallery.paths)
     ]
     return [
         *map(row.get, ("position", "id", "state", "model")),

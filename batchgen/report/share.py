@@ -53,7 +53,7 @@ class Shared(NamedTuple):
 
 
 def share(folder: Folder, view: Filter, to: Path, *, thumbnails: bool) -> Shared:
-    """Write the saved rows that `view` shows, but for rejected ones, to the folder `to`.
+    """Write the files that `view` shows, but for rejected ones, to the folder `to`.
 
     to: missing, empty, or written by an earlier call; what that copied and is no longer chosen is
         removed.
@@ -69,20 +69,21 @@ def share(folder: Folder, view: Filter, to: Path, *, thumbnails: bool) -> Shared
         if view.picks is not None:
             view.picks.require_rows(reader.ids())
 
-        def chosen() -> Iterator[dict[str, Any]]:
-            for row in filter(is_shown, reader.rows()):
-                choice = view.choice_of(row)
-                if any(output["path"] for output in row["outputs"]) and (
-                    choice is None or choice.verdict != "reject"
-                ):
-                    yield row
+        def rejected(row: Mapping[str, Any], output: Mapping[str, Any]) -> bool:
+            choice = view.choice_of(row, output["n"]) or view.choice_of(row)
+            return choice is not None and choice.verdict == "reject"
 
-        wanted = {
-            output["path"]: output["sha256"]
-            for row in chosen()
-            for output in row["outputs"]
-            if output["path"]
-        }
+        def chosen() -> Iterator[tuple[dict[str, Any], dict[str, str | None]]]:
+            for row in filter(is_shown, reader.rows()):
+                paths = {
+                    output["path"]: output["sha256"]
+                    for output in view.outputs_of(row)
+                    if output["path"] and not rejected(row, output)
+                }
+                if paths:
+                    yield row, paths
+
+        wanted = {path: sha256 for _, paths in chosen() for path, sha256 in paths.items()}
         if not wanted:
             which = f" of {view.description}" if view.description else ""
             raise UsageError(f"No row{which} has a file to copy. Nothing was written.")
@@ -198,7 +199,7 @@ def _write_gallery(
     reader: Reader,
     view: Filter,
     to: Path,
-    chosen: Callable[[], Iterator[dict[str, Any]]],
+    chosen: Callable[[], Iterator[tuple[dict[str, Any], dict[str, str | None]]]],
     copied: Mapping[str, str],
     *,
     thumbnails: bool,
@@ -206,10 +207,9 @@ def _write_gallery(
     """Write the gallery to `to`; return how many rows it shows."""
 
     def rows() -> Iterator[dict[str, Any]]:
-        for row in chosen():
-            outputs = [output for output in row["outputs"] if output["path"] in copied]
-            if outputs:
-                own = {"cost": None, "price": None, "source": None, "outputs": outputs}
+        for row, paths in chosen():
+            if not copied.keys().isdisjoint(paths):
+                own = {"cost": None, "price": None, "source": None}
                 yield row | own | {"input": without_folders(row["input"])}
 
     models: dict[str, int] = {}
@@ -233,7 +233,7 @@ def _write_gallery(
         "counts": {state: count if state == State.SAVED else 0 for state in State},
         "causes": [],
     }
-    content = gallery.GalleryContent(to, facts, numbers, reader, view, thumbnails)
+    content = gallery.GalleryContent(to, facts, numbers, reader, view, thumbnails, paths=copied)
     shown: int = gallery.write_gallery(content, rows())["rows"]
     if thumbnails:
         gallery.make_thumbnails(to / "report")

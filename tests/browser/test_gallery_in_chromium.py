@@ -2,27 +2,24 @@
 
 import csv
 import json
-import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import chromium
 import pytest
-from chromium import REDRAWN, focused, opened, press, shoot, shown, started, sync_api
-from helpers import TOKEN, query, tally
+from chromium import REDRAWN, Says, focused, opened, press, shoot, shown, sync_api
+from helpers import query, tally
 from PIL import Image
 
 from batchgen.manifest.manifest import open_manifest
-from batchgen.sandbox import Address
 
 expect = sync_api.expect
+browser, says = chromium.browser, chromium.says  # fixtures
 Opens = Callable[..., Any]
-Says = Callable[..., subprocess.CompletedProcess[str]]
 
 HOSTILE = {
     "markup": "</script><script>alert(1)</script><img src=x onerror=alert(2)> &amp; {{ 7 * 7 }}",
@@ -65,24 +62,6 @@ ROWS = len(manifest()["rows"])
 
 
 @pytest.fixture(scope="module")
-def says(address: Address, tmp_path_factory: pytest.TempPathFactory) -> Says:
-    """Run a command as a process: Playwright has this process's event loop."""
-    home = tmp_path_factory.mktemp("home")
-    environment = {name: v for name, v in os.environ.items() if not name.endswith("_proxy")}
-    environment |= {"RUNCOMFY_TOKEN": TOKEN, "HOME": str(home), "XDG_STATE_HOME": str(home)}
-    reach = ["--base-url", address.base_url, "--media-host", address.media_host]
-
-    def command(*words: object) -> subprocess.CompletedProcess[str]:
-        more = [*reach, "--rate", "1000/s"] if words[0] == "run" else []
-        line = [sys.executable, "-m", "batchgen", *map(str, words), *more]
-        return subprocess.run(
-            line, cwd=home, env=environment, capture_output=True, encoding="utf-8"
-        )
-
-    return command
-
-
-@pytest.fixture(scope="module")
 def batch(says: Says, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("batches")
     (folder / "night.json").write_text(json.dumps(manifest()), encoding="utf-8")
@@ -90,12 +69,6 @@ def batch(says: Says, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.returncode == 1, done.stderr
     assert tally(folder / "night") == {"saved": ROWS - 2, "failed": 1, "unknown": 1}
     return folder / "night"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with started() as found:
-        yield found
 
 
 @pytest.fixture
@@ -724,7 +697,7 @@ def pieces(batch: Path, folder: Path, count: int, size: int) -> Path:
     data = folder / "report" / "data"
     text = (data / "batch.js").read_text(encoding="utf-8")
     facts = json.loads(text[text.index("{") : text.rindex(")")])
-    facts |= {"rows": count * size, "pieces": count, "size": size}
+    facts |= {"rows": count * size, "pictures": count * size, "pieces": count, "size": size}
     (data / "batch.js").write_text(f"gallery.open({json.dumps(facts)});", encoding="utf-8")
     text = (data / "rows-1.js").read_text(encoding="utf-8")
     row = json.loads(text[text.index("[") : text.rindex(")")])[0]

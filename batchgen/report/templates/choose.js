@@ -4,13 +4,16 @@
 
 gallery.choice = (() => {
   const NOTHING = { verdict: "", rating: 0 };
-  const selected = new Set(); // row indices, in the order in which they were selected
+  const selected = new Set(); // places in the list, in the order in which they were selected
   const stored = () => `batchgen:${gallery.facts.batch_id}`;
-  let kept = null; // [verdict, rating] by the row's key
+  let kept = null; // [verdict, rating] by the picture's key
   let works = true;
+  const [done, undone] = [[], []]; // changes: lists of [picture, choice before, choice after]
 
   // A retried row has another request, and so another picture to decide about.
-  const keyOf = (row) => row.request ?? `id:${row.id}`;
+  const rowKey = (picture) => picture.request ?? `id:${picture.id}`;
+  // Only where a row has several: what was kept under the row's own key means all of them.
+  const keyOf = (picture) => rowKey(picture) + (picture.file?.n ? `#${picture.file.n}` : "");
 
   const read = () => {
     try {
@@ -21,25 +24,29 @@ gallery.choice = (() => {
     return kept;
   };
 
-  const of = (row) => {
-    const [verdict, rating] = (kept ?? read())[keyOf(row)] ?? row.pick ?? [];
+  /** What was decided about a picture before it was decided here. */
+  const given = (picture) =>
+    (keyOf(picture) === rowKey(picture) ? null : kept[rowKey(picture)]) ?? picture.file?.pick ?? picture.pick;
+
+  const of = (picture) => {
+    kept ?? read();
+    const [verdict, rating] = kept[keyOf(picture)] ?? given(picture) ?? [];
     return verdict || rating ? { verdict: verdict ?? "", rating: rating ?? 0 } : NOTHING;
   };
 
-  /** Have the columns know, so that rows can be filtered by it. */
-  const enter = (row) => {
-    const { verdict, rating } = of(row);
-    gallery.store.column("choice").set(row.i, verdict);
-    gallery.store.column("rating").set(row.i, rating || null);
+  /** Have the columns know, so that pictures can be filtered by it. */
+  const enter = (picture) => {
+    const { verdict, rating } = of(picture);
+    gallery.store.column("choice").set(picture.i, verdict);
+    gallery.store.column("rating").set(picture.i, rating || null);
   };
 
-  const set = (rows, change) => {
-    read(); // another window may have decided something meanwhile
-    for (const row of rows) {
-      const { verdict, rating } = { ...of(row), ...change };
-      kept[keyOf(row)] = [verdict, rating];
-      if (!verdict && !rating && !row.pick) delete kept[keyOf(row)];
-      enter(row);
+  /** Keep choices: pairs of a picture and its choice. */
+  const keep = (choices) => {
+    for (const [picture, { verdict, rating }] of choices) {
+      kept[keyOf(picture)] = [verdict, rating];
+      if (!verdict && !rating && !given(picture)) delete kept[keyOf(picture)];
+      enter(picture);
     }
     try {
       localStorage.setItem(stored(), JSON.stringify(kept));
@@ -49,6 +56,24 @@ gallery.choice = (() => {
     gallery.chosen();
   };
 
+  const set = (pictures, change) => {
+    read(); // another window may have decided something meanwhile
+    const changes = pictures.map((picture) => [picture, of(picture), { ...of(picture), ...change }]);
+    done.push(changes);
+    undone.length = 0;
+    keep(changes.map(([picture, , after]) => [picture, after]));
+  };
+
+  /** Take the last of `from` back, or do it again; return its pictures, null if there is none. */
+  const turn = (from, to, side) => {
+    const changes = from.pop();
+    if (!changes) return null;
+    to.push(changes);
+    read();
+    keep(changes.map((one) => [one[0], one[side]]));
+    return changes.map(([picture]) => picture);
+  };
+
   window.addEventListener("storage", (event) => {
     if (event.key !== stored()) return;
     read();
@@ -56,21 +81,26 @@ gallery.choice = (() => {
     gallery.chosen();
   });
 
+  const select = (pictures, on) => {
+    for (const { i } of pictures) selected[on ? "add" : "delete"](i);
+    gallery.chosen();
+  };
+
   return {
     of, enter, selected,
-    /** Give the rows this verdict; take it away if all of them have it. */
-    judge: (rows, verdict) =>
-      set(rows, { verdict: rows.every((row) => of(row).verdict === verdict) ? "" : verdict }),
-    rate: (rows, rating) => set(rows, { rating }),
-    select: (row) => {
-      if (!selected.delete(row.i)) selected.add(row.i);
-      gallery.chosen();
-    },
+    /** Give the pictures this verdict; take it away if all of them have it. */
+    judge: (pictures, verdict) =>
+      set(pictures, { verdict: pictures.every((one) => of(one).verdict === verdict) ? "" : verdict }),
+    rate: (pictures, rating) => set(pictures, { rating }),
+    undo: () => turn(done, undone, 1),
+    redo: () => turn(undone, done, 2),
+    toggle: (picture) => select([picture], !selected.has(picture.i)),
+    select: (pictures) => select(pictures, true),
     deselect: () => {
       selected.clear();
       gallery.chosen();
     },
-    chosenRows: (which) => gallery.list.filter((row) => which(of(row), row)),
+    chosenRows: (which) => gallery.list.filter((picture) => which(of(picture), picture)),
     get works() { return works; },
   };
 })();

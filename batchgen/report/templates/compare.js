@@ -166,13 +166,13 @@ gallery.beside = (() => {
   };
 
   const pane = (row, n, differ) => {
-    const [file] = row.files;
-    const picture = gallery.tiles.face(file?.kind === "image" ? { ...row, files: [{ ...file, thumb: null }] } : row, { lazy: false });
+    const { file } = row;
+    const picture = gallery.tiles.face(file?.kind === "image" ? { ...row, file: { ...file, thumb: null } } : row, { lazy: false });
     if (picture.tagName === "VIDEO") picture.controls = true;
     const view = make("div", { class: "view", onscroll: () => follow(view), onclick: ({ target }) => target.controls || zoom() }, picture);
     const facts = differ.map(([name, values]) => make("div", {}, make("dt", {}, name), make("dd", { dir: "auto" }, values[n])));
     return make("section", { tabindex: "0", "aria-label": gallery.tiles.label(row, gallery.choice.of(row)), "data-i": row.i },
-      view, make("h3", {}, row.id), gallery.judging(row), make("dl", {}, ...facts));
+      view, make("h3", {}, gallery.tiles.name(row)), gallery.judging(row), make("dl", {}, ...facts));
   };
 
   const zoom = () => panes.classList.toggle("actual");

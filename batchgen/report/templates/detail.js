@@ -39,7 +39,7 @@ gallery.judging = (row) => {
       "aria-label": say("choice.stars", { n }),
     });
   const stars = make("span", { class: "stars" }, ...[1, 2, 3, 4, 5].map(star));
-  const select = button("select", choice.selected.has(row.i), () => choice.select(row), say("choice.select"));
+  const select = button("select", choice.selected.has(row.i), () => choice.toggle(row), say("choice.select"));
   return make("div", { class: "judging" }, judge("pick", "✓"), judge("reject", "✕"), stars, select);
 };
 
@@ -56,7 +56,7 @@ gallery.detail = (() => {
   const { make, say } = gallery;
   const dialog = document.getElementById("detail");
   const [stage, side] = [dialog.querySelector(".stage"), dialog.querySelector(".side")];
-  let [row, rows, shownFile] = [null, [], 0];
+  let [row, rows] = [null, []];
 
   const bytes = (n) => (n < 1e6 ? `${Math.ceil(n / 1e3)} kB` : `${(n / 1e6).toFixed(1)} MB`);
   /** As 2026-11-22 23:47:11, in local time with UTC, which the timeline has, beside it. */
@@ -119,14 +119,20 @@ gallery.detail = (() => {
     stage.replaceChildren(file ? medium(file) : gallery.tiles.card(row, say(`states.${row.state}`), row.error ?? ""));
   };
 
-  const films = () =>
-    row.files.length < 2 ? null : make("div", { class: "films" }, ...row.files.map((file, n) =>
-      make("button", { type: "button", "aria-pressed": n === shownFile, onclick: () => showFile(n) }, say("detail.file_n", { n: n + 1 }))));
-
-  const showFile = (n) => {
-    shownFile = n;
-    stageOf(row.files[n]);
-    side.querySelectorAll(".films button").forEach((one, at) => one.setAttribute("aria-pressed", at === n));
+  /** The other pictures of the row, as a strip. */
+  const films = () => {
+    const all = gallery.list.slice(row.first, row.first + row.files.length);
+    if (all.length < 2) return null;
+    const among = rows.filter((i) => all.some((one) => one.i === i)).length === all.length ? rows : all.map((one) => one.i);
+    return make("div", { class: "films", role: "group", "aria-label": say("detail.files") }, ...all.map((one) => {
+      const face = gallery.tiles.face(one);
+      const open = () => {
+        show(one, among);
+        side.querySelector('.films [aria-pressed="true"]').focus();
+      };
+      const label = say("detail.file_n", { n: one.file.n });
+      return make("button", { type: "button", "aria-pressed": one === row, "aria-label": label, title: label, onclick: open }, face);
+    }));
   };
 
   const titled = (title, kind, ...parts) =>
@@ -169,7 +175,7 @@ gallery.detail = (() => {
   };
 
   const fields = () => {
-    const [file] = row.files;
+    const { file } = row;
     const settings = Object.fromEntries(Object.entries(row.input).filter(([, value]) => value !== row.prompt));
     // Not one that the gallery does not show: a page among them would run as a page from disk.
     const open = file && file.kind !== "file" && make("a", { href: file.address, target: "_blank", rel: "noopener" }, say("detail.open"));
@@ -179,26 +185,26 @@ gallery.detail = (() => {
       part(say("detail.settings"), pairs(settings)),
       part(say("detail.meta"), pairs(row.meta)),
       requestOf(),
-      part(say("detail.files"), row.files.map(fileOf)),
+      part(say("detail.files"), file ? [fileOf(file)] : []),
       make("p", { class: "row" }, gallery.copier(line, "", say("detail.copy_row")), open || null),
     ].filter(Boolean);
   };
 
   const show = (shown, among = rows) => {
-    [row, rows, shownFile] = [shown, among, 0];
+    [row, rows] = [shown, among];
     const at = rows.indexOf(row.i);
-    dialog.querySelector("h2").textContent = gallery.unturned(row.id);
+    dialog.querySelector("h2").textContent = gallery.unturned(gallery.tiles.name(row));
     dialog.querySelector(".at").textContent = say("detail.at", { at: at + 1, n: rows.length });
     dialog.querySelector(".prev").disabled = at <= 0;
     dialog.querySelector(".next").disabled = at >= rows.length - 1;
     if (!dialog.open) dialog.showModal(); // from here on the stage has a size
-    stageOf(row.files[0]);
+    stageOf(row.file);
     const films_ = films();
     const state = make("p", { class: `state ${row.state}` }, say(`states.${row.state}`));
     side.replaceChildren(...[state, gallery.judging(row), films_, ...fields()].filter(Boolean));
     side.scrollTop = 0;
     if (document.activeElement.disabled) stage.focus(); // a disabled button would swallow the keys
-    const ahead = gallery.list[rows[at + 1]]?.files[0];
+    const ahead = gallery.list[rows[at + 1]]?.file;
     if (ahead?.kind === "image") new Image().src = ahead.address;
   };
 

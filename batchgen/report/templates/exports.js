@@ -21,12 +21,13 @@ gallery.exports = (() => {
     return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   };
 
+  /** A line for each picture. output: which of its row's it is; nothing where it is the only one. */
   const csv = (rows) => {
-    const names = ["id", "request_id", "verdict", "rating", "state", "model", "file", "prompt"];
+    const names = ["id", "request_id", "output", "verdict", "rating", "state", "model", "file", "prompt"];
     const lines = rows.map((row) => {
       const { verdict, rating } = gallery.choice.of(row);
-      const { id, request, state, model, files, prompt } = row;
-      return [id, request, verdict, rating || "", state, model, files[0]?.path, prompt];
+      const { id, request, state, model, file, prompt } = row;
+      return [id, request, file?.n, verdict, rating || "", state, model, file?.path, prompt];
     });
     return [names, ...lines].map((line) => line.map(cell).join(",") + "\r\n").join("");
   };
@@ -100,7 +101,8 @@ gallery.exports = (() => {
     let known = 0;
     const learn = () => {
       for (; known < gallery.list.length; known++) {
-        const { model, input, state, cost, price } = gallery.list[known];
+        const { i, first, model, input, state, cost, price } = gallery.list[known];
+        if (i !== first) continue; // another picture of the same request
         if (PAID.includes(state)) paid.add(kindOf(model, input));
         const base = kindOf(model, withoutSeed(input));
         if (!seeds.has(base)) seeds.set(base, new Set());
@@ -167,13 +169,15 @@ gallery.exports = (() => {
   const isRounded = (value) => Number.isInteger(value) && !Number.isSafeInteger(value);
 
   /**
+   * pictures: a row is asked for once, however many of its pictures are there.
    * seeds: so many of each row, of those that are free; or name and words: what that input shall
    * be in all of them. leave: whether requests that the batch has are left out. Returns the text,
    * and what is to be said of it: count, had, equal and rounded rows, fewer: how many seeds there
    * are if not enough, usd, unpriced: requests without a known price, problems in words, schemas:
    * the files that a run has to be told of.
    */
-  const manifest = (rows, { seeds, name, words, leave } = {}) => {
+  const manifest = (pictures, { seeds, name, words, leave } = {}) => {
+    const rows = [...new Set(pictures.map(({ first }) => first))].map((i) => gallery.list[i]);
     const value = name && valueOf(words, rows, name);
     const all = entries(rows, seeds ? { drop: "seed" } : { name, value });
     const { meta } = all;

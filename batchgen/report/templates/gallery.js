@@ -81,7 +81,10 @@ gallery.begin = () => {
 
   const showStatus = () => {
     const { facts, pieces } = gallery;
-    at("status").textContent = isWhole() ? say("status.all", { n: facts.rows }) : say("status.some", { n: shown.length, all: facts.rows });
+    const several = facts.pictures > facts.rows ? "_pictures" : "";
+    at("status").textContent = isWhole()
+      ? say(`status.all${several}`, { n: several ? facts.pictures : facts.rows, rows: facts.rows })
+      : say(`status.some${several}`, { n: shown.length, all: facts.pictures });
     at("loading").textContent = pieces.lost
       ? say(facts.shared ? "status.lost_shared" : "status.lost", { n: pieces.lost, command: facts.command })
       : pieces.busy ? say("status.loading", { at: pieces.loaded, n: facts.pieces }) : "";
@@ -161,7 +164,7 @@ gallery.begin = () => {
 
   const ANYWHERE = { p: (rows) => choice.judge(rows, "pick"), x: (rows) => choice.judge(rows, "reject") };
   for (const n of [0, 1, 2, 3, 4, 5]) ANYWHERE[n] = (rows) => choice.rate(rows, n);
-  ANYWHERE.s = ([row]) => choice.select(gallery.detail.row ?? gallery.beside.row ?? here() ?? row);
+  ANYWHERE.s = ([row]) => choice.toggle(gallery.detail.row ?? gallery.beside.row ?? here() ?? row);
   const ON_THE_PAGE = {
     "/": () => at("search").focus(),
     "?": () => at("help").showModal(),
@@ -171,7 +174,7 @@ gallery.begin = () => {
     e: gallery.exporting.open,
     o: gallery.origin.choose,
     Enter: () => here() && gallery.detail.show(here(), shown),
-    " ": () => here() && choice.select(here()),
+    " ": () => here() && choice.toggle(here()),
     Escape: () => choice.selected.size && choice.deselect(),
   };
 
@@ -199,7 +202,7 @@ gallery.begin = () => {
     const { target } = event;
     const tile = target.closest(".tile");
     const row = tile && gallery.list[tile.dataset.i];
-    if (row && (event.ctrlKey || event.metaKey || event.shiftKey)) choice.select(row);
+    if (row && (event.ctrlKey || event.metaKey || event.shiftKey)) choice.toggle(row);
     else if (row) gallery.detail.show(row, shown);
     const { copy, cause, state, close } = target.closest("button")?.dataset ?? {};
     if (copy) gallery.copy(copy, target);
@@ -219,7 +222,7 @@ gallery.begin = () => {
     at("sheet").replaceChildren(...cut, ...rows.map((row) => {
       const { verdict, rating } = choice.of(row);
       const marks = `${{ pick: "✓", reject: "✕" }[verdict] ?? ""}${"★".repeat(rating)}`;
-      const name = make("b", {}, `${row.id} ${marks}`);
+      const name = make("b", {}, `${gallery.tiles.name(row)} ${marks}`);
       const words = make("span", { dir: "auto" }, row.prompt.slice(0, 160));
       return make("figure", {}, gallery.tiles.face(row, { lazy: false }), make("figcaption", {}, name, words));
     }));

@@ -1,8 +1,9 @@
 "use strict";
-/* The rows, and what is asked of them: pieces, columns, search, filters, order. Values in, values
+/* The pictures, and what is asked of them: pieces, columns, search, filters, order. Values in, values
    out: nothing here touches the page, except that a piece is a script element. */
 
-const gallery = { facts: null, words: {}, list: [] }; // list: every row that is loaded, in order
+// list: every picture that is loaded, in order: each file of each row, and each row without any.
+const gallery = { facts: null, words: {}, list: [] };
 
 /** A text of words.json by its place, "choice.picked"; {n} stands for values.n, or for its plural. */
 gallery.say = (place, values = {}) => {
@@ -32,7 +33,8 @@ gallery.natural = new Intl.Collator("en", { numeric: true }).compare;
 
 gallery.store = (() => {
   const PROMPTS = ["prompt", "text", "tags"]; // what models call it, the most usual first
-  const FIXED = ["state", "model", "error", "kind", "listed", "choice", "rating"];
+  const FIXED = ["state", "model", "error", "kind", "output", "listed", "choice", "rating"];
+  const OF_FILES = ["kind", "output"]; // columns in which a row without a file has no value
   const FROM_OUTSIDE = { input: "input.", meta: "meta." };
   const columns = new Map(); // by name: "state", "input.style", "meta.Category"
   const texts = []; // what search looks through, lower case, by row; made when first looked for
@@ -99,31 +101,40 @@ gallery.store = (() => {
     return columns.get(name);
   };
 
-  const fileOf = ([path, kind, width, height, bytes, sha256, note, thumb]) => {
+  /** n: which of its row's files it is, from 1; null where there is one only. */
+  const fileOf = ([path, kind, width, height, bytes, sha256, note, n, pick, thumb]) => {
     const address = "../" + path.split("/").map(encodeURIComponent).join("/");
-    return { path, address, kind, width, height, bytes, sha256, note, thumb };
+    return { path, address, kind, width, height, bytes, sha256, note, n, pick, thumb };
   };
 
   /** A row of a piece, which is an array to be small on disk. */
   const rowOf = (
     [position, id, state, model, input, meta, files, request, cost, price, code, error,
       submitted, completed, saved, attempts, listed, source, pick, command],
-    i,
   ) => ({
-    i, position, id, state, model, input, meta, request, cost, price, code, error, submitted,
+    position, id, state, model, input, meta, request, cost, price, code, error, submitted,
     completed, saved, attempts, listed, source, pick, command, files: files.map(fileOf),
     prompt: gallery.shown(PROMPTS.map((name) => input[name]).find((value) => value) ?? ""),
   });
 
+  /** Take a row as its pictures. i: the place in the list; first: that of the row's first picture. */
   const add = (raw) => {
-    const row = rowOf(raw, gallery.list.length);
-    gallery.list.push(row);
-    gallery.choice.enter(row);
-    for (const name of ["state", "model", "error"]) column(name).set(row.i, row[name]);
-    column("kind").set(row.i, row.files[0]?.kind);
-    column("listed").set(row.i, row.listed ? "yes" : "no");
+    const row = rowOf(raw);
+    row.first = gallery.list.length;
+    enter(row, row.files[0]);
+    for (const file of row.files.slice(1)) enter({ ...row }, file);
+  };
+
+  const enter = (picture, file) => {
+    const i = gallery.list.length;
+    gallery.list.push(Object.assign(picture, { i, file }));
+    gallery.choice.enter(picture);
+    for (const name of ["state", "model", "error"]) column(name).set(i, picture[name]);
+    column("kind").set(i, file?.kind);
+    column("output").set(i, file?.n);
+    column("listed").set(i, picture.listed ? "yes" : "no");
     for (const [group, prefix] of Object.entries(FROM_OUTSIDE))
-      for (const [name, value] of Object.entries(row[group])) column(prefix + name).set(row.i, value);
+      for (const [name, value] of Object.entries(picture[group])) column(prefix + name).set(i, value);
   };
 
   /** The columns by which rows differ; the fixed ones, inputs, metadata, and what
@@ -134,7 +145,7 @@ gallery.store = (() => {
       return (c.name.startsWith("input.") ? 50 : 60) + (c.distinct > 50 ? 50 : 0);
     };
     // Rows without a file have no kind of it: that is their state.
-    const varies = (c) => c.distinct > (c.name === "kind" ? 1 + c.lacking : 1);
+    const varies = (c) => c.distinct > (OF_FILES.includes(c.name) ? 1 + c.lacking : 1);
     return [...columns.values()].filter(varies).sort((a, b) => rank(a) - rank(b));
   };
 

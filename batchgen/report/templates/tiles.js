@@ -1,5 +1,5 @@
 "use strict";
-/* A tile: the face of a row, its name, and what was decided about it. */
+/* A tile: the face of a picture, its name, and what was decided about it. */
 
 /** Make an element. Names in `given` are attributes, except on…: a listener, and style: its parts. */
 gallery.make = (tag, given = {}, ...children) => {
@@ -22,7 +22,7 @@ gallery.tiles = (() => {
 
   /** Width by height; a row without a picture is a square card. */
   const aspect = (row) => {
-    const { kind, width, height } = row.files[0] ?? {};
+    const { kind, width, height } = row.file ?? {};
     if (kind === "audio" || kind === "file") return 1.6;
     if (!width || !height) return kind === "video" ? 16 / 9 : 1;
     return Math.min(Math.max(width / height, NARROWEST), WIDEST);
@@ -38,9 +38,9 @@ gallery.tiles = (() => {
   const card = (row, title, text) =>
     make("span", { class: `card ${row.state}` }, make("b", {}, title), make("span", {}, text));
 
-  /** The face of a row: its first picture, small where there is a small one. */
+  /** The face of a picture, small where there is a small one. */
   const face = (row, { lazy = true } = {}) => {
-    const [file] = row.files;
+    const { file } = row;
     if (!file) return card(row, say(`states.${row.state}`), row.error || row.prompt);
     if (file.kind === "file") return card(row, say("kinds.file"), file.path);
     if (file.kind === "audio") return card(row, `♪ ${say("kinds.audio")}`, row.prompt);
@@ -62,9 +62,12 @@ gallery.tiles = (() => {
     return picture;
   };
 
+  /** The id; of a row with several files also which of them. */
+  const name = ({ id, file }) => (file?.n ? `${id} (${file.n})` : id);
+
   const label = (row, { verdict, rating }) =>
     [
-      row.id,
+      name(row),
       row.state === "saved" ? "" : say(`states.${row.state}`),
       row.prompt.slice(0, 300),
       verdict && say(`choice.is_${verdict}`),
@@ -85,17 +88,16 @@ gallery.tiles = (() => {
   };
 
   const make_tile = (row, role) => {
-    const badge =
-      row.files.length > 1 ? `${row.files.length}` : row.files[0]?.kind === "video" ? "▶" : null;
+    const badge = row.file?.kind === "video" ? "▶" : null;
     const tile = make(
       "div",
       { class: `tile ${row.state}`, role, tabindex: "-1", "data-i": row.i, title: row.prompt.slice(0, 500) },
       make("span", { class: "face" }, face(row), badge && make("span", { class: "badge" }, badge)),
-      make("span", { class: "caption" }, make("span", { class: "name" }, row.id), make("span", { class: "marks" })),
+      make("span", { class: "caption" }, make("span", { class: "name" }, name(row)), make("span", { class: "marks" })),
     );
     mark(tile);
     return tile;
   };
 
-  return { aspect, card, face, make: make_tile, mark, label };
+  return { aspect, card, face, make: make_tile, mark, name, label };
 })();

@@ -24,7 +24,7 @@ from batchgen.report import gallery, next_steps, tables
 # Of a row, in the order that the script knows.
 POSITION, ID, STATE, MODEL, INPUT, META, FILES, REQUEST_ID, COST = range(9)
 ERROR, LISTED, PICK, COMMAND = 11, 16, 18, 19
-PATH, SHA256, THUMB = 0, 5, 7  # of a file
+PATH, SHA256, THUMB = 0, 5, 9  # of a file
 COLUMNS = 20
 
 
@@ -165,9 +165,9 @@ def test_a_row_has_all_that_the_journal_knows_of_it(
         *(1, "a & b", "saved", "ideogram/ideogram-v2/generate"),
         *({"prompt": "a fox", "seed": 7}, {"_shelf": "Animals"}),
     ]  # fmt: skip
-    ((path, kind, width, height, size, sha256, note, thumb),) = row[FILES]
+    ((path, kind, width, height, size, sha256, note, n, choice, thumb),) = row[FILES]
     assert [path] == media(folder)
-    assert (kind, note, thumb) == ("image", None, None)
+    assert (kind, note, n, choice, thumb) == ("image", None, None, None, None)
     assert max(width, height) == 64
     assert size == (folder / path).stat().st_size
     ((request_id, cost, price, saved_at),) = query(
@@ -184,6 +184,7 @@ def test_the_facts_say_what_batch_it_is(run: Command, folder: Path, write: Write
     found = facts(folder)
     assert (found["batch"], found["manifest"]) == ("list", "list.csv")
     assert (found["rows"], found["pieces"], found["size"]) == (2, 1, 1000)
+    assert found["pictures"] == 2
     assert (found["narrowed"], found["left_out"]) == (None, 0)
     assert found["command"] == f"batchgen report {folder}"
     ((ended_at,),) = query(folder, "SELECT ended_at FROM runs")

@@ -31,6 +31,7 @@ ROW = {
     "source": "list.csv:2",
     "input": {"prompt": "a heron", "seed": 7, "magic": True, "style": "anime", "meta.x": 1},
     "meta": {"Category": "Birds", "style": "from a book", "prompt": "own"},
+    "outputs": [],
 }
 INPUTS, METAS = list(ROW["input"]), list(ROW["meta"])
 values = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
@@ -176,6 +177,24 @@ def test_a_view_of_picks_shows_these_rows_only():
     assert EVERYTHING.description is None
 
 
+def test_a_pick_of_an_output_is_of_that_one_and_one_without_a_number_of_all():
+    several = {**ROW, "outputs": [{"n": n} for n in (1, 2, 3)]}
+    names = ("id", "output", "verdict", "rating")
+    view = Filter(picks=file(("heron", "2", "pick", "4"), ("fox", "", "pick", ""), names=names))
+
+    assert view.choice_of(several, 2) == Choice("pick", 4)
+    assert view.choice_of(several, 1) is view.choice_of(several) is None
+    assert view.predicate(INPUTS, METAS)(several)
+    assert [one["n"] for one in view.outputs_of(several)] == [2]
+    assert [one["n"] for one in view.outputs_of({**several, "id": "fox"})] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("output", ["0", "-1", "two", "1.5"])
+def test_an_output_is_a_number_from_one(output):
+    said = refused(("heron", output), names=("id", "output"))
+    assert said == f"picks.csv:2: the output '{output}' is no number from 1."
+
+
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 @pytest.mark.parametrize("end", ["\r\n", "\n"])
 def test_the_file_may_have_been_through_a_spreadsheet(delimiter, end):
@@ -196,7 +215,7 @@ def test_one_column_is_enough(name):
 @example("a;'=b")
 @example("''\t'=")
 def test_an_id_is_read_back_whatever_a_spreadsheet_would_make_of_it(id):
-    assert list(file((csv_cell(id), "", "pick", "")).by_id) == [id]
+    assert list(file((csv_cell(id), "", "pick", "")).by_id) == [(id, None)]
 
 
 def test_rows_that_the_batch_does_not_have_are_named():
