@@ -429,8 +429,13 @@ def test_a_time_limit_of_asyncio_ends_a_run_in_order(
     manifest = write("list.csv", table(many(50)))
 
     async def go() -> None:
-        async with asyncio.timeout(1.0):
-            await batchgen.run_async(manifest, **options | {"rate": "5/s"})
+        async with asyncio.timeout(None) as limit:
+
+            def enough(progress: batchgen.Progress) -> None:
+                if progress.counts["pending"] < 50 and not limit.expired():
+                    limit.reschedule(asyncio.get_running_loop().time())
+
+            await batchgen.run_async(manifest, on_progress=enough, **options | {"rate": "5/s"})
 
     with pytest.raises(TimeoutError):
         asyncio.run(go())
@@ -476,7 +481,7 @@ def test_in_the_main_thread_signals_end_a_run_and_are_the_programs_again(
 def test_a_run_that_was_asked_to_end_while_it_reads_its_list_sends_nothing(
     write: Write, options: Options, folder: Path, sandbox: Control
 ) -> None:
-    manifest = write("list.csv", table(many(20_000)))
+    manifest = write("list.csv", table(many(40_000)))
 
     async def go() -> None:
         task = asyncio.create_task(batchgen.run_async(manifest, **options))
