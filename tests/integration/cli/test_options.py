@@ -53,7 +53,7 @@ OPTIONS = sorted(RunOptions.__dataclass_fields__.keys() - {"sources"})
 COMMANDS = (run, validate, plan)
 # What a manifest sets about its own reading.
 OF_READING = {"defaults", "matrix", "max_matrix", "rows", "from", "format", "columns", "meta", "id"}
-OF_READING |= {"input"}
+OF_READING |= {"input", "deployment", "outputs"}
 
 
 def test_where_nobody_says_anything_the_defaults_hold():
@@ -141,6 +141,7 @@ def test_every_option_of_the_command_line_is_an_option_of_a_run_or_says_what_is_
 
     assert params - {*OPTIONS} == {
         *("manifest", "as_json", "dry_run", "check_urls", "progress", "no_ping", "no_notify"),
+        "deployment",
     }
 
 
@@ -186,9 +187,10 @@ def test_a_price_that_a_person_gives_is_for_all_models_or_for_one(written, price
 
 def test_what_a_part_of_a_run_needs_is_taken_from_the_options_of_the_same_names():
     options = merge({"rate": 2.0, "max_cost": 5.0, "until": time(7), "provenance": False})
-    policy = view(Policy, options, prices={}, stop_after=None, until=None)
+    computed = {"prices": {}, "versions": {}, "closed": {}, "stop_after": None, "until": None}
+    policy = view(Policy, options, **computed)
 
-    assert policy == Policy(2.0, 16, None, CostLimits(5.0), {}, None, None, None)
+    assert policy == Policy(2.0, 16, None, CostLimits(5.0))
     assert view(OutputOptions, options) == OutputOptions(False, False, True, 100)
 
 
