@@ -17,6 +17,7 @@ from batchgen.core import identity
 from batchgen.core.local_files import MARK, LocalFile
 from batchgen.core.rows import Entry, Problem, Row
 from batchgen.files import refuse_linked_database
+from batchgen.journal.inspection import harden
 from batchgen.journal.read_only import uri_for_reading
 
 CHUNK_ROWS = 200  # written by one statement, at most
@@ -282,6 +283,7 @@ class StagedRows:
         self._number()
         refuse_linked_database(journal, written=False)
         self._db.execute("COMMIT")
+        harden(self._db)
         with uri_for_reading(journal) as uri:
             try:
                 self._db.execute("ATTACH ? AS journal", (uri,))
