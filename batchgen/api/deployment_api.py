@@ -144,7 +144,14 @@ class DeploymentApi:
         response = await self._client.ask_url(
             url, max_bytes=MAX_OBJECT_INFO_BYTES, with_token=is_own
         )
-        return response.body if response.status == 200 else None
+        if response.status == 200 and isinstance(response.body, dict):
+            return response.body
+        why = describe_error(response.error) if response.error else f"answer {response.status}"
+        warn(
+            f"What ranges and choices the nodes have could not be fetched ({why}), so values are"
+            " checked by their types alone."
+        )
+        return None
 
     def _require_base(self) -> None:
         if not self._base:

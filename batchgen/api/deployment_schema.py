@@ -99,7 +99,9 @@ def _inputs(node: Mapping[str, Any], info: Mapping[str, Any]) -> Iterator[tuple[
     declared: dict[str, Any] = {}
     for group in ("required", "optional"):
         if isinstance(groups, Mapping) and isinstance(groups.get(group), Mapping):
-            declared |= groups[group]
+            # What is declared in no known form is taken as the workflow has it.
+            known = {k: v for k, v in groups[group].items() if isinstance(v, list) and v}
+            declared |= known
     meta = node.get("_meta")
     title = meta.get("title") if isinstance(meta, Mapping) else None
     title = title if isinstance(title, str) and title.strip() else kind
@@ -116,10 +118,8 @@ def _inputs(node: Mapping[str, Any], info: Mapping[str, Any]) -> Iterator[tuple[
         yield str(name), {"title": str(title), **schema}
 
 
-def _declared(declared: Any, kind: Any, name: str) -> dict[str, Any] | None:
+def _declared(declared: list[Any], kind: Any, name: str) -> dict[str, Any] | None:
     """Return the schema of an input by its declaration; None for what only a link can give."""
-    if not isinstance(declared, list) or not declared:
-        return None
     type, options = declared[0], declared[1] if len(declared) > 1 else {}
     options = options if isinstance(options, Mapping) else {}
     if media := _media(kind, name, options):

@@ -393,6 +393,18 @@ def test_equal_rows_are_told_of_before_they_are_paid_for(
     assert "same" not in batchgen("plan", path, *reach).stderr  # a model makes another picture
 
 
+@pytest.mark.parametrize("fault", ["503", "html-200", "drop"])
+def test_what_the_nodes_take_may_be_out_of_reach_and_that_is_told(
+    run: Command, folder: Path, manifest: str, sandbox: Control, fault: str
+) -> None:
+    sandbox.fault(fault, on="object-info", times=None)
+
+    told = run(manifest)
+
+    assert (told.code, states(folder)) == (0, {"heron": "saved", "owl": "saved"})
+    assert "What ranges and choices the nodes have could not be fetched" in told.stderr
+
+
 def test_resolve_says_that_an_equal_request_makes_nothing(
     run: Command, batchgen: Command, folder: Path, manifest: str, sandbox: Control
 ) -> None:

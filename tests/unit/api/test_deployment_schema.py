@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from batchgen.api.deployment_schema import (
     Conditions,
     conditions_of,
@@ -77,6 +79,15 @@ def test_without_a_description_types_are_those_of_the_values() -> None:
         "31.sampler_name": "string",
     }
     assert inputs(None)["12.image"]["format"] == "image_uri"
+
+
+@pytest.mark.parametrize("declared", ["INT", [], {"type": "INT"}, None])
+def test_an_input_that_is_declared_in_no_known_form_is_taken_as_the_workflow_has_it(
+    declared: Any,
+) -> None:
+    described = {"KSampler": {"input": {"required": {"seed": declared}}}}
+
+    assert inputs(described)["31.seed"]["type"] == "number"
 
 
 def test_whatever_else_comes_is_no_input() -> None:
