@@ -77,6 +77,8 @@ class RunOptions:
     all_per_day, all_per_month: USD that all batches of the person on this computer may cost.
     price: USD of a request, for all models or by model, "*" for all others; None where the API's
         price holds.
+    price_per_second: USD of an instance's second, for all hardware or by hardware, "*" for all
+        other; None where nobody says.
     ask_above: USD; a person at a terminal is asked before a run spends more. yes: not asked.
     expect_plan: what a person or a program agreed to; the run does just that, or nothing.
     max_outputs: files of a row that are fetched. output_nodes: of a deployment's workflow, whose
@@ -107,6 +109,7 @@ class RunOptions:
     all_per_day: float | None = None
     all_per_month: float | None = None
     price: float | Mapping[str, float] | None = None
+    price_per_second: float | Mapping[str, float] | None = None
     ask_above: float = 25.0
     yes: bool = False
     expect_plan: Terms | None = None

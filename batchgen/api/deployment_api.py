@@ -4,6 +4,7 @@ A row is sent to `deployments/ID`, and its input has the inputs of nodes by `NOD
 `6.text`. What it does not have stays as it is in the workflow.
 """
 
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -13,6 +14,7 @@ from batchgen.api.deployment_outcome import (
     classify_deployment_result,
     classify_inference,
     is_token_refused,
+    seconds_taken,
 )
 from batchgen.api.deployment_schema import MAX_OBJECT_INFO_BYTES, deployment_document, overrides
 from batchgen.api.model_api import MAX_PAGE_BYTES, ModelApi, poll_result
@@ -76,7 +78,7 @@ class DeploymentApi:
         # The status says `completed` of a request that failed, so the result alone is asked.
         response = await self._client.ask(f"{self._request_path(model, request_id)}/result")
         outcome = classify_deployment_result(response, request_id, self._output_nodes)
-        return poll_result(response, outcome)
+        return replace(poll_result(response, outcome), seconds=seconds_taken(response))
 
     async def inline_output(self, model: str, request_id: str, n: int) -> bytes | None:
         response = await self._client.ask(f"{self._request_path(model, request_id)}/result")

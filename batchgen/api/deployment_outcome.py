@@ -6,6 +6,7 @@ that deployments alone have.
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from batchgen.api.poll_outcome import (
@@ -33,6 +34,7 @@ BAD_TOKEN = 401001
 NO_FUNDS = 10001
 DISABLED = 10002
 DELETED = 10003
+MAX_SECONDS = 7 * 86400.0  # results are kept no longer
 MADE = "output"  # the type of a result; that of a preview is `temp`
 NOTHING_MADE = (
     "completed without any output. ComfyUI does not run again what has not changed, so a request"
@@ -104,6 +106,20 @@ def classify_deployment_result(
         ):
             return Failed(NOTHING_MADE, None, word)
     return outcome
+
+
+def seconds_taken(response: Response) -> float | None:
+    """Return the seconds from a request's acceptance to its end; None where it does not say both.
+
+    That has the wait for an instance and its start in it, which are billed in part.
+    """
+    body = response.body if isinstance(response.body, dict) else {}
+    try:
+        began, ended = (datetime.fromisoformat(body[n]) for n in ("created_at", "finished_at"))
+        seconds = (ended - began).total_seconds()
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
+    return seconds if 0 <= seconds < MAX_SECONDS else None
 
 
 def _made(outputs: Any) -> Iterator[tuple[str, str]]:

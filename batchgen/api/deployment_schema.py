@@ -24,22 +24,27 @@ class Conditions:
 
     version: of its workflow; "" where RunComfy does not say. at_once: requests that it works on at
     the same time, None where RunComfy does not say. closed: why it takes none; "" if it does.
+    hardware: of its instances; "" where RunComfy does not say.
     """
 
     version: str = ""
     at_once: int | None = None
     closed: str = ""
+    hardware: str = ""
 
 
 def conditions_of(document: Mapping[str, Any] | None) -> Conditions:
     """document: as `deployment_document` makes it, or the API's answer; None: there is none."""
     if document is None:
         return Conditions(closed="RunComfy has no such deployment in this account")
+    hardware = document.get("hardware")
+    kinds = hardware if isinstance(hardware, list) else [hardware]
     version, most = document.get("workflow_version"), document.get("max_instances")
     return Conditions(
         version if isinstance(version, str) else "",
         most if isinstance(most, int) and most > 0 else None,
         "the deployment is disabled" if document.get("is_enabled") is False else "",
+        next((one for one in kinds if isinstance(one, str)), ""),
     )
 
 

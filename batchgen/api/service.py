@@ -51,13 +51,14 @@ class PollResult:
 
     content: as it came, for the journal, without inline outputs. unreachable: what failed where no
     answer began, else "". model: that made the request, by the service's word; None where it does
-    not say.
+    not say. seconds: that it took, of a service that bills time; None where it does not say.
     """
 
     outcome: PollOutcome
     content: str = ""
     unreachable: str = ""
     model: str | None = None
+    seconds: float | None = None
 
 
 class Service(Protocol):

@@ -269,6 +269,14 @@ PRICE = click.option(
     callback=read_price,
     help="What a request costs, where RunComfy does not say; repeatable.",
 )
+PRICE_PER_SECOND = click.option(
+    "--price-per-second",
+    multiple=True,
+    metavar="[HARDWARE=]USD",
+    callback=read_price,
+    help="What a second of a deployment's instance costs, as AMPERE_48=0.0007, to estimate costs"
+    " by; repeatable.",
+)
 JSON = section(
     "Output",
     click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),

@@ -265,6 +265,10 @@ def plan(whole: "Plan") -> None:
     if whole.fitted:
         made = plural(whole.fitted, "picture")
         line(f"Of these {made} made smaller to be sent (--fit), e.g. {whole.fitted_as}.")
+    if whole.estimated:
+        line(
+            "Where there is no price, the cost is an estimate: the most that a request has come to."
+        )
     if whole.prices_from:
         asked = show_time(from_iso(whole.prices_from))
         line(f"The price is that of {asked}, since {whole.not_asked}.")

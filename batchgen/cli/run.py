@@ -20,6 +20,7 @@ from batchgen.cli.options import (
     OUT,
     PING,
     PRICE,
+    PRICE_PER_SECOND,
     RATE,
     READING,
     SERVICE,
@@ -60,6 +61,7 @@ LIMITS = section(
     amount_option("--max-cost-per-day", help="Most this list may cost per calendar day."),
     amount_option("--max-cost-per-month", help="Most this list may cost per calendar month."),
     PRICE,
+    PRICE_PER_SECOND,
 )
 
 

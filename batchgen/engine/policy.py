@@ -15,7 +15,7 @@ class Policy:
     limit: POSTs in this run at most; None is no limit.
     limits: what the batch may cost. prices: by model, None = unknown.
     versions: of what makes the rows of a model now, where it has any. closed: the models that take
-        nothing now, each with the reason.
+        nothing now, each with the reason. per_second: USD by model, where time is billed.
     max_time, stop_after: seconds from the start of the run after which nothing is submitted; the
         second also where `until` falls by then. None is never.
     until: the same, in seconds since the epoch.
@@ -28,6 +28,7 @@ class Policy:
     prices: Mapping[str, Price | None] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     closed: Mapping[str, str] = field(default_factory=dict)
+    per_second: Mapping[str, float] = field(default_factory=dict)
     max_time: float | None = None
     stop_after: float | None = None
     until: float | None = None

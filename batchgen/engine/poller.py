@@ -1,7 +1,7 @@
 """Asks about accepted requests until they have ended. Asking is free and may be repeated."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, assert_never
 
 from batchgen.api.poll_outcome import (
@@ -218,7 +218,16 @@ class Poller:
             state.report_online()
         if isinstance(result.outcome, Unauthorized):
             self._stop_for_token(row, result.outcome.reason)
-        return result
+        return self._with_cost(row, result)
+
+    def _with_cost(self, row: Request, result: PollResult) -> PollResult:
+        """Return the answer with a cost by the time that the request took, where none is said."""
+        usd, ended = self._state.policy.per_second.get(row.model), result.outcome
+        if usd is None or result.seconds is None or not isinstance(ended, Ended):
+            return result
+        if ended.cost is not None:
+            return result
+        return replace(result, outcome=replace(ended, cost=round(usd * result.seconds, 6)))
 
     async def _tell(self, row: Request, what: str) -> None:
         """Say on the terminal, in the log and in the report why a row has not ended."""

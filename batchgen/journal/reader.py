@@ -139,6 +139,7 @@ class Reader:
 
         committed: USD spent, reserved or possibly spent. reserved, unknown: the part of it of rows
         in these states. unpriced: the number of rows that were sent without a price or cost.
+        estimated: whether some of it is by the time that requests took.
         """
         # An index finds the rows in a state. `unpriced` looks at every row once, and its first
         # condition excludes most of them.
@@ -151,7 +152,8 @@ class Reader:
                     AND cost IS NULL AND NOT EXISTS
                     (SELECT 1 FROM spending WHERE spending.key = requests.key)) AS unpriced"""
         )
-        return {name: round(value, 6) for name, value in row.items()}
+        sums = {name: round(value, 6) for name, value in row.items()}
+        return {**sums, "estimated": bool(self.get_meta("estimated"))}
 
     def committed_usd(self, since: str) -> float:
         """Return the USD that are spent, reserved or possibly spent since a time of the journal."""

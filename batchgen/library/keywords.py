@@ -57,6 +57,7 @@ class Options(ReadingOptions, total=False):
     max_cost_per_day: float
     max_cost_per_month: float
     price: float | Mapping[str, float]
+    price_per_second: float | Mapping[str, float]
     new_batch: bool
     sandbox: bool
     concurrency: int
@@ -221,6 +222,7 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "raise_limit": _limits,
     "format": _choice(*FORMATS),
     "price": _prices,
+    "price_per_second": _prices,
     "rate": _number_or(units.parse_rate, "requests per second"),
     "max_time": _number_or(units.parse_duration, "seconds"),
     "until": _or(units.parse_clock_time, time),

@@ -130,6 +130,7 @@ class Plan(Sums):
     left: the name, USD, and USD that are left, of each limit of cost.
     terms: what `--expect-plan` takes. rate: submissions per second.
     kept: what `set --keep` left for it, as written, by setting.
+    estimated: some of the cost is by what requests have come to, and not by a price.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -143,6 +144,7 @@ class Plan(Sums):
     fitted_as: str = ""
     left: list[tuple[str, float, float]] = field(default_factory=list)
     terms: Terms | None = None
+    estimated: bool = False
     rate: float = 1.0
     kept: Mapping[str, str] = field(default_factory=dict)
 
@@ -172,6 +174,7 @@ class Plan(Sums):
             "sends": self.sends,
             "cost": round(self.cost, 6),
             "cost_is_floor": self.floor,
+            "cost_is_estimate": self.estimated,
             "unpriced": self.unpriced,
             "prices_from": self.prices_from or None,
             "files": self.files,
@@ -293,6 +296,10 @@ def plan(
             step(row)
     sums.prices_from, sums.not_asked = min(prices.times, default=""), prices.not_asked
     sums.prices = prices.found
+    sums.estimated = any(
+        price is None and (cost := prices.seen.get(model)) is not None and cost.request is not None
+        for model, price in prices.found.items()
+    )
     sums.left = what_is_left(limits, prices.committed_usd)
     sums.terms = rows.terms(prices.service, prices.found, prices.seen, sums.left, options.limit)
     return sums

@@ -16,6 +16,7 @@ from batchgen.batch_folder import Folder
 from batchgen.config import RunOptions, Source
 from batchgen.core.budget import Spending, active_limits, tightest, what_is_left
 from batchgen.core.prices import DURATION_INPUT, Price, SeenCost, Unit, estimate
+from batchgen.core.states import State
 from batchgen.core.terms import REHEARSAL, RowTerms, Terms
 from batchgen.core.text import plural, shell_quote
 from batchgen.engine.other_batches import OtherBatches
@@ -64,13 +65,29 @@ def written_price(written: float | Mapping[str, float] | None, model: str) -> Pr
 def find_conditions(
     journal: Journal, catalogue: Catalogue, options: RunOptions
 ) -> dict[str, Conditions]:
-    """Return what holds now for the deployments whose rows are due.
+    """Return what holds now for the deployments whose rows are due, or under way.
 
     Nothing where RunComfy cannot be reached: the run waits until it can. Raises TokenRefused.
     """
     with suppress(ServiceUnreachable):
-        return catalogue.conditions(journal.due_models(states_to_send(options)))
+        states = [*states_to_send(options), State.SUBMITTED]  # what these took is learned, too
+        return catalogue.conditions(journal.due_models(states))
     return {}
+
+
+def prices_per_second(
+    options: RunOptions, conditions: Mapping[str, Conditions]
+) -> dict[str, float]:
+    """Return what the person says that a second costs, in USD by deployment."""
+    said = options.price_per_second
+    if said is None:
+        return {}
+    by_hardware = said if isinstance(said, Mapping) else {"*": said}
+    found = {
+        model: by_hardware.get(one.hardware, by_hardware.get("*"))
+        for model, one in conditions.items()
+    }
+    return {model: usd for model, usd in found.items() if usd is not None}
 
 
 def follow_instances(options: RunOptions, conditions: Mapping[str, Conditions]) -> RunOptions:

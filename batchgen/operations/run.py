@@ -68,6 +68,7 @@ from batchgen.operations.prices import (
     find_prices,
     follow_instances,
     other_batches,
+    prices_per_second,
     require_agreed,
 )
 from batchgen.operations.take_over import (
@@ -183,7 +184,9 @@ def run(
         catalogue.close()
         stop.check()
         memory = {model: price and price.stored() for model, price in known.items()}
-        journal.start_run(manifest.file, {"prices": memory, **model_memory(options)})
+        by_time = bool(prices_per_second(options, conditions) or journal.get_meta("estimated"))
+        costs = {"prices": memory, "estimated": by_time}
+        journal.start_run(manifest.file, {**costs, **model_memory(options)})
         announcer.begin()
         note("running")
         log.debug("batchgen %s runs %s into %s", __version__, manifest.file, folder.path)
@@ -226,6 +229,7 @@ def _policy(
         prices=known,
         versions={model: one.version for model, one in conditions.items() if one.version},
         closed={model: one.closed for model, one in conditions.items() if one.closed},
+        per_second=prices_per_second(options, conditions),
         stop_after=options.stop_after(now),
         until=options.ends_at(now),
     )

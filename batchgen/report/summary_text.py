@@ -15,6 +15,7 @@ in your RunComfy account, and settle them with:"""
 REHEARSED_UNKNOWN_ROWS = """\
 Unknown rows may have been billed, so they are not sent again unasked. To look for them
 in the sandbox's ledger, which stands for your account here, and to settle them:"""
+ESTIMATED = "deployments by an estimate: their seconds, at the price that you said"
 COMPLETED_ROWS = (
     "Completed rows are paid for and not on disk yet; the next run asks for them again, unpaid."
 )
@@ -24,6 +25,8 @@ def money(numbers: Mapping[str, Any]) -> str:
     """Return what was spent. numbers: as `journal.reader.summary` has them, here and below."""
     sums = numbers["money_usd"]
     text = f"${sums['committed']:.2f} spent or reserved"
+    if sums["estimated"]:
+        text += f" ({ESTIMATED})"
     if sums["unknown"]:
         text += f", ${sums['unknown']:.2f} of it for unknown rows"
     if sums["unpriced"]:

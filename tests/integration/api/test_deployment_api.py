@@ -455,3 +455,25 @@ def test_a_first_list_for_a_deployment_names_its_likeliest_inputs(
     assert run("new.yaml").code == 0
     assert run("own.yaml", "--out", "own").code == 0
     assert sandbox.accepted == 2
+
+
+def test_costs_are_estimated_by_seconds_and_reserved_for_the_next(
+    start: Callable[..., Any], batchgen: Command, folder: Path, write: Write, reach: list[str],
+    sandbox: Control,
+) -> None:  # fmt: skip
+    sandbox.set(seconds=0.2, spread=0.0)
+    path = write("list.csv", "id,prompt,seed\na,a heron,1\nb,a heron,2\nc,a heron,3\n")
+    words = ("--deployment", TEXT, *NODES, "--price-per-second", "AMPERE_48=0.1")
+    _, refused = start(path, *words, "--max-cost", 1).communicate()
+    assert "--max-cost needs to know the price" in refused  # nothing is measured yet
+
+    start(path, *words, "--limit", 1).communicate()
+    _, told = start(path, *words, "--max-cost", 0.05).communicate()
+
+    costs = query(folder, "SELECT cost FROM requests WHERE cost IS NOT NULL")
+    assert len(costs) == 2  # the third would pass the limit
+    assert all(0.019 < cost < 0.021 for (cost,) in costs)
+    assert "deployments by an estimate" in told
+    assert "would pass the limit" in told
+    planned = batchgen("plan", path, "--out", folder, *words, *reach)
+    assert "the cost is an estimate" in planned.stdout

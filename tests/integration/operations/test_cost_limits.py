@@ -320,11 +320,23 @@ def test_what_an_unknown_request_may_have_cost_stays_counted_however_it_is_settl
     sandbox.fault("lost")
     manifest = write("list.csv", table({"heron": "a heron"}))
     run(manifest)
-    assert money(folder) == {"committed": 0.03, "reserved": 0, "unknown": 0.03, "unpriced": 0}
+    assert money(folder) == {
+        "committed": 0.03,
+        "reserved": 0,
+        "unknown": 0.03,
+        "unpriced": 0,
+        "estimated": False,
+    }
 
     batchgen("resolve", folder, "--all", answer)
     batchgen("report", folder)
-    assert money(folder) == {"committed": 0.03, "reserved": 0, "unknown": 0, "unpriced": 0}
+    assert money(folder) == {
+        "committed": 0.03,
+        "reserved": 0,
+        "unknown": 0,
+        "unpriced": 0,
+        "estimated": False,
+    }
 
     run(manifest)
     assert money(folder)["committed"] == pytest.approx(sandbox.billed_usd)

@@ -5,7 +5,11 @@ from typing import Any
 
 import pytest
 
-from batchgen.api.deployment_outcome import classify_deployment_result, classify_inference
+from batchgen.api.deployment_outcome import (
+    classify_deployment_result,
+    classify_inference,
+    seconds_taken,
+)
 from batchgen.api.poll_outcome import (
     Cancelled,
     Completed,
@@ -149,3 +153,23 @@ def test_errors_of_a_question_say_what_they_say_for_models() -> None:
     for code in (10001, 10002, 10003, 500001):
         assert isinstance(asked(400, error(code)), Unclear)
     assert isinstance(asked(503, {}), Unclear)
+
+
+def test_the_time_that_a_request_took_is_from_its_acceptance_to_its_end() -> None:
+    at = "2026-11-26T01:02:03.500000+00:00"
+
+    def seconds(**times: Any) -> float | None:
+        return seconds_taken(answer(200, times))
+
+    assert seconds(created_at=at, finished_at="2026-11-26T01:02:15.750000+00:00") == 12.25
+    for end in (
+        None,
+        "",
+        5,
+        "soon",
+        "2026-11-26T01:02:15",
+        "2026-11-26T01:02:03+00:00",
+        "9999-01-01",
+    ):
+        assert seconds(created_at=at, finished_at=end) is None
+    assert seconds_taken(answer(502, ["no object"])) is None

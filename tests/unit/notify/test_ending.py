@@ -12,7 +12,7 @@ NUMBERS = {
     "counts": {"saved": 7, "failed": 2, "unknown": 0, "completed": 0},
     "rehearsal": False,
     "causes": [{"rows": 2, "state": "failed", "cause": "too long", "example": "heron"}],
-    "money_usd": {"committed": 0.27, "unknown": 0, "unpriced": 0},
+    "money_usd": {"committed": 0.27, "unknown": 0, "unpriced": 0, "estimated": False},
 }
 PROMPT = "A heron standing in a reed bed at dusk"
 
