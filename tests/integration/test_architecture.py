@@ -113,6 +113,18 @@ def test_a_newcomer_sees_the_architecture_in_one_look():
     assert {room: count for room, count in large.items() if count > 22} == {}
 
 
+def test_what_moves_rows_does_not_know_which_service_they_are_sent_to():
+    services = {f"batchgen.api.{path.stem}" for path in (PACKAGE / "api").glob("deployment_*.py")}
+    services |= {"batchgen.core.targets", "batchgen.api.model_api", "batchgen.api.runcomfy"}
+    rooms = ("engine", "journal", "media", "network", "notify", "report")
+    knowing = {
+        module for module in MODULES if room_of(module) in rooms and imports(module) & services
+    }
+
+    assert services < {*MODULES}
+    assert knowing == set()
+
+
 @pytest.mark.parametrize("room", ROOMS)
 def test_a_folder_says_what_it_promises_and_imports_no_more_than_it_says(room):
     said = docstring(f"batchgen.{room}")
