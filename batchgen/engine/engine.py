@@ -126,7 +126,6 @@ class Engine:
         except Exception as error:  # noqa: BLE001
             self._stop_for(error, row.where)
         finally:
-            self._state.notify()
             self._changed()
 
     def _stop_for(self, error: Exception, where: str) -> None:

@@ -25,6 +25,7 @@ from batchgen.engine.rate_limiter import WINDOW_S, RateLimiter
 from batchgen.engine.run_outcome import RUN_AGAIN, Headway, RunOutcome
 
 MOST_CHANGED_TOLD = 5  # rows that are told of on the terminal
+SAME_END_S = 0.0005  # between the ends of two waits that are the same
 RUSH_RATE = 100.0  # submissions per second; below it, each may hold the event loop up for 1.5 ms
 
 log = logging.getLogger(__name__)
@@ -84,6 +85,8 @@ class RunState:
         self._last_answer = 0.0
         self._saved_rate = math.inf  # submissions per second; none is saved yet
         self._changes = asyncio.Event()
+        self._alarm: asyncio.Task[None] | None = None  # it notifies at `_alarm_at`
+        self._alarm_at = math.inf
         self._stopped = asyncio.Event()
 
     def time(self) -> float:
@@ -131,13 +134,25 @@ class RunState:
         self._changes.set()
 
     async def wait_for_change(self, seconds: float) -> None:
-        """Wait until something changes, `seconds` at the longest; infinite is allowed."""
+        """Wait until something changes, `seconds` at the longest; infinite is allowed.
+
+        For one waiter at a time. A wait for the same end as the one before needs no new timer: of a
+        row that ends, nothing changes the time of the next submission.
+        """
         self._changes.clear()
-        if not math.isfinite(seconds):
-            await self._changes.wait()
-            return
-        rarely = self.limiter.rate < RUSH_RATE
-        await _first_of(self._changes.wait(), self.clock.punctual(seconds, rarely=rarely))
+        end = self.time() + seconds
+        if self._alarm is None or self._alarm.done() or abs(end - self._alarm_at) > SAME_END_S:
+            if self._alarm is not None:
+                self._alarm.cancel()
+                self._alarm = None
+            if math.isfinite(seconds):
+                self._alarm = asyncio.create_task(self._notify_in(seconds))
+                self._alarm_at = end
+        await self._changes.wait()
+
+    async def _notify_in(self, seconds: float) -> None:
+        await self.clock.punctual(seconds, rarely=self.limiter.rate < RUSH_RATE)
+        self.notify()
 
     async def sleep_unless_stopped(self, seconds: float) -> None:
         """Sleep, but no longer than rows are submitted; a limit of the person's cuts nothing."""

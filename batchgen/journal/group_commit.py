@@ -15,6 +15,8 @@ writes that are asked for at about the same time are made in one transaction:
 
 import asyncio
 from collections.abc import Callable, Generator
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Lock
 
@@ -141,13 +143,18 @@ class WriteQueue:
         self._waiting = [p for p in self._waiting if p is not alone] if alone else []
         for pending in group:
             pending.started = True
+        loop = asyncio.get_running_loop()
+
+        def tell(done: "Future[None]") -> None:
+            with suppress(RuntimeError):  # the loop was closed meanwhile, and nobody waits
+                loop.call_soon_threadsafe(self._end_group, group, done.exception())
+
         try:
             self._write(group)
-            committing = asyncio.wrap_future(self._thread.submit(self._commit, group))
+            # One turn of the loop less than by a future of asyncio's.
+            self._thread.submit(self._commit, group).add_done_callback(tell)
         except Exception as error:  # noqa: BLE001
             self._end_group(group, error)
-        else:
-            committing.add_done_callback(lambda done: self._end_group(group, done.exception()))
 
     def _write(self, group: list[PendingWrite]) -> None:
         self._database.begin()
