@@ -91,7 +91,7 @@ def go_on(
 ) -> RunOutcome:
     batch, hosts = Folder(folder), (parse_media_host(address.media_host),)
     endpoint = Distant(
-        *(address.base_url, TOKEN, hosts, False, None, "", batch.journal, command, value, late)
+        *(address.base_url, TOKEN, hosts, False, None, "", (), batch.journal, command, value, late)
     )
     with ExitStack() as stack:
         stack.enter_context(batch.locked())
