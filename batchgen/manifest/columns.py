@@ -32,6 +32,7 @@ from batchgen.templates.id_template import IdTemplate, Unfilled
 T = TypeVar("T")
 ALL_COLUMNS = "*"
 NO_NAMES: frozenset[str] = frozenset()
+NOT_PLAIN = frozenset(RESERVED) - {"id"}
 MAX_CACHED_NAMES = 1000  # a file can have new names in every row
 
 # A model's id, None for the default model -> the names of its inputs; None where they are unknown.
@@ -144,6 +145,22 @@ class ColumnMapping:
             if known is not None and self.input_of(name, model) not in known:
                 return None
         return [self.input_of(name, model)]
+
+    def plain(self, record: Record) -> tuple[str | None, dict[str, Any]] | None:
+        """Return a record's id and inputs, as `split` does, where there is no doubt of them.
+
+        None where it has anything else, a value's place, or names that were not resolved before.
+        """
+        values = record.values
+        if isinstance(values, str):
+            return None if record.id is not None else (None, {self.prompt_name(None): values})
+        if record.places or not values.keys() <= self._direct.get(None, NO_NAMES):
+            return None
+        inputs = dict(values)
+        id = inputs.pop("id", record.id)
+        if not (id is None or (isinstance(id, str) and id.strip())):
+            return None
+        return (id, inputs) if NOT_PLAIN.isdisjoint(inputs) else None
 
     def split(self, record: Record) -> EntryParts:
         """Sort a record's values into id, model, inputs and metadata."""

@@ -23,7 +23,7 @@ from batchgen.core.text import closest_match, list_choices, quote_value
 from batchgen.errors import UsageError
 from batchgen.files import FileRefused
 from batchgen.manifest.allowed_paths import AllowedPaths
-from batchgen.manifest.columns import ALL_COLUMNS, ColumnMapping, EntryParts, Properties
+from batchgen.manifest.columns import ALL_COLUMNS, NO_NAMES, ColumnMapping, EntryParts, Properties
 from batchgen.manifest.document import Document
 from batchgen.manifest.read_media_folder import media_files
 from batchgen.manifest.records import Header, Item, Record, Unreadable, file_problem, over_limit
@@ -174,12 +174,14 @@ class Manifest:
                         yield problem
                     if reported and names.has_no_inputs(item):
                         return
-                elif is_plain and type(item.values) is str and item.id is None:
+                elif is_plain and (found := names.plain(item)):
                     position += 1  # in a third of the time of the rest
-                    prompt = {names.prompt_name(None): item.values}
-                    if self.template_place is None and looks_like_template(item.values):
-                        self.template_place = item.place
-                    yield Entry(position, item.place, None, None, prompt)
+                    id, inputs = found
+                    cells = inputs.keys() if item.cells else NO_NAMES
+                    entry = Entry(position, item.place, id, None, inputs, cells)
+                    if self.template_place is None:
+                        self._look_at(entry, names)
+                    yield entry
                 else:
                     entries = self._expand(item, names, position, added)
                     if self._unfolding is not None:

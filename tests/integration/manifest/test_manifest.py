@@ -1581,3 +1581,27 @@ def test_whatever_blanks_surround_a_number_are_no_part_of_it(tmp_path, cell):
     [entry] = read(write(tmp_path, "a.csv", f"prompt,seed\nA fox,{cell}\n"))
 
     assert VALIDATOR.check_entry(entry, default_model=MODEL).input["seed"] == 7
+
+
+def test_a_row_that_is_not_as_those_before_it_is_read_as_if_it_came_first(tmp_path):
+    usual = {"id": "a", "prompt": "A fox"}
+    for odd in (
+        {"id": "b"},
+        {"id": 7, "prompt": "A heron"},
+        {"id": " ", "prompt": "A heron"},
+        {"id": True, "prompt": "A heron"},
+        {"prompt": "A heron", "model": "a/b"},
+        {"prompt": "A heron", "deployment": "1"},
+        {"prompt": "A heron", "_note": "for us"},
+        {"prompt": ["A heron"]},
+    ):
+        first, later = (
+            [*open_manifest(write(tmp_path, "a.jsonl", text)).entries(known)][-1]
+            for text in (json.dumps(odd), f"{json.dumps(usual)}\n" * 2 + json.dumps(odd))
+        )
+
+        if isinstance(first, Entry):
+            moved = first._replace(position=3, place=later.place)
+            assert later == moved, odd
+        else:
+            assert (later.what, later.field) == (first.what, first.field), odd
