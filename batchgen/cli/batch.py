@@ -37,13 +37,20 @@ if TYPE_CHECKING:
     default="failed",
     help="The state of the rows to queue.  [default: failed]",
 )
+@click.option(
+    "--older-versions",
+    is_flag=True,
+    help="Saved rows that a deployment made with another version of its workflow than today's.",
+)
 @JSON
 @SHARED
+@SERVICE
 def retry(
     batch: str,
     ids: tuple[str, ...],
     cause: str | None,
     state: str,
+    older_versions: bool,
     as_json: bool,
     **given: Any,
 ) -> None:
@@ -58,6 +65,7 @@ def retry(
         batchgen retry out/list
         batchgen retry out/list --cause "content policy"
         batchgen retry out/list --state unknown --id heron
+        batchgen retry out/list --older-versions
 
     \b
     Exit codes:
@@ -66,15 +74,21 @@ def retry(
         75   a run holds the batch
     """
     from batchgen.cli import output
+    from batchgen.operations.models import CatalogueIfAllowed, stored_versions
     from batchgen.operations.retry import retry
 
-    if state in ("unknown", "written_off", "saved") and not ids:
+    state = "saved" if older_versions else state
+
+    if state in ("unknown", "written_off", "saved") and not (ids or older_versions):
         raise UsageError(
             f"--state {state} needs --id: these rows were or may have been billed already.",
             "Name each one with --id.",
         )
     folder = find_batch(batch)
-    reopened = retry(folder, state, ids, cause, runtime().timing)
+    timing, versions = runtime().timing, None
+    if older_versions:
+        versions = stored_versions(folder, CatalogueIfAllowed(options_without_manifest(), timing))
+    reopened = retry(folder, state, ids, cause, timing, versions)
     command = output.next_run(folder) if reopened else None
     if as_json:
         output.as_json({"queued": reopened, "next": command})

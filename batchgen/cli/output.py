@@ -272,6 +272,12 @@ def plan(whole: "Plan") -> None:
     if whole.prices_from:
         asked = show_time(from_iso(whole.prices_from))
         line(f"The price is that of {asked}, since {whole.not_asked}.")
+    for model, version, count, now in whole.older:
+        made = "1 saved row was" if count == 1 else f"{count} saved rows were"
+        line(
+            f"{made} made by version {version} of {model}, which is {now} now. To pay for new ones:"
+        )
+        line(f"  batchgen retry {shell_quote(whole.folder)} --older-versions")
     if whole.counts["renamed"]:
         rows = plural(whole.counts["renamed"], "renamed row")
         line(f"Without --allow-changed a run stops at {rows}, before it sends anything.")

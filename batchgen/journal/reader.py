@@ -3,9 +3,10 @@
 The file is opened for reading only, and an older version is read as it is, without migrating it.
 """
 
+import json
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from itertools import groupby
 from operator import itemgetter
@@ -32,6 +33,7 @@ from batchgen.journal.database import (
 )
 from batchgen.journal.inspection import harden, limit_work, refuse_foreign_schema
 from batchgen.journal.read_only import uri_for_reading
+from batchgen.journal.requests import OLDER_VERSION
 from batchgen.journal.schema import SHOWN, VERSION
 from batchgen.journal.staging import LOCAL_FILES_QUERY
 
@@ -154,6 +156,20 @@ class Reader:
         )
         sums = {name: round(value, 6) for name, value in row.items()}
         return {**sums, "estimated": bool(self.get_meta("estimated"))}
+
+    def older_versions(self, versions: Mapping[str, str]) -> list[tuple[str, str, int]]:
+        """Return (model, version, rows) of saved rows that another version has made.
+
+        versions: of now, by model. Older journals know none.
+        """
+        if not (self._has_notes and versions):
+            return []
+        found = self.query(
+            f"""SELECT model, version, COUNT(*) AS rows FROM requests WHERE {OLDER_VERSION}
+            GROUP BY model, version ORDER BY model, version""",
+            json.dumps(dict(versions)),
+        )
+        return [(row["model"], row["version"], row["rows"]) for row in found]
 
     def committed_usd(self, since: str) -> float:
         """Return the USD that are spent, reserved or possibly spent since a time of the journal."""

@@ -1,6 +1,7 @@
 """Requests and outputs as values, and what the engine and the operations ask about them."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
@@ -10,6 +11,10 @@ from batchgen.core.local_files import MARK, local_files
 from batchgen.core.states import Event, State
 from batchgen.journal import stored_values
 from batchgen.journal.database import Database, checked, odd_value, storage_errors
+
+# SQL: whether a row is saved, and made by another version than the given ones, JSON by model.
+OLDER_VERSION = """state = 'saved' AND listed = 1 AND EXISTS (SELECT 1 FROM json_each(?) AS now
+    WHERE now.key = requests.model AND now.value <> requests.version)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +168,10 @@ class RequestQueries(Database):
         """Return the rows in a state, the earliest submission first. listed: only listed ones."""
         where = "state = ? AND listed >= ? ORDER BY submitted_at"
         return self._requests(where, state, int(listed))
+
+    def saved_by_older(self, versions: Mapping[str, str]) -> list[Request]:
+        """Return the saved rows that another version has made. versions: of now, by model."""
+        return self._requests(f"{OLDER_VERSION} ORDER BY position", json.dumps(dict(versions)))
 
     def get_request(self, key: str) -> Request:
         """Return the row with this key."""

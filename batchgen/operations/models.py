@@ -22,6 +22,7 @@ from batchgen.core.timing import Timing
 from batchgen.errors import ServiceUnreachable, TokenRefused, UsageError
 from batchgen.validation.model_schema import read_schema
 from batchgen.validation.schema_registry import (
+    SchemaSource,
     fetched_today,
     require_model_id,
     schema_date,
@@ -61,7 +62,7 @@ def kept_schemas_folder() -> Path:
     return folder
 
 
-def stored_versions(batch: Folder, catalogue: "Catalogue | None") -> dict[str, str]:
+def stored_versions(batch: Folder, catalogue: "SchemaSource | None") -> dict[str, str]:
     """Return the version of each deployment that a batch has the workflow of.
 
     Today's, if it can be asked for, else the stored one: a list is read again when one has changed.

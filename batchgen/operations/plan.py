@@ -32,7 +32,7 @@ from batchgen.journal.comparison import Comparison, compare
 from batchgen.journal.reader import Reader
 from batchgen.journal.staging import StagedRows
 from batchgen.operations.find_batch import ask_nobody, find_folder, keep_model, known_batches
-from batchgen.operations.models import schema_folders
+from batchgen.operations.models import schema_folders, stored_versions
 from batchgen.operations.open_manifest import ProblemSink, open_manifest_for, require_valid_rows
 from batchgen.operations.prices import other_batches, written_price
 from batchgen.operations.take_over import states_to_send
@@ -131,6 +131,8 @@ class Plan(Sums):
     terms: what `--expect-plan` takes. rate: submissions per second.
     kept: what `set --keep` left for it, as written, by setting.
     estimated: some of the cost is by what requests have come to, and not by a price.
+    folder: of the batch. older: model, version, number of its saved rows, and today's version,
+        where that is another.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -145,6 +147,8 @@ class Plan(Sums):
     left: list[tuple[str, float, float]] = field(default_factory=list)
     terms: Terms | None = None
     estimated: bool = False
+    older: list[tuple[str, str, int, str]] = field(default_factory=list)
+    folder: str = ""
     rate: float = 1.0
     kept: Mapping[str, str] = field(default_factory=dict)
 
@@ -181,6 +185,10 @@ class Plan(Sums):
             "file_bytes": self.file_bytes,
             "fitted": self.fitted,
             "unfolded": self.unfolded.as_json(),
+            "older_versions": [
+                {"model": model, "version": version, "rows": rows, "now": now}
+                for model, version, rows, now in self.older
+            ],
             "limits": [
                 {"name": name, "usd": usd, "left": round(left, 6)} for name, usd, left in self.left
             ],
@@ -271,7 +279,7 @@ def plan(
         kept = command_table.kept(reader)
     options = with_kept(options, kept, now)
     limits = active_limits(options.limits, now, others.committed_usd)
-    sums, rows = Plan(rate=options.rate, kept=kept), RowTerms()
+    sums, rows = Plan(rate=options.rate, kept=kept, folder=str(folder.path)), RowTerms()
     with closing(StagedRows()) as staged, ExitStack() as stack:
         prices = _Prices(options, folder, stack, timing, [limit.since for limit in limits])
         folders = schema_folders(folder)
@@ -294,6 +302,9 @@ def plan(
             if row.sends:
                 rows.add(row.key, row.model)
             step(row)
+        versions = stored_versions(folder, prices.catalogue)
+        with suppress(UsageError), closing(Reader(folder.journal)) as reader:
+            sums.older = [(*one, versions[one[0]]) for one in reader.older_versions(versions)]
     sums.prices_from, sums.not_asked = min(prices.times, default=""), prices.not_asked
     sums.prices = prices.found
     sums.estimated = any(

@@ -1,5 +1,7 @@
 """`retry`: make rows `pending` again. The next run sends them, and pays for them again."""
 
+from collections.abc import Mapping
+
 from batchgen.batch_folder import Folder
 from batchgen.core.states import State
 from batchgen.core.text import cause_kind
@@ -9,16 +11,25 @@ from batchgen.operations.batch import open_batch
 
 
 def retry(
-    folder: Folder, state: str, ids: tuple[str, ...], cause: str | None, timing: Timing
+    folder: Folder,
+    state: str,
+    ids: tuple[str, ...],
+    cause: str | None,
+    timing: Timing,
+    versions: Mapping[str, str] | None = None,
 ) -> int:
     """Reopen listed rows in a state; return how many.
 
     ids: only these rows, all if none is given. cause: only rows whose error has this text, whatever
-        addresses, ids and numbers are in it.
+        addresses, ids and numbers are in it. versions: only saved rows that others than these, by
+        model, have made.
     Raises UsageError for an id that no listed row in `state` has.
     """
     with open_batch(folder, timing) as journal:
-        rows = journal.requests_in(State(state), listed=True)
+        if versions is None:
+            rows = journal.requests_in(State(state), listed=True)
+        else:
+            rows = journal.saved_by_older(versions)
         if missing := set(ids) - {row.id for row in rows}:
             raise UsageError(f"No {state} row has the id {', '.join(sorted(missing))}.")
         named = [row for row in rows if not ids or row.id in ids]

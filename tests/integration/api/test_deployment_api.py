@@ -477,3 +477,24 @@ def test_costs_are_estimated_by_seconds_and_reserved_for_the_next(
     assert "would pass the limit" in told
     planned = batchgen("plan", path, "--out", folder, *words, *reach)
     assert "the cost is an estimate" in planned.stdout
+
+
+def test_rows_of_an_older_version_are_told_and_made_anew_only_when_asked_for(
+    run: Command, batchgen: Command, folder: Path, manifest: str, sandbox: Control,
+    reach: list[str],
+) -> None:  # fmt: skip
+    run(manifest)
+    sandbox.change_deployment(TEXT, workflow_version="v2")
+
+    planned = batchgen("plan", manifest, "--out", folder, *reach)
+    run(manifest)
+    assert "2 saved rows were made by version v1" in planned.stdout
+    assert "--older-versions" in planned.stdout
+    assert sandbox.accepted == 2  # nothing else sends them again
+
+    assert batchgen("retry", folder, "--older-versions", *reach).code == 0
+    assert tally(folder) == {"pending": 2}
+    sandbox.set(cache=False)  # the sandbox's workflow is the same
+    assert run(manifest).code == 0
+    assert query(folder, "SELECT DISTINCT version FROM requests") == [("v2",)]
+    assert "2 rows queued" not in batchgen("retry", folder, "--older-versions", *reach).stdout
