@@ -26,8 +26,8 @@ from batchgen.core.text import describe_error, truncate
 COMPLETED_WORDS = {"completed", "succeeded", "success"}
 FAILED_WORDS = {"failed", "error"}
 CANCELLED_WORDS = {"cancelled", "canceled"}
-RUNNING_WORDS = {"in_queue", "in_progress", "pending", "waiting", "starting", "processing"}
-RUNNING_WORDS |= {"queued", "running"}
+QUEUED_WORDS = {"in_queue", "pending", "waiting", "queued"}
+RUNNING_WORDS = QUEUED_WORDS | {"in_progress", "starting", "processing", "running"}
 END_WORDS = COMPLETED_WORDS | FAILED_WORDS | CANCELLED_WORDS
 MAX_COST_USD = 1e6
 MAX_BALANCE_USD = 1e12
@@ -174,7 +174,9 @@ def _by_word(response: Response, body: dict[str, Any]) -> PollOutcome:
         return Failed(reason, response.code, word, cost)
     note = _note_on(word, response.text)
     if word in RUNNING_WORDS:
-        return Running(word, queue_position=_position(body.get("queue_position")))
+        waits = word in QUEUED_WORDS
+        position = _position(body.get("queue_position")) if waits else None
+        return Running(word, queue_position=position)
     if outputs := find_outputs(body):
         urls = tuple(output.url for output in outputs)
         return Completed(word, urls, cost, beside(outputs), note)

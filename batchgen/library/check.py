@@ -6,6 +6,7 @@ from os import fspath
 from typing import TYPE_CHECKING, Unpack
 
 from batchgen.core.rows import Problem
+from batchgen.errors import BatchgenError
 from batchgen.library.frontend import PROGRAM, Frontend, answering, problems_kept
 from batchgen.library.keywords import AnyPath, Options, ReadingOptions, most_problems, read_options
 from batchgen.operations import plan as planning
@@ -64,9 +65,23 @@ def plan(
 ) -> Plan:
     """Return what `run` would do with the same options: requests, cost and digest; nothing is sent.
 
-    on_row: called with each row, in order: what becomes of it, and what that costs.
+    on_row: called with each row, in order: what becomes of it, and what that costs. What it raises
+        ends the call.
     frontend: what the command line adds. Raises what `run` raises before its first submission.
     """
-    flags = read_options(options)
-    with answering(frontend), problems_kept(frontend.problem, most_problems(flags)) as kept:
-        return planning.plan(flags, fspath(manifest), kept.show, on_row, frontend.timing)
+    flags, own = read_options(options), list[Exception]()
+
+    def tell(row: PlannedRow) -> None:
+        try:
+            on_row(row)
+        except Exception as error:
+            own.append(error)
+            raise
+
+    try:
+        with answering(frontend), problems_kept(frontend.problem, most_problems(flags)) as kept:
+            return planning.plan(flags, fspath(manifest), kept.show, tell, frontend.timing)
+    except BatchgenError:
+        if own:  # such as an OSError of the program, which is none of the batch
+            raise own[0] from None
+        raise

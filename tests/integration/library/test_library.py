@@ -163,6 +163,14 @@ def test_a_service_out_of_reach_is_an_error(manifest: str, options: Options) -> 
         batchgen.run(manifest, **options | {"base_url": "http://127.0.0.1:9/v1", "max_cost": 1})
 
 
+def test_what_the_call_for_a_row_raises_comes_out_as_it_is(manifest: str, options: Options) -> None:
+    def write_down(row: batchgen.PlannedRow) -> None:
+        raise PermissionError("mine")
+
+    with pytest.raises(PermissionError, match="mine"):
+        batchgen.plan(manifest, on_row=write_down, **options)
+
+
 def test_an_error_of_the_disk_is_one_of_ours(
     manifest: str, options: Options, here: Path, sandbox: Control
 ) -> None:

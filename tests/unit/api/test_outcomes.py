@@ -556,6 +556,7 @@ def test_a_place_in_the_queue_is_kept_if_it_is_one(said_position, position):
     running = result(said("in_queue", queue_position=said_position))
 
     assert running == Running("in_queue", queue_position=position)
+    assert result(said("in_progress", queue_position=said_position)) == Running("in_progress")
 
 
 def test_an_output_that_nobody_can_fetch_is_shown():
