@@ -9,7 +9,7 @@ new request all the same.
 
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -207,7 +207,7 @@ def planned_rows(
     limit: int | None = None,
     *,
     unfolds: bool = False,
-) -> Iterator[PlannedRow]:
+) -> Generator[PlannedRow, None, None]:
     """Yield what becomes of each row of the manifest, in order, then of those it no longer has.
 
     expect: returns what a request is expected to cost, by its model and input.
@@ -297,6 +297,8 @@ def plan(
             options.limit,
             unfolds=manifest.unfolds,
         )
+        # Whatever `step` raises: it reads a journal that is closed after it.
+        stack.enter_context(closing(found))
         for row in found:
             sums.add(row)
             if row.sends:
