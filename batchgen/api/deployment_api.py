@@ -11,6 +11,7 @@ from urllib.parse import quote, urlsplit
 from batchgen.api.body import Body
 from batchgen.api.client import ApiClient, Commit
 from batchgen.api.deployment_outcome import (
+    as_of_a_model,
     classify_deployment_result,
     classify_inference,
     is_token_refused,
@@ -82,7 +83,9 @@ class DeploymentApi:
 
     async def inline_output(self, model: str, request_id: str, n: int) -> bytes | None:
         response = await self._client.ask(f"{self._request_path(model, request_id)}/result")
-        return inline_content(response.body, n) if response.status == 200 else None
+        if response.status != 200 or not isinstance(response.body, dict):
+            return None
+        return inline_content(as_of_a_model(response.body), n)
 
     async def cancel(self, model: str, request_id: str) -> bool | None:
         path = self._request_path(model, request_id)

@@ -4,7 +4,7 @@ What is the same for models is judged by their rules; here are the codes and the
 that deployments alone have.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -84,25 +84,21 @@ def classify_deployment_result(
         return Unauthorized(response.text or "the token was refused", response.code)
     if response.status != 200 or not isinstance(body, dict):
         return classify_result(response, request_id)
-    made = dict(reversed([*_made(body.get("outputs"))]))  # the node that made it first, by URL
-    urls = [*reversed(made)]
-    # In the form in which models answer; of `outputs` nothing but what was made is an output.
-    plain = {name: value for name, value in body.items() if name != "outputs"}
-    if urls:
-        plain["output"] = {"files": urls}
+    made = _made(body.get("outputs"))
+    plain = as_of_a_model(body)
     errors = _errors(body.get("error"))
     text = errors[0] if errors else response.text
     code = response.code if response.code is not None else (errors[1] if errors else None)
     outcome = classify_result(replace(response, body=plain, text=text, code=code), request_id)
-    others = frozenset(n for n, url in enumerate(urls, 1) if made[url] not in nodes)
+    others = frozenset(n for n, (_, node) in enumerate(made, 1) if node not in nodes)
     match outcome:
-        case Completed() if 0 < len(others) < len(urls):
+        case Completed(urls=urls) if 0 < len(others) < len(made) == len(urls):
             return replace(outcome, unwanted=others)
-        case Completed(note=note) if urls and nodes and len(others) == len(urls):
+        case Completed(note=note) if made and nodes and len(others) == len(made):
             told = f"no node of {', '.join(nodes)} has made an output, so all are kept"
             return replace(outcome, note=note or told)
         case Completed(api_status=word) | Failed(api_status=word) if (
-            word in COMPLETED_WORDS and not urls and not plain.get("output") and not errors
+            word in COMPLETED_WORDS and not plain.get("output") and not errors
         ):
             return Failed(NOTHING_MADE, None, word)
     return outcome
@@ -122,17 +118,33 @@ def seconds_taken(response: Response) -> float | None:
     return seconds if 0 <= seconds < MAX_SECONDS else None
 
 
-def _made(outputs: Any) -> Iterator[tuple[str, str]]:
-    """Yield (URL, node) of results in their order; previews and texts are none."""
-    if not isinstance(outputs, Mapping):
-        return
-    for node, found in outputs.items():
-        lists = found.values() if isinstance(found, Mapping) else ()
+def as_of_a_model(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a result in the form in which models answer: what was made alone is its output."""
+    plain = {name: value for name, value in body.items() if name != "outputs"}
+    if made := _made(body.get("outputs")):
+        plain["output"] = {"files": [file for file, _ in made]}
+    return plain
+
+
+def _made(outputs: Any) -> list[tuple[Any, str]]:
+    """Return (URL, node) of each result in their order; previews and texts are none.
+
+    In place of the URL of a file that has none, what there is: it may be in the result itself.
+    """
+    found: list[tuple[Any, str]] = []
+    seen: set[str] = set()
+    for node, by_kind in outputs.items() if isinstance(outputs, Mapping) else ():
+        lists = by_kind.values() if isinstance(by_kind, Mapping) else ()
         for one in (one for files in lists if isinstance(files, list) for one in files):
-            if isinstance(one, Mapping) and one.get("type", MADE) == MADE:
-                url = one.get("url")
-                if isinstance(url, str) and url.strip():
-                    yield url, node
+            if not isinstance(one, Mapping) or one.get("type", MADE) != MADE:
+                continue
+            url = one.get("url")
+            if not isinstance(url, str) or not url.strip():
+                found.append((one, node))
+            elif url not in seen:
+                seen.add(url)
+                found.append((url, node))
+    return found
 
 
 def _errors(found: Any) -> tuple[str, int | None] | None:

@@ -120,6 +120,18 @@ def test_chosen_nodes_alone_are_kept_under_the_numbers_that_they_have_among_all(
     assert kept("99") == ({1: A, 2: B}, "no node of 99 has made an output, so all are kept")
 
 
+def test_an_output_in_the_result_itself_is_kept_and_a_file_without_address_is_told() -> None:
+    inline = {"b64_json": "iVBORw0KGgo" * 8, "type": "output"}
+    preview = {**inline, "type": "temp"}
+
+    assert result(outputs={"10": {"images": [preview]}, "9": {"images": [inline]}}) == Completed(
+        "succeeded", ("data:",)
+    )
+    outcome = result(outputs={"9": {"images": [{"filename": "a.png", "type": "output"}]}})
+    assert isinstance(outcome, Failed)
+    assert "Look at it in your account" in outcome.reason
+
+
 def test_a_lora_answers_as_a_model_does() -> None:
     assert result(output={"images": [A]}) == Completed("succeeded", (A,))
 
