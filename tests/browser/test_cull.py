@@ -9,7 +9,7 @@ from typing import Any
 
 import chromium
 import pytest
-from chromium import Says, opened, press, shoot, shown, sync_api
+from chromium import REDRAWN, Says, focused, opened, press, shoot, shown, sync_api
 
 expect = sync_api.expect
 browser, says = chromium.browser, chromium.says  # fixtures
@@ -73,7 +73,7 @@ def test_every_output_has_its_own_tile_verdict_and_place(page: Any, tmp_path: Pa
     sources = page.locator("#grid img").evaluate_all("all => all.map(one => one.src)")
     assert len({*sources}) == 7
 
-    press(page, "ArrowRight", "p", "Enter")
+    press(page, "ArrowRight", "p", "ArrowLeft", "Enter")
     detail = page.locator("#detail")
     expect(detail.locator("h2")).to_have_text("heron (2)")
     expect(detail.locator(".films button")).to_have_count(3)
@@ -119,3 +119,224 @@ def test_picks_made_before_outputs_were_told_apart_mean_all_of_a_row(
         expect(page.locator("#n-picked")).to_have_text("3 picked")
         press(page, "ArrowRight", "x")
         expect(page.locator("#n-picked")).to_have_text("2 picked")
+
+
+# A cull that flows
+
+
+def test_a_decision_goes_on_and_can_be_taken_back_and_done_again(page: Any) -> None:
+    press(page, "3", "p", "x", "p")  # from the first key: nothing was clicked
+    assert focused(page) == "fox"
+    expect(page.locator("#n-picked")).to_have_text("2 picked")
+    press(page, "u", "Control+z")
+    assert focused(page) == "heron (2)"
+    expect(page.locator("#n-rejected")).to_have_text("0 rejected")
+    press(page, "Control+y")
+    expect(page.locator("#n-rejected")).to_have_text("1 rejected")
+    press(page, "u", "u", "u")
+    expect(page.locator("#n-rated")).to_have_text("0 rated")
+    press(page, "u")
+    expect(page.locator("#told")).to_have_text("There is nothing to take back.")
+
+
+def test_with_a_decisions_stay_and_the_browser_remembers_it(page: Any) -> None:
+    press(page, "a", "p")
+    assert focused(page) == "heron (1)"
+    page.reload()
+    press(page, "ArrowRight", "p")
+    assert focused(page) == "heron (2)"
+    page.locator("#advance").check()
+    go_to = page.locator("#grid .tile").first
+    go_to.focus()
+    press(page, "x", " ")
+    assert focused(page) == "heron (3)"
+
+
+def test_a_cull_goes_on_in_the_detail_and_while_a_filter_takes_away(page: Any) -> None:
+    press(page, "Enter", "p", "x")
+    expect(page.locator("#detail h2")).to_have_text("heron (3)")
+    page.locator("#detail").get_by_role("button", name="Pick").click()
+    expect(page.locator("#detail h2")).to_have_text("fox")
+    press(page, "u")
+    expect(page.locator("#detail h2")).to_have_text("heron (3)")
+    press(page, "Escape")
+    page.get_by_role("group", name="My choice").get_by_label("not decided").check()
+    expect(page.locator("#status")).to_have_text("5 of 7 pictures")
+    page.locator("#grid .tile").first.focus()
+    press(page, "p")
+    page.evaluate(REDRAWN)
+    press(page, "p")
+    assert focused(page) == "owl (1)"
+    press(page, "u")
+    assert focused(page) == "fox"
+
+
+def test_many_are_selected_by_a_range_or_all_and_decided_at_once(page: Any) -> None:
+    press(page, "ArrowRight", "Shift+ArrowRight", "Shift+ArrowRight")
+    expect(page.locator("#n-selected")).to_have_text("3 selected")
+    page.locator("#many").get_by_role("button", name="Reject").click()
+    expect(page.locator("#n-rejected")).to_have_text("3 rejected")
+    press(page, "Control+z")
+    expect(page.locator("#n-rejected")).to_have_text("0 rejected")
+    page.get_by_role("button", name="Deselect").click()
+    page.locator("#grid .tile").nth(4).click(modifiers=["ControlOrMeta"])
+    page.locator("#grid .tile").nth(6).click(modifiers=["Shift"])
+    expect(page.locator("#n-selected")).to_have_text("3 selected")
+    page.get_by_role("button", name="Select all 7 shown").click()
+    expect(page.locator("#n-selected")).to_have_text("7 selected")
+    page.get_by_role("button", name="Deselect").click()
+    press(page, "Control+a")
+    page.locator("#many").get_by_role("button", name="Stars: 4").click()
+    expect(page.locator("#n-rated")).to_have_text("7 rated")
+    shoot(page, "many")
+
+
+def test_the_mouse_finds_the_marks_on_the_picture_it_is_over(page: Any) -> None:
+    tile = page.locator("#grid .tile").nth(1)
+    tile.hover()
+    shoot(page, "hover")
+    tile.locator("[data-quick=pick]").click()
+    tile.locator("[data-quick=star]").click()
+    tile.locator("[data-quick=star]").click()
+    expect(tile.locator(".marks")).to_have_text("✓ ★★")
+    expect(page.locator("#detail")).to_be_hidden()
+
+
+def test_a_finger_that_rests_selects_and_then_taps_do(browser: Any, several: Path) -> None:
+    phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+    with opened(browser, several, **phone) as page:
+        tiles = page.locator("#grid .tile")
+        expect(tiles.first).to_be_visible()
+        box = tiles.first.bounding_box()
+        touch = page.context.new_cdp_session(page)
+        at = [{"x": box["x"] + 20, "y": box["y"] + 20}]
+        touch.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": at})
+        expect(page.locator("#n-selected")).to_have_text("1 selected")
+        touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+        tiles.nth(1).tap()
+        expect(page.locator("#n-selected")).to_have_text("2 selected")
+        expect(page.locator("#detail")).to_be_hidden()
+        shoot(page, "many-phone")
+
+
+# Zoom, and one against another
+
+
+def scale(page: Any, picture: str) -> float:
+    found: float = page.locator(picture).evaluate(
+        "one => new DOMMatrix(getComputedStyle(one).transform).a"
+    )
+    return found
+
+
+def test_zoom_keeps_the_point_under_the_pointer(page: Any) -> None:
+    press(page, "Enter")
+    picture = page.locator("#detail .stage img")
+    picture.evaluate("one => one.decode()")
+    box = picture.bounding_box()
+    at = (box["x"] + box["width"] * 0.75, box["y"] + box["height"] * 0.25)
+
+    def under_pointer() -> list[float]:
+        now = picture.bounding_box()
+        return [(at[0] - now["x"]) / now["width"], (at[1] - now["y"]) / now["height"]]
+
+    page.mouse.dblclick(*at)
+    assert scale(page, "#detail .stage img") == 2
+    page.mouse.dblclick(*at)
+    assert scale(page, "#detail .stage img") == 1
+    # So large that it fills the stage: from then on the point can stay where it is.
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    for _ in range(4):
+        page.mouse.wheel(0, -300)
+    page.evaluate(REDRAWN)
+    assert scale(page, "#detail .stage img") == 8
+    for _ in range(2):
+        page.mouse.wheel(0, 1000)
+    page.evaluate(REDRAWN)
+    assert scale(page, "#detail .stage img") == 1
+    press(page, "z", "+")
+    assert scale(page, "#detail .stage img") == pytest.approx(2.8)
+    press(page, "ArrowRight")
+    expect(page.locator("#detail h2")).to_have_text("heron (1)")
+    press(page, "z", "ArrowRight")
+    expect(page.locator("#detail h2")).to_have_text("heron (2)")
+    assert scale(page, "#detail .stage img") == 1
+    assert under_pointer()
+
+
+def test_back_closes_the_picture_and_the_page_stays(page: Any) -> None:
+    press(page, "ArrowRight", "Enter")
+    expect(page.locator("#detail")).to_be_visible()
+    page.go_back()
+    expect(page.locator("#detail")).to_be_hidden()
+    assert focused(page) == "heron (2)"
+    press(page, "Enter", "Escape", "Enter")
+    expect(page.locator("#detail")).to_be_visible()
+    page.go_back()
+    expect(page.locator("#detail")).to_be_hidden()
+
+
+def fingers(page: Any, *moves: list[tuple[float, float]]) -> None:
+    """Put fingers on the page and move them; each of `moves` says where they are."""
+    touch = page.context.new_cdp_session(page)
+    for n, places in enumerate(moves):
+        points = [{"x": x, "y": y, "id": id} for id, (x, y) in enumerate(places)]
+        kind = "touchMove" if n else "touchStart"
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+
+def test_fingers_swipe_to_the_next_and_pinch(browser: Any, several: Path) -> None:
+    phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+    with opened(browser, several, **phone) as page:
+        page.locator("#grid .tile").first.tap()
+        box = page.locator("#detail .stage").bounding_box()
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        fingers(page, [(x + 90, y)], [(x + 20, y)], [(x - 90, y)])
+        expect(page.locator("#detail h2")).to_have_text("heron (2)")
+        fingers(page, [(x - 90, y)], [(x, y)], [(x + 90, y)])
+        expect(page.locator("#detail h2")).to_have_text("heron (1)")
+        apart = [[(x - d, y), (x + d, y)] for d in (20, 30, 45, 60)]
+        fingers(page, *apart)
+        page.evaluate(REDRAWN)
+        assert scale(page, "#detail .stage img") == pytest.approx(3, rel=0.1)
+        expect(page.locator("#detail h2")).to_have_text("heron (1)")
+        shoot(page, "pinched")
+
+
+def names(page: Any) -> list[str]:
+    found: list[str] = page.locator("#beside .panes h3").all_text_contents()
+    return found
+
+
+def test_panes_are_zoomed_in_step_and_one_flickers_in_the_place_of_the_other(page: Any) -> None:
+    press(page, "Control+a", "c")
+    assert len(names(page)) == 7
+    shoot(page, "seven")
+    page.locator("#beside .view img").nth(2).evaluate("one => one.decode()")
+    page.locator("#beside .view").nth(2).dblclick()
+    found = {scale(page, f"#beside section:nth-child({n}) .view img") for n in range(1, 8)}
+    assert found == {2}
+    press(page, "z", "ArrowRight")
+    page.keyboard.down("b")
+    over = page.locator("#beside .over")
+    expect(over).to_have_count(1)
+    other = page.locator("#beside section:focus + section .view img").get_attribute("src")
+    assert over.get_attribute("src") == other
+    page.keyboard.up("b")
+    expect(over).to_have_count(0)
+
+
+def test_the_winner_stays_and_the_next_challenger_comes(page: Any) -> None:
+    press(page, "s", "ArrowRight", "s", "c", "ArrowRight", "w")
+    assert names(page) == ["heron (3)", "heron (2)"]
+    press(page, "w")
+    assert names(page) == ["fox", "heron (2)"]
+    press(page, "ArrowLeft", "w", "w", "w")
+    assert names(page) == ["fox", "owl (3)"]
+    shoot(page, "challenger")
+    press(page, "w")
+    expect(page.locator("#told")).to_have_text("fox stays: no other is left.")
+    press(page, "p", "Escape")
+    expect(page.locator("#n-picked")).to_have_text("1 picked")
+    assert focused(page) == "fox"

@@ -1,6 +1,6 @@
 "use strict";
-/* Comparing: a matrix with any two fields that vary as its axes, prompt by seed, say; and two to
-   four rows side by side. */
+/* Comparing: a matrix with any two fields that vary as its axes, prompt by seed, say; and up to nine
+   pictures side by side, or one against the next. */
 
 gallery.matrix = (() => {
   const { make, say } = gallery;
@@ -165,50 +165,106 @@ gallery.beside = (() => {
       .filter(([, values]) => new Set(values).size > 1);
   };
 
+  const MOST = 9; // panes
+  const COLUMNS = [0, 1, 2, 3, 4, 3, 3, 4, 4, 3]; // by the number of panes
+  let waiting = []; // who comes next against the one that stays
+
   const pane = (row, n, differ) => {
     const { file } = row;
     const picture = gallery.tiles.face(file?.kind === "image" ? { ...row, file: { ...file, thumb: null } } : row, { lazy: false });
     if (picture.tagName === "VIDEO") picture.controls = true;
-    const view = make("div", { class: "view", onscroll: () => follow(view), onclick: ({ target }) => target.controls || zoom() }, picture);
+    const view = make("div", { class: "view" }, picture);
     const facts = differ.map(([name, values]) => make("div", {}, make("dt", {}, name), make("dd", { dir: "auto" }, values[n])));
     return make("section", { tabindex: "0", "aria-label": gallery.tiles.label(row, gallery.choice.of(row)), "data-i": row.i },
       view, make("h3", {}, gallery.tiles.name(row)), gallery.judging(row), make("dl", {}, ...facts));
   };
 
-  const zoom = () => panes.classList.toggle("actual");
+  const zoom = gallery.zoom(panes, ".view");
 
-  /** Scroll the other pictures to the same part. */
-  const follow = (view) => {
-    const [x, y] = [view.scrollLeft / (view.scrollWidth - view.clientWidth || 1), view.scrollTop / (view.scrollHeight - view.clientHeight || 1)];
-    for (const other of panes.querySelectorAll(".view"))
-      if (other !== view) {
-        const [left, top] = [x * (other.scrollWidth - other.clientWidth), y * (other.scrollHeight - other.clientHeight)];
-        if (Math.abs(other.scrollLeft - left) + Math.abs(other.scrollTop - top) > 2) other.scrollTo(left, top);
-      }
-  };
-
-  const show = (shown, back) => {
-    [rows, from] = [shown, back];
+  const lay = (shown, focused = 0) => {
+    rows = shown;
     const differ = differences();
-    panes.classList.remove("actual");
     panes.replaceChildren(...rows.map((row, n) => pane(row, n, differ)));
-    panes.style.setProperty("--panes", rows.length);
-    dialog.showModal();
-    panes.firstChild.focus();
+    panes.style.setProperty("--panes", COLUMNS[rows.length]);
+    panes.classList.toggle("many", rows.length > 4);
+    gallery.whole.open(dialog);
+    zoom.show();
+    panes.children[focused].focus();
   };
 
-  const current = () => gallery.list[document.activeElement.closest?.("#beside [data-i]")?.dataset.i];
+  /** Show these pictures; if they are more than there are panes, two of them, and the others wait. */
+  const show = (shown, back) => {
+    from = back;
+    waiting = shown.length > MOST ? shown.slice(2) : [];
+    zoom.reset();
+    lay(shown.length > MOST ? shown.slice(0, 2) : shown);
+  };
 
-  dialog.querySelector(".zoom").onclick = zoom;
+  const place = () => [...panes.children].findIndex((one) => one.contains(document.activeElement));
+  const current = () => rows[place()];
+
+  /** The one with the focus stays; the next comes against it: one that waits, or is next on the page. */
+  const stay = () => {
+    const winner = current();
+    if (!winner) return;
+    const among = gallery.shownRows();
+    const last = Math.max(...rows.map(({ i }) => among.indexOf(i)));
+    const next = waiting.length ? waiting[0] : gallery.list[among[last + 1]];
+    if (!next) return gallery.tell(say("beside.stays", { name: gallery.tiles.name(winner) }));
+    waiting = waiting.slice(1);
+    // It stays in its place, so that the eye finds it again.
+    const right = rows.length === 2 && rows[1] === winner;
+    lay(right ? [next, winner] : [winner, next], Number(right));
+  };
+
+  /** While it is held: the next pane's picture in the place of this one's. */
+  const flicker = (on) => {
+    for (const over of panes.querySelectorAll(".over")) over.remove();
+    for (const one of panes.querySelectorAll(".under")) one.classList.remove("under");
+    if (!on || place() < 0) return;
+    const here = panes.children[place()].querySelector(".view");
+    const other = panes.children[(place() + 1) % rows.length].querySelector(".view img");
+    if (!other || !here.querySelector("img")) return;
+    const over = other.cloneNode();
+    over.className = "over";
+    here.querySelector("img").classList.add("under");
+    here.append(over);
+    zoom.show();
+  };
+
+  dialog.querySelector(".zoom").onclick = () => zoom.toggle();
+  dialog.querySelector(".stay").onclick = () => {
+    panes.children[Math.max(place(), 0)].focus();
+    stay();
+  };
   dialog.addEventListener("keydown", (event) => {
+    if (event.target.matches("video, audio") || event.ctrlKey || event.metaKey || event.altKey) return;
     const way = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    if (event.key === "z") zoom();
-    if (!way || panes.classList.contains("actual")) return;
-    const all = [...panes.children];
-    const at = all.findIndex((one) => one.contains(document.activeElement));
-    all[Math.min(Math.max(at + way, 0), all.length - 1)].focus();
+    if (event.key === "w") stay();
+    else if (event.key === "b") event.repeat || flicker(true);
+    else if (!zoom.key(event, panes.children[Math.max(place(), 0)].querySelector(".view"))) {
+      if (!way) return;
+      panes.children[Math.min(Math.max(place() + way, 0), rows.length - 1)].focus();
+    }
     event.preventDefault();
   });
+  dialog.addEventListener("keyup", ({ key }) => key === "b" && flicker(false));
+  panes.addEventListener("focusout", () => flicker(false));
+  panes.addEventListener("focusin", () => {
+    if (gallery.shownRows().includes(current()?.i)) from = current(); // there the cursor will be
+  });
+
+  // What one film does, all do.
+  const others = ({ target }) => [...panes.querySelectorAll("video")].filter((one) => one !== target);
+  const follow = {
+    play: (event) => others(event).forEach((one) => one.play()),
+    pause: (event) => others(event).forEach((one) => one.pause()),
+    seeking: (event) => others(event).forEach((one) => {
+      if (Math.abs(one.currentTime - event.target.currentTime) > 0.05) one.currentTime = event.target.currentTime;
+    }),
+  };
+  for (const [name, does] of Object.entries(follow)) panes.addEventListener(name, does, true); // they do not bubble
+
   dialog.addEventListener("close", () => {
     panes.replaceChildren();
     gallery.back(from);

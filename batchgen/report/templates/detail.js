@@ -32,7 +32,7 @@ gallery.judging = (row) => {
   const button = (mark, pressed, onclick, words, more) =>
     make("button", { type: "button", class: mark, "aria-pressed": pressed, "data-mark": mark, onclick, ...more }, words);
   const judge = (name, sign) =>
-    button(name, verdict === name, () => choice.judge([row], name), `${sign} ${say(`choice.${name}`)}`);
+    button(name, verdict === name, () => gallery.cull.decide([row], name), `${sign} ${say(`choice.${name}`)}`);
   const star = (n) =>
     button(n, n === rating, () => choice.rate([row], n === rating ? 0 : n), n <= rating ? "★" : "☆", {
       class: n <= rating ? "star on" : "star",
@@ -82,7 +82,6 @@ gallery.detail = (() => {
       const picture = make("img", { alt: row.prompt || row.id, width: file.width, height: file.height });
       if (file.thumb) picture.style.backgroundImage = `url("${file.thumb}")`;
       if (file.width && file.height) holdPlace(picture, file);
-      picture.onclick = ({ offsetX, offsetY }) => zoom(offsetX / picture.clientWidth, offsetY / picture.clientHeight);
       picture.onerror = () => picture.replaceWith(gallery.tiles.card(row, say("tile.missing"), file.path));
       picture.src = file.address;
       return picture;
@@ -91,12 +90,6 @@ gallery.detail = (() => {
     const player = make(file.kind === "audio" ? "audio" : "video", { controls: true, preload: "metadata", "aria-label": row.prompt || row.id });
     player.src = file.address;
     return player;
-  };
-
-  /** Between the whole picture and its own pixels, around a point of it: parts of 1. */
-  const zoom = (x = 0.5, y = 0.5) => {
-    stage.classList.toggle("actual");
-    stage.scrollTo(x * stage.scrollWidth - stage.clientWidth / 2, y * stage.scrollHeight - stage.clientHeight / 2);
   };
 
   const field = (name, value, { copied = true } = {}) => {
@@ -115,7 +108,7 @@ gallery.detail = (() => {
     words && make("p", { class: "command" }, make("code", {}, words), gallery.copier(words, say("detail.command")));
 
   const stageOf = (file) => {
-    stage.classList.remove("actual");
+    zoom.reset();
     stage.replaceChildren(file ? medium(file) : gallery.tiles.card(row, say(`states.${row.state}`), row.error ?? ""));
   };
 
@@ -197,13 +190,14 @@ gallery.detail = (() => {
     dialog.querySelector(".at").textContent = say("detail.at", { at: at + 1, n: rows.length });
     dialog.querySelector(".prev").disabled = at <= 0;
     dialog.querySelector(".next").disabled = at >= rows.length - 1;
-    if (!dialog.open) dialog.showModal(); // from here on the stage has a size
+    gallery.whole.open(dialog); // from here on the stage has a size
     stageOf(row.file);
     const films_ = films();
     const state = make("p", { class: `state ${row.state}` }, say(`states.${row.state}`));
     side.replaceChildren(...[state, gallery.judging(row), films_, ...fields()].filter(Boolean));
     side.scrollTop = 0;
-    if (document.activeElement.disabled) stage.focus(); // a disabled button would swallow the keys
+    // What had the focus may be gone, and a disabled button would swallow the keys.
+    if (document.activeElement.disabled || !dialog.contains(document.activeElement)) stage.focus();
     const ahead = gallery.list[rows[at + 1]]?.file;
     if (ahead?.kind === "image") new Image().src = ahead.address;
   };
@@ -215,15 +209,14 @@ gallery.detail = (() => {
 
   dialog.querySelector(".prev").onclick = () => step(-1);
   dialog.querySelector(".next").onclick = () => step(1);
-  dialog.querySelector(".zoom").onclick = () => zoom();
+  const zoom = gallery.zoom(stage, ".stage", step);
+  dialog.querySelector(".zoom").onclick = () => zoom.toggle();
   dialog.addEventListener("keydown", (event) => {
     if (event.target.matches("video, audio") || event.ctrlKey || event.metaKey || event.altKey) return;
-    const keys = { ArrowLeft: () => step(-1), ArrowRight: () => step(1), z: () => zoom() };
+    const keys = { ArrowLeft: () => step(-1), ArrowRight: () => step(1) };
     if (event.target === stage) keys[" "] = () => step(event.shiftKey ? -1 : 1);
-    if (stage.classList.contains("actual") && event.target === stage) delete keys.ArrowLeft, delete keys.ArrowRight;
-    if (!keys[event.key]) return;
+    if (!zoom.key(event) && !keys[event.key]?.() && !(event.key in keys)) return;
     event.preventDefault();
-    keys[event.key]();
   });
   dialog.addEventListener("close", () => {
     stage.replaceChildren(); // a video would play on
@@ -231,7 +224,7 @@ gallery.detail = (() => {
   });
 
   return {
-    show,
+    show, step,
     get row() { return dialog.open ? row : null; },
     mark: () => dialog.open && gallery.judgeAgain(side, row),
   };

@@ -111,6 +111,7 @@ gallery.begin = () => {
     at("tray").dataset.empty = !Object.values(numbers).some(Boolean);
     at("compare").disabled = choice.selected.size < 2;
     at("deselect").hidden = !choice.selected.size;
+    gallery.cull.show(shown);
   };
 
   // Views
@@ -132,7 +133,7 @@ gallery.begin = () => {
 
   const compare = () => {
     const rows = [...choice.selected].map((i) => gallery.list[i]);
-    if (rows.length < 2 || rows.length > 4) return gallery.tell(say("beside.how_many", { n: rows.length }));
+    if (rows.length < 2) return gallery.tell(say("beside.how_many", { n: rows.length }));
     gallery.beside.show(rows, here() ?? rows[0]);
   };
 
@@ -152,6 +153,12 @@ gallery.begin = () => {
     grid.activate(place >= 0 ? place : grid.rows.indexOf(grid.active?.i));
   };
 
+  /** Put the cursor on this picture, as soon as it is shown again. */
+  gallery.goTo = (picture) => {
+    refresh();
+    if (compact) gallery.back(picture);
+  };
+
   // Keys
 
   const judged = () => {
@@ -162,9 +169,10 @@ gallery.begin = () => {
     return choice.selected.has(row.i) ? [...choice.selected].map((i) => gallery.list[i]) : [row];
   };
 
-  const ANYWHERE = { p: (rows) => choice.judge(rows, "pick"), x: (rows) => choice.judge(rows, "reject") };
+  const ANYWHERE = { p: (rows) => gallery.cull.decide(rows, "pick"), x: (rows) => gallery.cull.decide(rows, "reject") };
   for (const n of [0, 1, 2, 3, 4, 5]) ANYWHERE[n] = (rows) => choice.rate(rows, n);
   ANYWHERE.s = ([row]) => choice.toggle(gallery.detail.row ?? gallery.beside.row ?? here() ?? row);
+  const ALWAYS = { u: () => gallery.cull.turn("undo"), U: () => gallery.cull.turn("redo"), a: gallery.cull.toggleAdvance };
   const ON_THE_PAGE = {
     "/": () => at("search").focus(),
     "?": () => at("help").showModal(),
@@ -174,12 +182,13 @@ gallery.begin = () => {
     e: gallery.exporting.open,
     o: gallery.origin.choose,
     Enter: () => here() && gallery.detail.show(here(), shown),
-    " ": () => here() && choice.toggle(here()),
     Escape: () => choice.selected.size && choice.deselect(),
   };
 
   document.addEventListener("keydown", (event) => {
     const { key, target } = event;
+    const typing = target.matches("input:not([type='checkbox'], [type='radio'], [type='range'])");
+    if ((event.ctrlKey || event.metaKey) && !typing && gallery.cull.control(event)) return event.preventDefault();
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
     if (target.matches("select, input:not([type='checkbox'], [type='radio'], [type='range'])")) {
       if (key === "Escape" && target.id === "search") grid.activate(grid.rows.indexOf(grid.active?.i));
@@ -188,10 +197,15 @@ gallery.begin = () => {
     const idle = target === document.body && compact && !document.querySelector("dialog[open]");
     if (idle && grid.move(event)) return;
     if (idle && key in ANYWHERE && !grid.wake()) return; // what nobody sees is not decided about
-    const own = target.closest(".tile") || (idle && key === "Enter");
+    const own = target.closest(".tile") || idle;
+    if (key === " " && own && compact) {
+      event.preventDefault();
+      return grid.wake() && grid.step(event.shiftKey ? -1 : 1);
+    }
     if ((key === "Enter" || key === " ") && !own) return; // a button's own
     const rows = key in ANYWHERE ? judged() : [];
     if (rows.length) ANYWHERE[key](rows);
+    else if (key in ALWAYS) ALWAYS[key]();
     else if (key in ON_THE_PAGE && !document.querySelector("dialog[open]")) ON_THE_PAGE[key]();
     else if (key === "?" && !at("help").open) at("help").showModal();
     else return;
@@ -202,8 +216,7 @@ gallery.begin = () => {
     const { target } = event;
     const tile = target.closest(".tile");
     const row = tile && gallery.list[tile.dataset.i];
-    if (row && (event.ctrlKey || event.metaKey || event.shiftKey)) choice.toggle(row);
-    else if (row) gallery.detail.show(row, shown);
+    if (row && !gallery.cull.click(event, row)) gallery.detail.show(row, shown);
     const { copy, cause, state, close } = target.closest("button")?.dataset ?? {};
     if (copy) gallery.copy(copy, target);
     if (cause !== undefined) showCause(state, cause);
@@ -275,6 +288,7 @@ gallery.begin = () => {
     if (narrow) at("size").value = 150;
     setFilters(!narrow);
     for (const one of document.querySelectorAll("[data-script]")) one.hidden = false;
+    gallery.cull.start();
     grid.resize(gallery.size());
     refresh();
     gallery.pieces.next();

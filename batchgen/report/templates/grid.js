@@ -228,8 +228,11 @@ gallery.grid = (() => {
   const move = (event) => {
     if (!(event.key in MOVES) || event.ctrlKey || event.metaKey || event.altKey) return false;
     event.preventDefault();
-    if (box.contains(document.activeElement)) activate(MOVES[event.key]());
-    else if (wake()) activate(MOVES[event.key]());
+    if (!box.contains(document.activeElement) && !wake()) return true;
+    const from = active;
+    activate(MOVES[event.key]());
+    if (event.shiftKey)
+      gallery.choice.select(rows.slice(Math.min(from, active), Math.max(from, active) + 1).map((i) => gallery.list[i]));
     return true;
   };
   box.addEventListener("keydown", move);
@@ -242,7 +245,7 @@ gallery.grid = (() => {
   window.addEventListener("scroll", soon, { passive: true });
 
   return {
-    show, activate, move, wake, tiles,
+    show, activate, move, step: (way) => activate(active + way), wake, tiles,
     get rows() { return rows; },
     get active() { return gallery.list[rows[active]]; },
     place: (row) => rows.indexOf(row.i),

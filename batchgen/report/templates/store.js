@@ -131,7 +131,7 @@ gallery.store = (() => {
     gallery.choice.enter(picture);
     for (const name of ["state", "model", "error"]) column(name).set(i, picture[name]);
     column("kind").set(i, file?.kind);
-    column("output").set(i, file?.n);
+    column("output").set(i, file && (file.n ?? 1));
     column("listed").set(i, picture.listed ? "yes" : "no");
     for (const [group, prefix] of Object.entries(FROM_OUTSIDE))
       for (const [name, value] of Object.entries(picture[group])) column(prefix + name).set(i, value);
