@@ -130,7 +130,7 @@ def set_up(
     file.setFormatter(formatter)
     shown = _Program() if to_program else _Terminal()
     shown.setLevel(logging.CRITICAL if quiet else logging.DEBUG if verbose else logging.INFO)
-    _use(file, shown)
+    _use(file, shown, beside_others=to_program)
     logging.raiseExceptions = False  # a full disk must not fill the terminal with tracebacks
 
 
@@ -152,7 +152,7 @@ def told_to_program() -> Iterator[None]:
             _Calls.before = (log.handlers[:], log.level, log.propagate, logging.raiseExceptions)
             program = _Program()
             program.setLevel(logging.INFO)
-            _use(program)
+            _use(program, beside_others=True)
         _Calls.open += 1
     try:
         yield
@@ -165,9 +165,10 @@ def told_to_program() -> Iterator[None]:
                 log.handlers[:] = handlers
 
 
-def _use(*handlers: logging.Handler) -> None:
+def _use(*handlers: logging.Handler, beside_others: bool = False) -> None:
+    """beside_others: whether handlers that are not ours stay, as those of a program that called."""
     others = [handler for handler in log.handlers if not isinstance(handler, _OURS)]
-    log.handlers[:] = [*handlers, *others]
+    log.handlers[:] = [*handlers, *(others if beside_others else ())]
     log.setLevel(logging.DEBUG)
     log.propagate = False
 
