@@ -12,6 +12,8 @@ import click
 from . import compare as comparing
 from .budget import PACES, budget, budget_table
 from .contenders import CONTENDERS
+from .gallery import ROWS as GALLERY_ROWS
+from .gallery import gallery, gallery_table
 from .growth import AT_ONCE, FORMATS, crowded, grown, growth_table
 from .growth import ROWS as GROWTH_ROWS
 from .limits import LONG, limits, limits_table
@@ -171,6 +173,18 @@ def startup(times: int, file: Path | None) -> None:
     found = start_ups(times)
     click.echo(start_up_table(found))
     keep(file, "startup", found)
+
+
+@benchmarks.command("gallery")
+@click.option("--rounds", type=click.IntRange(1), default=3, help="Visits; medians are told.")
+@QUICK_OPTION
+@JSON
+def gallery_command(rounds: int, quick: bool, file: Path | None) -> None:
+    """How fast the gallery answers in Chromium, by its number of rows."""
+    click.echo(place())
+    found = gallery(GALLERY_ROWS[:1] if quick else GALLERY_ROWS, 1 if quick else rounds)
+    click.echo(gallery_table(found))
+    keep(file, "gallery", found)
 
 
 @benchmarks.command("waiting")

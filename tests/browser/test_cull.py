@@ -10,6 +10,9 @@ from typing import Any
 import chromium
 import pytest
 from chromium import REDRAWN, Says, focused, opened, press, shoot, shown, sync_api
+from PIL import Image
+
+from batchgen.manifest.manifest import open_manifest
 
 expect = sync_api.expect
 browser, says = chromium.browser, chromium.says  # fixtures
@@ -229,39 +232,64 @@ def scale(page: Any, picture: str) -> float:
     return found
 
 
-def test_zoom_keeps_the_point_under_the_pointer(page: Any) -> None:
-    press(page, "Enter")
-    picture = page.locator("#detail .stage img")
-    picture.evaluate("one => one.decode()")
-    box = picture.bounding_box()
-    at = (box["x"] + box["width"] * 0.75, box["y"] + box["height"] * 0.25)
+def test_zoom_keeps_the_point_under_the_pointer(
+    browser: Any, several: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(several, tmp_path / "large")
+    Image.effect_noise((1600, 1200), 60).save(tmp_path / "large" / "images" / "heron.png")
+    with opened(browser, tmp_path / "large") as page:
+        expect(page.locator("#grid .tile").first).to_be_visible()
+        press(page, "Enter")
+        name = "#detail .stage img"
+        picture = page.locator(name)
+        page.wait_for_function(f"document.querySelector('{name}').style.width === ''")  # loaded
+        whole = picture.bounding_box()
+        x, y = whole["x"] + whole["width"] * 0.75, whole["y"] + whole["height"] * 0.25
 
-    def under_pointer() -> list[float]:
-        now = picture.bounding_box()
-        return [(at[0] - now["x"]) / now["width"], (at[1] - now["y"]) / now["height"]]
+        def under_pointer() -> list[float]:
+            now = picture.bounding_box()
+            return [(x - now["x"]) / now["width"], (y - now["y"]) / now["height"]]
 
-    page.mouse.dblclick(*at)
-    assert scale(page, "#detail .stage img") == 2
-    page.mouse.dblclick(*at)
-    assert scale(page, "#detail .stage img") == 1
-    # So large that it fills the stage: from then on the point can stay where it is.
-    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    for _ in range(4):
-        page.mouse.wheel(0, -300)
-    page.evaluate(REDRAWN)
-    assert scale(page, "#detail .stage img") == 8
-    for _ in range(2):
-        page.mouse.wheel(0, 1000)
-    page.evaluate(REDRAWN)
-    assert scale(page, "#detail .stage img") == 1
-    press(page, "z", "+")
-    assert scale(page, "#detail .stage img") == pytest.approx(2.8)
-    press(page, "ArrowRight")
-    expect(page.locator("#detail h2")).to_have_text("heron (1)")
-    press(page, "z", "ArrowRight")
-    expect(page.locator("#detail h2")).to_have_text("heron (2)")
-    assert scale(page, "#detail .stage img") == 1
-    assert under_pointer()
+        page.mouse.dblclick(x, y)
+        assert scale(page, name) == pytest.approx(max(1600 / whole["width"], 2), rel=0.01)
+        assert under_pointer() == pytest.approx([0.75, 0.25], abs=0.01)
+        for _ in range(3):
+            page.mouse.wheel(0, -200)
+        page.evaluate(REDRAWN)
+        larger = scale(page, name)
+        assert larger > 3
+        assert under_pointer() == pytest.approx([0.75, 0.25], abs=0.01)
+
+        page.mouse.down()
+        page.mouse.move(x - 60, y + 40)
+        page.mouse.up()
+        x, y = x - 60, y + 40
+        assert under_pointer() == pytest.approx([0.75, 0.25], abs=0.01)
+        before = picture.bounding_box()
+        press(page, "ArrowRight")  # moves what is zoomed
+        assert picture.bounding_box()["x"] < before["x"]
+        expect(page.locator("#detail h2")).to_have_text("heron (1)")
+        press(page, "z")
+        assert scale(page, name) == 1
+        press(page, "ArrowRight")
+        expect(page.locator("#detail h2")).to_have_text("heron (2)")
+
+
+def test_films_side_by_side_play_in_step(browser: Any, says: Says, tmp_path: Path) -> None:
+    rows = [{"id": id, "prompt": f"A kite {id}"} for id in ("a", "b")]
+    films = {"model": "atelier/clips/text-to-video", "rows": rows}
+    (tmp_path / "films.json").write_text(json.dumps(films), encoding="utf-8")
+    says("run", tmp_path / "films.json", "--out", tmp_path / "films")
+    with opened(browser, tmp_path / "films") as page:
+        expect(page.locator("#grid .tile").first).to_be_visible()
+        press(page, "Control+a", "c")
+        one, other = (page.locator("#beside video").nth(n) for n in (0, 1))
+        for film in (one, other):
+            expect(film).to_have_js_property("readyState", 4)
+        one.evaluate("film => { film.currentTime = 0.6 }")
+        expect(other).to_have_js_property("currentTime", 0.6)
+        other.evaluate("film => film.play()")
+        page.wait_for_function("document.querySelector('#beside video').played.length > 0")
 
 
 def test_back_closes_the_picture_and_the_page_stays(page: Any) -> None:
@@ -340,3 +368,43 @@ def test_the_winner_stays_and_the_next_challenger_comes(page: Any) -> None:
     press(page, "p", "Escape")
     expect(page.locator("#n-picked")).to_have_text("1 picked")
     assert focused(page) == "fox"
+
+
+# A whole night
+
+
+def test_a_cull_of_400_rows_by_keyboard_alone(browser: Any, says: Says, tmp_path: Path) -> None:
+    """From the first key to the manifest that a run takes; the mouse is never touched."""
+    with (tmp_path / "night.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows(
+            [("id", "prompt"), *((f"r{n}", f"A kite {n}") for n in range(400))]
+        )
+    done = says("run", tmp_path / "night.csv", "--out", tmp_path / "night")
+    assert done.returncode == 0, done.stderr
+    good = [f"r{n}" for n in range(400) if n % 3 == 0]
+    with opened(browser, tmp_path / "night") as page:
+        expect(page.locator("#status")).to_have_text("400 rows")
+        for n in range(399):
+            press(page, "p" if n % 3 == 0 else "x")
+        assert focused(page) == "r399"
+        press(page, "x", "u", "p")  # a wrong key, taken back
+        expect(page.locator("#n-picked")).to_have_text(f"{len(good)} picked")
+        expect(page.locator("#n-rejected")).to_have_text(f"{400 - len(good)} rejected")
+
+        press(page, "e")
+        expect(page.locator("#which")).to_be_focused()
+        assert page.locator("#which").input_value() == "picked"
+        press(page, "Tab", "ArrowDown")
+        expect(page.locator("#export input[value=manifest]")).to_be_checked()
+        with page.expect_download() as coming:
+            press(page, *["Tab"] * 10)
+            for _ in range(10):
+                if page.evaluate("document.activeElement.matches('.download')"):
+                    break
+                press(page, "Shift+Tab")
+            press(page, "Enter")
+        path = tmp_path / "again.yaml"
+        coming.value.save_as(path)
+    valid = says("validate", path)
+    assert valid.returncode == 0, valid.stdout + valid.stderr
+    assert [entry.id for entry in open_manifest(path).entries()] == good

@@ -795,14 +795,14 @@ AXE = """rules => axe.run(document, {resultTypes: ['violations'], preload: false
 COLOURS = {"runOnly": ["color-contrast"]}  # all that differs in the dark
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", "dark", "forced"])
 def test_axe_finds_nothing_anywhere(browser: Any, batch: Path, scheme: str) -> None:
     base = pytest.importorskip("axe_playwright_python", reason="axe is not installed")
     axe = Path(base.__file__).with_name("axe.min.js")
     # Only here the page's policy is off: axe is a script from elsewhere.
-    with opened(
-        browser, batch, script=axe.read_text(), color_scheme=scheme, bypass_csp=True
-    ) as page:
+    forced = scheme == "forced"
+    colours = {"forced_colors": "active"} if forced else {"color_scheme": scheme}
+    with opened(browser, batch, script=axe.read_text(), bypass_csp=True, **colours) as page:
 
         def check(name: str) -> None:
             assert page.evaluate(AXE, COLOURS if scheme == "dark" else {}) == [], name
@@ -820,7 +820,9 @@ def test_axe_finds_nothing_anywhere(browser: Any, batch: Path, scheme: str) -> N
         go_to(page, "fails")
         press(page, "Enter")
         check("failed")
-        press(page, "Escape", "s", "ArrowRight", "s", "c")
+        press(page, "Escape", "s", "ArrowRight", "s")
+        check("many")
+        press(page, "c")
         check("beside")
         press(page, "Escape", "m")
         check("matrix")

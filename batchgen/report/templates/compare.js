@@ -257,8 +257,9 @@ gallery.beside = (() => {
   // What one film does, all do.
   const others = ({ target }) => [...panes.querySelectorAll("video")].filter((one) => one !== target);
   const follow = {
-    play: (event) => others(event).forEach((one) => one.play()),
-    pause: (event) => others(event).forEach((one) => one.pause()),
+    // One that is told to pause before it could begin says so, and one at its end pauses by itself.
+    play: (event) => others(event).forEach((one) => one.paused && one.play().catch(() => {})),
+    pause: (event) => event.target.ended || others(event).forEach((one) => one.pause()),
     seeking: (event) => others(event).forEach((one) => {
       if (Math.abs(one.currentTime - event.target.currentTime) > 0.05) one.currentTime = event.target.currentTime;
     }),
