@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchgen.api.outputs import beside, find_outputs, inline_content, without_content
+from batchgen.api.response import decode_json
 
 A, B = "https://a.runcomfy.net/1.png", "https://a.runcomfy.net/2.png"
 FOREIGN = "https://my-own-site.example/heron.png"
@@ -118,7 +119,7 @@ JSON = st.recursive(
 
 @given(JSON, st.integers(-1, 5))
 def test_no_result_can_surprise(output, n):
-    body = {"output": output}
+    body = decode_json(json.dumps({"output": output}).encode())
     found = find_outputs(body)
 
     assert beside(found) <= set(range(1, len(found) + 1))
