@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from helpers import ROOT, TOKEN, Outcome, PretendClock
+from hypothesis import HealthCheck, settings
 from sandbox_client import Control
 from xdist.scheduler import LoadScopeScheduling
 
@@ -43,6 +44,12 @@ SHARE_A_WORKER = (
     "tests/integration/test_docs.py::test_what_a_page_shows",
     "tests/integration/test_docs.py::test_the_views_have",
 )
+
+# A busy machine takes as long for an example as it likes.
+settings.register_profile(
+    "any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any-machine")
 
 NOWHERE = "http://127.0.0.1:9/v1"  # where no test reaches anybody unless it says whom
 

@@ -9,6 +9,5 @@ from hypothesis import HealthCheck, settings
 
 fuzz = settings(
     max_examples=int(os.environ.get("FUZZ_EXAMPLES", "100")),
-    deadline=None,
     suppress_health_check=list(HealthCheck),
 )

@@ -125,7 +125,7 @@ class OneOfThem:
         self.shared = SharedRateLimit(self.file)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     st.lists(RATES, min_size=2, max_size=3),
     st.lists(st.tuples(st.integers(0, 2), STEPS), max_size=14),

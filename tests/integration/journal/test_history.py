@@ -647,8 +647,8 @@ class AnyHistoryOfADeployment(AnyHistory):
 
 
 TestAnyHistory = AnyHistory.TestCase
-TestAnyHistory.settings = settings(max_examples=EXAMPLES, stateful_step_count=10, deadline=None)
+TestAnyHistory.settings = settings(max_examples=EXAMPLES, stateful_step_count=10)
 TestAnyHistoryOfADeployment = AnyHistoryOfADeployment.TestCase
 TestAnyHistoryOfADeployment.settings = settings(
-    max_examples=max(EXAMPLES // 2, 1), stateful_step_count=10, deadline=None
+    max_examples=max(EXAMPLES // 2, 1), stateful_step_count=10
 )

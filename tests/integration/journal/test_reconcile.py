@@ -108,7 +108,7 @@ def rows_of(journal: Journal) -> list[tuple[object, ...]]:
     )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     st.lists(st.tuples(LISTS, st.sets(st.integers(0, 11)), st.sets(st.integers(0, 11))), max_size=4)
 )

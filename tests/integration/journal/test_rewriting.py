@@ -81,7 +81,7 @@ def journal(tmp_path: Path):
         yield found
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     ROWS,
     st.lists(
@@ -112,7 +112,7 @@ def test_a_rewritten_list_pays_for_nothing_however_often_it_is_rewritten(
                     if id not in (None, known)] == []  # fmt: skip
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(ROWS, min_size=2, max_size=4))
 def test_no_row_is_merged_with_another_and_none_that_is_known_is_lost(lists: list[Rows]) -> None:
     with (

@@ -14,7 +14,7 @@ from time import process_time
 
 import pytest
 from helpers import ROOT
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from batchgen.core.limits import DEFAULT_LIMITS
@@ -242,7 +242,6 @@ def test_every_mistake_in_a_json_is_told_at_its_line_in_one_run(tmp_path):
 # Tables
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.lists(
@@ -1372,7 +1371,6 @@ def test_a_spoilt_header_ends_the_reading(tmp_path):
 
 
 @pytest.mark.parametrize("format", FORMATS)
-@settings(deadline=None)
 @given(
     data=st.binary(max_size=60)
     | st.lists(

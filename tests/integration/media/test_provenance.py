@@ -181,7 +181,7 @@ PAIRS = (
 
 
 @given(content=st.sampled_from(list(KINDS.values())), prompt=ANY_TEXT | st.sampled_from(PAIRS))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_any_prompt_comes_back_as_json_has_it(content: bytes, prompt: str) -> None:
     facts = about(prompt, negative_prompt=prompt[::-1])
     new = with_facts(content, facts)
@@ -457,7 +457,7 @@ def test_a_prompt_that_begins_like_a_file_takes_no_longer_than_its_length(text: 
 
 
 @given(data=st.data(), content=st.sampled_from(list(KINDS.values())))
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_no_damage_makes_it_fail(data: st.DataObject, content: bytes) -> None:
     new = bytearray(with_facts(content))
     for at in data.draw(st.lists(st.integers(12, min(len(new), 2000) - 1), max_size=8)):

@@ -226,7 +226,7 @@ NAMES = st.text("abP_ id:#*\"'é,;-", min_size=1, max_size=6) | st.sampled_from(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[*HealthCheck])
+@settings(max_examples=60, suppress_health_check=[*HealthCheck])
 @given(
     st.lists(NAMES, min_size=1, max_size=5, unique_by=str.strip),
     st.lists(st.lists(st.sampled_from(["a fox", "7", "anime", "x/y", "é"]), min_size=5, max_size=5),

@@ -371,7 +371,6 @@ FOLDERS = count()
 
 @settings(
     max_examples=15,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(lists=st.lists(ROWS, min_size=2, max_size=3), limit=st.integers(0, 3))

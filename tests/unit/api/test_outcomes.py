@@ -745,7 +745,7 @@ ANSWERS = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(ANSWERS)
 def test_no_answer_to_a_post_can_surprise_the_judge(reply):
     verdict = told(classify_submit(reply))
@@ -766,7 +766,7 @@ def test_no_answer_to_a_post_can_surprise_the_judge(reply):
     assert verdict.code is None or abs(verdict.code) < 2**63
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(ANSWERS)
 def test_no_answer_to_a_question_can_surprise_the_judge(reply):
     match classify_result(reply, ID):

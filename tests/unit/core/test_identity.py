@@ -4,7 +4,7 @@ import json
 import unicodedata
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from batchgen.core.identity import (
@@ -34,7 +34,6 @@ def test_a_base_is_the_same_in_every_version():
     assert row_key("0" * 64, 0) == "8cd0be019c911c9ab4c19eb087d08208"
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.text(), JSON_VALUES, max_size=5))
 def test_the_order_of_the_inputs_makes_no_difference(values):
     turned = dict(reversed(values.items()))
@@ -116,7 +115,6 @@ def test_an_id_becomes_a_name_that_every_disk_takes(id, name):
     assert safe_name(id) == name
 
 
-@settings(deadline=None)
 @given(ANY_TEXT)
 def test_any_text_has_a_safe_name(text):
     name = safe_name(text)
@@ -182,7 +180,6 @@ def test_a_row_without_an_id_gets_a_readable_one(position, values, id):
     assert readable_id(position, values) == id
 
 
-@settings(deadline=None)
 @given(st.integers(1, 10**7), st.dictionaries(st.text(), st.text(), max_size=3))
 def test_a_readable_id_is_a_safe_name(position, values):
     id = readable_id(position, json.loads(json.dumps(values)))
@@ -190,7 +187,6 @@ def test_a_readable_id_is_a_safe_name(position, values):
     assert safe_name(id) == id
 
 
-@settings(deadline=None)
 @given(
     st.text(),
     st.dictionaries(st.text(), JSON_VALUES | st.floats(allow_nan=False, allow_infinity=False)),

@@ -3,7 +3,7 @@
 import base64
 import json
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from batchgen.core import identity, likeness
@@ -32,7 +32,6 @@ def moved(value, folder):
     return [moved(one, folder) for one in value] if isinstance(value, list) else value
 
 
-@settings(deadline=None)
 @given(input=INPUTS, folder=PATHS)
 def test_a_file_that_was_moved_is_the_same_row(input, folder):
     there = {name: moved(value, folder) for name, value in input.items()}
@@ -43,7 +42,6 @@ def test_a_file_that_was_moved_is_the_same_row(input, folder):
     assert forms[0] == forms[1]
 
 
-@settings(deadline=None)
 @given(input=INPUTS, path=PATHS, one=HASHES, other=HASHES)
 def test_a_file_that_was_changed_is_another_row(input, path, one, other):
     rows = [{**input, "photo": {"file": path, "sha256": sha256}} for sha256 in (one, other)]
@@ -52,7 +50,6 @@ def test_a_file_that_was_changed_is_another_row(input, path, one, other):
     assert len(digests) == len({one, other})
 
 
-@settings(deadline=None)
 @given(input=INPUTS)
 def test_an_input_without_files_is_as_it_was(input):
     plain = {name: value for name, value in input.items() if not [*local_files({name: value})]}
@@ -95,7 +92,6 @@ def test_a_path_is_what_is_no_url():
     assert not any(map(is_path, ("", " ", "https://a/b.png", "http://a", "ftp://a", "data:,a")))
 
 
-@settings(deadline=None)
 @given(content=st.binary(max_size=100))
 def test_the_size_in_base64_is_known_before(content):
     assert base64_size(len(content)) == len(base64.b64encode(content))

@@ -210,7 +210,7 @@ def play(batch: Batch, steps: list[tuple[str, int]]) -> Iterator[None]:
         yield
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 @given(cap=st.floats(0, 30), rows=ROWS, steps=STEPS, data=st.data())
 def test_no_history_sends_a_row_that_could_pass_the_limit_by_what_is_known(
     cap: float, rows: list[tuple[str, str]], steps: list[tuple[str, int]], data: st.DataObject
@@ -223,7 +223,7 @@ def test_no_history_sends_a_row_that_could_pass_the_limit_by_what_is_known(
     event(f"submitted: {len(rows) - len(batch.left) > 1}")
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 @given(cap=st.floats(0, 30), rows=ROWS, steps=STEPS, data=st.data())
 def test_where_a_model_has_one_price_only_its_first_row_can_pass_the_limit(
     cap: float, rows: list[tuple[str, str]], steps: list[tuple[str, int]], data: st.DataObject

@@ -42,7 +42,6 @@ def answered(pace, how, now, sent_at, wait):
     return pace
 
 
-@settings(deadline=None)
 @given(
     RATES,
     st.lists(st.tuples(ANSWERS, st.floats(0, 5), st.floats(1, 100), st.integers(0, 6))),
@@ -259,7 +258,7 @@ def test_minutes_after_the_limit_is_gone_the_told_rate_is_back(api, times):
     assert back_after(api, times * api.allowed, settled=900.0) < 15 * 60
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(
     st.builds(
         Api,
@@ -404,7 +403,7 @@ class Submissions:
         )
 
 
-@settings(deadline=None, max_examples=2000)
+@settings(max_examples=2000)
 @given(RATES, st.lists(STEPS, max_size=12))
 @example(50.0, [("posts", 200, ""), ("set", 1.0, ""), ("post", 0.0, "accepted")])
 @example(50.0, [("posts", 200, ""), ("restart", 1.0, "killed"), ("post", 0.0, "accepted")])

@@ -12,7 +12,7 @@ from time import process_time
 
 import pytest
 from helpers import ROOT
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from batchgen.core.limits import DEFAULT_LIMITS
@@ -198,7 +198,6 @@ def model(tree):
 
 
 @given(TREES)
-@settings(deadline=None)
 def test_what_is_counted_is_what_is_written_out_in_the_order_stated(tree):
     whole = joined(written(tree), FILES)
     assume(whole.measure.texts <= 1000)
@@ -222,7 +221,6 @@ def test_any_text_has_a_meaning_or_is_refused(text):
 
 
 @given(TREES, st.integers())
-@settings(deadline=None)
 def test_what_is_drawn_is_among_what_it_stands_for(tree, seed):
     prompt = written(tree)
     assume(joined(prompt, FILES).measure.texts <= 1000)

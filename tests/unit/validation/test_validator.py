@@ -4,7 +4,7 @@ import json
 
 import pytest
 from helpers import ROOT
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
@@ -339,7 +339,6 @@ VALUES = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from(["prompt", "style", "aspect_ratio", "seed", "expand_prompt", "other"]),
@@ -363,7 +362,6 @@ CELLS = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from(["prompt", "style", "aspect_ratio", "seed", "expand_prompt", "other"]),
@@ -542,7 +540,6 @@ ODD = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(KEYWORDS), ODD), st.dictionaries(st.just("title"), ODD))
 def test_what_is_taken_for_a_schema_is_one_by_the_standard(input, top):
     try:
