@@ -17,6 +17,7 @@ from batchgen.core.text import describe_error
 from batchgen.media import provenance
 from batchgen.media.completeness import has_tail, missing_part
 from batchgen.media.containers import webp_size
+from batchgen.media.film_size import film_size
 from batchgen.media.formats import SIGNATURE_BYTES, UNKNOWN, WEBP, Format
 from batchgen.media.xmp import Provenance
 
@@ -173,7 +174,8 @@ def examine(source: BinaryIO, format: Format, max_pixels: int | None = None) -> 
         return found
     if format == UNKNOWN:
         raise MediaBroken("nobody can tell what kind of file it is")
-    return Examined(note=UNDECODED if format.kind in ("file", "image") else None)
+    note = UNDECODED if format.kind in ("file", "image") else None
+    return Examined(*(film_size(source, format) or (None, None)), note)
 
 
 def _decode(source: BinaryIO, format: Format, max_pixels: int | None) -> Examined:

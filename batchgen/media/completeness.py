@@ -46,15 +46,15 @@ APE_FOOTER_BYTES = 32  # and of its header; source: wiki.hydrogenaudio.org, "APE
 MAX_READS = 5_000_000  # some seconds; a hostile file can have a part in every eight bytes
 
 
-class _CutShort(Exception):
+class CutShort(Exception):
     """str(error) is what is missing, for people."""
 
 
-class _Unknown(Exception):
+class Unknown(Exception):
     """The structure is none that is known here."""
 
 
-class _Content:
+class Content:
     """A file that is read here and there. size: in bytes."""
 
     def __init__(self, file: BinaryIO) -> None:
@@ -66,13 +66,13 @@ class _Content:
         """Return the bytes there; fewer at the end of the file."""
         self._reads += 1
         if self._reads > MAX_READS:
-            raise _Unknown
+            raise Unknown
         self._file.seek(at)
         return self._file.read(count)
 
     def require(self, end: int) -> None:
         if end > self.size:
-            raise _CutShort(f"at least {end - self.size} bytes are missing")
+            raise CutShort(f"at least {end - self.size} bytes are missing")
 
     def take(self, at: int, count: int) -> bytes:
         self.require(at + count)
@@ -107,10 +107,10 @@ def missing_part(file: BinaryIO, format: Format) -> str | None:
     if walk is None:
         return None
     try:
-        walk(_Content(file))
-    except _CutShort as error:
+        walk(Content(file))
+    except CutShort as error:
         return str(error)
-    except _Unknown:
+    except Unknown:
         pass
     return None
 
@@ -118,31 +118,31 @@ def missing_part(file: BinaryIO, format: Format) -> str | None:
 def has_tail(file: BinaryIO, format: Format) -> bool:
     """Whether other data follow the end of a PNG; nobody who looks at it sees them."""
     try:
-        return format == PNG and _end_of_png(content := _Content(file)) < content.size
-    except (_CutShort, _Unknown):
+        return format == PNG and _end_of_png(content := Content(file)) < content.size
+    except (CutShort, Unknown):
         return False
 
 
 # -- pictures ------------------------------------------------------------------------------------
 
 
-def _png(content: _Content) -> None:
+def _png(content: Content) -> None:
     _end_of_png(content)
 
 
-def _end_of_png(content: _Content) -> int:
+def _end_of_png(content: Content) -> int:
     """Also of an animated one: its frames come before the end."""
     at, name = 8, b""
     while name != b"IEND":
         length, name = content.unpack(">I4s", at)
         if not name.isalpha():
-            raise _Unknown
+            raise Unknown
         at += 12 + length
         content.require(at)
     return at
 
 
-def _gif(content: _Content) -> None:
+def _gif(content: Content) -> None:
     at = 13 + _palette_bytes(content.number(10, 1))
     while (kind := content.number(at, 1)) != 0x3B:
         if kind == 0x2C:
@@ -150,7 +150,7 @@ def _gif(content: _Content) -> None:
         elif kind == 0x21:
             at += 2
         else:
-            raise _Unknown
+            raise Unknown
         while length := content.number(at, 1):
             at += 1 + length
         at += 1
@@ -164,12 +164,12 @@ def _palette_bytes(flags: int) -> int:
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7]")
 
 
-def _jpeg(content: _Content) -> None:
+def _jpeg(content: Content) -> None:
     at = 2
     while True:
         sign, marker = content.take(at, 2)
         if sign != 0xFF or marker == 0:
-            raise _Unknown
+            raise Unknown
         if marker == 0xD9:
             return
         if marker == 0xFF:  # a fill byte
@@ -182,7 +182,7 @@ def _jpeg(content: _Content) -> None:
         if marker == 0xDA:
             at = content.search(_JPEG_MARKER, at)
             if at < 0:
-                raise _CutShort("it has no end marker")
+                raise CutShort("it has no end marker")
 
 
 # -- RIFF ----------------------------------------------------------------------------------------
@@ -192,7 +192,7 @@ _LARGEST_RIFF = 0x7FFF0000
 _COUNTING_ERROR = 8  # some encoders count the header of the file, which has this many bytes
 
 
-def _riff(content: _Content) -> None:
+def _riff(content: Content) -> None:
     at = 0
     while at == 0 or content.begins(at, b"RIFF"):  # a large AVI has several parts
         (size,) = content.unpack("<I", at + 4)
@@ -205,32 +205,32 @@ def _riff(content: _Content) -> None:
         at = max(at, end)
 
 
-def _riff_chunks(content: _Content, at: int, end: int, *, sound_is_due: bool) -> int:
+def _riff_chunks(content: Content, at: int, end: int, *, sound_is_due: bool) -> int:
     """Walk the chunks from `at` to `end`; return where the last of them ends."""
     large = None  # of an RF64 file, whose chunk `data` states no size
     while at + 8 <= end and at != content.size:
         name, length = content.unpack("<4sI", at)
         if not name.isascii() or not name.decode().isprintable():
-            raise _Unknown
+            raise Unknown
         if name == b"ds64":
             (large,) = content.unpack("<Q", at + 16)
         if name == b"data":
             sound_is_due = False
             length = large if length == 0xFFFFFFFF and large else length
         if length >= _LARGEST_RIFF and length != large:
-            raise _Unknown
+            raise Unknown
         at += 8 + length
         content.require(at)
         at += length % 2
     if sound_is_due:
-        raise _CutShort("it has no sound")
+        raise CutShort("it has no sound")
     return at
 
 
 # -- boxes: MP4, QuickTime, HEIF -----------------------------------------------------------------
 
 
-def _boxes(content: _Content, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+def boxes(content: Content, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """Yield name, begin and end of the content of each box from `at` on."""
     while at < end:
         size, name = content.unpack(">I4s", at)
@@ -241,15 +241,15 @@ def _boxes(content: _Content, at: int, end: int) -> Iterator[tuple[bytes, int, i
         elif size == 0 and name != b"\0\0\0\0":  # to the end of the file
             size = end - at
         if size < body - at or not name.strip(b" \xa9").isalnum():
-            raise _Unknown
+            raise Unknown
         yield name, body, at + size
         at += size
 
 
-def _iso(content: _Content) -> None:
+def _iso(content: Content) -> None:
     seen: list[bytes] = []
-    with suppress(_Unknown):  # what follows the boxes
-        for name, body, stop in _boxes(content, 0, content.size):
+    with suppress(Unknown):  # what follows the boxes
+        for name, body, stop in boxes(content, 0, content.size):
             content.require(stop)
             seen.append(name)
             if name == b"moov":
@@ -258,44 +258,44 @@ def _iso(content: _Content) -> None:
             elif name == b"sidx":
                 content.require(_segments_end(content, body, stop))
     if not {b"moov", b"moof", b"meta"} & set(seen):
-        raise _CutShort("its index is missing")
+        raise CutShort("its index is missing")
     media = [name for name in seen if name in (b"moof", b"mdat")]
     if b"moov" in seen and (not media or media[-1] == b"moof"):
-        raise _CutShort("its media data are missing")
+        raise CutShort("its media data are missing")
 
 
-def _heif(content: _Content) -> None:
+def _heif(content: Content) -> None:
     _iso(content)
-    with suppress(_Unknown):
-        if any(name == b"mdat" for name, *_ in _boxes(content, 0, content.size)):
+    with suppress(Unknown):
+        if any(name == b"mdat" for name, *_ in boxes(content, 0, content.size)):
             return
-    raise _CutShort("its media data are missing")
+    raise CutShort("its media data are missing")
 
 
-def _descendants(
-    content: _Content, at: int, end: int, path: tuple[bytes, ...]
+def descendants(
+    content: Content, at: int, end: int, path: tuple[bytes, ...]
 ) -> Iterator[tuple[int, int]]:
     """Yield begin and end of the content of each box at a path of names; none where it is odd."""
-    with suppress(_Unknown):
-        for name, body, stop in _boxes(content, at, end):
+    with suppress(Unknown):
+        for name, body, stop in boxes(content, at, end):
             if name == path[0] and stop <= end:
                 if len(path) == 1:
                     yield body, stop
                 else:
-                    yield from _descendants(content, body, stop, path[1:])
+                    yield from descendants(content, body, stop, path[1:])
 
 
-def _track_ends(content: _Content, at: int, end: int) -> Iterator[int]:
+def _track_ends(content: Content, at: int, end: int) -> Iterator[int]:
     """Yield where the last samples of each track end. at, end: of the content of `moov`."""
-    for begin, stop in _descendants(content, at, end, (b"trak", b"mdia", b"minf", b"stbl")):
+    for begin, stop in descendants(content, at, end, (b"trak", b"mdia", b"minf", b"stbl")):
         tables = {}
         for name in (b"stco", b"co64", b"stsc", b"stsz"):
-            for place in _descendants(content, begin, stop, (name,)):
+            for place in descendants(content, begin, stop, (name,)):
                 tables[name] = place
         yield from _last_chunk_end(content, tables)
 
 
-def _last_chunk_end(content: _Content, tables: Mapping[bytes, tuple[int, int]]) -> Iterator[int]:
+def _last_chunk_end(content: Content, tables: Mapping[bytes, tuple[int, int]]) -> Iterator[int]:
     """Yield where the last chunk of a track ends; nothing if the tables do not tell."""
     width = 4 if b"stco" in tables else 8
     names = (b"stco" if width == 4 else b"co64", b"stsc", b"stsz")
@@ -320,7 +320,7 @@ def _last_chunk_end(content: _Content, tables: Mapping[bytes, tuple[int, int]]) 
         yield chunk
 
 
-def _last_entry(content: _Content, table: tuple[int, int], width: int) -> bytes | None:
+def _last_entry(content: Content, table: tuple[int, int], width: int) -> bytes | None:
     """Return the last entry of a table: version and flags, the number of entries, the entries."""
     begin, stop = table
     count = content.number(begin + 4, 4)
@@ -329,7 +329,7 @@ def _last_entry(content: _Content, table: tuple[int, int], width: int) -> bytes 
     return content.take(begin + 8 + width * (count - 1), width)
 
 
-def _segments_end(content: _Content, body: int, stop: int) -> int:
+def _segments_end(content: Content, body: int, stop: int) -> int:
     """Return where the segments end that a `sidx` lists; they follow it."""
     version = content.number(body, 1)
     at = body + (20 if version == 0 else 28)
@@ -348,14 +348,14 @@ _SEGMENT, _CLUSTER, _VOID = 0x18538067, 0x1F43B675, 0xEC
 _BLOCKS = (0xA3, 0xA0)  # SimpleBlock, BlockGroup
 
 
-def _ebml(content: _Content) -> None:
-    _, body, size = _element(content, 0)
+def _ebml(content: Content) -> None:
+    _, body, size = element(content, 0)
     at = body + (size or 0)
     name, at, size = _element_or_none(content, at)
     while name == _VOID:
         name, at, size = _element_or_none(content, at + (size or 0))
     if name != _SEGMENT:
-        raise _CutShort("its contents are missing")
+        raise CutShort("its contents are missing")
     if size is not None:
         content.require(at + size)
         return
@@ -370,26 +370,26 @@ def _ebml(content: _Content) -> None:
         at += size or 0
         content.require(at)
     if not has_media:
-        raise _CutShort("its contents are missing")
+        raise CutShort("its contents are missing")
 
 
-def _element_or_none(content: _Content, at: int) -> tuple[int | None, int, int | None]:
+def _element_or_none(content: Content, at: int) -> tuple[int | None, int, int | None]:
     try:
-        return _element(content, at)
-    except _Unknown:
+        return element(content, at)
+    except Unknown:
         return None, at, None
 
 
-def _element(content: _Content, at: int) -> tuple[int, int, int | None]:
+def element(content: Content, at: int) -> tuple[int, int, int | None]:
     """Return id, begin and size of the content of an element; None for a size that is unknown."""
     width = 9 - content.number(at, 1).bit_length()
     if width > 4:
-        raise _Unknown
+        raise Unknown
     name = content.number(at, width)
     at += width
     width = 9 - content.number(at, 1).bit_length()
     if width > 8:
-        raise _Unknown
+        raise Unknown
     mask = (1 << 7 * width) - 1
     size = content.number(at, width) & mask
     return name, at + width, None if size == mask else size
@@ -398,17 +398,17 @@ def _element(content: _Content, at: int) -> tuple[int, int, int | None]:
 # -- sound ---------------------------------------------------------------------------------------
 
 
-def _ogg(content: _Content) -> None:
+def _ogg(content: Content) -> None:
     at = 0
     while at < content.size:
         if not content.begins(at, b"OggS"):
-            raise _Unknown
+            raise Unknown
         sizes = content.take(at + 27, content.number(at + 26, 1))
         at += 27 + len(sizes) + sum(sizes)
         content.require(at)
 
 
-def _mp3(content: _Content) -> None:
+def _mp3(content: Content) -> None:
     at = frames = 0
     stated_frames = stated_bytes = 0
     while at < content.size:
@@ -432,17 +432,17 @@ def _mp3(content: _Content) -> None:
             is_header = content.unpack("<I", at + 20)[0] >> 29 & 1
             size = content.unpack("<I", at + 12)[0]
             if size < APE_FOOTER_BYTES:  # which is counted; with 0 the walk would go round here
-                raise _Unknown
+                raise Unknown
             at += (APE_FOOTER_BYTES if is_header else 0) + size
             content.require(at)
         elif len(header) < 4 and header[0] == 0xFF:
             content.require(at + 4)
         else:
-            raise _Unknown
+            raise Unknown
     if not frames:
-        raise _CutShort("it has no sound")
+        raise CutShort("it has no sound")
     if frames < stated_frames:
-        raise _CutShort(f"it has {frames} frames of {stated_frames}")
+        raise CutShort(f"it has {frames} frames of {stated_frames}")
 
 
 def _xing(frame: bytes) -> tuple[int, int]:
@@ -460,13 +460,13 @@ _FLAC_FRAME_BYTES = 1 << 17  # that are searched where the file does not state i
 _FLAC_CANDIDATES = 64
 
 
-def _flac(content: _Content) -> None:
+def _flac(content: Content) -> None:
     at, is_last, info = 4, False, b""
     while not is_last:
         head = content.number(at, 4)
         is_last, kind, length = bool(head >> 31), head >> 24 & 0x7F, head & 0xFFFFFF
         if (kind == 0) != (at == 4) or (kind == 0 and length < 34):
-            raise _Unknown
+            raise Unknown
         info = info or content.take(at + 4, 34)
         at += 4 + length
         content.require(at)
@@ -487,7 +487,7 @@ def _flac(content: _Content) -> None:
             and not _crc(window[start:], 16, 0x8005)
         ):
             return
-    raise _CutShort("its last frame is not whole")
+    raise CutShort("its last frame is not whole")
 
 
 def _flac_frame_end(header: bytes, block: int) -> int | None:
@@ -540,7 +540,7 @@ def _crc_table(bits: int, polynomial: int) -> list[int]:
     return table
 
 
-_WALKS: Mapping[Format, Callable[[_Content], None]] = {
+_WALKS: Mapping[Format, Callable[[Content], None]] = {
     **dict.fromkeys((WEBP, WAV, AVI), _riff),
     **dict.fromkeys((AVIF, CR3, MP4, MOV, M4A), _iso),
     **dict.fromkeys((HEIC, HEIF), _heif),
