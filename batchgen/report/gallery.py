@@ -41,8 +41,8 @@ CHUNKS_PER_WRITE = 4096  # of the page's text
 TEMPLATES = Path(__file__).with_name("templates")
 # In the order in which they need each other.
 SCRIPTS = (
-    *("store", "tiles", "grid", "choose", "exports", "zoom", "detail", "facets", "compare"),
-    *("cull", "origin", "gallery"),
+    *("store", "search", "tiles", "grid", "choose", "exports", "zoom", "detail", "facets"),
+    *("compare", "cull", "origin", "address", "gallery"),
 )
 # Made once: json.dumps makes an encoder for each call.
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode

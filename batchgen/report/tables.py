@@ -127,11 +127,18 @@ def _facts(folder: Folder, reader: Reader, numbers: dict[str, Any]) -> dict[str,
         # The time of the last change, so that the same journal gives the same files.
         "written_at": statistics.changed_at(reader) or to_iso(Clock().now()),
         "rehearsal": numbers["rehearsal"],
+        "running": _is_running(folder, reader),
         "schemas": model_inputs(
             folder.schemas, [model["model"] for model in numbers["totals"]["models"]]
         ),
         "command": f"batchgen report {shell_quote(str(folder.path))}",
     }
+
+
+def _is_running(folder: Folder, reader: Reader) -> bool:
+    """Whether the last run goes on, in another process: this one writes after its run has ended."""
+    run, holder = reader.last_run() or {}, folder.holder()
+    return bool(not run.get("ended_at") and holder and holder.is_process(run.get("process")))
 
 
 def _through_lines(rows: Iterable[dict[str, Any]], file: IO[str]) -> Iterator[dict[str, Any]]:

@@ -81,10 +81,11 @@ def page(browser: Any, batch: Path) -> Iterator[Any]:
 def go_to(page: Any, id: str) -> None:
     """Put the focus on a row's tile, as somebody does who searches for it."""
     expect(page.locator("#grid .tile").first).to_be_visible()  # from now on it answers
-    page.locator("#search").fill("")
-    page.evaluate(REDRAWN)  # or the grid is drawn after the focus was set, and sets its own
     tile = page.locator("#grid .tile", has=page.get_by_text(id, exact=True))
-    tile.evaluate("tile => tile.focus()")
+    for search in (id, ""):  # what is far below is drawn when it has been the cursor's
+        page.locator("#search").fill(search)
+        page.evaluate(REDRAWN)  # or the grid is drawn after the focus was set, and sets its own
+        tile.evaluate("tile => tile.focus()")
     assert focused(page) == id
 
 
@@ -153,6 +154,67 @@ def test_words_in_quotes_belong_together_and_nothing_found_is_said(page: Any) ->
     expect(page.locator("#nothing")).to_be_visible()
     page.locator("#search").fill('"crossing dunes"')
     expect(page.locator("#status")).to_have_text(f"4 of {ROWS} rows")
+
+
+def found(page: Any, search: str) -> str:
+    page.locator("#search").fill(search)
+    page.evaluate(REDRAWN)
+    return str(page.locator("#status").inner_text())
+
+
+def test_search_knows_fields_and_what_is_not_wanted(page: Any) -> None:
+    expect(page.locator("#status")).to_have_text(f"{ROWS} rows")
+    some = {
+        "style:anime": 4,
+        "style:anime dunes": 2,
+        "-style:anime category:pair": 4,
+        'prompt:"crossing dunes" seed:1': 2,
+        "seed:>1 style:realistic": 2,
+        "seed:>=1 -seed:2": 4,
+        "category:pair -rooftops": 4,
+        '-"crossing dunes" state:saved category:pair': 4,
+        "state:failed": 1,
+        "model:text-to-music": 1,
+        "16:9": 2,  # no field: a word
+    }
+    for search, count in some.items():
+        assert found(page, search) == f"{count} of {ROWS} rows", search
+    assert found(page, "aspect_ratio:16:9") != f"0 of {ROWS} rows"
+    assert found(page, 'style:""') == f"{ROWS - 8} of {ROWS} rows"
+    assert found(page, "dunes style:") == f"4 of {ROWS} rows"  # not yet said which
+
+
+def test_what_is_asked_stands_in_the_address_and_survives_a_reload(page: Any) -> None:
+    expect(page.locator("#status")).to_have_text(f"{ROWS} rows")
+    assert "#" not in page.url
+    page.get_by_role("group", name="style").get_by_label("anime").check()
+    page.locator("#search").fill("dunes -seed:7")
+    page.locator("#sort").select_option("id")
+    page.locator("#down").click()
+    page.locator("#size").fill("300")
+    expect(page.locator("#status")).to_have_text(f"2 of {ROWS} rows")
+    names = shown(page)
+
+    page.reload()
+
+    expect(page.locator("#status")).to_have_text(f"2 of {ROWS} rows")
+    assert shown(page) == names == ["dunes-seed2-styleanime", "dunes-seed1-styleanime"]
+    expect(page.locator("#search")).to_have_value("dunes -seed:7")
+    expect(page.locator("#sort")).to_have_value("id")
+    expect(page.locator("#down")).to_have_attribute("aria-pressed", "true")
+    expect(page.locator("#size")).to_have_value("300")
+    expect(page.locator("#chips")).to_contain_text("style: anime")
+
+    page.locator("#as-matrix").click()
+    page.locator("#across-axis").select_option("input.aspect_ratio")
+    page.evaluate(REDRAWN)
+    page.reload()
+
+    expect(page.locator("#matrix")).to_be_visible()
+    expect(page.locator("#across-axis")).to_have_value("input.aspect_ratio")
+    page.get_by_role("button", name="Show everything").click()
+    page.locator("#as-grid").click()
+    expect(page.locator("#status")).to_have_text(f"{ROWS} rows")
 
 
 def test_rows_are_put_in_order_by_any_field_those_without_it_last(page: Any) -> None:
@@ -250,7 +312,6 @@ def test_a_picture_file_says_which_row_it_is(page: Any, batch: Path, tmp_path: P
 
 
 def test_what_is_not_saved_is_shown_with_its_reason_and_next_step(page: Any) -> None:
-    page.locator(".about > summary").click()
     causes = page.locator(".about table").first
     expect(causes).to_contain_text("=no \\u202eluck <b>today</b>")
     expect(causes).to_contain_text("batchgen retry")
@@ -265,6 +326,7 @@ def test_what_is_not_saved_is_shown_with_its_reason_and_next_step(page: Any) -> 
 
 
 def test_a_film_of_a_rehearsal_can_be_played(page: Any) -> None:
+    page.locator("#search").fill("kite")
     film = page.locator("#grid .tile video")
     expect(film).to_have_count(1)
     film.evaluate("film => film.scrollIntoView()")
@@ -619,11 +681,22 @@ def test_a_message_lies_above_the_dialog_that_is_open(page: Any) -> None:
 
 
 def test_show_goes_to_the_rows_of_a_cause(page: Any) -> None:
-    page.locator(".about > summary").click()
     page.get_by_role("button", name="Show: =no \\u202eluck").click()
     expect(page.locator("#grid .tile")).to_have_count(1)
     assert focused(page) == "fails"
     expect(page.locator("#grid .tile")).to_be_in_viewport(ratio=1)
+
+
+def test_the_night_is_open_and_its_numbers_show_their_rows(page: Any) -> None:
+    expect(page.locator(".causes")).to_be_visible()
+    page.get_by_role("button", name="1 failed").click()
+    expect(page.locator("#status")).to_have_text(f"1 of {ROWS} rows")
+    assert shown(page) == ["fails"]
+    card = page.locator("#grid .tile .card")
+    expect(card).to_contain_text("no \\u202eluck <b>today</b>")
+    expect(card).to_contain_text("A fox")
+    page.get_by_role("button", name="atelier/clips/text-to-video").click()
+    assert shown(page) == ["clip"]
 
 
 def test_the_detail_has_utc_beside_local_times(browser: Any, batch: Path) -> None:
@@ -663,6 +736,7 @@ def test_a_picture_has_its_size_and_thumbnail_while_it_loads(
 
 
 def test_a_film_has_its_own_aspect_and_a_click_on_it_does_not_zoom(page: Any) -> None:
+    page.locator("#search").fill("kite")
     film = page.locator("#grid .tile video")
     film.evaluate("film => film.scrollIntoView()")
     page.wait_for_function(
@@ -808,7 +882,6 @@ def test_axe_finds_nothing_anywhere(browser: Any, batch: Path, scheme: str) -> N
             assert page.evaluate(AXE, COLOURS if scheme == "dark" else {}) == [], name
             shoot(page, f"{name}-{scheme}")
 
-        page.locator(".about > summary").click()
         choose(page)
         check("grid")
         dialogs = {"detail": "Enter", "help": "?", "export": "e"}
@@ -849,7 +922,6 @@ def test_a_telephone_shows_it_without_scrolling_sideways(browser: Any, batch: Pa
 def test_the_night_fits_a_telephone_and_the_picture_has_the_room(browser: Any, batch: Path) -> None:
     phone = {"has_touch": True, "is_mobile": True}
     with opened(browser, batch, viewport={"width": 390, "height": 844}, **phone) as page:
-        page.locator(".about > summary").tap()
         shoot(page, "phone-night")
         assert page.evaluate("document.documentElement.scrollWidth") == 390
         expect(page.locator("#exports")).to_be_in_viewport(ratio=1)
@@ -899,7 +971,6 @@ def test_without_script_the_page_still_says_what_happened(browser: Any, batch: P
         expect(page.locator(".figures .failed")).to_have_text("1 failed")
         expect(page.get_by_role("link", name="results.csv")).to_be_visible()
         expect(page.locator("#bar")).to_be_hidden()
-        page.locator(".about > summary").click()
         expect(page.locator(".about table").first).to_contain_text("=no \\u202eluck <b>today</b>")
 
 

@@ -9,7 +9,7 @@ gallery.matrix = (() => {
   const IN_A_CELL = 4;
   const box = document.getElementById("matrix");
   const [acrossList, downList] = [document.getElementById("across-axis"), document.getElementById("down-axis")];
-  let [rows, hidden, chosen] = [[], true, false];
+  let [rows, hidden, chosen, wished] = [[], true, false, null];
 
   const axes = () => gallery.store.varying().filter(({ name }) => name !== "listed" && name !== "error");
 
@@ -34,7 +34,8 @@ gallery.matrix = (() => {
     const names = columns.map((c) => c.name);
     const [across, down] = suggested(columns);
     const keep = (list, found) => (chosen && names.includes(list.value) ? list.value : found?.name);
-    const [x, y] = [keep(acrossList, across), keep(downList, down)];
+    let [x, y] = [keep(acrossList, across), keep(downList, down)];
+    if (wished?.every((name) => names.includes(name))) [[x, y], wished, chosen] = [wished, null, true];
     fill(acrossList, columns, x);
     fill(downList, columns, y);
   };
@@ -125,6 +126,7 @@ gallery.matrix = (() => {
     list.onchange = () => {
       chosen = true;
       draw();
+      gallery.changed(); // the address says it
     };
 
   return {
@@ -145,6 +147,10 @@ gallery.matrix = (() => {
       if (now) box.querySelector("table").replaceChildren();
     },
     resize: () => hidden || draw(),
+    /** The names of the fields across and down. */
+    axes: () => wished ?? [acrossList.value, downList.value],
+    /** Have these fields across and down, as soon as rows have them. */
+    choose: (names) => (wished = names.length === 2 ? names : null),
     tileOf: (row) => row && box.querySelector(`.tile[data-i="${row.i}"]`),
     mark: () => box.querySelectorAll(".tile").forEach(gallery.tiles.mark),
   };

@@ -44,12 +44,18 @@ gallery.filters = (() => {
       ? [...counts.keys()].sort((a, b) => c.totals[b] - c.totals[a])
       : c.ordered.sort((a, b) => !a - !b);
     const used = codes.filter((code) => counts[code] || mine.has(code));
+    const highest = Math.max(...used.map((code) => (code ? counts[code] : 0)), 1);
     const lines = used.slice(0, most).map((code) => {
       const onchange = ({ target }) => pick(c, code, target.checked);
       const box = make("input", { type: "checkbox", id: `is-${c.name}-${code}`, onchange });
       box.checked = mine.has(code);
       const words = make("span", { dir: "auto" }, word(c, code).slice(0, 200));
-      return make("label", {}, box, words, make("small", {}, counts[code].toLocaleString("en")));
+      const line = make("label", {}, box, words, make("small", {}, counts[code].toLocaleString("en")));
+      if (c.name === "rating" && code) {
+        line.className = "barred"; // the ratings are a histogram
+        line.style.setProperty("--share", `${(100 * counts[code]) / highest}%`);
+      }
+      return line;
     });
     // Of what none of the rows has, there is nothing to choose.
     return [lines, used.length - lines.length, !mine.size && !used.some((code) => code)];

@@ -26,7 +26,36 @@ gallery.begin = () => {
     else matrix.show(shown);
     showTray();
     gallery.exporting.show();
+    keepAddress();
   };
+
+  // The address
+
+  let usual = 0; // the size of the pictures that nobody chose
+  const keepAddress = () =>
+    gallery.address.write({
+      ...query, matrix: !compact, axes: matrix.axes(), size: gallery.size() === usual ? null : gallery.size(),
+    });
+
+  /** Do what the address says, as after a reload. */
+  const obey = ({ search, sort, down, size, matrix: asMatrix, axes, chosen }) => {
+    filters.clear();
+    for (const [name, values] of chosen) {
+      const c = store.column(name);
+      for (const value of values) filters.pick(c, c.code(value), true);
+    }
+    Object.assign(query, { search, sort, down });
+    at("search").value = search;
+    at("down").setAttribute("aria-pressed", down);
+    at("sort").value = sort;
+    at("size").value = size ?? usual;
+    matrix.choose(axes);
+    setView(!asMatrix);
+  };
+  window.addEventListener("hashchange", () => {
+    const said = gallery.address.read();
+    if (said) obey(said);
+  });
 
   /** Rows came, or something else is asked: look again, once for all that happens at once. */
   gallery.changed = () => {
@@ -57,14 +86,24 @@ gallery.begin = () => {
     at("search").focus();
   };
 
-  /** Show the rows that one cause has in a state, and go there. */
-  const showCause = (state, cause) => {
+  /** Show only the rows that have these values, by the columns' names, and go there. */
+  const showOnly = (values) => {
     clear();
-    const only = (c, value) => filters.pick(c, c.code(value), true);
-    only(store.column("state"), state);
-    if (cause) only(store.column("error"), cause);
+    for (const [name, value] of Object.entries(values)) {
+      const c = store.column(name);
+      filters.pick(c, c.code(value), true);
+    }
     setView(true);
     grid.activate(0);
+  };
+
+  /** Have the numbers on top be buttons that show their rows. */
+  const offerNumbers = () => {
+    for (const one of document.querySelectorAll("[data-only]")) {
+      const [name, value] = one.dataset.only.split(/=(.*)/s);
+      const onclick = () => showOnly({ [name]: value });
+      one.replaceChildren(make("button", { type: "button", class: "number-link", title: say("page.show_them"), onclick }, ...one.childNodes));
+    }
   };
 
   const offerSorts = (columns) => {
@@ -219,7 +258,7 @@ gallery.begin = () => {
     if (row && !gallery.cull.click(event, row)) gallery.detail.show(row, shown);
     const { copy, cause, state, close } = target.closest("button")?.dataset ?? {};
     if (copy) gallery.copy(copy, target);
-    if (cause !== undefined) showCause(state, cause);
+    if (cause !== undefined) showOnly({ state, ...(cause && { error: cause }) });
     if (close !== undefined) target.closest("dialog").close();
     if (target.matches("dialog:not(.whole)")) target.close(); // beside it
   });
@@ -273,7 +312,11 @@ gallery.begin = () => {
     currentTarget.setAttribute("aria-pressed", query.down);
     gallery.changed();
   };
-  at("size").oninput = () => (compact ? grid.resize(gallery.size()) : matrix.resize());
+  at("size").oninput = () => {
+    if (compact) grid.resize(gallery.size());
+    else matrix.resize();
+    keepAddress();
+  };
   at("filters").onclick = () => setFilters(at("panel").hidden);
   at("as-grid").onclick = () => setView(true);
   at("as-matrix").onclick = () => setView(false);
@@ -281,6 +324,7 @@ gallery.begin = () => {
   at("deselect").onclick = choice.deselect;
   at("exports").onclick = gallery.exporting.open;
   at("print").onclick = print;
+  if (at("reload")) at("reload").onclick = () => location.reload();
   at("keys").onclick = () => at("help").showModal();
 
   const start = () => {
@@ -289,6 +333,10 @@ gallery.begin = () => {
     setFilters(!narrow);
     for (const one of document.querySelectorAll("[data-script]")) one.hidden = false;
     gallery.cull.start();
+    usual = gallery.size();
+    offerNumbers();
+    const said = gallery.address.read();
+    if (said) obey(said);
     grid.resize(gallery.size());
     refresh();
     gallery.pieces.next();

@@ -151,16 +151,12 @@ gallery.store = (() => {
 
   const text = (i) => {
     if (texts[i] === undefined) {
-      const { id, input, error } = gallery.list[i];
-      const words = Object.values(input).filter((value) => typeof value === "string");
+      const { id, input, meta, error } = gallery.list[i];
+      const words = [input, meta].flatMap(Object.values).filter((value) => typeof value === "string");
       texts[i] = [id, error ?? "", ...words].join("\n").toLowerCase();
     }
     return texts[i];
   };
-
-  /** The words of a search; those in quotes belong together. */
-  const terms = (search) =>
-    [...search.toLowerCase().matchAll(/"([^"]+)"|([^\s"]+)/g)].map((m) => m[1] ?? m[2]);
 
   /**
    * Say which rows match, and how many would for each value of `counted` columns: among the rows
@@ -168,12 +164,12 @@ gallery.store = (() => {
    * chosen: a set of codes by the column's name. Returns {rows: indices in order, counts: by name}.
    */
   const ask = ({ search, chosen, sort, down }, counted) => {
-    const wanted = terms(search);
+    const wanted = gallery.search.parse(search, text);
     const picks = [...chosen].filter(([, codes]) => codes.size).map(([n, codes]) => [column(n), codes]);
     const counts = new Map(counted.map((c) => [c.name, new Uint32Array(c.values.length)]));
     const rows = [];
     for (let i = 0; i < gallery.list.length; i++) {
-      if (wanted.length && !wanted.every((term) => text(i).includes(term))) continue;
+      if (!wanted.every((test) => test(i))) continue;
       const failing = picks.filter(([c, codes]) => !codes.has(c.get(i)));
       if (failing.length > 1) continue;
       if (failing.length) {
@@ -217,7 +213,7 @@ gallery.store = (() => {
     });
   };
 
-  return { add, ask, column, varying, seconds };
+  return { add, ask, column, columns: () => [...columns.values()], varying, seconds };
 })();
 
 /** Load a script from data/; call `done` when it has run, or is not there. No other script is. */

@@ -35,13 +35,16 @@ gallery.tiles = (() => {
     } else picture.replaceWith(card(row, say("tile.missing"), file.path));
   };
 
-  const card = (row, title, text) =>
-    make("span", { class: `card ${row.state}` }, make("b", {}, title), make("span", {}, text));
+  const card = (row, title, text, ...more) =>
+    make("span", { class: `card ${row.state}` }, make("b", {}, title), text ? make("span", {}, text) : null, ...more);
 
   /** The face of a picture, small where there is a small one. */
   const face = (row, { lazy = true } = {}) => {
     const { file } = row;
-    if (!file) return card(row, say(`states.${row.state}`), row.error || row.prompt);
+    if (!file) {
+      const words = make("span", { class: "of", dir: "auto" }, row.prompt.slice(0, 500));
+      return card(row, say(`states.${row.state}`), row.error ?? "", words);
+    }
     if (file.kind === "file") return card(row, say("kinds.file"), file.path);
     if (file.kind === "audio") return card(row, `♪ ${say("kinds.audio")}`, row.prompt);
     if (file.kind === "video" && !file.thumb) {

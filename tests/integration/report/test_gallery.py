@@ -5,6 +5,7 @@ What a browser makes of it is in test_gallery_in_chromium.py.
 
 import json
 import shlex
+import sqlite3
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 from conftest import Command, Write
-from helpers import Outcome, change, many, media, query, table
+from helpers import Outcome, change, many, media, query, table, until
 from hypothesis import given
 from hypothesis import strategies as st
 from sandbox_client import Control
@@ -433,6 +434,29 @@ def test_without_thumbnails_the_gallery_names_none(
     batchgen("report", folder, "--no-thumbnails")
 
     assert rows(folder)[0][FILES][0][THUMB] is None
+
+
+def test_a_page_that_is_written_while_a_run_goes_on_says_so(
+    start: Any, batchgen: Command, folder: Path, write: Write
+) -> None:
+    process = start(write("list.csv", table(many(400))), "--rate", "5/s")
+    until(process, lambda: folder.joinpath("batch.db").exists() and bool(saved(folder)))
+
+    batchgen("report", folder)
+
+    assert facts(folder)["running"]
+    assert "A run was under way when this page was written" in page(folder).text
+    process.terminate()
+    process.communicate()
+    assert not facts(folder)["running"]
+    assert "A run was under way" not in page(folder).text
+
+
+def saved(folder: Path) -> list[tuple[Any, ...]]:
+    try:
+        return query(folder, "SELECT id FROM requests WHERE state = 'saved'")
+    except sqlite3.OperationalError:  # it has no tables yet
+        return []
 
 
 # --where and --picks
