@@ -175,7 +175,8 @@ def examine(source: BinaryIO, format: Format, max_pixels: int | None = None) -> 
     if format == UNKNOWN:
         raise MediaBroken("nobody can tell what kind of file it is")
     note = UNDECODED if format.kind in ("file", "image") else None
-    return Examined(*(film_size(source, format) or (None, None)), note)
+    width, height = film_size(source, format) or (None, None)
+    return Examined(width, height, note)
 
 
 def _decode(source: BinaryIO, format: Format, max_pixels: int | None) -> Examined:

@@ -910,7 +910,11 @@ def test_a_telephone_shows_it_without_scrolling_sideways(browser: Any, batch: Pa
         page.get_by_role("button", name="Filters").tap()
         expect(page.locator("#panel")).to_be_visible()
         assert not page.evaluate(sideways)
-        page.get_by_role("button", name="Filters").tap()
+        page.get_by_role("group", name="style").get_by_label("anime").tap()
+        page.get_by_role("button", name="Show 4 rows").tap()
+        expect(page.locator("#panel")).to_be_hidden()
+        page.locator("#grid .tile").last.evaluate("tile => tile.scrollIntoView()")
+        expect(page.locator("#search")).to_be_in_viewport(ratio=1)  # the bar stays
         page.locator("#grid .tile").first.tap()
         page.locator("#detail").get_by_role("button", name="Pick").tap()
         shoot(page, "phone-detail")

@@ -127,6 +127,7 @@ gallery.begin = () => {
     at("loading").textContent = pieces.lost
       ? say(facts.shared ? "status.lost_shared" : "status.lost", { n: pieces.lost, command: facts.command })
       : pieces.busy ? say("status.loading", { at: pieces.loaded, n: facts.pieces }) : "";
+    at("done").textContent = say("facets.done", { n: shown.length });
     at("nothing").hidden = shown.length > 0 || pieces.busy;
   };
 
@@ -162,6 +163,19 @@ gallery.begin = () => {
     grid.hide(!isGrid);
     matrix.hide(isGrid);
     refresh();
+  };
+
+  // On a narrow window filters, order and view are a sheet that lies over the page.
+  const narrow = window.matchMedia("(max-width: 899px)");
+  const arrange = () => {
+    (narrow.matches ? at("options") : at("bar")).append(...document.querySelectorAll(".group"));
+    setFilters(!narrow.matches);
+  };
+  narrow.addEventListener("change", arrange);
+  const isSheetOpen = () => narrow.matches && !at("panel").hidden;
+  const closeSheet = () => {
+    setFilters(false);
+    at("filters").focus();
   };
 
   const setFilters = (open) => {
@@ -221,7 +235,7 @@ gallery.begin = () => {
     e: gallery.exporting.open,
     o: gallery.origin.choose,
     Enter: () => here() && gallery.detail.show(here(), shown),
-    Escape: () => choice.selected.size && choice.deselect(),
+    Escape: () => (isSheetOpen() ? closeSheet() : choice.selected.size && choice.deselect()),
   };
 
   document.addEventListener("keydown", (event) => {
@@ -253,6 +267,7 @@ gallery.begin = () => {
 
   document.addEventListener("click", (event) => {
     const { target } = event;
+    if (isSheetOpen() && target.isConnected && !target.closest("#panel, #filters")) return closeSheet();
     const tile = target.closest(".tile");
     const row = tile && gallery.list[tile.dataset.i];
     if (row && !gallery.cull.click(event, row)) gallery.detail.show(row, shown);
@@ -317,6 +332,7 @@ gallery.begin = () => {
     else matrix.resize();
     keepAddress();
   };
+  at("done").onclick = closeSheet;
   at("filters").onclick = () => setFilters(at("panel").hidden);
   at("as-grid").onclick = () => setView(true);
   at("as-matrix").onclick = () => setView(false);
@@ -328,9 +344,8 @@ gallery.begin = () => {
   at("keys").onclick = () => at("help").showModal();
 
   const start = () => {
-    const narrow = window.innerWidth < 900;
-    if (narrow) at("size").value = 150;
-    setFilters(!narrow);
+    if (narrow.matches) at("size").value = 150;
+    arrange();
     for (const one of document.querySelectorAll("[data-script]")) one.hidden = false;
     gallery.cull.start();
     usual = gallery.size();

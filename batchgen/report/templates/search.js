@@ -9,7 +9,7 @@ gallery.search = (() => {
   const OF_ROW = {
     id: (row) => row.id,
     prompt: (row) => row.prompt,
-    file: (row) => row.files.map(({ path }) => path).join("\n"),
+    file: (row) => row.file?.path,
     request: (row) => row.request,
     cost: (row) => row.cost,
   };

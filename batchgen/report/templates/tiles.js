@@ -19,6 +19,13 @@ gallery.tiles = (() => {
   const { make, say } = gallery;
   const NARROWEST = 0.3;
   const WIDEST = 3.6;
+  const STILL = window.matchMedia("(prefers-reduced-motion: reduce)");
+
+  /** Seconds as a player shows them, 1:05; nothing where they are not known. */
+  const clock = (seconds) => {
+    const whole = Math.round(seconds);
+    return Number.isFinite(whole) ? `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}` : "";
+  };
 
   /** Width by height; a row without a picture is a square card. */
   const aspect = (row) => {
@@ -49,10 +56,15 @@ gallery.tiles = (() => {
     if (file.kind === "audio") return card(row, `♪ ${say("kinds.audio")}`, row.prompt);
     if (file.kind === "video" && !file.thumb) {
       const video = make("video", { preload: "metadata", playsinline: true, tabindex: "-1" });
-      video.muted = true;
+      video.muted = video.loop = true;
+      // A film moves while the mouse is on it, if the person wants things to move.
+      video.onpointerenter = ({ pointerType }) => pointerType === "mouse" && !STILL.matches && video.play().catch(() => {});
+      video.onpointerleave = () => video.pause();
       video.src = `${file.address}#t=0.1`; // the first frame of many is black
       video.onerror = () => failedToLoad(row, file, video);
       video.onloadedmetadata = () => {
+        const badge = video.parentElement?.querySelector(".badge");
+        if (badge) badge.textContent = `▶ ${clock(video.duration)}`;
         if (file.width || !video.videoWidth) return;
         [file.width, file.height] = [video.videoWidth, video.videoHeight];
         gallery.grid.reshape();
