@@ -82,7 +82,10 @@ def go_to(page: Any, id: str) -> None:
     """Put the focus on a row's tile, as somebody does who searches for it."""
     expect(page.locator("#grid .tile").first).to_be_visible()  # from now on it answers
     tile = page.locator("#grid .tile", has=page.get_by_text(id, exact=True))
-    for search in (id, ""):  # what is far below is drawn when it has been the cursor's
+    for search in (
+        id.partition("\\")[0],
+        "",
+    ):  # what is far below is drawn when it has been the cursor's
         page.locator("#search").fill(search)
         page.evaluate(REDRAWN)  # or the grid is drawn after the focus was set, and sets its own
         tile.evaluate("tile => tile.focus()")
@@ -480,6 +483,22 @@ def inputs(folder: Path) -> list[tuple[str, str, dict[str, Any], dict[str, Any]]
 def entries(path: Path) -> list[Any]:
     """The rows of a manifest, as a run reads them."""
     return [*open_manifest(path).entries()]
+
+
+def test_the_list_of_files_goes_out_and_is_copied(page: Any, batch: Path, tmp_path: Path) -> None:
+    page.locator("#search").fill("state:saved dunes")
+    expect(page.locator("#status")).to_have_text(f"4 of {ROWS} rows")
+    page.locator("#exports").click()
+    page.locator("#which").select_option("shown")
+    page.get_by_label("List of files").check()
+    expect(page.locator("#export .told")).to_contain_text("4 files.")
+    path = downloaded(page, tmp_path)
+    assert path.name == "night-files.txt"
+    listed = path.read_text(encoding="utf-8").splitlines()
+    assert len(listed) == 4
+    assert all((batch / line).is_file() for line in listed)
+    page.locator("#export").get_by_role("button", name="Copy").click()
+    expect(page.locator("#told")).to_have_text("Copied.")
 
 
 def test_an_exported_manifest_sends_every_row_exactly_as_it_was(

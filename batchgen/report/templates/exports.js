@@ -243,6 +243,10 @@ gallery.exporting = (() => {
   const made = () => {
     const rows = WHICH[which.value]();
     if (as.value === "csv") return { text: gallery.exports.csv(rows), count: rows.length };
+    if (as.value === "files") {
+      const paths = rows.flatMap(({ file }) => (file ? [`${file.path}\n`] : []));
+      return { text: paths.join(""), count: paths.length };
+    }
     const change = {
       same: {},
       seeds: { seeds: Math.min(Math.max(Math.trunc(Number(seeds.value)) || 1, 1), 100) },
@@ -252,7 +256,7 @@ gallery.exporting = (() => {
   };
 
   const fileName = () =>
-    as.value === "csv" ? `${gallery.facts.batch}-picks.csv` : `${gallery.facts.batch}-again.yaml`;
+    gallery.facts.batch + { csv: "-picks.csv", files: "-files.txt", manifest: "-again.yaml" }[as.value];
 
   /** As a shell takes it. */
   const quoted = (words) => (/^[\w./-]+$/.test(words) ? words : `'${words.replaceAll("'", "'\\''")}'`);
@@ -295,6 +299,13 @@ gallery.exporting = (() => {
     return say("export.then_run", { file: schema ? `${file} --schema ${quoted(schema)}` : file });
   };
 
+  /** What is done with the file. */
+  const thenOf = (one, file) => {
+    if (as.value === "manifest") return commandFor(one, file);
+    if (as.value === "files") return say("export.then_files", { file });
+    return say(gallery.facts.shared ? "export.then_send" : "export.then_csv", { file, command: gallery.facts.command });
+  };
+
   const show = () => {
     if (!dialog.open) return;
     if (!decided) leave.checked = how.value !== "same";
@@ -304,7 +315,7 @@ gallery.exporting = (() => {
     }
     const one = made();
     const { text, count, problems = [] } = one;
-    const listing = as.value === "csv";
+    const listing = as.value !== "manifest";
     dialog.querySelector(".again").hidden = listing;
     dialog.querySelector(".leaving").hidden = listing || !one.had;
     if (!listing) suggest();
@@ -314,12 +325,13 @@ gallery.exporting = (() => {
     const file = quoted(fileName());
     problem.textContent = problems.join(" ");
     told.textContent = [
-      ...(listing ? [say("export.rows", { n: count })] : toldOf(one)),
+      ...(listing ? [say(as.value === "files" ? "export.paths" : "export.rows", { n: count })] : toldOf(one)),
       gallery.pieces.all ? "" : say("status.loading", { at: gallery.pieces.loaded, n: gallery.facts.pieces }),
-      listing ? say(gallery.facts.shared ? "export.then_send" : "export.then_csv", { file, command: gallery.facts.command }) : commandFor(one, file),
+      thenOf(one, file),
     ].filter(Boolean).join(" ");
     // Which requests the batch has is known when all of it is here.
-    form.querySelector(".download").disabled = !count || problem.textContent || (!listing && gallery.pieces.busy);
+    const blocked = !count || problem.textContent || (!listing && gallery.pieces.busy);
+    for (const button of form.querySelectorAll(".download, .copy-all")) button.disabled = blocked;
   };
 
   form.addEventListener("input", ({ target }) => {
@@ -328,10 +340,11 @@ gallery.exporting = (() => {
     if (target === leave) decided = true;
     show();
   });
+  form.querySelector(".copy-all").onclick = ({ target }) => gallery.copy(made().text, target);
   form.addEventListener("submit", (event) => {
     if (event.submitter?.value !== "download") return;
     event.preventDefault();
-    const type = as.value === "csv" ? "text/csv" : "application/yaml";
+    const type = { csv: "text/csv", files: "text/plain", manifest: "application/yaml" }[as.value];
     gallery.exports.download(fileName(), type, made().text);
     gallery.tell(say("export.done", { file: fileName() }));
   });
