@@ -28,6 +28,7 @@ from batchgen.api.submit_outcome import (
     classify_submit,
     refuses_token,
 )
+from batchgen.core.states import NOTHING_MADE
 from batchgen.core.text import truncate
 
 BAD_TOKEN = 401001
@@ -36,10 +37,6 @@ DISABLED = 10002
 DELETED = 10003
 MAX_SECONDS = 7 * 86400.0  # results are kept no longer
 MADE = "output"  # the type of a result; that of a preview is `temp`
-NOTHING_MADE = (
-    "completed without any output. ComfyUI does not run again what has not changed, so a request"
-    " whose inputs equal those of an earlier one makes nothing: change one, such as the seed"
-)
 
 
 def is_token_refused(response: Response) -> bool:

@@ -58,7 +58,8 @@ def retry(
 
     An unknown row may have been billed already: look for it in your account first (`batchgen
     resolve`), and name it with --id. A row that you wrote off stays so unless you name it. A saved
-    row is made anew; its old file stays.
+    row is made anew; its old file stays. A row of a deployment that made nothing, since it sent
+    what an earlier one had sent, stays failed unless --id or --cause names it.
 
     \b
     Examples:

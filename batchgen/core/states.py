@@ -102,3 +102,15 @@ def next_state(state: State, event: Event) -> State:
         return TRANSITIONS[state][event]
     except KeyError:
         raise ImpossibleTransition(f"{event} cannot happen to a row that is {state}") from None
+
+
+# Why a row of a deployment failed that sent what an earlier one had sent.
+NOTHING_MADE = (
+    "completed without any output. ComfyUI does not run again what has not changed, so a request"
+    " whose inputs equal those of an earlier one makes nothing: change one, such as the seed"
+)
+
+
+def makes_nothing_again(cause: str) -> bool:
+    """Whether a row that failed for this would fail so again, and be paid for, as it is."""
+    return NOTHING_MADE in cause

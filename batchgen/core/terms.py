@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 from batchgen.core.prices import Price, SeenCost
+from batchgen.core.targets import deployment_id
 from batchgen.core.text import plural
 
 REHEARSAL = "sandbox"  # in place of the service's address: its prices are pretend
@@ -75,12 +76,14 @@ class RowTerms:
         seen: Mapping[str, SeenCost],
         limits: Sequence[tuple[str, float, float]],
         limit: int | None,
+        serverless: str = "",
     ) -> Terms:
         """Return what is agreed to.
 
         service: its address, or REHEARSAL. prices, seen: of the models of the rows at least.
         limits: the option, USD, and USD that are left, of each limit of cost.
         limit: the most rows of the run; None is all.
+        serverless: the address of the deployments' service, which counts if a row is sent there.
         """
         costs = [
             [model, _of_price(prices.get(model)), _of_seen(seen.get(model))]
@@ -88,10 +91,11 @@ class RowTerms:
         ]
         left = [[option, usd, round(rest, 6)] for option, usd, rest in limits]
         known = [] if service == REHEARSAL else costs
+        asked = [serverless] if any(map(deployment_id, self.models)) else []
         return Terms(
             self.requests,
             self._hash.hexdigest()[:32],
-            _hash([service, known]),
+            _hash([service, known, *asked]),
             _hash([left, limit]),
         )
 

@@ -24,7 +24,7 @@ from batchgen.core.identity import json_object, prompt_of
 from batchgen.core.likeness import input_changes
 from batchgen.core.prices import Estimate, Price, SeenCost, estimate
 from batchgen.core.states import State
-from batchgen.core.terms import REHEARSAL, RowTerms, Terms
+from batchgen.core.terms import RowTerms, Terms
 from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.errors import ServiceUnreachable, TokenRefused, UsageError
 from batchgen.journal import command_table
@@ -34,7 +34,7 @@ from batchgen.journal.staging import StagedRows
 from batchgen.operations.find_batch import ask_nobody, find_folder, keep_model, known_batches
 from batchgen.operations.models import schema_folders, stored_versions
 from batchgen.operations.open_manifest import ProblemSink, open_manifest_for, require_valid_rows
-from batchgen.operations.prices import other_batches, written_price
+from batchgen.operations.prices import asked_services, other_batches, written_price
 from batchgen.operations.take_over import states_to_send
 from batchgen.validation.schema_registry import SchemaRegistry
 
@@ -314,7 +314,10 @@ def plan(
         for model, price in prices.found.items()
     )
     sums.left = what_is_left(limits, prices.committed_usd)
-    sums.terms = rows.terms(prices.service, prices.found, prices.seen, sums.left, options.limit)
+    service, serverless = prices.services
+    sums.terms = rows.terms(
+        service, prices.found, prices.seen, sums.left, options.limit, serverless
+    )
     return sums
 
 
@@ -326,7 +329,7 @@ class _Prices:
     times: when the prices that were used and not asked for now had been asked for.
     catalogue: which has the schemas, too; None where it is not asked.
     not_asked: why it was not asked, in words; "" where it was, or was not needed.
-    service: its address, or REHEARSAL.
+    services: as `asked_services` has them.
     since: the stamps for `committed_usd`.
     """
 
@@ -351,7 +354,7 @@ class _Prices:
             self._committed = {stamp: reader.committed_usd(stamp) for stamp in since}
             rehearsal = rehearsal or reader.is_rehearsal()
         self.catalogue: Catalogue | None = None
-        self.service = REHEARSAL if rehearsal else options.base_url
+        self.services = asked_services(options, rehearsal=rehearsal)
         if rehearsal:
             self.not_asked = "a rehearsal has prices of its own"
             return

@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from batchgen.api.catalogue import Catalogue
+from batchgen.api.credentials import serverless_url
 from batchgen.api.deployment_schema import Conditions
 from batchgen.batch_folder import Folder
 from batchgen.config import RunOptions, Source
@@ -102,6 +103,13 @@ def follow_instances(options: RunOptions, conditions: Mapping[str, Conditions]) 
     return replace(options, concurrency=sum(filter(None, numbers)))
 
 
+def asked_services(options: RunOptions, *, rehearsal: bool) -> tuple[str, str]:
+    """Return the addresses of the models' service and of the deployments', as `Terms` has them."""
+    if rehearsal:
+        return REHEARSAL, REHEARSAL
+    return options.base_url, options.serverless_url or serverless_url(options.base_url) or ""
+
+
 def agreed_terms(
     journal: Journal,
     prices: Mapping[str, Price | None],
@@ -117,9 +125,9 @@ def agreed_terms(
     rows = RowTerms()
     for key, model in journal.due_keys(states_to_send(options), options.limit):
         rows.add(key, model)
-    service = REHEARSAL if options.sandbox else options.base_url
+    service, serverless = asked_services(options, rehearsal=options.sandbox)
     left = what_is_left(active_limits(options.limits, now, others), journal.committed_usd)
-    return rows.terms(service, prices, seen, left, options.limit)
+    return rows.terms(service, prices, seen, left, options.limit, serverless)
 
 
 def require_agreed(agreed: Terms, found: Terms, manifest: str) -> None:

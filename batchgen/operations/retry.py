@@ -1,13 +1,16 @@
 """`retry`: make rows `pending` again. The next run sends them, and pays for them again."""
 
+import logging
 from collections.abc import Mapping
 
 from batchgen.batch_folder import Folder
-from batchgen.core.states import State
-from batchgen.core.text import cause_kind
+from batchgen.core.states import State, makes_nothing_again
+from batchgen.core.text import cause_kind, plural
 from batchgen.core.timing import Timing
 from batchgen.errors import UsageError
 from batchgen.operations.batch import open_batch
+
+log = logging.getLogger(__name__)
 
 
 def retry(
@@ -19,6 +22,8 @@ def retry(
     versions: Mapping[str, str] | None = None,
 ) -> int:
     """Reopen listed rows in a state; return how many.
+
+    Rows that would make nothing again, and cost the same, stay unless ids or cause name them.
 
     ids: only these rows, all if none is given. cause: only rows whose error has this text, whatever
         addresses, ids and numbers are in it. versions: only saved rows that others than these, by
@@ -34,6 +39,16 @@ def retry(
             raise UsageError(f"No {state} row has the id {', '.join(sorted(missing))}.")
         named = [row for row in rows if not ids or row.id in ids]
         chosen = [row for row in named if cause is None or _has_cause(row.error or "", cause)]
+        if not ids and cause is None:
+            futile = [row for row in chosen if makes_nothing_again(row.error or "")]
+            chosen = [row for row in chosen if not makes_nothing_again(row.error or "")]
+            if futile:
+                log.warning(
+                    "%s would make nothing again, and cost the same: left as it is, e.g. %s. Give"
+                    " each another seed in the list, or name it with --id.",
+                    plural(len(futile), "row"),
+                    futile[0].id,
+                )
         for row in chosen:
             journal.record_retry(row.key, f"batchgen retry --state {state}")
         return len(chosen)

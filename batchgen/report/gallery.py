@@ -171,7 +171,9 @@ def gallery_row(row: Mapping[str, Any], gallery: GalleryContent) -> list[Any]:
         int(listed),
         row["source"],
         gallery.view.choice_of(row),
-        next_steps.command_for_row(str(gallery.batch), state, row["id"], listed),
+        next_steps.command_for_row(
+            str(gallery.batch), state, row["id"], listed, row["error"] or ""
+        ),
     ]
 
 

@@ -4,7 +4,7 @@ Every command that batchgen advises is built here, from words that are quoted fo
 and the journal, which know nothing of reports, quote by `core.text.shell_quote` themselves.
 """
 
-from batchgen.core.states import State
+from batchgen.core.states import State, makes_nothing_again
 from batchgen.core.text import shell_quote
 
 MAX_CAUSE_CHARS = 200  # enough to tell a cause from others
@@ -15,19 +15,23 @@ def command(*words: str) -> str:
     return " ".join(["batchgen", *map(shell_quote, words)])
 
 
-def command_for_row(batch: str, state: str, id: str, listed: bool) -> str | None:
-    """Return the command that deals with one row of `batch`; None where a run or nobody does."""
+def command_for_row(batch: str, state: str, id: str, listed: bool, cause: str = "") -> str | None:
+    """Return the command that deals with one row of `batch`; None where a run or nobody does.
+
+    cause: why it is not saved, "" where nothing says so; only a change of the list mends some.
+    """
     if state == State.UNKNOWN:
         return command("resolve", batch, "--id", id)
     reopens = _reopens(state) or state == State.WRITTEN_OFF  # each by its id
-    return command(*_retry(batch, state), "--id", id) if reopens and listed else None
+    helps = reopens and listed and not makes_nothing_again(cause)
+    return command(*_retry(batch, state), "--id", id) if helps else None
 
 
 def command_for_cause(batch: str, state: str, cause: str) -> str | None:
     """Return the command that deals with all rows in `state` for this cause; None as above."""
     if state == State.UNKNOWN:
         return command("resolve", batch)
-    if not _reopens(state) or not cause:
+    if not _reopens(state) or not cause or makes_nothing_again(cause):
         return None
     if len(cause) > MAX_CAUSE_CHARS:  # cut between words: half an id is none
         cause = cause[:MAX_CAUSE_CHARS].rpartition(" ")[0] or cause[:MAX_CAUSE_CHARS]

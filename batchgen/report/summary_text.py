@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from batchgen.core.states import State
+from batchgen.core.states import State, makes_nothing_again
 from batchgen.core.text import plural, truncate
 from batchgen.report.next_steps import command_for_state
 
@@ -16,6 +16,9 @@ REHEARSED_UNKNOWN_ROWS = """\
 Unknown rows may have been billed, so they are not sent again unasked. To look for them
 in the sandbox's ledger, which stands for your account here, and to settle them:"""
 ESTIMATED = "deployments by an estimate: their seconds, at the price that you said"
+MADE_NOTHING = """\
+{rows} made nothing, and would make and cost the same again. To get a picture, give
+each another seed in the list, which makes it another row, and run the list again."""
 COMPLETED_ROWS = (
     "Completed rows are paid for and not on disk yet; the next run asks for them again, unpaid."
 )
@@ -54,7 +57,14 @@ def next_steps(batch: str, numbers: Mapping[str, Any], program: str) -> list[str
         command = command_for_state(batch, state) or ""
         lines.append(f"  {program}{command.removeprefix('batchgen')}")
 
-    if counts[State.FAILED]:
+    made_nothing = sum(
+        cause["rows"]
+        for cause in numbers["causes"]
+        if cause["state"] == State.FAILED and makes_nothing_again(cause["cause"])
+    )
+    if made_nothing:
+        lines += MADE_NOTHING.format(rows=plural(made_nothing, "row")).splitlines()
+    if counts[State.FAILED] > made_nothing:
         lines.append("To queue the failed rows again (the next run pays for them again):")
         show(State.FAILED)
     if counts[State.UNKNOWN]:

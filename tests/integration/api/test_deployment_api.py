@@ -197,8 +197,28 @@ def test_a_repetition_makes_nothing_and_is_told_with_what_to_change(
     assert told.code == 1
     assert states(folder) == {"a": "saved", "b": "failed"}
     assert "change one, such as the seed" in error_of(folder, "b")
+    assert "1 row made nothing, and would make and cost the same again." in told.stderr
+    assert "batchgen retry" not in told.stderr
     assert run(path, "--deployment", TEXT, *NODES).code == 1
     assert sandbox.accepted == 2  # it is not sent again
+
+
+def test_what_made_nothing_is_queued_again_only_where_it_is_named(
+    run: Command, batchgen: Command, folder: Path, write: Write
+) -> None:
+    path = write("list.csv", "id,prompt\na,a heron\nb,a heron\nc,an owl [[failed:no luck]]\n")
+    told = run(path, "--deployment", TEXT, *NODES)
+    assert "1 row made nothing" in told.stderr
+    assert f"batchgen retry {folder}\n" in told.stderr  # for c
+
+    outcome = batchgen("retry", folder)
+
+    assert states(folder) == {"a": "saved", "b": "failed", "c": "pending"}
+    assert "1 row would make nothing again, and cost the same: left as it is, e.g. b." in (
+        outcome.stderr
+    )
+    assert batchgen("retry", folder, "--id", "b").code == 0
+    assert states(folder)["b"] == "pending"
 
 
 @pytest.mark.parametrize(
@@ -498,3 +518,20 @@ def test_rows_of_an_older_version_are_told_and_made_anew_only_when_asked_for(
     assert run(manifest).code == 0
     assert query(folder, "SELECT DISTINCT version FROM requests") == [("v2",)]
     assert "2 rows queued" not in batchgen("retry", folder, "--older-versions", *reach).stdout
+
+
+def test_where_deployments_are_asked_is_part_of_what_is_agreed_to(
+    run: Command, batchgen: Command, folder: Path, manifest: str, reach: list[str],
+    sandbox: Control, address: Address,
+) -> None:  # fmt: skip
+    own = address.base_url.replace("/v1", "/prod/v2")
+    planned = batchgen("plan", manifest, "--out", folder, *reach, "--json")
+    digest = json.loads(planned.stdout)["digest"]
+    other = own.replace("127.0.0.1", "localhost")
+
+    told = run(manifest, "--expect-plan", digest, "--serverless-url", other)
+
+    assert told.code == 2
+    assert "which service is asked" in told.stderr
+    assert sandbox.posts == 0
+    assert run(manifest, "--expect-plan", digest, "--serverless-url", own).code == 0

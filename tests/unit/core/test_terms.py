@@ -13,11 +13,11 @@ PRICES = {"a/b": Price(0.03, Unit.OUTPUT, {"num_images": 1}, at="2026-11-26T20:0
 CAP = [("--max-cost", 5.0, 4.5)]
 
 
-def terms(rows=ROWS, service=API, prices=PRICES, seen=None, limits=CAP, limit=None):
+def terms(rows=ROWS, service=API, prices=PRICES, seen=None, limits=CAP, limit=None, serverless=""):
     found = RowTerms()
     for key, model in rows:
         found.add(key, model)
-    return found.terms(service, prices, seen or {}, limits, limit)
+    return found.terms(service, prices, seen or {}, limits, limit, serverless)
 
 
 def changed(**parts):
@@ -27,6 +27,16 @@ def changed(**parts):
 def test_the_same_again_is_the_same():
     assert terms() == terms()
     assert changed() == []
+
+
+def test_where_deployments_are_asked_counts_if_one_is_sent_to():
+    own = [*ROWS, ("k4", "deployments/1")]
+    here, there = (f"https://{host}/prod/v2" for host in ("api.runcomfy.net", "example.com"))
+
+    assert terms(own, serverless=here).differences(terms(own, serverless=there)) == [
+        "what a request costs, or which service is asked"
+    ]
+    assert terms(serverless=here) == terms(serverless=there)
 
 
 def test_a_digest_is_read_back():
