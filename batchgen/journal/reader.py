@@ -136,12 +136,13 @@ class Reader:
         found = self.query(COUNTS_QUERY)
         return count_states((row["state"], row["listed"], row["n"]) for row in found)
 
-    def money(self) -> dict[str, float | int]:
+    def money(self) -> dict[str, float | int | None]:
         """Return what the batch has cost.
 
         committed: USD spent, reserved or possibly spent. reserved, unknown: the part of it of rows
         in these states. unpriced: the number of rows that were sent without a price or cost.
-        estimated: whether some of it is by the time that requests took.
+        estimated: whether some of it is by the time that requests took; estimated_least and
+        estimated_most: what one of these has come to, None before the first.
         """
         # An index finds the rows in a state. `unpriced` looks at every row once, and its first
         # condition excludes most of them.
@@ -155,7 +156,17 @@ class Reader:
                     (SELECT 1 FROM spending WHERE spending.key = requests.key)) AS unpriced"""
         )
         sums = {name: round(value, 6) for name, value in row.items()}
-        return {**sums, "estimated": bool(self.get_meta("estimated"))}
+        models = self.get_meta("estimated") or []
+        least = most = None
+        if models:
+            (found,) = self.query(
+                """SELECT MIN(cost) AS least, MAX(cost) AS most FROM requests
+                    WHERE cost IS NOT NULL AND model IN (SELECT value FROM json_each(?))""",
+                json.dumps(models),
+            )
+            least, most = found["least"], found["most"]
+        spread = {"estimated_least": least, "estimated_most": most}
+        return {**sums, "estimated": bool(models), **spread}
 
     def older_versions(self, versions: Mapping[str, str]) -> list[tuple[str, str, int]]:
         """Return (model, version, rows) of saved rows that another version has made.

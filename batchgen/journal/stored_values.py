@@ -251,7 +251,7 @@ _MEMORY: Mapping[str, Callable[[Any], bool]] = {
     "unnamed_model": lambda value: isinstance(value, str) and model_id_problem(value) is None,
     "takes_files": lambda value: isinstance(value, list) and all(map(is_model, value)),
     "paused": _is_paused,
-    "estimated": lambda value: isinstance(value, bool),
+    "estimated": lambda value: isinstance(value, list) and all(map(is_model, value)),
     "kept": is_kept,
     "queue": _is_queue,
 }

@@ -34,10 +34,12 @@ def find_prices(
     options: RunOptions,
     catalogue: Catalogue,
     before: Mapping[str, Price | None],
+    seen: Mapping[str, SeenCost],
 ) -> dict[str, Price | None]:
-    """Return the price of each model; log a warning where none is known.
+    """Return the price of each model; log a warning where none is known, nor what requests cost.
 
     before: the prices when this batch last ran, which are used where the API cannot be reached.
+    seen: what the requests of this batch have cost.
     Raises ServiceUnreachable if a cost limit needs a price that neither has.
     """
     known = {model: written_price(options.price, model) for model in models}
@@ -52,7 +54,7 @@ def find_prices(
         if options.limits.any() and None in known.values():
             raise
     for model, price in known.items():
-        if price is None:
+        if price is None and seen.get(model, SeenCost()).request is None:
             log.warning("%s: %s, so estimates and limits leave it out.", model, why)
     return known
 

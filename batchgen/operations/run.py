@@ -184,8 +184,8 @@ def run(
         catalogue.close()
         stop.check()
         memory = {model: price and price.stored() for model, price in known.items()}
-        by_time = bool(prices_per_second(options, conditions) or journal.get_meta("estimated"))
-        costs = {"prices": memory, "estimated": by_time}
+        by_time = {*prices_per_second(options, conditions), *(journal.get_meta("estimated") or ())}
+        costs = {"prices": memory, "estimated": sorted(by_time)}
         journal.start_run(manifest.file, {**costs, **model_memory(options)})
         announcer.begin()
         note("running")
@@ -313,8 +313,8 @@ def _agreed_prices(
     """
     before = prices.read_prices(journal.get_meta("prices"))
     due = journal.due_models(states_to_send(options))
-    known = find_prices(due, options, catalogue, before)
     seen = prices.read_seen(journal.get_meta("costs"))
+    known = find_prices(due, options, catalogue, before, seen)
     if options.expect_plan is not None:
         found = agreed_terms(journal, known, seen, options, now, others.committed_usd)
         require_agreed(options.expect_plan, found, manifest)

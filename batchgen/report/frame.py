@@ -8,7 +8,7 @@ from batchgen.core.budget import show_usd
 from batchgen.core.states import State
 from batchgen.core.text import nonzero, plural, terminal_safe, truncate
 from batchgen.core.units import show_rate, show_span
-from batchgen.report.summary_text import ESTIMATED
+from batchgen.report.summary_text import estimated
 
 
 @dataclass
@@ -85,7 +85,7 @@ def _numbers(look: Look, zone: tzinfo | None) -> list[str]:
     money = numbers["money_usd"]
     cost = f"{show_usd(money['committed'])} spent or reserved"
     if money["estimated"]:
-        cost += f" ({ESTIMATED})"
+        cost += f" ({estimated(money)})"
     if money["unknown"]:
         cost += f", {show_usd(money['unknown'])} of it for unknown rows"
     if money["unpriced"]:

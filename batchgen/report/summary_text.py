@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from batchgen.core.budget import show_usd
 from batchgen.core.states import State, makes_nothing_again
 from batchgen.core.text import plural, truncate
 from batchgen.report.next_steps import command_for_state
@@ -15,7 +16,6 @@ in your RunComfy account, and settle them with:"""
 REHEARSED_UNKNOWN_ROWS = """\
 Unknown rows may have been billed, so they are not sent again unasked. To look for them
 in the sandbox's ledger, which stands for your account here, and to settle them:"""
-ESTIMATED = "deployments by an estimate: their seconds, at the price that you said"
 MADE_NOTHING = """\
 {rows} made nothing, and would make and cost the same again. To get a picture, give
 each another seed in the list, which makes it another row, and run the list again."""
@@ -29,12 +29,22 @@ def money(numbers: Mapping[str, Any]) -> str:
     sums = numbers["money_usd"]
     text = f"${sums['committed']:.2f} spent or reserved"
     if sums["estimated"]:
-        text += f" ({ESTIMATED})"
+        text += f" ({estimated(sums)})"
     if sums["unknown"]:
         text += f", ${sums['unknown']:.2f} of it for unknown rows"
     if sums["unpriced"]:
         text += f"; not counted: {plural(sums['unpriced'], 'request')} without a known price"
     return f"rehearsed with the sandbox: {text}, all pretend" if numbers["rehearsal"] else text
+
+
+def estimated(sums: Mapping[str, Any]) -> str:
+    """Return how far the costs of deployments are estimates. sums: `money_usd` of the numbers."""
+    text = "deployments by an estimate: their seconds, at the price that you said"
+    least, most = sums["estimated_least"], sums["estimated_most"]
+    if most is None:
+        return text
+    amounts = list(dict.fromkeys([show_usd(least), show_usd(most)]))
+    return f"{text}; a request came to {' to '.join(amounts)}"
 
 
 def causes(found: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -493,7 +493,11 @@ def test_costs_are_estimated_by_seconds_and_reserved_for_the_next(
     costs = query(folder, "SELECT cost FROM requests WHERE cost IS NOT NULL")
     assert len(costs) == 2  # the third would pass the limit
     assert all(0.019 < cost < 0.021 for (cost,) in costs)
-    assert "deployments by an estimate" in told
+    assert "at the price that you said; a request came to $0.02)" in told
+    assert "no price is known" not in told  # it was measured
+    sums = json.loads(batchgen("status", folder, "--json").stdout)["money_usd"]
+    assert sums["estimated_least"] == min(cost for (cost,) in costs)
+    assert sums["estimated_most"] == max(cost for (cost,) in costs)
     assert "would pass the limit" in told
     planned = batchgen("plan", path, "--out", folder, *words, *reach)
     assert "the cost is an estimate" in planned.stdout

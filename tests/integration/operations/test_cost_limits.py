@@ -326,6 +326,8 @@ def test_what_an_unknown_request_may_have_cost_stays_counted_however_it_is_settl
         "unknown": 0.03,
         "unpriced": 0,
         "estimated": False,
+        "estimated_least": None,
+        "estimated_most": None,
     }
 
     batchgen("resolve", folder, "--all", answer)
@@ -336,6 +338,8 @@ def test_what_an_unknown_request_may_have_cost_stays_counted_however_it_is_settl
         "unknown": 0,
         "unpriced": 0,
         "estimated": False,
+        "estimated_least": None,
+        "estimated_most": None,
     }
 
     run(manifest)
