@@ -18,7 +18,7 @@ from sandbox_client import Control
 
 import batchgen
 from batchgen import config
-from batchgen.sandbox import Address
+from batchgen.sandbox import Address, started
 
 ROOT = Path(batchgen.__file__).parents[1]
 PAGES = sorted(
@@ -62,6 +62,7 @@ class Shell:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.printed: dict[str, str] = {}
+        self.environment = {"PYTHONPATH": str(ROOT), "COLUMNS": "80", "HOME": str(folder)}
 
     def run(self, command: str, *hidden: str) -> None:
         """hidden: options that the page does not show."""
@@ -69,7 +70,7 @@ class Shell:
         done = subprocess.run(
             [sys.executable, "-m", "batchgen", *words, *hidden],
             cwd=self.folder,
-            env={"PYTHONPATH": str(ROOT), "COLUMNS": "80", "HOME": str(self.folder)},
+            env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -151,6 +152,13 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
     shell.run("batchgen models show ideogram/ideogram-v2/generate")
     (shell.folder / "manifests").symlink_to(ROOT / "manifests")
     shell.run("batchgen run manifests/quickstart.yaml --sandbox", "--rate", "100/s")
+
+    shell.write("herons.yaml", only("docs/guide/deployments.md", "cat herons.yaml") + "\n")
+    with started(None, options=["--seconds", "0", "--picture-size", "64"]) as address:
+        shell.environment |= {"RUNCOMFY_TOKEN": "any", "RUNCOMFY_MODEL_API_BASE": address.base_url}
+        shell.run("batchgen plan herons.yaml")
+        reach = ("--media-host", address.media_host, "--rate", "100/s", "--concurrency", "1")
+        shell.run("batchgen run herons.yaml --media-host 127.0.0.1:8792", *reach)
     return shell
 
 
