@@ -187,7 +187,8 @@ def test_a_price_that_a_person_gives_is_for_all_models_or_for_one(written, price
 
 def test_what_a_part_of_a_run_needs_is_taken_from_the_options_of_the_same_names():
     options = merge({"rate": 2.0, "max_cost": 5.0, "until": time(7), "provenance": False})
-    computed = {"prices": {}, "versions": {}, "closed": {}, "stop_after": None, "until": None}
+    computed = {"prices": {}, "per_second": {}, "versions": {}, "closed": {}}
+    computed |= {"stop_after": None, "until": None}
     policy = view(Policy, options, **computed)
 
     assert policy == Policy(2.0, 16, None, CostLimits(5.0))

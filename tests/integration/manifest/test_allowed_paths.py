@@ -463,7 +463,7 @@ def test_a_schema_beside_the_manifest_is_read(batchgen: Command, lists: Path) ->
     ("size", "what", "sandbox_says"),
     [
         (None, IRREGULAR, IRREGULAR),
-        (2**40, "the limit schema-bytes is 16MiB", "it is larger than 16 MiB"),
+        (2**40, "the limit schema-bytes is 16MiB", "is larger than 16 MiB"),
     ],
 )
 def test_a_schema_that_the_person_names_is_a_regular_file_with_an_end(
