@@ -339,6 +339,8 @@ def unknown_rows(rows: "list[UnknownRow]", folder: Folder) -> None:
         line(f"{row.id} ({row.source}), sent {sent}, {price}, {row.model}")
         line(f"  {json.dumps(row.input, ensure_ascii=False)}")
         line(f"  {row.reason}")
+        for place, seed in row.other_seeds.items():
+            line(f"  Another seed for it, {place}: {seed}")
         if row.answer:
             line(f"  What came: {truncate(' '.join(row.answer.split()), MOST_OF_AN_ANSWER)}")
         if row.found is not None:

@@ -5,13 +5,17 @@ path under which RunComfy has it. No model has an id of two parts that begins so
 docs/maintainers/wire.md, "Serverless deployments".
 """
 
+import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 DEPLOYMENTS = "deployments/"
 # What lists call the inputs that nodes of ComfyUI call so.
 _USUAL = {"text": "prompt", "prompt": "prompt", "seed": "seed", "noise_seed": "seed"}
 _USUAL |= {"image": "image"}
+_SEEDS = frozenset(name for name, usual in _USUAL.items() if usual == "seed")
+_MAX_SEED = 2**31  # every node takes a seed below
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -42,6 +46,22 @@ def suggest_nodes(inputs: Iterable[str]) -> dict[str, str]:
         if name is not None:
             found.setdefault(name, place)
     return found
+
+
+def another_seed(input: Mapping[str, Any], key: str) -> dict[str, int]:
+    """Return other seeds for a row, by its inputs that are seeds, as `{"31.seed": 1830210}`.
+
+    key: of the row, of which they are drawn: asked again, the answer is the same.
+    """
+
+    def drawn(text: str) -> int:
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()) % _MAX_SEED
+
+    return {
+        place: drawn(f"{key} {place} {value}")
+        for place, value in input.items()
+        if place.partition(".")[2] in _SEEDS
+    }
 
 
 def parse_node_input(text: str) -> str:

@@ -8,7 +8,7 @@ which can be asked.
 import json
 import sqlite3
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from batchgen.api.poll_outcome import Failed, Missing, Unauthorized, Unclear
@@ -19,6 +19,7 @@ from batchgen.clock import to_iso
 from batchgen.config import RunOptions
 from batchgen.core.identity import REQUEST_ID_PATTERN
 from batchgen.core.states import State
+from batchgen.core.targets import another_seed
 from batchgen.core.timing import Timing
 from batchgen.errors import ServiceUnreachable, TokenRefused, UsageError
 from batchgen.journal.receipts import Receipt, ReceiptLog
@@ -39,6 +40,7 @@ class UnknownRow:
     found: in a rehearsal, the requests for this input that the sandbox's ledger has and no row has;
         None where that cannot be known.
     repeats_need_change: sent again as it is, it makes nothing if it was accepted before.
+    other_seeds: with which it would make something, by its inputs that are seeds.
     """
 
     id: str
@@ -51,6 +53,7 @@ class UnknownRow:
     answer: str
     found: tuple[str, ...] | None = None
     repeats_need_change: bool = False
+    other_seeds: dict[str, int] = field(default_factory=dict)
 
 
 def resolve(
@@ -110,10 +113,12 @@ def _with_ledger(journal: Journal, folder: Folder, rows: list[UnknownRow]) -> li
 def _for_person(journal: Journal, row: Request) -> UnknownRow:
     sent_at = "" if row.submitted_at is None else to_iso(row.submitted_at)
     input = json.loads(row.input)
+    needs_change = capabilities_of(row.model).repeats_need_change
     return UnknownRow(
         row.id, row.source, row.model, sent_at, row.price, input, row.error or "",
         journal.answer_of(row.key),
-        repeats_need_change=capabilities_of(row.model).repeats_need_change,
+        repeats_need_change=needs_change,
+        other_seeds=another_seed(input, row.key) if needs_change else {},
     )  # fmt: skip
 
 

@@ -435,9 +435,28 @@ def test_resolve_says_that_an_equal_request_makes_nothing(
     again = batchgen("resolve", folder, "--all", "--send-again")
 
     assert "another seed" in listed.stdout
+    assert "Another seed for it, 31.seed: " in listed.stdout
     assert "another seed" in again.stderr
     run(manifest)
     assert states(folder) == {"heron": "failed", "owl": "saved"}  # the first request did run
+
+
+def test_an_unknown_row_is_made_with_the_seed_that_resolve_offers(
+    run: Command, batchgen: Command, folder: Path, write: Write, sandbox: Control
+) -> None:
+    row = "deployment: {}\nnodes: {{prompt: 6.text, seed: 31.seed}}\nrows:\n"
+    row = row.format(TEXT) + "  - {id: heron, prompt: a heron, seed: SEED}\n"
+    sandbox.fault("lost")
+    run(write("list.yaml", row.replace("SEED", "7")))
+    (unknown,) = json.loads(batchgen("resolve", folder, "--json").stdout)
+    assert json.loads(batchgen("resolve", folder, "--json").stdout) == [unknown]
+
+    batchgen("resolve", folder, "--id", "heron", "--write-off", "--yes")
+    told = run(write("list.yaml", row.replace("SEED", str(unknown["other_seeds"]["31.seed"]))))
+
+    assert told.code == 0, told.stderr
+    assert query(folder, "SELECT state FROM requests WHERE listed = 1") == [("saved",)]
+    assert sandbox.accepted == 2
 
 
 def test_deployments_are_listed_and_their_inputs_are_shown(

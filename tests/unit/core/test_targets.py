@@ -4,6 +4,7 @@ import pytest
 
 from batchgen.core.messages import model_id_problem
 from batchgen.core.targets import (
+    another_seed,
     deployment_id,
     deployment_target,
     parse_node_input,
@@ -47,3 +48,13 @@ def test_the_first_input_of_a_usual_name_is_suggested() -> None:
         "image": "12.image",
     }
     assert suggest_nodes(["9.filename_prefix"]) == {}
+
+
+def test_another_seed_is_offered_for_each_seed_and_nothing_else() -> None:
+    found = another_seed({"6.text": "a heron", "31.seed": 7, "32.noise_seed": 7}, "k1")
+
+    assert found.keys() == {"31.seed", "32.noise_seed"}
+    assert len({7, *found.values()}) == 3
+    assert all(0 <= seed < 2**31 for seed in found.values())
+    assert another_seed({"31.seed": 7}, "k1") == {"31.seed": found["31.seed"]}
+    assert another_seed({"31.seed": 7}, "k2") != another_seed({"31.seed": 7}, "k1")
