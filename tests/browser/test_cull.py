@@ -394,7 +394,7 @@ def test_a_cull_of_400_rows_by_keyboard_alone(browser: Any, says: Says, tmp_path
         press(page, "e")
         expect(page.locator("#which")).to_be_focused()
         assert page.locator("#which").input_value() == "picked"
-        press(page, "Tab", "ArrowDown")
+        press(page, "Tab", "ArrowDown", "ArrowDown")
         expect(page.locator("#export input[value=manifest]")).to_be_checked()
         with page.expect_download() as coming:
             press(page, *["Tab"] * 10)
