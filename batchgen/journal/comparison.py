@@ -42,7 +42,7 @@ CREATE_GONE = """CREATE TEMP TABLE gone AS SELECT key, id, position, source, mod
 
 
 class KnownRow(NamedTuple):
-    """A staged row, and the state and id that the journal has for its key; None if it has none.
+    """A staged row, and the state, id and error that the journal has for its key, or None.
 
     template: the metadata of this name.
     """
@@ -57,6 +57,7 @@ class KnownRow(NamedTuple):
     journal_id: str | None
     template: Any
     key: str
+    error: str | None
 
 
 class Comparison:
@@ -102,7 +103,8 @@ class Comparison:
         """Yield every staged row in order, with what the journal knows of it."""
         found = self._connection.execute(
             "SELECT n.position, n.id AS given_id, n.source, n.model, n.input, n.problem,"
-            " o.state AS known_state, o.id AS known_id, n.meta ->> 'template' AS template, n.key"
+            " o.state AS known_state, o.id AS known_id, n.meta ->> 'template' AS template, n.key,"
+            " o.error"
             " FROM rows AS n LEFT JOIN journal.requests AS o USING (key) ORDER BY n.position"
         )
         return map(KnownRow._make, checked(found, self._journal, but=("input", "model")))

@@ -22,6 +22,7 @@ from batchgen.errors import StorageDamaged
 from batchgen.journal import stored_values
 from batchgen.journal.receipts import MAX_LINE_BYTES, Receipt, ReceiptLog, is_receipt_log
 from batchgen.journal.reconcile import NameAllocator, reconcile
+from batchgen.journal.requests import REOPENS
 from batchgen.journal.staging import StagedRows
 from batchgen.journal.writer import Journal
 
@@ -79,9 +80,14 @@ class Recovery:
                 receipts.append(receipt)
 
     def reopen(self, state: State, detail: str) -> None:
-        """Make every listed row in a state `pending`. detail: the option that asked for it."""
+        """Make every listed row in a state `pending`, but for those that would make nothing again.
+
+        detail: the option that asked for it.
+        """
         found = self._journal.fetch_all(
-            "SELECT key FROM requests WHERE state = ? AND listed = 1 ORDER BY position", state
+            f"SELECT key FROM requests WHERE state = ? AND listed = 1 AND {REOPENS}"
+            " ORDER BY position",
+            state,
         )
         for (key,) in found:
             self._journal.record_retry(key, detail)

@@ -8,13 +8,16 @@ from typing import Any, NamedTuple
 from batchgen.clock import from_iso, to_iso
 from batchgen.core.identity import json_object
 from batchgen.core.local_files import MARK, local_files
-from batchgen.core.states import Event, State
+from batchgen.core.states import NOTHING_MADE, Event, State
 from batchgen.journal import stored_values
 from batchgen.journal.database import Database, checked, odd_value, storage_errors
 
 # SQL: whether a row is saved, and made by another version than the given ones, JSON by model.
 OLDER_VERSION = """state = 'saved' AND listed = 1 AND EXISTS (SELECT 1 FROM json_each(?) AS now
     WHERE now.key = requests.model AND now.value <> requests.version)"""
+
+# SQL: whether a row may be sent again with many others; a failed one may make nothing again.
+REOPENS = f"(state <> 'failed' OR instr(COALESCE(error, ''), '{NOTHING_MADE}') = 0)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +81,9 @@ class Output:
 
 
 def _due(states: Sequence[State]) -> str:
-    """The condition, in SQL, of listed rows in so many states."""
-    return f"state IN ({','.join('?' * len(states))}) AND listed = 1"
+    """The condition, in SQL, of listed rows in so many states that a run sends."""
+    again = f" AND {REOPENS}" if State.FAILED in states else ""
+    return f"state IN ({','.join('?' * len(states))}) AND listed = 1{again}"
 
 
 class DueRows(NamedTuple):

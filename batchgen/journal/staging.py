@@ -25,7 +25,7 @@ CHUNK_CHARS = 2**18
 ID_CACHE_KIB = 64 * 1024
 EMPTY_REQUESTS_TABLE = """CREATE TABLE journal.requests (key TEXT, id TEXT, position INTEGER,
     listed INTEGER, source TEXT, model TEXT, input TEXT, state TEXT, attempts INTEGER,
-    name TEXT)"""
+    name TEXT, error TEXT)"""
 
 
 # The paths of the local files among the inputs of `requests`, in order; another key of this name

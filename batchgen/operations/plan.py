@@ -23,7 +23,7 @@ from batchgen.core.budget import active_limits, what_is_left
 from batchgen.core.identity import json_object, prompt_of
 from batchgen.core.likeness import input_changes
 from batchgen.core.prices import Estimate, Price, SeenCost, estimate
-from batchgen.core.states import State
+from batchgen.core.states import State, makes_nothing_again
 from batchgen.core.terms import RowTerms, Terms
 from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.errors import ServiceUnreachable, TokenRefused, UsageError
@@ -235,7 +235,8 @@ def _compared_rows(
             if row.problem:
                 what, sends = "invalid", False
             elif row.state is not None:
-                what, sends = row.state, row.state in states
+                vain = row.state == State.FAILED and makes_nothing_again(row.error or "")
+                what, sends = row.state, row.state in states and not vain
             elif renamed := gone.take_renamed(row):
                 what, sends = RENAMED, True
                 ids = renamed[0], row.id or ""

@@ -203,6 +203,22 @@ def test_a_repetition_makes_nothing_and_is_told_with_what_to_change(
     assert sandbox.accepted == 2  # it is not sent again
 
 
+def test_a_run_that_sends_failed_rows_again_leaves_what_would_make_nothing(
+    run: Command, batchgen: Command, folder: Path, write: Write, reach: list[str],
+    sandbox: Control,
+) -> None:  # fmt: skip
+    path = write("list.csv", "id,prompt\na,a heron\nb,a heron\n")
+    options = ("--deployment", TEXT, *NODES, "--retry-failed")
+    run(path, *options)
+
+    planned = batchgen("run", path, "--dry-run", "--out", folder, *reach, *options)
+    told = run(path, *options)
+
+    assert "A run would send 0 requests" in planned.stdout
+    assert states(folder) == {"a": "saved", "b": "failed"}
+    assert (told.code, sandbox.accepted) == (1, 2)
+
+
 def test_what_made_nothing_is_queued_again_only_where_it_is_named(
     run: Command, batchgen: Command, folder: Path, write: Write
 ) -> None:
