@@ -156,7 +156,7 @@ class Reader:
                     (SELECT 1 FROM spending WHERE spending.key = requests.key)) AS unpriced"""
         )
         sums = {name: round(value, 6) for name, value in row.items()}
-        models = self.get_meta("estimated") or []
+        models = self.get_meta("by_time") or []
         least = most = None
         if models:
             (found,) = self.query(

@@ -236,6 +236,10 @@ def _is_object(value: Any) -> bool:
     return isinstance(value, dict)
 
 
+def _are_models(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) and is_model(one) for one in value)
+
+
 # By the name under which a run keeps it; null passes. Each price and each cost is checked where it
 # is read.
 _MEMORY: Mapping[str, Callable[[Any], bool]] = {
@@ -249,9 +253,9 @@ _MEMORY: Mapping[str, Callable[[Any], bool]] = {
     "times": _is_durations,
     "told": _is_told,
     "unnamed_model": lambda value: isinstance(value, str) and model_id_problem(value) is None,
-    "takes_files": lambda value: isinstance(value, list) and all(map(is_model, value)),
+    "takes_files": _are_models,
     "paused": _is_paused,
-    "estimated": lambda value: isinstance(value, list) and all(map(is_model, value)),
+    "by_time": _are_models,
     "kept": is_kept,
     "queue": _is_queue,
 }

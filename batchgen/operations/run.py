@@ -184,8 +184,8 @@ def run(
         catalogue.close()
         stop.check()
         memory = {model: price and price.stored() for model, price in known.items()}
-        by_time = {*prices_per_second(options, conditions), *(journal.get_meta("estimated") or ())}
-        costs = {"prices": memory, "estimated": sorted(by_time)}
+        by_time = {*prices_per_second(options, conditions), *(journal.get_meta("by_time") or ())}
+        costs = {"prices": memory, "by_time": sorted(by_time)}
         journal.start_run(manifest.file, {**costs, **model_memory(options)})
         announcer.begin()
         note("running")
