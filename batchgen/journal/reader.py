@@ -209,10 +209,12 @@ class Reader:
         # The sort is stable, so equal numbers stay in the order of the query.
         return sorted(causes.values(), key=lambda cause: -cause["rows"])[:50]
 
-    def ids(self) -> Iterator[tuple[str, str | None]]:
-        """Yield id and request_id of each row that is in the reports, in no order."""
-        for row in self.query(f"SELECT id, request_id FROM requests WHERE {SHOWN}"):
-            yield row["id"], row["request_id"]
+    def ids(self) -> Iterator[tuple[str, str | None, int]]:
+        """Yield id, request_id and how many outputs each row in the reports has, in no order."""
+        outputs = "SELECT COUNT(*) FROM outputs WHERE outputs.key = requests.key"
+        rows = f"SELECT id, request_id, ({outputs}) AS outputs FROM requests WHERE {SHOWN}"
+        for row in self.query(rows):
+            yield row["id"], row["request_id"], row["outputs"]
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield each row that is in the reports: REQUEST_COLUMNS and `outputs`, a list by `n`.

@@ -97,20 +97,31 @@ class Picks(NamedTuple):
         found = self.by_request.get((row["request_id"], n))
         return found or self.by_id.get((row["id"], n))
 
-    def require_rows(self, known: Iterable[tuple[str, str | None]]) -> None:
-        """Raise UsageError unless every row of the file is among `known`: (id, request_id)."""
-        ids, requests = ({name for name, _ in by} for by in (self.by_id, self.by_request))
-        for id, request_id in known:
-            ids.discard(id)
-            requests.discard(request_id or "")
-        if missing := sorted(ids) + sorted(requests):
-            shown = ", ".join(quote_value(name) for name in missing[:MAX_SHOWN_IDS])
+    def require_rows(self, known: Iterable[tuple[str, str | None, int]]) -> None:
+        """Raise UsageError unless all rows and outputs of the file are among `known`.
+
+        known: id, request_id and the number of outputs of each row.
+        """
+        ids, requests = {*self.by_id}, {*self.by_request}
+        for id, request_id, outputs in known:
+            for n in (None, *range(1, outputs + 1)):
+                ids.discard((id, n))
+                requests.discard((request_id or "", n))
+        if missing := sorted(ids, key=_in_order) + sorted(requests, key=_in_order):
+            shown = ", ".join(
+                quote_value(name) if n is None else f"{quote_value(name)} with an output {n}"
+                for name, n in missing[:MAX_SHOWN_IDS]
+            )
             rest = len(missing) - MAX_SHOWN_IDS
             more = f" and {rest} more" if rest > 0 else ""
             raise UsageError(
                 f"{self.file}: this batch has no row {shown}{more}.",
                 "Take them out of the file, or name the batch that the picks were exported from.",
             )
+
+
+def _in_order(named: tuple[str, int | None]) -> tuple[str, int]:
+    return named[0], named[1] or 0
 
 
 def read_picks(lines: Sequence[str], file: str) -> Picks:

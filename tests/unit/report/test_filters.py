@@ -220,10 +220,20 @@ def test_an_id_is_read_back_whatever_a_spreadsheet_would_make_of_it(id):
 
 def test_rows_that_the_batch_does_not_have_are_named():
     found = file(("heron", "r-1", "", ""), ("fox", "", "", ""), ("", "r-7", "", ""))
-    found.require_rows([("heron", "r-1"), ("fox", None), ("owl", "r-7")])
+    found.require_rows([("heron", "r-1", 1), ("fox", None, 0), ("owl", "r-7", 2)])
 
     with pytest.raises(UsageError, match=r"this batch has no row 'fox', 'r-7'\."):
-        found.require_rows([("heron", "r-1")])
+        found.require_rows([("heron", "r-1", 1)])
+
+
+def test_an_output_that_the_row_does_not_have_is_named():
+    names = ("id", "request_id", "output")
+    found = file(("heron", "", "2"), ("", "r-7", "10"), ("", "r-7", "9"), names=names)
+    found.require_rows([("heron", "r-1", 2), ("owl", "r-7", 10)])
+
+    said = r"no row 'r-7' with an output 9, 'r-7' with an output 10\."
+    with pytest.raises(UsageError, match=said):
+        found.require_rows([("heron", "r-1", 2), ("owl", "r-7", 8)])
 
 
 def test_of_many_that_the_batch_does_not_have_a_few_are_named():
