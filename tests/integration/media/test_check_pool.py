@@ -140,10 +140,10 @@ def test_longer_facts_of_before_leave_nothing_behind(
     [
         (WHOLE, PNG, None, (37, 23)),
         (picture("GIF"), GIF, FACTS, (37, 23)),
-        (sandbox_media.mp4(1), MP4, FACTS, (None, None)),
+        (sandbox_media.mp4(1), MP4, FACTS, (64, 64)),
         (b"PK\3\4" + bytes(100), ZIP, FACTS, (None, None)),
     ],
-    ids=["no facts", "no room for facts", "no picture", "not known"],
+    ids=["no facts", "no room for facts", "a film", "not known"],
 )  # fmt: skip
 def test_other_files_are_what_was_delivered(
     checked: Callable[..., CheckedFile],
