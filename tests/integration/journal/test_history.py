@@ -47,7 +47,7 @@ from batchgen.core.budget import CostLimits, active_limits
 from batchgen.core.expiry import DAY_S, PAID_BUT_GONE, has_expired
 from batchgen.core.prices import Estimate
 from batchgen.core.rows import Entry, Place, Problem, Row
-from batchgen.core.states import SURELY_NOT_ACCEPTED, Event, State
+from batchgen.core.states import SURELY_NOT_ACCEPTED, Event, State, makes_nothing_again
 from batchgen.engine.held_rows import HeldRow, HeldRows
 from batchgen.journal.files import StoredFile
 from batchgen.journal.receipts import Receipt, ReceiptLog
@@ -374,7 +374,7 @@ class AnyHistory(RuleBasedStateMachine):
 
     def reopen(self, intake, state):
         for row in self.rows(state):
-            if self.is_listed(row):
+            if self.is_listed(row) and not self.made_nothing(row):
                 self.asked_for(row.key)
         intake.reopen(state, "a flag")
 
@@ -600,6 +600,11 @@ class AnyHistory(RuleBasedStateMachine):
     def is_listed(self, row):
         ((listed,),) = self.query("SELECT listed FROM requests WHERE key = ?", row.key)
         return bool(listed)
+
+    def made_nothing(self, row):
+        """Whether it failed since a deployment makes nothing of an equal request."""
+        ((state, error),) = self.query("SELECT state, error FROM requests WHERE key = ?", row.key)
+        return state == State.FAILED and makes_nothing_again(error or "")
 
     def written(self):
         with ReceiptLog(self.folder / "receipts.log") as log:
