@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 from batchgen.api.body import Body
 from batchgen.api.response import (
@@ -278,3 +278,17 @@ class _ResponseReader:
             body_sent=body_sent,
             max_bytes=self._limit,
         )
+
+
+class OverClient:
+    """What speaks through a client of its own, and is entered and left with it."""
+
+    def __init__(self, client: ApiClient) -> None:
+        self._client = client
+
+    async def __aenter__(self) -> Self:
+        await self._client.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._client.__aexit__(*error)

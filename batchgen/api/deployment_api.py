@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from batchgen.api.body import Body
-from batchgen.api.client import ApiClient, Commit
+from batchgen.api.client import ApiClient, Commit, OverClient
 from batchgen.api.deployment_outcome import (
     as_of_a_model,
     classify_deployment_result,
@@ -18,21 +18,27 @@ from batchgen.api.deployment_outcome import (
     seconds_taken,
 )
 from batchgen.api.deployment_schema import MAX_OBJECT_INFO_BYTES, deployment_document, overrides
-from batchgen.api.model_api import MAX_PAGE_BYTES, ModelApi, poll_result
+from batchgen.api.model_api import (
+    MAX_PAGE_BYTES,
+    ModelApi,
+    cancel_request,
+    poll_result,
+    raise_if_refused,
+    require_answer,
+)
 from batchgen.api.outputs import inline_content
-from batchgen.api.poll_outcome import Cancelled, classify_cancel
 from batchgen.api.response import Response
 from batchgen.api.service import Capabilities, PollResult
 from batchgen.api.submit_outcome import HaltReason, SubmitOutcome, refusal_of_question
 from batchgen.core.expiry import RESULTS_KEPT_S
 from batchgen.core.targets import deployment_id
 from batchgen.core.text import describe_error
-from batchgen.errors import ServiceUnreachable, TokenRefused, UsageError
+from batchgen.errors import ServiceUnreachable, UsageError
 from batchgen.log import warn
 from batchgen.network.media_hosts import MediaHost, host_to_name, rejection_reason
 
 
-class DeploymentApi:
+class DeploymentApi(OverClient):
     """The API below `client`'s base, which ends in `/prod/v2`. To be entered and left.
 
     base: its address; "" where nobody knows it, and then every call raises UsageError.
@@ -56,18 +62,11 @@ class DeploymentApi:
         hosts: tuple[MediaHost, ...] = (),
         output_nodes: tuple[str, ...] = (),
     ) -> None:
-        self._client = client
+        super().__init__(client)
         self._base = base
         self._models = models
         self._output_nodes = output_nodes
         self._hosts = (*self.media_hosts, *hosts)
-
-    async def __aenter__(self) -> "DeploymentApi":
-        await self._client.__aenter__()
-        return self
-
-    async def __aexit__(self, *error: object) -> None:
-        await self._client.__aexit__(*error)
 
     # -- requests --------------------------------------------------------------------------------
 
@@ -88,13 +87,12 @@ class DeploymentApi:
         return inline_content(as_of_a_model(response.body), n)
 
     async def cancel(self, model: str, request_id: str) -> bool | None:
-        path = self._request_path(model, request_id)
-        answer = classify_cancel(await self._client.ask(f"{path}/cancel", "POST"))
-        if answer is None:  # the request's own state may say more
-            response = await self._client.ask(f"{path}/result")
-            if isinstance(classify_deployment_result(response, request_id), Cancelled):
-                return True
-        return answer
+        return await cancel_request(
+            self._client,
+            self._request_path(model, request_id),
+            "result",
+            lambda response: classify_deployment_result(response, request_id),
+        )
 
     async def refusal(self, model: str) -> HaltReason | None:
         response = await self._client.ask(self._path(model))
@@ -114,7 +112,7 @@ class DeploymentApi:
         Raises ServiceUnreachable where no answer came, and TokenRefused.
         """
         response = await self._client.ask(f"{self._path(model)}?includes=payload")
-        self._raise_if_refused(response, model)
+        _require_usable(response, model)
         found = response.body
         if response.status != 200 or not isinstance(found, dict) or "id" not in found:
             return None
@@ -126,7 +124,7 @@ class DeploymentApi:
         """Return the deployments of the account. Raises as `describe`."""
         self._require_base()
         response = await self._client.ask("/deployments", max_bytes=MAX_PAGE_BYTES)
-        self._raise_if_refused(response, "its deployments")
+        _require_usable(response, "its deployments")
         if response.status != 200 or not isinstance(response.body, list):
             raise ServiceUnreachable("RunComfy gave no list of deployments.", "Try again later.")
         return [one for one in response.body if isinstance(one, dict)]
@@ -174,14 +172,8 @@ class DeploymentApi:
     def _request_path(self, model: str, request_id: str) -> str:
         return f"{self._path(model)}/requests/{request_id}"
 
-    def _raise_if_refused(self, response: Response, what: str) -> None:
-        if response.status is None:
-            raise ServiceUnreachable(
-                f"RunComfy cannot be reached and asked about {what}"
-                f" ({describe_error(response.error)}). Nothing was sent.",
-                "Run the same command again to go on.",
-            )
-        if is_token_refused(response):
-            raise TokenRefused(
-                "RunComfy refused the token. Nothing was sent.", TokenRefused.ANOTHER
-            )
+
+def _require_usable(response: Response, what: str) -> None:
+    """Raise ServiceUnreachable if no answer came about `what`, TokenRefused if that is it."""
+    require_answer(response, what)
+    raise_if_refused(response, is_token_refused)

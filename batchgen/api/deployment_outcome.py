@@ -32,6 +32,7 @@ from batchgen.core.states import NOTHING_MADE
 from batchgen.core.text import truncate
 
 BAD_TOKEN = 401001
+NOT_ALLOWED = 403003
 NO_FUNDS = 10001
 DISABLED = 10002
 DELETED = 10003
@@ -49,21 +50,19 @@ def classify_inference(response: Response) -> SubmitOutcome:
     took_nothing = response.body_sent and response.request_id is None
     if took_nothing and response.status is not None and response.status < 500:
         code, text = response.code, response.text or f"error {response.code}"
-        match code:
-            case 10001:
-                reason = (
-                    f"balance used up: {text}. RunComfy disables a deployment with it, so enable it"
-                    " again when the account is topped up"
-                )
-                return Halt(NotAccepted(reason, code), HaltReason.BALANCE)
-            case 10002:
-                return ModelHalt(NotAccepted(f"the deployment is disabled: {text}", code))
-            case 10003:
-                return ModelHalt(NotAccepted(f"the deployment was deleted: {text}", code))
-            case 401001:
-                return Halt(NotAccepted(f"token refused: {text}", code), HaltReason.TOKEN)
-            case 403003:
-                return Halt(NotAccepted(f"not allowed: {text}", code), HaltReason.TOKEN)
+        if code == NO_FUNDS:
+            reason = (
+                f"balance used up: {text}. RunComfy disables a deployment with it, so enable it"
+                " again when the account is topped up"
+            )
+            return Halt(NotAccepted(reason, code), HaltReason.BALANCE)
+        if code == DISABLED:
+            return ModelHalt(NotAccepted(f"the deployment is disabled: {text}", code))
+        if code == DELETED:
+            return ModelHalt(NotAccepted(f"the deployment was deleted: {text}", code))
+        if code in (BAD_TOKEN, NOT_ALLOWED):
+            why = "token refused" if code == BAD_TOKEN else "not allowed"
+            return Halt(NotAccepted(f"{why}: {text}", code), HaltReason.TOKEN)
         if "queue" in text.lower() and "full" in text.lower():  # how it says so is not known
             return Throttled(response.retry_after, code or response.status)
     return classify_submit(response)

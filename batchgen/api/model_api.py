@@ -1,10 +1,11 @@
 """RunComfy's Model API as a `Service`. Source: docs/maintainers/wire.md."""
 
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, urlencode
 
 from batchgen.api.body import Body
-from batchgen.api.client import ApiClient, Commit
+from batchgen.api.client import ApiClient, Commit, OverClient
 from batchgen.api.outputs import inline_content, is_inline, without_content
 from batchgen.api.poll_outcome import (
     Cancelled,
@@ -33,7 +34,7 @@ CATALOGUE_PAGE = 100  # models
 MAX_PAGE_BYTES = 8 << 20  # a model of 80 KiB is a large one
 
 
-class ModelApi:
+class ModelApi(OverClient):
     """The API below `client`'s base, which ends in `/v1`. To be entered and left like its client.
 
     balance_url: of the wallet; None where nobody knows it.
@@ -44,15 +45,8 @@ class ModelApi:
     media_hosts = (MediaHost(".runcomfy.net"), MediaHost(".runcomfy.com"))
 
     def __init__(self, client: ApiClient, balance_url: str | None = None) -> None:
-        self._client = client
+        super().__init__(client)
         self._balance_url = balance_url
-
-    async def __aenter__(self) -> "ModelApi":
-        await self._client.__aenter__()
-        return self
-
-    async def __aexit__(self, *error: object) -> None:
-        await self._client.__aexit__(*error)
 
     # -- requests --------------------------------------------------------------------------------
 
@@ -69,12 +63,12 @@ class ModelApi:
         return inline_content(response.body, n) if response.status == 200 else None
 
     async def cancel(self, model: str, request_id: str) -> bool | None:
-        answer = classify_cancel(await self._client.ask(f"/requests/{request_id}/cancel", "POST"))
-        if answer is None:  # the request's own state may say more
-            response = await self._client.ask(f"/requests/{request_id}/status")
-            if isinstance(classify_result(response, request_id), Cancelled):
-                return True
-        return answer
+        return await cancel_request(
+            self._client,
+            f"/requests/{request_id}",
+            "status",
+            lambda response: classify_result(response, request_id),
+        )
 
     async def refusal(self, model: str) -> HaltReason | None:
         return refusal_of_question(await self.ask_account(model))
@@ -94,12 +88,7 @@ class ModelApi:
         Raises ServiceUnreachable where no answer came, and TokenRefused.
         """
         response = await self._client.ask(_model_path(model))
-        if response.status is None:
-            raise ServiceUnreachable(
-                f"RunComfy cannot be reached and asked about {model}"
-                f" ({describe_error(response.error)}). Nothing was sent.",
-                "Run the same command again to go on.",
-            )
+        require_answer(response, model)
         raise_if_refused(response)
         found = response.body
         return found if response.status == 200 and isinstance(found, dict) else None
@@ -151,7 +140,34 @@ def poll_result(response: Response, outcome: PollOutcome) -> PollResult:
     )
 
 
-def raise_if_refused(response: Response) -> None:
-    """Raise TokenRefused if that is what the answer to a free question says."""
-    if refuses_token(response):
+async def cancel_request(
+    client: ApiClient, path: str, state: str, classify: Callable[[Response], PollOutcome]
+) -> bool | None:
+    """Ask for a request below `path` to be cancelled; return what `Service.cancel` does.
+
+    state: the endpoint that tells of a request. classify: says what that answers.
+    """
+    answer = classify_cancel(await client.ask(f"{path}/cancel", "POST"))
+    if answer is None:  # the request's own state may say more
+        response = await client.ask(f"{path}/{state}")
+        if isinstance(classify(response), Cancelled):
+            return True
+    return answer
+
+
+def require_answer(response: Response, what: str) -> None:
+    """Raise ServiceUnreachable if no answer came to a free question about `what`."""
+    if response.status is None:
+        raise ServiceUnreachable(
+            f"RunComfy cannot be reached and asked about {what}"
+            f" ({describe_error(response.error)}). Nothing was sent.",
+            "Run the same command again to go on.",
+        )
+
+
+def raise_if_refused(
+    response: Response, refuses: Callable[[Response], bool] = refuses_token
+) -> None:
+    """Raise TokenRefused if that is what the answer to a free question says, by `refuses`."""
+    if refuses(response):
         raise TokenRefused("RunComfy refused the token. Nothing was sent.", TokenRefused.ANOTHER)

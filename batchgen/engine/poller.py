@@ -28,8 +28,9 @@ from batchgen.engine.rate_limiter import RateLimiter
 from batchgen.engine.run_outcome import RunOutcome
 from batchgen.engine.run_state import RunState
 from batchgen.errors import StorageDamaged, TokenRefused
-from batchgen.journal.follow import QUEUE, QUEUE_FIELDS
+from batchgen.journal.follow import QUEUE
 from batchgen.journal.group_commit import WriteQueue
+from batchgen.journal.stored_values import QUEUE_FIELDS
 from batchgen.journal.writer import Journal, Request
 
 log = logging.getLogger(__name__)

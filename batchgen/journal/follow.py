@@ -15,9 +15,7 @@ from batchgen.journal.schema import THROTTLED
 MINUTE_S = 60.0
 # Runs that began so long before the latest one, or later, are of the same night.
 NIGHT_S = 12 * 3600.0
-# What the API says of its queue: the name under which `set_meta` keeps it, and what is kept beside
-# the time: how many requests wait, and the lowest and highest position.
-QUEUE, QUEUE_FIELDS = "queue", ("waiting", "first", "last")
+QUEUE = "queue"  # the name under which `set_meta` keeps QUEUE_FIELDS and their time
 MOST_PROBLEMS = 5
 MOST_IN_A_LOOK = 20_000  # events; what a first look leaves, the next ones read
 # Where a row does not go on by itself.

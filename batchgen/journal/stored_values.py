@@ -28,6 +28,8 @@ _NAME = re.compile(r"(?!\.)[^/\\\x00-\x1f\x7f-\x9f]+")
 FOLDERS = ("images", "videos", "audio", "files")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 FIRST_TIME, LAST_TIME = "1970", "3000"  # a computer without a clock begins with the first
+# What is kept of the API's queue beside a time: how many wait, the lowest and highest position.
+QUEUE_FIELDS = ("waiting", "first", "last")
 _STATES = frozenset(State)
 LEADS_TO_A_FILE = ("key", "name", "n", "path", "sha256", "delivered_sha256", "kind")
 
@@ -219,17 +221,12 @@ def _is_prices(value: Any) -> bool:
     return all(isinstance(at, str) and (not at or is_time(at)) for at in stamps)
 
 
-def _is_paused(value: Any) -> bool:
+def _has_time(value: Any) -> bool:
     return isinstance(value, dict) and isinstance(value.get("at"), str) and is_time(value["at"])
 
 
 def _is_queue(value: Any) -> bool:
-    return (
-        isinstance(value, dict)
-        and all(_is_count(value.get(name)) for name in ("waiting", "first", "last"))
-        and isinstance(value.get("at"), str)
-        and is_time(value["at"])
-    )
+    return _has_time(value) and all(_is_count(value.get(name)) for name in QUEUE_FIELDS)
 
 
 def _is_object(value: Any) -> bool:
@@ -254,7 +251,7 @@ _MEMORY: Mapping[str, Callable[[Any], bool]] = {
     "told": _is_told,
     "unnamed_model": lambda value: isinstance(value, str) and model_id_problem(value) is None,
     "takes_files": _are_models,
-    "paused": _is_paused,
+    "paused": _has_time,
     "by_time": _are_models,
     "kept": is_kept,
     "queue": _is_queue,

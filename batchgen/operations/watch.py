@@ -7,8 +7,9 @@ from batchgen.clock import from_iso
 from batchgen.core.expiry import RESULTS_KEPT_S
 from batchgen.core.timing import Timing
 from batchgen.errors import UsageError
-from batchgen.journal.follow import MINUTE_S, QUEUE, QUEUE_FIELDS, Follower, in_flight_since
+from batchgen.journal.follow import MINUTE_S, QUEUE, Follower, in_flight_since
 from batchgen.journal.reader import Reader, numbers
+from batchgen.journal.stored_values import QUEUE_FIELDS
 from batchgen.report.frame import Look
 
 

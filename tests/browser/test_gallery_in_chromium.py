@@ -82,10 +82,8 @@ def go_to(page: Any, id: str) -> None:
     """Put the focus on a row's tile, as somebody does who searches for it."""
     expect(page.locator("#grid .tile").first).to_be_visible()  # from now on it answers
     tile = page.locator("#grid .tile", has=page.get_by_text(id, exact=True))
-    for search in (
-        id.partition("\\")[0],
-        "",
-    ):  # what is far below is drawn when it has been the cursor's
+    # Searched for at first: what is far below is drawn once it has been the cursor's.
+    for search in (id.partition("\\")[0], ""):
         page.locator("#search").fill(search)
         page.evaluate(REDRAWN)  # or the grid is drawn after the focus was set, and sets its own
         tile.evaluate("tile => tile.focus()")
