@@ -108,10 +108,13 @@ class Folder:
                 with contextlib.suppress(PermissionError):
                     files.sync_folder(path.parent)
             files.refuse_linked_file(self.ballast)
-            if not self.ballast.exists():
-                with files.create_new_file(self.ballast) as file:
-                    # Random, since zeros take no room on a file system that compresses.
-                    file.write(os.urandom(BALLAST_BYTES))
+            # Two that start at once both come here: neither has the lock, which is in the folder.
+            with (
+                contextlib.suppress(FileExistsError),
+                files.create_new_file(self.ballast) as file,
+            ):
+                # Random, since zeros take no room on a file system that compresses.
+                file.write(os.urandom(BALLAST_BYTES))
         except OSError as error:
             what = f"{self.path} cannot be written: {error.strerror}. Nothing was sent."
             remedy = "Choose another folder with --out, or make room."

@@ -1,7 +1,9 @@
 """The batch folder: which file systems it may be on."""
 
 import fcntl
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
@@ -80,3 +82,16 @@ def test_a_lock_counts_only_if_another_process_sees_both_kinds(tmp_path: Path) -
         assert not is_locked_for_others(tmp_path / "file")
         fcntl.lockf(file, fcntl.LOCK_EX)
         assert is_locked_for_others(tmp_path / "file")
+
+
+def test_starts_at_once_make_the_folder_together(tmp_path: Path) -> None:
+    starts = 8
+    together = Barrier(starts)
+
+    def make(name: str) -> None:
+        together.wait()
+        Folder(tmp_path / name).create()
+
+    with ThreadPoolExecutor(starts) as threads:
+        for n in range(100):
+            list(threads.map(make, [f"{n}"] * starts))
