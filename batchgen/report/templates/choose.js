@@ -56,13 +56,18 @@ gallery.choice = (() => {
     gallery.chosen();
   };
 
-  const set = (pictures, change) => {
+  /** Give pictures their choices, as pairs, in one step that can be taken back; return how many changed. */
+  const take = (choices) => {
     read(); // another window may have decided something meanwhile
-    const changes = pictures.map((picture) => [picture, of(picture), { ...of(picture), ...change }]);
-    done.push(changes);
+    const changes = choices.map(([picture, what]) => [picture, of(picture), { ...of(picture), ...what }]);
+    const news = changes.filter(([, before, after]) => Object.keys(after).some((name) => before[name] !== after[name]));
+    if (!news.length) return 0;
+    done.push(news);
     undone.length = 0;
-    keep(changes.map(([picture, , after]) => [picture, after]));
+    keep(news.map(([picture, , after]) => [picture, after]));
+    return news.length;
   };
+  const set = (pictures, what) => take(pictures.map((picture) => [picture, what]));
 
   /** Take the last of `from` back, or do it again; return its pictures, null if there is none. */
   const turn = (from, to, side) => {
@@ -87,7 +92,7 @@ gallery.choice = (() => {
   };
 
   return {
-    of, enter, selected,
+    of, enter, selected, take,
     /** Give the pictures this verdict; take it away if all of them have it. */
     judge: (pictures, verdict) =>
       set(pictures, { verdict: pictures.every((one) => of(one).verdict === verdict) ? "" : verdict }),

@@ -21,6 +21,11 @@ gallery.exports = (() => {
     return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   };
 
+  const ESCAPED =
+    /(^[\s"\u200b-\u200d\u2060\ufeff]*|[;\t\r\n](?:[^\S\t\r\n]|["\u200b-\u200d\u2060\ufeff])*)'(?='*[-=+@＝＋－＠])/g;
+  /** The text of which `cell` made this one, without the CSV's own quotes. */
+  const uncell = (text) => (/^'+[\t\r]/.test(text) ? text.slice(1) : text).replace(ESCAPED, "$1");
+
   /** A line for each picture. output: which of its row's it is; nothing where it is the only one. */
   const csv = (rows) => {
     const names = ["id", "request_id", "output", "verdict", "rating", "state", "model", "file", "prompt"];
@@ -219,7 +224,7 @@ gallery.exports = (() => {
     setTimeout(() => URL.revokeObjectURL(address), 60000);
   };
 
-  return { csv, manifest, rowLine, download, fieldsOf };
+  return { csv, uncell, manifest, rowLine, download, fieldsOf };
 })();
 
 /** The dialog that asks which rows, and as what. */

@@ -137,7 +137,7 @@ gallery.begin = () => {
     (document.querySelector("dialog[open]") ?? document.body).append(at("told"));
     at("told").textContent = words;
     clearTimeout(quiet);
-    quiet = setTimeout(() => (at("told").textContent = ""), 4000);
+    quiet = setTimeout(() => (at("told").textContent = ""), Math.max(4000, 60 * words.length)); // time to read it
   };
 
   const showTray = () => {
@@ -233,6 +233,7 @@ gallery.begin = () => {
     m: () => setView(!compact),
     c: compare,
     e: gallery.exporting.open,
+    i: gallery.picks.choose,
     o: gallery.origin.choose,
     Enter: () => here() && gallery.detail.show(here(), shown),
     Escape: () => (isSheetOpen() ? closeSheet() : choice.selected.size && choice.deselect()),

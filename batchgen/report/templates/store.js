@@ -232,11 +232,17 @@ gallery.pieces = (() => {
   let [loaded, wanted, lost] = [0, 1, 0]; // lost: the number of a piece that is not there
   const IDLE = 20; // so many come unasked, while nothing else happens
 
+  const waiting = []; // who is to be told that all are here, or that one is lost
+  const settle = () => {
+    if (lost || loaded >= gallery.facts.pieces) waiting.splice(0).forEach((told) => told());
+  };
+
   const load = () => {
     const number = loaded + 1;
     gallery.load(`rows-${number}.js`, () => {
       if (loaded < number) lost = number;
       gallery.changed();
+      settle();
       next();
     });
   };
@@ -255,6 +261,14 @@ gallery.pieces = (() => {
   return {
     want, next,
     more: () => want(loaded + 1),
+    /** Load all of them; resolves when they are here, or one is lost. */
+    whole: () => {
+      want();
+      return new Promise((told) => {
+        waiting.push(told);
+        settle();
+      });
+    },
     came: (number) => (loaded = number),
     get loaded() { return loaded; },
     get lost() { return lost; },
