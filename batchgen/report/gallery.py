@@ -31,7 +31,7 @@ from batchgen.journal import stored_values
 from batchgen.journal.reader import Reader
 from batchgen.media import formats, thumbnails
 from batchgen.report import next_steps, statistics, timeline
-from batchgen.report.filters import Filter
+from batchgen.report.filters import MAX_NOTE, Filter
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -106,6 +106,7 @@ def write_gallery(gallery: GalleryContent, rows: Iterator[dict[str, Any]]) -> di
         "pictures": pictures,
         "pieces": len(pieces),
         "size": gallery.size.rows_per_piece,
+        "most_note": MAX_NOTE,
         "left_out": sum(1 for _ in rows),
         "thumbnails": named,
         "words": words,

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -146,6 +147,7 @@ def test_picks_are_imported_in_another_browser_as_one_step(
     press(page, "ArrowRight", "p", "x", "5")
     path = exported(page, tmp_path, "decided")
     with opened(browser, several) as other:
+        expect(other.locator("#grid .tile").first).to_be_visible()
         press(other, "3", "p")
         other.locator("#picks").set_input_files(path)
         expect(other.locator("#told")).to_have_text(
@@ -211,6 +213,74 @@ def test_what_kept_a_spreadsheet_from_running_a_text_is_taken_off_again(page: An
     texts = ["=1+1", "'=1", "\t'x", "''\t'=", "a;'=b", "a\r=b", ' "@x', "＋1", "it's", "'", "a - b"]
     cells = [escape_formulas(text) for text in texts]
     assert page.evaluate("all => all.map(gallery.exports.uncell)", cells) == texts
+
+
+# Notes
+
+
+def test_a_note_is_written_by_keys_and_shown_found_kept_and_taken_back(
+    browser: Any, page: Any, several: Path, says: Says, tmp_path: Path
+) -> None:
+    detail = page.locator("#detail")
+    press(page, "ArrowRight", "n")
+    expect(detail.get_by_label("Note")).to_be_focused()
+    page.keyboard.type("=SUM(1) px F 5 hands")  # no key of it is a command
+    shoot(page, "note")
+    press(page, "Escape")
+    expect(detail.locator("h2")).to_have_text("heron (2)")  # the picture stays open
+    assert not page.evaluate("document.fullscreenElement")
+    press(page, "Escape")
+    tile = page.locator("#grid .tile").nth(1)
+    expect(tile.locator(".said")).to_have_text("=SUM(1) px F 5 hands")
+    expect(tile).to_have_attribute("aria-label", re.compile("note: =SUM"))
+    expect(page.locator("#n-rated")).to_have_text("0 rated")
+    shoot(page, "noted")
+
+    page.locator("#search").fill("HANDS")
+    expect(page.locator("#status")).to_have_text("1 of 7 pictures")
+    page.locator("#search").fill('note:""')
+    expect(page.locator("#status")).to_have_text("6 of 7 pictures")
+    page.locator("#search").fill("")
+    press(page, "Escape")
+    path = exported(page, tmp_path, "decided")
+    assert [(one["output"], one["note"]) for one in lines(path)] == [("2", "'=SUM(1) px F 5 hands")]
+
+    page.reload()
+    expect(tile.locator(".said")).to_have_text("=SUM(1) px F 5 hands")
+    press(page, "ArrowRight", "n")
+    page.keyboard.type(", no")
+    detail.get_by_role("button", name="Next").click()
+    expect(detail.get_by_label("Note")).to_have_value("")
+    press(page, "u")
+    expect(detail.locator("h2")).to_have_text("heron (2)")
+    expect(detail.get_by_label("Note")).to_have_value("=SUM(1) px F 5 hands")
+
+    shutil.copytree(several, tmp_path / "copy")
+    says("report", tmp_path / "copy", "--picks", path)
+    with opened(browser, tmp_path / "copy") as other:
+        expect(other.locator(".said")).to_have_text("=SUM(1) px F 5 hands")
+        other.evaluate("window.print = () => (window.printed = true)")
+        other.get_by_role("button", name="Print").click()
+        other.wait_for_function("window.printed")
+        expect(other.locator("#sheet figcaption i")).to_have_text("=SUM(1) px F 5 hands")
+
+
+def test_a_note_of_a_stranger_is_a_text_and_has_an_end(page: Any, tmp_path: Path) -> None:
+    markup = "<img src=x onerror=alert(1)> \u202eback"
+    path = tmp_path / "picks.csv"
+    path.write_text(f"id,note\nfox,{markup}\n", encoding="utf-8")
+    press(page, "ArrowRight", "ArrowRight", "ArrowRight", "p")
+    dropped(page, path)
+    tile = page.locator("#grid .tile").nth(3)
+    expect(tile.locator(".said")).to_have_text(markup.replace("\u202e", "\\u202e"))
+    expect(tile.locator(".marks")).to_have_text("✓")  # of which the file says nothing
+    path.write_text(f"id,note\nfox,{'x' * 1001}\n", encoding="utf-8")
+    dropped(page, path)
+    expect(page.locator("#told")).to_contain_text(":2: the note has more than 1,000 characters.")
+    path.write_text("id,verdict\nfox,reject\n", encoding="utf-8")  # from before there were notes
+    dropped(page, path)
+    expect(tile.locator(".marks")).to_have_text("✕")
+    expect(tile.locator(".said")).to_have_count(1)
 
 
 # A cull that flows

@@ -1,12 +1,12 @@
 "use strict";
-/* What the person decides: picks, rejects, ratings, and the selection. Kept in the browser,
+/* What the person decides: picks, rejects, ratings, notes, and the selection. Kept in the browser,
    under the batch's own id. */
 
 gallery.choice = (() => {
-  const NOTHING = { verdict: "", rating: 0 };
+  const NOTHING = { verdict: "", rating: 0, note: "" };
   const selected = new Set(); // places in the list, in the order in which they were selected
   const stored = () => `batchgen:${gallery.facts.batch_id}`;
-  let kept = null; // [verdict, rating] by the picture's key
+  let kept = null; // [verdict, rating, note] by the picture's key
   let works = true;
   const [done, undone] = [[], []]; // changes: lists of [picture, choice before, choice after]
 
@@ -30,22 +30,24 @@ gallery.choice = (() => {
 
   const of = (picture) => {
     kept ?? read();
-    const [verdict, rating] = kept[keyOf(picture)] ?? given(picture) ?? [];
-    return verdict || rating ? { verdict: verdict ?? "", rating: rating ?? 0 } : NOTHING;
+    const [verdict, rating, note] = kept[keyOf(picture)] ?? given(picture) ?? [];
+    return verdict || rating || note ? { verdict: verdict ?? "", rating: rating ?? 0, note: note ?? "" } : NOTHING;
   };
 
   /** Have the columns know, so that pictures can be filtered by it. */
   const enter = (picture) => {
-    const { verdict, rating } = of(picture);
+    const { verdict, rating, note } = of(picture);
     gallery.store.column("choice").set(picture.i, verdict);
     gallery.store.column("rating").set(picture.i, rating || null);
+    gallery.store.column("note").set(picture.i, note);
+    gallery.store.forgetText(picture.i);
   };
 
   /** Keep choices: pairs of a picture and its choice. */
   const keep = (choices) => {
-    for (const [picture, { verdict, rating }] of choices) {
-      kept[keyOf(picture)] = [verdict, rating];
-      if (!verdict && !rating && !given(picture)) delete kept[keyOf(picture)];
+    for (const [picture, { verdict, rating, note }] of choices) {
+      kept[keyOf(picture)] = note ? [verdict, rating, note] : [verdict, rating];
+      if (!verdict && !rating && !note && !given(picture)) delete kept[keyOf(picture)];
       enter(picture);
     }
     try {
@@ -97,6 +99,7 @@ gallery.choice = (() => {
     judge: (pictures, verdict) =>
       set(pictures, { verdict: pictures.every((one) => of(one).verdict === verdict) ? "" : verdict }),
     rate: (pictures, rating) => set(pictures, { rating }),
+    annotate: (picture, note) => set([picture], { note }),
     undo: () => turn(done, undone, 1),
     redo: () => turn(undone, done, 2),
     toggle: (picture) => select([picture], !selected.has(picture.i)),

@@ -36,7 +36,10 @@ gallery.picks = (() => {
     return found;
   };
 
-  /** The choices in a file: {line, id, request, output, verdict, rating}; output: null for all. */
+  /**
+   * The choices in a file: {id, request, output, what}. output: null for all; what: the verdict,
+   * rating and note, as far as the file has a column for them.
+   */
   const read = (text) => {
     const [header, ...rest] = records(text);
     const names = header?.cells ?? [];
@@ -49,7 +52,10 @@ gallery.picks = (() => {
       if (!/^[0-5]?$/.test(rating)) refuse(line, "no_rating", { value: rating.slice(0, 60) });
       if (output && !/^[1-9][0-9]{0,8}$/.test(output)) refuse(line, "no_output", { value: output.slice(0, 60) });
       if (!id && !request) refuse(line, "no_row");
-      return { id, request, output: Number(output) || null, verdict, rating: Number(rating) };
+      const note = gallery.exports.uncell(of("note")).replaceAll("\r\n", "\n").trim();
+      if ([...note].length > gallery.facts.most_note) refuse(line, "long_note", { most: gallery.facts.most_note });
+      const what = Object.entries({ verdict, rating: Number(rating), note }).filter(([name]) => names.includes(name));
+      return { id, request, output: Number(output) || null, what: Object.fromEntries(what) };
     });
   };
 
@@ -67,11 +73,11 @@ gallery.picks = (() => {
     const [found, missing] = [new Map(), []];
     const wholeFirst = [...choices].sort((a, b) => Boolean(a.output) - Boolean(b.output));
     for (const one of wholeFirst) {
-      const { id, request, output, verdict, rating } = one;
+      const { id, request, output, what } = one;
       const first = request ? byRequest.get(request) : byId.get(id);
       const row = first === undefined ? [] : gallery.list.slice(first, first + (gallery.list[first].files.length || 1));
       const pictures = output ? row.filter(({ file }) => file && (file.n ?? 1) === output) : row;
-      for (const picture of pictures) found.set(picture, { verdict, rating });
+      for (const picture of pictures) found.set(picture, what);
       if (!pictures.length) missing.push((id || request) + (output ? ` (${output})` : ""));
     }
     return { found, missing };

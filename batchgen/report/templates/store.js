@@ -33,7 +33,7 @@ gallery.natural = new Intl.Collator("en", { numeric: true }).compare;
 
 gallery.store = (() => {
   const PROMPTS = ["prompt", "text", "tags"]; // what models call it, the most usual first
-  const FIXED = ["state", "model", "error", "kind", "output", "listed", "choice", "rating"];
+  const FIXED = ["state", "model", "error", "kind", "output", "listed", "choice", "rating", "note"];
   const OF_FILES = ["kind", "output"]; // columns in which a row without a file has no value
   const FROM_OUTSIDE = { input: "input.", meta: "meta." };
   const columns = new Map(); // by name: "state", "input.style", "meta.Category"
@@ -152,8 +152,9 @@ gallery.store = (() => {
   const text = (i) => {
     if (texts[i] === undefined) {
       const { id, input, meta, error } = gallery.list[i];
+      const { note } = gallery.choice.of(gallery.list[i]);
       const words = [input, meta].flatMap(Object.values).filter((value) => typeof value === "string");
-      texts[i] = [id, error ?? "", ...words].join("\n").toLowerCase();
+      texts[i] = [id, error ?? "", note, ...words].join("\n").toLowerCase();
     }
     return texts[i];
   };
@@ -213,7 +214,10 @@ gallery.store = (() => {
     });
   };
 
-  return { add, ask, column, columns: () => [...columns.values()], varying, seconds };
+  /** A text of this row has changed. */
+  const forgetText = (i) => delete texts[i];
+
+  return { add, ask, column, forgetText, columns: () => [...columns.values()], varying, seconds };
 })();
 
 /** Load a script from data/; call `done` when it has run, or is not there. No other script is. */
