@@ -31,7 +31,7 @@ IN_PLACE = (
 # A folder comes after its parent.
 FOLDERS = (
     *("images", "videos", "audio", "files", "report", "report/data", "report/thumbs"),
-    *("schemas", "sandbox"),
+    *("schemas", "workflows", "sandbox"),
 )
 
 
@@ -55,6 +55,7 @@ class Folder:
         self.lock = path / ".lock"
         self.sandbox = path / "sandbox"
         self.schemas = path / "schemas"
+        self.workflows = path / "workflows"
 
     def holds_batch(self) -> bool:
         """Say whether a batch was begun here: it has a journal, or receipts to rebuild one from."""

@@ -71,7 +71,7 @@ class RunOptions:
     """Every option of a run, as it holds after the merge.
 
     out: the output folder. model: of rows that name none, or `deployments/ID`. schema: a file with
-        that of the model.
+        that of the model. workflow: a file with one that is sent to deployments.
     rate: POSTs per second. concurrency: requests in progress. limit: POSTs of this run.
     max_cost, max_cost_per_day, max_cost_per_month: USD that this batch may cost.
     all_per_day, all_per_month: USD that all batches of the person on this computer may cost.
@@ -100,6 +100,7 @@ class RunOptions:
     out: Path = Path("out")
     model: str = DEFAULT_MODEL
     schema: Path | None = None
+    workflow: Path | None = None
     rate: float = 1.0
     concurrency: int = 16
     limit: int | None = None

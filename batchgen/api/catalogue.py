@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from batchgen import event_loop
 from batchgen.api.catalogue_price import parse_price
-from batchgen.api.deployment_schema import Conditions, conditions_of, is_another
+from batchgen.api.deployment_schema import (
+    Conditions,
+    conditions_of,
+    describes_more,
+    is_another,
+)
 from batchgen.api.endpoint import Endpoint
 from batchgen.clock import to_iso
 from batchgen.core.prices import Price
@@ -80,19 +85,24 @@ class Catalogue:
     def newer(self, model: str, stored: dict[str, Any]) -> dict[str, Any] | None:
         """Return the entry of a deployment whose workflow is another than in a stored document.
 
-        None for a model, whose schema a batch keeps, and where nobody can be asked.
+        Also where the stored one lacks nodes that are needed now. None for a model, whose schema a
+        batch keeps, and where nobody can be asked.
         """
         if deployment_id(model) is None:
             return None
         with suppress(ServiceUnreachable, TokenRefused):
             found = self.describe(model)
-            if found is not None and is_another(found, stored):
+            if found is None:
+                return None
+            if is_another(found, stored):
                 warn(
                     f"{model}: its workflow has changed since"
                     f" {stored.get('fetched_at') or 'it was fetched'}: version"
                     f" {conditions_of(stored).version or '?'} then,"
                     f" {conditions_of(found).version or '?'} now. What was made stays as it is."
                 )
+                return found
+            if describes_more(found, stored):
                 return found
         return None
 

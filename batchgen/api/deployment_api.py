@@ -1,7 +1,8 @@
 """RunComfy's serverless deployments as a `Service`. Source: docs/maintainers/wire.md.
 
 A row is sent to `deployments/ID`, and its input has the inputs of nodes by `NODE.INPUT`, as
-`6.text`. What it does not have stays as it is in the workflow.
+`6.text`. What it does not have stays as it is in the workflow: the deployment's own, or one of the
+person's that is sent whole.
 """
 
 from dataclasses import replace
@@ -17,7 +18,7 @@ from batchgen.api.deployment_outcome import (
     is_token_refused,
     seconds_taken,
 )
-from batchgen.api.deployment_schema import MAX_OBJECT_INFO_BYTES, deployment_document, overrides
+from batchgen.api.deployment_schema import MAX_OBJECT_INFO_BYTES, deployment_document
 from batchgen.api.model_api import (
     MAX_PAGE_BYTES,
     ModelApi,
@@ -30,6 +31,7 @@ from batchgen.api.outputs import inline_content
 from batchgen.api.response import Response
 from batchgen.api.service import Capabilities, PollResult
 from batchgen.api.submit_outcome import HaltReason, SubmitOutcome, refusal_of_question
+from batchgen.api.workflow_file import body
 from batchgen.core.expiry import RESULTS_KEPT_S
 from batchgen.core.targets import deployment_id
 from batchgen.core.text import describe_error
@@ -44,13 +46,14 @@ class DeploymentApi(OverClient):
     base: its address; "" where nobody knows it, and then every call raises UsageError.
     models: the same account's, which has the wallet. hosts: that a workflow's description may be
     fetched from beside the API itself, without the token. output_nodes: whose outputs are kept.
+    node_classes: of a workflow of the person's own, which are to be described too.
     """
 
     capabilities = Capabilities(
         cancels_running=True,
         results_kept_s=RESULTS_KEPT_S,
         repeats_need_change=True,
-        shape=overrides,
+        shape=body,
     )
     media_hosts = ModelApi.media_hosts
 
@@ -61,11 +64,13 @@ class DeploymentApi(OverClient):
         models: ModelApi,
         hosts: tuple[MediaHost, ...] = (),
         output_nodes: tuple[str, ...] = (),
+        node_classes: tuple[str, ...] = (),
     ) -> None:
         super().__init__(client)
         self._base = base
         self._models = models
         self._output_nodes = output_nodes
+        self._node_classes = node_classes
         self._hosts = (*self.media_hosts, *hosts)
 
     # -- requests --------------------------------------------------------------------------------
@@ -118,7 +123,8 @@ class DeploymentApi(OverClient):
             return None
         payload = found.get("payload")
         url = payload.get("object_info_url") if isinstance(payload, dict) else None
-        return deployment_document(model, found, await self._object_info(url))
+        info = await self._object_info(url)
+        return deployment_document(model, found, info, self._node_classes)
 
     async def list_deployments(self) -> list[dict[str, Any]]:
         """Return the deployments of the account. Raises as `describe`."""

@@ -6,7 +6,7 @@ types, ranges and choices are those of `object_info`: by class, `{"input": {"req
 docs/maintainers/wire.md, "Serverless deployments".
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +54,16 @@ def is_another(document: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
     return any(document.get(name) != before.get(name) for name in names)
 
 
+def describes_more(document: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
+    """Whether a document has classes of nodes that one of before was not asked about."""
+
+    def known(one: Mapping[str, Any]) -> set[str]:
+        info = one.get("object_info")
+        return {*(info if isinstance(info, Mapping) else ()), *(one.get("missing_nodes") or ())}
+
+    return not known(document) <= known(before)
+
+
 def overrides(input: Mapping[str, Any]) -> dict[str, Any]:
     """Return the body of a request: `{"overrides": {"6": {"inputs": {"text": …}}}}`.
 
@@ -66,32 +76,55 @@ def overrides(input: Mapping[str, Any]) -> dict[str, Any]:
     return {"overrides": nodes}
 
 
-def deployment_document(model: str, found: Mapping[str, Any], object_info: Any) -> dict[str, Any]:
+def deployment_document(
+    model: str, found: Mapping[str, Any], object_info: Any, wanted: Collection[str] = ()
+) -> dict[str, Any]:
     """Return a deployment in the form of a catalogue's entry, to be kept as a schema is.
 
     The sandbox can emulate it by that file, since it has the workflow too.
     model: `deployments/ID`. found: the API's answer, with its payload. object_info: None where it
-    cannot be had; then types are those of the values in the workflow.
+    cannot be had; then types are those of the values in the workflow. wanted: classes of nodes that
+    are described beside those of the workflow; which of these there are not is in `missing_nodes`.
     """
     payload = found.get("payload")
     workflow = payload.get("workflow_api_json") if isinstance(payload, Mapping) else None
     info = object_info if isinstance(object_info, Mapping) else {}
     nodes = workflow if isinstance(workflow, Mapping) else {}
-    properties = {
-        f"{node}.{name}": schema
-        for node, one in nodes.items()
-        if isinstance(one, Mapping) and "." not in str(node)
-        for name, schema in _inputs(one, info)
-    }
     used = {one.get("class_type") for one in nodes.values() if isinstance(one, Mapping)}
+    used.update(wanted)
     return {
         "model_id": model,
         "display_name": found.get("name"),
         **{name: found[name] for name in _KEPT if name in found},
         "payload": {"workflow_api_json": dict(nodes)},
         "object_info": {kind: one for kind, one in info.items() if kind in used},
-        "input": {"type": "object", "properties": properties},
+        "missing_nodes": sorted(kind for kind in wanted if info and kind not in info),
+        "input": {"type": "object", "properties": input_properties(nodes, info)},
     }
+
+
+def input_properties(nodes: Mapping[str, Any], info: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the schema of each input of a workflow's nodes, by `NODE.INPUT`."""
+    return {
+        f"{node}.{name}": schema
+        for node, one in nodes.items()
+        if isinstance(one, Mapping) and "." not in str(node)
+        for name, schema in _inputs(one, info)
+    }
+
+
+def uploaded(described: Any, name: str, value: Any) -> bool | None:
+    """Whether a deployment has the file that a node loads; None where that cannot be told.
+
+    described: by object_info, which has the files as choices. value: the input's.
+    """
+    declared = _declarations(described).get(name, [])
+    options = declared[1] if len(declared) > 1 and isinstance(declared[1], Mapping) else {}
+    choices = options.get("options") if declared[:1] == ["COMBO"] else (declared or [None])[0]
+    is_upload = any(options.get(option) for option in _UPLOADS)
+    if not (is_upload and isinstance(choices, list) and isinstance(value, str)):
+        return None
+    return value in choices or value.lower().startswith(("https://", "data:"))
 
 
 def _inputs(node: Mapping[str, Any], info: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -99,14 +132,7 @@ def _inputs(node: Mapping[str, Any], info: Mapping[str, Any]) -> Iterator[tuple[
     kind = node.get("class_type")
     values = node.get("inputs")
     values = values if isinstance(values, Mapping) else {}
-    described = info.get(kind) if isinstance(kind, str) else None
-    groups = described.get("input") if isinstance(described, Mapping) else None
-    declared: dict[str, Any] = {}
-    for group in ("required", "optional"):
-        if isinstance(groups, Mapping) and isinstance(groups.get(group), Mapping):
-            # What is declared in no known form is taken as the workflow has it.
-            known = {k: v for k, v in groups[group].items() if isinstance(v, list) and v}
-            declared |= known
+    declared = _declarations(info.get(kind) if isinstance(kind, str) else None)
     meta = node.get("_meta")
     title = meta.get("title") if isinstance(meta, Mapping) else None
     title = title if isinstance(title, str) and title.strip() else kind
@@ -115,12 +141,23 @@ def _inputs(node: Mapping[str, Any], info: Mapping[str, Any]) -> Iterator[tuple[
         if name in declared:
             schema = _declared(declared[name], kind, name)
         else:
-            schema = None if _is_link(value) else _like(value, kind, name)
+            schema = None if is_link(value) else _like(value, kind, name)
         if schema is None:
             continue
-        if value is not None and not _is_link(value) and not isinstance(value, list | dict):
+        if value is not None and not is_link(value) and not isinstance(value, list | dict):
             schema["default"] = value
         yield str(name), {"title": str(title), **schema}
+
+
+def _declarations(described: Any) -> dict[str, list[Any]]:
+    """Return what object_info declares of each input of a class of nodes."""
+    groups = described.get("input") if isinstance(described, Mapping) else None
+    declared: dict[str, list[Any]] = {}
+    for group in ("required", "optional"):
+        if isinstance(groups, Mapping) and isinstance(groups.get(group), Mapping):
+            # What is declared in no known form is taken as the workflow has it.
+            declared |= {k: v for k, v in groups[group].items() if isinstance(v, list) and v}
+    return declared
 
 
 def _declared(declared: list[Any], kind: Any, name: str) -> dict[str, Any] | None:
@@ -167,7 +204,7 @@ def _media(kind: Any, name: str, options: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _is_link(value: Any) -> bool:
+def is_link(value: Any) -> bool:
     """Whether a value is the output of another node, `["4", 0]`."""
     return (
         isinstance(value, list)

@@ -31,7 +31,8 @@ class Endpoint:
 
     base: of the Model API, without a slash at its end. serverless: of the deployments' API; "" is
         the one beside `base`, as far as that is known. output_nodes: of a workflow, whose outputs
-        are kept; none is all. media_hosts: those that the person named.
+        are kept; none is all. node_classes: of a workflow of the person's own, to be described.
+    media_hosts: those that the person named.
     use_proxy: whether the environment's proxies apply.
     shared_rate_file: where all batches of the account on this computer keep when the next request
         may go; None for an account that no other batch has.
@@ -44,6 +45,7 @@ class Endpoint:
     shared_rate_file: Path | None = None
     serverless: str = ""
     output_nodes: tuple[str, ...] = ()
+    node_classes: tuple[str, ...] = ()
 
     def services(
         self, timing: Timing = DEFAULT_TIMING, now: Callable[[], float] = time.time
@@ -61,7 +63,9 @@ class Endpoint:
             return ApiClient(base, self.token, self.use_proxy, timing, now)
 
         models = ModelApi(client(self.base), credentials.balance_url(self.base))
-        own = DeploymentApi(client(base), base, models, self.media_hosts, self.output_nodes)
+        own = DeploymentApi(
+            *(client(base), base, models, self.media_hosts, self.output_nodes, self.node_classes)
+        )
         return RunComfy(models, own)
 
     def ask(self, question: "Callable[[RunComfy], Awaitable[T]]", timing: Timing) -> T:

@@ -15,8 +15,10 @@ from batchgen.api.poll_outcome import PollOutcome
 from batchgen.api.submit_outcome import HaltReason, SubmitOutcome
 from batchgen.network.media_hosts import MediaHost
 
-# An input, as the journal has it -> what is sent for it, as JSON.
-Shape = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+# A hash, as an input has it -> the JSON object that the batch keeps under it. Raises FileChanged.
+ReadKept = Callable[[str], Mapping[str, Any]]
+# An input, as the journal has it, and what reads what it names -> what is sent for it, as JSON.
+Shape = Callable[[Mapping[str, Any], ReadKept], Mapping[str, Any]]
 
 
 class Settles(Enum):

@@ -202,6 +202,12 @@ READING = section(
         help="What a name in the list is in the deployment's workflow, as prompt=6.text;"
         " repeatable.",
     ),
+    click.option(
+        "--workflow",
+        type=FILE,
+        help="A file that ComfyUI exported for its API: sent to the deployment in place of its own"
+        " workflow.",
+    ),
     click.option("--schema", type=FILE, help="File with that model's input schema."),
     click.option(
         "--format", type=click.Choice([*FORMATS]), help="Read the manifest as this format."

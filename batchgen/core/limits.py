@@ -100,6 +100,12 @@ class Limits:
         "those of RunComfy have some thousand",
         most=1 << 30,
     )
+    workflow_bytes: int = _limit(
+        1 << 22,
+        "bytes of a file with a workflow",
+        "it is sent with every row; most have some ten thousand",
+        most=1 << 25,
+    )
     schema_parts: int = _limit(
         10_000,
         "schemas and required names in a model's schema",

@@ -32,6 +32,13 @@ class FileUnusable(Exception):
         self.remedy = remedy
 
 
+class FileChanged(Exception):
+    """A local file or a workflow is not what was checked, so that its row is not sent.
+
+    str: for people.
+    """
+
+
 class LocalFile(NamedTuple):
     """A file that was checked.
 

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 DEPLOYMENTS = "deployments/"
+# The input of a row that is the hash of a workflow of the person's own; those of nodes have a dot.
+WORKFLOW = "workflow"
 # What lists call the inputs that nodes of ComfyUI call so.
 _USUAL = {"text": "prompt", "prompt": "prompt", "seed": "seed", "noise_seed": "seed"}
 _USUAL |= {"image": "image"}

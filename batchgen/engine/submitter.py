@@ -37,6 +37,7 @@ from batchgen.api.submit_outcome import (
 from batchgen.batch_folder import Folder
 from batchgen.clock import show_time, to_iso
 from batchgen.core.budget import ActiveLimit, active_limits, first_exceeded
+from batchgen.core.local_files import FileChanged
 from batchgen.core.states import Event
 from batchgen.engine.dispatcher import Dispatcher
 from batchgen.engine.held_rows import HeldRow
@@ -45,7 +46,7 @@ from batchgen.engine.run_outcome import NO_MEMORY, RunOutcome, blocked_outcome
 from batchgen.engine.run_state import RunState
 from batchgen.engine.shared_rate import SharedRateLimit
 from batchgen.errors import BatchgenError, JournalLocked, StoppedEarly, StorageDamaged, TokenRefused
-from batchgen.inputs.payload import FileChanged, Payloads
+from batchgen.inputs.payload import Payloads
 from batchgen.journal.group_commit import Write, WriteQueue
 from batchgen.journal.receipts import Receipt
 from batchgen.journal.recovery import IMPORT_META

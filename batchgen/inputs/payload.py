@@ -1,7 +1,7 @@
 """A row's input -> the body of its request, with the local files that were checked.
 
 Each file is copied to one that has no name, and hashed on the way: what the copy has is what is
-sent, whoever writes to the file meanwhile. One file at a time, in a thread of its own.
+sent, whoever writes to the file meanwhile. One body at a time, in a thread of its own.
 """
 
 import asyncio
@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from batchgen.api.body import Body, FilePart, StreamedBody
-from batchgen.api.service import Shape
+from batchgen.api.service import ReadKept, Shape
 from batchgen.core.identity import json_object, to_json
-from batchgen.core.local_files import MARK, is_local_file, local_files, uri_start
+from batchgen.core.local_files import MARK, FileChanged, is_local_file, local_files, uri_start
 from batchgen.core.text import quote_value
 from batchgen.files import FileRefused
 from batchgen.inputs.find_files import LocalFiles
@@ -26,19 +26,21 @@ from batchgen.threads import Threads
 COPY_BYTES = 1 << 20
 
 
-class FileChanged(Exception):
-    """A local file is not what was checked, so that its row is not sent. str: for people."""
+def keeps_nothing(digest: str) -> Mapping[str, Any]:
+    raise FileChanged(f"nothing is kept as {digest}")
 
 
 class Payloads:
     """Makes the bodies of one run. Raises MemoryError where no thread can be started.
 
-    files: which may be read. scratch: a folder on a disk, for the copies.
+    files: which may be read. scratch: a folder on a disk, for the copies. kept: reads what the
+        batch keeps.
     """
 
-    def __init__(self, files: LocalFiles, scratch: Path) -> None:
+    def __init__(self, files: LocalFiles, scratch: Path, kept: ReadKept = keeps_nothing) -> None:
         self._files = files
         self._scratch = scratch
+        self._kept = kept
         self._thread = Threads(1)
 
     def close(self) -> None:
@@ -52,17 +54,20 @@ class Payloads:
         if MARK not in input and shape is None:
             return input.encode()
         values = json_object(input)
-        if values is None:
+        if values is None or (shape is None and not any(True for _ in local_files(values))):
             return input.encode()
-        shaped = values if shape is None else shape(values)
-        if not any(True for _ in local_files(values)):
-            return input.encode() if shape is None else to_json(shaped).encode()
-        making = asyncio.wrap_future(self._thread.submit(self._compose, shaped))
+        making = asyncio.wrap_future(self._thread.submit(self._make, values, shape))
         try:
             return await asyncio.shield(making)
         except asyncio.CancelledError:
             making.add_done_callback(_close)
             raise
+
+    def _make(self, values: Mapping[str, Any], shape: Shape | None) -> Body:
+        content = values if shape is None else shape(values, self._kept)
+        if any(True for _ in local_files(values)):
+            return self._compose(content)
+        return to_json(content).encode()
 
     def _compose(self, content: Mapping[str, Any]) -> StreamedBody:
         """Return the JSON text of a body, with the files in place of what stands for them."""
@@ -148,7 +153,9 @@ def _unreadable(path: str, error: Exception) -> str:
     return f"{quote_value(path)} cannot be read any more ({reason.lower()})"
 
 
-def _close(making: "asyncio.Future[StreamedBody]") -> None:
+def _close(making: "asyncio.Future[Body]") -> None:
     """Close a body that nobody waits for any more."""
     if not making.cancelled() and making.exception() is None:
-        making.result().close()
+        body = making.result()
+        if isinstance(body, StreamedBody):
+            body.close()

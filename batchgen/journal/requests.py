@@ -12,9 +12,11 @@ from batchgen.core.states import NOTHING_MADE, Event, State
 from batchgen.journal import stored_values
 from batchgen.journal.database import Database, checked, odd_value, storage_errors
 
-# SQL: whether a row is saved, and made by another version than the given ones, JSON by model.
+# SQL: whether a row is saved, and made by another version than the given ones, JSON by model. One
+# that sent a workflow of the person's own was not made by the deployment's.
 OLDER_VERSION = """state = 'saved' AND listed = 1 AND EXISTS (SELECT 1 FROM json_each(?) AS now
-    WHERE now.key = requests.model AND now.value <> requests.version)"""
+    WHERE now.key = requests.model AND now.value <> requests.version)
+    AND instr(input, '"workflow": "sha256:') = 0"""
 
 # SQL: whether a row may be sent again with many others; a failed one may make nothing again.
 REOPENS = f"(state <> 'failed' OR instr(COALESCE(error, ''), '{NOTHING_MADE}') = 0)"

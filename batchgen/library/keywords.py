@@ -28,6 +28,7 @@ class ReadingOptions(TypedDict, total=False):
     out: AnyPath
     model: str
     schema: AnyPath
+    workflow: AnyPath
     format: str
     input_name: str
     fit: bool
@@ -202,7 +203,7 @@ def _limits(value: Mapping[str, Any]) -> dict[str, int]:
 
 
 _READERS: Mapping[str, Callable[[Any], Any]] = {
-    **dict.fromkeys(("out", "schema", "log_file"), _path),
+    **dict.fromkeys(("out", "schema", "workflow", "log_file"), _path),
     **dict.fromkeys(("model", "input_name", "id_template", "base_url", "serverless_url"), _text),
     **dict.fromkeys(("meta", "media_hosts", "output_nodes"), _texts),
     **dict.fromkeys(("samples", "concurrency", "max_outputs"), _count(1)),

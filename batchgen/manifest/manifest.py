@@ -290,6 +290,13 @@ class Manifest:
         self.problems.append(file_problem(place, what, error.remedy, field))
         self._document = _NO_ROWS
 
+    def refuse_file_of(self, setting: str, what: str, remedy: str) -> None:
+        """Add the problem of a file that a setting names; no rows are read then."""
+        document = self._settings_document
+        place = Place(self.file) if document is None else document.place((setting,))
+        self.problems.append(file_problem(place, what, remedy, setting))
+        self._document = _NO_ROWS
+
     def _items(self, names: ColumnMapping) -> Iterator[Item]:
         if self._document is None:
             return self._source.items(names.knows_any, names.prompt_name(None))

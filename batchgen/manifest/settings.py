@@ -78,13 +78,14 @@ class Settings:
     input: what each file of the folder `from_` is.
     expand: whether prompts unfold. samples: of each that has more, drawn by sample_seed; None is
         all.
-    from_: the file with the rows, and schema: the model's schema; as written, relative to the
-        manifest.
+    from_: the file with the rows, schema: the model's schema, and workflow: one that is sent to a
+        deployment; as written, relative to the manifest.
     of_run: the options of a run that are written, parsed, by the name that `RunOptions` has.
     not_obeyed: the names of those that hold only where the person trusts the manifest.
     """
 
     schema: str | None = None
+    workflow: str | None = None
     defaults: dict[str, Any] = field(default_factory=dict)
     matrix: dict[str, list[Any]] = field(default_factory=dict)
     max_matrix: int | None = None
@@ -109,14 +110,14 @@ class Settings:
 
     def run_options(self, folder: Path) -> dict[str, Any]:
         """Return the options of a run that are written. folder: the manifest's own."""
-        schema = {} if self.schema is None else {"schema": folder / self.schema}
-        return self.of_run | schema
+        files = {"schema": self.schema, "workflow": self.workflow}
+        return self.of_run | {name: folder / file for name, file in files.items() if file}
 
 
 # What says how the manifest is read, and the field that holds it.
 _OF_READING = {
     **{name: name for name in ("schema", "defaults", "matrix", "max_matrix", "columns", "meta")},
-    **{name: name for name in ("nodes", "expand", "samples", "sample_seed")},
+    **{name: name for name in ("nodes", "workflow", "expand", "samples", "sample_seed")},
     **{"id": "id", "format": "format", "from": "from_", "input": "input"},
 }
 # What a run has under another name.

@@ -35,6 +35,7 @@ from batchgen.engine.submitter import LONG_PAUSE_S, Submitter
 from batchgen.errors import BatchgenError, StoppedEarly, StorageDamaged, disk_full
 from batchgen.inputs.find_files import LocalFiles
 from batchgen.inputs.payload import Payloads
+from batchgen.inputs.workflow import KeptWorkflows
 from batchgen.journal import command_table
 from batchgen.journal.group_commit import WriteQueue
 from batchgen.journal.receipts import ReceiptLog
@@ -119,7 +120,11 @@ async def execute(
         destination.clear_scratch()
         shared_rate = SharedRateLimit(endpoint.shared_rate_file)
         writes = WriteQueue(journal, receipts)
-        payloads = Payloads(files or LocalFiles(AllowedPaths(folder.path)), folder.path)
+        payloads = Payloads(
+            files or LocalFiles(AllowedPaths(folder.path)),
+            folder.path,
+            KeptWorkflows(folder.workflows).read,
+        )
         dispatcher = Dispatcher(journal, run_state, shared_rate)
         submitter = Submitter(
             *(journal, folder, services, run_state, shared_rate, writes, dispatcher),

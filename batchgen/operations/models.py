@@ -88,9 +88,13 @@ def stored_versions(batch: Folder, catalogue: "SchemaSource | None") -> dict[str
 class CatalogueIfAllowed:
     """Asks the catalogue, as `SchemaSource`; nobody where there is no token, or in a rehearsal."""
 
-    def __init__(self, options: RunOptions, timing: Timing) -> None:
+    def __init__(
+        self, options: RunOptions, timing: Timing, node_classes: tuple[str, ...] = ()
+    ) -> None:
+        """node_classes: as `Endpoint` has them."""
         self._options = options
         self._timing = timing
+        self._node_classes = node_classes
 
     def describe(self, model: str) -> dict[str, Any] | None:
         """Raises ServiceUnreachable where no answer came, TokenRefused where the API refuses."""
@@ -114,6 +118,7 @@ class CatalogueIfAllowed:
         if endpoint is None:
             yield None
         else:
+            endpoint = replace(endpoint, node_classes=self._node_classes)
             with closing(_catalogue(endpoint, self._timing)) as catalogue:
                 yield catalogue
 

@@ -2,28 +2,30 @@
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from batchgen import config
 from batchgen.api import credentials
-from batchgen.config import RunOptions
+from batchgen.config import RunOptions, Source
 from batchgen.configuration.file import read_configuration
 from batchgen.configuration.settings import Configuration
 from batchgen.core.limits import DEFAULT_LIMITS
-from batchgen.core.local_files import FindFile
+from batchgen.core.local_files import FileUnusable, FindFile
 from batchgen.core.messages import duplicate_id_problem
-from batchgen.core.rows import Entry, Problem, Row
-from batchgen.core.targets import deployment_id
+from batchgen.core.rows import Entry, Place, Problem, Row
+from batchgen.core.targets import WORKFLOW, deployment_id
 from batchgen.core.text import is_text
 from batchgen.errors import ManifestInvalid, UsageError
 from batchgen.inputs.find_files import LocalFiles
+from batchgen.inputs.workflow import OwnWorkflow, read_workflow
 from batchgen.journal.staging import StagedRows
 from batchgen.log import warn
 from batchgen.manifest.manifest import Manifest, open_manifest
 from batchgen.templates.id_template import IdTemplate, parse_id_template
-from batchgen.validation.schema_registry import SchemaRegistry
+from batchgen.validation.schema_registry import SchemaRegistry, SchemaSource
 
 ProblemSink = Callable[[Problem], None]
 
@@ -36,11 +38,13 @@ def check_rows(
     count: Callable[[int], None] = lambda rows: None,
     *,
     fit: bool = False,
+    workflow: OwnWorkflow | None = None,
 ) -> int:
     """Read the whole manifest into `listing`; return how many problems there are.
 
     report: called with each problem, in the order of the file. count: with the rows read so far.
-    fit: whether large pictures are made smaller to be sent.
+    fit: whether large pictures are made smaller to be sent. workflow: which rows of deployments
+        send.
     Raises NoSchema or UsageError where a model's rows cannot be checked at all; ManifestInvalid if
     the file as a whole cannot be trusted, after reporting why.
     """
@@ -49,6 +53,7 @@ def check_rows(
     found, broken = len(manifest.problems), bool(manifest.problems)
     position = 0
     find_file = LocalFiles(manifest.allowed, listing.add_file, fit).check
+    own = None if workflow is None else _WorkflowOfRows(workflow, models)
     for item in manifest.entries(models.properties):
         if isinstance(item, Problem):
             problems = [item]
@@ -59,7 +64,8 @@ def check_rows(
                 listing.add_invalid(lost, models.default, problems)
         else:
             position = item.position
-            problems = _check_entry(item, models, listing, find_file)
+            problems = _check_entry(item, models, listing, find_file, own)
+            broken = broken or any(problem.whole for problem in problems)
         count(position)
         for problem in problems:
             report(problem)
@@ -71,6 +77,11 @@ def check_rows(
         )
     if broken:
         raise ManifestInvalid(manifest.file, found)
+    if own is not None and not own.models:
+        what = (
+            f"{own.workflow.path} is sent to a deployment, and no row names one. Nothing was sent."
+        )
+        raise UsageError(what, "Say which: deployment: ID in the list, or --deployment ID.")
     _tell_of_repeats(manifest.file, listing)
     return found
 
@@ -92,12 +103,74 @@ def _tell_of_repeats(file: str, listing: StagedRows) -> None:
         )
 
 
+class _WorkflowOfRows:
+    """What rows of deployments have by the person's own workflow, which they send.
+
+    models: deployments to which rows go.
+    """
+
+    def __init__(self, workflow: OwnWorkflow, schemas: SchemaRegistry) -> None:
+        self.workflow = workflow
+        self.models: set[str] = set()
+        self._schemas = schemas
+        self._unfit: dict[str, list[Problem]] = {}
+
+    def see(self, model: str) -> None:
+        """Note what a row is sent to."""
+        if deployment_id(model) is not None:
+            self.models.add(model)
+
+    def add_to(self, row: Row) -> Row:
+        """Return a row with the hash of the workflow, if it is sent to a deployment."""
+        if row.model not in self.models:
+            return row
+        values = {name: value for name, value in row.input.items() if name != WORKFLOW}
+        return row._replace(input={**values, WORKFLOW: self.workflow.digest})
+
+    def unfit_for(self, row: Row) -> list[Problem]:
+        """Return what its deployment does not take of the workflow, where the row says no other.
+
+        Each is told once, since it is the file's.
+        """
+        if row.model not in self.models:
+            return []
+        if row.model not in self._unfit:
+            self._unfit[row.model] = [*self._find_unfit(row.model)]
+        told = [one for one in self._unfit[row.model] if one.field not in row.input]
+        self._unfit[row.model] = [one for one in self._unfit[row.model] if one not in told]
+        return told
+
+    def _find_unfit(self, model: str) -> Iterator[Problem]:
+        place = Place(self.workflow.path)
+        for field, what, remedy in self.workflow.absent.get(model, ()):
+            yield Problem(place, what, remedy, field=field, whole=True)
+        validator = self._schemas.validator(model)
+        values = {
+            name: schema["default"]
+            for name, schema in validator.properties.items()
+            if "default" in schema and name not in validator.hosted
+        }
+        entry = Entry(0, place, None, model, values)
+        checked = validator.check_entry(entry, default_model=model)
+        for problem in checked if isinstance(checked, list) else ():
+            yield replace(problem, whole=True)
+
+
 def _check_entry(
-    entry: Entry, models: SchemaRegistry, listing: StagedRows, find_file: FindFile
+    entry: Entry,
+    models: SchemaRegistry,
+    listing: StagedRows,
+    find_file: FindFile,
+    own: _WorkflowOfRows | None,
 ) -> list[Problem]:
     validator = models.validator(entry.model)
     checked = validator.check_entry(entry, default_model=models.default, find_file=find_file)
     problems = [] if isinstance(checked, Row) else checked
+    if own is not None:
+        own.see(entry.model or models.default)
+        if isinstance(checked, Row):
+            checked = own.add_to(checked)
+            problems = own.unfit_for(checked)
     if entry.id is not None and is_text(entry.id):  # else it has a problem, and cannot be stored
         first = listing.claim(entry.id, entry.place.source)
         if first is not None:
@@ -145,6 +218,38 @@ def open_manifest_for(
     return manifest, config.merge_options(flags, written, os.environ, own.of_run, defaults)
 
 
+def open_workflow(manifest: Manifest, options: RunOptions) -> OwnWorkflow | None:
+    """Return the workflow that rows of deployments send; None where that is the deployment's own.
+
+    What is wrong with a file that the manifest names is one of its problems. Raises UsageError for
+    one that the command line names.
+    """
+    if options.workflow is None:
+        return None
+    by_manifest = options.sources["workflow"] == Source.MANIFEST
+    try:
+        if not by_manifest:
+            return read_workflow(options.workflow, options.reading)
+        named = manifest.allowed.folder / (manifest.settings.workflow or "")
+        return read_workflow(named, options.reading, manifest.allowed.open)
+    except FileUnusable as error:
+        if not by_manifest:
+            raise UsageError(f"--workflow: {error.what}. Nothing was sent.", error.remedy) from None
+        manifest.refuse_file_of("workflow", error.what, error.remedy)
+        return None
+
+
+def schemas_for(
+    options: RunOptions,
+    folders: Sequence[Path],
+    source: SchemaSource | None,
+    workflow: OwnWorkflow | None,
+) -> SchemaRegistry:
+    """Return the schemas that the rows of a list are checked by. folders, source: as there."""
+    found = (options.model, options.schema, folders, source, options.reading)
+    return SchemaRegistry(*found) if workflow is None else SchemaRegistry(*found, workflow.adapt)
+
+
 def _is_trusted(path: str, own: Configuration) -> bool:
     """Whether the person trusts the folder of a manifest; of a link, that of its file."""
     return path != "-" and own.trusts(os.path.dirname(os.path.realpath(path)))  # noqa: PTH120
@@ -164,12 +269,14 @@ def require_valid_rows(
     show: ProblemSink,
     options: RunOptions,
     count: Callable[[int], None] = lambda rows: None,
+    *,
+    workflow: OwnWorkflow | None = None,
 ) -> int:
     """Return how many problems were shown. Raises ManifestInvalid if there may be none.
 
-    show, count: as `check_rows` takes them.
+    show, count, workflow: as `check_rows` takes them.
     """
-    problems = check_rows(manifest, known, listing, show, count, fit=options.fit)
+    problems = check_rows(manifest, known, listing, show, count, fit=options.fit, workflow=workflow)
     if problems and not options.skip_invalid:
         remedy = "Fix them, or run the other rows with --skip-invalid."
         raise ManifestInvalid(manifest.file, problems, remedy)

@@ -33,10 +33,15 @@ from batchgen.journal.reader import Reader
 from batchgen.journal.staging import StagedRows
 from batchgen.operations.find_batch import ask_nobody, find_folder, keep_model, known_batches
 from batchgen.operations.models import schema_folders, stored_versions
-from batchgen.operations.open_manifest import ProblemSink, open_manifest_for, require_valid_rows
+from batchgen.operations.open_manifest import (
+    ProblemSink,
+    open_manifest_for,
+    open_workflow,
+    require_valid_rows,
+    schemas_for,
+)
 from batchgen.operations.prices import asked_services, other_batches, written_price
 from batchgen.operations.take_over import states_to_send
-from batchgen.validation.schema_registry import SchemaRegistry
 
 NEW, CHANGED, RENAMED, UNLISTED = "new", "changed", "renamed", "no longer listed"
 NOTHING = Estimate(0.0)
@@ -282,12 +287,11 @@ def plan(
     limits = active_limits(options.limits, now, others.committed_usd)
     sums, rows = Plan(rate=options.rate, kept=kept, folder=str(folder.path)), RowTerms()
     with closing(StagedRows()) as staged, ExitStack() as stack:
-        prices = _Prices(options, folder, stack, timing, [limit.since for limit in limits])
-        folders = schema_folders(folder)
-        known = SchemaRegistry(
-            options.model, options.schema, folders, prices.catalogue, options.reading
-        )
-        require_valid_rows(manifest, known, staged, show, options)
+        workflow = open_workflow(manifest, options)
+        classes = workflow.classes if workflow else ()
+        prices = _Prices(options, folder, stack, timing, [limit.since for limit in limits], classes)
+        known = schemas_for(options, schema_folders(folder), prices.catalogue, workflow)
+        require_valid_rows(manifest, known, staged, show, options, workflow=workflow)
         sums.files, sums.file_bytes = staged.count_files()
         sums.fitted, sums.fitted_as = staged.fitted()
         found = planned_rows(
@@ -331,7 +335,7 @@ class _Prices:
     catalogue: which has the schemas, too; None where it is not asked.
     not_asked: why it was not asked, in words; "" where it was, or was not needed.
     services: as `asked_services` has them.
-    since: the stamps for `committed_usd`.
+    since: the stamps for `committed_usd`. node_classes: as `Endpoint` has them.
     """
 
     def __init__(
@@ -341,6 +345,7 @@ class _Prices:
         stack: ExitStack,
         timing: Timing,
         since: Iterable[str],
+        node_classes: tuple[str, ...],
     ) -> None:
         self._options = options
         self.found: dict[str, Price | None] = {}
@@ -364,6 +369,7 @@ class _Prices:
         except TokenRefused:
             self.not_asked = "there is no token to ask RunComfy with"
         else:
+            endpoint = replace(endpoint, node_classes=node_classes)
             self.catalogue = stack.enter_context(closing(Catalogue(endpoint, timing)))
 
     def expect(self, model: str, input: str) -> Estimate:

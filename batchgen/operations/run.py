@@ -42,6 +42,7 @@ from batchgen.errors import (
     TokenRefused,
 )
 from batchgen.inputs.find_files import LocalFiles
+from batchgen.inputs.workflow import OwnWorkflow
 from batchgen.journal import command_table
 from batchgen.journal.recovery import open_journal
 from batchgen.journal.staging import StagedRows
@@ -60,7 +61,13 @@ from batchgen.operations.find_batch import (
     model_memory,
 )
 from batchgen.operations.models import schema_folders, stored_versions
-from batchgen.operations.open_manifest import ProblemSink, open_manifest_for, require_valid_rows
+from batchgen.operations.open_manifest import (
+    ProblemSink,
+    open_manifest_for,
+    open_workflow,
+    require_valid_rows,
+    schemas_for,
+)
 from batchgen.operations.prices import (
     agreed_terms,
     expected_spending,
@@ -143,21 +150,23 @@ def run(
         options = keep_model(options, folder)
         stack.push(partial(_record_refusal, folder, manifest.file, clock, timing))
         _tell_of_hooks(manifest)
+        workflow = open_workflow(manifest, options)
         endpoint = None if options.sandbox else find_endpoint(options)
         catalogue = None
         if endpoint is not None:
+            endpoint = replace(endpoint, node_classes=workflow.classes if workflow else ())
             catalogue = stack.enter_context(closing(Catalogue(endpoint, timing, clock.now)))
         listing = StagedRows()
         stack.callback(listing.close)
-        schemas = SchemaRegistry(
-            options.model, options.schema, schema_folders(folder), catalogue, options.reading
-        )
+        schemas = schemas_for(options, schema_folders(folder), catalogue, workflow)
         files = LocalFiles(manifest.allowed)
         versions = stored_versions(folder, catalogue)
         reading = _manifest_import(
-            manifest, schemas, listing, show, options, folder, note, files, stop, versions
+            manifest, schemas, listing, show, options, folder, note, files, stop, versions, workflow
         )
         reading.unless_listed_in(folder.journal)
+        if workflow is not None:
+            workflow.keep(folder.workflows)
         if endpoint is None or catalogue is None:
             endpoint = stack.enter_context(start_rehearsal(folder))
             catalogue = stack.enter_context(closing(Catalogue(endpoint, timing, clock.now)))
@@ -357,6 +366,7 @@ def _manifest_import(
     files: LocalFiles,
     stop: Stop,
     versions: Mapping[str, str],
+    workflow: OwnWorkflow | None,
 ) -> ManifestImport:
     """Return what reads the manifest where that is needed, and keeps the schemas it used.
 
@@ -369,7 +379,9 @@ def _manifest_import(
             note(f"reading {manifest.file}, {rows:,} rows so far")
 
     def read() -> int:
-        problems = require_valid_rows(manifest, schemas, listing, show, options, count)
+        problems = require_valid_rows(
+            manifest, schemas, listing, show, options, count, workflow=workflow
+        )
         fitted, example = listing.fitted()
         if fitted:
             made = plural(fitted, "picture")
@@ -381,6 +393,7 @@ def _manifest_import(
     decisive = {name: getattr(options, name) for name in _OF_READING}
     decisive |= {"columns": dict(options.columns), "nodes": dict(options.nodes)}
     decisive |= {"schema": options.schema and str(options.schema)}
+    decisive |= {"workflow": workflow and workflow.digest}
     decisive |= {"limits": asdict(options.reading), "versions": versions}
     fingerprint = None if manifest.problems else manifest_fingerprint(manifest.sources, decisive)
     folders = (folder.schemas, resources.schemas_folder())

@@ -12,8 +12,13 @@ from batchgen.errors import ManifestInvalid
 from batchgen.journal.staging import StagedRows
 from batchgen.operations.find_batch import keep_model
 from batchgen.operations.models import CatalogueIfAllowed, schema_folders
-from batchgen.operations.open_manifest import ProblemSink, check_rows, open_manifest_for
-from batchgen.validation.schema_registry import SchemaRegistry
+from batchgen.operations.open_manifest import (
+    ProblemSink,
+    check_rows,
+    open_manifest_for,
+    open_workflow,
+    schemas_for,
+)
 
 if TYPE_CHECKING:
     from batchgen.operations.check_urls import OpenProbe, ProbeResult
@@ -38,11 +43,12 @@ def validate(
     manifest, options = open_manifest_for(flags, path, _folder_of)
     options = keep_model(options, Folder(options.out))
     folders = schema_folders(Folder(options.out))
-    source = CatalogueIfAllowed(options, timing)
-    known = SchemaRegistry(options.model, options.schema, folders, source, options.reading)
+    workflow = open_workflow(manifest, options)
+    source = CatalogueIfAllowed(options, timing, workflow.classes if workflow else ())
+    known = schemas_for(options, folders, source, workflow)
     probed = None
     with closing(StagedRows(keep=check_urls)) as listing:
-        problems = check_rows(manifest, known, listing, show, fit=options.fit)
+        problems = check_rows(manifest, known, listing, show, fit=options.fit, workflow=workflow)
         if check_urls:
             # Here, since it brings httpx, which nothing else needs.
             from batchgen.operations.check_urls import probe_file_inputs

@@ -9,7 +9,7 @@ it. Source: docs/maintainers/wire.md.
 """
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -82,6 +82,7 @@ class SchemaRegistry:
     default: the model of rows that name none. given: a schema file for it, or None.
     folders: where schemas are looked for, in this order; the first is the batch's own.
     source: asked last; None: nobody is asked. limits: what a schema may take.
+    adapt: makes of the document of a model the one that rows are checked by.
     """
 
     def __init__(
@@ -91,12 +92,14 @@ class SchemaRegistry:
         folders: Sequence[Path],
         source: SchemaSource | None = None,
         limits: Limits = DEFAULT_LIMITS,
+        adapt: Callable[[str, dict[str, Any]], dict[str, Any]] = lambda model, document: document,
     ) -> None:
         self.default = default
         self._given = given
         self._folders = folders
         self._source = source
         self._limits = limits
+        self._adapt = adapt
         self._validators: dict[str, Validator] = {}
         # What was used and is not in the first folder, by model.
         self._uncopied: dict[str, dict[str, Any]] = {}
@@ -132,7 +135,8 @@ class SchemaRegistry:
                     newer = self._source.newer(model, document)
                 if newer is not None:
                     document = fetched_today(newer)
-                found_there = parse_schema(document, path, self._limits)
+                adapted = self._adapt(model, document) if isinstance(document, dict) else document
+                found_there = parse_schema(adapted, path, self._limits)
                 if folder != self._folders[0] or newer is not None:
                     self._uncopied[model] = document
                 return found_there
@@ -141,7 +145,8 @@ class SchemaRegistry:
             similar = None if self._source is None else self._source.similar(model)
             raise NoSchema(model, similar or closest_match(model, known))
         try:
-            schema = normalize_schema(find_input_schema(found), self._limits)
+            adapted = self._adapt(model, found)
+            schema = normalize_schema(find_input_schema(adapted), self._limits)
         except SchemaUnusable as error:
             raise UsageError(
                 f"RunComfy's schema of {model} cannot be used: {error}. Nothing was sent.",

@@ -6,10 +6,12 @@ kill is a sample; `BATCHGEN_PAIRS=all python -m pytest tests/crash/test_kill_poi
 all pairs. So is the first with deployments, which `BATCHGEN_STEPS=all` tries at every step.
 """
 
+import json
 import os
 import random
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -17,7 +19,7 @@ import pytest
 from PIL import Image
 from sandbox_client import Control
 
-from batchgen.sandbox.deployments.samples import PHOTO
+from batchgen.sandbox.deployments.samples import PHOTO, SAMPLES
 from crash import APIS, DEPLOYMENTS, KILLED, MODELS, Api, Batch, check_the_books, fault
 
 SLICES = 8
@@ -39,7 +41,15 @@ def kit(here: Path, reach: list[str], sandbox: Control, api: Api) -> Batch:
     return Batch(here / "batch", reach, sandbox, api=api)
 
 
+# A deployment that is sent the workflow of another one, whole.
+OWN_WORKFLOW = replace(
+    DEPLOYMENTS,
+    name="own workflow",
+    options=(*DEPLOYMENTS.options, "--workflow", "own.json"),
+    sent=lambda sent: str(sent["workflow_api_json"]["6"]["inputs"]["text"]),
+)
 PHOTO_OPTIONS = {
+    OWN_WORKFLOW: ("--node", "image=12.image"),
     MODELS: ("--model", "atelier/retouch/edit"),
     DEPLOYMENTS: ("--deployment", PHOTO, "--node", "image=12.image"),
 }
@@ -49,6 +59,8 @@ PHOTO_OPTIONS = {
 def photo_kit(here: Path, reach: list[str], sandbox: Control, api: Api) -> Batch:
     """Three rows with a local file each."""
     batch = Batch(here / "batch", reach, sandbox, 3, *PHOTO_OPTIONS[api], api=api)
+    (workflow,) = (one["payload"]["workflow_api_json"] for one in SAMPLES if one["id"] == PHOTO)
+    (batch.root / "own.json").write_text(json.dumps(workflow))
     rows = ["prompt,image"]
     for n, prompt in enumerate(batch.prompts()):
         Image.new("RGB", (64, 64), (n, n, n)).save(batch.root / f"{n}.png")
@@ -92,7 +104,7 @@ def test_a_run_that_is_killed_at_any_step_is_finished_by_the_next(kit: Batch, fi
     assert len(set(names)) > 4
 
 
-@pytest.mark.parametrize("api", APIS, ids=str)
+@pytest.mark.parametrize("api", [*APIS, OWN_WORKFLOW], ids=str)
 def test_so_is_a_run_with_local_files(photo_kit: Batch) -> None:
     for n in count(SLICES, SLICES * 2):
         begin_again(photo_kit)

@@ -1,7 +1,8 @@
 """The deployments that the sandbox serves: its own samples, and those of files.
 
-A file has a deployment as the API answers it with its payload, and beside that its `object_info`;
-what else it has is not looked at.
+A file has a deployment as the API answers it with its payload, and beside that its `object_info`.
+One that describes some nodes only has `missing_nodes`, the classes that there are not. What else it
+has is not looked at.
 """
 
 from collections.abc import Iterable, Mapping
@@ -43,7 +44,8 @@ ANSWERED = (
 class Deployment:
     """described: as the API answers it, with its payload. is_deleted: it is known and gone.
 
-    object_info_url: where object_info is said to be; None is here.
+    object_info_url: where object_info is said to be; None is here. missing_nodes: classes of nodes
+        that there are not; None is all that object_info does not have.
     """
 
     described: dict[str, Any]
@@ -51,6 +53,7 @@ class Deployment:
     is_deleted: bool = False
     takes_anything: bool = False
     object_info_url: str | None = None
+    missing_nodes: tuple[str, ...] | None = None
 
     @property
     def id(self) -> str:
@@ -86,7 +89,7 @@ class Deployment:
         """Return the problems of a body, in the form of a 422's `detail`."""
         if self.takes_anything:
             return []
-        return list(find_problems(self.workflow, self.object_info, given))
+        return list(find_problems(self.workflow, self.object_info, given, self.missing_nodes))
 
     def shown(self, object_info_url: str, includes: Iterable[str]) -> dict[str, Any]:
         """Return the API's answer; includes: `payload`, if it is wanted."""
@@ -129,7 +132,9 @@ def load_deployment(path: Path) -> Deployment:
 def make_deployment(described: dict[str, Any]) -> Deployment:
     """described: as in a file; what the API does not answer is left out."""
     answered = {name: described[name] for name in ANSWERED if name in described}
-    return Deployment(answered, described.get("object_info", {}))
+    missing = described.get("missing_nodes")
+    absent = tuple(map(str, missing)) if isinstance(missing, list) else None
+    return Deployment(answered, described.get("object_info", {}), missing_nodes=absent)
 
 
 def any_deployment(id: str) -> Deployment:

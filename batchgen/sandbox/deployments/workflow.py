@@ -7,7 +7,7 @@ STRING, BOOLEAN, a list of choices, `COMBO` with the choices in its options, or 
 """
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from batchgen.sandbox.errors import invalid_input
@@ -57,14 +57,20 @@ def effective_workflow(base: Workflow, given: dict[str, Any]) -> Workflow:
 
 
 def find_problems(
-    base: Workflow, types: Mapping[str, Any], given: dict[str, Any]
+    base: Workflow,
+    types: Mapping[str, Any],
+    given: dict[str, Any],
+    missing: Collection[str] | None = None,
 ) -> Iterator[Problem]:
-    """Yield the problems of a body, in the form of a 422's `detail`. types: the object_info."""
+    """Yield the problems of a body, in the form of a 422's `detail`.
+
+    types: the object_info. missing: the classes of nodes that there are not; None is all others.
+    """
     overrides, whole = given.get("overrides"), given.get("workflow_api_json")
     if whole is not None:
         if overrides:
             yield _problem("Overrides cannot come with a workflow", "conflict", "overrides")
-        yield from _workflow_problems(whole, types)
+        yield from _workflow_problems(whole, types, missing)
     elif overrides is None:
         yield _problem("Field required", "missing", "overrides")
     elif not isinstance(overrides, dict):
@@ -97,7 +103,9 @@ def _override_problems(
             yield _problem(*found, *place, "inputs", name)
 
 
-def _workflow_problems(whole: Any, types: Mapping[str, Any]) -> Iterator[Problem]:
+def _workflow_problems(
+    whole: Any, types: Mapping[str, Any], missing: Collection[str] | None
+) -> Iterator[Problem]:
     place = "workflow_api_json"
     if not isinstance(whole, dict) or not whole:
         yield _problem("Input should be an object of nodes", "object_type", place)
@@ -108,7 +116,7 @@ def _workflow_problems(whole: Any, types: Mapping[str, Any]) -> Iterator[Problem
         if not isinstance(kind, str) or not isinstance(inputs, dict):
             yield _problem("Input should be a node with a class_type", "node_type", place, node)
             continue
-        if types and kind not in types:
+        if kind in missing if missing is not None else types and kind not in types:
             yield _problem(f"There are no nodes of the class {kind}", "unknown_class", place, node)
         for name, spec in _taken(types, kind).items():
             if name not in inputs:

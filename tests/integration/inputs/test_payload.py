@@ -20,8 +20,9 @@ from sandbox_client import Control
 from servers import listening, relay
 
 from batchgen.api.body import StreamedBody
+from batchgen.core.local_files import FileChanged
 from batchgen.inputs.find_files import LocalFiles
-from batchgen.inputs.payload import FileChanged, Payloads
+from batchgen.inputs.payload import Payloads
 from batchgen.manifest.allowed_paths import AllowedPaths
 from batchgen.sandbox import Address
 
