@@ -7,7 +7,6 @@ failure to start comes at the beginning, when nothing has been paid for.
 
 import _thread
 import sys
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
@@ -21,11 +20,6 @@ SHUTDOWN_TIMEOUT_S = 5.0
 P = ParamSpec("P")
 T = TypeVar("T")
 Work = tuple["Future[Any]", Callable[[], Any]]
-
-
-def in_main_thread() -> bool:
-    """Whether this is the only thread that may handle signals."""
-    return threading.current_thread() is threading.main_thread()
 
 
 class Threads(Executor):

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -137,6 +138,9 @@ def clock() -> PretendClock:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # In a script's background Ctrl-C is ignored, and what it starts would ignore it too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     config.addinivalue_line("markers", "timing(**seconds): how long the runs of a test wait")
 
 

@@ -12,10 +12,19 @@ from batchgen.engine.engine import Engine
 from batchgen.engine.run_outcome import RUN_AGAIN, RunOutcome
 from batchgen.errors import Interrupted
 from batchgen.log import write_stderr
-from batchgen.threads import in_main_thread
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 BY_PROGRAM = "Stopped by the program that called it."
+
+
+def heeded_signals() -> list[signal.Signals]:
+    """Return which of SIGNALS end a run here: none outside of the main thread.
+
+    Nor what the process ignores: `nohup` and a script's `&` mean that it goes on.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return []
+    return [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
 
 
 class Stop:
@@ -69,10 +78,7 @@ def heard(stop: Stop) -> Iterator[list[signal.Signals]]:
         found.append(signal.Signals(number))
 
     with stop.heard_by(lambda: found.append(signal.SIGTERM), earlier=False):
-        if not in_main_thread():
-            yield found
-            return
-        before = {number: signal.signal(number, hear) for number in SIGNALS}
+        before = {number: signal.signal(number, hear) for number in heeded_signals()}
         try:
             yield found
         finally:
@@ -85,8 +91,7 @@ def ended_by(engine: Engine, stop: Stop, drain: float) -> Iterator[None]:
     """Once: submit nothing more. Ctrl-C collects what is in flight first; SIGTERM and SIGHUP, whose
     senders do not wait long, only wait for open POSTs, `drain` seconds. Twice: leave now.
 
-    What handled signals before does so again after the block. In another thread than the main one
-    none is touched.
+    What handled signals before does so again after the block. Only `heeded_signals` are touched.
     """
     loop = asyncio.get_running_loop()
     seen: list[int] = []
@@ -108,9 +113,8 @@ def ended_by(engine: Engine, stop: Stop, drain: float) -> Iterator[None]:
     def by_program() -> None:
         loop.call_soon_threadsafe(on, signal.SIGTERM, BY_PROGRAM)
 
-    numbers = SIGNALS if in_main_thread() else ()
-    before = {number: signal.getsignal(number) for number in numbers}
-    for number in numbers:
+    before = {number: signal.getsignal(number) for number in heeded_signals()}
+    for number in before:
         loop.add_signal_handler(number, on, number, f"Interrupted by {number.name}.")
     try:
         with stop.heard_by(by_program, earlier=True):

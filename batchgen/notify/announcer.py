@@ -15,7 +15,7 @@ from batchgen.config import RunOptions, Source
 from batchgen.core.text import describe_error
 from batchgen.core.timing import Timing
 from batchgen.engine.run_outcome import News, RunOutcome
-from batchgen.engine.stop import SIGNALS
+from batchgen.engine.stop import heeded_signals
 from batchgen.errors import BatchgenError
 from batchgen.journal import totals
 from batchgen.journal.reader import Reader, summary
@@ -26,7 +26,6 @@ from batchgen.notify.hook import run_hook
 from batchgen.notify.notification import require_usable, send_notification
 from batchgen.notify.ping import send_ping
 from batchgen.notify.ping_url import Moment, ping_request
-from batchgen.threads import in_main_thread
 
 log = logging.getLogger(__name__)
 
@@ -212,8 +211,7 @@ def _ended_by_signals() -> Iterator[None]:
     def leave(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
-    numbers = SIGNALS if in_main_thread() else ()
-    before = {number: signal.signal(number, leave) for number in numbers}
+    before = {number: signal.signal(number, leave) for number in heeded_signals()}
     try:
         with suppress(KeyboardInterrupt):
             yield

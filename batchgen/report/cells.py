@@ -2,7 +2,7 @@
 
 Which separator a spreadsheet expects depends on the region. Where that is none of the file's, its
 quotes protect nothing, and each semicolon, tab or line break in a text begins a cell. Full-width
-signs count where Chinese, Japanese or Korean is written. `exports.js` does the same in the gallery.
+signs count where Chinese, Japanese or Korean is written. In the gallery `exports.js` does the same.
 """
 
 import re

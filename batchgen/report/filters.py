@@ -19,6 +19,7 @@ ReportRow = Mapping[str, Any]
 ROW_FIELDS = ("state", "id", "model", "error", "error_code", "cost", "source")
 VERDICTS = ("pick", "reject", "")
 MAX_RATING = 5
+MAX_NOTE = 1000  # characters
 MAX_SHOWN_IDS = 10
 
 _CONDITION = re.compile(r"(.+?)(!=|=|~)(.*)", re.DOTALL)
@@ -75,10 +76,15 @@ def _value_of(
 
 
 class Choice(NamedTuple):
-    """A person's choice for a row. verdict: of VERDICTS. rating: 1 to 5; 0 is none."""
+    """A person's choice for a row. verdict: of VERDICTS. rating: 1 to 5; 0 is none.
+
+    note: what the person says of it, of at most MAX_NOTE characters; in a file of picks, a
+    stranger's text.
+    """
 
     verdict: str
     rating: int
+    note: str = ""
 
 
 class Picks(NamedTuple):
@@ -150,10 +156,13 @@ def _add(found: Picks, row: Mapping[str, str | None], place: str) -> None:
     output = (row.get("output") or "").strip()
     if output and not re.fullmatch("[1-9][0-9]{0,8}", output):
         raise _refused(place, f"the output {quote_value(output)} is no number from 1")
+    note = unescape_formulas(row.get("note") or "").replace("\r\n", "\n").strip()
+    if len(note) > MAX_NOTE:
+        raise _refused(place, f"the note has more than {MAX_NOTE:,} characters")
     if not id and not request_id:
         raise _refused(place, "it names no row: id and request_id are empty")
     names, name = (found.by_request, request_id) if request_id else (found.by_id, id)
-    names[name, int(output) if output else None] = Choice(verdict, int(rating or 0))
+    names[name, int(output) if output else None] = Choice(verdict, int(rating or 0), note)
 
 
 def _refused(place: str, what: str) -> UsageError:

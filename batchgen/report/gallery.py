@@ -31,7 +31,7 @@ from batchgen.journal import stored_values
 from batchgen.journal.reader import Reader
 from batchgen.media import formats, thumbnails
 from batchgen.report import next_steps, statistics, timeline
-from batchgen.report.filters import Filter
+from batchgen.report.filters import MAX_NOTE, Filter
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -42,7 +42,7 @@ TEMPLATES = Path(__file__).with_name("templates")
 # In the order in which they need each other.
 SCRIPTS = (
     *("store", "search", "tiles", "grid", "choose", "exports", "zoom", "detail", "facets"),
-    *("compare", "cull", "origin", "address", "gallery"),
+    *("compare", "cull", "picks", "origin", "address", "gallery"),
 )
 # Made once: json.dumps makes an encoder for each call.
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -106,6 +106,7 @@ def write_gallery(gallery: GalleryContent, rows: Iterator[dict[str, Any]]) -> di
         "pictures": pictures,
         "pieces": len(pieces),
         "size": gallery.size.rows_per_piece,
+        "most_note": MAX_NOTE,
         "left_out": sum(1 for _ in rows),
         "thumbnails": named,
         "words": words,

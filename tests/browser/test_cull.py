@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from chromium import REDRAWN, Says, focused, opened, press, shoot, shown, sync_a
 from PIL import Image
 
 from batchgen.manifest.manifest import open_manifest
+from batchgen.report.cells import escape_formulas
 
 expect = sync_api.expect
 browser, says = chromium.browser, chromium.says  # fixtures
@@ -122,6 +124,163 @@ def test_picks_made_before_outputs_were_told_apart_mean_all_of_a_row(
         expect(page.locator("#n-picked")).to_have_text("3 picked")
         press(page, "ArrowRight", "x")
         expect(page.locator("#n-picked")).to_have_text("2 picked")
+
+
+# The choice comes back from a file
+
+
+def dropped(page: Any, path: Path) -> None:
+    """Drop a file on the page, as from a file manager."""
+    page.evaluate(
+        """([name, text]) => {
+            const dataTransfer = new DataTransfer();
+            dataTransfer.items.add(new File([text], name));
+            document.dispatchEvent(new DragEvent("drop", {dataTransfer, cancelable: true}));
+        }""",
+        [path.name, path.read_text(encoding="utf-8")],
+    )
+
+
+def test_picks_are_imported_in_another_browser_as_one_step(
+    browser: Any, page: Any, several: Path, tmp_path: Path
+) -> None:
+    press(page, "ArrowRight", "p", "x", "5")
+    path = exported(page, tmp_path, "decided")
+    with opened(browser, several) as other:
+        expect(other.locator("#grid .tile").first).to_be_visible()
+        press(other, "3", "p")
+        other.locator("#picks").set_input_files(path)
+        expect(other.locator("#told")).to_have_text(
+            f"{path.name}: 3 pictures changed; u takes it back."
+        )
+        shoot(other, "imported")
+        marks = other.locator("#grid .marks").all_text_contents()
+        assert marks == ["✓ ★★★", "✓ ", "✕ ", "★★★★★", "", "", ""]
+        press(other, "u")
+        expect(other.locator("#n-picked")).to_have_text("1 picked")
+        expect(other.locator("#n-rejected")).to_have_text("0 rejected")
+        dropped(other, path)
+        expect(other.locator("#n-picked")).to_have_text("2 picked")
+        dropped(other, path)
+        expect(other.locator("#told")).to_contain_text("your choice is as it says already")
+        other.reload()
+        expect(other.locator("#n-picked")).to_have_text("2 picked")
+
+
+def test_what_picks_name_and_the_page_does_not_have_is_counted_and_said(
+    page: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "picks.csv"
+    path.write_text(
+        "\ufeffid;output;verdict;rating\r\n"
+        "heron;2;reject;\r\n"  # of one output: before what is said of all
+        "heron;;pick;4\r\n"
+        'ghost;;pick;\r\n"<b>x</b>\nowl";;pick;\r\nfox;2;pick;\r\n\r\nfox;1;;1\r\n',
+        encoding="utf-8",
+    )
+    dropped(page, path)
+    expect(page.locator("#told")).to_have_text(
+        "picks.csv: 4 pictures changed; u takes it back."
+        " 3 lines name what is not here: ghost, <b>x</b>\nowl, fox (2)."
+    )
+    marks = page.locator("#grid .marks").all_text_contents()
+    assert marks == ["✓ ★★★★", "✕ ", "✓ ★★★★", "★", "", "", ""]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("prompt\nA heron\n", "1: it has neither a column id nor a column request_id."),
+        ("id,verdict\nfox,pick\nowl,maybe\n", "3: the verdict maybe is neither pick nor reject."),
+        ("id,rating\nfox,6\n", "2: the rating 6 is none of 0 to 5."),
+        ("id,output\nfox,0\n", "2: the output 0 is no number from 1."),
+        ("id,request_id,verdict\n,,pick\n", "2: it names no row, since id"),
+        ('id,verdict\n\n"fox"x,pick\n', "3: it is no CSV."),
+        ('id,verdict\nowl,pick\n"fox,pick\n', "3: it is no CSV."),
+    ],
+)
+def test_of_a_file_that_says_nothing_clear_nothing_is_taken(
+    page: Any, tmp_path: Path, text: str, why: str
+) -> None:
+    path = tmp_path / "picks.csv"
+    path.write_text(text, encoding="utf-8")
+    dropped(page, path)
+    expect(page.locator("#told")).to_contain_text(f"Nothing is taken from picks.csv:{why}")
+    expect(page.locator("#n-picked")).to_have_text("0 picked")
+
+
+def test_what_kept_a_spreadsheet_from_running_a_text_is_taken_off_again(page: Any) -> None:
+    texts = ["=1+1", "'=1", "\t'x", "''\t'=", "a;'=b", "a\r=b", ' "@x', "＋1", "it's", "'", "a - b"]
+    cells = [escape_formulas(text) for text in texts]
+    assert page.evaluate("all => all.map(gallery.exports.uncell)", cells) == texts
+
+
+# Notes
+
+
+def test_a_note_is_written_by_keys_and_shown_found_kept_and_taken_back(
+    browser: Any, page: Any, several: Path, says: Says, tmp_path: Path
+) -> None:
+    detail = page.locator("#detail")
+    press(page, "ArrowRight", "n")
+    expect(detail.get_by_label("Note")).to_be_focused()
+    page.keyboard.type("=SUM(1) px F 5 hands")  # no key of it is a command
+    shoot(page, "note")
+    press(page, "Escape")
+    expect(detail.locator("h2")).to_have_text("heron (2)")  # the picture stays open
+    assert not page.evaluate("document.fullscreenElement")
+    press(page, "Escape")
+    tile = page.locator("#grid .tile").nth(1)
+    expect(tile.locator(".said")).to_have_text("=SUM(1) px F 5 hands")
+    expect(tile).to_have_attribute("aria-label", re.compile("note: =SUM"))
+    expect(page.locator("#n-rated")).to_have_text("0 rated")
+    shoot(page, "noted")
+
+    page.locator("#search").fill("HANDS")
+    expect(page.locator("#status")).to_have_text("1 of 7 pictures")
+    page.locator("#search").fill('note:""')
+    expect(page.locator("#status")).to_have_text("6 of 7 pictures")
+    page.locator("#search").fill("")
+    press(page, "Escape")
+    path = exported(page, tmp_path, "decided")
+    assert [(one["output"], one["note"]) for one in lines(path)] == [("2", "'=SUM(1) px F 5 hands")]
+
+    page.reload()
+    expect(tile.locator(".said")).to_have_text("=SUM(1) px F 5 hands")
+    press(page, "ArrowRight", "n")
+    page.keyboard.type(", no")
+    detail.get_by_role("button", name="Next").click()
+    expect(detail.get_by_label("Note")).to_have_value("")
+    press(page, "u")
+    expect(detail.locator("h2")).to_have_text("heron (2)")
+    expect(detail.get_by_label("Note")).to_have_value("=SUM(1) px F 5 hands")
+
+    shutil.copytree(several, tmp_path / "copy")
+    says("report", tmp_path / "copy", "--picks", path)
+    with opened(browser, tmp_path / "copy") as other:
+        expect(other.locator(".said")).to_have_text("=SUM(1) px F 5 hands")
+        other.evaluate("window.print = () => (window.printed = true)")
+        other.get_by_role("button", name="Print").click()
+        other.wait_for_function("window.printed")
+        expect(other.locator("#sheet figcaption i")).to_have_text("=SUM(1) px F 5 hands")
+
+
+def test_a_note_of_a_stranger_is_a_text_and_has_an_end(page: Any, tmp_path: Path) -> None:
+    markup = "<img src=x onerror=alert(1)> \u202eback"
+    path = tmp_path / "picks.csv"
+    path.write_text(f"id,note\nfox,{markup}\n", encoding="utf-8")
+    press(page, "ArrowRight", "ArrowRight", "ArrowRight", "p")
+    dropped(page, path)
+    tile = page.locator("#grid .tile").nth(3)
+    expect(tile.locator(".said")).to_have_text(markup.replace("\u202e", "\\u202e"))
+    expect(tile.locator(".marks")).to_have_text("✓")  # of which the file says nothing
+    path.write_text(f"id,note\nfox,{'x' * 1001}\n", encoding="utf-8")
+    dropped(page, path)
+    expect(page.locator("#told")).to_contain_text(":2: the note has more than 1,000 characters.")
+    path.write_text("id,verdict\nfox,reject\n", encoding="utf-8")  # from before there were notes
+    dropped(page, path)
+    expect(tile.locator(".marks")).to_have_text("✕")
+    expect(tile.locator(".said")).to_have_count(1)
 
 
 # A cull that flows

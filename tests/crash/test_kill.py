@@ -12,7 +12,7 @@ import sqlite3
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -38,9 +38,9 @@ class Batch:
         self.command = [sys.executable, "-m", "batchgen", "run", str(manifest), "--sandbox"]
         self.command += ["--out", str(self.out), *options]
 
-    def start(self, rate: str = "15/s") -> "subprocess.Popen[bytes]":
+    def start(self, rate: str = "15/s", prefix: Sequence[str] = ()) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(
-            [*self.command, "--rate", rate],
+            [*prefix, *self.command, "--rate", rate],
             cwd=self.folder,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdin=subprocess.DEVNULL,
@@ -168,6 +168,20 @@ def test_one_signal_leaves_what_is_in_flight_to_the_next_run(
     assert "unknown" not in states
     assert (slow_batch.out / "results.csv").exists()
     assert slow_batch.finish() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT], ids=["nohup", "background"])
+def test_a_signal_that_the_starter_had_it_ignore_ends_nothing(
+    slow_batch: Batch, number: signal.Signals
+) -> None:
+    """As `nohup` does with SIGHUP, and a script's `&` with SIGINT."""
+    ignoring = ["sh", "-c", f"trap '' {number.name.removeprefix('SIG')}; exec \"$@\"", "sh"]
+    with slow_batch.start(prefix=ignoring) as process:
+        until(process, lambda: slow_batch.has("state = 'submitted'"))
+        process.send_signal(number)
+        assert process.wait(timeout=60) == 0
+
+    assert slow_batch.states() == {"saved": 6}
 
 
 def test_ctrl_c_collects_what_is_in_flight_and_submits_nothing_more(slow_batch: Batch) -> None:

@@ -1,12 +1,12 @@
 "use strict";
-/* What the person decides: picks, rejects, ratings, and the selection. Kept in the browser,
+/* What the person decides: picks, rejects, ratings, notes, and the selection. Kept in the browser,
    under the batch's own id. */
 
 gallery.choice = (() => {
-  const NOTHING = { verdict: "", rating: 0 };
+  const NOTHING = { verdict: "", rating: 0, note: "" };
   const selected = new Set(); // places in the list, in the order in which they were selected
   const stored = () => `batchgen:${gallery.facts.batch_id}`;
-  let kept = null; // [verdict, rating] by the picture's key
+  let kept = null; // [verdict, rating, note] by the picture's key
   let works = true;
   const [done, undone] = [[], []]; // changes: lists of [picture, choice before, choice after]
 
@@ -30,22 +30,24 @@ gallery.choice = (() => {
 
   const of = (picture) => {
     kept ?? read();
-    const [verdict, rating] = kept[keyOf(picture)] ?? given(picture) ?? [];
-    return verdict || rating ? { verdict: verdict ?? "", rating: rating ?? 0 } : NOTHING;
+    const [verdict, rating, note] = kept[keyOf(picture)] ?? given(picture) ?? [];
+    return verdict || rating || note ? { verdict: verdict ?? "", rating: rating ?? 0, note: note ?? "" } : NOTHING;
   };
 
   /** Have the columns know, so that pictures can be filtered by it. */
   const enter = (picture) => {
-    const { verdict, rating } = of(picture);
+    const { verdict, rating, note } = of(picture);
     gallery.store.column("choice").set(picture.i, verdict);
     gallery.store.column("rating").set(picture.i, rating || null);
+    gallery.store.column("note").set(picture.i, note);
+    gallery.store.forgetText(picture.i);
   };
 
   /** Keep choices: pairs of a picture and its choice. */
   const keep = (choices) => {
-    for (const [picture, { verdict, rating }] of choices) {
-      kept[keyOf(picture)] = [verdict, rating];
-      if (!verdict && !rating && !given(picture)) delete kept[keyOf(picture)];
+    for (const [picture, { verdict, rating, note }] of choices) {
+      kept[keyOf(picture)] = note ? [verdict, rating, note] : [verdict, rating];
+      if (!verdict && !rating && !note && !given(picture)) delete kept[keyOf(picture)];
       enter(picture);
     }
     try {
@@ -56,13 +58,18 @@ gallery.choice = (() => {
     gallery.chosen();
   };
 
-  const set = (pictures, change) => {
+  /** Give pictures their choices, as pairs, in one step that can be taken back; return how many changed. */
+  const take = (choices) => {
     read(); // another window may have decided something meanwhile
-    const changes = pictures.map((picture) => [picture, of(picture), { ...of(picture), ...change }]);
-    done.push(changes);
+    const changes = choices.map(([picture, what]) => [picture, of(picture), { ...of(picture), ...what }]);
+    const news = changes.filter(([, before, after]) => Object.keys(after).some((name) => before[name] !== after[name]));
+    if (!news.length) return 0;
+    done.push(news);
     undone.length = 0;
-    keep(changes.map(([picture, , after]) => [picture, after]));
+    keep(news.map(([picture, , after]) => [picture, after]));
+    return news.length;
   };
+  const set = (pictures, what) => take(pictures.map((picture) => [picture, what]));
 
   /** Take the last of `from` back, or do it again; return its pictures, null if there is none. */
   const turn = (from, to, side) => {
@@ -87,11 +94,12 @@ gallery.choice = (() => {
   };
 
   return {
-    of, enter, selected,
+    of, enter, selected, take,
     /** Give the pictures this verdict; take it away if all of them have it. */
     judge: (pictures, verdict) =>
       set(pictures, { verdict: pictures.every((one) => of(one).verdict === verdict) ? "" : verdict }),
     rate: (pictures, rating) => set(pictures, { rating }),
+    annotate: (picture, note) => set([picture], { note }),
     undo: () => turn(done, undone, 1),
     redo: () => turn(undone, done, 2),
     toggle: (picture) => select([picture], !selected.has(picture.i)),

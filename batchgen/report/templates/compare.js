@@ -177,12 +177,13 @@ gallery.beside = (() => {
 
   const pane = (row, n, differ) => {
     const { file } = row;
+    const { note } = gallery.choice.of(row);
     const picture = gallery.tiles.face(file?.kind === "image" ? { ...row, file: { ...file, thumb: null } } : row, { lazy: false });
     if (picture.tagName === "VIDEO") picture.controls = true;
     const view = make("div", { class: "view" }, picture);
     const facts = differ.map(([name, values]) => make("div", {}, make("dt", {}, name), make("dd", { dir: "auto" }, values[n])));
     return make("section", { tabindex: "0", "aria-label": gallery.tiles.label(row, gallery.choice.of(row)), "data-i": row.i },
-      view, make("h3", {}, gallery.tiles.name(row)), gallery.judging(row), make("dl", {}, ...facts));
+      view, make("h3", {}, gallery.tiles.name(row)), gallery.judging(row), note ? make("p", { dir: "auto" }, note) : null, make("dl", {}, ...facts));
   };
 
   const zoom = gallery.zoom(panes, ".view");

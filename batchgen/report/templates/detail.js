@@ -128,6 +128,31 @@ gallery.detail = (() => {
     }));
   };
 
+  let unsaved = () => {}; // keeps the note that is being written
+  let area = null;
+
+  /** What the person says of the picture. It is kept when they are through, as one step. */
+  const noteOf = (picture) => {
+    const keep = () => {
+      unsaved = () => {};
+      gallery.choice.annotate(picture, box.value.trim());
+    };
+    const onkeydown = (event) => {
+      if (event.isComposing || (event.key !== "Escape" && (event.key !== "Enter" || event.shiftKey))) return;
+      event.preventDefault(); // Escape would close the dialog
+      stage.focus();
+    };
+    const label = say("detail.note");
+    const box = make("textarea", {
+      rows: 2, maxlength: gallery.facts.most_note, placeholder: say("detail.note_hint"), dir: "auto", "aria-label": label, "aria-keyshortcuts": "n",
+      oninput: () => (unsaved = keep), onchange: () => unsaved(), onkeydown,
+    });
+    box.value = gallery.choice.of(picture).note;
+    area = box;
+    return titled(label, null, box);
+  };
+  window.addEventListener("pagehide", () => unsaved());
+
   const titled = (title, kind, ...parts) =>
     make("section", { class: kind }, make("h3", {}, title), ...parts);
 
@@ -184,6 +209,7 @@ gallery.detail = (() => {
   };
 
   const show = (shown, among = rows) => {
+    unsaved();
     [row, rows] = [shown, among];
     const at = rows.indexOf(row.i);
     dialog.querySelector("h2").textContent = gallery.unturned(gallery.tiles.name(row));
@@ -194,7 +220,7 @@ gallery.detail = (() => {
     stageOf(row.file);
     const films_ = films();
     const state = make("p", { class: `state ${row.state}` }, say(`states.${row.state}`));
-    side.replaceChildren(...[state, gallery.judging(row), films_, ...fields()].filter(Boolean));
+    side.replaceChildren(...[state, gallery.judging(row), noteOf(row), films_, ...fields()].filter(Boolean));
     side.scrollTop = 0;
     // What had the focus may be gone, and a disabled button would swallow the keys.
     if (document.activeElement.disabled || !dialog.contains(document.activeElement)) stage.focus();
@@ -212,20 +238,25 @@ gallery.detail = (() => {
   const zoom = gallery.zoom(stage, ".stage", step);
   dialog.querySelector(".zoom").onclick = () => zoom.toggle();
   dialog.addEventListener("keydown", (event) => {
-    if (event.target.matches("video, audio") || event.ctrlKey || event.metaKey || event.altKey) return;
-    const keys = { ArrowLeft: () => step(-1), ArrowRight: () => step(1) };
+    if (event.target.matches("video, audio, textarea") || event.ctrlKey || event.metaKey || event.altKey) return;
+    const keys = { ArrowLeft: () => step(-1), ArrowRight: () => step(1), n: () => area.focus() };
     if (event.target === stage) keys[" "] = () => step(event.shiftKey ? -1 : 1);
     if (!zoom.key(event) && !keys[event.key]?.() && !(event.key in keys)) return;
     event.preventDefault();
   });
   dialog.addEventListener("close", () => {
+    unsaved();
     stage.replaceChildren(); // a video would play on
     gallery.back(row);
   });
 
   return {
-    show, step,
+    show, step, annotate: () => area.focus(),
     get row() { return dialog.open ? row : null; },
-    mark: () => dialog.open && gallery.judgeAgain(side, row),
+    mark: () => {
+      if (!dialog.open) return;
+      gallery.judgeAgain(side, row);
+      if (area !== document.activeElement) area.value = gallery.choice.of(row).note;
+    },
   };
 })();

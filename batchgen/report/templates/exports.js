@@ -21,13 +21,18 @@ gallery.exports = (() => {
     return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   };
 
+  const ESCAPED =
+    /(^[\s"\u200b-\u200d\u2060\ufeff]*|[;\t\r\n](?:[^\S\t\r\n]|["\u200b-\u200d\u2060\ufeff])*)'(?='*[-=+@＝＋－＠])/g;
+  /** The text of which `cell` made this one, without the CSV's own quotes. */
+  const uncell = (text) => (/^'+[\t\r]/.test(text) ? text.slice(1) : text).replace(ESCAPED, "$1");
+
   /** A line for each picture. output: which of its row's it is; nothing where it is the only one. */
   const csv = (rows) => {
-    const names = ["id", "request_id", "output", "verdict", "rating", "state", "model", "file", "prompt"];
+    const names = ["id", "request_id", "output", "verdict", "rating", "note", "state", "model", "file", "prompt"];
     const lines = rows.map((row) => {
-      const { verdict, rating } = gallery.choice.of(row);
+      const { verdict, rating, note } = gallery.choice.of(row);
       const { id, request, state, model, file, prompt } = row;
-      return [id, request, file?.n, verdict, rating || "", state, model, file?.path, prompt];
+      return [id, request, file?.n, verdict, rating || "", note, state, model, file?.path, prompt];
     });
     return [names, ...lines].map((line) => line.map(cell).join(",") + "\r\n").join("");
   };
@@ -219,7 +224,7 @@ gallery.exports = (() => {
     setTimeout(() => URL.revokeObjectURL(address), 60000);
   };
 
-  return { csv, manifest, rowLine, download, fieldsOf };
+  return { csv, uncell, manifest, rowLine, download, fieldsOf };
 })();
 
 /** The dialog that asks which rows, and as what. */
@@ -236,7 +241,7 @@ gallery.exporting = (() => {
     picked: () => choice.chosenRows(({ verdict }) => verdict === "pick"),
     rated: () => choice.chosenRows(({ rating }) => rating >= Number(rated.value)),
     selected: () => [...choice.selected].map((i) => gallery.list[i]),
-    decided: () => choice.chosenRows(({ verdict, rating }) => verdict || rating),
+    decided: () => choice.chosenRows(({ verdict, rating, note }) => verdict || rating || note),
     shown: () => gallery.shownRows().map((i) => gallery.list[i]),
   };
 

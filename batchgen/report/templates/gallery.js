@@ -68,8 +68,9 @@ gallery.begin = () => {
   gallery.chosen = () => {
     for (const view of [grid, matrix, gallery.detail, gallery.beside]) view.mark();
     showTray();
-    const concerned = ["choice", "rating"].some(filters.concerns);
-    if (concerned || query.sort === "rating") gallery.changed();
+    const noted = store.column("note").totals.length > 1; // some picture has a note, or had one
+    const concerned = ["choice", "rating", ...(noted ? ["note"] : [])].some(filters.concerns);
+    if (concerned || query.sort === "rating" || query.search.trim()) gallery.changed();
     if (!choice.works) gallery.tell(say("choice.not_kept"));
   };
 
@@ -137,7 +138,7 @@ gallery.begin = () => {
     (document.querySelector("dialog[open]") ?? document.body).append(at("told"));
     at("told").textContent = words;
     clearTimeout(quiet);
-    quiet = setTimeout(() => (at("told").textContent = ""), 4000);
+    quiet = setTimeout(() => (at("told").textContent = ""), Math.max(4000, 60 * words.length)); // time to read it
   };
 
   const showTray = () => {
@@ -233,17 +234,24 @@ gallery.begin = () => {
     m: () => setView(!compact),
     c: compare,
     e: gallery.exporting.open,
+    i: gallery.picks.choose,
+    n: () => {
+      if (!here()) return;
+      gallery.detail.show(here(), shown);
+      gallery.detail.annotate();
+    },
     o: gallery.origin.choose,
     Enter: () => here() && gallery.detail.show(here(), shown),
     Escape: () => (isSheetOpen() ? closeSheet() : choice.selected.size && choice.deselect()),
   };
 
+  const TYPED = "textarea, input:not([type='checkbox'], [type='radio'], [type='range'])"; // where keys are letters
   document.addEventListener("keydown", (event) => {
     const { key, target } = event;
-    const typing = target.matches("input:not([type='checkbox'], [type='radio'], [type='range'])");
+    const typing = target.matches(TYPED);
     if ((event.ctrlKey || event.metaKey) && !typing && gallery.cull.control(event)) return event.preventDefault();
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
-    if (target.matches("select, input:not([type='checkbox'], [type='radio'], [type='range'])")) {
+    if (typing || target.matches("select")) {
       if (key === "Escape" && target.id === "search") grid.activate(grid.rows.indexOf(grid.active?.i));
       return;
     }
@@ -287,11 +295,11 @@ gallery.begin = () => {
     const rows = shown.slice(0, MOST_PRINTED).map((i) => gallery.list[i]);
     const cut = shown.length > rows.length ? [make("p", {}, say("print.cut", { n: rows.length, all: shown.length }))] : [];
     at("sheet").replaceChildren(...cut, ...rows.map((row) => {
-      const { verdict, rating } = choice.of(row);
+      const { verdict, rating, note } = choice.of(row);
       const marks = `${{ pick: "✓", reject: "✕" }[verdict] ?? ""}${"★".repeat(rating)}`;
       const name = make("b", {}, `${gallery.tiles.name(row)} ${marks}`);
       const words = make("span", { dir: "auto" }, row.prompt.slice(0, 160));
-      return make("figure", {}, gallery.tiles.face(row, { lazy: false }), make("figcaption", {}, name, words));
+      return make("figure", {}, gallery.tiles.face(row, { lazy: false }), make("figcaption", {}, name, note ? make("i", { dir: "auto" }, note) : null, words));
     }));
   };
   const print = async () => {

@@ -1,5 +1,6 @@
 "use strict";
-/* A picture file is asked which row it is: its facts stand in its own metadata, as XMP. */
+/* A picture file is asked which row it is: its facts stand in its own metadata, as XMP. What is
+   dropped comes here; a file of picks goes on to picks.js. */
 
 gallery.origin = (() => {
   const { say } = gallery;
@@ -18,8 +19,8 @@ gallery.origin = (() => {
 
   /** Show the row that a file belongs to, or say what the file says. */
   const ask = async (file) => {
-    gallery.pieces.want();
     const facts = factsIn(await file.arrayBuffer());
+    await gallery.pieces.whole();
     const row = facts && gallery.list.find((one) => one.request === facts.request_id);
     if (row) {
       const shown = gallery.shownRows();
@@ -36,7 +37,8 @@ gallery.origin = (() => {
   document.addEventListener("dragover", (event) => event.preventDefault());
   document.addEventListener("drop", (event) => {
     event.preventDefault();
-    if (event.dataTransfer.files.length) ask(event.dataTransfer.files[0]);
+    const [file] = event.dataTransfer.files;
+    if (file) (gallery.picks.is(file) ? gallery.picks.take : ask)(file);
   });
 
   return { choose: () => input.click() };

@@ -33,7 +33,7 @@ gallery.natural = new Intl.Collator("en", { numeric: true }).compare;
 
 gallery.store = (() => {
   const PROMPTS = ["prompt", "text", "tags"]; // what models call it, the most usual first
-  const FIXED = ["state", "model", "error", "kind", "output", "listed", "choice", "rating"];
+  const FIXED = ["state", "model", "error", "kind", "output", "listed", "choice", "rating", "note"];
   const OF_FILES = ["kind", "output"]; // columns in which a row without a file has no value
   const FROM_OUTSIDE = { input: "input.", meta: "meta." };
   const columns = new Map(); // by name: "state", "input.style", "meta.Category"
@@ -152,8 +152,9 @@ gallery.store = (() => {
   const text = (i) => {
     if (texts[i] === undefined) {
       const { id, input, meta, error } = gallery.list[i];
+      const { note } = gallery.choice.of(gallery.list[i]);
       const words = [input, meta].flatMap(Object.values).filter((value) => typeof value === "string");
-      texts[i] = [id, error ?? "", ...words].join("\n").toLowerCase();
+      texts[i] = [id, error ?? "", note, ...words].join("\n").toLowerCase();
     }
     return texts[i];
   };
@@ -213,7 +214,10 @@ gallery.store = (() => {
     });
   };
 
-  return { add, ask, column, columns: () => [...columns.values()], varying, seconds };
+  /** A text of this row has changed. */
+  const forgetText = (i) => delete texts[i];
+
+  return { add, ask, column, forgetText, columns: () => [...columns.values()], varying, seconds };
 })();
 
 /** Load a script from data/; call `done` when it has run, or is not there. No other script is. */
@@ -232,11 +236,17 @@ gallery.pieces = (() => {
   let [loaded, wanted, lost] = [0, 1, 0]; // lost: the number of a piece that is not there
   const IDLE = 20; // so many come unasked, while nothing else happens
 
+  const waiting = []; // who is to be told that all are here, or that one is lost
+  const settle = () => {
+    if (lost || loaded >= gallery.facts.pieces) waiting.splice(0).forEach((told) => told());
+  };
+
   const load = () => {
     const number = loaded + 1;
     gallery.load(`rows-${number}.js`, () => {
       if (loaded < number) lost = number;
       gallery.changed();
+      settle();
       next();
     });
   };
@@ -255,6 +265,14 @@ gallery.pieces = (() => {
   return {
     want, next,
     more: () => want(loaded + 1),
+    /** Load all of them; resolves when they are here, or one is lost. */
+    whole: () => {
+      want();
+      return new Promise((told) => {
+        waiting.push(told);
+        settle();
+      });
+    },
     came: (number) => (loaded = number),
     get loaded() { return loaded; },
     get lost() { return lost; },

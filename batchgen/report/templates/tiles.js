@@ -80,13 +80,14 @@ gallery.tiles = (() => {
   /** The id; of a row with several files also which of them. */
   const name = ({ id, file }) => (file?.n ? `${id} (${file.n})` : id);
 
-  const label = (row, { verdict, rating }) =>
+  const label = (row, { verdict, rating, note }) =>
     [
       name(row),
       row.state === "saved" ? "" : say(`states.${row.state}`),
       row.prompt.slice(0, 300),
       verdict && say(`choice.is_${verdict}`),
       rating && say("choice.stars", { n: rating }),
+      note && say("choice.noted", { note: note.slice(0, 300) }),
     ].filter(Boolean).join(", ");
 
   /** Show on a tile what the person decided about its row. */
@@ -100,6 +101,8 @@ gallery.tiles = (() => {
     tile.querySelector(".marks").textContent =
       { pick: "✓ ", reject: "✕ " }[choice.verdict] ?? "";
     tile.querySelector(".marks").append("★".repeat(choice.rating));
+    tile.querySelector(".said")?.remove();
+    if (choice.note) tile.querySelector(".face").append(make("span", { class: "said", dir: "auto" }, choice.note.slice(0, 300)));
   };
 
   const make_tile = (row, role) => {

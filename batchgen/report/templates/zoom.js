@@ -145,7 +145,7 @@ gallery.whole = (() => {
   };
   for (const dialog of dialogs) {
     dialog.querySelector(".full").onclick = () => full(dialog);
-    dialog.addEventListener("keydown", (event) => event.key === "F" && !event.ctrlKey && !event.metaKey && full(dialog));
+    dialog.addEventListener("keydown", (event) => event.key === "F" && !event.target.matches("textarea") && !event.ctrlKey && !event.metaKey && full(dialog));
     dialog.addEventListener("close", () => document.fullscreenElement && document.exitFullscreen());
   }
   return {

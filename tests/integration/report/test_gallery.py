@@ -542,14 +542,18 @@ def test_picks_are_shown_with_their_marks_and_nothing_else(
     mixed: Path, batchgen: Command, write: Write
 ) -> None:
     ((request_id,),) = query(mixed, "SELECT request_id FROM requests WHERE id = 'owl'")
-    lines = ["id,request_id,verdict,rating", f"owl,{request_id},pick,5", "fox,,reject,"]
+    lines = [
+        "id,request_id,verdict,rating,note",
+        f"owl,{request_id},pick,5,soft light",
+        "fox,,reject,",
+    ]
     write("picks.csv", "\ufeff" + "\r\n".join(lines) + "\r\n")
 
     told = batchgen("report", mixed, "--picks", "picks.csv")
 
     assert told.code == 0
     assert [(row[ID], row[PICK]) for row in rows(mixed)] == [
-        ("fox", ["reject", 0]),
-        ("owl", ["pick", 5]),
+        ("fox", ["reject", 0, ""]),
+        ("owl", ["pick", 5, "soft light"]),
     ]
     assert facts(mixed)["narrowed"] == "picks.csv"

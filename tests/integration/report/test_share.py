@@ -53,7 +53,10 @@ def test_picked_files_are_copied_with_a_gallery_and_rejected_ones_stay(
     assert media(to) == paths
     assert [(to / path).read_bytes() for path in paths] == [(batch / p).read_bytes() for p in paths]
     shown = gallery.read_data_file(to / "report" / "data" / "rows-1.js")
-    assert [(row[1], row[18]) for row in shown] == [("row-1", ["pick", 5]), ("row-3", ["", 4])]
+    assert [(row[1], row[18]) for row in shown] == [
+        ("row-1", ["pick", 5, ""]),
+        ("row-3", ["", 4, ""]),
+    ]
     assert everything(batch / "report") == before
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from batchgen.errors import UsageError
 from batchgen.report.filters import (
     EVERYTHING,
+    MAX_NOTE,
     ROW_FIELDS,
     Choice,
     Filter,
@@ -216,6 +217,19 @@ def test_one_column_is_enough(name):
 @example("''\t'=")
 def test_an_id_is_read_back_whatever_a_spreadsheet_would_make_of_it(id):
     assert list(file((csv_cell(id), "", "pick", "")).by_id) == [(id, None)]
+
+
+def test_a_note_is_read_as_it_was_written():
+    names = ("id", "verdict", "note")
+    for note in ("=1+1 hands", "two\nlines", "it's <b>", "x" * MAX_NOTE):
+        found = file(("heron", "pick", csv_cell(note)), names=names)
+        assert found.choice_of(ROW) == Choice("pick", 0, note)
+    assert file(("heron", "pick"), names=("id", "verdict")).choice_of(ROW) == Choice("pick", 0, "")
+
+
+def test_a_note_has_an_end():
+    said = refused(("heron", "x" * (MAX_NOTE + 1)), names=("id", "note"))
+    assert said == "picks.csv:2: the note has more than 1,000 characters."
 
 
 def test_rows_that_the_batch_does_not_have_are_named():
