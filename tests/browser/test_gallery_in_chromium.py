@@ -228,6 +228,56 @@ def test_rows_are_put_in_order_by_any_field_those_without_it_last(page: Any) -> 
     assert ["seed1" in id for id in order[4:8]] == [True] * 4
 
 
+GROUPS = """() => {
+    // The tiles under each head, by their tops and lefts, as a person reads them.
+    const place = (one) => one.getBoundingClientRect();
+    const tiles = [...document.querySelectorAll("#grid .tile")];
+    const heads = [...document.querySelectorAll("#grid .head")];
+    heads.sort((a, b) => place(a).top - place(b).top);
+    const words = (one, what) => one.querySelector(what).textContent;
+    return heads.map((head, n) => {
+        const [top, end] = [place(head).bottom, heads[n + 1] ? place(heads[n + 1]).top : Infinity];
+        const isMine = (one) => place(one).top >= top - 1 && place(one).bottom <= end + 1;
+        return [words(head, "b"), tiles.filter(isMine).map((one) => words(one, ".name"))];
+    });
+}"""
+
+
+def test_pictures_are_grouped_by_prompt_and_the_cursor_crosses_the_groups(
+    page: Any, batch: Path
+) -> None:
+    page.locator("#search").fill("style:anime")
+    press(page, "Enter", "g")
+    expect(page.locator("#grid .head")).to_have_count(2)
+    dunes, roofs = ([f"{id}-seed{seed}-styleanime" for seed in (1, 2)] for id in PAIRS)
+    assert page.evaluate(GROUPS) == [[PAIRS["dunes"], dunes], [PAIRS["roofs"], roofs]]
+    shoot(page, "grouped")
+    press(page, "ArrowRight", "p")  # and on to the next
+    assert focused(page) == roofs[0]
+    press(page, "ArrowUp")
+    assert focused(page) in dunes
+
+    page.locator("#grid .head").last.click()
+    expect(page.locator("#n-selected")).to_have_text("2 selected")
+    page.reload()
+    expect(page.locator("#group")).to_have_value("prompt")
+    expect(page.locator("#grid .head")).to_have_count(2)
+
+    page.locator("#search").fill("")
+    page.locator("#sort").select_option("input.seed")
+    page.locator("#down").click()
+    page.locator("#group").select_option("input.style")
+    expect(page.locator("#grid .head b")).to_have_text(["realistic", "anime", "(none)"])
+    found = dict(page.evaluate(GROUPS))
+    seeds = [int(id.split("seed")[1][0]) for id in found["anime"]]
+    assert seeds == [2, 2, 1, 1]  # in the order of all
+    press(page, "Escape", "m")
+    expect(page.locator("#group")).to_be_hidden()
+    press(page, "m", "g")
+    expect(page.locator("#grid .head")).to_have_count(0)
+    assert "group" not in page.url
+
+
 def test_arrows_walk_enter_opens_escape_comes_back_to_the_same_picture(page: Any) -> None:
     go_to(page, "dunes-seed1-stylerealistic")
     press(page, "ArrowRight", "ArrowDown", "ArrowUp", "Enter")

@@ -104,6 +104,7 @@ gallery.choice = (() => {
     redo: () => turn(undone, done, 2),
     toggle: (picture) => select([picture], !selected.has(picture.i)),
     select: (pictures) => select(pictures, true),
+    unselect: (pictures) => select(pictures, false),
     deselect: () => {
       selected.clear();
       gallery.chosen();

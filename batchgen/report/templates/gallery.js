@@ -4,7 +4,7 @@
 gallery.begin = () => {
   const { make, say, store, choice, filters, grid, matrix } = gallery;
   const at = (id) => document.getElementById(id);
-  const query = { search: "", chosen: filters.chosen, sort: "listed", down: false };
+  const query = { search: "", chosen: filters.chosen, sort: "listed", down: false, group: "" };
   let [shown, compact, waiting] = [[], true, false]; // compact: the grid, not the matrix
 
   // What rows are asked for, and shown
@@ -13,16 +13,17 @@ gallery.begin = () => {
 
   const refresh = () => {
     waiting = false;
-    if (!isWhole() || query.sort !== "listed" || !compact) gallery.pieces.want();
+    if (!isWhole() || query.sort !== "listed" || query.group || !compact) gallery.pieces.want();
     const columns = store.varying();
     const open = columns.filter(filters.isOpen);
     const found = store.ask(query, open);
-    shown = found.rows;
+    const grouped = compact && query.group ? store.grouped(found.rows, query.group) : null;
+    shown = grouped?.rows ?? found.rows;
     filters.show(columns, found.counts);
     filters.showChips(!isWhole(), everything);
     showStatus();
     offerSorts(columns);
-    if (compact) grid.show(shown);
+    if (compact) grid.show(shown, grouped ?? undefined);
     else matrix.show(shown);
     showTray();
     gallery.exporting.show();
@@ -38,16 +39,16 @@ gallery.begin = () => {
     });
 
   /** Do what the address says, as after a reload. */
-  const obey = ({ search, sort, down, size, matrix: asMatrix, axes, chosen }) => {
+  const obey = ({ search, sort, down, group, size, matrix: asMatrix, axes, chosen }) => {
     filters.clear();
     for (const [name, values] of chosen) {
       const c = store.column(name);
       for (const value of values) filters.pick(c, c.code(value), true);
     }
-    Object.assign(query, { search, sort, down });
+    Object.assign(query, { search, sort, down, group });
     at("search").value = search;
     at("down").setAttribute("aria-pressed", down);
-    at("sort").value = sort;
+    [at("sort").value, at("group").value] = [sort, group];
     at("size").value = size ?? usual;
     matrix.choose(axes);
     setView(!asMatrix);
@@ -108,13 +109,15 @@ gallery.begin = () => {
   };
 
   const offerSorts = (columns) => {
-    const list = at("sort");
-    const names = ["listed", "id", "saved", "wait", "cost", "rating"];
     const others = columns.filter(({ name }) => name.includes(".") || ["state", "model"].includes(name));
-    if (list.options.length === names.length + others.length) return;
-    const option = (value, words) => make("option", { value }, words);
-    list.replaceChildren(...names.map((name) => option(name, say(`sort.${name}`))), ...others.map((c) => option(c.name, filters.title(c))));
-    list.value = query.sort;
+    const offer = (list, kind, names, value) => {
+      if (list.options.length === names.length + others.length) return;
+      const option = (one, words) => make("option", { value: one }, words);
+      list.replaceChildren(...names.map((name) => option(name, say(`${kind}.${name || "none"}`))), ...others.map((c) => option(c.name, filters.title(c))));
+      list.value = value;
+    };
+    offer(at("sort"), "sort", ["listed", "id", "saved", "wait", "cost", "rating"], query.sort);
+    offer(at("group"), "group", ["", "prompt"], query.group);
   };
 
   // Messages
@@ -161,6 +164,7 @@ gallery.begin = () => {
     compact = isGrid;
     at("as-grid").setAttribute("aria-pressed", isGrid);
     at("as-matrix").setAttribute("aria-pressed", !isGrid);
+    at("group").parentElement.hidden = !isGrid;
     grid.hide(!isGrid);
     matrix.hide(isGrid);
     refresh();
@@ -189,6 +193,12 @@ gallery.begin = () => {
     const rows = [...choice.selected].map((i) => gallery.list[i]);
     if (rows.length < 2) return gallery.tell(say("beside.how_many", { n: rows.length }));
     gallery.beside.show(rows, here() ?? rows[0]);
+  };
+
+  /** Put pictures under what they have in common, the name of a field, or no longer for "". */
+  const setGroup = (name) => {
+    at("group").value = query.group = name;
+    gallery.changed();
   };
 
   /** The row that keys mean: the one that has the focus; the grid's, while nothing has it. */
@@ -232,6 +242,7 @@ gallery.begin = () => {
     "?": () => at("help").showModal(),
     f: () => setFilters(at("panel").hidden),
     m: () => setView(!compact),
+    g: () => compact && setGroup(query.group ? "" : "prompt"),
     c: compare,
     e: gallery.exporting.open,
     i: gallery.picks.choose,
@@ -330,6 +341,7 @@ gallery.begin = () => {
     query.sort = target.value;
     gallery.changed();
   };
+  at("group").onchange = ({ target }) => setGroup(target.value);
   at("down").onclick = ({ currentTarget }) => {
     query.down = !query.down;
     currentTarget.setAttribute("aria-pressed", query.down);

@@ -3,16 +3,22 @@
 
 /**
  * Put pictures of these aspects into lines that fill `width`, each about `height` high.
+ * groups: the first picture of each group, which begins a line, with room for a head above it.
  * Returns, for each line, its first picture (and at the end the count of all), top and height.
  */
-gallery.justified = (aspects, width, height, gap, below) => {
+gallery.justified = (aspects, width, height, { gap, below, groups = [], head = 0 }) => {
   const [starts, tops, heights] = [[], [], []];
-  let top = 0;
+  let [top, group] = [0, 0];
   for (let first = 0; first < aspects.length; ) {
+    if (first === groups[group]) {
+      top += head;
+      group += 1;
+    }
+    const stop = groups[group] ?? aspects.length;
     let sum = 0;
     let end = first;
     let fits = Infinity; // the height at which first…end - 1 fill the width
-    while (end < aspects.length && fits > height) {
+    while (end < stop && fits > height) {
       sum += aspects[end++];
       fits = (width - gap * (end - first - 1)) / sum;
     }
@@ -23,7 +29,7 @@ gallery.justified = (aspects, width, height, gap, below) => {
     }
     starts.push(first);
     tops.push(top);
-    heights.push(Math.min(fits, height * (end === aspects.length ? 1 : 1.6)));
+    heights.push(Math.min(fits, height * (end === stop ? 1 : 1.6)));
     top += heights.at(-1) + below + gap;
     first = end;
   }
@@ -34,27 +40,32 @@ gallery.justified = (aspects, width, height, gap, below) => {
 gallery.grid = (() => {
   const GAP = 10;
   const CAPTION = 22;
+  const HEAD = 44; // above a group
   const TALLEST = 15e6; // pixels; browsers lose count not far above
   const box = document.getElementById("grid");
   const tiles = new Map(); // by the index of their row
-  let [rows, places] = [[], gallery.justified([], 1, 1, 0, 0)];
+  const heads = new Map(); // the heads of groups in the page, by the group's number
+  let [rows, places] = [[], gallery.justified([], 1, 1, {})];
+  let groups = { starts: [], names: [] };
   let [active, height, width, drawing, reshaping] = [0, 220, 0, false, false]; // active: the place that Tab leads to
 
   const lay = () => {
     width = box.clientWidth;
     const aspects = rows.map((i) => gallery.tiles.aspect(gallery.list[i]));
     for (let size = height; ; size *= 0.8) {
-      places = gallery.justified(aspects, width, size, GAP, CAPTION);
-      if (places.total < TALLEST) break;
+      places = gallery.justified(aspects, width, size, { gap: GAP, below: CAPTION, groups: groups.starts, head: HEAD });
+      if (places.total < TALLEST || size < 1) break;
     }
     box.style.height = `${Math.ceil(places.total)}px`;
     for (const tile of tiles.values()) tile.dataset.old = "yes";
+    for (const head of heads.values()) head.remove();
+    heads.clear();
     draw();
   };
 
-  /** The last of `sorted` that is not above `value`, as its index. */
-  const last = (sorted, value) => {
-    let [low, high] = [0, places.tops.length - 1];
+  /** The last of the first `count` of `sorted` that is not above `value`, as its index. */
+  const last = (sorted, value, count = places.tops.length) => {
+    let [low, high] = [0, count - 1];
     while (low < high) {
       const middle = (low + high + 1) >> 1;
       if (sorted[middle] <= value) low = middle;
@@ -64,6 +75,31 @@ gallery.grid = (() => {
   };
   const lineAt = (y) => last(places.tops, y);
   const lineOf = (place) => last(places.starts, place);
+  /** The group that begins with this line; undefined if none does. */
+  const groupAt = (line) => {
+    const group = last(groups.starts, places.starts[line], groups.starts.length);
+    return groups.starts[group] === places.starts[line] ? group : undefined;
+  };
+
+  /** The pictures of a group, as indices. */
+  const membersOf = (group) => rows.slice(groups.starts[group], groups.starts[group + 1]);
+
+  /** Draw the head of the group that begins with this line, if one does. For the eye and the mouse: a tile says what is in it. */
+  const drawHead = (line, kept) => {
+    const group = groupAt(line);
+    if (group === undefined) return;
+    kept.add(group);
+    if (heads.has(group)) return;
+    const { make, say, choice } = gallery;
+    const members = membersOf(group).map((i) => gallery.list[i]);
+    const onclick = () => choice[members.every(({ i }) => choice.selected.has(i)) ? "unselect" : "select"](members);
+    const name = make("b", { dir: "auto" }, groups.names[group].slice(0, 300));
+    const title = `${groups.names[group].slice(0, 1000)}\n${say("status.select_group")}`;
+    const head = make("div", { class: "head", "aria-hidden": "true", title, onclick, style: { top: `${places.tops[line] - HEAD}px`, height: `${HEAD}px` } },
+      name, make("span", {}, members.length.toLocaleString("en")));
+    heads.set(group, head);
+    box.append(head);
+  };
 
   const draw = () => {
     drawing = false;
@@ -82,6 +118,13 @@ gallery.grid = (() => {
         tiles.delete(i);
       }
     inOrder(drawn);
+    const headed = new Set();
+    for (let line = from; line <= to && groups.starts.length; line++) drawHead(line, headed);
+    for (const [group, head] of heads)
+      if (!headed.has(group)) {
+        head.remove();
+        heads.delete(group);
+      }
     if (seen + 3 * page > places.total && !gallery.pieces.all) gallery.pieces.more();
   };
 
@@ -141,15 +184,15 @@ gallery.grid = (() => {
   };
 
   /**
-   * Show these rows. The cursor stays on its row; if that is gone, or was moved out of the window
+   * Show these rows, in these groups, if any: the first place and the name of each. The cursor stays on its row; if that is gone, or was moved out of the window
    * while it had the focus, it goes to the row that came next.
    */
-  const show = (shown) => {
+  const show = (shown, grouped = { starts: [], names: [] }) => {
     const held = box.contains(document.activeElement);
     const seen = held && rows.length && isInWindow(active);
     const next = rows[active + 1];
     active = survivor(shown);
-    rows = shown;
+    [rows, groups] = [shown, grouped];
     lay();
     if (!held || !rows.length) return;
     const follower = seen && !isInWindow(active) ? rows.indexOf(next) : -1;
@@ -167,11 +210,12 @@ gallery.grid = (() => {
     if (!rows.length) return;
     lead(Math.min(Math.max(place, 0), rows.length - 1));
     const line = lineOf(active);
-    const top = box.getBoundingClientRect().top + places.tops[line];
+    const head = groupAt(line) === undefined ? 0 : HEAD;
+    const top = box.getBoundingClientRect().top + places.tops[line] - head;
     const { position, height } = getComputedStyle(document.getElementById("bar"));
     const bar = (position === "sticky" ? parseFloat(height) : 0) + GAP;
     const foot = window.innerHeight - document.getElementById("tray").offsetHeight - GAP;
-    const bottom = top + places.heights[line] + CAPTION;
+    const bottom = top + head + places.heights[line] + CAPTION;
     if (top < bar || bottom - top > foot - bar) window.scrollBy(0, top - bar);
     else if (bottom > foot) window.scrollBy(0, bottom - foot);
     draw();

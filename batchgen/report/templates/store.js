@@ -214,10 +214,34 @@ gallery.store = (() => {
     });
   };
 
+  /**
+   * Put rows that have the same value together, in the order in which the values come, and each
+   * group's rows in theirs. Returns {rows, starts: the first place of each group, names}.
+   */
+  const grouped = (rows, name) => {
+    const c = column(name);
+    const valueOf = name === "prompt" ? (i) => gallery.list[i].prompt : (i) => c.get(i);
+    const groups = new Map();
+    for (const i of rows) {
+      const value = valueOf(i);
+      const group = groups.get(value);
+      if (group) group.push(i);
+      else groups.set(value, [i]);
+    }
+    const starts = [];
+    let start = 0;
+    for (const group of groups.values()) {
+      starts.push(start);
+      start += group.length;
+    }
+    const words = (value) => (name === "prompt" ? value || gallery.say("facets.none") : gallery.filters.word(c, value));
+    return { rows: [...groups.values()].flat(), starts, names: [...groups.keys()].map(words) };
+  };
+
   /** A text of this row has changed. */
   const forgetText = (i) => delete texts[i];
 
-  return { add, ask, column, forgetText, columns: () => [...columns.values()], varying, seconds };
+  return { add, ask, column, forgetText, grouped, columns: () => [...columns.values()], varying, seconds };
 })();
 
 /** Load a script from data/; call `done` when it has run, or is not there. No other script is. */
