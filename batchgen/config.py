@@ -18,7 +18,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from batchgen.core import budget
-from batchgen.core.addresses import ADDRESS_VARIABLES, parse_notify_urls, parse_ping_url
+from batchgen.core.addresses import (
+    ADDRESS_VARIABLES,
+    parse_media_place,
+    parse_notify_urls,
+    parse_ping_url,
+)
 from batchgen.core.assignments import parse_setting
 from batchgen.core.budget import CostLimits
 from batchgen.core.limits import DEFAULT_LIMITS, Limits
@@ -36,12 +41,14 @@ VARIABLES = {
     "base_url": "RUNCOMFY_MODEL_API_BASE",
     "serverless_url": "RUNCOMFY_SERVERLESS_API_BASE",
     "ask_above": "BATCHGEN_ASK_ABOVE",
+    "media": "BATCHGEN_MEDIA",
     **ADDRESS_VARIABLES,
 }
 TOKEN_VARIABLES = ("RUNCOMFY_TOKEN", "RUNCOMFY_API_KEY", "RUNCOMFY_API_TOKEN", "YOUR_API_TOKEN")
 SECRET_VARIABLES = (*TOKEN_VARIABLES, *ADDRESS_VARIABLES.values())
 _PARSERS: Mapping[str, Callable[[str], Any]] = {
     "ask_above": parse_usd,
+    "media": parse_media_place,
     "ping": parse_ping_url,
     "notify": parse_notify_urls,
 }
@@ -70,8 +77,9 @@ HOOKS = ("ping", "notify", "notify_when", "notify_pictures", "on_finish")
 class RunOptions:
     """Every option of a run, as it holds after the merge.
 
-    out: the output folder. model: of rows that name none, or `deployments/ID`. schema: a file with
-        that of the model. workflow: a file with one that is sent to deployments.
+    out: the output folder. media: where media are kept instead, as `s3://bucket/prefix`.
+    model: of rows that name none, or `deployments/ID`. schema: a file with that of the model.
+    workflow: a file with one that is sent to deployments.
     rate: POSTs per second. concurrency: requests in progress. limit: POSTs of this run.
     max_cost, max_cost_per_day, max_cost_per_month: USD that this batch may cost.
     all_per_day, all_per_month: USD that all batches of the person on this computer may cost.
@@ -98,6 +106,7 @@ class RunOptions:
     """
 
     out: Path = Path("out")
+    media: str | None = None
     model: str = DEFAULT_MODEL
     schema: Path | None = None
     workflow: Path | None = None
@@ -337,7 +346,17 @@ def environment_for_programs(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name not in SECRET_VARIABLES}
 
 
+# What a store's credentials begin with, in the environment.
+STORE_VARIABLES = ("AWS_", "AZURE_", "GOOGLE_")
+
+
 def environment_without_secrets() -> dict[str, str]:
-    """Return the environment for a process of ours that needs no network: no token, no proxies."""
+    """Return the environment for a process of ours that needs no network: no token, no credentials
+    of a store, no proxies.
+    """
     there = environment_for_programs(os.environ)
-    return {name: value for name, value in there.items() if not name.lower().endswith("_proxy")}
+    return {
+        name: value
+        for name, value in there.items()
+        if not name.lower().endswith("_proxy") and not name.startswith(STORE_VARIABLES)
+    }

@@ -1,6 +1,7 @@
 """A real sandbox process for each worker, and the command line against it, in this process."""
 
 import contextlib
+import importlib.util
 import io
 import json
 import os
@@ -16,6 +17,7 @@ import pytest
 from helpers import ROOT, TOKEN, Outcome, PretendClock
 from hypothesis import HealthCheck, settings
 from sandbox_client import Control
+from stores import CREDENTIALS, Store, bucket, s3_server
 from xdist.scheduler import LoadScopeScheduling
 
 from batchgen import config
@@ -112,6 +114,29 @@ def here(
     monkeypatch.setenv("RUNCOMFY_MODEL_API_BASE", NOWHERE)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def s3_port() -> Iterator[int]:
+    """A real S3 server in a process of its own."""
+    absent = [name for name in ("obstore", "moto") if importlib.util.find_spec(name) is None]
+    if absent:
+        names = " and ".join(absent)
+        pytest.skip(f"{names} not installed: pip install -e '.[test-anywhere]'")
+    with s3_server() as port:
+        yield port
+
+
+@pytest.fixture
+def store(s3_port: int, here: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """An empty bucket, and the environment in which a run finds its way there."""
+    with bucket(s3_port) as found:
+        for name in [name for name in os.environ if name.startswith(config.STORE_VARIABLES)]:
+            monkeypatch.delenv(name)
+        for name, value in CREDENTIALS.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("AWS_ENDPOINT_URL", found.endpoint)
+        yield found
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from batchgen.cli.options import (
     DURATION,
     FILE,
     JSON,
+    MEDIA,
     SERVICE,
     SHARED,
     find_batch,
@@ -192,14 +193,15 @@ def resolve(
 @click.command(short_help="Check every file; download broken ones again, unpaid.")
 @BATCH
 @JSON
+@MEDIA
 @SERVICE
 @SHARED
 def verify(batch: str, as_json: bool, **given: Any) -> None:
     """Check every file of BATCH; download missing and damaged ones again, unpaid.
 
-    A damaged file is kept under another name beside the new one. Files that RunComfy no longer
-    hosts are named: they would have to be paid for again. So are rows that are paid for and not on
-    disk yet; a run asks for these again.
+    Files in an object store are read there. A damaged file is kept under another name beside the
+    new one. Files that RunComfy no longer hosts are named: they would have to be paid for again. So
+    are rows that are paid for and not saved yet; a run asks for these again.
 
     \b
     Examples:
@@ -210,7 +212,8 @@ def verify(batch: str, as_json: bool, **given: Any) -> None:
         0    every file is whole, or is whole again
         1    files are lost: they would have to be paid for again
         2    there is no such batch
-        69   files could not be downloaded now, or not yet: run it again later
+        69   files could not be downloaded now, or not yet, or the store of the files could not be
+             used: run it again later
         75   a run holds the batch
         77   a file has to be downloaded, and the token is missing or was refused
     """

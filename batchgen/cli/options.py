@@ -14,7 +14,7 @@ from click.core import ParameterSource
 from batchgen.cli import completion, manners
 from batchgen.clock import Clock
 from batchgen.core import limits, units
-from batchgen.core.addresses import parse_notify_urls, parse_ping_url
+from batchgen.core.addresses import parse_media_place, parse_notify_urls, parse_ping_url
 from batchgen.core.targets import deployment_target, parse_node_input
 from batchgen.core.terms import parse_terms
 from batchgen.core.timetable import parse_days, parse_window
@@ -51,6 +51,7 @@ class Notation(click.ParamType[Any]):
 TERMS = Notation("digest", parse_terms)
 AMOUNT = Notation("amount", units.parse_usd)
 PING = Notation("URL", parse_ping_url)
+PLACE = Notation("URL", parse_media_place)
 NOTIFY = Notation("URL", parse_notify_urls)
 RATE = Notation("rate", units.parse_rate)
 DURATION = Notation("duration", units.parse_duration)
@@ -155,6 +156,17 @@ class SectionedCommand(click.Command):
 OUT = section(
     "Files",
     click.option("-o", "--out", type=FILE, help="Output folder.  [default: out/<manifest>/]"),
+)
+MEDIA = section(
+    "Files",
+    click.option(
+        "--media",
+        type=PLACE,
+        metavar="s3://BUCKET/PREFIX",
+        help="Keep the files in this object store (also gs:// and az://) instead of the folder;"
+        " needs the extra `store`. A batch stays where it began.  [default: $BATCHGEN_MEDIA, else"
+        " that of your configuration, each with a folder for the batch; else the folder]",
+    ),
 )
 NEW_BATCH = section(
     "Files",

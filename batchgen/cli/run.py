@@ -15,6 +15,7 @@ from batchgen.cli.options import (
     FILE,
     JSON,
     MANIFEST,
+    MEDIA,
     NEW_BATCH,
     NOTIFY,
     OUT,
@@ -132,6 +133,7 @@ LIMITS = section(
     ),
 )
 @OUT
+@MEDIA
 @SHARED
 @NEW_BATCH
 @section(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from batchgen.core import units
-from batchgen.core.addresses import parse_notify_urls, parse_ping_url
+from batchgen.core.addresses import parse_media_place, parse_notify_urls, parse_ping_url
 from batchgen.core.messages import explain_schema_error
 from batchgen.core.rows import Place, Problem
 from batchgen.core.text import closest_match
@@ -23,6 +23,7 @@ _PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "rate": units.parse_rate,
     "ping": parse_ping_url,
     "notify": parse_notify_urls,
+    "media": parse_media_place,
     "media_hosts": tuple,
     "on_finish": lambda command: command if isinstance(command, str) else tuple(command),
 }

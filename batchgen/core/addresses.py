@@ -1,6 +1,7 @@
-"""The addresses of those who are told how a run ended. Pure.
+"""The addresses of those who are told how a run ended, and of where media are kept. Pure.
 
-No error shows the address: it is a secret, since whoever has it can speak in the person's name.
+No error shows the address of the first kind: it is a secret, since whoever has it can speak in the
+person's name.
 """
 
 import re
@@ -8,6 +9,7 @@ from urllib.parse import urlsplit
 
 # The environment variables that hold them, by the option's name.
 ADDRESS_VARIABLES = {"ping": "BATCHGEN_PING", "notify": "BATCHGEN_NOTIFY"}
+_STORES = ("s3", "gs", "az")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
 
 
@@ -38,3 +40,26 @@ def parse_notify_urls(written: str | list[str]) -> tuple[str, ...]:
             " apprise has them."
         )
     return urls
+
+
+def parse_media_place(text: str) -> str:
+    """Return where media are kept, as `s3://bucket/prefix`. Raises ValueError.
+
+    The schemes are s3, gs and az, whose bucket is a container. It holds no user, password or query.
+    """
+    scheme, colon, rest = text.partition("://")
+    names = rest.rstrip("/").split("/")
+    odd = not text.isprintable() or any(mark in rest for mark in "?#@\\*")
+    if scheme not in _STORES or not colon or odd or {"", ".", ".."} & {*names} or ":" in names[0]:
+        raise ValueError(
+            "This is no place to keep media; it looks like s3://bucket/prefix, gs://bucket/prefix"
+            " or az://container/prefix. Credentials are not part of it."
+        )
+    return f"{scheme}://{'/'.join(names)}"
+
+
+def split_media_place(place: str) -> tuple[str, str, str]:
+    """Return scheme, bucket and prefix; "" is none. place: as `parse_media_place` returns it."""
+    scheme, _, rest = place.partition("://")
+    bucket, _, prefix = rest.partition("/")
+    return scheme, bucket, prefix

@@ -24,6 +24,8 @@ class Timing:
     drain: after SIGTERM or SIGHUP, for the answers of open submissions; then they count as lost.
     download_tries: of a file whose download breaks off, before it is left to the next run.
     file_check: of a download by another process, which is killed then.
+    store_request: of one request to an object store: a part of a file of 8 MiB. store_retrying: of
+        that and what follows an answer of "later". store_tries: of all that, where none comes.
     busy: while another program holds the journal, before a transaction gives up.
     commit_tries: of the commit that keeps a request_id, of `busy` seconds each.
     backoff_first, backoff_max: the longest wait after the first failure in a row, and after many.
@@ -55,6 +57,9 @@ class Timing:
     download_total: float = 6 * 3600.0
     download_tries: int = 5
     file_check: float = 300.0
+    store_request: float = 180.0
+    store_retrying: float = 120.0
+    store_tries: int = 3
     drain: float = 75.0
     busy: float = 10.0
     commit_tries: int = 7

@@ -227,7 +227,7 @@ class Collector:
         self._tell_note(row, checked, path)
         if self._options.sidecars:
             text = provenance.sidecar_text(facts)
-            await asyncio.to_thread(self._destination.keep_sidecar, path, text)
+            await self._destination.keep_sidecar(path, text)
         file = stored_file(checked, path)
         if last:
             await self._writes.enqueue(lambda: self._journal.record_saved(row, output, file))

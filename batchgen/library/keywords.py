@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypedDict, get_type_hints
 
 from batchgen.core import limits, units
-from batchgen.core.addresses import parse_notify_urls, parse_ping_url
+from batchgen.core.addresses import parse_media_place, parse_notify_urls, parse_ping_url
 from batchgen.core.targets import parse_node_input
 from batchgen.core.terms import Terms, parse_terms
 from batchgen.core.text import closest_match
@@ -60,6 +60,7 @@ class Options(ReadingOptions, total=False):
     price: float | Mapping[str, float]
     price_per_second: float | Mapping[str, float]
     new_batch: bool
+    media: str
     sandbox: bool
     concurrency: int
     expect_plan: str | Terms
@@ -232,6 +233,7 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "on_unknown": _choice("hold", "resubmit"),
     "notify_when": _choice("problems", "always"),
     # What is empty takes the place of what is configured.
+    "media": lambda place: parse_media_place(_text(place)),
     "ping": lambda url: parse_ping_url(_text(url)) if url != "" else "",
     "notify": lambda urls: (
         parse_notify_urls(urls if isinstance(urls, str) else [*urls]) if urls else ()

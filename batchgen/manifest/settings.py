@@ -38,6 +38,7 @@ _ONLY_OPTIONS = {
     "allow_path": "Use --allow-path. A list decides nothing about what else is read and sent.",
     "serverless_url": "Use --serverless-url. A list decides nothing about where a token is sent.",
     "base_url": "Use --base-url. A list decides nothing about where your token is sent.",
+    "media": "Use --media. A list decides nothing about where files are written.",
     "media_host": "Use --media-host. A list decides nothing about what is fetched from where.",
     "on_unknown": "Use --on-unknown. A list does not spend your money twice.",
     "raise_limit": "Use --raise-limit. The limits are against what a list could do to you.",

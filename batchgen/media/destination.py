@@ -1,11 +1,11 @@
 """Where checked files are kept for good: the calls that a run and `verify` need of such a place.
 
-`LocalFolder` is the first. Another one implements these calls in a module of this folder, and is
-chosen in operations/batch.py.
+`LocalFolder` is the batch folder, `ObjectStore` (storage/object_store.py) a place elsewhere. Which
+one a batch has is chosen in operations/batch.py.
 """
 
 from collections.abc import Callable
-from io import BufferedReader
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
 
@@ -16,7 +16,8 @@ from batchgen.media.formats import Format
 class Destination(Protocol):
     """path: what the journal keeps of a file: `FOLDER/NAME`, with the folder of its format.
 
-    All calls but `keep` may block. All raise OSError if the place fails.
+    All raise OSError if the local disk fails, and an error of ours if another place does: what
+    was to be kept stays in scratch then.
     """
 
     def clear_scratch(self) -> None:
@@ -41,14 +42,14 @@ class Destination(Protocol):
         is_taken: whether the journal has another row's file at a path.
         """
 
-    def keep_sidecar(self, path: str, text: str) -> None:
+    async def keep_sidecar(self, path: str, text: str) -> None:
         """Write a text beside the kept file at `path`, durably; it replaces an earlier one."""
 
-    def local_path(self, path: str) -> Path:
-        """Return where a kept file lies on a local disk, for another process to read."""
+    def local_copy(self, path: str) -> AbstractAsyncContextManager[Path]:
+        """Hand out where a kept file lies on a local disk for the block, to be read only.
 
-    def open(self, path: str) -> BufferedReader:
-        """Open a kept file, seekable. Raises FileNotFoundError."""
+        What is kept elsewhere is fetched for it. Raises FileNotFoundError, then or when it is read.
+        """
 
-    def replace(self, file: CheckedFile, path: str) -> None:
+    async def replace(self, file: CheckedFile, path: str) -> None:
         """Put a checked file at `path`, durably. A damaged one there is put aside, not deleted."""

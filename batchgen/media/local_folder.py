@@ -5,9 +5,8 @@ import errno
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from io import BufferedReader
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
 from itertools import count
 from pathlib import Path
 
@@ -45,10 +44,7 @@ class LocalFolder:
     async def keep(
         self, file: CheckedFile, name: str, n: int, is_taken: Callable[[str], bool]
     ) -> str:
-        for stem in candidate_stems(name, n, file.sha256):
-            if file.format.extension == "json":  # or it could have the name of a sidecar
-                stem = stem.replace(".", "-")
-            path = f"{file.format.folder}/{stem}.{file.format.extension}"
+        for path in candidate_paths(file, name, n):
             target = self._root / path
             if not is_taken(path) and (self._link(file.part, target) or _has_content(target, file)):
                 break
@@ -67,17 +63,18 @@ class LocalFolder:
             del self._next_syncs[folder]  # a name that is added from now on needs another sync
             await asyncio.to_thread(files.sync_folder, folder)
 
-    def keep_sidecar(self, path: str, text: str) -> None:
+    async def keep_sidecar(self, path: str, text: str) -> None:
+        await asyncio.to_thread(self._write_sidecar, path, text)
+
+    def _write_sidecar(self, path: str, text: str) -> None:
         with files.write_whole(sidecar(self._root / path), inside=self._root) as file:
             file.write(text)
 
-    def local_path(self, path: str) -> Path:
-        return self._root / path
+    @asynccontextmanager
+    async def local_copy(self, path: str) -> AsyncIterator[Path]:
+        yield self._root / path
 
-    def open(self, path: str) -> BufferedReader:
-        return files.open_regular(self._root / path)
-
-    def replace(self, file: CheckedFile, path: str) -> None:
+    async def replace(self, file: CheckedFile, path: str) -> None:
         target = self._root / path
         with files.folder_of(target, self._root) as folder:
             if os.path.lexists(target):
@@ -103,6 +100,14 @@ class LocalFolder:
                 return False
             _rename(part.name, target.name, folder)
             return True
+
+
+def candidate_paths(file: CheckedFile, name: str, n: int) -> Iterator[str]:
+    """Yield paths for the n-th output (from 1) of a row, without end."""
+    for stem in candidate_stems(name, n, file.sha256):
+        if file.format.extension == "json":  # or it could have the name of a sidecar
+            stem = stem.replace(".", "-")
+        yield f"{file.format.folder}/{stem}.{file.format.extension}"
 
 
 def candidate_stems(name: str, n: int, sha256: str) -> Iterator[str]:

@@ -3,6 +3,6 @@
 Promise: an operation takes options and returns values or raises an error of ours; it prints
 nothing.
 
-May import: configuration, notify, engine, report, inputs, media, api, journal, network, manifest,
-templates, validation, sandbox, core.
+May import: configuration, notify, engine, report, inputs, storage, media, api, journal, network,
+manifest, templates, validation, sandbox, core.
 """

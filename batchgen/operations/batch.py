@@ -1,19 +1,27 @@
 """What operations on a batch share: its locked journal, its API, and where its files go."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
+from batchgen import event_loop
 from batchgen.api.endpoint import Endpoint, find_endpoint
 from batchgen.batch_folder import Folder
 from batchgen.clock import Clock
-from batchgen.config import RunOptions
+from batchgen.config import RunOptions, Source
 from batchgen.core.targets import deployment_id
 from batchgen.core.timing import Timing
+from batchgen.journal.reader import Reader
 from batchgen.journal.writer import Journal
 from batchgen.media.destination import Destination
 from batchgen.media.local_folder import LocalFolder
 from batchgen.network.media_hosts import parse_media_host
+from batchgen.operations.known_batches import KnownBatches
+from batchgen.storage.object_store import ObjectStore
+from batchgen.storage.place import KEPT, Said, settle_place, wanted_place
 from batchgen.validation.schema_registry import stored_schemas
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -57,6 +65,32 @@ def open_batch(folder: Folder, timing: Timing) -> Iterator[Journal]:
         yield journal
 
 
-def open_destination(folder: Folder) -> Destination:
-    """Return where the files of a batch go to."""
-    return LocalFolder(folder.path)
+def media_place(journal: Journal, folder: Folder, known: KnownBatches, flags: RunOptions) -> str:
+    """Return where the media of a batch are kept; "" is its folder. Raises as `settle_place`."""
+    kept = journal.get_meta(KEPT)
+    if kept is None:
+        with closing(Reader(folder.journal)) as reader:
+            kept = "" if reader.has_sent() else None
+    typed = flags.sources.get("media") is Source.FLAG
+    name = folder.path.resolve().name
+    rehearsal = bool(journal.get_meta("sandbox"))
+    wanted = wanted_place(flags.media, name, typed=typed, rehearsal=rehearsal)
+    said = Said(wanted, typed, kept, known.media_of(folder.path))
+    place, notice = settle_place(said, str(folder.path))
+    if notice:
+        log.info("%s", notice)
+    return place or ""
+
+
+def open_destination(
+    place: str, folder: Folder, timing: Timing, *, thumbnails: bool = True
+) -> Destination:
+    """Return where the files of a batch are kept. place: as `media_place` returns it.
+
+    An object store is tried first: raises as `ObjectStore` and its `require` do.
+    """
+    if not place:
+        return LocalFolder(folder.path)
+    store = ObjectStore(place, folder.path, timing, thumbnails=thumbnails)
+    event_loop.run(store.require())
+    return store

@@ -43,7 +43,7 @@ from batchgen.journal.writer import Journal
 from batchgen.manifest.allowed_paths import AllowedPaths
 from batchgen.media.destination import Destination
 from batchgen.media.download import DEFAULT_LIMITS, Downloader, DownloadLimits
-from batchgen.operations.batch import open_destination
+from batchgen.media.local_folder import LocalFolder
 from batchgen.report import tables
 from batchgen.report.next_steps import command
 
@@ -97,7 +97,7 @@ async def execute(
     """
     clock = journal.clock
     stop = stop or Stop()
-    destination = destination or open_destination(folder)
+    destination = destination or LocalFolder(folder.path)
     limiter, recent = restore_rate_limiter(journal, clock, policy.rate)
     costs = CostEstimator(
         policy.prices, read_seen(journal.get_meta("costs")), limited=policy.limits.any()

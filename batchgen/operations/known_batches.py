@@ -50,6 +50,7 @@ class KnownBatch:
 
     written, resolved: as `ListPath` has them, when it was last run. folder: absolute.
     host: the computer. rehearsal: with the sandbox. at: when, as the journal writes it.
+    media: where its files are kept; "" is the folder.
     """
 
     written: str
@@ -58,6 +59,7 @@ class KnownBatch:
     host: str
     rehearsal: bool
     at: str
+    media: str = ""
 
     def is_of(self, wanted: ListPath) -> bool:
         return wanted.names(self.written) or wanted.names(self.resolved)
@@ -86,7 +88,16 @@ class KnownBatches:
         found = (Path(b.folder) for b in self._read() if b.is_here() and not b.rehearsal)
         return [*dict.fromkeys(found)]
 
-    def remember(self, manifest: str, folder: Path, *, rehearsal: bool, at: str) -> None:
+    def media_of(self, folder: Path) -> frozenset[str]:
+        """Return the places in which this person keeps files of a batch, on this computer."""
+        place = str(folder.resolve())
+        return frozenset(
+            b.media for b in self._read() if b.is_here() and b.folder == place and b.media
+        )
+
+    def remember(
+        self, manifest: str, folder: Path, *, rehearsal: bool, at: str, media: str = ""
+    ) -> None:
         """Keep where a list is run; the entries that were used longest ago make room for it.
 
         at: the time, as the journal writes it. A list without a name of its own is kept without
@@ -96,7 +107,7 @@ class KnownBatches:
         if self._path is None:
             return
         place, host = str(folder.resolve()), socket.gethostname()
-        batch = KnownBatch(wanted.written, wanted.resolved, place, host, rehearsal, at)
+        batch = KnownBatch(wanted.written, wanted.resolved, place, host, rehearsal, at, media)
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             with _locked(self._path.with_suffix(".lock")):
@@ -133,10 +144,11 @@ def _with(batch: KnownBatch, known: list[KnownBatch]) -> list[KnownBatch]:
 def _well_formed(found: Iterable[object]) -> Iterator[KnownBatch]:
     kinds = {field.name: bool if field.name == "rehearsal" else str for field in fields(KnownBatch)}
     for entry in found:
-        if isinstance(entry, dict) and all(
-            isinstance(entry.get(name), kind) for name, kind in kinds.items()
-        ):
-            yield KnownBatch(**{name: entry[name] for name in kinds})
+        if not isinstance(entry, dict):
+            continue
+        whole = {"media": "", **entry}  # before 0.3 there was no such place
+        if all(isinstance(whole.get(name), kind) for name, kind in kinds.items()):
+            yield KnownBatch(**{name: whole[name] for name in kinds})
 
 
 @contextmanager

@@ -50,7 +50,7 @@ from batchgen.journal.writer import Journal
 from batchgen.log import set_up, write_stderr
 from batchgen.manifest.manifest import Manifest
 from batchgen.notify.announcer import Announcer
-from batchgen.operations.batch import start_rehearsal
+from batchgen.operations.batch import media_place, open_destination, start_rehearsal
 from batchgen.operations.execute import ShowProgress, execute, how_to_resume
 from batchgen.operations.find_batch import (
     Ask,
@@ -85,6 +85,7 @@ from batchgen.operations.take_over import (
     take_over,
 )
 from batchgen.operations.unchanged import ManifestImport, manifest_fingerprint, schema_fingerprints
+from batchgen.storage.place import KEPT
 from batchgen.validation.schema_registry import SchemaRegistry
 
 log = logging.getLogger(__name__)
@@ -177,7 +178,11 @@ def run(
         stack.callback(watchdog.begin)
         refuse_mixed_batch(journal, folder, rehearsing=options.sandbox)
         take_over(journal, receipts, reading, options, ask)
-        batches.remember(path, folder.path, rehearsal=options.sandbox, at=journal.now())
+        media = media_place(journal, folder, batches, options)
+        destination = open_destination(media, folder, timing, thumbnails=options.thumbnails)
+        batches.remember(
+            path, folder.path, rehearsal=options.sandbox, at=journal.now(), media=media
+        )
         _tell_of_other_computer(journal, folder)
         others = other_batches(batches, folder, options)
         written = options
@@ -195,7 +200,7 @@ def run(
         memory = {model: price and price.stored() for model, price in known.items()}
         by_time = {*prices_per_second(options, conditions), *(journal.get_meta("by_time") or ())}
         costs = {"prices": memory, "by_time": sorted(by_time)}
-        journal.start_run(manifest.file, {**costs, **model_memory(options)})
+        journal.start_run(manifest.file, {**costs, **model_memory(options), KEPT: media})
         announcer.begin()
         note("running")
         log.debug("batchgen %s runs %s into %s", __version__, manifest.file, folder.path)
@@ -214,6 +219,7 @@ def run(
             show_progress,
             files=files,
             timing=timing,
+            destination=destination,
             others=others,
             on_collected=partial(ending.collected, watchdog),
             written=_policy(written, known, now, conditions),

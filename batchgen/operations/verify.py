@@ -6,11 +6,12 @@ picture is compared with the journal.
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from batchgen import event_loop
+from batchgen import event_loop, files
 from batchgen.api.endpoint import Endpoint
 from batchgen.api.outputs import is_inline
 from batchgen.api.poll_outcome import Completed, Unauthorized, Unclear
@@ -33,7 +34,8 @@ from batchgen.media.download import Downloader, MediaGone
 from batchgen.media.formats import SIGNATURE_BYTES, Format, format_of
 from batchgen.media.xmp import Provenance
 from batchgen.operations import batch
-from batchgen.operations.batch import open_batch, open_destination
+from batchgen.operations.batch import media_place, open_batch, open_destination
+from batchgen.operations.find_batch import known_batches
 
 LineSink = Callable[[str], None]
 
@@ -58,22 +60,24 @@ class VerifyResult:
 def verify(folder: Folder, flags: RunOptions, show: LineSink, timing: Timing) -> VerifyResult:
     """Check every file, and restore what can be; `show` gets a line for each that is not whole.
 
-    The account is needed only if something has to be downloaded. Raises what `find_endpoint` does.
+    The account is needed only if something has to be downloaded. Raises what `find_endpoint` and
+    `open_destination` do.
     """
     result = VerifyResult()
-    destination = open_destination(folder)
     with (
         open_batch(folder, timing) as journal,
         event_loop.started() as runner,
         closing(CheckPool(timeout_s=timing.file_check)) as pool,
     ):
+        place = media_place(journal, folder, known_batches(), flags)
+        destination = open_destination(place, folder, timing)
 
-        def decode(path: str, format: Format) -> None:
-            runner.run(pool.check(destination.local_path(path), format, None, None))
+        async def decode(copy: Path, format: Format) -> None:
+            await pool.check(copy, format, None, None)
 
         damaged: list[SavedFile] = []
         for file in journal.saved_files():
-            problem, other_request = inspect_file(destination, file, decode)
+            problem, other_request = runner.run(inspect_file(destination, file, decode))
             if problem:
                 row = journal.id_of_request(other_request) if other_request else None
                 whose = "" if row is None else f", but the picture of row {row!r}"
@@ -100,27 +104,28 @@ def verify(folder: Folder, flags: RunOptions, show: LineSink, timing: Timing) ->
     return result
 
 
-def inspect_file(
-    destination: Destination, file: SavedFile, decode: Callable[[str, Format], None]
+async def inspect_file(
+    destination: Destination, file: SavedFile, decode: Callable[[Path, Format], Awaitable[None]]
 ) -> tuple[str | None, str | None]:
     """Return what is wrong with a saved file, and the other request that its provenance names.
 
     Each is None where there is nothing to tell. decode: raises MediaBroken for a file that is not
-        whole, by its path in the destination.
+        whole. Raises StoreUnreachable, which says nothing of the file.
     """
     problem: str | None = None
     facts: Provenance = {}
     try:
-        with destination.open(file.path) as content:
-            facts = provenance.read_provenance(content) or {}
-            content.seek(0)
-            if hashlib.file_digest(content, "sha256").hexdigest() != file.sha256:
-                problem = "changed since it was saved"
-            else:
+        async with destination.local_copy(file.path) as copy:
+            with files.open_regular(copy) as content:
+                facts = provenance.read_provenance(content) or {}
+                content.seek(0)
+                sha256 = hashlib.file_digest(content, "sha256").hexdigest()
                 content.seek(0)
                 format = format_of(content.read(SIGNATURE_BYTES))
-                if format is not None and file.note is None:
-                    decode(file.path, format)
+            if sha256 != file.sha256:
+                problem = "changed since it was saved"
+            elif format is not None and file.note is None:
+                await decode(copy, format)
     except FileNotFoundError:
         problem = "it is missing"
     except OSError as error:
@@ -211,7 +216,7 @@ async def _restore(
             # As for a run: what is said not to exist counts when results are kept no longer.
             raise ServiceUnreachable(str(error)) from error
         raise
-    destination.replace(checked, file.path)
+    await destination.replace(checked, file.path)
     if (checked.sha256, checked.delivered_sha256) != (file.sha256, file.delivered_sha256):
         journal.record_file(file, stored_file(checked, file.path))
     return checked.host_sha256 == (file.delivered_sha256 or file.sha256)

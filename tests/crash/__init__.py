@@ -22,6 +22,7 @@ from typing import Any
 
 from helpers import MEDIA_FOLDERS
 from sandbox_client import Control
+from stores import Store
 
 from batchgen.sandbox.deployments.samples import TEXT
 
@@ -145,6 +146,19 @@ class Batch:
         self.words += [*api.options, *options]
         self.api = api
 
+    def content(self, path: str) -> bytes:
+        """Return a kept file, by its path in the journal."""
+        return (self.out / path).read_bytes()
+
+    def kept(self) -> set[str]:
+        """Return the paths of all kept files, as the journal would have them."""
+        return {
+            path.relative_to(self.out).as_posix()
+            for kind in MEDIA_FOLDERS
+            for path in (self.out / kind).glob("*")
+            if path.suffix != ".part"
+        }
+
     def prompts(self) -> list[str]:
         return [f"Heron number {n}" for n in range(1, self.rows + 1)]
 
@@ -179,6 +193,22 @@ class Batch:
     def request_ids(self) -> set[str]:
         found = self.query("SELECT request_id FROM requests WHERE request_id NOT NULL")
         return {request_id for (request_id,) in found}
+
+
+class StoredBatch(Batch):
+    """A batch whose media are kept in a bucket."""
+
+    def __init__(
+        self, root: Path, reach: Sequence[str], sandbox: Control, store: Store, rows: int = 3
+    ) -> None:
+        super().__init__(root, reach, sandbox, rows, "--media", store.place("kit"))
+        self.store = store
+
+    def content(self, path: str) -> bytes:
+        return self.store.get(f"kit/{path}")
+
+    def kept(self) -> set[str]:
+        return {key.removeprefix("kit/") for key in self.store.names()}
 
 
 class Pipe:
@@ -263,7 +293,7 @@ def _nothing_is_paid_twice_or_lost(batch: Batch) -> None:
 def _files_are_whole(batch: Batch) -> None:
     outputs = batch.query("SELECT path, bytes, sha256 FROM outputs WHERE path NOT NULL")
     for path, size, sha256 in outputs:
-        content = (batch.out / path).read_bytes()
+        content = batch.content(path)
         assert len(content) == size, f"{path} is not whole"
         assert hashlib.sha256(content).hexdigest() == sha256, f"{path} is not what was saved"
     bare = batch.query(
@@ -271,12 +301,7 @@ def _files_are_whole(batch: Batch) -> None:
         " (SELECT 1 FROM outputs AS o WHERE o.key = r.key AND path NOT NULL)"
     )
     assert not bare, f"saved without a file: {bare}"
-    found = {
-        path.relative_to(batch.out).as_posix()
-        for kind in MEDIA_FOLDERS
-        for path in (batch.out / kind).glob("*")
-        if path.suffix != ".part"
-    }
+    found = batch.kept()
     # A run that was cut short may have named a file and not yet said so; the next one does.
     completed = batch.query("SELECT 1 FROM requests WHERE state = 'completed'")
     orphans = found - {path for path, *_ in outputs}

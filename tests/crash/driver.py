@@ -58,6 +58,8 @@ def on_every_step(step: Callable[[str], None]) -> None:
     for name in ("fsync", "fdatasync", "link", "rename", "replace"):
         _around(os, name, step)
     _tearing(step)
+    if "AWS_ENDPOINT_URL" in os.environ:
+        _on_puts(step)
     on_statements(step)
     on_answers(lambda raw: step("the answer is read"))
     _on_the_wire(step)
@@ -81,6 +83,22 @@ def _is_script(file: int | str | Path) -> bool:
     """The gallery has a dozen scripts, each written as its page is, and none says what was paid."""
     path = Path(f"/proc/self/fd/{file}").readlink() if isinstance(file, int) else Path(file)
     return ".js." in f"{path.name}."
+
+
+def _on_puts(step: Callable[[str], None]) -> None:
+    """Into an object store; the mark by which a run tries the store is no step."""
+    obstore: Any = importlib.import_module("obstore")
+    original = obstore.put_async
+
+    async def put_async(store: Any, path: str, *values: Any, **more: Any) -> Any:
+        if path.startswith("."):
+            return await original(store, path, *values, **more)
+        step(f"before put to {more['mode']}")
+        result = await original(store, path, *values, **more)
+        step(f"after put to {more['mode']}")
+        return result
+
+    obstore.put_async = put_async
 
 
 def _tearing(step: Callable[[str], None]) -> None:
@@ -153,14 +171,16 @@ def _on_the_wire(step: Callable[[str], None]) -> None:
 # -- faults ---------------------------------------------------------------------------------------
 
 
-def kill_at(n: int, note: str) -> None:
-    """SIGKILL at the n-th step. note: a file that then tells which it was."""
+def kill_at(n: int, note: str, only: str = "") -> None:
+    """SIGKILL at the n-th step. note: a file that then tells which it was. only: a part of the
+    names of steps that count.
+    """
     seen = 0
 
     def step(name: str) -> None:
         nonlocal seen
-        seen += 1
-        if seen == n:
+        seen += only in name
+        if seen == n and only in name:
             Path(note).write_text(name)
             die()
 

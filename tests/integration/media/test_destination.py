@@ -1,9 +1,10 @@
 """A destination of another kind takes the files of a real batch, and nothing else has to change."""
 
+import asyncio
 import hashlib
 import json
-from collections.abc import Callable
-from io import BufferedReader
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -44,20 +45,18 @@ class ContentAddressed:
         self, file: CheckedFile, name: str, n: int, is_taken: Callable[[str], bool]
     ) -> str:
         path = f"{file.format.folder}/{file.sha256}"
-        self.replace(file, path)
+        await self.replace(file, path)
         return path
 
-    def keep_sidecar(self, path: str, text: str) -> None:
+    async def keep_sidecar(self, path: str, text: str) -> None:
         with write_whole(provenance.sidecar(self._at(path))) as file:
             file.write(text)
 
-    def local_path(self, path: str) -> Path:
-        return self._at(path)
+    @asynccontextmanager
+    async def local_copy(self, path: str) -> AsyncIterator[Path]:
+        yield self._at(path)
 
-    def open(self, path: str) -> BufferedReader:
-        return self._at(path).open("rb")
-
-    def replace(self, file: CheckedFile, path: str) -> None:
+    async def replace(self, file: CheckedFile, path: str) -> None:
         self._at(path).parent.mkdir(exist_ok=True)
         file.part.replace(self._at(path))
 
@@ -124,7 +123,7 @@ def test_a_damaged_file_of_the_batch_folder_is_put_aside(tmp_path: Path) -> None
     (tmp_path / "images" / "heron.png.damaged-1").write_bytes(b"damaged before")
     part.write_bytes(b"whole")
 
-    destination.replace(CheckedFile(part, PNG, 5, "", 1, 1), "images/heron.png")
+    asyncio.run(destination.replace(CheckedFile(part, PNG, 5, "", 1, 1), "images/heron.png"))
 
     found = {path.name: path.read_bytes() for path in (tmp_path / "images").iterdir()}
     assert found == {
@@ -132,8 +131,12 @@ def test_a_damaged_file_of_the_batch_folder_is_put_aside(tmp_path: Path) -> None
         "heron.png.damaged-1": b"damaged before",
         "heron.png.damaged-2": b"damaged",
     }
-    with destination.open("images/heron.png") as file:
-        assert file.read() == b"whole"
+    assert asyncio.run(content_of(destination, "images/heron.png")) == b"whole"
+
+
+async def content_of(destination: Destination, path: str) -> bytes:
+    async with destination.local_copy(path) as copy:
+        return copy.read_bytes()
 
 
 def test_the_gallery_stays_in_the_batch_folder(batch: Path, address: Address, store: Path) -> None:
