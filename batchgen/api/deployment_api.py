@@ -15,6 +15,7 @@ from batchgen.api.deployment_outcome import (
     as_of_a_model,
     classify_deployment_result,
     classify_inference,
+    instance_of,
     is_token_refused,
     seconds_taken,
 )
@@ -28,6 +29,7 @@ from batchgen.api.model_api import (
     require_answer,
 )
 from batchgen.api.outputs import inline_content
+from batchgen.api.poll_outcome import QUEUED_WORDS, Running
 from batchgen.api.response import Response
 from batchgen.api.service import Capabilities, PollResult
 from batchgen.api.submit_outcome import HaltReason, SubmitOutcome, refusal_of_question
@@ -83,7 +85,21 @@ class DeploymentApi(OverClient):
         # The status says `completed` of a request that failed, so the result alone is asked.
         response = await self._client.ask(f"{self._request_path(model, request_id)}/result")
         outcome = classify_deployment_result(response, request_id, self._output_nodes)
-        return replace(poll_result(response, outcome), seconds=seconds_taken(response))
+        if isinstance(outcome, Running) and outcome.api_status in QUEUED_WORDS:
+            outcome = await self._with_position(model, request_id, outcome)
+        return replace(
+            poll_result(response, outcome),
+            seconds=seconds_taken(response),
+            instance=instance_of(response),
+        )
+
+    async def _with_position(self, model: str, request_id: str, waits: Running) -> Running:
+        """Return the outcome with the position in the queue, which the status alone says."""
+        if waits.queue_position is not None:
+            return waits
+        response = await self._client.ask(f"{self._request_path(model, request_id)}/status")
+        found = classify_deployment_result(response, request_id)
+        return replace(waits, queue_position=getattr(found, "queue_position", None))
 
     async def inline_output(self, model: str, request_id: str, n: int) -> bytes | None:
         response = await self._client.ask(f"{self._request_path(model, request_id)}/result")

@@ -37,6 +37,7 @@ NO_FUNDS = 10001
 DISABLED = 10002
 DELETED = 10003
 MAX_SECONDS = 7 * 86400.0  # results are kept no longer
+MAX_ID = 200  # characters of an instance's id
 MADE = "output"  # the type of a result; that of a preview is `temp`
 
 
@@ -112,6 +113,13 @@ def seconds_taken(response: Response) -> float | None:
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
     return seconds if 0 <= seconds < MAX_SECONDS else None
+
+
+def instance_of(response: Response) -> str | None:
+    """Return the id of the instance that works on a request; None where none is said."""
+    body = response.body if isinstance(response.body, dict) else {}
+    id = body.get("instance_id")
+    return id if isinstance(id, str) and id.isprintable() and 0 < len(id) <= MAX_ID else None
 
 
 def as_of_a_model(body: Mapping[str, Any]) -> dict[str, Any]:

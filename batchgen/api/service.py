@@ -54,6 +54,7 @@ class PollResult:
     content: as it came, for the journal, without inline outputs. unreachable: what failed where no
     answer began, else "". model: that made the request, by the service's word; None where it does
     not say. seconds: that it took, of a service that bills time; None where it does not say.
+    instance: that works on it, or has; None where the service does not say.
     """
 
     outcome: PollOutcome
@@ -61,6 +62,7 @@ class PollResult:
     unreachable: str = ""
     model: str | None = None
     seconds: float | None = None
+    instance: str | None = None
 
 
 class Service(Protocol):

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, assert_never
 
 from batchgen.api.poll_outcome import (
@@ -28,7 +29,7 @@ from batchgen.engine.rate_limiter import RateLimiter
 from batchgen.engine.run_outcome import RunOutcome
 from batchgen.engine.run_state import RunState
 from batchgen.errors import StorageDamaged, TokenRefused
-from batchgen.journal.follow import QUEUE
+from batchgen.journal.follow import INSTANCES, QUEUE
 from batchgen.journal.group_commit import WriteQueue
 from batchgen.journal.stored_values import QUEUE_FIELDS
 from batchgen.journal.writer import Journal, Request
@@ -39,6 +40,7 @@ MIN_POLLS_PER_S = 20.0
 POLLS_PER_SUBMISSION = 4.0
 UNCLEAR_IN_A_ROW = 5  # answers that say nothing, until a person is told
 NOTE_EVERY_S = 2.0  # as `status --watch` looks
+MOST_INSTANCES = 100  # that are kept: a deployment has fewer
 REFUSED_IN_A_ROW = 3  # questions, until another kind of question is asked
 
 
@@ -80,7 +82,8 @@ class Poller:
         self.durations = {model: DurationModel(*values) for model, values in saved.items()}
         self._scouted: set[str] = set()
         self._positions: dict[str, int] = {}
-        self._kept_queue: tuple[int, int, int] | None = None
+        self._instances: dict[str, dict[str, Any]] = {}
+        self._kept: tuple[tuple[int, int, int] | None, dict[str, Any]] = (None, {})
         self._next_note = 0.0
 
     def allow(self, max_rate: float) -> None:
@@ -98,6 +101,7 @@ class Poller:
             return await self._poll(row, at_once=at_once)
         finally:
             self._positions.pop(row.key, None)
+            self._instances.pop(row.key, None)
 
     async def _poll(self, row: Request, *, at_once: bool) -> Request:
         state = self._state
@@ -127,7 +131,7 @@ class Poller:
                         answers.told = note
                         await self._tell(row, f"{note}. It counts as running")
                     state.in_flight.add(row.key)
-                    await self._note_position(row, position)
+                    await self._note_place(row, position, result.instance, age)
                 case Missing(reason, code):
                     kept_s = self._services.of(row.model).capabilities.results_kept_s
                     if has_expired(age, kept_s):
@@ -157,23 +161,34 @@ class Poller:
             log.warning("%s has not ended in an hour of asking.", row.where)
         return row
 
-    async def _note_position(self, row: Request, position: int | None) -> None:
-        """Keep where the requests stand in RunComfy's queue, as far as it says so, for `status`.
+    async def _note_place(
+        self, row: Request, position: int | None, instance: str | None, age: float
+    ) -> None:
+        """Keep where the requests are, as far as the service says so, for `status`.
 
-        It is kept for all of them together, and no more often than is looked at it.
+        position: in the service's queue. instance: that works on it. It is kept for all requests
+        together, and no more often than is looked at it.
         """
         self._positions.pop(row.key, None)
         if position is not None:
             self._positions[row.key] = position
+        if instance is None:
+            self._instances.pop(row.key, None)
+        elif self._instances.get(row.key, {}).get("instance") != instance:
+            since, waited = self._journal.now(), round(age, 1)
+            self._instances[row.key] = {"instance": instance, "since": since, "waited": waited}
         if self._state.time() < self._next_note:
             return
         known = self._positions.values()
-        kept = (len(known), min(known), max(known)) if known else None
-        if kept == self._kept_queue:
+        places = (len(known), min(known), max(known)) if known else None
+        working = dict(islice(self._instances.items(), MOST_INSTANCES))
+        if (places, working) == self._kept:
             return
-        self._kept_queue, self._next_note = kept, self._state.time() + NOTE_EVERY_S
-        queue = kept and dict(zip(QUEUE_FIELDS, kept, strict=True)) | {"at": self._journal.now()}
-        await self._writes.enqueue(lambda: self._journal.set_meta({QUEUE: queue}))
+        self._kept, self._next_note = (places, working), self._state.time() + NOTE_EVERY_S
+        at = {"at": self._journal.now()}
+        queue = places and dict(zip(QUEUE_FIELDS, places, strict=True)) | at
+        memory = {QUEUE: queue, INSTANCES: working or None}
+        await self._writes.enqueue(lambda: self._journal.set_meta(memory))
 
     def _delay(self, row: Request, answers: _Answers, age: float, *, scout: bool) -> float:
         """Return the seconds until the next question. age, scout: as `next_poll_delay` has them."""

@@ -3,6 +3,7 @@
 Each look reads what is new since the one before: the events of a long night are read once.
 """
 
+import json
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,7 @@ MINUTE_S = 60.0
 # Runs that began so long before the latest one, or later, are of the same night.
 NIGHT_S = 12 * 3600.0
 QUEUE = "queue"  # the name under which `set_meta` keeps QUEUE_FIELDS and their time
+INSTANCES = "instances"  # the name under which it keeps what works on which request
 MOST_PROBLEMS = 5
 MOST_IN_A_LOOK = 20_000  # events; what a first look leaves, the next ones read
 # Where a row does not go on by itself.
@@ -109,6 +111,25 @@ def _last_event_before(reader: Reader, at: str) -> int:
     """Return the number of the last event before a time of the journal; 0 if there is none."""
     found = reader.query("SELECT seq FROM events WHERE at < ? ORDER BY seq DESC LIMIT 1", at)
     return max((row["seq"] for row in found), default=0)
+
+
+def instances(reader: Reader) -> list[dict[str, Any]]:
+    """Return the requests under way that an instance was seen at work on, the oldest first.
+
+    Each with the row's id, the instance's, since when, and the seconds that it waited before.
+    """
+    kept = reader.get_meta(INSTANCES) or {}
+    found = reader.query(
+        "SELECT key, id FROM requests WHERE state = ? AND key IN (SELECT value FROM json_each(?))"
+        " ORDER BY submitted_at",
+        State.SUBMITTED,
+        json.dumps([*kept]),
+    )
+    names = {"instance": "instance", "since": "since", "waited_seconds": "waited"}
+    return [
+        {"id": row["id"], **{name: kept[row["key"]][key] for name, key in names.items()}}
+        for row in found
+    ]
 
 
 def in_flight_since(reader: Reader) -> list[float]:

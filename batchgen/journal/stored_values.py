@@ -229,6 +229,17 @@ def _is_queue(value: Any) -> bool:
     return _has_time(value) and all(_is_count(value.get(name)) for name in QUEUE_FIELDS)
 
 
+def _are_instances(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(one, dict)
+        and isinstance(one.get("instance"), str)
+        and isinstance(one.get("since"), str)
+        and is_time(one["since"])
+        and isinstance(one.get("waited"), int | float)
+        for one in value.values()
+    )
+
+
 def _is_object(value: Any) -> bool:
     return isinstance(value, dict)
 
@@ -255,6 +266,7 @@ _MEMORY: Mapping[str, Callable[[Any], bool]] = {
     "by_time": _are_models,
     "kept": is_kept,
     "queue": _is_queue,
+    "instances": _are_instances,
 }
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from batchgen.batch_folder import Folder, Holder
+from batchgen.journal.follow import instances
 from batchgen.journal.reader import Reader, summary
 from batchgen.library.keywords import AnyPath
 
@@ -111,6 +112,7 @@ def numbers_and_runner(folder: Folder, reader: Reader) -> tuple[dict[str, Any], 
     for _ in range(2):
         with reader.one_moment():
             numbers, run = summary(reader), reader.last_run() or {}
+            numbers["instances"] = instances(reader)
         holder = folder.holder()
         if run.get("ended_at") or (holder and not holder.is_process(run.get("process"))):
             return numbers, None

@@ -7,7 +7,7 @@ from batchgen.clock import from_iso
 from batchgen.core.expiry import RESULTS_KEPT_S
 from batchgen.core.timing import Timing
 from batchgen.errors import UsageError
-from batchgen.journal.follow import MINUTE_S, QUEUE, Follower, in_flight_since
+from batchgen.journal.follow import MINUTE_S, QUEUE, Follower, in_flight_since, instances
 from batchgen.journal.reader import Reader, numbers
 from batchgen.journal.stored_values import QUEUE_FIELDS
 from batchgen.report.frame import Look
@@ -28,7 +28,7 @@ def look(folder: Folder, follower: Follower, now: float, timing: Timing) -> Look
         found.runner, found.doing = str(holder), holder.doing or "at work in the folder"
         return found
     with closing(reader), reader.one_moment():
-        found.numbers = numbers(reader)
+        found.numbers = numbers(reader) | {"instances": instances(reader)}
         run = reader.last_run() or {}
         follower.look(reader, now)
         found.rate = reader.pace()

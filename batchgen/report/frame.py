@@ -10,6 +10,8 @@ from batchgen.core.text import nonzero, plural, terminal_safe, truncate
 from batchgen.core.units import show_rate, show_span
 from batchgen.report.summary_text import estimated
 
+MOST_INSTANCES = 3  # that are shown
+
 
 @dataclass
 class Look:
@@ -102,6 +104,8 @@ def _numbers(look: Look, zone: tzinfo | None) -> list[str]:
         oldest, middle = look.in_flight[0], look.in_flight[len(look.in_flight) // 2]
         ages = f"the oldest for {show_span(oldest)}, half for {show_span(middle)} or longer"
         lines.append(f"  in flight  {len(look.in_flight)}: {ages}")
+    if found := numbers.get("instances"):
+        lines.append(f"  instances  {shown_instances(found, look.at)}")
     if look.queue:
         first, last = look.queue["first"], look.queue["last"]
         where = f"position {first}" if first == last else f"positions {first} to {last}"
@@ -120,6 +124,20 @@ def _numbers(look: Look, zone: tzinfo | None) -> list[str]:
         lines.append("  problems, the latest first")
         lines += [f"    {_problem(one, zone, look.at)}" for one in reversed(look.problems)]
     return lines
+
+
+def shown_instances(found: list[dict[str, Any]], now: float) -> str:
+    """Return `gpu-1 at work on heron for 20 s, after 3 min`, and so on; a few of many.
+
+    found: as `follow.instances` returns them. now: seconds since the epoch.
+    """
+    shown = [
+        f"{one['instance']} on {one['id']} for {show_span(max(now - _epoch(one['since']), 0.0))},"
+        f" after {show_span(one['waited_seconds'])}"
+        for one in found[:MOST_INSTANCES]
+    ]
+    more = len(found) - len(shown)
+    return "; ".join([*shown, *([f"{more} more"] if more else [])])
 
 
 def _learned(look: Look) -> str:

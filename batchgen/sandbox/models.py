@@ -53,6 +53,7 @@ class ModelService:
     outcomes = OUTCOMES
     outcomes_in_status = frozenset({"failed", "canceled"})
     cancelled_status = 200
+    position_in_result = True
 
     def find(self, state: SandboxState, subject: str) -> SandboxModel | None:
         return state.catalogue.find(subject, any_model=state.options.all_models)

@@ -58,7 +58,7 @@ def describe(
     service = service_of(row)
     word = request_state(row, now)
     answer: PollAnswer = {"request_id": row.request_id}
-    if word == "in_queue":
+    if word == "in_queue" and (operation == "status" or service.position_in_result):
         answer["queue_position"] = state.queue_of(row.model).position(row.request_id)
     if operation == "status":
         answer |= service.status(state, row, word)

@@ -37,13 +37,15 @@ class Service(Protocol):
     """One of the two APIs.
 
     prefix: what stands before a subject's id in the ledger. outcomes: how each fault of OUTCOME
-    ends a request; those in outcomes_in_status are told by `status` too.
+    ends a request; those in outcomes_in_status are told by `status` too. position_in_result:
+    whether `result` tells the place in the queue as well.
     """
 
     prefix: str
     outcomes: Mapping[str, Outcome]
     outcomes_in_status: frozenset[str]
     cancelled_status: int
+    position_in_result: bool
 
     def find(self, state: SandboxState, subject: str) -> Any:
         """Return what requests of this id are made to; None where there is nothing."""

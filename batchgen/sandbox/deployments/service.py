@@ -99,6 +99,7 @@ class DeploymentService:
     outcomes = OUTCOMES
     outcomes_in_status = frozenset({"canceled"})
     cancelled_status = 202
+    position_in_result = False
 
     def find(self, state: SandboxState, subject: str) -> Deployment | None:
         return state.deployment(subject)

@@ -25,6 +25,8 @@ from batchgen.journal import follow
 from batchgen.journal.follow import Follower
 from batchgen.journal.reader import Reader
 from batchgen.operations.watch import look
+from batchgen.report.frame import Look
+from batchgen.sandbox.deployments.samples import TEXT
 
 WATCH = [sys.executable, "-m", "batchgen", "status", "--watch", "--interval", "0.2s"]
 
@@ -178,3 +180,32 @@ def test_it_changes_no_byte_of_the_batch(
     batchgen("status", "--watch", "--until-done", folder)
 
     assert files() == before
+
+
+def test_it_tells_which_instance_works_on_what_and_what_waits_for_one(
+    start: Callable[..., Any], folder: Path, write: Write, batchgen: Command, sandbox: Control
+) -> None:
+    sandbox.set(seconds=600.0)
+    path = write("list.csv", table(many(3)))
+    process = start(path, "--deployment", TEXT, "--node", "prompt=6.text", "--concurrency", 3)
+
+    def seen() -> Look:
+        return look(Folder(folder), Follower(), time.time(), DEFAULT_TIMING)
+
+    until(process, lambda: (folder / "batch.db").exists() and sandbox.accepted == 3)
+    until(process, lambda: len(seen().numbers["instances"]) == 2 and seen().queue is not None)
+
+    found = seen()
+    at_work = {one["id"]: one["instance"] for one in found.numbers["instances"]}
+    assert {*at_work.values()} == {one["instance_id"] for one in sandbox.instances()}
+    assert len(at_work) == 2  # max_instances
+    assert found.queue is not None
+    assert found.queue.items() >= {"waiting": 1, "first": 0, "last": 0}.items()
+    status = json.loads(batchgen("status", folder, "--json").stdout)["instances"]
+    assert {one["id"]: one["instance"] for one in status} == at_work
+    assert all(one["waited_seconds"] >= 0 for one in status)
+    (line,) = [one for one in batchgen("status", folder).stdout.splitlines() if "instances" in one]
+    assert all(f"{instance} on {id} for" in line for id, instance in at_work.items())
+    process.kill()
+    process.wait()
+    assert seen().numbers["instances"] == found.numbers["instances"]  # they go on without us

@@ -8,6 +8,7 @@ import pytest
 from batchgen.api.deployment_outcome import (
     classify_deployment_result,
     classify_inference,
+    instance_of,
     seconds_taken,
 )
 from batchgen.api.poll_outcome import (
@@ -185,3 +186,10 @@ def test_the_time_that_a_request_took_is_from_its_acceptance_to_its_end() -> Non
     ):
         assert seconds(created_at=at, finished_at=end) is None
     assert seconds_taken(answer(502, ["no object"])) is None
+
+
+@pytest.mark.parametrize("said", [None, "", 5, "a\nb", "x" * 201, ["gpu"]])
+def test_what_is_no_name_of_an_instance_is_none(said: Any) -> None:
+    body = {"request_id": "r", "status": "in_progress", "instance_id": said}
+    assert instance_of(answer(200, body)) is None
+    assert instance_of(answer(200, {**body, "instance_id": "gpu-1"})) == "gpu-1"

@@ -159,3 +159,19 @@ def test_a_frame_as_json_has_the_same_values():
     assert found["in_flight_seconds"] == [240.0, 30.0, 10.0, 2.0]
     assert found["submitted_by"] == "2026-11-27T02:32:05Z"
     assert (found["running"], found["process"]) == (True, "process 27017")
+
+
+def test_a_frame_names_the_instances_that_are_at_work_and_counts_what_is_too_many():
+    found = [
+        {"id": f"row-{n}", "instance": f"gpu-{n}", "since": "2026-11-27T02:30:00.000Z",
+         "waited_seconds": 180.0}
+        for n in range(5)
+    ]  # fmt: skip
+
+    lines = shown(look(numbers={"instances": found}), 200)
+
+    assert (
+        "  instances  gpu-0 on row-0 for 5 s, after 3 min; gpu-1 on row-1 for 5 s, after 3 min;"
+        " gpu-2 on row-2 for 5 s, after 3 min; 2 more"
+    ) in lines
+    assert not any("instances" in one for one in shown(look(numbers={"instances": []})))
