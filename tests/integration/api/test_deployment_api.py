@@ -4,14 +4,14 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import Command, Write
-from helpers import error_of, media, query, states, tally
+from helpers import error_of, media, query, states, tally, until
 from PIL import Image
 from sandbox_client import Control
 
@@ -21,7 +21,6 @@ TEXT = "11111111-1111-4111-8111-111111111111"
 PHOTO = "22222222-2222-4222-8222-222222222222"
 SIZES = "33333333-3333-4333-8333-333333333333"
 NODES = ("--node", "prompt=6.text", "--node", "seed=31.seed")
-pytestmark = pytest.mark.timing(submit_read=0.25, query_read=0.25)
 
 
 @pytest.fixture
@@ -338,8 +337,7 @@ def test_a_running_request_can_be_cancelled(
     sandbox.set(seconds=600.0)
     path = write("list.txt", "a heron\n")
     child = start(path, "--deployment", TEXT, *NODES)
-    while not sandbox.accepted:
-        time.sleep(0.05)
+    until(child, lambda: sandbox.accepted > 0)
     child.send_signal(signal.SIGTERM)
     child.communicate()
 
@@ -383,8 +381,7 @@ def test_rows_are_paid_once_under_kills(
     options = ("--deployment", TEXT, *NODES, "--concurrency", 8)
     for kill in range(1, 6):
         child = start(path, *options)
-        while sandbox.accepted < 6 * kill and child.poll() is None:
-            time.sleep(0.01)
+        until(child, partial(lambda enough: sandbox.accepted >= enough, 6 * kill))
         child.kill()
         child.communicate()
 

@@ -13,7 +13,7 @@ from sandbox_client import Control
 
 from batchgen.clock import WAKE_UP_MARGIN_S
 from batchgen.core.expiry import DAY_S
-from batchgen.core.timing import DEFAULT_TIMING, Timing
+from batchgen.core.timing import Timing
 from batchgen.engine.held_rows import MAX_BLOCKED_IN_A_ROW
 from batchgen.sandbox.deployments.samples import TEXT
 from batchgen.sandbox.faults import ACCEPTED_FIRST, FAULTS, OUTCOME, POLL, SUBMIT
@@ -23,9 +23,12 @@ DEPLOYMENTS = ("--deployment", TEXT, "--node", "prompt=6.text", "--price", "0.03
 # The same answers mean the same for both; how the sandbox words an error differs.
 BOTH = pytest.mark.parametrize("to", [MODELS, DEPLOYMENTS], ids=["models", "deployments"])
 
-# Silence counts as silence after a quarter of a second.
-QUICK = {"submit_read": 0.25, "query_read": 0.25}
-pytestmark = pytest.mark.timing(**QUICK)
+
+def hurried(fault: str, after: float = 0.25, **more: float) -> object:
+    """A fault for `parametrize`. One of silence counts as silence after so many seconds; a busy
+    computer is silent for as long now and then, so that no other test may take it for that."""
+    short = {"submit_read": after, "query_read": after} if "silent" in fault else {}
+    return pytest.param(fault, marks=pytest.mark.timing(**short, **more))
 
 
 @pytest.fixture
@@ -89,7 +92,7 @@ def test_the_table_has_every_fault_that_can_strike_a_submission() -> None:
 
 
 @BOTH
-@pytest.mark.parametrize("fault", AFTER_SUBMIT)
+@pytest.mark.parametrize("fault", [hurried(name) for name in AFTER_SUBMIT])
 def test_a_submission_that_meets_a_fault_is_billed_once_at_most(
     run: Command,
     folder: Path,
@@ -395,7 +398,8 @@ def test_three_lost_answers_in_a_row_stop_everything(
     assert tally(folder) == {"unknown": 3, "pending": 17}
 
 
-@pytest.mark.parametrize("fault", ["silent", "503", "lost-rst"])
+# The first row of all is answered.
+@pytest.mark.parametrize("fault", [hurried("silent", 2.0), "503", "lost-rst"])
 def test_when_the_api_stops_answering_in_mid_run_few_rows_are_exposed(
     run: Command, folder: Path, sandbox: Control, write: Write, fault: str
 ) -> None:
@@ -470,10 +474,14 @@ NEVER_THE_END = {name for name, fault in FAULTS.items() if fault.stages == POLL}
     "poll-gzip",
     "404001",
 }
+# Not errors, but how the state of a request is told, which has to be another one before.
+WORDS = {"not-ready", "odd-word", "pending-words", "back-to-queue", "upper-case", "succeeded"}
 
 
 @BOTH
-@pytest.mark.parametrize("fault", sorted(NEVER_THE_END))
+@pytest.mark.parametrize(
+    "fault", [hurried(name, max_polling=1e7) for name in sorted(NEVER_THE_END)]
+)
 def test_a_question_that_meets_a_fault_is_asked_again(
     run: Command,
     folder: Path,
@@ -482,10 +490,10 @@ def test_a_question_that_meets_a_fault_is_asked_again(
     fault: str,
     to: tuple[str, ...],
 ) -> None:
-    sandbox.set(seconds=0.3)  # longer than a busy computer takes to the first question
+    if fault in WORDS:  # longer than a busy computer takes to the first question
+        sandbox.set(seconds=0.5)
     sandbox.fault(fault, times=3)
-    timing = Timing(**QUICK, max_polling=1e7)  # it takes a real moment
-    outcome = run(manifest, *to, timing=timing)
+    outcome = run(manifest, *to)
 
     assert (outcome.code, states(folder)) == (0, {"heron": "saved"})
     assert sandbox.posts == 1
@@ -526,7 +534,7 @@ def test_an_answer_that_says_nothing_is_named_on_screen_and_in_the_report(
     run: Command, folder: Path, sandbox: Control, manifest: str
 ) -> None:
     sandbox.fault("poll-html", times=None)
-    outcome = run(manifest, timing=Timing(**QUICK, max_polling=60.0))
+    outcome = run(manifest, timing=Timing(max_polling=60.0))
 
     assert outcome.code == 75
     assert "RunComfy gives no clear answer" in outcome.stderr
@@ -577,7 +585,7 @@ def test_large_results_are_read_and_the_journal_stays_small(
 ) -> None:
     sandbox.fault("large-result", times=None, value=20 << 20)
 
-    outcome = run(write("list.csv", table(many(4))), timing=DEFAULT_TIMING)
+    outcome = run(write("list.csv", table(many(4))))
     assert (outcome.code, tally(folder)) == (0, {"saved": 4})
     assert sum(path.stat().st_size for path in folder.glob("batch.db*")) < 2 << 20
 
@@ -723,7 +731,7 @@ def test_a_result_that_is_a_server_error_says_nothing_about_the_request(
     run: Command, folder: Path, sandbox: Control, manifest: str
 ) -> None:
     sandbox.fault("failed-in-200")
-    a_minute = Timing(**QUICK, max_polling=60.0)
+    a_minute = Timing(max_polling=60.0)
 
     assert run(manifest, timing=a_minute).code == 75
     assert states(folder) == {"heron": "submitted"}
