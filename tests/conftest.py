@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import crash
 import pytest
 from helpers import ROOT, TOKEN, Outcome, PretendClock
 from hypothesis import HealthCheck, settings
@@ -98,8 +99,9 @@ def sandbox(address: Address) -> Iterator[Control]:
 @pytest.fixture
 def here(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> Path:
-    """The current folder, with a token in the environment and nothing else of ours."""
+) -> Iterator[Path]:
+    """The current folder, with a token in the environment and nothing else of ours. Runs of the
+    crash kit end with it."""
     for name in [*os.environ]:
         if name.lower().endswith("_proxy") or name in (
             *config.TOKEN_VARIABLES,
@@ -113,7 +115,8 @@ def here(
     monkeypatch.setenv("RUNCOMFY_TOKEN", TOKEN)
     monkeypatch.setenv("RUNCOMFY_MODEL_API_BASE", NOWHERE)
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    yield tmp_path
+    crash.end_runs()
 
 
 @pytest.fixture(scope="session")

@@ -9,16 +9,18 @@ import hashlib
 import json
 import os
 import select
+import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from helpers import MEDIA_FOLDERS
 from sandbox_client import Control
@@ -72,6 +74,8 @@ APIS = (MODELS, DEPLOYMENTS)
 class Driver:
     """A process of `driver.py`, and the runs that it was told to start."""
 
+    alive: ClassVar[list["Driver"]] = []
+
     def __init__(self, env: Mapping[str, str] | None = None, prefix: Sequence[str] = ()) -> None:
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         self._process = subprocess.Popen(
@@ -81,33 +85,57 @@ class Driver:
             stdout=subprocess.PIPE,
             text=True,
         )
+        self._running: set[int] = set()
+        self.alive.append(self)
 
     def close(self) -> None:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
+        self.alive.remove(self)
+        self.end_runs()
         self._process.stdin.close()
         self._process.wait(PATIENCE)
         self._process.stdout.close()
 
-    def _ask(self, **order: Any) -> Any:
+    def end_runs(self) -> None:
+        """Kill the runs that nobody waited for."""
+        for pid in [*self._running]:
+            os.kill(pid, signal.SIGKILL)  # it is this run until the driver has waited for it
+            self.wait(pid)
+
+    def _order(self, **order: Any) -> None:
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
-        ready, _, _ = select.select([self._process.stdout], [], [], PATIENCE)
-        assert ready, "the run does not end"
+
+    def _answer(self) -> Any:
+        assert self._process.stdout is not None
         return json.loads(self._process.stdout.readline())
 
     def start(self, words: Sequence[str], cwd: Path, errors: Path, faults: Iterable[Fault]) -> int:
         """Start a run; return its process id."""
         order = {"words": list(words), "cwd": str(cwd), "errors": str(errors)}
-        return int(
-            self._ask(start={**order, "faults": list(faults), "env": dict(os.environ)})["pid"]
-        )
+        self._order(start={**order, "faults": list(faults), "env": dict(os.environ)})
+        pid = int(self._answer()["pid"])
+        self._running.add(pid)
+        return pid
 
     def wait(self, pid: int) -> int:
         """Wait for a run's end; return its exit code, or minus the signal that killed it."""
-        return int(self._ask(wait=pid)["code"])
+        self._order(wait=pid)
+        ended, _, _ = select.select([self._process.stdout], [], [], PATIENCE)
+        if not ended:  # or its answer would be taken for one to the next order
+            os.kill(pid, signal.SIGKILL)
+        code = int(self._answer()["code"])
+        self._running.remove(pid)
+        assert ended, "the run does not end"
+        return code
+
+
+def end_runs() -> None:
+    """Kill the runs that a test has left: they would send to the sandbox of the next."""
+    for one in Driver.alive:
+        one.end_runs()
 
 
 @cache
@@ -121,7 +149,8 @@ def driver() -> Driver:
 class Batch:
     """A list of a few rows, its folder `out` in `root`, and the sandbox that it is sent to.
 
-    reach: the options that lead there, with `--base-url`. api: which of its two.
+    reach: the options that lead there, with `--base-url`, or those of `rehearsal`. api: which of
+    its two. sandbox: whoever has the ledger.
     """
 
     def __init__(
@@ -142,8 +171,9 @@ class Batch:
         self.errors = root / "stderr.txt"
         (root / "list.txt").write_text("".join(f"{prompt}\n" for prompt in self.prompts()))
         self.words = ["run", "list.txt", "--out", str(self.out), "--rate", "1000/s"]
-        self.words += [*reach, "--serverless-url", sandbox.serverless_url]
-        self.words += [*api.options, *options]
+        if "--sandbox" not in reach:
+            reach = [*reach, "--serverless-url", sandbox.serverless_url]
+        self.words += [*reach, *api.options, *options]
         self.api = api
 
     def content(self, path: str) -> bytes:
@@ -168,6 +198,13 @@ class Batch:
     def run(self, *faults: Fault, options: Sequence[str] = ()) -> int:
         """Return the exit code."""
         return self.driver.wait(self.start(*faults, options=options))
+
+    def until(self, reached: Callable[[], bool]) -> None:
+        """Wait until `reached`."""
+        end = time.monotonic() + PATIENCE
+        while not reached():
+            assert time.monotonic() < end, f"the run did not come so far: {self.said()}"
+            time.sleep(0.05)
 
     def finish(self, *faults: Fault) -> int:
         """What cron does until the morning: start it until it has nothing left to do."""
@@ -209,6 +246,17 @@ class StoredBatch(Batch):
 
     def kept(self) -> set[str]:
         return {key.removeprefix("kit/") for key in self.store.names()}
+
+
+def rehearsal(api: Api, folder: Path, sandbox: Control) -> list[str]:
+    """The options of a rehearsal, which needs a deployment's workflow in a file."""
+    if api is MODELS:
+        return ["--sandbox"]
+    file, errors = folder / "workflow.json", folder / "fetch.txt"
+    words = ["models", "fetch", f"deployments/{TEXT}", "-o", str(file)]
+    words += ["--serverless-url", sandbox.serverless_url]
+    assert driver().wait(driver().start(words, folder, errors, [])) == 0, errors.read_text()
+    return ["--sandbox", "--schema", str(file)]
 
 
 class Pipe:

@@ -11,6 +11,7 @@ third of what a fresh interpreter does, and dies as really. The child installs t
 
 import asyncio
 import errno
+import gc
 import importlib
 import json
 import os
@@ -19,6 +20,7 @@ import signal
 import sqlite3
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +37,13 @@ from batchgen.batch_folder import Folder
 from batchgen.cli import main as cli
 from batchgen.core.states import Event
 from batchgen.engine import poller, run_state
+from batchgen.journal import schema
 from batchgen.journal.database import Database
 from batchgen.journal.group_commit import WriteQueue
 from batchgen.journal.recovery import Recovery
 from batchgen.journal.writer import Journal
 from batchgen.network import session
+from batchgen.report import gallery
 
 RUN_AT_MOST = 50  # seconds
 PYTHON = sys.executable
@@ -54,8 +58,11 @@ def die() -> None:
 
 
 def on_every_step(step: Callable[[str], None]) -> None:
-    """Call `step` before and after whatever makes something durable, and around the paid POST."""
-    for name in ("fsync", "fdatasync", "link", "rename", "replace"):
+    """Call `step` before and after whatever a later run could find, and around the paid POST.
+
+    Syncs are none: a kill leaves what was written, synced or not. Power cuts are `powercut.py`'s.
+    """
+    for name in ("link", "rename", "replace"):
         _around(os, name, step)
     _tearing(step)
     if "AWS_ENDPOINT_URL" in os.environ:
@@ -79,10 +86,9 @@ def _around(owner: Any, name: str, step: Callable[[str], None]) -> None:
     setattr(owner, name, stepped)
 
 
-def _is_script(file: int | str | Path) -> bool:
+def _is_script(file: str | Path) -> bool:
     """The gallery has a dozen scripts, each written as its page is, and none says what was paid."""
-    path = Path(f"/proc/self/fd/{file}").readlink() if isinstance(file, int) else Path(file)
-    return ".js." in f"{path.name}."
+    return ".js." in f"{Path(file).name}."
 
 
 def _on_puts(step: Callable[[str], None]) -> None:
@@ -226,6 +232,11 @@ def signals_at_answer(number: int, times: int) -> None:
             os.kill(os.getpid(), number)
 
     on_answers(_nth(1, act))
+
+
+def ignores(number: int) -> None:
+    """A signal is ignored from the start, as whoever starts a run may have it."""
+    signal.signal(number, signal.SIG_IGN)
 
 
 def wait_at_answer(n: int, note: str, go_on: str) -> None:
@@ -489,6 +500,7 @@ def w2_can_be_cancelled() -> None:
 
 FAULTS = (
     kill_at, kill_at_answer, kill_before, note_ids, signals_at_answer, wait_at_answer, tell_try,
+    ignores,
     journal_full,
     journal_full_until_ballast_is_dropped, commit_fails, sync_fails, no_room_for_downloads,
     fill_disk_at_answer, note_bodies_after_failure, checked_by_processes,
@@ -516,7 +528,7 @@ def carry_out(order: dict[str, Any]) -> None:
         # No other process can be had, so all that is written is a step of this one.
         sys.executable = "/no/python"
     # The sandbox is quick; so are we.
-    poller.next_poll_delay = lambda *values, **more: 0.01
+    poller.next_poll_delay = lambda age, *values, **more: max(0.01, age / 20)
     run_state.backoff_delay = lambda *values: 0.02
     for name, details in order["faults"]:
         KNOWN[name](**details)
@@ -539,12 +551,17 @@ def fork(order: dict[str, Any]) -> int:
 
 
 def prepare() -> None:
-    """Do what every run would do first, so that a fork has it done: import, read certificates."""
+    """Do what every run would do once, so that a fork has it done: a third of a run's CPU."""
     for module in pkgutil.walk_packages(batchgen.__path__, "batchgen."):
         if not module.name.endswith(("__main__", "_worker")):
             importlib.import_module(module.name)
     PIL.Image.preinit()
     session.trusted_certificates()
+    gallery._page_template()  # compiled
+    with closing(sqlite3.connect(":memory:")) as journal:
+        schema.migrate(journal)  # sqlite-utils looks for plugins in all packages
+    gc.collect()
+    gc.freeze()  # a collection in a run would write to every page, and copy it
 
 
 def main() -> None:

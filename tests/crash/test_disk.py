@@ -6,24 +6,28 @@ where this process may mount, a file system is really full.
 """
 
 import errno
+import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
 from sandbox_client import Control
 
-from crash import APIS, GO_ON, MODELS, Api, Batch, check_the_books, fault
+from crash import APIS, DEPLOYMENTS, GO_ON, MODELS, Api, Batch, check_the_books, fault
 
 DAMAGED = 74
+EVERY_COMMIT = os.environ.get("BATCHGEN_STEPS") == "all"
 
 
-@pytest.fixture
-def api() -> Api:
-    """Where batches are sent; a test may have others."""
-    return MODELS
+@pytest.fixture(params=APIS, ids=str)
+def api(request: pytest.FixtureRequest) -> Api:
+    """Where batches are sent: to both, unless a test says otherwise."""
+    found: Api = request.param
+    return found
 
 
 @pytest.fixture
@@ -45,7 +49,6 @@ def test_a_journal_without_room_for_the_intent_lets_no_body_leave(kit: Batch) ->
     check_the_books(kit)
 
 
-@pytest.mark.parametrize("api", APIS, ids=str)
 def test_a_journal_that_fills_up_under_way_stops_new_posts_and_collects_the_rest(
     kit: Batch,
 ) -> None:
@@ -59,7 +62,6 @@ def test_a_journal_that_fills_up_under_way_stops_new_posts_and_collects_the_rest
     check_the_books(kit)
 
 
-@pytest.mark.parametrize("api", APIS, ids=str)
 def test_an_id_for_which_there_is_no_room_gets_that_of_the_ballast(kit: Batch) -> None:
     code = kit.run(fault("journal_full_until_ballast_is_dropped"), fault("note_ids", note="ids"))
 
@@ -70,7 +72,6 @@ def test_an_id_for_which_there_is_no_room_gets_that_of_the_ballast(kit: Batch) -
     check_the_books(kit)
 
 
-@pytest.mark.parametrize("api", APIS, ids=str)
 def test_an_id_that_cannot_be_journalled_at_all_is_said_aloud_and_found_by_its_receipt(
     kit: Batch,
 ) -> None:
@@ -140,15 +141,18 @@ def test_a_report_that_cannot_be_written_loses_nothing_and_is_no_success(
     assert kit.finish() == 0
 
 
-@pytest.mark.parametrize("ever", [False, True], ids=["once", "for ever"])
+@pytest.mark.parametrize(
+    ("api", "ever", "stride"),
+    [(MODELS, False, 1), (MODELS, True, 1), (DEPLOYMENTS, True, 1 if EVERY_COMMIT else 4)],
+    ids=["models-once", "models-for ever", "deployments-for ever"],
+)
 def test_whatever_commit_fails_nothing_is_posted_after_it(
-    here: Path, reach: list[str], sandbox: Control, ever: bool
+    here: Path, reach: list[str], sandbox: Control, api: Api, ever: bool, stride: int
 ) -> None:
-    """From the first transaction of a run to its last."""
-    kit = Batch(here / "batch", reach, sandbox, 2)
-    n = 0
-    while True:
-        n += 1
+    """From the first transaction of a run to its last. With deployments every fourth, or with
+    `BATCHGEN_STEPS=all` all: the transactions are the same."""
+    kit = Batch(here / "batch", reach, sandbox, 2, api=api)
+    for n in count(1, stride):
         shutil.rmtree(kit.out, ignore_errors=True)
         kit.sandbox.reset()
         ids = kit.root / f"ids-{n}"
@@ -186,9 +190,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize("ballast", [True, False], ids=["with ballast", "without"])
 def test_a_file_system_that_is_really_full_when_the_id_comes_loses_nothing(
-    small_disk: Path, here: Path, reach: list[str], sandbox: Control, ballast: bool
+    small_disk: Path, here: Path, reach: list[str], sandbox: Control, api: Api, ballast: bool
 ) -> None:
-    kit = Batch(small_disk / "batch", reach, sandbox)
+    kit = Batch(small_disk / "batch", reach, sandbox, api=api)
     filler = small_disk / "filler"
     ids = here / "ids"
     kit.errors = here / "stderr.txt"

@@ -1,4 +1,7 @@
-"""Killed around every put into an object store, and at a sample of all other steps."""
+"""Killed around every put into an object store, and at a sample of all other steps.
+
+Models alone: where a file is kept is the same whatever made it.
+"""
 
 import shutil
 from itertools import count

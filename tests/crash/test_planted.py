@@ -76,10 +76,11 @@ def test_a_mistake_upsets_the_books(
         trouble(next(kits), fault(mistake))
 
 
+@pytest.mark.parametrize("api", APIS, ids=str)
 def test_a_journal_that_is_not_synced_at_each_commit_does_not_survive_a_power_cut(
-    here: Path, reach: list[str], sandbox: Control, cutting: Driver
+    here: Path, reach: list[str], sandbox: Control, cutting: Driver, api: Api
 ) -> None:
-    batch = PoweredBatch(here / "batch", reach, sandbox, cutting)
+    batch = PoweredBatch(here / "batch", reach, sandbox, cutting, api=api)
 
     def cut_around_the_first_answers(*mistake: Fault) -> None:
         for n in range(9, 18):

@@ -122,6 +122,7 @@ def test_the_journal_is_synced_before_each_body_and_after_each_id(trace: list[st
         assert until_next.index("journal") < until_next.index("receipt"), trace
 
 
+@pytest.mark.parametrize("api", APIS, ids=str)
 def test_a_run_that_has_ended_has_everything_on_the_disk(kit: PoweredBatch) -> None:
     kit.begin_again()
 

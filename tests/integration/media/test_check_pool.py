@@ -427,11 +427,12 @@ def test_a_run_in_which_no_process_can_be_had_leaves_the_same(
         assert (provenance_of(folder / path) or {})["id"] == Path(path).stem
 
 
+# Files are checked when a service has nothing more to do with them, so that models will do.
 def test_a_run_killed_while_processes_check_goes_on(
     here: Path, reach: list[str], sandbox: Control
 ) -> None:
     kit = Batch(here / "batch", reach, sandbox, 30)
-    for n in (40, 80, 160, 320):
+    for n in (30, 60, 120, 240):
         kit.run(fault("checked_by_processes"), fault("kill_at", n=n, note=str(here / "note")))
     kit.finish(fault("checked_by_processes"))
     check_the_books(kit)

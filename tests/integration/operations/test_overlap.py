@@ -10,15 +10,15 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from crash import GO_ON, KILLED, Batch, Fault, Pipe, check_the_books, fault
+from crash import APIS, GO_ON, KILLED, Batch, Fault, Pipe, check_the_books, fault, rehearsal
 from sandbox_client import Control
 
 STARTS = 10
 
 
-@pytest.fixture
-def kit(here: Path, reach: list[str], sandbox: Control) -> Batch:
-    return Batch(here / "batch", reach, sandbox)
+@pytest.fixture(params=APIS, ids=str)
+def kit(request: pytest.FixtureRequest, here: Path, reach: list[str], sandbox: Control) -> Batch:
+    return Batch(here / "batch", reach, sandbox, api=request.param)
 
 
 class Held:
@@ -111,9 +111,10 @@ def test_a_killed_run_holds_nothing(kit: Batch, held: Held) -> None:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for the child in /proc")
-def test_the_sandbox_of_a_rehearsal_does_not_inherit_the_lock(kit: Batch, held: Held) -> None:
-    end = kit.words.index("--base-url")
-    kit.words = [*kit.words[:end], "--sandbox"]
+def test_the_sandbox_of_a_rehearsal_does_not_inherit_the_lock(
+    kit: Batch, held: Held, here: Path, sandbox: Control
+) -> None:
+    kit = Batch(kit.root, rehearsal(kit.api, here, sandbox), sandbox, api=kit.api)
     holder = kit.start(held.fault)
     held.arrived.wait()
     (child,) = Path(f"/proc/{holder}/task/{holder}/children").read_text().split()
