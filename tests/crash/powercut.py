@@ -137,7 +137,7 @@ class PoweredBatch(Batch):
     ) -> None:
         super().__init__(root, reach, sandbox, rows, api=api)
         self.driver = driver
-        self.disk, self.kept = root / "disk", root / "kept"
+        self.disk, self.copies = root / "disk", root / "kept"
         self.out = self.disk / "out"
         self.words[self.words.index("--out") + 1] = str(self.out)
 
@@ -148,9 +148,9 @@ class PoweredBatch(Batch):
 
     def cut(self, n: int, *faults: Fault) -> bool:
         """Run until the n-th fsync is to take effect; False if the run ended before that."""
-        shutil.rmtree(self.kept, ignore_errors=True)
-        self.kept.mkdir()
-        told = {"CUT_BELOW": str(self.disk), "CUT_KEPT": str(self.kept), "CUT_AT": str(n)}
+        shutil.rmtree(self.copies, ignore_errors=True)
+        self.copies.mkdir()
+        told = {"CUT_BELOW": str(self.disk), "CUT_KEPT": str(self.copies), "CUT_AT": str(n)}
         os.environ.update(told)
         try:
             code = self.run(*faults)

@@ -86,7 +86,7 @@ def test_a_journal_that_is_not_synced_at_each_commit_does_not_survive_a_power_cu
         for n in range(9, 18):
             batch.begin_again()
             assert batch.cut(n, *mistake)
-            disk_after(batch.disk, batch.kept)
+            disk_after(batch.disk, batch.copies)
             batch.finish(*mistake)
             check_the_books(batch)
 

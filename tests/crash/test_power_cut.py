@@ -57,7 +57,7 @@ def test_a_run_goes_on_after_a_power_cut_at_any_fsync(
             break
         cuts += 1
         dice = None if disk == "worst" else random.Random(n)
-        disk_after(kit.disk, kit.root / "kept", dice)
+        disk_after(kit.disk, kit.copies, dice)
         kit.finish()
         check_the_books(kit)
 
@@ -127,5 +127,5 @@ def test_a_run_that_has_ended_has_everything_on_the_disk(kit: PoweredBatch) -> N
     kit.begin_again()
 
     assert not kit.cut(10_000, fault("note_ids", note=str(kit.root / "ids")))
-    disk_after(kit.disk, kit.kept)
+    disk_after(kit.disk, kit.copies)
     check_the_books(kit, reached=kit.root / "ids")
