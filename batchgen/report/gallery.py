@@ -42,7 +42,7 @@ TEMPLATES = Path(__file__).with_name("templates")
 # In the order in which they need each other.
 SCRIPTS = (
     *("store", "search", "tiles", "grid", "choose", "exports", "zoom", "detail", "facets"),
-    *("compare", "cull", "picks", "origin", "address", "gallery"),
+    *("matrix", "compare", "cull", "picks", "origin", "address", "gallery"),
 )
 # Made once: json.dumps makes an encoder for each call.
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode

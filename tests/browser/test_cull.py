@@ -261,7 +261,7 @@ def test_a_note_is_written_by_keys_and_shown_found_kept_and_taken_back(
         expect(other.locator(".said")).to_have_text("=SUM(1) px F 5 hands")
         other.evaluate("window.print = () => (window.printed = true)")
         other.get_by_role("button", name="Print").click()
-        other.wait_for_function("window.printed")
+        other.wait_for_function("() => window.printed")
         expect(other.locator("#sheet figcaption i")).to_have_text("=SUM(1) px F 5 hands")
 
 
@@ -401,7 +401,8 @@ def test_zoom_keeps_the_point_under_the_pointer(
         press(page, "Enter")
         name = "#detail .stage img"
         picture = page.locator(name)
-        page.wait_for_function(f"document.querySelector('{name}').style.width === ''")  # loaded
+        # Loaded, from when on it has no size of its own:
+        page.wait_for_function(f"() => document.querySelector('{name}').style.width === ''")
         whole = picture.bounding_box()
         x, y = whole["x"] + whole["width"] * 0.75, whole["y"] + whole["height"] * 0.25
 
@@ -448,7 +449,7 @@ def test_films_side_by_side_play_in_step(browser: Any, says: Says, tmp_path: Pat
         one.evaluate("film => { film.currentTime = 0.6 }")
         expect(other).to_have_js_property("currentTime", 0.6)
         other.evaluate("film => film.play()")
-        page.wait_for_function("document.querySelector('#beside video').played.length > 0")
+        page.wait_for_function("() => document.querySelector('#beside video').played.length > 0")
 
 
 def test_back_closes_the_picture_and_the_page_stays(page: Any) -> None:
@@ -543,6 +544,8 @@ def test_a_cull_of_400_rows_by_keyboard_alone(browser: Any, says: Says, tmp_path
     good = [f"r{n}" for n in range(400) if n % 3 == 0]
     with opened(browser, tmp_path / "night") as page:
         expect(page.locator("#status")).to_have_text("400 rows")
+        # The rows come after their number.
+        expect(page.locator("#grid .tile").first).to_be_visible()
         for n in range(399):
             press(page, "p" if n % 3 == 0 else "x")
         assert focused(page) == "r399"

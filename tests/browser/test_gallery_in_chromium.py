@@ -407,14 +407,120 @@ def test_any_two_fields_make_a_matrix(page: Any) -> None:
         " [...cell.querySelectorAll('.name')].map(name => name.textContent)))"
     )
     assert cells == [
-        [[f"dunes-seed{seed}-style{style}"] for style in ("anime", "realistic")] for seed in (1, 2)
+        [[f"dunes-seed{seed}-style{style}"] for style in ("realistic", "anime")] for seed in (1, 2)
     ]
     page.locator("#matrix .tile").first.focus()
     press(page, "ArrowDown", "ArrowRight")
-    assert focused(page) == "dunes-seed2-stylerealistic"
+    assert focused(page) == "dunes-seed2-styleanime"
     shoot(page, "matrix")
     press(page, "Enter", "Escape")
-    assert focused(page) == "dunes-seed2-stylerealistic"
+    assert focused(page) == "dunes-seed2-styleanime"
+
+
+def fits(page: Any) -> bool:
+    """Whether nothing is wider than the window, and nothing but the page scrolls."""
+    found: bool = page.evaluate(
+        """() => document.documentElement.scrollWidth <= innerWidth
+            && [...document.querySelectorAll("#matrix, #matrix *")].every((one) =>
+                !["auto", "scroll"].includes(getComputedStyle(one).overflowY))"""
+    )
+    return found
+
+
+def test_a_matrix_of_1632_prompts_and_4_seeds_scrolls_with_the_page(
+    browser: Any, batch: Path, tmp_path: Path
+) -> None:
+    prompts = [f"{(n * 7919) % 1632} things on a table, seen from above" for n in range(1632)]
+    inputs = [{"prompt": prompt, "seed": seed} for prompt in prompts for seed in (3, 1, 20, 4)]
+    folder = with_inputs(batch, tmp_path / "many", inputs)
+    with opened(browser, folder) as page:
+        expect(page.locator("#loading")).to_have_text("")
+        press(page, "m")
+        expect(page.locator("#matrix caption")).to_have_text("4 × 1,632.")
+        heads = page.locator("#matrix thead button").all_text_contents()
+        assert heads == ["1", "3", "4", "20"]
+        first = page.locator("#matrix tbody th").first
+        expect(first).to_have_text(prompts[0])  # in the manifest's order
+        assert page.locator("#matrix .tile").count() < 120
+        assert fits(page)
+        shoot(page, "matrix-many")
+        width = page.locator("#matrix td.cell, #matrix .cell").first.bounding_box()["width"]
+        assert width * 4 > page.locator("#matrix").bounding_box()["width"] * 0.75
+
+        page.mouse.wheel(0, 100_000)
+        page.wait_for_function("() => scrollY > 90_000")
+        page.evaluate(REDRAWN)
+        middle = page.locator("#matrix thead th").first.bounding_box()
+        assert 0 < middle["y"] < 200  # the heads stay
+        assert page.locator("#matrix .tile").count() < 120
+        shoot(page, "matrix-scrolled")
+        page.locator("#matrix .tile").first.focus()
+        press(page, "End")
+        assert focused(page) == "row-6527"  # seed 20 is the third in the list
+        press(page, "ArrowUp", "ArrowLeft")
+        assert focused(page) == "row-6524"
+        press(page, "Home")
+        assert focused(page) == "row-2"
+        press(page, *["ArrowDown"] * 30)
+        assert focused(page) == "row-122"
+        press(page, "Enter", "Escape")
+        assert focused(page) == "row-122"
+
+        page.locator("#size").fill("460")  # fewer columns have room
+        expect(page.locator("#columns")).to_contain_text("of 4 across")
+        columns = page.locator("#matrix thead button").count()
+        assert columns < 4
+        press(page, *["ArrowRight"] * 3)
+        page.locator("#matrix .tile[tabindex='0']").focus()
+        press(page, *["ArrowRight"] * 3)
+        assert focused(page) == "row-123"
+        assert fits(page)
+
+
+def test_heads_and_more_of_a_matrix_open_what_they_name_and_slices_are_of_a_third_field(
+    browser: Any, batch: Path, tmp_path: Path
+) -> None:
+    inputs = [
+        {"prompt": prompt, "seed": seed, "style": style, "aspect_ratio": "1:1", "cfg": cfg}
+        for prompt in ("zebra", "apple")
+        for seed in (1, 2)
+        for style in ("oil", "ink")
+        for cfg in (1, 2, 3)
+    ]
+    folder = with_inputs(batch, tmp_path / "some", inputs)
+    with opened(browser, folder) as page:
+        expect(page.locator("#grid .tile").first).to_be_visible()
+        press(page, "m")
+        page.locator("#across-axis").select_option("input.seed")
+        expect(page.locator("#matrix tbody th")).to_have_text(["zebra", "apple"])
+        more = page.locator("#matrix .more")
+        expect(more).to_have_text(["+2"] * 4)
+        shoot(page, "matrix-more")
+        more.nth(1).click()
+        expect(page.locator("#detail h2")).to_have_text("row-11")
+        expect(page.locator("#detail .at")).to_have_text("5 of 6")
+        press(page, "ArrowRight", "Escape")
+        assert focused(page) == "row-10"  # the last of its cell that has a tile
+
+        page.locator("#slice-axis").select_option("input.style")
+        expect(page.locator("#slice-value option:checked")).to_have_text("oil")
+        expect(page.locator("#status")).to_have_text("12 of 24 rows")
+        expect(more).to_have_count(0)
+        page.locator("#matrix .tile").first.focus()
+        press(page, "]")
+        expect(page.locator("#slice-value option:checked")).to_have_text("ink")
+        expect(page.locator("#chips")).to_contain_text("style: ink")
+        page.reload()
+        expect(page.locator("#slice-axis")).to_have_value("input.style")
+        expect(page.locator("#slice-value option:checked")).to_have_text("ink")
+        page.locator("#slice-axis").select_option("")
+        expect(page.locator("#status")).to_have_text("24 rows")
+
+        page.locator("#matrix tbody th button", has_text="apple").click()
+        expect(page.locator("#status")).to_have_text("12 of 24 rows")
+        expect(page.locator("#chips")).to_contain_text("prompt: apple")
+        page.locator("#matrix tbody th button", has_text="apple").press("Enter")
+        expect(page.locator("#status")).to_have_text("24 rows")
 
 
 def test_two_to_four_pictures_stand_side_by_side_with_what_differs(page: Any) -> None:
@@ -834,29 +940,30 @@ def test_selection_is_seen_in_forced_colours(browser: Any, batch: Path) -> None:
 
 def pieces(batch: Path, folder: Path, count: int, size: int) -> Path:
     """A copy of the batch whose data are `count` pieces of `size` rows that say their number."""
+    return with_inputs(
+        batch, folder, [{"prompt": f"number {n + 1}"} for n in range(count * size)], size
+    )
+
+
+def with_inputs(batch: Path, folder: Path, inputs: list[dict[str, Any]], size: int = 1000) -> Path:
+    """A copy of the batch whose rows, row-1 and so on, have these inputs besides their own."""
     shutil.copytree(batch, folder)
     data = folder / "report" / "data"
     text = (data / "batch.js").read_text(encoding="utf-8")
     facts = json.loads(text[text.index("{") : text.rindex(")")])
-    facts |= {"rows": count * size, "pictures": count * size, "pieces": count, "size": size}
+    count = -(-len(inputs) // size)
+    facts |= {"rows": len(inputs), "pictures": len(inputs), "pieces": count, "size": size}
     (data / "batch.js").write_text(f"gallery.open({json.dumps(facts)});", encoding="utf-8")
     text = (data / "rows-1.js").read_text(encoding="utf-8")
     row = json.loads(text[text.index("[") : text.rindex(")")])[0]
-    for number in range(1, count + 1):
+    for number in range(count):
         rows = [
-            [
-                n,
-                f"row-{n}",
-                *row[2:4],
-                {**row[4], "prompt": f"number {n}"},
-                *row[5:7],
-                f"r-{n}",
-                *row[8:],
-            ]
-            for n in range((number - 1) * size + 1, number * size + 1)
+            [n, f"row-{n}", *row[2:4], {**row[4], **one}, *row[5:7], f"r-{n}", *row[8:]]
+            for n, one in enumerate(inputs, 1)
+            if (n - 1) // size == number
         ]
-        path = data / f"rows-{number}.js"
-        path.write_text(f"gallery.rows({number}, {json.dumps(rows)});", encoding="utf-8")
+        path = data / f"rows-{number + 1}.js"
+        path.write_text(f"gallery.rows({number + 1}, {json.dumps(rows)});", encoding="utf-8")
     return folder
 
 

@@ -38,6 +38,12 @@ gallery.filters = (() => {
     gallery.changed();
   };
 
+  /** Ask no longer for values of the column of this name. */
+  const drop = (name) => {
+    chosen.delete(name);
+    gallery.changed();
+  };
+
   const linesOf = (c, counts, most) => {
     const mine = chosen.get(c.name) ?? new Set();
     const codes = c.distinct > FEW
@@ -101,7 +107,12 @@ gallery.filters = (() => {
   };
 
   return {
-    chosen, show, showChips, word, title, pick,
+    chosen, show, showChips, word, title, pick, drop,
+    /** Have this value of a column, and no other. */
+    only: (c, code) => {
+      chosen.delete(c.name);
+      pick(c, code, true);
+    },
     clear: () => chosen.clear(),
     isOpen: (c) => group(c).open,
     /** Whether a change of this column changes what is to be seen. */

@@ -209,10 +209,7 @@ gallery.begin = () => {
 
   /** A dialog about this row was closed: the focus goes to its tile. */
   gallery.back = (row) => {
-    if (!compact) {
-      const tile = matrix.tileOf(row) ?? at("matrix").querySelector(".tile");
-      return tile && matrix.activate(tile);
-    }
+    if (!compact) return matrix.goTo(row);
     const place = row ? grid.place(row) : -1;
     grid.activate(place >= 0 ? place : grid.rows.indexOf(grid.active?.i));
   };
@@ -242,6 +239,8 @@ gallery.begin = () => {
     "?": () => at("help").showModal(),
     f: () => setFilters(at("panel").hidden),
     m: () => setView(!compact),
+    "[": () => compact || matrix.step(-1),
+    "]": () => compact || matrix.step(1),
     g: () => compact && setGroup(query.group ? "" : "prompt"),
     c: compare,
     e: gallery.exporting.open,
