@@ -267,8 +267,10 @@ def plan(whole: "Plan") -> None:
         made = plural(whole.fitted, "picture")
         line(f"Of these {made} made smaller to be sent (--fit), e.g. {whole.fitted_as}.")
     if whole.estimated:
+        came_to = f" ({summary_text.spread(*whole.spread)})" if whole.spread else ""
         line(
-            "Where there is no price, the cost is an estimate: the most that a request has come to."
+            "Where there is no price, the cost is an estimate: the most that a request has come"
+            f" to{came_to}."
         )
     if whole.prices_from:
         asked = show_time(from_iso(whole.prices_from))
@@ -335,7 +337,7 @@ def unknown_rows(rows: "list[UnknownRow]", folder: Folder) -> None:
     if any(row.repeats_need_change for row in rows):
         line(REPEATS)
     for row in rows:
-        price = "an unknown price" if row.price is None else f"${row.price:.2f}"
+        price = "an unknown price" if row.price is None else show_usd(row.price)
         sent = show_time(from_iso(row.sent_at))
         line(f"{row.id} ({row.source}), sent {sent}, {price}, {row.model}")
         line(f"  {json.dumps(row.input, ensure_ascii=False)}")
@@ -398,7 +400,7 @@ def cost_of_settling(action: str, rows: "list[UnknownRow]") -> str:
     action: "send-again" or "write-off".
     """
     known = [row.price for row in rows if row.price is not None]
-    price = f"{'at least ' if len(known) < len(rows) else ''}${sum(known):.2f}"
+    price = f"{'at least ' if len(known) < len(rows) else ''}{show_usd(sum(known))}"
     if not known:
         price = "a price that is not known"
     one = len(rows) == 1

@@ -156,17 +156,21 @@ class Reader:
                     (SELECT 1 FROM spending WHERE spending.key = requests.key)) AS unpriced"""
         )
         sums = {name: round(value, 6) for name, value in row.items()}
-        models = self.get_meta("by_time") or []
-        least = most = None
-        if models:
-            (found,) = self.query(
-                """SELECT MIN(cost) AS least, MAX(cost) AS most FROM requests
-                    WHERE cost IS NOT NULL AND model IN (SELECT value FROM json_each(?))""",
-                json.dumps(models),
-            )
-            least, most = found["least"], found["most"]
+        least, most = self.estimated_spread() or (None, None)
         spread = {"estimated_least": least, "estimated_most": most}
-        return {**sums, "estimated": bool(models), **spread}
+        return {**sums, "estimated": bool(self.get_meta("by_time")), **spread}
+
+    def estimated_spread(self) -> tuple[float, float] | None:
+        """Return the least and the most, USD, that a request came to by its time; None if none."""
+        models = self.get_meta("by_time")
+        if not models:
+            return None
+        (found,) = self.query(
+            """SELECT MIN(cost) AS least, MAX(cost) AS most FROM requests
+                WHERE cost IS NOT NULL AND model IN (SELECT value FROM json_each(?))""",
+            json.dumps(models),
+        )
+        return None if found["most"] is None else (found["least"], found["most"])
 
     def older_versions(self, versions: Mapping[str, str]) -> list[tuple[str, str, int]]:
         """Return (model, version, rows) of saved rows that another version has made.

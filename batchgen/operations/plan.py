@@ -135,7 +135,8 @@ class Plan(Sums):
     left: the name, USD, and USD that are left, of each limit of cost.
     terms: what `--expect-plan` takes. rate: submissions per second.
     kept: what `set --keep` left for it, as written, by setting.
-    estimated: some of the cost is by what requests have come to, and not by a price.
+    estimated: some of the cost is by what requests have come to, and not by a price. spread: from
+        what to what they came, USD, None before the first.
     folder: of the batch. older: model, version, number of its saved rows, and today's version,
         where that is another.
     """
@@ -152,6 +153,7 @@ class Plan(Sums):
     left: list[tuple[str, float, float]] = field(default_factory=list)
     terms: Terms | None = None
     estimated: bool = False
+    spread: tuple[float, float] | None = None
     older: list[tuple[str, str, int, str]] = field(default_factory=list)
     folder: str = ""
     rate: float = 1.0
@@ -184,6 +186,7 @@ class Plan(Sums):
             "cost": round(self.cost, 6),
             "cost_is_floor": self.floor,
             "cost_is_estimate": self.estimated,
+            "requests_came_to": self.spread and {"least": self.spread[0], "most": self.spread[1]},
             "unpriced": self.unpriced,
             "prices_from": self.prices_from or None,
             "files": self.files,
@@ -318,6 +321,7 @@ def plan(
         price is None and (cost := prices.seen.get(model)) is not None and cost.request is not None
         for model, price in prices.found.items()
     )
+    sums.spread = prices.spread
     sums.left = what_is_left(limits, prices.committed_usd)
     service, serverless = prices.services
     sums.terms = rows.terms(
@@ -331,6 +335,7 @@ class _Prices:
     else as this batch was told when it last ran.
 
     found: the prices that were needed, by model. seen: what its requests have cost.
+    spread: as `Plan` has it.
     times: when the prices that were used and not asked for now had been asked for.
     catalogue: which has the schemas, too; None where it is not asked.
     not_asked: why it was not asked, in words; "" where it was, or was not needed.
@@ -352,11 +357,13 @@ class _Prices:
         self._committed: dict[str, float] = {}
         self.times: set[str] = set()
         self.not_asked = ""
+        self.spread: tuple[float, float] | None = None
         self._before: dict[str, Price | None] = {}
         self.seen: dict[str, SeenCost] = {}
         rehearsal = options.sandbox
         with suppress(UsageError), closing(Reader(folder.journal)) as reader:  # or no batch yet
             self._before, self.seen = reader.prices(), reader.seen_costs()
+            self.spread = reader.estimated_spread()
             self._committed = {stamp: reader.committed_usd(stamp) for stamp in since}
             rehearsal = rehearsal or reader.is_rehearsal()
         self.catalogue: Catalogue | None = None

@@ -30,7 +30,7 @@ from batchgen.files import (
 from batchgen.journal import stored_values
 from batchgen.journal.reader import Reader
 from batchgen.media import formats, thumbnails
-from batchgen.report import next_steps, statistics, timeline
+from batchgen.report import next_steps, statistics, summary_text, timeline
 from batchgen.report.filters import MAX_NOTE, Filter
 
 if TYPE_CHECKING:
@@ -219,6 +219,7 @@ def _write_page(report: Path, gallery: GalleryContent, facts: Mapping[str, Any])
         cause | {"command": next_steps.command_for_cause(batch, cause["state"], cause["cause"])}
         for cause in numbers["causes"]
     ]
+    money = numbers.get("money_usd") or {}  # that of somebody else's batch is not told
     drawing = "" if facts.get("shared") else _timeline(gallery.reader, facts["words"]["timeline"])
     # A page from disk may not load a script by its hash, so ours stands in the page. It alone may
     # load others: a file that somebody put into the batch folder is no script of the page.
@@ -228,6 +229,7 @@ def _write_page(report: Path, gallery: GalleryContent, facts: Mapping[str, Any])
         script=Markup(script),
         script_hash=f"sha256-{base64.b64encode(digest).decode()}",
         numbers={**numbers, "causes": causes},
+        spread=summary_text.spread(money.get("estimated_least"), money.get("estimated_most")),
         states=[state for state in State if numbers["counts"][state]],
         facts=facts,
         timeline=Markup(unturned(drawing)),  # `draw_timeline` has escaped it

@@ -27,11 +27,11 @@ COMPLETED_ROWS = (
 def money(numbers: Mapping[str, Any]) -> str:
     """Return what was spent. numbers: as `journal.reader.summary` has them, here and below."""
     sums = numbers["money_usd"]
-    text = f"${sums['committed']:.2f} spent or reserved"
+    text = f"{show_usd(sums['committed'])} spent or reserved"
     if sums["estimated"]:
         text += f" ({estimated(sums)})"
     if sums["unknown"]:
-        text += f", ${sums['unknown']:.2f} of it for unknown rows"
+        text += f", {show_usd(sums['unknown'])} of it for unknown rows"
     if sums["unpriced"]:
         text += f"; not counted: {plural(sums['unpriced'], 'request')} without a known price"
     return f"rehearsed with the sandbox: {text}, all pretend" if numbers["rehearsal"] else text
@@ -40,11 +40,15 @@ def money(numbers: Mapping[str, Any]) -> str:
 def estimated(sums: Mapping[str, Any]) -> str:
     """Return how far the costs of deployments are estimates. sums: `money_usd` of the numbers."""
     text = "deployments by an estimate: their seconds, at the price that you said"
-    least, most = sums["estimated_least"], sums["estimated_most"]
-    if most is None:
-        return text
-    amounts = list(dict.fromkeys([show_usd(least), show_usd(most)]))
-    return f"{text}; a request came to {' to '.join(amounts)}"
+    found = spread(sums["estimated_least"], sums["estimated_most"])
+    return f"{text}; a request came to {found}" if found else text
+
+
+def spread(least: float | None, most: float | None) -> str:
+    """Return from what to what, USD, requests came: `$0.01 to $0.04`; "" before the first."""
+    if least is None or most is None:
+        return ""
+    return " to ".join(dict.fromkeys([show_usd(least), show_usd(most)]))
 
 
 def causes(found: Sequence[Mapping[str, Any]]) -> list[str]:

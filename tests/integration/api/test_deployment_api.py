@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from helpers import error_of, media, query, states, tally, until
 from PIL import Image
 from sandbox_client import Control
 
+from batchgen.journal.reader import Reader
 from batchgen.sandbox import Address
 
 TEXT = "11111111-1111-4111-8111-111111111111"
@@ -373,6 +375,34 @@ def test_damaged_files_are_fetched_again_unpaid(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("form", ["429", "error"])
+def test_a_full_queue_slows_the_run_down_until_it_has_room(
+    start: Callable[..., Any], folder: Path, write: Write, sandbox: Control, form: str
+) -> None:
+    sandbox.set(full_queue=form, seconds=0.2)
+    rows = "".join(f"{n},a heron,{n}\n" for n in range(60))
+    options = ("--deployment", SIZES, *NODES, "--concurrency", 8, "--rate", "20/s")
+    child = start(write("list.csv", f"id,prompt,seed\n{rows}"), *options)
+
+    def pace() -> float:
+        """The rate that was learned, in submissions per second."""
+        with closing(Reader(folder / "batch.db")) as reader:
+            return reader.pace() or 20.0
+
+    until(child, lambda: sandbox.accepted > 10 and sandbox.counts()["throttled"] > 2)
+    sandbox.set(full_queue="waits", seconds=0.01)
+    slow = pace()
+    told = child.communicate()[1]
+
+    assert child.returncode == 0, told
+    assert slow < 15
+    assert pace() > slow
+    assert tally(folder) == {"saved": 60}
+    assert sandbox.accepted == 60
+    assert {*sandbox.billed_per_input().values()} == {1}
+
+
+@pytest.mark.slow
 def test_rows_are_paid_once_under_kills(
     start: Callable[..., Any], run: Command, folder: Path, write: Write, sandbox: Control
 ) -> None:
@@ -532,7 +562,14 @@ def test_costs_are_estimated_by_seconds_and_reserved_for_the_next(
     assert sums["estimated_most"] == max(cost for (cost,) in costs)
     assert "would pass the limit" in told
     planned = batchgen("plan", path, "--out", folder, *words, *reach)
-    assert "the cost is an estimate" in planned.stdout
+    assert "the cost is an estimate: the most that a request has come to ($0.02)." in planned.stdout
+    found = json.loads(batchgen("plan", path, "--out", folder, *words, *reach, "--json").stdout)
+    assert found["requests_came_to"] == {
+        "least": sums["estimated_least"],
+        "most": sums["estimated_most"],
+    }
+    page = (folder / "report" / "index.html").read_text()
+    assert "deployments by an estimate ($0.02 a request)" in page
 
 
 def test_rows_of_an_older_version_are_told_and_made_anew_only_when_asked_for(
