@@ -233,6 +233,46 @@ def verify(batch: str, as_json: bool, **given: Any) -> None:
         sys.exit(1 if lost else 69)
 
 
+@click.command(short_help="Fetch files from the batch's store that are missing here.")
+@BATCH
+@JSON
+@MEDIA
+@SHARED
+def pull(batch: str, as_json: bool, **given: Any) -> None:
+    """Fetch the files of BATCH that are in its object store (`run --media`) and not in its folder.
+
+    Each is compared with the journal before it gets its name. What is in the folder already stays
+    as it is. RunComfy is not asked, and nothing is paid.
+
+    \b
+    Examples:
+        batchgen pull out/list
+        batchgen pull copied/list --media s3://studio-media/spring
+
+    \b
+    Exit codes:
+        0    every file is here, or the batch has no store
+        1    files are missing or changed in the store; `verify` fetches them again
+        2    there is no such batch, or it is kept elsewhere
+        69   the store could not be used: run it again later
+        74   the journal is damaged, or the disk is full
+        75   a run holds the batch
+    """
+    from batchgen.cli import output
+    from batchgen.operations.report import pull_media
+
+    folder = find_batch(batch)
+    said: list[str] = []
+    show = said.append if as_json else output.line
+    found = pull_media(folder, options_without_manifest(), show, runtime().timing)
+    if as_json:
+        output.as_json({**asdict(found), "said": said})
+    else:
+        output.pulled(folder, found)
+    if found.left:
+        sys.exit(1)
+
+
 @click.command(short_help="Cancel requests that are still in RunComfy's queue.")
 @BATCH
 @JSON
@@ -295,6 +335,13 @@ def cancel(batch: str, as_json: bool, **given: Any) -> None:
     is_flag=True,
     help="Make no small pictures for the gallery; it loads the large ones.",
 )
+@click.option(
+    "--media",
+    "move",
+    type=click.Choice(["download", "upload"]),
+    help="Of a batch in an object store: fetch its missing files first, as `pull` does, or put the"
+    " report beside them afterwards.",
+)
 @click.option("--excel", is_flag=True, help="Write results-excel.csv too, which Excel reads.")
 @click.option(
     "--decimal-comma",
@@ -310,6 +357,7 @@ def report(
     picks: Path | None,
     to: Path | None,
     no_thumbnails: bool,
+    move: str | None,
     excel: bool,
     decimal_comma: bool,
     as_json: bool,
@@ -327,6 +375,11 @@ def report(
     anything else, nothing is written. Costs, failures, commands and paths of this computer are not
     in it, but prompts, models, settings and request_ids are.
 
+    The files of a batch that keeps them in an object store are not here, so the gallery shows
+    their small pictures alone. --media download fetches the files. --media upload puts report and
+    tables beside them in the store, where the links work, too: with costs, errors and commands, for
+    all who may read there.
+
     Excel takes results.csv for the text of an older Windows. With --excel there is a table beside
     it that begins with a byte order mark; results.csv stays as it is, for scripts.
 
@@ -338,37 +391,52 @@ def report(
         batchgen report out/list --picks picks.csv
         batchgen report out/list --picks picks.csv --to for-ada
         batchgen report out/list --excel --decimal-comma
+        batchgen report out/list --media download
 
     \b
     Exit codes:
         0    written, also where no row matches
-        2    there is no such batch, name or row, or FOLDER has files of others
+        1    written, but files could not be fetched from the store
+        2    there is no such batch, name or row, or FOLDER or the store has files of others
+        69   the store could not be used
         74   its journal or a file is damaged or missing, or the disk is full
+        75   files are to be fetched, and a run holds the batch
     """
     from batchgen import log
     from batchgen.cli import output
-    from batchgen.operations.report import write_report
+    from batchgen.operations.report import pull_media, upload_report, write_report
     from batchgen.report import filters, tables
 
     if decimal_comma and not excel:
         raise UsageError("--decimal-comma needs --excel: results.csv is the same everywhere.")
     if excel and to is not None:
         raise UsageError("--excel is for the tables of the batch, which --to leaves as they are.")
+    if move == "upload" and to is not None:
+        raise UsageError("--media upload puts the batch's own report there, which --to leaves.")
     folder = find_batch(batch)
     found = None if picks is None else filters.read_picks(_lines_of(picks), str(picks))
     view = filters.Filter(where, found)
+    left: list[str] = []
+    if move == "download":
+        left = pull_media(
+            folder, options_without_manifest(), log.write_stderr, runtime().timing
+        ).left
     if to is not None:
         _share(folder, view, to, thumbnails=not no_thumbnails, as_json=as_json)
-        return
+        sys.exit(1 if left else 0)
     form = tables.WITH_DECIMAL_COMMA if decimal_comma else tables.IN_ENGLISH
     shown = write_report(folder, view, thumbnails=not no_thumbnails, excel=form if excel else None)
     if not shown and view.description:
         log.write_stderr(f"No row matches {view.description}.")
-    page = folder.path / "report" / "index.html"
+    page = str(folder.path / "report" / "index.html")
+    if move == "upload":
+        page = upload_report(folder, options_without_manifest(), runtime().timing)
     if as_json:
-        output.as_json({"gallery": str(page), "rows": shown})
+        output.as_json({"gallery": page, "rows": shown})
     else:
         output.line(page)
+    if left:
+        sys.exit(1)
 
 
 def _share(folder: "Folder", view: "Filter", to: Path, *, thumbnails: bool, as_json: bool) -> None:

@@ -51,6 +51,7 @@ if TYPE_CHECKING:  # what these modules import takes long, and `status` and erro
     from batchgen.operations.plan import Plan, PlannedRow, Sums
     from batchgen.operations.resolve import UnknownRow
     from batchgen.operations.verify import VerifyResult
+    from batchgen.storage.pull import Pulled
     from batchgen.validation.validator import Validator
 
 # Of words for states, and of a plan: green needs nobody, red a person, yellow waits.
@@ -204,7 +205,12 @@ def after_run(
         str(folder.path), numbers, program() if quiet else "batchgen"
     ):
         write_stderr(one)
-    write_stderr(f"Pictures and report: {folder.path / 'report' / 'index.html'}")
+    page = folder.path / "report" / "index.html"
+    if numbers["media"]:
+        write_stderr(f"Pictures: {numbers['media']}")
+        write_stderr(f"Report: {page}")
+    else:
+        write_stderr(f"Pictures and report: {page}")
     if quiet:
         write_stderr(f"Log: {folder.log}")
 
@@ -468,6 +474,14 @@ def verified(folder: Folder, found: "VerifyResult") -> None:
         line(f"{len(found.waiting)} not fetched yet: the next run asks again, unpaid.")
 
 
+def pulled(folder: Folder, found: "Pulled") -> None:
+    """What became of the files of a batch that has them in a store, on stdout."""
+    say = line if found.left else note
+    say(f"{found.fetched} fetched, {found.here} here already, {len(found.left)} left.")
+    if found.left:
+        line(f"See what is wrong: {next_steps.command('verify', str(folder.path))}")
+
+
 def next_run(folder: Folder) -> str | None:
     """Return the command that submits what is pending; None where it cannot be known."""
     with closing(Reader(folder.journal)) as reader:
@@ -520,6 +534,8 @@ def status(folder: Folder) -> None:
         if runner:
             ending = f"running ({runner}, since {_clock_time(started, now)})"
         lines.append(f"  last run: {show_time(started)}, {ending}")
+    if numbers["media"]:
+        lines.append(f"  files in {numbers['media']}")
     if numbers["paused_since"]:
         since = show_time(from_iso(numbers["paused_since"]))
         lines.append(f"  paused since {since}: {next_steps.command('resume', str(folder.path))}")

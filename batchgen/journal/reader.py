@@ -377,6 +377,7 @@ def numbers(reader: Reader) -> dict[str, Any]:
     """Return those of `summary` that are quick to read."""
     counts = reader.counts()
     run, paused = reader.last_run() or {}, reader.get_meta("paused")
+    media = reader.get_meta("media")
     return {
         "rows": sum(counts.values()),
         "rehearsal": reader.is_rehearsal(),
@@ -384,6 +385,7 @@ def numbers(reader: Reader) -> dict[str, Any]:
         "money_usd": reader.money(),
         "paused_since": paused and paused["at"],
         "kept": reader.get_meta("kept") or {},
+        "media": str(media) if media else None,
         "run": {
             name: run.get(name)
             for name in ("started_at", "ended_at", "manifest", "exit_code", "ending", "version")

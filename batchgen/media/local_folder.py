@@ -46,7 +46,9 @@ class LocalFolder:
     ) -> str:
         for path in candidate_paths(file, name, n):
             target = self._root / path
-            if not is_taken(path) and (self._link(file.part, target) or _has_content(target, file)):
+            if not is_taken(path) and (
+                link_new(file.part, target, self._root) or _has_content(target, file)
+            ):
                 break
         file.part.unlink(missing_ok=True)
         await self._sync_names(target.parent)
@@ -82,24 +84,26 @@ class LocalFolder:
             _rename(file.part.name, target.name, folder)
             os.fsync(folder)
 
-    def _link(self, part: Path, target: Path) -> bool:
-        """Give `part` a second name; return False if that is taken. A rename would replace the
-        file.
-        """
-        with files.folder_of(target, self._root) as folder:
-            try:
-                os.link(part.name, target.name, src_dir_fd=folder, dst_dir_fd=folder)
-                return True
-            except FileExistsError:
-                return False
-            except OSError as error:
-                if error.errno not in NO_HARD_LINKS:
-                    raise
-            # The batch folder's lock keeps other runs from taking the name in between.
-            if os.path.lexists(target):
-                return False
-            _rename(part.name, target.name, folder)
+
+def link_new(part: Path, target: Path, root: Path) -> bool:
+    """Give `part` a second name; return False if that is taken. A rename would replace the file.
+
+    Both are in one folder of the batch folder `root`.
+    """
+    with files.folder_of(target, root) as folder:
+        try:
+            os.link(part.name, target.name, src_dir_fd=folder, dst_dir_fd=folder)
             return True
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in NO_HARD_LINKS:
+                raise
+        # The batch folder's lock keeps other runs from taking the name in between.
+        if os.path.lexists(target):
+            return False
+        _rename(part.name, target.name, folder)
+        return True
 
 
 def candidate_paths(file: CheckedFile, name: str, n: int) -> Iterator[str]:

@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from batchgen import event_loop
 from batchgen.api.endpoint import Endpoint, find_endpoint
 from batchgen.batch_folder import Folder
-from batchgen.clock import Clock
+from batchgen.clock import Clock, to_iso
 from batchgen.config import RunOptions, Source
 from batchgen.core.targets import deployment_id
 from batchgen.core.timing import Timing
@@ -16,6 +16,7 @@ from batchgen.journal.writer import Journal
 from batchgen.media.destination import Destination
 from batchgen.media.local_folder import LocalFolder
 from batchgen.network.media_hosts import parse_media_host
+from batchgen.operations.find_batch import known_batches
 from batchgen.operations.known_batches import KnownBatches
 from batchgen.storage.object_store import ObjectStore
 from batchgen.storage.place import KEPT, Said, settle_place, wanted_place
@@ -65,9 +66,13 @@ def open_batch(folder: Folder, timing: Timing) -> Iterator[Journal]:
         yield journal
 
 
-def media_place(journal: Journal, folder: Folder, known: KnownBatches, flags: RunOptions) -> str:
+def media_place(
+    journal: Journal | Reader, folder: Folder, known: KnownBatches, flags: RunOptions
+) -> str:
     """Return where the media of a batch are kept; "" is its folder. Raises as `settle_place`."""
     kept = journal.get_meta(KEPT)
+    if kept is not None:
+        kept = str(kept)  # of whatever kind a stranger's is
     if kept is None:
         with closing(Reader(folder.journal)) as reader:
             kept = "" if reader.has_sent() else None
@@ -80,6 +85,22 @@ def media_place(journal: Journal, folder: Folder, known: KnownBatches, flags: Ru
     if notice:
         log.info("%s", notice)
     return place or ""
+
+
+def find_destination(
+    journal: Journal | Reader, folder: Folder, flags: RunOptions, timing: Timing
+) -> Destination:
+    """Return where the files of an existing batch are kept. Raises as `media_place` and
+    `open_destination` do. What the person says of a place is believed from then on.
+    """
+    known = known_batches()
+    place = media_place(journal, folder, known, flags)
+    destination = open_destination(place, folder, timing)
+    if place and place not in known.media_of(folder.path):
+        # It costs nothing, and is no list's.
+        at = to_iso(Clock().now())
+        known.remember("-", folder.path, rehearsal=True, at=at, media=place)
+    return destination
 
 
 def open_destination(

@@ -1,22 +1,34 @@
-"""`report`: write the reports of a batch; of a damaged journal, what can still be read."""
+"""`report` and `pull`: write the reports of a batch, of a damaged journal what can still be read,
+and move files between its folder and its store.
+"""
 
 import tempfile
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+from batchgen import event_loop
 from batchgen.batch_folder import Folder
+from batchgen.config import RunOptions
 from batchgen.core.text import plural
+from batchgen.core.timing import Timing
 from batchgen.errors import (
     JournalLocked,
     JournalUnusable,
     LeadsOutside,
     NewerJournal,
     StorageDamaged,
+    UsageError,
 )
 from batchgen.journal.reader import Reader
 from batchgen.journal.salvage import add_receipts, salvage
+from batchgen.operations.batch import find_destination
+from batchgen.report import statistics
 from batchgen.report.filters import Filter
 from batchgen.report.tables import ExcelFormat, make_thumbnails, write_report_files
+from batchgen.storage import upload
+from batchgen.storage.object_store import ObjectStore
+from batchgen.storage.pull import Pulled, pull, wanted_files
 
 
 def write_report(
@@ -54,3 +66,40 @@ def write_report(
             what = f"{error.what} {rows}; the reports show these."
             write(copy, what)
         raise StorageDamaged(what, error.remedy) from error
+
+
+def pull_media(
+    folder: Folder, flags: RunOptions, show: Callable[[str], None], timing: Timing
+) -> Pulled:
+    """Fetch from the store what is missing in the folder; `show` gets a line for each file that is
+    left. A batch without a store has nothing to fetch.
+
+    Raises BatchBusy where a run has the folder, and as `find_destination` and `pull` do.
+    """
+    folder.refuse_others()
+    folder.refuse_links()
+    with folder.locked(), closing(Reader(folder.journal)) as reader:
+        destination = find_destination(reader, folder, flags, timing)
+        if not isinstance(destination, ObjectStore):
+            return Pulled()
+        with reader.one_moment():
+            wanted = wanted_files(reader.rows())
+            return event_loop.run(pull(destination, folder.path, wanted, show))
+
+
+def upload_report(folder: Folder, flags: RunOptions, timing: Timing) -> str:
+    """Put the report that was written into the batch's store; return its page there.
+
+    Raises UsageError where the batch has no store, and as `find_destination` and
+    `upload.upload_report` do.
+    """
+    with closing(Reader(folder.journal)) as reader:
+        destination = find_destination(reader, folder, flags, timing)
+        batch_id = statistics.batch_id(reader)
+    if not isinstance(destination, ObjectStore):
+        raise UsageError(
+            f"{folder.path} keeps its files in the folder itself, and has no store for its report.",
+            "Leave out --media upload; --to makes a copy that can be put on a web server.",
+        )
+    event_loop.run(upload.upload_report(destination, folder.path, batch_id))
+    return f"{destination.place}/{upload.PAGE}"

@@ -34,8 +34,7 @@ from batchgen.media.download import Downloader, MediaGone
 from batchgen.media.formats import SIGNATURE_BYTES, Format, format_of
 from batchgen.media.xmp import Provenance
 from batchgen.operations import batch
-from batchgen.operations.batch import media_place, open_batch, open_destination
-from batchgen.operations.find_batch import known_batches
+from batchgen.operations.batch import find_destination, open_batch
 
 LineSink = Callable[[str], None]
 
@@ -61,7 +60,7 @@ def verify(folder: Folder, flags: RunOptions, show: LineSink, timing: Timing) ->
     """Check every file, and restore what can be; `show` gets a line for each that is not whole.
 
     The account is needed only if something has to be downloaded. Raises what `find_endpoint` and
-    `open_destination` do.
+    `find_destination` do.
     """
     result = VerifyResult()
     with (
@@ -69,8 +68,7 @@ def verify(folder: Folder, flags: RunOptions, show: LineSink, timing: Timing) ->
         event_loop.started() as runner,
         closing(CheckPool(timeout_s=timing.file_check)) as pool,
     ):
-        place = media_place(journal, folder, known_batches(), flags)
-        destination = open_destination(place, folder, timing)
+        destination = find_destination(journal, folder, flags, timing)
 
         async def decode(copy: Path, format: Format) -> None:
             await pool.check(copy, format, None, None)

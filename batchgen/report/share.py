@@ -91,6 +91,7 @@ def share(folder: Folder, view: Filter, to: Path, *, thumbnails: bool) -> Shared
         _make_outer(to)
         _write_list(to, {**earlier, **{path: sha for path, sha in wanted.items() if sha}})
         copied, lost = _copy(folder.path, to, wanted)
+        stored = bool(reader.get_meta("media"))
         shown = _write_gallery(folder, reader, view, to, chosen, copied, thumbnails=thumbnails)
     for path in earlier.keys() - copied.keys():
         files.remove_file(to / path, to)
@@ -98,10 +99,13 @@ def share(folder: Folder, view: Filter, to: Path, *, thumbnails: bool) -> Shared
     _let_read(to)
     if lost:
         named = "; ".join(lost[:MAX_SHOWN])
+        place = shell_quote(str(folder.path))
         raise StorageDamaged(
             f"{to} has {plural(len(copied), 'file')}; {plural(len(lost), 'more')} could not be"
             f" copied: {named}.",
-            f"See what is wrong: batchgen verify {shell_quote(str(folder.path))}",
+            f"Fetch them first: batchgen pull {place}"
+            if stored
+            else f"See what is wrong: batchgen verify {place}",
         )
     return Shared(to / "index.html", shown, len(copied))
 

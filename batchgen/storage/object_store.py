@@ -14,7 +14,7 @@ docs/maintainers/decisions/0018-media-in-an-object-store.md.
 import asyncio
 import importlib
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
@@ -40,6 +40,7 @@ PUTS_AT_ONCE = 4
 CHUNK_BYTES = 1 << 20  # of a file that is read back
 MOST_NAMES = 100  # that are tried for a file; a store that says of each that it is taken is none
 SHA256 = "sha256"  # the metadata of an object
+WHOSE = "batchgen"  # the metadata of what may be replaced by us
 MARK = ".batchgen"  # an object that shows at each start what the store allows
 _MARK_TEXT = b"batchgen keeps media here. This object shows that the store replaces none.\n"
 _CLASSES = {"s3": "S3Store", "gs": "GCSStore", "az": "AzureStore"}
@@ -49,10 +50,10 @@ T = TypeVar("T")
 
 
 class Found(NamedTuple):
-    """What an object says of itself. sha256: None for one of somebody else."""
+    """What an object says of itself."""
 
     bytes: int
-    sha256: str | None
+    attributes: Mapping[str, str]
 
 
 class ObjectStore:
@@ -64,7 +65,7 @@ class ObjectStore:
     """
 
     def __init__(self, place: str, folder: Path, timing: Timing, *, thumbnails: bool) -> None:
-        self._place = place
+        self.place = place
         self._folder = folder
         self._timing = timing
         self._thumbnails = thumbnails
@@ -76,7 +77,7 @@ class ObjectStore:
     def _connect(self, request_s: float, retrying_s: float) -> Any:
         """Return a connection; credentials are found by obstore, and stay there."""
         stores = importlib.import_module("obstore.store")
-        scheme, bucket, prefix = split_media_place(self._place)
+        scheme, bucket, prefix = split_media_place(self.place)
         plain = os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true")
         try:
             return getattr(stores, _CLASSES[scheme])(
@@ -91,7 +92,7 @@ class ObjectStore:
                 retry_config={"retry_timeout": timedelta(seconds=retrying_s)},
             )
         except (self._exceptions.BaseError, ValueError) as error:
-            raise unreachable(self._place, _fault(error), "Nothing was sent.") from None
+            raise unreachable(self.place, _fault(error), "Nothing was sent.") from None
 
     async def require(self) -> None:
         """Raise StoreUnreachable unless the store takes an object, refuses to replace it, and hands
@@ -122,7 +123,7 @@ class ObjectStore:
         except (self._exceptions.BaseError, OSError) as error:
             fault = _fault(error)
         if fault is not None:
-            raise unreachable(self._place, fault, "Nothing was sent.")
+            raise unreachable(self.place, fault, "Nothing was sent.")
 
     # -- the calls of a Destination ---------------------------------------------------------------
 
@@ -142,18 +143,11 @@ class ObjectStore:
                 file.part.unlink(missing_ok=True)
                 return path
         fault = Fault(f"says of every name for {name} that it is taken", again=False)
-        raise unreachable(self._place, fault, NOTHING_LOST)
+        raise unreachable(self.place, fault, NOTHING_LOST)
 
     async def keep_sidecar(self, path: str, text: str) -> None:
-        """Replace one that batchgen wrote. What somebody else has there stays."""
-        beside, content = f"{path}.json", text.encode()
-        attributes = {"Content-Type": "application/json", "sidecar-of": path.rpartition("/")[2]}
-        async with self._slots:
-            if await self._create(beside, content, attributes):
-                return
-            found = await self._try(lambda: self._head(beside))
-            if found.attributes.get("sidecar-of") == attributes["sidecar-of"]:
-                await self._put(beside, content, attributes, mode="overwrite")
+        # What somebody else has there stays.
+        await self.put_ours(f"{path}.json", text.encode(), "application/json", "sidecar")
 
     @asynccontextmanager
     async def local_copy(self, path: str) -> AsyncIterator[Path]:
@@ -175,6 +169,21 @@ class ObjectStore:
         file.part.unlink(missing_ok=True)
 
     # -- objects ----------------------------------------------------------------------------------
+
+    async def put_ours(self, path: str, content: bytes, content_type: str, whose: str) -> bool:
+        """Put an object, also in place of an earlier one of ours; return False for another's.
+
+        whose: what tells ours, as metadata.
+        """
+        attributes = {"Content-Type": content_type, WHOSE: whose}
+        async with self._slots:
+            if await self._create(path, content, attributes):
+                return True
+            found = await self._find(path)
+            if found is None or found.attributes.get(WHOSE) != whose:
+                return False
+            await self._put(path, content, attributes, mode="overwrite")
+            return True
 
     async def fetch(self, path: str, to: Path) -> None:
         """Write an object into a new file. Raises FileNotFoundError where there is none."""
@@ -200,7 +209,7 @@ class ObjectStore:
                     return True
             else:
                 found = await self._find(path)
-                if found is None or found.sha256 != file.sha256:
+                if found is None or found.attributes.get(SHA256) != file.sha256:
                     return False
                 if found.bytes == file.bytes:
                     return True
@@ -234,14 +243,14 @@ class ObjectStore:
         try:
             await self._try(partial(put, attributes=attributes, **how))
         except FileNotFoundError as error:  # no answer to a put, unless the bucket is gone
-            raise unreachable(self._place, _fault(error), NOTHING_LOST) from None
+            raise unreachable(self.place, _fault(error), NOTHING_LOST) from None
 
     async def _find(self, path: str) -> Found | None:
         try:
             found = await self._try(partial(self._head, path))
         except FileNotFoundError:
             return None
-        return Found(found.meta["size"], found.attributes.get(SHA256))
+        return Found(found.meta["size"], found.attributes)
 
     async def _head(self, path: str) -> Any:
         return await self._obstore.get_async(self._store, path, options={"head": True})
@@ -263,7 +272,7 @@ class ObjectStore:
             if not fault.again or tries == self._timing.store_tries:
                 break
             await asyncio.sleep(self._timing.backoff_first * 2 ** (tries - 1))
-        raise unreachable(self._place, fault, NOTHING_LOST) from None
+        raise unreachable(self.place, fault, NOTHING_LOST) from None
 
     def _make_thumbnail(self, file: CheckedFile) -> None:
         thumbnail = thumbnail_path(

@@ -64,7 +64,8 @@ def settle_place(said: Said, folder: str) -> tuple[str | None, str]:
         raise UsageError(
             f"The journal of {folder} says that its media are kept in {kept}. Nothing else here"
             " says so, and a folder may come from anybody. Nothing was sent.",
-            f"If that is your place, add: --media {shell_quote(kept)}",
+            "If that is your place, say so once to run, verify or pull:"
+            f" --media {shell_quote(kept)}",
         )
     if said.wanted is None:
         return kept, ""

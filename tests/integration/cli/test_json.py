@@ -48,6 +48,7 @@ FORMS: dict[str, list[tuple[list[str], int]]] = {
         (["rehearsal"], 1),
     ],
     "verify": [(["FOLDER", "REACH"], 0), (["broken", "REACH"], 0)],
+    "pull": [(["FOLDER"], 0)],
     "cancel": [(["FOLDER", "REACH"], 0)],
     "report": [
         (["FOLDER"], 0),

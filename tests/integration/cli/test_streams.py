@@ -26,6 +26,7 @@ COMMANDS: dict[str, list[str]] = {
     "retry": ["retry", "list.csv"],
     "resolve": ["resolve", "list.csv"],
     "verify": ["verify", "list.csv"],
+    "pull": ["pull", "list.csv"],
     "cancel": ["cancel", "list.csv"],
     "report": ["report", "list.csv", "--no-thumbnails"],
     "models": ["models", "show", MODEL],

@@ -59,6 +59,7 @@ COMMANDS: dict[str, list[list[str]]] = {
     "retry": [["FOLDER"], ["FOLDER", "--id", EVIL], ["FOLDER", "--cause", EVIL]],
     "resolve": [["FOLDER"], ["FOLDER", "--json"], ["FOLDER", "--id", EVIL, "--write-off"]],
     "verify": [["FOLDER"]],
+    "pull": [["FOLDER"], ["FOLDER", "--media", EVIL]],
     "cancel": [["FOLDER"]],
     "report": [["FOLDER"], ["FOLDER", "--where", f"error~{EVIL}"], ["FOLDER", "--picks", EVIL]],
     "models list": [[], ["--online"], ["--search", EVIL]],

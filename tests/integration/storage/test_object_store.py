@@ -207,7 +207,7 @@ def test_the_journal_of_a_stranger_chooses_no_place(
 
     for outcome in (run(manifest), verify()):
         assert outcome.code == 2
-        assert f"add: --media {place}" in outcome.stderr
+        assert f"say so once to run, verify or pull: --media {place}" in outcome.stderr
     assert len(store.seen) == seen
     assert sandbox.posts == 1
     assert run(manifest, "--media", place).code == 0

@@ -49,4 +49,4 @@ def test_another_place_is_refused_on_the_command_line_and_told_elsewhere(
 def test_a_place_that_nobody_but_the_journal_knows_is_not_used(wanted: str | None) -> None:
     with pytest.raises(UsageError) as refused:
         said(wanted, PLACE, typed=False)
-    assert refused.value.remedy == f"If that is your place, add: --media {PLACE}"
+    assert refused.value.remedy.endswith(f"say so once to run, verify or pull: --media {PLACE}")
