@@ -78,7 +78,7 @@ class RunOptions:
     """Every option of a run, as it holds after the merge.
 
     out: the output folder. media: where media are kept instead, as `s3://bucket/prefix`.
-    model: of rows that name none, or `deployments/ID`. schema: a file with that of the model.
+    model: of rows that name none, or `deployments/ID`. schema: that of the model, or its file.
     workflow: a file with one that is sent to deployments.
     rate: POSTs per second. concurrency: requests in progress. limit: POSTs of this run.
     max_cost, max_cost_per_day, max_cost_per_month: USD that this batch may cost.
@@ -108,7 +108,7 @@ class RunOptions:
     out: Path = Path("out")
     media: str | None = None
     model: str = DEFAULT_MODEL
-    schema: Path | None = None
+    schema: Path | Mapping[str, Any] | None = None
     workflow: Path | None = None
     rate: float = 1.0
     concurrency: int = 16

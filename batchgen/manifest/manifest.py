@@ -224,7 +224,7 @@ class Manifest:
             self._input_for_a_list(document, self.file)
         if self.settings.from_ is not None and document.rows is None:
             self._take_rows_from(self.settings.from_, document)
-        if self.settings.schema is not None and self._use_schema:
+        if isinstance(self.settings.schema, str) and self._use_schema:
             self._check_schema(self.settings.schema, document)
 
     def _take_rows_from(self, name: str, document: Document) -> None:

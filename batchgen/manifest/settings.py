@@ -80,12 +80,12 @@ class Settings:
     expand: whether prompts unfold. samples: of each that has more, drawn by sample_seed; None is
         all.
     from_: the file with the rows, schema: the model's schema, and workflow: one that is sent to a
-        deployment; as written, relative to the manifest.
+        deployment; as written, relative to the manifest. A schema may also stand here itself.
     of_run: the options of a run that are written, parsed, by the name that `RunOptions` has.
     not_obeyed: the names of those that hold only where the person trusts the manifest.
     """
 
-    schema: str | None = None
+    schema: str | dict[str, Any] | None = None
     workflow: str | None = None
     defaults: dict[str, Any] = field(default_factory=dict)
     matrix: dict[str, list[Any]] = field(default_factory=dict)
@@ -112,7 +112,11 @@ class Settings:
     def run_options(self, folder: Path) -> dict[str, Any]:
         """Return the options of a run that are written. folder: the manifest's own."""
         files = {"schema": self.schema, "workflow": self.workflow}
-        return self.of_run | {name: folder / file for name, file in files.items() if file}
+        return self.of_run | {
+            name: folder / one if isinstance(one, str) else one
+            for name, one in files.items()
+            if one
+        }
 
 
 # What says how the manifest is read, and the field that holds it.
@@ -202,6 +206,9 @@ def _too_large(document: Document, limits: Limits) -> Iterator[Problem]:
         yield over("matrix_rows", "matrix", what, size, meant)
     elif (added := sum(_longest(axis) for axis in axes)) > limits.default_bytes:
         yield over("default_bytes", "matrix", f"it adds {added:,} bytes to every row", added)
+    schema = document.settings.get("schema")
+    if isinstance(schema, dict) and (size := value_bytes(schema)) > limits.schema_bytes:
+        yield over("schema_bytes", "schema", f"it has {size:,} bytes", size)
     defaults = document.settings.get("defaults")
     if isinstance(defaults, dict):
         added = sum(map(value_bytes, defaults.values()))

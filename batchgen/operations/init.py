@@ -280,9 +280,9 @@ def _relative(source: ManifestSource, folder: Path) -> str:
     return relative
 
 
-def _schema_setting(schema: Path | None, path: Path | None) -> str | None:
+def _schema_setting(schema: object, path: Path | None) -> str | None:
     """Return how a manifest names a schema's file. Raises UsageError where it may not."""
-    if schema is None:
+    if not isinstance(schema, Path):  # there is no manifest yet that could hold it
         return None
     folder = Path() if path is None else path.parent
     try:

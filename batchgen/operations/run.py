@@ -398,7 +398,8 @@ def _manifest_import(
 
     decisive = {name: getattr(options, name) for name in _OF_READING}
     decisive |= {"columns": dict(options.columns), "nodes": dict(options.nodes)}
-    decisive |= {"schema": options.schema and str(options.schema)}
+    inline = isinstance(options.schema, Mapping)  # then it is the manifest's, as its rows are
+    decisive |= {"schema": None if inline or options.schema is None else str(options.schema)}
     decisive |= {"workflow": workflow and workflow.digest}
     decisive |= {"limits": asdict(options.reading), "versions": versions}
     fingerprint = None if manifest.problems else manifest_fingerprint(manifest.sources, decisive)

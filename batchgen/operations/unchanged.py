@@ -67,12 +67,12 @@ def manifest_fingerprint(
     return hashlib.sha256(json.dumps(found).encode()).hexdigest()
 
 
-def schema_fingerprints(given: Path | None, *folders: Path) -> Fingerprint | None:
+def schema_fingerprints(given: object, *folders: Path) -> Fingerprint | None:
     """Return the SHA-256 of each schema file that may be used; None if one cannot be read.
 
-    given: the file of `--schema`.
+    given: the file of `--schema`, if it is one; what stands in the manifest is the manifest's.
     """
-    files = {} if given is None else {"--schema": given}
+    files = {"--schema": given} if isinstance(given, Path) else {}
     for number, folder in enumerate(folders):
         for path in folder.rglob("*.json"):
             files[f"{number}/{path.relative_to(folder).as_posix()}"] = path

@@ -1,8 +1,9 @@
 """What the inputs of a batch's models may hold, from the schemas that the batch keeps.
 
-The gallery checks an export against them, and its command names a schema that nobody else has.
+The gallery checks an export against them, which carries a schema along that nobody else has.
 """
 
+import json
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,7 @@ from batchgen.errors import UsageError
 
 # What templates/exports.js checks a value against.
 CHECKED = ("type", "enum", "minimum", "maximum")
+MAX_INLINE = 1 << 18  # characters of a schema that an export carries along
 
 
 def model_inputs(schemas: Path, models: Iterable[str]) -> dict[str, dict[str, Any]]:
@@ -21,9 +23,11 @@ def model_inputs(schemas: Path, models: Iterable[str]) -> dict[str, dict[str, An
 
     fields: the CHECKED keywords of each input, by its name. file: the schema's absolute path if a
     run has to be told of it, because batchgen brings no such schema for the model; else None.
+    inline: that schema's document as JSON, as text, since a browser rounds long numbers; None if
+    there is no `file`, or it is longer than MAX_INLINE.
     """
     # Imported here, since it brings jsonschema: a command that writes no report needs none.
-    from batchgen.validation.model_schema import InputSchema, load_schema
+    from batchgen.validation.model_schema import InputSchema, load_schema, read_schema
     from batchgen.validation.schema_registry import schema_path
 
     def load(folder: Path, model: str) -> InputSchema | None:
@@ -40,7 +44,10 @@ def model_inputs(schemas: Path, models: Iterable[str]) -> dict[str, dict[str, An
             name: {keyword: field[keyword] for keyword in CHECKED if keyword in field}
             for name, field in schema.properties.items()
         }
-        brought = ours is not None and ours.document == schema.document
-        path = None if brought else str(schema_path(schemas.resolve(), model))
-        found[model] = {"fields": fields, "file": path}
+        path = text = None
+        if ours is None or ours.document != schema.document:
+            path = str(schema_path(schemas.resolve(), model))
+            text = json.dumps(read_schema(Path(path)))
+        inline = text if text and len(text) <= MAX_INLINE else None
+        found[model] = {"fields": fields, "file": path, "inline": inline}
     return found

@@ -227,7 +227,7 @@ def _write_gallery(
         "manifest": None,
         "written_at": statistics.changed_at(reader) or to_iso(Clock().now()),
         "rehearsal": reader.is_rehearsal(),
-        "schemas": {model: one | {"file": None} for model, one in schemas.items()},
+        "schemas": {m: one | {"file": None, "inline": None} for m, one in schemas.items()},
         "command": None,
         "narrowed": None,
         "shared": True,

@@ -79,12 +79,15 @@ def load_schema(path: Path) -> InputSchema:
     return parse_schema(read_schema(path), path)
 
 
-def parse_schema(document: Any, path: Path, limits: Limits = DEFAULT_LIMITS) -> InputSchema:
-    """Return the input schema in the document of a file. Raises UsageError if there is none."""
+def parse_schema(document: Any, place: Path | str, limits: Limits = DEFAULT_LIMITS) -> InputSchema:
+    """Return the input schema in a document. Raises UsageError if there is none.
+
+    place: of the document, for messages.
+    """
     try:
         return normalize_schema(find_input_schema(document), limits)
     except (ValueError, RecursionError) as error:
-        raise _unusable(path, error) from None
+        raise _unusable(place, error) from None
 
 
 def read_schema(path: Path, limits: Limits = DEFAULT_LIMITS) -> Any:
@@ -110,14 +113,14 @@ def read_schema(path: Path, limits: Limits = DEFAULT_LIMITS) -> Any:
         raise _unusable(path, error) from None
 
 
-def _unusable(path: Path, error: Exception) -> UsageError:
+def _unusable(place: Path | str, error: Exception) -> UsageError:
     why = truncate(str(error), 160)
     if isinstance(error, RecursionError):
         why = "it is nested too deeply"
     elif why.startswith("Exceeds the limit"):  # Python's own, for whole numbers
         why = "it has a number of more digits than can be read"
     remedy = error.remedy if isinstance(error, SchemaUnusable) and error.remedy else _USE_ANOTHER
-    return UsageError(f"{path} is not a usable model schema: {why}", remedy)
+    return UsageError(f"{place} is not a usable model schema: {why}", remedy)
 
 
 def find_input_schema(doc: Any) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def require_model_id(model: str, known: Collection[str] = ()) -> None:
 class SchemaRegistry:
     """Validators by model id, each made once.
 
-    default: the model of rows that name none. given: a schema file for it, or None.
+    default: the model of rows that name none. given: its schema, or a file with it, or None.
     folders: where schemas are looked for, in this order; the first is the batch's own.
     source: asked last; None: nobody is asked. limits: what a schema may take.
     adapt: makes of the document of a model the one that rows are checked by.
@@ -88,7 +88,7 @@ class SchemaRegistry:
     def __init__(
         self,
         default: str,
-        given: Path | None,
+        given: Path | Mapping[str, Any] | None,
         folders: Sequence[Path],
         source: SchemaSource | None = None,
         limits: Limits = DEFAULT_LIMITS,
@@ -119,8 +119,7 @@ class SchemaRegistry:
 
     def _load(self, model: str) -> InputSchema:
         if model == self.default and self._given is not None:
-            document = read_schema(self._given, self._limits)
-            given = parse_schema(document, self._given, self._limits)
+            given, document = self._read_given(self._given)
             if model_id_problem(model) is None:
                 self._uncopied[model] = document
             return given
@@ -154,6 +153,13 @@ class SchemaRegistry:
             ) from error
         self._uncopied[model] = fetched_today(found)
         return schema
+
+    def _read_given(self, given: Path | Mapping[str, Any]) -> tuple[InputSchema, Any]:
+        """Return the schema that was given, and its document."""
+        if isinstance(given, Path):
+            document = read_schema(given, self._limits)
+            return parse_schema(document, given, self._limits), document
+        return parse_schema(given, "The mapping under schema:", self._limits), given
 
     def copy_used(self, folder: Path) -> None:
         """Copy the schemas that were used, so that the next run checks against the same."""

@@ -751,15 +751,19 @@ def test_a_value_is_checked_against_the_schema(page: Any) -> None:
     assert offered == ["auto", "general", "realistic", "design", "render_3D", "anime"]
 
 
-def test_the_command_for_a_model_of_ones_own_names_its_schema(
-    browser: Any, says: Says, tmp_path: Path
+@pytest.mark.parametrize("title", ["a\x7fb\u2028c </script>", "long " * 60_000])
+def test_an_export_carries_the_schema_of_a_model_of_ones_own_or_names_it(
+    browser: Any, says: Says, tmp_path: Path, title: str
 ) -> None:
-    schema = {"type": "object", "properties": {"prompt": {"type": "string"}}}
+    steps = {"type": "integer", "minimum": 0, "maximum": 2**64 - 1}
+    fields = {"prompt": {"type": "string", "title": title}, "steps": steps}
+    schema = {"type": "object", "properties": fields}
     (tmp_path / "own.json").write_text(json.dumps(schema), encoding="utf-8")
     (tmp_path / "list.csv").write_text("prompt\nA fox\nAn owl\n", encoding="utf-8")
     model = ("--model", "atelier/own/text-to-image", "--schema", tmp_path / "own.json")
-    says("run", tmp_path / "list.csv", "--out", tmp_path / "it's night", *model)
-    with opened(browser, tmp_path / "it's night") as page:
+    night = tmp_path / "it's night"
+    says("run", tmp_path / "list.csv", "--out", night, *model)
+    with opened(browser, night) as page:
         path = again(page, tmp_path, "shown", "same")
         told = page.locator("#export .told").text_content()
         page.locator("#export input[name=how][value=seeds]").check()
@@ -767,8 +771,40 @@ def test_the_command_for_a_model_of_ones_own_names_its_schema(
 
     (tmp_path / "own.json").unlink()
     options = shlex.split(told.rpartition(" run ")[2])[1:]
+    carried = len(title) < 1000
+    assert carried is (options == [])
     done = says("validate", path, *options)
     assert done.returncode == 0, done.stdout + done.stderr
+    if carried:
+        says("run", path, "--out", tmp_path / "again")
+        copies = [
+            one / "schemas/atelier/own/text-to-image.json" for one in (night, tmp_path / "again")
+        ]
+        first, second = (json.loads(one.read_text(encoding="utf-8")) for one in copies)
+        assert first == second
+
+
+def test_several_inputs_are_changed_at_once(page: Any, tmp_path: Path) -> None:
+    page.locator("#search").fill("dunes")
+    expect(page.locator("#status")).to_have_text(f"4 of {ROWS} rows")
+    page.locator("#exports").click()
+    page.locator("#which").select_option("shown")
+    page.get_by_label("Manifest, to run").check()
+    page.locator("#export input[name=name]").fill("style")
+    page.locator("#export input[name=words]").fill("design")
+    page.get_by_role("button", name="and another input").click()
+    page.keyboard.type("aspect_ratio")
+    page.locator("#export .pair").nth(1).get_by_label("Value").fill("1:1000")
+    expect(page.locator("#export .problem")).to_contain_text("aspect_ratio")
+    offered = page.locator("#input-values option").evaluate_all("all => all.map(o => o.value)")
+    assert "1:1" in offered
+    page.locator("#export .pair").nth(1).get_by_label("Value").fill("1:1")
+    expect(page.locator("#export .problem")).to_have_text("")
+    shoot(page, "export-several")
+    found = entries(downloaded(page, tmp_path))
+    assert [(one.id, one.values["style"], one.values["aspect_ratio"]) for one in found] == [
+        (f"dunes-seed{seed}-styledesign", "design", "1:1") for seed in (1, 2)
+    ]
 
 
 # The keyboard keeps its place, and messages are seen

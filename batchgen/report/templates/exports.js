@@ -141,7 +141,7 @@ gallery.exports = (() => {
   })();
 
   /** Make rows of a manifest; equal ones, which would be paid for twice, become one. */
-  const entries = (rows, { name, value, drop } = {}) => {
+  const entries = (rows, { changes = [], drop } = {}) => {
     const names = metaNames(rows);
     const [ids, seen, made] = [new Set(), new Set(), []];
     for (const row of rows) {
@@ -150,7 +150,8 @@ gallery.exports = (() => {
       if (drop) {
         delete input[drop];
         id = renamed(id, drop, row.input[drop]);
-      } else if (name) {
+      }
+      for (const [name, value] of changes) {
         input[name] = value;
         id = renamed(id, name, row.input[name], value);
       }
@@ -175,30 +176,33 @@ gallery.exports = (() => {
 
   /**
    * pictures: a row is asked for once, however many of its pictures are there.
-   * seeds: so many of each row, of those that are free; or name and words: what that input shall
-   * be in all of them. leave: whether requests that the batch has are left out. Returns the text,
+   * seeds: so many of each row, of those that are free; others: pairs of an input's name and the
+   * words that it shall be in all of them. leave: whether requests that the batch has are left out. Returns the text,
    * and what is to be said of it: count, had, equal and rounded rows, fewer: how many seeds there
-   * are if not enough, usd, unpriced: requests without a known price, problems in words, schemas:
-   * the files that a run has to be told of.
+   * are if not enough, usd, unpriced: requests without a known price, problems in words, own: how
+   * many models have a schema that batchgen does not bring, schema: the file with that of the first,
+   * if it is too long to be carried along.
    */
-  const manifest = (pictures, { seeds, name, words, leave } = {}) => {
+  const manifest = (pictures, { seeds, others = [], leave } = {}) => {
     const rows = [...new Set(pictures.map(({ first }) => first))].map((i) => gallery.list[i]);
-    const value = name && valueOf(words, rows, name);
-    const all = entries(rows, seeds ? { drop: "seed" } : { name, value });
+    const changes = others.map(([name, words]) => [name, valueOf(words, rows, name)]);
+    const all = entries(rows, { changes, drop: seeds && "seed" });
     const { meta } = all;
     const had = seeds ? 0 : all.made.filter(batch.has).length;
     const made = leave && had ? all.made.filter((entry) => !batch.has(entry)) : all.made;
     const free = seeds ? batch.freeSeeds(made, seeds) : [undefined];
     const models = [...new Set(made.map((entry) => entry.model))];
     const one = models.length === 1;
-    const changed = seeds ? "seed" : name;
-    const problems = changed
-      ? [...new Set(rows.map((row) => row.model))].map((model) => problemOf(model, changed, value)).filter(Boolean)
-      : [];
+    const changed = seeds ? [...changes, ["seed"]] : changes;
+    const problems = [...new Set(rows.map((row) => row.model))]
+      .flatMap((model) => changed.map(([name, value]) => problemOf(model, name, value)))
+      .filter(Boolean);
     const own = models.filter((model) => gallery.facts.schemas?.[model]?.file);
     const head = [`# ${flow(gallery.say("export.from", { batch: gallery.facts.batch })).slice(1, -1)}`];
-    // A run takes the schema that it is told of for this model.
+    // A run takes the schema that it is told of, here or by an option, for this model.
     if (one || own.length) head.push(`model: ${flow(own[0] ?? models[0])}`);
+    const { file, inline } = gallery.facts.schemas?.[own[0]] ?? {};
+    if (inline) head.push(`schema: ${inline.replace(UNSAFE, escaped)}`);
     if (meta.length) head.push(`meta: ${flow(meta)}`);
     if (seeds) head.push(`matrix: {"seed": ${flow(free)}}`);
     const rest = made.map((entry) => line(one ? { ...entry, model: null } : entry));
@@ -212,7 +216,8 @@ gallery.exports = (() => {
       fewer: seeds && free.length < seeds ? free.length : null,
       usd: prices.reduce((sum, price) => sum + (price ?? 0), 0) * free.length,
       unpriced: prices.filter((price) => price === undefined).length,
-      schemas: own.map((model) => gallery.facts.schemas[model].file),
+      own: own.length,
+      schema: inline ? null : file,
     };
   };
 
@@ -232,7 +237,9 @@ gallery.exporting = (() => {
   const { say, choice } = gallery;
   const dialog = document.getElementById("export");
   const form = dialog.querySelector("form");
-  const { which, rated, as, how, seeds, name, words, leave } = form.elements;
+  const { which, rated, as, how, seeds, leave } = form.elements;
+  const pairs = form.querySelector(".pairs"); // of an input's name and what it shall be
+  const partsOf = (pair) => [...pair.querySelectorAll("input[type=text]")];
   const [preview, told, problem] = ["pre", ".told", ".problem"].map((one) => dialog.querySelector(one));
   let decided = false; // whether the person said if what the batch has is left out
   const LINES = 8;
@@ -255,7 +262,7 @@ gallery.exporting = (() => {
     const change = {
       same: {},
       seeds: { seeds: Math.min(Math.max(Math.trunc(Number(seeds.value)) || 1, 1), 100) },
-      other: name.value.trim() ? { name: name.value.trim(), words: words.value } : {},
+      other: { others: [...pairs.children].map((pair) => partsOf(pair).map(({ value }) => value)).map(([name, words]) => [name.trim(), words]).filter(([name]) => name) },
     };
     return gallery.exports.manifest(rows, { ...change[how.value], leave: leave.checked });
   };
@@ -275,8 +282,9 @@ gallery.exporting = (() => {
     const models = [...new Set(WHICH[which.value]().map((row) => row.model))];
     const fields = models.map((model) => gallery.exports.fieldsOf(model) ?? {});
     offer("#input-names", [...new Set(fields.flatMap(Object.keys))].slice(0, MOST));
-    const field = fields.map((one) => one[name.value.trim()]).find(Boolean) ?? {};
-    const seen = gallery.store.column(`input.${name.value.trim()}`).values.slice(1);
+    const [name] = partsOf(document.activeElement.closest(".pair") ?? pairs.firstElementChild).map(({ value }) => value.trim());
+    const field = fields.map((one) => one[name]).find(Boolean) ?? {};
+    const seen = gallery.store.column(`input.${name}`).values.slice(1);
     const values = field.enum ?? (field.type === "boolean" ? [true, false] : seen);
     offer("#input-values", values.slice(0, MOST).map(gallery.shown));
   };
@@ -295,12 +303,12 @@ gallery.exporting = (() => {
     one.equal ? say("export.equal", { n: one.equal }) : "",
     one.rounded ? say("export.rounded", { n: one.rounded }) : "",
     one.fewer === null ? "" : say("export.few_seeds", { n: one.fewer }),
-    one.schemas.length > 1 ? say("export.one_schema", { n: one.schemas.length }) : "",
+    one.own > 1 ? say("export.one_schema", { n: one.own }) : "",
     gallery.facts.narrowed || gallery.facts.left_out ? say("export.part") : "",
   ];
 
   const commandFor = (one, file) => {
-    const [schema] = one.schemas;
+    const { schema } = one;
     return say("export.then_run", { file: schema ? `${file} --schema ${quoted(schema)}` : file });
   };
 
@@ -341,10 +349,22 @@ gallery.exporting = (() => {
 
   form.addEventListener("input", ({ target }) => {
     if (target === seeds) how.value = "seeds";
-    if (target === name || target === words) how.value = "other";
+    if (target.closest(".pair")) how.value = "other";
     if (target === leave) decided = true;
     show();
   });
+  form.addEventListener("focusin", ({ target }) => target.closest(".pair") && suggest());
+  form.querySelector(".another").onclick = () => {
+    const pair = pairs.firstElementChild.cloneNode(true);
+    for (const one of partsOf(pair)) {
+      one.value = "";
+      one.removeAttribute("name"); // of the first alone
+    }
+    pairs.append(pair);
+    how.value = "other";
+    partsOf(pair)[0].focus();
+    show();
+  };
   form.querySelector(".copy-all").onclick = ({ target }) => gallery.copy(made().text, target);
   form.addEventListener("submit", (event) => {
     if (event.submitter?.value !== "download") return;

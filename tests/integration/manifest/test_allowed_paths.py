@@ -458,6 +458,67 @@ def test_a_schema_beside_the_manifest_is_read(batchgen: Command, lists: Path) ->
     assert batchgen("validate", "lists/list.yaml").code == 0
 
 
+def with_schema(schema: object, prompt: str = "A fox") -> str:
+    rows = [{"id": "one", "prompt": prompt, "steps": 3}]
+    return json.dumps({"model": MODEL, "schema": schema, "rows": rows})
+
+
+@pytest.mark.parametrize("name", ["list.json", "list.yaml"])
+def test_a_schema_may_stand_in_the_manifest_itself(
+    batchgen: Command, write: Write, name: str
+) -> None:
+    fields = {"prompt": {"type": "string"}, "steps": {"type": "integer", "maximum": 1e-05}}
+    schema = {"input": {"type": "object", "properties": fields, "required": ["prompt"]}}
+    write(name, with_schema(schema))
+    outcome = batchgen("validate", name)
+    assert outcome.code == 65
+    assert "steps" in outcome.stderr
+
+    fields["steps"]["maximum"] = 2**64 - 1
+    write(name, with_schema(schema))
+    assert batchgen("plan", name).code == 0
+    write("own.json", SCHEMA)
+    assert batchgen("validate", name, "--schema", "own.json").code == 65  # what a person says goes
+
+
+@pytest.mark.parametrize(
+    ("schema", "what"),
+    [
+        ({"$ref": "own/schema.json"}, "is not a usable model schema"),
+        ({"properties": {"prompt": {"$ref": "file:///etc/passwd"}}}, "not a usable model schema"),
+        ({"from": "own/schema.json"}, "it holds no input schema"),
+        ({"properties": {f"x{n}": {"title": "x" * 9_000} for n in range(2_000)}}, "row-bytes"),
+    ],
+)
+def test_a_schema_in_a_manifest_reads_no_file_and_has_an_end(
+    batchgen: Command, here: Path, write: Write, schema: object, what: str
+) -> None:
+    (here / "own").mkdir(exist_ok=True)
+    write("own/schema.json", SCHEMA)
+    write("list.json", with_schema(schema))
+
+    outcome = batchgen("validate", "list.json")
+
+    assert outcome.code in (2, 65)
+    assert what in outcome.stderr
+    assert "Traceback" not in outcome.stderr
+
+
+def test_a_schema_in_a_manifest_that_is_nested_deeply_is_refused(
+    batchgen: Command, write: Write
+) -> None:
+    schema: dict[str, object] = {"type": "object", "properties": {}}
+    for _ in range(150):
+        schema = {"type": "object", "properties": {"prompt": schema}}
+    write("list.json", with_schema(schema))
+    outcome = batchgen("validate", "list.json")
+    assert outcome.code in (2, 65)
+    write("list.json", '{"schema": ' + '{"not": ' * 50_000 + "{}" + "}" * 50_000 + ', "rows": []}')
+    outcome = batchgen("validate", "list.json")
+    assert outcome.code == 65
+    assert "Traceback" not in outcome.stderr
+
+
 @pytest.mark.parametrize("command", ["validate", "plan", "run"])
 @pytest.mark.parametrize(
     ("size", "what", "sandbox_says"),
