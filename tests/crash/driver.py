@@ -21,6 +21,7 @@ import sqlite3
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from batchgen.api import client, deployment_api, model_api, submit_outcome
 from batchgen.batch_folder import Folder
 from batchgen.cli import main as cli
 from batchgen.core.states import Event
+from batchgen.core.timing import DEFAULT_TIMING
 from batchgen.engine import poller, run_state
 from batchgen.journal import schema
 from batchgen.journal.database import Database
@@ -47,6 +49,8 @@ from batchgen.report import gallery
 
 RUN_AT_MOST = 50  # seconds
 PYTHON = sys.executable
+# With a run that is to take a command, on a busy computer.
+PATIENT = replace(DEFAULT_TIMING, command_wait=30.0)
 Patch = Callable[..., Any]
 
 
@@ -533,7 +537,7 @@ def carry_out(order: dict[str, Any]) -> None:
     for name, details in order["faults"]:
         KNOWN[name](**details)
     sys.argv = ["batchgen", *order["words"]]
-    cli.main()
+    cli.main(timing=PATIENT)
 
 
 def fork(order: dict[str, Any]) -> int:

@@ -207,7 +207,7 @@ def test_where_no_connection_comes_about_no_row_is_touched_and_the_next_run_goes
     assert sandbox.posts == 6
 
 
-@IMPATIENT
+@pytest.mark.timing(connect=2.0, query_pool=2.0)  # enough for one that comes about
 def test_a_service_whose_handshake_hangs_for_a_while_is_used_as_soon_as_it_answers(
     run: Command,
     folder: Path,

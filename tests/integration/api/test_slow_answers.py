@@ -253,7 +253,7 @@ def test_a_time_limit_ends_a_run_whose_submission_is_answered_without_end(
 ) -> None:
     api = Hostile(answers_1xx)
     manifest = write("list.csv", table({"heron": "a heron"}))
-    with running(api.talk, folder, manifest, "--max-time", "1s", submit_total=3.0) as run:
+    with running(api.talk, folder, manifest, "--max-time", "5s", submit_total=8.0) as run:
         _, said = run.communicate(timeout=30)
 
     assert run.returncode == 1, said
@@ -281,7 +281,7 @@ def test_a_catalogue_and_a_balance_without_end_hold_no_run(
 
 @endless
 @pytest.mark.timing(
-    download_tries=1, download_pool=0.5, download_read=0.5, download_grace=1.0, missing_limit=1.0
+    download_tries=1, download_pool=1.0, download_read=1.5, download_grace=1.0, missing_limit=1.0
 )
 def test_a_host_of_files_that_never_ends_is_given_up(
     run: Command, folder: Path, sandbox: Control, write: Write, answer: Answer

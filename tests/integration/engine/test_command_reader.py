@@ -91,8 +91,9 @@ def go_on(
 ) -> RunOutcome:
     batch, hosts = Folder(folder), (parse_media_host(address.media_host),)
     endpoint = Distant(
-        *(address.base_url, TOKEN, hosts, False, None, "", (), batch.journal, command, value, late)
-    )
+        *(address.base_url, TOKEN, hosts),
+        use_proxy=False, batch=batch.journal, command=command, value=value, late=late,
+    )  # fmt: skip
     with ExitStack() as stack:
         stack.enter_context(batch.locked())
         journal, receipts = open_journal(stack, batch, Clock())
@@ -109,7 +110,7 @@ def test_a_pause_holds_a_request_whose_connection_is_being_made(
 ) -> None:
     run(write("list.csv", table(many(2))), "--limit", 0)
 
-    outcome = go_on(folder, address, "pause", "", Policy(rate=1000.0, stop_after=3.0))
+    outcome = go_on(folder, address, "pause", "", Policy(rate=1000.0, stop_after=5.0))
 
     assert outcome.code == 75
     assert "batchgen resume" in outcome.remedy
@@ -133,10 +134,10 @@ def test_a_limit_that_is_lowered_holds_it_too(
 def test_an_end_that_is_moved_before_all_is_collected_lets_it_go_on(
     run: Command, folder: Path, write: Write, address: Address, sandbox: Control
 ) -> None:
-    run(write("list.csv", table({"slow": "[[slow:5]] a heron", "next": "a fox"})), "--limit", 0)
-    end = time.time() + 1.5
+    run(write("list.csv", table({"slow": "[[slow:7]] a heron", "next": "a fox"})), "--limit", 0)
+    end = time.time() + 3.0
 
-    policy = Policy(rate=0.5, until=end, stop_after=1.5)
+    policy = Policy(rate=0.25, until=end, stop_after=3.0)
     outcome = go_on(folder, address, "", "", policy, late=end)
 
     assert outcome.code == 0

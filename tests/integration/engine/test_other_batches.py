@@ -171,7 +171,7 @@ def test_two_runs_at_once_do_not_pass_the_limit_together(
 
     assert [child.wait(120) for child in started] == [75, 75, 75]
     # Two that saw each other's reservation may both have stopped before the limit.
-    assert 0.2 < sandbox.billed_usd <= 0.30 + 1e-9
+    assert 0 < sandbox.billed_usd <= 0.30 + 1e-9
     spent = [
         query(here / n, "SELECT SUM(usd) FROM spending") for n in ("spring", "autumn", "winter")
     ]

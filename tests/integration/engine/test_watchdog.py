@@ -107,7 +107,7 @@ PATIENT_WITH_ANSWERS = """
 from dataclasses import replace
 from batchgen.cli.main import main
 from batchgen.core.timing import DEFAULT_TIMING
-main(timing=replace(DEFAULT_TIMING, closing=0.5, submit_read=4.0))
+main(timing=replace(DEFAULT_TIMING, closing=2.0, submit_read=6.0))
 """
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from conftest import Command, Write
-from helpers import PATIENT, TOKEN, many, table
+from helpers import PATIENT, TOKEN, many, table, until
 from PIL import Image
 from sandbox_client import Control
 from servers import HOST, listening, silence
@@ -196,7 +196,6 @@ def test_a_service_that_takes_no_pictures_gets_the_words(
 
 
 @needs_apprise
-@pytest.mark.timing(notify=3.0)
 def test_addresses_that_are_not_reached_change_nothing_and_are_not_shown(
     run: Command, manifest: str, folder: Path, server: JsonServer, url: str
 ) -> None:
@@ -267,8 +266,12 @@ def test_no_list_of_processes_has_an_address(
         monkeypatch.setenv("BATCHGEN_NOTIFY", url)
         running = start(manifest, "--notify-when", "always")
         seen: dict[int, bytes] = {}
-        while running.poll() is None and len(seen) < 2:
-            seen |= words_of(running.pid)
+
+        def both() -> bool:
+            seen.update(words_of(running.pid))
+            return len(seen) == 2
+
+        until(running, both)
         running.send_signal(signal.SIGTERM)
         running.communicate()
 

@@ -477,7 +477,7 @@ def test_a_host_that_answers_a_byte_at_a_time_is_given_up(check: Check, site: Si
 
 
 def test_few_are_asked_at_once_and_fewer_of_one_host(check: Check, site: Site) -> None:
-    site.pause = 0.05
+    site.pause = 0.25
 
     assert check(*[site.says(f"/{n}.png") for n in range(12)]).code == 0
     assert site.most_at_once <= url_probe.MAX_PROBES_PER_HOST

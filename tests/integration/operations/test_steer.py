@@ -15,6 +15,8 @@ from sandbox_client import Control
 
 from batchgen.core.timing import Timing
 
+# A run on a busy computer takes its time to take a command.
+pytestmark = pytest.mark.timing(command_wait=30.0)
 Start = Callable[..., Any]
 EVENTS = "SELECT event, detail FROM events WHERE key IS NULL ORDER BY seq"
 
@@ -67,7 +69,7 @@ def test_a_pause_holds_every_submission_and_a_resume_goes_on(
 def test_while_it_is_paused_what_was_sent_is_collected(
     start: Start, folder: Path, batchgen: Command, sandbox: Control, write: Write
 ) -> None:
-    sandbox.set(seconds=4)
+    sandbox.set(seconds=8)
     process = start(write("list.csv", table(many(6))), "--rate", "5/s", "--concurrency", "3")
     until(process, lambda: sandbox.accepted == 3)
 
@@ -136,7 +138,8 @@ def test_max_cost_that_is_raised_before_all_is_collected_goes_on(
 def test_below_the_new_concurrency_nothing_is_submitted_before_requests_have_ended(
     start: Start, folder: Path, batchgen: Command, sandbox: Control, write: Write
 ) -> None:
-    sandbox.set(seconds=3)
+    sandbox.set(seconds=1)
+    sandbox.fault("slow", times=6, value=6.0)  # longer than a busy computer takes to the command
     process = start(write("list.csv", table(many(12))), "--concurrency", "6")
     until(process, lambda: sandbox.accepted == 6)
 
