@@ -26,6 +26,7 @@ from batchgen.errors import LeadsOutside
 
 # The names of temporary files. In media folders, earlier versions began them with a process id.
 _PART_NAME = re.compile(r"\.[0-9a-f]+-.+\.part", re.DOTALL)
+COPIED_BYTES = 1 << 20  # at a time
 JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")  # source: sqlite.org/fileformat.html
 # SQLite opens these files beside a database by their names alone; "" is the database.
 COMPANIONS = ("", "-wal", "-shm", "-journal")
@@ -264,6 +265,22 @@ def create_new_file(path: Path, inside: Path | None = None) -> BinaryIO:
         except OSError as error:
             error.filename = str(path)
             raise
+
+
+def copy_file(source: Path, to: Path, inside: Path) -> None:
+    """Copy a file to a new one, durably; where that fails, there is none. inside: of `to`, as
+    `folder_of` takes it.
+    """
+    try:
+        with open_regular(source) as file, create_new_file(to, inside) as copy:
+            while chunk := file.read(COPIED_BYTES):
+                copy.write(chunk)
+            copy.flush()
+            sync_file(copy.fileno())
+    except BaseException:
+        with suppress(OSError):
+            to.unlink(missing_ok=True)
+        raise
 
 
 def _create(name: str, folder: int) -> int:

@@ -163,9 +163,10 @@ MEDIA = section(
         "--media",
         type=PLACE,
         metavar="s3://BUCKET/PREFIX",
-        help="Keep the files in this object store (also gs:// and az://) instead of the folder;"
-        " needs the extra `store`. A batch stays where it began.  [default: $BATCHGEN_MEDIA, else"
-        " that of your configuration, each with a folder for the batch; else the folder]",
+        help="Keep the files in this object store (also gs:// and az://; needs the extra `store`),"
+        " or in a folder that is mounted, /mnt/pictures. A batch stays where it began.  [default:"
+        " $BATCHGEN_MEDIA, else that of your configuration, each with a folder for the batch; else"
+        " the batch folder]",
     ),
 )
 NEW_BATCH = section(

@@ -43,19 +43,28 @@ def parse_notify_urls(written: str | list[str]) -> tuple[str, ...]:
 
 
 def parse_media_place(text: str) -> str:
-    """Return where media are kept, as `s3://bucket/prefix`. Raises ValueError.
+    """Return where media are kept, as `s3://bucket/prefix`, or a whole path. Raises ValueError.
 
     The schemes are s3, gs and az, whose bucket is a container. It holds no user, password or query.
     """
     scheme, colon, rest = text.partition("://")
-    names = rest.rstrip("/").split("/")
-    odd = not text.isprintable() or any(mark in rest for mark in "?#@\\*")
-    if scheme not in _STORES or not colon or odd or {"", ".", ".."} & {*names} or ":" in names[0]:
+    names = (text[1:] if is_path(text) else rest).rstrip("/").split("/")
+    odd = not text.isprintable() or bool({"", ".", ".."} & {*names})
+    if is_path(text) and not odd:
+        return f"/{'/'.join(names)}"
+    odd |= any(mark in rest for mark in "?#@\\*") or ":" in names[0]
+    if scheme not in _STORES or not colon or odd:
         raise ValueError(
-            "This is no place to keep media; it looks like s3://bucket/prefix, gs://bucket/prefix"
-            " or az://container/prefix. Credentials are not part of it."
+            "This is no place to keep media; it looks like s3://bucket/prefix, gs://bucket/prefix,"
+            " az://container/prefix, or the whole path of a folder, /mnt/pictures. Credentials are"
+            " not part of it."
         )
     return f"{scheme}://{'/'.join(names)}"
+
+
+def is_path(place: str) -> bool:
+    """Whether a place is a folder, and no object store."""
+    return place.startswith("/")
 
 
 def split_media_place(place: str) -> tuple[str, str, str]:

@@ -1,4 +1,4 @@
-"""The batch folder as a destination: `images/`, `videos/`, `audio/` and `files/` below it."""
+"""A folder as a destination: `images/`, `videos/`, `audio/` and `files/` below it."""
 
 import asyncio
 import errno
@@ -20,39 +20,56 @@ NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK}
 
 
 class LocalFolder:
-    """A `Destination`. root: the batch folder, whose lock keeps other runs out."""
+    """A `Destination`. root: where the files are kept.
 
-    def __init__(self, root: Path) -> None:
+    scratch: the batch folder, whose lock keeps other runs out; None is `root` itself.
+    """
+
+    def __init__(self, root: Path, scratch: Path | None = None) -> None:
         self._root = root
+        self._scratch = scratch or root
         self._durable_folders: set[Path] = set()
         self._sync_locks: defaultdict[Path, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._next_syncs: dict[Path, asyncio.Task[None]] = {}
 
     def clear_scratch(self) -> None:
         for folder in FOLDERS.values():
-            files.remove_temporary_files(self._root / folder, self._root)
+            files.remove_temporary_files(self._scratch / folder, self._scratch)
 
     def scratch(self, format: Format, stem: str) -> Path:
-        folder = self._root / format.folder
-        if folder not in self._durable_folders:
-            files.make_folder(folder, self._root)
-            files.sync_folder(self._root)  # or a power cut takes the folder with its pictures
-            self._durable_folders.add(folder)
+        for root in {self._scratch, self._root}:
+            folder = root / format.folder
+            if folder not in self._durable_folders:
+                files.make_folder(folder, root)
+                files.sync_folder(root)  # or a power cut takes the folder with its pictures
+                self._durable_folders.add(folder)
         # A new name each time: a check process of a killed run may still write to its own file.
-        return files.temporary_path(folder / stem)
+        return files.temporary_path(self._scratch / format.folder / stem)
 
     async def keep(
         self, file: CheckedFile, name: str, n: int, is_taken: Callable[[str], bool]
     ) -> str:
-        for path in candidate_paths(file, name, n):
-            target = self._root / path
-            if not is_taken(path) and (
-                link_new(file.part, target, self._root) or _has_content(target, file)
-            ):
-                break
-        file.part.unlink(missing_ok=True)
+        part = await self._brought(file)
+        try:
+            for path in candidate_paths(file, name, n):
+                target = self._root / path
+                if not is_taken(path) and (
+                    link_new(part, target, self._root) or _has_content(target, file)
+                ):
+                    break
+        finally:
+            part.unlink(missing_ok=True)
         await self._sync_names(target.parent)
+        file.part.unlink(missing_ok=True)
         return path
+
+    async def _brought(self, file: CheckedFile) -> Path:
+        """Return a durable scratch file beside where the file will be: itself, or a copy."""
+        if self._scratch == self._root:
+            return file.part
+        part = files.temporary_path(self._root / file.format.folder / file.sha256[:16])
+        await asyncio.to_thread(files.copy_file, file.part, part, self._root)
+        return part
 
     async def _sync_names(self, folder: Path) -> None:
         """Make the names in `folder` durable. One sync serves all callers that wait for it."""
@@ -77,12 +94,13 @@ class LocalFolder:
         yield self._root / path
 
     async def replace(self, file: CheckedFile, path: str) -> None:
-        target = self._root / path
+        target, part = self._root / path, await self._brought(file)
         with files.folder_of(target, self._root) as folder:
             if os.path.lexists(target):
                 _rename(target.name, _free_name(target).name, folder)
-            _rename(file.part.name, target.name, folder)
+            _rename(part.name, target.name, folder)
             os.fsync(folder)
+        file.part.unlink(missing_ok=True)
 
 
 def link_new(part: Path, target: Path, root: Path) -> bool:

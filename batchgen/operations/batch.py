@@ -9,6 +9,7 @@ from batchgen.api.endpoint import Endpoint, find_endpoint
 from batchgen.batch_folder import Folder
 from batchgen.clock import Clock, to_iso
 from batchgen.config import RunOptions, Source
+from batchgen.core.addresses import is_path
 from batchgen.core.targets import deployment_id
 from batchgen.core.timing import Timing
 from batchgen.journal.reader import Reader
@@ -18,6 +19,7 @@ from batchgen.media.local_folder import LocalFolder
 from batchgen.network.media_hosts import parse_media_host
 from batchgen.operations.find_batch import known_batches
 from batchgen.operations.known_batches import KnownBatches
+from batchgen.storage.mounted_folder import MountedFolder
 from batchgen.storage.object_store import ObjectStore
 from batchgen.storage.place import KEPT, Said, settle_place, wanted_place
 from batchgen.validation.schema_registry import stored_schemas
@@ -108,10 +110,15 @@ def open_destination(
 ) -> Destination:
     """Return where the files of a batch are kept. place: as `media_place` returns it.
 
-    An object store is tried first: raises as `ObjectStore` and its `require` do.
+    A place elsewhere is tried first: raises as `ObjectStore`, and as `require` of it and of
+    `MountedFolder` do.
     """
     if not place:
         return LocalFolder(folder.path)
-    store = ObjectStore(place, folder.path, timing, thumbnails=thumbnails)
-    event_loop.run(store.require())
-    return store
+    elsewhere = (
+        MountedFolder(place, folder.path, thumbnails=thumbnails)
+        if is_path(place)
+        else ObjectStore(place, folder.path, timing, thumbnails=thumbnails)
+    )
+    event_loop.run(elsewhere.require())
+    return elsewhere

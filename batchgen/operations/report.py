@@ -28,7 +28,7 @@ from batchgen.report.filters import Filter
 from batchgen.report.tables import ExcelFormat, make_thumbnails, write_report_files
 from batchgen.storage import upload
 from batchgen.storage.object_store import ObjectStore
-from batchgen.storage.pull import Pulled, pull, wanted_files
+from batchgen.storage.pull import Elsewhere, Pulled, pull, wanted_files
 
 
 def write_report(
@@ -80,7 +80,7 @@ def pull_media(
     folder.refuse_links()
     with folder.locked(), closing(Reader(folder.journal)) as reader:
         destination = find_destination(reader, folder, flags, timing)
-        if not isinstance(destination, ObjectStore):
+        if not isinstance(destination, Elsewhere):
             return Pulled()
         with reader.one_moment():
             wanted = wanted_files(reader.rows())
@@ -98,7 +98,7 @@ def upload_report(folder: Folder, flags: RunOptions, timing: Timing) -> str:
         batch_id = statistics.batch_id(reader)
     if not isinstance(destination, ObjectStore):
         raise UsageError(
-            f"{folder.path} keeps its files in the folder itself, and has no store for its report.",
+            f"{folder.path} has its files in a folder, and no object store for its report.",
             "Leave out --media upload; --to makes a copy that can be put on a web server.",
         )
     event_loop.run(upload.upload_report(destination, folder.path, batch_id))

@@ -27,11 +27,11 @@ from batchgen.core.addresses import split_media_place
 from batchgen.core.timing import Timing
 from batchgen.errors import UsageError
 from batchgen.media.check import CheckedFile
-from batchgen.media.formats import MAX_PIXELS, Format
+from batchgen.media.formats import Format
 from batchgen.media.local_folder import LocalFolder, candidate_paths
-from batchgen.media.thumbnails import make_thumbnail, thumbnail_path
 from batchgen.network.session import USER_AGENT
 from batchgen.storage.faults import Fault, fault_of, is_missing_bucket, unreachable
+from batchgen.storage.thumbnail import make_thumbnail_of
 
 WHOLE_BYTES = 8 << 20  # of a file that is put in one request
 PART_BYTES = 8 << 20
@@ -137,7 +137,7 @@ class ObjectStore:
         self, file: CheckedFile, name: str, n: int, is_taken: Callable[[str], bool]
     ) -> str:
         if self._thumbnails:
-            await asyncio.to_thread(self._make_thumbnail, file)
+            await asyncio.to_thread(make_thumbnail_of, file, self._folder)
         for path in islice(candidate_paths(file, name, n), MOST_NAMES):
             if not is_taken(path) and await self._put_new(path, file):
                 file.part.unlink(missing_ok=True)
@@ -273,22 +273,6 @@ class ObjectStore:
                 break
             await asyncio.sleep(self._timing.backoff_first * 2 ** (tries - 1))
         raise unreachable(self.place, fault, NOTHING_LOST) from None
-
-    def _make_thumbnail(self, file: CheckedFile) -> None:
-        thumbnail = thumbnail_path(
-            kind=file.format.kind,
-            sha256=file.sha256,
-            size=file.bytes,
-            width=file.width,
-            height=file.height,
-        )
-        if thumbnail is None:
-            return
-        target = self._folder / "report" / thumbnail
-        if not target.exists():
-            for folder in (target.parents[1], target.parent):
-                files.make_folder(folder, self._folder)
-            make_thumbnail(MAX_PIXELS, file.part, target)
 
 
 def _attributes(file: CheckedFile) -> dict[str, str]:

@@ -13,9 +13,11 @@ from typing import Any
 from batchgen import files
 from batchgen.media.formats import FOLDERS
 from batchgen.media.local_folder import link_new
+from batchgen.storage.mounted_folder import MountedFolder
 from batchgen.storage.object_store import ObjectStore
 
 AT_ONCE = 8
+Elsewhere = ObjectStore | MountedFolder
 Wanted = tuple[
     str, str | None
 ]  # a file's path, as the journal has it, and the SHA-256 of its content
@@ -42,7 +44,7 @@ def wanted_files(rows: Iterator[dict[str, Any]]) -> Iterator[Wanted]:
 
 
 async def pull(
-    store: ObjectStore, folder: Path, wanted: Iterator[Wanted], show: Callable[[str], None]
+    store: Elsewhere, folder: Path, wanted: Iterator[Wanted], show: Callable[[str], None]
 ) -> Pulled:
     """Fetch what is missing in the batch folder; `show` gets a line for each file that is left.
 
@@ -72,7 +74,7 @@ async def pull(
 
 
 async def _pull_one(
-    store: ObjectStore, folder: Path, path: str, sha256: str | None, found: Pulled
+    store: Elsewhere, folder: Path, path: str, sha256: str | None, found: Pulled
 ) -> str:
     """Return why a file is neither here nor fetched; "" where it is."""
     target = folder / path
