@@ -51,7 +51,7 @@ gallery.grid = (() => {
 
   const lay = () => {
     width = box.clientWidth;
-    const aspects = rows.map((i) => gallery.tiles.aspect(gallery.list[i]));
+    const aspects = rows.map(gallery.tiles.aspectAt);
     for (let size = height; ; size *= 0.8) {
       places = gallery.justified(aspects, width, size, { gap: GAP, below: CAPTION, groups: groups.starts, head: HEAD });
       if (places.total < TALLEST || size < 1) break;
@@ -144,7 +144,7 @@ gallery.grid = (() => {
     let left = 0;
     return rows.slice(places.starts[line], places.starts[line + 1]).map((i, n) => {
       const place = places.starts[line] + n;
-      const width = gallery.tiles.aspect(gallery.list[i]) * places.heights[line];
+      const width = gallery.tiles.aspectAt(i) * places.heights[line];
       const fresh = !tiles.has(i);
       if (fresh) tiles.set(i, gallery.tiles.make(gallery.list[i], "option"));
       const tile = tiles.get(i);
@@ -230,7 +230,7 @@ gallery.grid = (() => {
     const middles = (at) => {
       let left = 0;
       return rows.slice(places.starts[at], places.starts[at + 1]).map((i) => {
-        const width = gallery.tiles.aspect(gallery.list[i]) * places.heights[at];
+        const width = gallery.tiles.aspectAt(i) * places.heights[at];
         left += width + GAP;
         return left - GAP - width / 2;
       });

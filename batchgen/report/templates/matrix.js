@@ -138,7 +138,7 @@ gallery.matrix = (() => {
   const sizesIn = (found, edge) => {
     const width = found.length > 1 ? (edge - GAP) / 2 : edge;
     const tallest = 0.7 * window.innerHeight;
-    return [width, found.slice(0, IN_A_CELL).map((i) => Math.min(width / gallery.tiles.aspect(gallery.list[i]), tallest) + CAPTION)];
+    return [width, found.slice(0, IN_A_CELL).map((i) => Math.min(width / gallery.tiles.aspectAt(i), tallest) + CAPTION)];
   };
   const heightOf = (found, edge) => {
     const [, heights] = sizesIn(found, edge);

@@ -35,6 +35,9 @@ gallery.tiles = (() => {
     return Math.min(Math.max(width / height, NARROWEST), WIDEST);
   };
 
+  const aspects = []; // by the place in the list: of 100,000 pictures, to look at each takes a while
+  const aspectAt = (i) => (aspects[i] ??= aspect(gallery.list[i]));
+
   const failedToLoad = (row, file, picture) => {
     if (file.thumb && !picture.dataset.whole) {
       picture.dataset.whole = "yes";
@@ -67,6 +70,7 @@ gallery.tiles = (() => {
         if (badge) badge.textContent = `▶ ${clock(video.duration)}`;
         if (file.width || !video.videoWidth) return;
         [file.width, file.height] = [video.videoWidth, video.videoHeight];
+        delete aspects[row.i];
         gallery.grid.reshape();
       };
       return video;
@@ -117,5 +121,5 @@ gallery.tiles = (() => {
     return tile;
   };
 
-  return { aspect, card, face, make: make_tile, mark, name, label };
+  return { aspect, aspectAt, card, face, make: make_tile, mark, name, label };
 })();
