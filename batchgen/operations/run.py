@@ -4,8 +4,8 @@ import logging
 import math
 import socket
 from collections import Counter
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack, closing, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import datetime
 from functools import partial
@@ -29,7 +29,7 @@ from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.engine.collector import OutputOptions
 from batchgen.engine.other_batches import OtherBatches
 from batchgen.engine.policy import Policy
-from batchgen.engine.run_outcome import RUN_AGAIN, News, RunOutcome
+from batchgen.engine.run_outcome import LATE, RUN_AGAIN, News, RunOutcome
 from batchgen.engine.stop import Stop
 from batchgen.engine.tell import tell
 from batchgen.engine.watchdog import Watchdog
@@ -39,6 +39,7 @@ from batchgen.errors import (
     OutsideWindow,
     ServiceUnreachable,
     StoppedEarly,
+    StorageDamaged,
     TokenRefused,
 )
 from batchgen.inputs.find_files import LocalFiles
@@ -179,7 +180,8 @@ def run(
         refuse_mixed_batch(journal, folder, rehearsing=options.sandbox)
         take_over(journal, receipts, reading, options, ask)
         media = media_place(journal, folder, batches, options)
-        destination = open_destination(media, folder, timing, thumbnails=options.thumbnails)
+        with _telling_of_results(journal):
+            destination = open_destination(media, folder, timing, thumbnails=options.thumbnails)
         batches.remember(
             path, folder.path, rehearsal=options.sandbox, at=journal.now(), media=media
         )
@@ -268,6 +270,19 @@ def _settle_commands(journal: Journal, folder: Folder) -> RunOutcome | None:
         return None
     reason = f"The batch is paused since {show_time(from_iso(since))}: nothing is submitted."
     return RunOutcome(StoppedEarly.exit_code, reason, how_to_resume(folder), once=f"paused {since}")
+
+
+@contextmanager
+def _telling_of_results(journal: Journal) -> Iterator[None]:
+    """Let an error of the block tell of results that wait meanwhile, and not for ever."""
+    try:
+        yield
+    except (ServiceUnreachable, StorageDamaged) as error:
+        waiting = sum(journal.state_counts[state] for state in LATE)
+        if waiting:
+            rows = plural(waiting, "row")
+            error.what += f" {rows} paid for and not fetched yet; RunComfy keeps results a week."
+        raise
 
 
 def _tell_of_other_computer(journal: Journal, folder: Folder) -> None:

@@ -13,7 +13,7 @@ from batchgen import files
 from batchgen.errors import StorageDamaged
 from batchgen.media.check import CheckedFile
 from batchgen.media.local_folder import LocalFolder
-from batchgen.storage.thumbnail import make_thumbnail_of
+from batchgen.storage.thumbnail import ThumbnailMaker
 
 
 class MountedFolder(LocalFolder):
@@ -23,7 +23,7 @@ class MountedFolder(LocalFolder):
         super().__init__(Path(place), folder)
         self.place = place
         self._folder = folder
-        self._thumbnails = thumbnails
+        self._thumbnails = ThumbnailMaker(folder, wanted=thumbnails)
 
     async def require(self) -> None:
         """Raise StorageDamaged unless a file can be written there durably.
@@ -55,8 +55,7 @@ class MountedFolder(LocalFolder):
     async def keep(
         self, file: CheckedFile, name: str, n: int, is_taken: Callable[[str], bool]
     ) -> str:
-        if self._thumbnails:
-            await asyncio.to_thread(make_thumbnail_of, file, self._folder)
+        await self._thumbnails.make(file)
         return await super().keep(file, name, n, is_taken)
 
     async def fetch(self, path: str, to: Path) -> None:

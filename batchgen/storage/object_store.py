@@ -31,7 +31,7 @@ from batchgen.media.formats import Format
 from batchgen.media.local_folder import LocalFolder, candidate_paths
 from batchgen.network.session import USER_AGENT
 from batchgen.storage.faults import Fault, fault_of, is_missing_bucket, unreachable
-from batchgen.storage.thumbnail import make_thumbnail_of
+from batchgen.storage.thumbnail import ThumbnailMaker
 
 WHOLE_BYTES = 8 << 20  # of a file that is put in one request
 PART_BYTES = 8 << 20
@@ -68,7 +68,7 @@ class ObjectStore:
         self.place = place
         self._folder = folder
         self._timing = timing
-        self._thumbnails = thumbnails
+        self._thumbnails = ThumbnailMaker(folder, wanted=thumbnails)
         self._local = LocalFolder(folder)
         self._slots = asyncio.Semaphore(PUTS_AT_ONCE)
         self._obstore, self._exceptions = _import_obstore()
@@ -136,8 +136,7 @@ class ObjectStore:
     async def keep(
         self, file: CheckedFile, name: str, n: int, is_taken: Callable[[str], bool]
     ) -> str:
-        if self._thumbnails:
-            await asyncio.to_thread(make_thumbnail_of, file, self._folder)
+        await self._thumbnails.make(file)
         for path in islice(candidate_paths(file, name, n), MOST_NAMES):
             if not is_taken(path) and await self._put_new(path, file):
                 file.part.unlink(missing_ok=True)

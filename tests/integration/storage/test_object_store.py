@@ -13,6 +13,8 @@ from helpers import TOKEN, Outcome, many, media, query, states, table, tally
 from sandbox_client import Control
 from stores import SECRET, Seen, Store
 
+from batchgen.config import environment_without_secrets
+
 FILES = "SELECT path, sha256, bytes FROM outputs ORDER BY path"
 SERIES = "atelier/series/text-to-image"
 QUICK = pytest.mark.timing(store_request=2.0, store_retrying=0.5, probe_step=2.0)
@@ -81,6 +83,16 @@ def test_a_large_file_goes_in_parts(
     ((_, _, size),) = query(folder, FILES + " LIMIT 1")
     assert size > 8 << 20
     assert [s.method for s in store.seen if "partNumber" in s.path] == ["PUT", "PUT"]
+
+
+def test_no_small_picture_is_made_under_way_of_a_file_that_takes_much_memory(
+    run: Command, folder: Path, manifest: str, store: Store, place: str, sandbox: Control
+) -> None:
+    sandbox.set(picture_size=900, picture_bytes=33 << 20)
+    run(manifest, "--limit", 1, "--media", place)
+
+    assert len(store.names()) == 1
+    assert [*(folder / "report").rglob("*.webp")] == []
 
 
 def test_sidecars_stand_beside(
@@ -319,6 +331,10 @@ def test_a_store_that_fails_under_way_loses_nothing(
     assert f"{place}: the store {why}. What was paid for is not lost" in outcome.stderr
     assert "completed" in tally(folder)
     assert store.names() == []
+    store.answer = fault
+    refused = run(manifest)
+    assert refused.code == 69
+    assert "rows paid for and not fetched yet; RunComfy keeps results a week." in refused.stderr
     store.answer = lambda request: None
     assert run(manifest).code == 0
     check_store(store, folder)
@@ -381,6 +397,10 @@ def test_neither_side_gets_the_other_sides_secret(
         assert secret not in repr(sandbox.log())
         assert not any(secret.encode() in content for content in written)
     assert SECRET not in repr(store.seen)
+
+
+def test_processes_of_ours_get_no_credentials(store: Store) -> None:
+    assert [name for name in environment_without_secrets() if name.startswith("AWS_")] == []
 
 
 # -- verify ---------------------------------------------------------------------------------------
