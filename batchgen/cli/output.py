@@ -328,7 +328,8 @@ def guess(
 
 REPEATS = (
     "Sent again as it is, a row of a deployment makes nothing if its first request did run. Give it"
-    " another seed in the list, which makes it another row, and write this one off."
+    " another seed in the list, which makes it another row, write this one off, and run the list"
+    " again."
 )
 
 
@@ -349,7 +350,10 @@ def unknown_rows(rows: "list[UnknownRow]", folder: Folder) -> None:
         line(f"  {json.dumps(row.input, ensure_ascii=False)}")
         line(f"  {row.reason}")
         for place, seed in row.other_seeds.items():
-            line(f"  Another seed for it, {place}: {seed}")
+            instead = f", in place of {row.input[place]}" if place in row.input else ""
+            line(f"  Another seed for it: write {seed} as {place} in {row.source}{instead}; then")
+            words = ("resolve", str(folder.path), "--id", row.id, "--write-off")
+            line(f"    {next_steps.command(*words)}")
         if row.answer:
             line(f"  What came: {truncate(' '.join(row.answer.split()), MOST_OF_AN_ANSWER)}")
         if row.found is not None:

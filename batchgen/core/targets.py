@@ -50,20 +50,21 @@ def suggest_nodes(inputs: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def another_seed(input: Mapping[str, Any], key: str) -> dict[str, int]:
+def another_seed(input: Mapping[str, Any], key: str, inputs: Iterable[str] = ()) -> dict[str, int]:
     """Return other seeds for a row, by its inputs that are seeds, as `{"31.seed": 1830210}`.
 
-    key: of the row, of which they are drawn: asked again, the answer is the same.
+    key: of the row, of which they are drawn: asked again, the answer is the same. inputs: of its
+    workflow; of a row without a seed the first of these that is one is taken.
     """
 
     def drawn(text: str) -> int:
         return int.from_bytes(hashlib.sha256(text.encode()).digest()) % _MAX_SEED
 
-    return {
-        place: drawn(f"{key} {place} {value}")
-        for place, value in input.items()
-        if place.partition(".")[2] in _SEEDS
-    }
+    def is_seed(place: str) -> bool:
+        return place.partition(".")[2] in _SEEDS
+
+    places = [*filter(is_seed, input)] or [*filter(is_seed, inputs)][:1]
+    return {place: drawn(f"{key} {place} {input.get(place)}") for place in places}
 
 
 def parse_node_input(text: str) -> str:

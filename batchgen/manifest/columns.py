@@ -44,7 +44,7 @@ class EntryParts:
     """The parts of a record.
 
     deployment: as written; if it is the id of one, `model` is its target.
-    places: of inputs, as far as they are known.
+    places: of inputs, as far as they are known. twice: an input that two names stand for, else "".
     """
 
     id: Any = None
@@ -53,6 +53,7 @@ class EntryParts:
     inputs: dict[str, Any] = field(default_factory=dict)
     meta: dict[str, Any] = field(default_factory=dict)
     places: dict[str, Place] = field(default_factory=dict)
+    twice: str = ""
 
 
 class ColumnMapping:
@@ -191,6 +192,7 @@ class ColumnMapping:
                 elif target == "deployment":
                     parts.deployment = value
                 else:
+                    parts.twice = target if target in parts.inputs else parts.twice
                     parts.inputs[target] = value
                 if record.places and name in record.places:
                     parts.places[target] = record.places[name]

@@ -547,6 +547,9 @@ def _id_or_model_problem(parts: EntryParts, place: Place) -> Problem | None:
         return Problem(where, "the id is blank", "Write a text, or take it out.", field="id")
     row = None if id is None else str(id)
     what: str | None
+    if parts.twice:
+        what = "two names of the row stand for it"
+        return Problem(place, what, "Take one of them out.", row, parts.twice)
     if parts.deployment is not None:
         where = parts.places.get("deployment", place)
         if model is None:

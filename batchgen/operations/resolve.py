@@ -8,6 +8,7 @@ which can be asked.
 import json
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,15 +19,19 @@ from batchgen.batch_folder import Folder
 from batchgen.clock import to_iso
 from batchgen.config import RunOptions
 from batchgen.core.identity import REQUEST_ID_PATTERN
+from batchgen.core.local_files import FileChanged
 from batchgen.core.states import State
-from batchgen.core.targets import another_seed
+from batchgen.core.targets import WORKFLOW, another_seed
 from batchgen.core.timing import Timing
 from batchgen.errors import ServiceUnreachable, TokenRefused, UsageError
+from batchgen.inputs.workflow import KeptWorkflows
 from batchgen.journal.receipts import Receipt, ReceiptLog
 from batchgen.journal.writer import Journal, Request, RequestIdInUse
 from batchgen.operations import batch
 from batchgen.operations.batch import open_batch
 from batchgen.report.next_steps import command
+from batchgen.validation.model_schema import load_schema
+from batchgen.validation.schema_registry import schema_path
 
 UNCHANGED = "Nothing was changed."
 
@@ -40,7 +45,8 @@ class UnknownRow:
     found: in a rehearsal, the requests for this input that the sandbox's ledger has and no row has;
         None where that cannot be known.
     repeats_need_change: sent again as it is, it makes nothing if it was accepted before.
-    other_seeds: with which it would make something, by its inputs that are seeds.
+    other_seeds: with which it would make something, by its inputs that are seeds, or by one of its
+        workflow where it has none.
     """
 
     id: str
@@ -83,15 +89,16 @@ def resolve(
             attach(journal, folder, row, request_id or "", flags, timing)
         elif action:
             rows = select_unknown(journal, ids, listed=action == "send-again")
-            for row in rows if agree([_for_person(journal, row) for row in rows]) else ():
+            for row in rows if agree([_for_person(journal, folder, row) for row in rows]) else ():
                 if action == "write-off":
                     journal.record_written_off(row)
                 else:
                     journal.record_retry(row.key, "batchgen resolve --send-again")
         else:
             rows = select_unknown(journal, ids)
-            return _with_ledger(journal, folder, [_for_person(journal, row) for row in rows])
-        return [_for_person(journal, row) for row in journal.requests_in(State.UNKNOWN)]
+            found = [_for_person(journal, folder, row) for row in rows]
+            return _with_ledger(journal, folder, found)
+        return [_for_person(journal, folder, row) for row in journal.requests_in(State.UNKNOWN)]
 
 
 def _with_ledger(journal: Journal, folder: Folder, rows: list[UnknownRow]) -> list[UnknownRow]:
@@ -110,7 +117,7 @@ def _with_ledger(journal: Journal, folder: Folder, rows: list[UnknownRow]) -> li
     ]
 
 
-def _for_person(journal: Journal, row: Request) -> UnknownRow:
+def _for_person(journal: Journal, folder: Folder, row: Request) -> UnknownRow:
     sent_at = "" if row.submitted_at is None else to_iso(row.submitted_at)
     input = json.loads(row.input)
     needs_change = capabilities_of(row.model).repeats_need_change
@@ -118,8 +125,19 @@ def _for_person(journal: Journal, row: Request) -> UnknownRow:
         row.id, row.source, row.model, sent_at, row.price, input, row.error or "",
         journal.answer_of(row.key),
         repeats_need_change=needs_change,
-        other_seeds=another_seed(input, row.key) if needs_change else {},
+        other_seeds=another_seed(input, row.key, _inputs_of(folder, row.model, input))
+        if needs_change else {},
     )  # fmt: skip
+
+
+def _inputs_of(folder: Folder, model: str, input: dict[str, Any]) -> list[str]:
+    """Return the inputs of a row's workflow, as the batch keeps it; none where it does not."""
+    with suppress(UsageError, OSError, FileChanged):
+        if WORKFLOW not in input:
+            return [*load_schema(schema_path(folder.schemas, model)).properties]
+        nodes = KeptWorkflows(folder.workflows).read(input[WORKFLOW])
+        return [f"{id}.{name}" for id, node in nodes.items() for name in node.get("inputs", ())]
+    return []
 
 
 def select_unknown(

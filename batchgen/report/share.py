@@ -228,6 +228,7 @@ def _write_gallery(
         "written_at": statistics.changed_at(reader) or to_iso(Clock().now()),
         "rehearsal": reader.is_rehearsal(),
         "schemas": {m: one | {"file": None, "inline": None} for m, one in schemas.items()},
+        "workflows": None,
         "command": None,
         "narrowed": None,
         "shared": True,

@@ -131,6 +131,7 @@ def _facts(folder: Folder, reader: Reader, numbers: dict[str, Any]) -> dict[str,
         "schemas": model_inputs(
             folder.schemas, [model["model"] for model in numbers["totals"]["models"]]
         ),
+        "workflows": str(folder.workflows.resolve()),
         "command": f"batchgen report {shell_quote(str(folder.path))}",
     }
 

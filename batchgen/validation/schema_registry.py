@@ -119,7 +119,7 @@ class SchemaRegistry:
 
     def _load(self, model: str) -> InputSchema:
         if model == self.default and self._given is not None:
-            given, document = self._read_given(self._given)
+            given, document = self._read_given(model, self._given)
             if model_id_problem(model) is None:
                 self._uncopied[model] = document
             return given
@@ -134,8 +134,7 @@ class SchemaRegistry:
                     newer = self._source.newer(model, document)
                 if newer is not None:
                     document = fetched_today(newer)
-                adapted = self._adapt(model, document) if isinstance(document, dict) else document
-                found_there = parse_schema(adapted, path, self._limits)
+                found_there = parse_schema(self._adapted(model, document), path, self._limits)
                 if folder != self._folders[0] or newer is not None:
                     self._uncopied[model] = document
                 return found_there
@@ -144,8 +143,7 @@ class SchemaRegistry:
             similar = None if self._source is None else self._source.similar(model)
             raise NoSchema(model, similar or closest_match(model, known))
         try:
-            adapted = self._adapt(model, found)
-            schema = normalize_schema(find_input_schema(adapted), self._limits)
+            schema = normalize_schema(find_input_schema(self._adapted(model, found)), self._limits)
         except SchemaUnusable as error:
             raise UsageError(
                 f"RunComfy's schema of {model} cannot be used: {error}. Nothing was sent.",
@@ -154,12 +152,16 @@ class SchemaRegistry:
         self._uncopied[model] = fetched_today(found)
         return schema
 
-    def _read_given(self, given: Path | Mapping[str, Any]) -> tuple[InputSchema, Any]:
-        """Return the schema that was given, and its document."""
+    def _read_given(self, model: str, given: Path | Mapping[str, Any]) -> tuple[InputSchema, Any]:
+        """Return the schema that was given for a model, and its document."""
         if isinstance(given, Path):
             document = read_schema(given, self._limits)
-            return parse_schema(document, given, self._limits), document
-        return parse_schema(given, "The mapping under schema:", self._limits), given
+            return parse_schema(self._adapted(model, document), given, self._limits), document
+        shown = "The mapping under schema:"
+        return parse_schema(self._adapted(model, given), shown, self._limits), given
+
+    def _adapted(self, model: str, document: Any) -> Any:
+        return self._adapt(model, document) if isinstance(document, dict) else document
 
     def copy_used(self, folder: Path) -> None:
         """Copy the schemas that were used, so that the next run checks against the same."""

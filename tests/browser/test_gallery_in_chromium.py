@@ -16,6 +16,8 @@ from helpers import query, tally
 from PIL import Image
 
 from batchgen.manifest.manifest import open_manifest
+from batchgen.sandbox import Address
+from batchgen.sandbox.deployments.samples import SAMPLES, SIZES, TEXT
 
 expect = sync_api.expect
 browser, says = chromium.browser, chromium.says  # fixtures
@@ -805,6 +807,27 @@ def test_several_inputs_are_changed_at_once(page: Any, tmp_path: Path) -> None:
     assert [(one.id, one.values["style"], one.values["aspect_ratio"]) for one in found] == [
         (f"dunes-seed{seed}-styledesign", "design", "1:1") for seed in (1, 2)
     ]
+
+
+def test_the_command_for_a_workflow_of_ones_own_names_the_copy_of_the_batch(
+    browser: Any, says: Says, tmp_path: Path, address: Address
+) -> None:
+    (workflow,) = (one["payload"]["workflow_api_json"] for one in SAMPLES if one["id"] == SIZES)
+    (tmp_path / "own.json").write_text(json.dumps(workflow), encoding="utf-8")
+    (tmp_path / "list.csv").write_text("id,prompt\na,A fox\nb,An owl\n", encoding="utf-8")
+    own = ("--deployment", TEXT, "--node", "prompt=6.text", "--workflow", tmp_path / "own.json")
+    done = says("run", tmp_path / "list.csv", "--out", tmp_path / "it's night", *own)
+    assert done.returncode == 0, done.stderr
+    with opened(browser, tmp_path / "it's night") as page:
+        path = again(page, tmp_path, "shown", "same")
+        told = page.locator("#export .told").text_content()
+
+    (tmp_path / "own.json").unlink()
+    options = shlex.split(told.rpartition(" run ")[2])[1:]
+    assert options[::2] == ["--workflow"]
+    reach = ("--out", tmp_path / "it's night", "--base-url", address.base_url)
+    done = says("plan", path, *reach, *options)
+    assert "2 rows: 2 saved" in done.stdout, done.stdout + done.stderr
 
 
 # The keyboard keeps its place, and messages are seen

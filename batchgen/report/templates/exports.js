@@ -42,6 +42,9 @@ gallery.exports = (() => {
   const has = (fields, name) => Object.hasOwn(fields, name);
   const typesOf = (field) => (field?.type ? [field.type].flat() : []);
 
+  /** The hash of the workflow from a file that a row sends; undefined if it sends none. */
+  const workflowOf = ({ input }) => /^sha256:([0-9a-f]{64})$/.exec(input.workflow)?.[1];
+
   /** The words of a value, as a value: a text where the schema, or else the rows' own values, say so. */
   const valueOf = (words, rows, name) => {
     const types = rows.flatMap(({ model }) => typesOf(fieldsOf(model)?.[name]));
@@ -181,7 +184,7 @@ gallery.exports = (() => {
    * and what is to be said of it: count, had, equal and rounded rows, fewer: how many seeds there
    * are if not enough, usd, unpriced: requests without a known price, problems in words, own: how
    * many models have a schema that batchgen does not bring, schema: the file with that of the first,
-   * if it is too long to be carried along.
+   * if it is too long to be carried along, workflows: the hashes of those that rows send.
    */
   const manifest = (pictures, { seeds, others = [], leave } = {}) => {
     const rows = [...new Set(pictures.map(({ first }) => first))].map((i) => gallery.list[i]);
@@ -218,6 +221,7 @@ gallery.exports = (() => {
       unpriced: prices.filter((price) => price === undefined).length,
       own: own.length,
       schema: inline ? null : file,
+      workflows: [...new Set(made.map(workflowOf).filter(Boolean))],
     };
   };
 
@@ -304,12 +308,18 @@ gallery.exporting = (() => {
     one.rounded ? say("export.rounded", { n: one.rounded }) : "",
     one.fewer === null ? "" : say("export.few_seeds", { n: one.fewer }),
     one.own > 1 ? say("export.one_schema", { n: one.own }) : "",
+    one.workflows.length > 1 ? say("export.one_workflow", { n: one.workflows.length }) : "",
     gallery.facts.narrowed || gallery.facts.left_out ? say("export.part") : "",
   ];
 
   const commandFor = (one, file) => {
     const { schema } = one;
-    return say("export.then_run", { file: schema ? `${file} --schema ${quoted(schema)}` : file });
+    const [workflow] = gallery.facts.workflows ? one.workflows : [];
+    const options = [
+      schema && `--schema ${quoted(schema)}`,
+      workflow && `--workflow ${quoted(`${gallery.facts.workflows}/${workflow}.json`)}`,
+    ];
+    return say("export.then_run", { file: [file, ...options.filter(Boolean)].join(" ") });
   };
 
   /** What is done with the file. */

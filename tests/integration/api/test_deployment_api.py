@@ -1,6 +1,8 @@
 """Deployments of a person's own workflows, through the whole program: paid once, none lost."""
 
 import json
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from sandbox_client import Control
 
 from batchgen.journal.reader import Reader
 from batchgen.sandbox import Address
+from batchgen.sandbox.deployments.samples import SAMPLES
 
 TEXT = "11111111-1111-4111-8111-111111111111"
 PHOTO = "22222222-2222-4222-8222-222222222222"
@@ -478,28 +481,59 @@ def test_resolve_says_that_an_equal_request_makes_nothing(
     again = batchgen("resolve", folder, "--all", "--send-again")
 
     assert "another seed" in listed.stdout
-    assert "Another seed for it, 31.seed: " in listed.stdout
+    assert "Another seed for it: write " in listed.stdout
     assert "another seed" in again.stderr
     run(manifest)
     assert states(folder) == {"heron": "failed", "owl": "saved"}  # the first request did run
 
 
+@pytest.mark.parametrize("before", ["seed: 7", ""])
 def test_an_unknown_row_is_made_with_the_seed_that_resolve_offers(
-    run: Command, batchgen: Command, folder: Path, write: Write, sandbox: Control
+    run: Command, batchgen: Command, folder: Path, write: Write, sandbox: Control, before: str
 ) -> None:
-    row = "deployment: {}\nnodes: {{prompt: 6.text, seed: 31.seed}}\nrows:\n"
-    row = row.format(TEXT) + "  - {id: heron, prompt: a heron, seed: SEED}\n"
+    """As a person does it: by what is printed, whether the row had a seed or not."""
+    head = f"deployment: {TEXT}\nnodes: {{prompt: 6.text, seed: 31.seed}}\nrows:\n"
     sandbox.fault("lost")
-    run(write("list.yaml", row.replace("SEED", "7")))
-    (unknown,) = json.loads(batchgen("resolve", folder, "--json").stdout)
-    assert json.loads(batchgen("resolve", folder, "--json").stdout) == [unknown]
+    run(write("list.yaml", f"{head}  - {{id: heron, prompt: a heron, {before}}}\n"))
+    listed = batchgen("resolve", folder).stdout
+    assert batchgen("resolve", folder).stdout == listed
 
-    batchgen("resolve", folder, "--id", "heron", "--write-off", "--yes")
-    told = run(write("list.yaml", row.replace("SEED", str(unknown["other_seeds"]["31.seed"]))))
+    found = re.search(r"write (\d+) as 31\.seed in list\.yaml:4(.*); then\n +batchgen (.+)", listed)
+    assert found, listed
+    assert found[2] == (", in place of 7" if before else "")
+    row = f"{{id: heron, prompt: a heron, 31.seed: {found[1]}}}"
+    write("list.yaml", f"{head}  - {row}\n")
+    assert batchgen(*shlex.split(found[3]), "--yes").code == 0
+    told = run("list.yaml")
 
     assert told.code == 0, told.stderr
     assert query(folder, "SELECT state FROM requests WHERE listed = 1") == [("saved",)]
+    assert query(folder, "SELECT state FROM requests WHERE listed <> 1") == [("written_off",)]
     assert sandbox.accepted == 2
+
+
+def test_a_seed_is_offered_for_a_workflow_of_ones_own_too(
+    run: Command, batchgen: Command, folder: Path, write: Write, here: Path, sandbox: Control
+) -> None:
+    (workflow,) = (one["payload"]["workflow_api_json"] for one in SAMPLES if one["id"] == SIZES)
+    renamed = json.dumps(workflow).replace('"31"', '"77"')
+    (here / "own.json").write_text(renamed)
+    path = write("list.csv", "id,prompt\na,a heron\n")
+    sandbox.fault("lost")
+    run(path, "--deployment", TEXT, *NODES[:2], "--workflow", "own.json")
+
+    assert " as 77.seed in list.csv:2; then" in batchgen("resolve", folder).stdout
+
+
+def test_an_input_that_two_names_of_a_row_stand_for_is_a_problem(
+    run: Command, write: Write, sandbox: Control
+) -> None:
+    rows = write("list.jsonl", '{"id": "a", "prompt": "a heron", "seed": 1, "31.seed": 5}\n')
+
+    told = run(rows, "--deployment", TEXT, *NODES)
+
+    assert told.code == 65
+    assert "31.seed: two names of the row stand for it" in told.stderr
 
 
 def test_deployments_are_listed_and_their_inputs_are_shown(
