@@ -9,6 +9,8 @@ import zlib
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from PIL import Image
+
 from batchgen.sandbox.placeholder import draw_card, encode
 
 OUTPUT_COUNT_INPUTS = (
@@ -36,13 +38,17 @@ OTHER_FORMATS = {
     "video": MediaFormat("", "mp4", b"video/mp4"),
     "audio": MediaFormat("", "wav", b"audio/wav"),
 }
+WEBM = MediaFormat("", "webm", b"video/webm")
 
 
 def media_format(kind: str, given: dict[str, Any]) -> MediaFormat:
-    """Return an output's format. kind: image, video or audio; an input may choose an image's."""
+    """Return an output's format. kind: image, video or audio; an input may choose but the last."""
+    chosen = str(given.get("output_format", "")).lower()
+    if kind == "video" and chosen == WEBM.extension:
+        return WEBM
     if kind != "image":
         return OTHER_FORMATS[kind]
-    return IMAGE_FORMATS.get(str(given.get("output_format", "")).lower(), PNG)
+    return IMAGE_FORMATS.get(chosen, PNG)
 
 
 def output_count(given: dict[str, Any]) -> int:
@@ -135,6 +141,55 @@ def _sample_tables(offset: int) -> bytes:
     )
 
 
+def element(name: int, *parts: bytes) -> bytes:
+    """An element of Matroska, its size in eight bytes."""
+    content = b"".join(parts)
+    head = name.to_bytes((name.bit_length() + 7) // 8, "big")
+    return head + ((1 << 56) | len(content)).to_bytes(8, "big") + content
+
+
+def webm(picture: Image.Image, seed: int) -> bytes:
+    """Return a second of a picture in VP8, taken from a WebP; its title is the seed.
+
+    Source: RFC 9559 (Matroska), RFC 6386 (VP8), RFC 9649 (WebP).
+    """
+    still = encode(picture, "WEBP")
+    at = still.index(b"VP8 ")
+    (length,) = struct.unpack_from("<I", still, at + 4)
+    frame = still[at + 8 : at + 8 + length]
+    one = b"\1"
+    head = element(
+        0x1A45DFA3, element(0x4282, b"webm"), element(0x4287, b"\4"), element(0x4285, b"\2")
+    )
+    times = (
+        element(0x2AD7B1, (1_000_000).to_bytes(4, "big")),
+        element(0x4489, struct.pack(">d", DURATION_MS)),
+    )
+    about = element(
+        0x1549A966,
+        *times,
+        element(0x7BA9, b"%d" % seed),
+        element(0x4D80, b"Sandbox"),
+        element(0x5741, b"Sandbox"),
+    )
+    width, height = (struct.pack(">H", side) for side in picture.size)
+    video = element(0xE0, element(0xB0, width), element(0xBA, height))
+    track = element(
+        0xAE,
+        element(0xD7, one),
+        element(0x73C5, one),
+        element(0x83, one),
+        element(0x86, b"V_VP8"),
+        video,
+    )
+    # Of track 1, key frames: at once, and again near the end, or a player would be through at once.
+    blocks = [
+        element(0xA3, struct.pack(">BhB", 0x81, ms, 0x80), frame) for ms in (0, DURATION_MS - 40)
+    ]
+    cluster = element(0x1F43B675, element(0xE7, b"\0"), *blocks)
+    return head + element(0x18538067, about, element(0x1654AE6B, track), cluster)
+
+
 def wav(seed: int) -> bytes:
     """Return a quarter of a second of a tone of the seed's pitch; 8 kHz, 8 bit, mono."""
     pitch = 220 + seed % 660
@@ -192,4 +247,6 @@ def make_file(form: MediaFormat, canonical: str, n: int, longer: int) -> bytes:
     if form.extension == "wav":
         return wav(seed)
     given = json.loads(canonical)
+    if form == WEBM:
+        return webm(draw_card(given, prompt_text(given), n, longer), seed)
     return encode(draw_card(given, prompt_text(given), n, longer), form.pillow)

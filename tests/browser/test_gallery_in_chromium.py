@@ -388,6 +388,28 @@ def test_a_film_of_a_rehearsal_can_be_played(page: Any) -> None:
     assert film.evaluate("film => [film.videoWidth, film.duration, film.error]") == [64, 1, None]
 
 
+def test_a_film_in_webm_of_a_rehearsal_can_be_played(
+    browser: Any, says: Says, tmp_path: Path
+) -> None:
+    row = {"id": "kite", "prompt": "A kite", "output_format": "webm"}
+    schema = {"properties": {name: {"type": "string"} for name in ("prompt", "output_format")}}
+    films = {"model": "atelier/own/text-to-video", "schema": schema, "rows": [row]}
+    (tmp_path / "films.json").write_text(json.dumps(films), encoding="utf-8")
+    # The rehearsal's own sandbox knows the model by the schema that the list carries.
+    done = says("run", tmp_path / "films.json", "--out", tmp_path / "films", "--sandbox")
+    assert done.returncode == 0, done.stderr
+    with opened(browser, tmp_path / "films") as page:
+        film = page.locator("#grid .tile video")
+        expect(film).to_have_js_property("readyState", 4)
+        assert film.evaluate("film => [film.videoWidth > 0, film.duration, film.error]") == [
+            True,
+            1,
+            None,
+        ]
+        assert film.evaluate("film => film.src.includes('.webm')")
+        expect(page.locator("#grid .badge")).to_have_text("▶ 0:01")
+
+
 def test_sound_and_video_wait_until_they_are_asked_for(page: Any) -> None:
     for id, kind in (("clip", "video"), ("tune", "audio")):
         go_to(page, id)

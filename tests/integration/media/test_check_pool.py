@@ -27,7 +27,7 @@ from batchgen.media import provenance
 from batchgen.media.check import CheckedFile, MediaBroken, check_file
 from batchgen.media.check_pool import CheckPool
 from batchgen.media.check_worker import MAX_MEMORY_BYTES
-from batchgen.media.formats import GIF, MP4, PNG, UNKNOWN, WEBP, Format
+from batchgen.media.formats import GIF, MP4, PNG, UNKNOWN, WEBM, WEBP, Format
 from batchgen.sandbox import media as sandbox_media
 
 Result = TypeVar("Result")
@@ -141,9 +141,10 @@ def test_longer_facts_of_before_leave_nothing_behind(
         (WHOLE, PNG, None, (37, 23)),
         (picture("GIF"), GIF, FACTS, (37, 23)),
         (sandbox_media.mp4(1), MP4, FACTS, (64, 64)),
+        (sandbox_media.make_file(sandbox_media.WEBM, "{}", 1, 64), WEBM, FACTS, (64, 64)),
         (b"PK\3\4" + bytes(100), ZIP, FACTS, (None, None)),
     ],
-    ids=["no facts", "no room for facts", "a film", "not known"],
+    ids=["no facts", "no room for facts", "a film", "a film in WebM", "not known"],
 )  # fmt: skip
 def test_other_files_are_what_was_delivered(
     checked: Callable[..., CheckedFile],
