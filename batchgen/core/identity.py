@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 from batchgen.core.local_files import local_files, without_paths
-from batchgen.core.targets import WORKFLOW
+from batchgen.core.targets import is_workflow
 from batchgen.core.text import compose
 
 ROW_DOMAIN = "batchgen row v1"
@@ -176,7 +176,8 @@ def stem(path: str) -> str:
 
 def prompt_of(input: Mapping[str, Any]) -> str:
     """Return what is most likely the prompt; "" where there is no text."""
-    texts = (input.get(name) for name in (*PROMPT_NAMES, *input) if name != WORKFLOW)
+    found = ((name, input.get(name)) for name in (*PROMPT_NAMES, *input))
+    texts = (value for name, value in found if not is_workflow(name, value))
     return next((text for text in texts if isinstance(text, str) and text.strip()), "")
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from batchgen.core import identity
 from batchgen.core.local_files import without_paths
-from batchgen.core.targets import WORKFLOW
+from batchgen.core.targets import is_workflow
 from batchgen.core.text import compose
 
 # "\r\r\n" is a CRLF that was made of a CRLF. No character is looked at twice.
@@ -101,8 +101,8 @@ def _exact(values: Mapping[str, Any], name: str) -> str | None:
 def _shown(values: Mapping[str, Any], name: str) -> str:
     if name not in values:
         return "(none)"
-    if name == WORKFLOW and len(text := str(values[name])) > SHOWN_HASH:
-        return text[:SHOWN_HASH]
+    if is_workflow(name, values[name]):
+        return str(values[name][:SHOWN_HASH])
     text = json.dumps(values[name], ensure_ascii=False)
     return text if len(text) <= 60 else f"{text[:57]}…"
 

@@ -67,6 +67,11 @@ def another_seed(input: Mapping[str, Any], key: str, inputs: Iterable[str] = ())
     return {place: drawn(f"{key} {place} {input.get(place)}") for place in places}
 
 
+def is_workflow(name: str, value: Any) -> bool:
+    """Whether an input is the hash of a workflow; a model may have an input of that name."""
+    return name == WORKFLOW and isinstance(value, str) and value.startswith("sha256:")
+
+
 def parse_node_input(text: str) -> str:
     """Return `6.text`, an input of a node of a workflow, as it is. Raises ValueError."""
     node, dot, name = text.partition(".")

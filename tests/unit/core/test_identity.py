@@ -219,3 +219,11 @@ def test_the_short_cuts_for_plain_names_change_none(text):
 
 def test_an_id_with_marks_without_end_gets_a_name_in_the_time_that_its_length_takes():
     assert safe_name("a" + "\u0301\u0316" * 60_000).startswith("a\u0301\u0316")
+
+
+def test_the_hash_of_a_workflow_is_no_prompt():
+    digest = f"sha256:{'a' * 64}"
+
+    assert readable_id(3, {"31.seed": 4, "workflow": digest}) == "0003"
+    assert readable_id(3, {"workflow": digest, "6.text": "A heron"}) == "0003-a-heron"
+    assert readable_id(3, {"workflow": "A heron"}) == "0003-a-heron"  # as a model may call it

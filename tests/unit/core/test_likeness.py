@@ -174,6 +174,18 @@ def test_changes_name_each_input_that_differs() -> None:
     )
 
 
+def test_a_changed_workflow_is_shown_by_the_beginning_of_its_hash() -> None:
+    old, new = (json.dumps({"workflow": f"sha256:{digit * 64}"}) for digit in "ab")
+    text = json.dumps({"workflow": "an input of a model that is called so"})
+
+    assert input_changes(("m", old), "m", new) == (
+        "workflow: sha256:aaaaaaaaaaaa -> sha256:bbbbbbbbbbbb",
+    )
+    assert input_changes(("m", old), "m", text) == (
+        'workflow: sha256:aaaaaaaaaaaa -> "an input of a model that is called so"',
+    )
+
+
 def test_an_id_of_many_zeros_is_read_in_the_time_that_its_length_takes() -> None:
     assert id_form("0" * 1_000_000 + "x").endswith("0x")
     assert id_form("0" * 1_000_000 + "7") == "7"
