@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -30,6 +30,7 @@ from batchgen.journal.receipts import count_receipts
 from batchgen.journal.totals import saved_bytes
 from batchgen.network.session import proxy_for
 from batchgen.notify.notification import require_usable
+from batchgen.operations.batch import media_place, open_destination
 from batchgen.operations.find_batch import ask_nobody, find_folder, known_batches
 from batchgen.operations.open_manifest import open_manifest_for
 from batchgen.operations.plan import Plan, plan
@@ -175,6 +176,8 @@ class Examination:
             yield ok("lock", "free")
         yield self._journal(folder, options)
         yield self._receipts(folder)
+        if self._is_readable:
+            yield from self._media(folder, options)
 
     def _journal(self, folder: Folder, options: RunOptions) -> Finding:
         if not folder.journal.exists():
@@ -201,6 +204,20 @@ class Examination:
             return failed_by("journal", error)
         saved = f"{counts[State.SAVED]} saved of {plural(sum(counts.values()), 'row')}"
         return ok("journal", f"whole; {saved}")
+
+    def _media(self, folder: Folder, options: RunOptions) -> Iterator[Finding]:
+        """Yield whether the place elsewhere takes files, if the batch has one."""
+        try:
+            with ExitStack() as stack:
+                reader = None
+                if folder.journal.exists():
+                    reader = stack.enter_context(closing(Reader(folder.journal, self.timing)))
+                place = media_place(reader, folder, known_batches(), options)
+            if place:
+                open_destination(place, folder, self.timing)
+                yield ok("media", f"{place} takes files, and hands them out")
+        except BatchgenError as error:
+            yield failed_by("media", error)
 
     def _receipts(self, folder: Folder) -> Finding:
         try:

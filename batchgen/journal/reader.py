@@ -304,6 +304,11 @@ class Reader:
         oldest: str | None = row["oldest"]
         return oldest
 
+    def has_files(self) -> bool:
+        """Return whether any file was kept."""
+        (row,) = self.query("SELECT EXISTS (SELECT 1 FROM outputs WHERE path NOT NULL) AS kept")
+        return bool(row["kept"])
+
     def has_sent(self) -> bool:
         """Return whether any row was sent, or may have been."""
         (row,) = self.query(

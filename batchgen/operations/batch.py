@@ -69,21 +69,28 @@ def open_batch(folder: Folder, timing: Timing) -> Iterator[Journal]:
 
 
 def media_place(
-    journal: Journal | Reader, folder: Folder, known: KnownBatches, flags: RunOptions
+    journal: Journal | Reader | None, folder: Folder, known: KnownBatches, flags: RunOptions
 ) -> str:
-    """Return where the media of a batch are kept; "" is its folder. Raises as `settle_place`."""
-    kept = journal.get_meta(KEPT)
-    if kept is not None:
-        kept = str(kept)  # of whatever kind a stranger's is
-    if kept is None:
+    """Return where the media of a batch are kept; "" is its folder. Raises as `settle_place`.
+
+    journal: None where there is none yet.
+    """
+    remembered = known.media_of(folder.path)
+    kept, rehearsal = None, flags.sandbox
+    if journal is not None:
+        kept = journal.get_meta(KEPT)
+        rehearsal = bool(journal.get_meta("sandbox"))
         with closing(Reader(folder.journal)) as reader:
-            kept = "" if reader.has_sent() else None
+            if kept is not None:
+                kept = str(kept)  # of whatever kind a stranger's is
+            elif reader.has_files():  # of an earlier version
+                kept = ""
+            elif reader.has_sent() and len(remembered) == 1:  # rebuilt from receipts
+                (kept,) = remembered
     typed = flags.sources.get("media") is Source.FLAG
     name = folder.path.resolve().name
-    rehearsal = bool(journal.get_meta("sandbox"))
     wanted = wanted_place(flags.media, name, typed=typed, rehearsal=rehearsal)
-    said = Said(wanted, typed, kept, known.media_of(folder.path))
-    place, notice = settle_place(said, str(folder.path))
+    place, notice = settle_place(Said(wanted, typed, kept, remembered), str(folder.path))
     if notice:
         log.info("%s", notice)
     return place or ""

@@ -256,6 +256,19 @@ def test_a_list_cannot_choose(run: Command, write: Write, store: Store, sandbox:
     assert store.seen == []
 
 
+def test_a_batch_whose_journal_was_lost_goes_on_there(
+    run: Command, folder: Path, manifest: str, store: Store, place: str, sandbox: Control
+) -> None:
+    run(manifest, "--media", place)
+    for path in folder.glob("batch.db*"):
+        path.unlink()
+    outcome = run(manifest)
+
+    assert outcome.code == 0, outcome.stderr
+    check_store(store, folder)
+    assert sandbox.posts == 3
+
+
 # -- a store that fails ---------------------------------------------------------------------------
 
 
@@ -374,6 +387,22 @@ def test_an_answer_that_is_lost_after_the_put_makes_no_second_object(
     assert run(manifest, "--media", place).code == 0
     check_store(store, folder)
     assert len(store.names()) == 3
+
+
+@QUICK
+def test_doctor_tries_the_store(
+    batchgen: Command, reach: list[str], manifest: str, store: Store, place: str
+) -> None:
+    def media_found() -> dict[str, str]:
+        told = batchgen("doctor", manifest, "--json", "--", *reach, "--media", place)
+        findings = json.loads(told.stdout)["findings"]
+        return next(found for found in findings if found["check"] == "media")
+
+    assert media_found()["said"] == f"{place} takes files, and hands them out"
+    store.answer = REFUSALS["has no such bucket"]
+    found = media_found()
+    assert (found["status"], found["said"]) == ("fail", f"{place}: the store has no such bucket")
+    assert found["remedy"].startswith("Make the bucket")
 
 
 # -- secrets --------------------------------------------------------------------------------------
