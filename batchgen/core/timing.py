@@ -59,7 +59,7 @@ class Timing:
     file_check: float = 300.0
     store_request: float = 180.0
     store_retrying: float = 120.0
-    store_tries: int = 3
+    store_tries: int = 2
     drain: float = 75.0
     busy: float = 10.0
     commit_tries: int = 7

@@ -30,7 +30,13 @@ from batchgen.media.check import CheckedFile
 from batchgen.media.formats import Format
 from batchgen.media.local_folder import LocalFolder, candidate_paths
 from batchgen.network.session import USER_AGENT
-from batchgen.storage.faults import Fault, fault_of, is_missing_bucket, unreachable
+from batchgen.storage.faults import (
+    Fault,
+    StoreUnreachable,
+    fault_of,
+    is_missing_bucket,
+    unreachable,
+)
 from batchgen.storage.thumbnail import ThumbnailMaker
 
 WHOLE_BYTES = 8 << 20  # of a file that is put in one request
@@ -71,6 +77,7 @@ class ObjectStore:
         self._thumbnails = ThumbnailMaker(folder, wanted=thumbnails)
         self._local = LocalFolder(folder)
         self._slots = asyncio.Semaphore(PUTS_AT_ONCE)
+        self._failed: StoreUnreachable | None = None  # once it has; nobody waits as long again
         self._obstore, self._exceptions = _import_obstore()
         self._store = self._connect(timing.store_request, timing.store_retrying)
 
@@ -259,6 +266,8 @@ class ObjectStore:
         AlreadyExistsError as the store says it, and StoreUnreachable.
         """
         for tries in range(1, self._timing.store_tries + 1):
+            if self._failed is not None:
+                raise self._failed
             try:
                 return await call()
             except self._exceptions.AlreadyExistsError:
@@ -271,7 +280,8 @@ class ObjectStore:
             if not fault.again or tries == self._timing.store_tries:
                 break
             await asyncio.sleep(self._timing.backoff_first * 2 ** (tries - 1))
-        raise unreachable(self.place, fault, NOTHING_LOST) from None
+        self._failed = unreachable(self.place, fault, NOTHING_LOST)
+        raise self._failed from None
 
 
 def _attributes(file: CheckedFile) -> dict[str, str]:

@@ -1,12 +1,13 @@
 """Media in a folder beside the batch folder, as on a disk that is mounted; no extra is needed."""
 
 import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from conftest import Command, Write
-from helpers import Outcome, many, media, query, states, table, tally
+from helpers import Outcome, change, many, media, query, states, table, tally
 from sandbox_client import Control
 
 FILES = "SELECT path, sha256, bytes FROM outputs WHERE path NOT NULL ORDER BY path"
@@ -95,6 +96,25 @@ def test_one_that_goes_away_loses_nothing(
     assert run(manifest).code == 0
     check_place(place, folder)
     assert sandbox.posts == 3
+
+
+def test_the_journal_of_a_stranger_chooses_no_folder(
+    run: Command, batchgen: Command, folder: Path, manifest: str, here: Path,
+    verify: Callable[[], Outcome], sandbox: Control,
+) -> None:  # fmt: skip
+    run(manifest, "--limit", 1)
+    (here / "private").mkdir()
+    change(
+        folder,
+        "UPDATE memory SET value = ? WHERE name = 'media'",
+        json.dumps(str(here / "private" / "pictures")),
+    )
+
+    for outcome in (run(manifest), verify(), batchgen("pull", folder)):
+        assert outcome.code == 2
+        assert "Nothing else here says so" in outcome.stderr
+    assert [*(here / "private").iterdir()] == []
+    assert sandbox.posts == 1
 
 
 def test_verify_mends_what_is_missing_or_damaged(

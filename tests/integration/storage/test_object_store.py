@@ -6,10 +6,11 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from subprocess import Popen
 
 import pytest
 from conftest import Command, Write
-from helpers import TOKEN, Outcome, many, media, query, states, table, tally
+from helpers import TOKEN, Outcome, many, media, query, states, table, tally, until
 from sandbox_client import Control
 from stores import SECRET, Seen, Store
 
@@ -352,6 +353,38 @@ def test_a_store_that_fails_under_way_loses_nothing(
     assert run(manifest).code == 0
     check_store(store, folder)
     assert sandbox.posts == 6
+
+
+@QUICK
+def test_a_store_that_falls_silent_under_way_is_not_waited_for_by_every_row(
+    run: Command, folder: Path, write: Write, store: Store, place: str, sandbox: Control
+) -> None:
+    manifest = write("list.csv", table(many(20)))
+    store.answer = lambda request: (0, b"") if "/images/" in request.path else None
+    outcome = run(manifest, "--media", place)
+
+    assert outcome.code == 69
+    assert f"{place}: the store does not answer in time." in outcome.stderr
+    assert len(store.puts()) <= 2 * 4  # tries, and puts at once
+    store.over.set()
+    store.answer = lambda request: None
+    assert run(manifest).code == 0
+    check_store(store, folder)
+    assert sandbox.posts == 20
+
+
+def test_a_signal_ends_a_run_whose_store_is_silent(
+    start: Callable[..., Popen[str]], folder: Path, manifest: str, store: Store, place: str
+) -> None:
+    store.answer = lambda request: (0, b"") if "/images/" in request.path else None
+    process = start(manifest, "--media", place)
+    until(process, lambda: bool(store.puts()))
+    process.terminate()
+    process.communicate(timeout=60)
+
+    assert process.returncode == 143
+    assert "completed" in tally(folder)
+    assert not {"saved", "unknown"} & tally(folder).keys()
 
 
 @QUICK
