@@ -170,6 +170,7 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     config.addinivalue_line("markers", "timing(**seconds): how long the runs of a test wait")
+    config.addinivalue_line("markers", "with_processes: runs may start processes of their own")
 
 
 @pytest.fixture
@@ -210,12 +211,27 @@ def reach(address: Address, sandbox: Control) -> list[str]:
 
 
 @pytest.fixture
-def run(batchgen: Command, folder: Path, reach: list[str]) -> Command:
-    """Run a manifest against the sandbox: `run("list.csv", "--limit", 1)`."""
+def run(
+    request: pytest.FixtureRequest,
+    batchgen: Command,
+    folder: Path,
+    reach: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Command:
+    """Run a manifest against the sandbox: `run("list.csv", "--limit", 1)`.
+
+    Files are checked by a thread, as where no process can be had: what is found is the same, as
+    `test_check_pool.py` shows, and a process costs more than all else in a run of a few rows. A
+    test that is marked `with_processes` has them.
+    """
+    has_processes = request.node.get_closest_marker("with_processes") is not None
 
     def run_it(manifest: str, *options: object, **more: Timing) -> Outcome:
         words = ["--out", folder, "--rate", "1000/s", *reach, *options]
-        return batchgen("run", manifest, *words, **more)
+        with monkeypatch.context() as patch:
+            if not has_processes:
+                patch.setattr(sys, "executable", "/no/python")
+            return batchgen("run", manifest, *words, **more)
 
     return run_it
 

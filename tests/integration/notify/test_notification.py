@@ -23,6 +23,8 @@ from servers import HOST, listening, silence
 
 from batchgen.notify.contact_sheet import MAX_PICTURES, write_contact_sheet
 
+# Messages are sent by a process.
+pytestmark = pytest.mark.with_processes
 needs_apprise = pytest.mark.usefixtures("apprise")
 PASSWORD = "a-password-of-the-mail-server"
 
