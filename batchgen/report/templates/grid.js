@@ -172,9 +172,9 @@ gallery.grid = (() => {
   const survivor = (shown) => {
     const place = shown.indexOf(rows[active]);
     if (place >= 0 || !shown.length) return Math.max(place, 0);
-    const there = new Map(shown.map((i, n) => [i, n]));
+    const there = new Set(shown);
     const found = rows.slice(active).find((i) => there.has(i)) ?? rows.slice(0, active).findLast((i) => there.has(i));
-    return there.get(found) ?? 0;
+    return Math.max(shown.indexOf(found), 0);
   };
 
   const isInWindow = (place) => {
