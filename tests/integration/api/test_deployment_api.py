@@ -4,8 +4,6 @@ import json
 import re
 import shlex
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -13,18 +11,14 @@ from typing import Any
 
 import pytest
 from conftest import Command, Write
+from deployments import NODES, rehearse
 from helpers import error_of, media, query, states, tally, until
 from PIL import Image
 from sandbox_client import Control
 
 from batchgen.journal.reader import Reader
 from batchgen.sandbox import Address
-from batchgen.sandbox.deployments.samples import SAMPLES
-
-TEXT = "11111111-1111-4111-8111-111111111111"
-PHOTO = "22222222-2222-4222-8222-222222222222"
-SIZES = "33333333-3333-4333-8333-333333333333"
-NODES = ("--node", "prompt=6.text", "--node", "seed=31.seed")
+from batchgen.sandbox.deployments.samples import PHOTO, SAMPLES, SIZES, TEXT
 
 
 @pytest.fixture
@@ -410,15 +404,9 @@ def test_a_rehearsal_has_the_deployment_as_it_was_fetched(
     batchgen: Command, write: Write, here: Path, reach: list[str], sandbox: Control,
     address: Address,
 ) -> None:  # fmt: skip
-    target = f"deployments/{TEXT}"
-    assert batchgen("models", "fetch", target, "--base-url", address.base_url).code == 0
     before = sandbox.posts
 
-    # By the real clock, as its sandbox is another process.
-    words = ["run", write("list.txt", "a heron\n"), "--deployment", TEXT, *NODES, "--sandbox"]
-    told = subprocess.run(
-        [sys.executable, "-m", "batchgen", *words], capture_output=True, encoding="utf-8"
-    )
+    told = rehearse(batchgen, address.base_url, write("list.txt", "a heron\n"))
 
     assert told.returncode == 0, told.stderr
     assert sandbox.posts == before  # its own sandbox was asked

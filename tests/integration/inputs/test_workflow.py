@@ -3,14 +3,13 @@
 import asyncio
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import Command, Write
+from deployments import NODES, rehearse
 from helpers import error_of, media, query, states
 from PIL import Image
 from sandbox_client import Control
@@ -23,7 +22,6 @@ from batchgen.sandbox import Address
 from batchgen.sandbox.deployments.samples import PHOTO, SAMPLES, SIZES, TEXT
 
 WORKFLOWS = {one["id"]: one["payload"]["workflow_api_json"] for one in SAMPLES}
-NODES = ("--node", "prompt=6.text", "--node", "seed=31.seed")
 pytestmark = pytest.mark.timing(submit_read=0.25, query_read=0.25)
 
 
@@ -388,16 +386,10 @@ def test_a_rehearsal_takes_nodes_that_the_deployment_was_not_fetched_with(
     batchgen: Command, write: Write, here: Path, export: Path, reach: list[str], sandbox: Control,
     address: Address,
 ) -> None:  # fmt: skip
-    target = f"deployments/{TEXT}"
-    assert batchgen("models", "fetch", target, "--base-url", address.base_url).code == 0
     before = sandbox.posts
 
-    # By the real clock, as its sandbox is another process.
-    words = ["run", write("list.txt", "a heron\n"), "--deployment", TEXT, *NODES, "--sandbox"]
-    told = subprocess.run(
-        [sys.executable, "-m", "batchgen", *words, "--workflow", export],
-        capture_output=True, encoding="utf-8",
-    )  # fmt: skip
+    listed = write("list.txt", "a heron\n")
+    told = rehearse(batchgen, address.base_url, listed, "--workflow", str(export))
 
     assert told.returncode == 0, told.stderr
     assert sandbox.posts == before
