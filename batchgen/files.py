@@ -9,6 +9,7 @@ import errno
 import fcntl
 import filecmp
 import grp
+import json
 import os
 import pwd
 import re
@@ -20,7 +21,7 @@ from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
-from typing import IO, BinaryIO, NamedTuple
+from typing import IO, Any, BinaryIO, NamedTuple
 
 from batchgen.errors import LeadsOutside
 
@@ -345,6 +346,13 @@ def write_whole(
         new.rename()
         if not keep_if_same:
             os.fsync(new.folder)
+
+
+def write_json(path: Path, value: Any, inside: Path | None = None) -> None:
+    """Write a value as JSON that people can read, as `write_whole` does. inside: as there."""
+    with write_whole(path, inside=inside) as file:
+        json.dump(value, file, indent=2, ensure_ascii=False)
+        file.write("\n")
 
 
 @contextmanager

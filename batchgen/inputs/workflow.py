@@ -35,7 +35,13 @@ from batchgen.core.strict_json import (
 )
 from batchgen.core.targets import deployment_id
 from batchgen.core.text import quote_value
-from batchgen.files import FileRefused, open_regular, remove_temporary_files, write_whole
+from batchgen.files import (
+    FileRefused,
+    make_folder,
+    open_regular,
+    remove_temporary_files,
+    write_json,
+)
 
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 
@@ -68,16 +74,17 @@ class OwnWorkflow:
         return with_workflow(document, self.nodes, self.digest)
 
     def keep(self, folder: Path) -> None:
-        """Write a copy below `folder`, unless the right one is there. Raises OSError."""
+        """Write a copy below `folder`, one of the batch folder's, unless the right one is there.
+
+        Raises OSError, and LeadsOutside for a link.
+        """
         path = kept_path(folder, self.digest)
         with suppress(FileChanged):
             _read_kept(path, self.digest)
             return
-        folder.mkdir(exist_ok=True)
-        remove_temporary_files(folder)
-        with write_whole(path) as file:
-            json.dump(self.nodes, file, indent=2, ensure_ascii=False)
-            file.write("\n")
+        make_folder(folder, folder.parent)
+        remove_temporary_files(folder, folder.parent)
+        write_json(path, self.nodes, folder.parent)
 
 
 def read_workflow(

@@ -18,7 +18,7 @@ from batchgen import log
 from batchgen.batch_folder import Folder
 from batchgen.clock import Clock, to_iso
 from batchgen.core.text import shell_quote
-from batchgen.files import remove_temporary_files, write_whole
+from batchgen.files import remove_temporary_files, write_json, write_whole
 from batchgen.journal.reader import Reader, summary
 from batchgen.report import gallery, statistics
 from batchgen.report.cells import escape_formulas
@@ -102,9 +102,7 @@ def write_report_files(
                     sheet.write(BYTE_ORDER_MARK)
                     rows = _through_table(rows, names, sheet, excel)
                 facts = gallery.write_gallery(about, filter(shows, rows))
-        with write_whole(folder.path / "summary.json") as file:
-            json.dump(numbers, file, indent=2, ensure_ascii=False)
-            file.write("\n")
+        write_json(folder.path / "summary.json", numbers)
     finally:
         reader.close()
     if reader.left_out:

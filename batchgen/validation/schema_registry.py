@@ -8,7 +8,6 @@ against is copied there, with the date on which it was fetched.
 it. Source: docs/maintainers/wire.md.
 """
 
-import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +17,7 @@ from batchgen.core.limits import DEFAULT_LIMITS, Limits
 from batchgen.core.messages import MOST_UNKNOWN, model_id_problem
 from batchgen.core.text import closest_match, quote_value, shell_quote
 from batchgen.errors import UsageError
-from batchgen.files import remove_temporary_files, write_whole
+from batchgen.files import remove_temporary_files, write_json
 from batchgen.log import warn
 from batchgen.validation.model_schema import (
     InputSchema,
@@ -193,6 +192,4 @@ def write_schema(path: Path, model: str, document: Mapping[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     first = {"model_id": model, "fetched_at": schema_date(document)}
     rest = {name: value for name, value in document.items() if name not in first}
-    with write_whole(path) as file:
-        json.dump(first | rest, file, indent=2, ensure_ascii=False)
-        file.write("\n")
+    write_json(path, first | rest)
