@@ -1,7 +1,7 @@
 """Where checked files are kept for good: the calls that a run and `verify` need of such a place.
 
-`LocalFolder` is the batch folder, `ObjectStore` (storage/object_store.py) a place elsewhere. Which
-one a batch has is chosen in operations/batch.py.
+`LocalFolder` is the batch folder; `MountedFolder` and `ObjectStore`, in storage/, are places
+elsewhere. Which one a batch has is chosen in operations/batch.py.
 """
 
 from collections.abc import Callable

@@ -78,15 +78,11 @@ def media_place(
     remembered = known.media_of(folder.path)
     kept, rehearsal = None, flags.sandbox
     if journal is not None:
-        kept = journal.get_meta(KEPT)
         rehearsal = bool(journal.get_meta("sandbox"))
-        with closing(Reader(folder.journal)) as reader:
-            if kept is not None:
-                kept = str(kept)  # of whatever kind a stranger's is
-            elif reader.has_files():  # of an earlier version
-                kept = ""
-            elif reader.has_sent() and len(remembered) == 1:  # rebuilt from receipts
-                (kept,) = remembered
+        if (found := journal.get_meta(KEPT)) is not None:
+            kept = str(found)  # of whatever kind a stranger's is
+        else:
+            kept = _place_before(folder, remembered)
     typed = flags.sources.get("media") is Source.FLAG
     name = folder.path.resolve().name
     wanted = wanted_place(flags.media, name, typed=typed, rehearsal=rehearsal)
@@ -94,6 +90,17 @@ def media_place(
     if notice:
         log.info("%s", notice)
     return place or ""
+
+
+def _place_before(folder: Folder, remembered: frozenset[str]) -> str | None:
+    """Return where files were kept, of a journal that does not say; None where there is none."""
+    with closing(Reader(folder.journal)) as reader:
+        if reader.has_files():  # of an earlier version
+            return ""
+        if reader.has_sent() and len(remembered) == 1:  # rebuilt from receipts
+            (place,) = remembered
+            return place
+    return None
 
 
 def find_destination(

@@ -76,8 +76,6 @@ def pull_media(
 
     Raises BatchBusy where a run has the folder, and as `find_destination` and `pull` do.
     """
-    folder.refuse_others()
-    folder.refuse_links()
     with folder.locked(), closing(Reader(folder.journal)) as reader:
         destination = find_destination(reader, folder, flags, timing)
         if not isinstance(destination, Elsewhere):

@@ -7,7 +7,7 @@ which can be asked.
 
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -130,14 +130,17 @@ def _for_person(journal: Journal, folder: Folder, row: Request) -> UnknownRow:
     )  # fmt: skip
 
 
-def _inputs_of(folder: Folder, model: str, input: dict[str, Any]) -> list[str]:
-    """Return the inputs of a row's workflow, as the batch keeps it; none where it does not."""
+def _inputs_of(folder: Folder, model: str, input: dict[str, Any]) -> Iterator[str]:
+    """Yield the inputs of a row's workflow, as the batch keeps it; none where it does not.
+
+    Nothing is read before the first is asked for, which a row with a seed does not need.
+    """
     with suppress(UsageError, OSError, FileChanged):
         if WORKFLOW not in input:
-            return [*load_schema(schema_path(folder.schemas, model)).properties]
+            yield from load_schema(schema_path(folder.schemas, model)).properties
+            return
         nodes = KeptWorkflows(folder.workflows).read(input[WORKFLOW])
-        return [f"{id}.{name}" for id, node in nodes.items() for name in node.get("inputs", ())]
-    return []
+        yield from (f"{id}.{name}" for id, node in nodes.items() for name in node.get("inputs", ()))
 
 
 def select_unknown(

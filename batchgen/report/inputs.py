@@ -27,27 +27,30 @@ def model_inputs(schemas: Path, models: Iterable[str]) -> dict[str, dict[str, An
     there is no `file`, or it is longer than MAX_INLINE.
     """
     # Imported here, since it brings jsonschema: a command that writes no report needs none.
-    from batchgen.validation.model_schema import InputSchema, load_schema, read_schema
+    from batchgen.validation.model_schema import InputSchema, parse_schema, read_schema
     from batchgen.validation.schema_registry import schema_path
 
-    def load(folder: Path, model: str) -> InputSchema | None:
+    def load(folder: Path, model: str) -> tuple[Any, InputSchema] | None:
+        path = schema_path(folder, model)
         with suppress(UsageError, OSError):
-            return load_schema(schema_path(folder, model))
+            document = read_schema(path)
+            return document, parse_schema(document, path)
         return None
 
     found = {}
     for model in models:
-        if model_id_problem(model) or (schema := load(schemas, model)) is None:
+        if model_id_problem(model) or (kept := load(schemas, model)) is None:
             continue
-        ours = load(resources.schemas_folder(), model)
+        document, schema = kept
+        brought = load(resources.schemas_folder(), model)
         fields = {
             name: {keyword: field[keyword] for keyword in CHECKED if keyword in field}
             for name, field in schema.properties.items()
         }
         path = text = None
-        if ours is None or ours.document != schema.document:
+        if brought is None or brought[1].document != schema.document:
             path = str(schema_path(schemas.resolve(), model))
-            text = json.dumps(read_schema(Path(path)))
+            text = json.dumps(document)
         inline = text if text and len(text) <= MAX_INLINE else None
         found[model] = {"fields": fields, "file": path, "inline": inline}
     return found

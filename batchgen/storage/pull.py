@@ -18,9 +18,8 @@ from batchgen.storage.object_store import ObjectStore
 
 AT_ONCE = 8
 Elsewhere = ObjectStore | MountedFolder
-Wanted = tuple[
-    str, str | None
-]  # a file's path, as the journal has it, and the SHA-256 of its content
+# A file's path, as the journal has it, and the SHA-256 of its content.
+Wanted = tuple[str, str | None]
 
 
 @dataclass
