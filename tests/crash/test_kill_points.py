@@ -22,10 +22,11 @@ from sandbox_client import Control
 from batchgen.sandbox.deployments.samples import PHOTO, SAMPLES
 from crash import APIS, DEPLOYMENTS, KILLED, MODELS, Api, Batch, check_the_books, fault
 
-SLICES = 8
+# Odd, since steps come in twos, before and after: of every eighth a slice would see but one half.
+SLICES = 7
 ALL_STEPS = os.environ.get("BATCHGEN_STEPS") == "all"
 ALL_PAIRS = os.environ.get("BATCHGEN_PAIRS") == "all"
-PAIRS = int(os.environ.get("BATCHGEN_KILL_PAIRS", "32"))
+PAIRS = int(os.environ.get("BATCHGEN_KILL_PAIRS", "35"))
 SLICES_OF = {MODELS: SLICES, DEPLOYMENTS: SLICES if ALL_STEPS else 1}
 STEPS = 95  # about as many as a run of three rows has; a sample needs to know
 
