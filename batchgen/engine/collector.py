@@ -279,5 +279,6 @@ def stored_file(checked: CheckedFile, path: str) -> StoredFile:
         content_type=checked.format.content_type,
         width=checked.width,
         height=checked.height,
+        duration=checked.duration,
         note=checked.note,
     )

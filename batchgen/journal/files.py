@@ -9,7 +9,7 @@ class StoredFile:
     """A saved output. path: relative to the batch folder. bytes, sha256: of the file there.
 
     delivered_sha256: of what the host sent, if the file got its provenance since; otherwise None.
-    width, height: pixels; None where they are not known.
+    width, height: pixels; duration: seconds; None where they are not known.
     note: why the file is not known to be whole; None where it is.
     """
 
@@ -21,6 +21,7 @@ class StoredFile:
     content_type: str
     width: int | None
     height: int | None
+    duration: float | None = None
     note: str | None = None
 
 

@@ -48,7 +48,8 @@ REQUEST_COLUMNS = (
     "completed_at", "saved_at", "listed", "key",
 )  # fmt: skip
 OUTPUT_COLUMNS = (
-    "n", "kind", "url", "path", "bytes", "sha256", "content_type", "width", "height", "note",
+    "n", "kind", "url", "path", "bytes", "sha256", "content_type", "width", "height", "duration",
+    "note",
 )  # fmt: skip
 RUN_COLUMNS = (
     "started_at", "ended_at", "process", "version", "manifest", "exit_code", "ending",
@@ -228,7 +229,7 @@ class Reader:
         """
         columns = ", ".join((*(f"requests.{name}" for name in REQUEST_COLUMNS), *OUTPUT_COLUMNS))
         if not self._has_notes:
-            columns = columns.removesuffix("note") + "NULL AS note"
+            columns = columns.removesuffix("duration, note") + "NULL AS duration, NULL AS note"
         try:
             for shown in SHOWN_IN_ORDER:
                 found = self._db.execute(

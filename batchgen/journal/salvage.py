@@ -26,7 +26,10 @@ WRITE_OFF = "UPDATE requests SET state = 'written_off' WHERE state = 'failed' AN
 # Of an output a report leaves out the file alone. The id of a run is a number, and a cost may have
 # no time.
 UNCHECKED = {
-    "outputs": ("path", "sha256", "delivered_sha256", "kind", "bytes", "width", "height", "note"),
+    "outputs": (
+        *("path", "sha256", "delivered_sha256", "kind", "bytes", "width", "height", "duration"),
+        "note",
+    ),
     "runs": ("id",),
     "spending": ("at",),
 }

@@ -142,6 +142,8 @@ def m003_throttled(db: "Database") -> None:
 def m004_written_off(db: "Database") -> None:
     # Why a file is not known to be whole; null where it was checked, as in every older journal.
     db.table("outputs").add_column("note", str)
+    # How long a film or a sound plays, in seconds; null where its header does not tell.
+    db.table("outputs").add_column("duration", float)
     # A state of its own for a row that a person gave up; it was `failed` before.
     db.execute(
         """UPDATE requests SET state = 'written_off' WHERE state = 'failed' AND

@@ -118,7 +118,7 @@ _CHECKS: Mapping[str, _Check] = {
     **dict.fromkeys(("n", "position", "attempts", "attempt", "seq", "rows", "saved"), _COUNT),
     **dict.fromkeys(("bytes", "width", "height", "run"), _or_null(_COUNT)),
     **dict.fromkeys(("error_code", "exit_code"), ((int, NoneType), None)),
-    **dict.fromkeys(("price", "cost"), _or_null(_NUMBER)),
+    **dict.fromkeys(("price", "cost", "duration"), _or_null(_NUMBER)),
     **dict.fromkeys(("usd", "cost_usd", "committed", "reserved", "unknown", "unpriced"), _NUMBER),
     **dict.fromkeys(("created_at", "submitted_at", "completed_at", "saved_at"), _or_null(_TIME)),
     **dict.fromkeys(("first", "last", "oldest", "ended_at"), _or_null(_TIME)),

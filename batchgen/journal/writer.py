@@ -269,7 +269,8 @@ class Journal(RequestQueries):
             self.connection.execute(
                 "UPDATE outputs SET path = :path, kind = :kind, bytes = :bytes, sha256 = :sha256,"
                 " delivered_sha256 = :delivered_sha256, content_type = :content_type,"
-                " width = :width, height = :height, note = :note WHERE key = :key AND n = :n",
+                " width = :width, height = :height, duration = :duration, note = :note"
+                " WHERE key = :key AND n = :n",
                 {**asdict(file), "key": output.key, "n": output.n},
             )
 

@@ -27,6 +27,7 @@ class BatchFile(TypedDict):
     content_type: str | None
     width: int | None
     height: int | None
+    duration: float | None
     note: str | None
 
 

@@ -17,6 +17,7 @@ from batchgen.core.text import describe_error
 from batchgen.media import provenance
 from batchgen.media.completeness import has_tail, missing_part
 from batchgen.media.containers import webp_size
+from batchgen.media.duration import duration
 from batchgen.media.film_size import film_size
 from batchgen.media.formats import SIGNATURE_BYTES, UNKNOWN, WEBP, Format
 from batchgen.media.xmp import Provenance
@@ -49,7 +50,8 @@ class NoMemoryToDecode(MediaBroken):
 class CheckedFile:
     """A whole, durable file under its scratch name `part`.
 
-    bytes, sha256: of the file. width, height: pixels; None where they are not known.
+    bytes, sha256: of the file.
+    width, height: pixels; duration: seconds that it plays; None where they are not known.
     delivered_sha256: of what the host sent, if facts were written into that; otherwise None.
     note: why it is not known to be whole, or not only that; None where it is.
     """
@@ -62,6 +64,7 @@ class CheckedFile:
     height: int | None
     delivered_sha256: str | None = None
     note: str | None = None
+    duration: float | None = None
 
     @property
     def host_sha256(self) -> str:
@@ -79,6 +82,7 @@ class Examined(NamedTuple):
     width: int | None = None
     height: int | None = None
     note: str | None = None
+    duration: float | None = None
 
 
 def check_file(
@@ -125,9 +129,13 @@ def check_file(
         file.flush()
         files.sync_file(file.fileno())
     delivered_sha256 = _sha256(delivered) if with_facts else None
-    width, height, note = found
     return CheckedFile(
-        part, format, len(whole), _sha256(whole), width, height, delivered_sha256, note
+        part,
+        format,
+        len(whole),
+        _sha256(whole),
+        delivered_sha256=delivered_sha256,
+        **found._asdict(),
     )
 
 
@@ -146,10 +154,10 @@ def _check_on_disk(
         try:
             if refused:
                 raise MediaBroken(refused)
-            width, height, note = examine(file, format, max_pixels)
+            found = examine(file, format, max_pixels)
         except MediaBroken as error:
-            width, height, note = _accept(error, sha256, sent_before)
-        return CheckedFile(part, format, size, sha256, width, height, note=note)
+            found = _accept(error, sha256, sent_before)
+        return CheckedFile(part, format, size, sha256, **found._asdict())
 
 
 def _accept(error: MediaBroken, sha256: str, sent_before: Collection[str]) -> Examined:
@@ -176,7 +184,7 @@ def examine(source: BinaryIO, format: Format, max_pixels: int | None = None) -> 
         raise MediaBroken("nobody can tell what kind of file it is")
     note = UNDECODED if format.kind in ("file", "image") else None
     width, height = film_size(source, format) or (None, None)
-    return Examined(width, height, note)
+    return Examined(width, height, note, duration(source, format))
 
 
 def _decode(source: BinaryIO, format: Format, max_pixels: int | None) -> Examined:

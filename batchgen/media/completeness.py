@@ -409,16 +409,26 @@ def _ogg(content: Content) -> None:
 
 
 def _mp3(content: Content) -> None:
-    at = frames = 0
-    stated_frames = stated_bytes = 0
+    frames = stated_frames = 0
+    for at, length in mp3_frames(content):
+        if not frames:
+            stated_frames, stated_bytes = xing(content.read(at, length))
+            content.require(stated_bytes)
+        frames += 1
+    if not frames:
+        raise CutShort("it has no sound")
+    if frames < stated_frames:
+        raise CutShort(f"it has {frames} frames of {stated_frames}")
+
+
+def mp3_frames(content: Content) -> Iterator[tuple[int, int]]:
+    """Yield begin and size of each frame of an MP3; tags between them are passed over."""
+    at = 0
     while at < content.size:
         header = content.read(at, 4)
         if length := mp3_frame_bytes(header):
             content.require(at + length)
-            if not frames:
-                stated_frames, stated_bytes = _xing(content.read(at, length))
-                content.require(stated_bytes)
-            frames += 1
+            yield at, length
             at += length
         elif content.begins(at, b"ID3"):
             size = content.take(at + 6, 4)
@@ -439,13 +449,9 @@ def _mp3(content: Content) -> None:
             content.require(at + 4)
         else:
             raise Unknown
-    if not frames:
-        raise CutShort("it has no sound")
-    if frames < stated_frames:
-        raise CutShort(f"it has {frames} frames of {stated_frames}")
 
 
-def _xing(frame: bytes) -> tuple[int, int]:
+def xing(frame: bytes) -> tuple[int, int]:
     """Return the numbers of frames and bytes that the first frame states; 0 for none."""
     at = max(frame.find(b"Xing", 0, 64), frame.find(b"Info", 0, 64))
     if at < 0 or len(frame) < at + 16:

@@ -54,17 +54,17 @@ _WIDTHS, _HEIGHTS, _UNIT = (0x54B0, 0xB0), (0x54BA, 0xBA), 0x54B2  # as shown, e
 
 def _matroska(content: Content) -> Size | None:
     _, body, size = element(content, 0)
-    for begin, stop in _inner(content, body + (size or 0), content.size, _SEGMENT):
-        for first, last in _inner(content, begin, stop, _TRACKS):
-            for start, end in _inner(content, first, last, _TRACK):
-                for at, until in _inner(content, start, end, _VIDEO):
+    for begin, stop in inner(content, body + (size or 0), content.size, _SEGMENT):
+        for first, last in inner(content, begin, stop, _TRACKS):
+            for start, end in inner(content, first, last, _TRACK):
+                for at, until in inner(content, start, end, _VIDEO):
                     return _shown_size(content, at, until)
     return None
 
 
 def _shown_size(content: Content, at: int, end: int) -> Size | None:
     values = {}
-    for name, begin, stop in _elements(content, at, end):
+    for name, begin, stop in elements(content, at, end):
         if stop - begin <= 8:
             values[name] = content.number(begin, stop - begin)
     # A unit other than pixels is a proportion, or centimetres.
@@ -75,13 +75,13 @@ def _shown_size(content: Content, at: int, end: int) -> Size | None:
     return None
 
 
-def _inner(content: Content, at: int, end: int, wanted: int) -> Iterator[tuple[int, int]]:
-    for name, begin, stop in _elements(content, at, end):
+def inner(content: Content, at: int, end: int, wanted: int) -> Iterator[tuple[int, int]]:
+    for name, begin, stop in elements(content, at, end):
         if name == wanted:
             yield begin, stop
 
 
-def _elements(content: Content, at: int, end: int) -> Iterator[tuple[int, int, int]]:
+def elements(content: Content, at: int, end: int) -> Iterator[tuple[int, int, int]]:
     """Yield id, begin and end of the content of each element, up to the first of unknown size."""
     for _ in range(MAX_ELEMENTS):
         if at >= end:

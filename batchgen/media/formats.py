@@ -197,9 +197,23 @@ def mp3_frame_bytes(header: bytes) -> int | None:
     if version == 1 or rate in (0, 15) or hertz == 3:
         return None
     is_first = version == 3
-    frequency = _MP3_HZ[hertz] >> {3: 0, 2: 1, 0: 2}[version]
     padding = header[2] >> 1 & 1
-    return (144 if is_first else 72) * _MP3_KBITS[is_first][rate] * 1000 // frequency + padding
+    samples = _mp3_samples(version)
+    return samples // 8 * _MP3_KBITS[is_first][rate] * 1000 // _mp3_hertz(version, hertz) + padding
+
+
+def mp3_frame_seconds(header: bytes) -> float:
+    """Return how long a frame plays for which `mp3_frame_bytes` returned a size."""
+    version, hertz = header[1] >> 3 & 3, header[2] >> 2 & 3
+    return _mp3_samples(version) / _mp3_hertz(version, hertz)
+
+
+def _mp3_samples(version: int) -> int:
+    return 1152 if version == 3 else 576
+
+
+def _mp3_hertz(version: int, hertz: int) -> int:
+    return _MP3_HZ[hertz] >> {3: 0, 2: 1, 0: 2}[version]
 
 
 # -- other files ---------------------------------------------------------------------------------

@@ -154,7 +154,7 @@ def gallery_row(row: Mapping[str, Any], gallery: GalleryContent) -> list[Any]:
         [
             output["path"],
             _shown_kind(output),
-            *map(output.get, ("width", "height", "bytes", "sha256", "note")),
+            *map(output.get, ("width", "height", "duration", "bytes", "sha256", "note")),
             output["n"] if several else None,
             gallery.view.choice_of(row, output["n"]),
             _thumbnail(output) if gallery.thumbs else None,

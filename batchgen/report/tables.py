@@ -29,9 +29,9 @@ BYTE_ORDER_MARK = "\ufeff"  # without it Excel reads UTF-8 as the text of an old
 COLUMNS = (
     "position", "id", "state", "files", "model", "request_id", "attempts", "price", "cost",
     "error_code", "error", "submitted_at", "completed_at", "saved_at", "source", "listed",
-    "width", "height", "bytes", "sha256", "note",
+    "width", "height", "duration", "bytes", "sha256", "note",
 )  # fmt: skip
-NO_FILE = dict.fromkeys(("width", "height", "bytes", "sha256", "note"))
+NO_FILE = dict.fromkeys(("width", "height", "duration", "bytes", "sha256", "note"))
 # The csv module writes these as JSON does; most cells are of these types, or text.
 PLAIN_TYPES = {type(None), int}
 # Made once: json.dumps makes an encoder for each call.

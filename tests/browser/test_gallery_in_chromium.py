@@ -417,6 +417,7 @@ def test_sound_and_video_wait_until_they_are_asked_for(page: Any) -> None:
         player = page.locator(f"#detail {kind}")
         expect(player).to_be_visible()
         assert player.evaluate("player => player.controls && player.paused")
+        expect(page.locator("#detail .side dt", has_text="kB")).to_contain_text("0:01, ")
         press(page, "Escape")
 
 

@@ -187,8 +187,8 @@ gallery.detail = (() => {
     ]);
   };
 
-  const fileOf = ({ path, width, height, bytes: n, note }) => {
-    const facts = [width && `${width} × ${height}`, n && bytes(n), note].filter(Boolean).join(", ");
+  const fileOf = ({ path, width, height, duration, bytes: n, note }) => {
+    const facts = [width && `${width} × ${height}`, duration && gallery.tiles.clock(duration), n && bytes(n), note].filter(Boolean).join(", ");
     return field(facts || say("detail.file"), path);
   };
 

@@ -105,9 +105,9 @@ gallery.store = (() => {
   };
 
   /** n: which of its row's files it is, from 1; null where there is one only. */
-  const fileOf = ([path, kind, width, height, bytes, sha256, note, n, pick, thumb]) => {
+  const fileOf = ([path, kind, width, height, duration, bytes, sha256, note, n, pick, thumb]) => {
     const address = "../" + path.split("/").map(encodeURIComponent).join("/");
-    return { path, address, kind, width, height, bytes, sha256, note, n, pick, thumb };
+    return { path, address, kind, width, height, duration, bytes, sha256, note, n, pick, thumb };
   };
 
   /** A row of a piece, which is an array to be small on disk. */

@@ -21,11 +21,18 @@ gallery.tiles = (() => {
   const WIDEST = 3.6;
   const STILL = window.matchMedia("(prefers-reduced-motion: reduce)");
 
-  /** Seconds as a player shows them, 1:05; nothing where they are not known. */
+  /** Seconds as a player shows them, 1:05 or 1:00:05; nothing where they are not known. */
   const clock = (seconds) => {
-    const whole = Math.round(seconds);
-    return Number.isFinite(whole) ? `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}` : "";
+    if (!Number.isFinite(seconds)) return "";
+    const whole = Math.max(Math.round(seconds), 1);
+    const parts = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
+    const [first, ...others] = parts[0] ? parts : parts.slice(1);
+    return [first, ...others.map((n) => String(n).padStart(2, "0"))].join(":");
   };
+
+  /** What stands on the face of what plays: how long, as far as it is known. */
+  const badgeOf = ({ kind, duration } = {}) =>
+    kind === "video" || (kind === "audio" && duration) ? `▶ ${clock(duration)}`.trim() : null;
 
   /** Width by height; a row without a picture is a square card. */
   const aspect = (row) => {
@@ -66,8 +73,9 @@ gallery.tiles = (() => {
       video.src = `${file.address}#t=0.1`; // the first frame of many is black
       video.onerror = () => failedToLoad(row, file, video);
       video.onloadedmetadata = () => {
+        file.duration ??= video.duration; // its header does not tell
         const badge = video.parentElement?.querySelector(".badge");
-        if (badge) badge.textContent = `▶ ${clock(video.duration)}`;
+        if (badge) badge.textContent = badgeOf(file);
         if (file.width || !video.videoWidth) return;
         [file.width, file.height] = [video.videoWidth, video.videoHeight];
         delete aspects[row.i];
@@ -110,7 +118,7 @@ gallery.tiles = (() => {
   };
 
   const make_tile = (row, role) => {
-    const badge = row.file?.kind === "video" ? "▶" : null;
+    const badge = badgeOf(row.file ?? undefined);
     const tile = make(
       "div",
       { class: `tile ${row.state}`, role, tabindex: "-1", "data-i": row.i, title: row.prompt.slice(0, 500) },
@@ -121,5 +129,5 @@ gallery.tiles = (() => {
     return tile;
   };
 
-  return { aspect, aspectAt, card, face, make: make_tile, mark, name, label };
+  return { aspect, aspectAt, card, clock, face, make: make_tile, mark, name, label };
 })();

@@ -25,7 +25,7 @@ from batchgen.report import gallery, next_steps, tables
 # Of a row, in the order that the script knows.
 POSITION, ID, STATE, MODEL, INPUT, META, FILES, REQUEST_ID, COST = range(9)
 ERROR, LISTED, PICK, COMMAND = 11, 16, 18, 19
-PATH, SHA256, THUMB = 0, 5, 9  # of a file
+PATH, SHA256, THUMB = 0, 6, 10  # of a file
 COLUMNS = 20
 
 
@@ -166,9 +166,9 @@ def test_a_row_has_all_that_the_journal_knows_of_it(
         *(1, "a & b", "saved", "ideogram/ideogram-v2/generate"),
         *({"prompt": "a fox", "seed": 7}, {"_shelf": "Animals"}),
     ]  # fmt: skip
-    ((path, kind, width, height, size, sha256, note, n, choice, thumb),) = row[FILES]
+    ((path, kind, width, height, seconds, size, sha256, note, n, choice, thumb),) = row[FILES]
     assert [path] == media(folder)
-    assert (kind, note, n, choice, thumb) == ("image", None, None, None, None)
+    assert (kind, seconds, note, n, choice, thumb) == ("image", *[None] * 5)
     assert max(width, height) == 64
     assert size == (folder / path).stat().st_size
     ((request_id, cost, price, saved_at),) = query(

@@ -132,6 +132,22 @@ def test_a_row_with_several_files_or_none_is_one_row_in_every_report(
     assert [[file[1] for file in row[FILES]] for row in rows] == [["image"], ["video"] * 2, []]
 
 
+def test_what_plays_has_its_seconds_beside_its_size(
+    run: Command, folder: Path, write: Write
+) -> None:
+    rows = [
+        {"id": "heron", "model": "atelier/clips/text-to-video", "prompt": "a heron takes off"},
+        {"id": "rain", "model": "atelier/tunes/text-to-music", "tags": "rain, slow"},
+        {"id": "fox", "prompt": "a fox"},
+    ]
+    run(write("list.json", json.dumps(rows)))
+
+    assert cells(folder, "duration") == ["1.0", "0.25", ""]
+    assert [bool(cell) for cell in cells(folder, "width")] == [True, False, True]
+    assert [line["outputs"][0]["duration"] for line in lines(folder)] == [1.0, 0.25, None]
+    assert [row[FILES][0][4] for row in gallery_rows(folder)] == [1.0, 0.25, None]
+
+
 # When they are written
 
 
