@@ -19,7 +19,7 @@ from batchgen.core.timing import Timing
 from batchgen.errors import StorageDamaged
 from batchgen.files import refuse_linked_database
 from batchgen.journal import stored_values
-from batchgen.journal.database import Database, storage_errors
+from batchgen.journal.database import Database, marks, storage_errors
 from batchgen.journal.inspection import harden, refuse_foreign_schema
 from batchgen.journal.reader import Reader
 from batchgen.journal.schema import VERSION
@@ -61,10 +61,10 @@ def send(
                 f"{path} is of another version of batchgen, whose run takes no commands.",
                 "Interrupt that run with Ctrl-C, and run the same command again.",
             )
-        rows = [(to_iso(now), run, name, value, keep) for name, value in asked.items()]
-        marks = ", ".join(["(?, ?, ?, ?, ?)"] * len(rows))
+        rows = [(to_iso(now), run, name, value, int(keep)) for name, value in asked.items()]
+        values = ", ".join(["(?, ?, ?, ?, ?)"] * len(rows))
         found = connection.execute(
-            f"INSERT INTO commands (at, run, command, value, keep) VALUES {marks} RETURNING seq",
+            f"INSERT INTO commands (at, run, command, value, keep) VALUES {values} RETURNING seq",
             [value for row in rows for value in row],
         )
         return [seq for (seq,) in found]
@@ -164,10 +164,9 @@ class Steering(NamedTuple):
 
 def history(reader: Reader, after: int = 0) -> list[Steering]:
     """Return what was asked of the batch's runs, after an event, in order."""
-    marks = ",".join("?" * len(RunEvent))
     found = reader.query(
         "SELECT seq, at, event, detail FROM events"
-        f" WHERE seq > ? AND key IS NULL AND event IN ({marks}) ORDER BY seq",
+        f" WHERE seq > ? AND key IS NULL AND event IN ({marks([*RunEvent])}) ORDER BY seq",
         after,
         *RunEvent,
     )
@@ -176,8 +175,8 @@ def history(reader: Reader, after: int = 0) -> list[Steering]:
 
 def still_waiting(reader: Reader, numbers: Sequence[int]) -> bool:
     """Return whether a run has not taken all of these commands yet."""
-    marks = ",".join("?" * len(numbers))
     (row,) = reader.query(
-        f"SELECT EXISTS (SELECT 1 FROM commands WHERE seq IN ({marks})) AS found", *numbers
+        f"SELECT EXISTS (SELECT 1 FROM commands WHERE seq IN ({marks(numbers)})) AS found",
+        *numbers,
     )
     return bool(row["found"])

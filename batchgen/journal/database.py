@@ -17,7 +17,7 @@ import os
 import socket
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,11 @@ ALWAYS_COUNTED = (State.SUBMITTING, State.SUBMITTED, State.COMPLETED, State.UNKN
 # (state, listed, rows), from an index in its order: a fifth of a second for a million rows.
 COUNTS_QUERY = "SELECT state, listed, COUNT(*) AS n FROM requests GROUP BY state, listed"
 SETTINGS = {"journal_mode": "wal", "synchronous": 2, "fullfsync": 1, "checkpoint_fullfsync": 1}
+
+
+def marks(values: Collection[object]) -> str:
+    """Return a placeholder for each value, for `IN (…)`, which has one at least."""
+    return ", ".join("?" * len(values))
 
 
 class Database:
@@ -132,7 +137,8 @@ class Database:
         if usd == before:
             return
         self.connection.execute(
-            "INSERT INTO spending VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET usd = excluded.usd",
+            "INSERT INTO spending (key, attempt, at, usd) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (key, attempt) DO UPDATE SET usd = excluded.usd",
             (key, attempt, at, usd),
         )
         for since in self._committed_usd:
@@ -197,11 +203,11 @@ class Database:
         with self.transaction():
             self.set_meta(memory)
             process = f"{os.getpid()} on {socket.gethostname()}"
-            cursor = self.connection.execute(
-                "INSERT INTO runs (started_at, process, version, manifest) VALUES (?, ?, ?, ?)",
+            (self.run,) = self.connection.execute(
+                "INSERT INTO runs (started_at, process, version, manifest) VALUES (?, ?, ?, ?)"
+                " RETURNING id",
                 (self.now(), process, batchgen.__version__, manifest),
-            )
-            self.run = cursor.lastrowid
+            ).fetchone()
         # A night's work has no limit; each statement of it is for one row.
         for connection in (self.connection, self._reading):
             connection.set_progress_handler(None, 0)
@@ -220,7 +226,8 @@ class Database:
         """Keep values for later runs, inside a transaction of the caller. memory: JSON, by name."""
         for name, value in memory.items():
             self.connection.execute(
-                "INSERT INTO memory VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
+                "INSERT INTO memory (name, value) VALUES (?, ?)"
+                " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
                 (name, json.dumps(value)),
             )
 

@@ -3,13 +3,13 @@
 Each look reads what is new since the one before: the events of a long night are read once.
 """
 
-import json
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
 from batchgen.clock import from_iso, to_iso
 from batchgen.core.states import RunEvent, State
+from batchgen.journal.database import marks
 from batchgen.journal.reader import Reader
 from batchgen.journal.schema import THROTTLED
 
@@ -118,12 +118,14 @@ def instances(reader: Reader) -> list[dict[str, Any]]:
 
     Each with the row's id, the instance's, since when, and the seconds that it waited before.
     """
-    kept = reader.get_meta(INSTANCES) or {}
+    kept = reader.get_meta(INSTANCES)
+    if not kept:
+        return []
     found = reader.query(
-        "SELECT key, id FROM requests WHERE state = ? AND key IN (SELECT value FROM json_each(?))"
+        f"SELECT key, id FROM requests WHERE state = ? AND key IN ({marks(kept)})"
         " ORDER BY submitted_at",
         State.SUBMITTED,
-        json.dumps([*kept]),
+        *kept,
     )
     names = {"instance": "instance", "since": "since", "waited_seconds": "waited"}
     return [

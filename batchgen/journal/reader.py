@@ -3,7 +3,6 @@
 The file is opened for reading only, and an older version is read as it is, without migrating it.
 """
 
-import json
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -26,6 +25,7 @@ from batchgen.journal.database import (
     checked,
     count_states,
     damaged_journal,
+    marks,
     odd_value,
     remembered,
     sqlite_error,
@@ -33,15 +33,15 @@ from batchgen.journal.database import (
 )
 from batchgen.journal.inspection import harden, limit_work, refuse_foreign_schema
 from batchgen.journal.read_only import uri_for_reading
-from batchgen.journal.requests import OLDER_VERSION
+from batchgen.journal.requests import made_by_older
 from batchgen.journal.schema import SHOWN, VERSION
 from batchgen.journal.staging import LOCAL_FILES_QUERY
 
 # The two halves of SHOWN: the rows of the manifest in its order, then those that it no longer has.
 # Each query is in order by its index; a single one would sort a million rows first.
-SHOWN_IN_ORDER = ("listed = 1", "listed IS NOT 1 AND attempts > 0")
+SHOWN_IN_ORDER = ("listed = 1", "(listed IS NULL OR listed <> 1) AND attempts > 0")
 MAX_CAUSES = 1000  # that are told apart; the most common reasons come first
-ORDER = "listed DESC, position, created_at, requests.rowid DESC"  # rowid: outputs of a row together
+ORDER = "listed DESC, position, created_at, requests.key"  # key: outputs of a row together
 REQUEST_COLUMNS = (
     "position", "id", "source", "model", "input", "meta", "state", "request_id", "api_status",
     "attempts", "error_code", "error", "price", "cost", "created_at", "submitted_at",
@@ -167,9 +167,9 @@ class Reader:
         if not models:
             return None
         (found,) = self.query(
-            """SELECT MIN(cost) AS least, MAX(cost) AS most FROM requests
-                WHERE cost IS NOT NULL AND model IN (SELECT value FROM json_each(?))""",
-            json.dumps(models),
+            "SELECT MIN(cost) AS least, MAX(cost) AS most FROM requests"
+            f" WHERE cost IS NOT NULL AND model IN ({marks(models)})",
+            *models,
         )
         return None if found["most"] is None else (found["least"], found["most"])
 
@@ -180,10 +180,11 @@ class Reader:
         """
         if not (self._has_notes and versions):
             return []
+        where, values = made_by_older(versions)
         found = self.query(
-            f"""SELECT model, version, COUNT(*) AS rows FROM requests WHERE {OLDER_VERSION}
+            f"""SELECT model, version, COUNT(*) AS rows FROM requests WHERE {where}
             GROUP BY model, version ORDER BY model, version""",
-            json.dumps(dict(versions)),
+            *values,
         )
         return [(row["model"], row["version"], row["rows"]) for row in found]
 
@@ -200,8 +201,8 @@ class Reader:
         """
         found = self.query(
             "SELECT state, COALESCE(error, '') AS cause, COUNT(*) AS rows, MIN(id) AS example"
-            f" FROM requests WHERE error IS NOT NULL AND +state <> 'saved' AND {SHOWN}"
-            # "+": without the index on `state`, so that every row is looked at once.
+            f" FROM requests WHERE error IS NOT NULL AND state || '' <> 'saved' AND {SHOWN}"
+            # "||": without the index on `state`, so that every row is looked at once.
             " GROUP BY state, cause ORDER BY rows DESC, state, cause"
         )
         causes: dict[tuple[str, str], dict[str, Any]] = {}
@@ -307,7 +308,7 @@ class Reader:
 
     def has_files(self) -> bool:
         """Return whether any file was kept."""
-        (row,) = self.query("SELECT EXISTS (SELECT 1 FROM outputs WHERE path NOT NULL) AS kept")
+        (row,) = self.query("SELECT EXISTS (SELECT 1 FROM outputs WHERE path IS NOT NULL) AS kept")
         return bool(row["kept"])
 
     def has_sent(self) -> bool:

@@ -11,6 +11,7 @@ from sqlite3 import Connection
 from batchgen.core import identity
 from batchgen.core.states import State
 from batchgen.journal.comparison import compare
+from batchgen.journal.database import marks
 from batchgen.journal.staging import StagedRow, StagedRows
 from batchgen.journal.writer import Journal
 
@@ -50,9 +51,9 @@ class NameAllocator:
 
     def taken(self, names: Iterable[str]) -> set[str]:
         """Return, folded, those of the names that rows of the journal have."""
-        wanted = json.dumps([identity.fold_name(name) for name in names])
-        query = "SELECT folded FROM requests WHERE folded IN (SELECT value FROM json_each(?))"
-        return {folded for (folded,) in self._journal.fetch_all(query, wanted)}
+        wanted = [identity.fold_name(name) for name in names]
+        query = f"SELECT folded FROM requests WHERE folded IN ({marks(wanted)})"
+        return {folded for (folded,) in self._journal.fetch_all(query, *wanted)}
 
 
 def reconcile(journal: Journal, staged: StagedRows) -> None:
@@ -71,7 +72,11 @@ def reconcile(journal: Journal, staged: StagedRows) -> None:
             comparison.moved(),
         )
         connection.executemany("UPDATE requests SET input = ? WHERE key = ?", comparison.refiled())
-        connection.executemany("INSERT OR REPLACE INTO aliases VALUES (?, ?)", comparison.aliases())
+        connection.executemany(
+            "INSERT INTO aliases (key, row) VALUES (?, ?)"
+            " ON CONFLICT (key) DO UPDATE SET row = excluded.row",
+            comparison.aliases(),
+        )
         connection.execute(
             "DELETE FROM requests WHERE listed = 0 AND attempts = 0"
             " AND state IN ('pending', 'invalid')"

@@ -1,8 +1,8 @@
 """Requests and outputs as values, and what the engine and the operations ask about them."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import chain
 from typing import Any, NamedTuple
 
 from batchgen.clock import from_iso, to_iso
@@ -10,12 +10,11 @@ from batchgen.core.identity import json_object
 from batchgen.core.local_files import MARK, local_files
 from batchgen.core.states import NOTHING_MADE, Event, State
 from batchgen.journal import stored_values
-from batchgen.journal.database import Database, checked, odd_value, storage_errors
+from batchgen.journal.database import Database, checked, marks, odd_value, storage_errors
 
-# SQL: whether a row is saved, and made by another version than the given ones, JSON by model. One
-# that sent a workflow of the person's own was not made by the deployment's.
-OLDER_VERSION = """state = 'saved' AND listed = 1 AND EXISTS (SELECT 1 FROM json_each(?) AS now
-    WHERE now.key = requests.model AND now.value <> requests.version)
+# SQL: whether a row is saved, and made by another version than the given ones. One that sent a
+# workflow of the person's own was not made by the deployment's.
+OLDER_VERSION = """state = 'saved' AND listed = 1 AND ({versions})
     AND instr(input, '"workflow": "sha256:') = 0"""
 
 # SQL: whether a row may be sent again with many others; a failed one may make nothing again.
@@ -64,6 +63,7 @@ class Request:
         return cls(*values)
 
 
+ALL = 2**62  # rows, where none is left out: the one limit that every database takes
 _REQUEST_COLUMNS = [field.name for field in fields(Request)]
 _STATE_INDEX = _REQUEST_COLUMNS.index("state")
 _SUBMITTED_AT_INDEX = _REQUEST_COLUMNS.index("submitted_at")
@@ -85,7 +85,13 @@ class Output:
 def _due(states: Sequence[State]) -> str:
     """The condition, in SQL, of listed rows in so many states that a run sends."""
     again = f" AND {REOPENS}" if State.FAILED in states else ""
-    return f"state IN ({','.join('?' * len(states))}) AND listed = 1{again}"
+    return f"state IN ({marks(states)}) AND listed = 1{again}"
+
+
+def made_by_older(versions: Mapping[str, str]) -> tuple[str, list[str]]:
+    """Return OLDER_VERSION and its values. versions: of now, by model."""
+    each = " OR ".join(["model = ? AND version <> ?"] * len(versions)) or "1 = 0"
+    return OLDER_VERSION.format(versions=each), [*chain.from_iterable(versions.items())]
 
 
 class DueRows(NamedTuple):
@@ -108,9 +114,10 @@ class RequestQueries(Database):
     def next_pending(self, after_position: int, models_to_skip: Iterable[str]) -> list[Request]:
         """Return the next 256 listed pending rows after a position, in the manifest's order."""
         skip = list(models_to_skip)
+        others = f" AND model NOT IN ({marks(skip)})" if skip else ""
         return self._requests(
-            f"state = 'pending' AND listed = 1 AND position > ?"
-            f" AND model NOT IN ({','.join('?' * len(skip))}) ORDER BY position LIMIT 256",
+            f"state = 'pending' AND listed = 1 AND position > ?{others}"
+            " ORDER BY position LIMIT 256",
             after_position,
             *skip,
         )
@@ -121,13 +128,13 @@ class RequestQueries(Database):
         In seconds since the epoch.
         """
         # From the end of the table, since it has no index by time.
+        last = "SELECT seq FROM events WHERE {} ORDER BY seq DESC LIMIT 1"
+        before = self.fetch_one(last.format("at < ?"), to_iso(since)) or (0,)
+        latest = self.fetch_one(last.format("event = ?"), Event.SUBMIT) or (0,)
         found = self.fetch_all(
-            "SELECT at FROM events WHERE event = ?1 AND seq >= MIN("
-            " COALESCE((SELECT seq FROM events WHERE at < ?2 ORDER BY seq DESC LIMIT 1), 0),"
-            " COALESCE((SELECT seq FROM events WHERE event = ?1 ORDER BY seq DESC LIMIT 1), 0)"
-            ") ORDER BY seq",
+            "SELECT at FROM events WHERE event = ? AND seq >= ? ORDER BY seq",
             Event.SUBMIT,
-            to_iso(since),
+            min(*before, *latest),
         )
         return [from_iso(at) for (at,) in found]
 
@@ -142,7 +149,7 @@ class RequestQueries(Database):
             found = self.connection.execute(
                 f"SELECT key, model AS sent_model FROM requests WHERE {_due(states)}"
                 " ORDER BY position LIMIT ?",
-                (*states, -1 if limit is None else limit),
+                (*states, ALL if limit is None else limit),
             )
             yield from checked(found, self.path)
 
@@ -153,15 +160,17 @@ class RequestQueries(Database):
         `by_input` one by one, those of the others counted, since a manifest can have a million.
         """
         by_input = list(by_input)
-        here = f"model IN ({','.join('?' * len(by_input))})"
+        here = f"due.model IN ({marks(by_input)})" if by_input else "1 = 0"
         with storage_errors(self.path):
             found = self.connection.execute(
-                "WITH due AS MATERIALIZED (SELECT model, input, id, source FROM requests"
-                f" WHERE {_due(states)} ORDER BY position LIMIT ?)"
-                " SELECT model AS sent_model, COUNT(*), '{}' AS input, id, source FROM due"
-                f" WHERE NOT {here} GROUP BY model"
+                "WITH due AS MATERIALIZED (SELECT model, input, id, source, key FROM requests"
+                f" WHERE {_due(states)} ORDER BY position LIMIT ?),"
+                " counted AS (SELECT COUNT(*) AS n, MIN(key) AS key FROM due"
+                f" WHERE NOT {here} GROUP BY model)"
+                " SELECT model AS sent_model, n, '{}' AS input, id, source"
+                " FROM counted JOIN requests USING (key)"
                 f" UNION ALL SELECT model, 1, input, id, source FROM due WHERE {here}",
-                (*states, -1 if limit is None else limit, *by_input, *by_input),
+                (*states, ALL if limit is None else limit, *by_input, *by_input),
             )
             yield from map(DueRows._make, checked(found, self.path))
 
@@ -172,12 +181,13 @@ class RequestQueries(Database):
 
     def requests_in(self, state: State, *, listed: bool = False) -> list[Request]:
         """Return the rows in a state, the earliest submission first. listed: only listed ones."""
-        where = "state = ? AND listed >= ? ORDER BY submitted_at"
+        where = "state = ? AND listed >= ? ORDER BY submitted_at NULLS FIRST"
         return self._requests(where, state, int(listed))
 
     def saved_by_older(self, versions: Mapping[str, str]) -> list[Request]:
         """Return the saved rows that another version has made. versions: of now, by model."""
-        return self._requests(f"{OLDER_VERSION} ORDER BY position", json.dumps(dict(versions)))
+        where, values = made_by_older(versions)
+        return self._requests(f"{where} ORDER BY position", *values)
 
     def get_request(self, key: str) -> Request:
         """Return the row with this key."""

@@ -14,7 +14,7 @@ from batchgen.journal.stored_values import is_path
 def by_model(reader: Reader) -> Iterator[dict[str, Any]]:
     """Yield model, rows, saved and cost_usd of each model, most rows first."""
     return reader.query(
-        "SELECT model, COUNT(*) AS rows, SUM(state = 'saved') AS saved,"
+        "SELECT model, COUNT(*) AS rows, COUNT(*) FILTER (WHERE state = 'saved') AS saved,"
         " ROUND(COALESCE(SUM((SELECT SUM(usd) FROM spending"
         " WHERE spending.key = requests.key)), 0), 6) AS cost_usd"
         f" FROM requests WHERE {SHOWN} GROUP BY model ORDER BY rows DESC, model"
@@ -44,8 +44,9 @@ def saved_bytes(reader: Reader) -> tuple[int, int]:
     A size that no file has, in a journal from somebody else, does not count.
     """
     (row,) = reader.query(
-        "SELECT COUNT(DISTINCT key) AS n, TOTAL(bytes) AS size FROM outputs"
-        f" WHERE path IS NOT NULL AND typeof(bytes) = 'integer' AND bytes BETWEEN 0 AND {1 << 50}"
+        # As a float, which does not overflow.
+        "SELECT COUNT(DISTINCT key) AS n, COALESCE(SUM(bytes * 1.0), 0) AS size FROM outputs"
+        f" WHERE path IS NOT NULL AND bytes BETWEEN 0 AND {1 << 50}"
     )
     return int(row["n"]), int(row["size"])
 

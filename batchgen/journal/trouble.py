@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from batchgen.core.states import State
 from batchgen.core.text import cause_kind
-from batchgen.journal.database import ALWAYS_COUNTED, Database
+from batchgen.journal.database import ALWAYS_COUNTED, Database, marks
 
 
 def last_event(journal: Database) -> int:
@@ -27,8 +27,8 @@ def newly_in_trouble(
         "SELECT key, state, COALESCE(error, '') AS error, created_at,"
         " COALESCE((SELECT MAX(seq) FROM events WHERE events.key = requests.key), 0) AS seq"
         " FROM requests"
-        f" WHERE state IN ({_marks(states)})"
-        f" AND (listed = 1 OR state IN ({_marks(ALWAYS_COUNTED)}))",
+        f" WHERE state IN ({marks(states)})"
+        f" AND (listed = 1 OR state IN ({marks(ALWAYS_COUNTED)}))",
         *states,
         *ALWAYS_COUNTED,
     )
@@ -58,7 +58,3 @@ def _is_known(
         after_event,
     )
     return before is not None and cause_kind(before[0] or "") == cause_kind(error)
-
-
-def _marks(values: Sequence[object]) -> str:
-    return ",".join("?" * len(values))
