@@ -24,8 +24,9 @@ from batchgen.media.containers import webp_size
 from batchgen.media.formats import MAX_PIXELS, PILLOW_FORMATS, SIGNATURE_BYTES, WEBP
 
 FOLDER = "thumbs"
-MAX_SIDE_PX = 480
-MIN_SOURCE_BYTES = 64 * 1024  # a smaller picture is its own thumbnail
+MAX_SIDE_PX = 768  # sharp in a tile of the usual size, also with two pixels for each of the page's
+MIN_SOURCE_PX = 480  # a smaller picture is its own thumbnail, and so is one of fewer bytes
+MIN_SOURCE_BYTES = 64 * 1024
 SCALABLE_MODES = ("RGB", "RGBA", "L", "CMYK")  # Pillow scales other modes without interpolation
 THREADS = 4
 QUEUE_LENGTH = 256  # pictures that wait for a thread
@@ -41,8 +42,8 @@ def thumbnail_path(
     """
     if kind != "image" or not sha256 or size <= MIN_SOURCE_BYTES:
         return None
-    width, height = width or MAX_SIDE_PX + 1, height or MAX_SIDE_PX + 1
-    if max(width, height) <= MAX_SIDE_PX or width * height > MAX_PIXELS:
+    width, height = width or MIN_SOURCE_PX + 1, height or MIN_SOURCE_PX + 1
+    if max(width, height) <= MIN_SOURCE_PX or width * height > MAX_PIXELS:
         return None
     return f"{FOLDER}/{sha256[:16]}.webp"
 
@@ -132,4 +133,4 @@ def make_thumbnail(max_pixels: int, picture: Path, thumbnail: Path) -> None:
         ImageOps.exif_transpose(small, in_place=True)
         # In thumbs/ of report/ of the batch folder.
         with write_whole_bytes(thumbnail, inside=thumbnail.parents[2]) as file:
-            small.save(file, "WEBP", quality=80, method=1)
+            small.save(file, "WEBP", quality=75, method=1)

@@ -67,8 +67,8 @@ def write_rows(batch: Path, rows: int) -> None:
     report = batch / "report"
     (report / "thumbs").mkdir(exist_ok=True)
     for n in range(THUMBS):
-        noise = Image.effect_noise((480, 320), 60)
-        noise.convert("RGB").save(report / "thumbs" / f"{n}.webp", quality=80)
+        noise = Image.effect_noise((768, 512), 60)
+        noise.convert("RGB").save(report / "thumbs" / f"{n}.webp", quality=75)
     facts, (row, *_) = (read(report / "data" / name) for name in ("batch.js", "rows-1.js"))
     path, kind, _, _, *rest = row[6][0]
     pieces = -(-rows // A_PIECE)
@@ -81,7 +81,7 @@ def write_rows(batch: Path, rows: int) -> None:
             one[:2] = n, f"row-{n}"
             prompt = f"A heron at dawn, number {n}"
             one[4] = {"prompt": prompt, "style": f"style {n % 4}", "seed": n % 8}
-            one[6] = [[path, kind, 480, 320, *rest[:-1], f"thumbs/{n % THUMBS}.webp"]]
+            one[6] = [[path, kind, 1536, 1024, *rest[:-1], f"thumbs/{n % THUMBS}.webp"]]
             one[7] = f"request-{n}"
             some.append(one)
         (report / "data" / f"rows-{piece + 1}.js").write_text(

@@ -990,6 +990,35 @@ def test_a_picture_has_its_size_and_thumbnail_while_it_loads(
         assert "small.webp" in behind
 
 
+def test_a_tile_is_sharp_at_twice_the_density_and_shows_what_it_can(
+    browser: Any, batch: Path, tmp_path: Path
+) -> None:
+    folder = pieces(batch, tmp_path / "many", 1, 2)
+    (folder / "report" / "thumbs").mkdir(exist_ok=True)
+    Image.new("RGB", (768, 432)).save(folder / "report" / "thumbs" / "small.webp")
+    whole = folder / "images" / "dunes-seed1-stylerealistic.png"
+    Image.new("RGB", (1536, 864)).save(whole)
+    name_thumbnail(folder, "small.webp")
+    data = folder / "report" / "data" / "rows-1.js"
+    text = data.read_text(encoding="utf-8").replace('"image", 64, 36,', '"image", 1536, 864,')
+    data.write_text(text, encoding="utf-8")
+    width = "img => img.decode().then(() => [img.currentSrc.split('/').pop(), img.clientWidth])"
+    with opened(browser, folder, quietly=False, device_scale_factor=2) as page:
+        picture = page.locator("#grid img").first
+        source, wide = picture.evaluate(width)
+        assert source == "small.webp"
+        assert 2 * wide <= 768
+        page.locator("#size").fill("400")
+        page.evaluate(REDRAWN)
+        source, wide = picture.evaluate(width)
+        assert source == whole.name
+        assert 768 < 2 * wide <= 1536
+        whole.unlink()
+        page.reload()
+        expect(picture).to_have_js_property("srcset", "")
+        assert picture.evaluate(width)[0] == "small.webp"
+
+
 def test_a_film_has_its_own_aspect_and_a_click_on_it_does_not_zoom(page: Any) -> None:
     page.locator("#search").fill("kite")
     film = page.locator("#grid .tile video")

@@ -150,10 +150,8 @@ gallery.grid = (() => {
       const tile = tiles.get(i);
       if (fresh || tile.dataset.old) {
         delete tile.dataset.old;
-        Object.assign(tile.style, {
-          left: `${left}px`, top: `${places.tops[line]}px`, width: `${width}px`,
-          height: `${places.heights[line] + CAPTION}px`,
-        });
+        const [top, height] = [places.tops[line], places.heights[line] + CAPTION];
+        gallery.tiles.put(tile, width, { left: `${left}px`, top: `${top}px`, height: `${height}px` });
         tile.setAttribute("aria-setsize", rows.length);
         tile.setAttribute("aria-posinset", place + 1);
         tile.tabIndex = place === active ? 0 : -1;

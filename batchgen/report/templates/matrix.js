@@ -192,7 +192,7 @@ gallery.matrix = (() => {
       const i = found[n];
       if (!tiles.has(i)) tiles.set(i, gallery.tiles.make(gallery.list[i], "button"));
       const tile = tiles.get(i);
-      Object.assign(tile.style, { width: `${width}px`, height: `${height}px` });
+      gallery.tiles.put(tile, width, { height: `${height}px` });
       tile.tabIndex = i === pictureAt(active) ? 0 : -1;
       return tile;
     });

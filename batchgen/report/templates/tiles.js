@@ -19,6 +19,8 @@ gallery.tiles = (() => {
   const { make, say } = gallery;
   const NARROWEST = 0.3;
   const WIDEST = 3.6;
+  const THUMB = 768; // pixels of the longer side of a small picture; in older batches 480
+  const MOST = 4e6; // pixels of a picture that stands in a tile itself, where a small one is not sharp
   const STILL = window.matchMedia("(prefers-reduced-motion: reduce)");
 
   /** Seconds as a player shows them, 1:05 or 1:00:05; nothing where they are not known. */
@@ -46,7 +48,8 @@ gallery.tiles = (() => {
   const aspectAt = (i) => (aspects[i] ??= aspect(gallery.list[i]));
 
   const failedToLoad = (row, file, picture) => {
-    if (file.thumb && !picture.dataset.whole) {
+    if (picture.srcset) picture.removeAttribute("srcset"); // it may be kept elsewhere
+    else if (file.thumb && !picture.dataset.whole) {
       picture.dataset.whole = "yes";
       picture.src = file.address;
     } else picture.replaceWith(card(row, say("tile.missing"), file.path));
@@ -85,8 +88,20 @@ gallery.tiles = (() => {
     }
     const picture = make("img", { alt: "", decoding: "async", loading: lazy ? "lazy" : "eager" });
     picture.onerror = () => failedToLoad(row, file, picture);
+    const longer = Math.max(file.width, file.height);
+    if (file.thumb && longer > THUMB && file.width * file.height <= MOST) {
+      picture.sizes = "200px"; // until it has a place
+      picture.srcset = `${file.thumb} ${Math.round((file.width * THUMB) / longer)}w, ${file.address} ${file.width}w`;
+    }
     picture.src = file.thumb ?? file.address;
     return picture;
+  };
+
+  /** Give a tile its place; the browser chooses among its pictures by how wide it is. */
+  const put = (tile, width, style) => {
+    Object.assign(tile.style, { width: `${width}px`, ...style });
+    const picture = tile.querySelector(".face > img");
+    if (picture?.srcset) picture.sizes = `${Math.ceil(width)}px`;
   };
 
   /** The id; of a row with several files also which of them. */
@@ -129,5 +144,5 @@ gallery.tiles = (() => {
     return tile;
   };
 
-  return { aspect, aspectAt, card, clock, face, make: make_tile, mark, name, label };
+  return { aspect, aspectAt, card, clock, face, make: make_tile, mark, name, label, put };
 })();

@@ -8,7 +8,7 @@ from PIL import Image
 
 from batchgen.media import thumbnails
 from batchgen.media.formats import MAX_PIXELS
-from batchgen.media.thumbnails import MAX_SIDE_PX, MIN_SOURCE_BYTES
+from batchgen.media.thumbnails import MAX_SIDE_PX, MIN_SOURCE_BYTES, MIN_SOURCE_PX
 
 NAME = "thumbs/0123456789abcdef.webp"
 OUTPUT: dict[str, Any] = {
@@ -60,7 +60,7 @@ def test_it_is_named_by_the_hash_of_its_picture() -> None:
     [
         *({"kind": "video"}, {"kind": "audio"}, {"sha256": None}, {"size": 0}),
         {"size": MIN_SOURCE_BYTES},
-        {"width": MAX_SIDE_PX, "height": MAX_SIDE_PX},
+        {"width": MIN_SOURCE_PX, "height": MIN_SOURCE_PX},
         {"width": MAX_PIXELS, "height": 2},
     ],
 )
