@@ -7,7 +7,7 @@ sent, whoever writes to the file meanwhile. One body at a time, in a thread of i
 import asyncio
 import hashlib
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -72,7 +72,7 @@ class Payloads:
     def _compose(self, content: Mapping[str, Any]) -> StreamedBody:
         """Return the JSON text of a body, with the files in place of what stands for them."""
         with ExitStack() as stack:
-            parts = [*self._parts(content, stack)]
+            parts = [*_joined(self._parts(content, stack))]
             stack.pop_all()
         return StreamedBody(parts)
 
@@ -146,6 +146,19 @@ class Payloads:
             copy.flush()
             stack.pop_all()
         return copy, len(content), format.content_type
+
+
+def _joined(parts: Iterable[bytes | FilePart]) -> Iterator[bytes | FilePart]:
+    """Yield the parts with all text between two files as one, since each is sent by itself."""
+    text: list[bytes] = []
+    for part in parts:
+        if isinstance(part, bytes):
+            text.append(part)
+        else:
+            yield b"".join(text)
+            yield part
+            text.clear()
+    yield b"".join(text)
 
 
 def _unreadable(path: str, error: Exception) -> str:

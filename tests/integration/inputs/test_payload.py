@@ -94,6 +94,19 @@ def test_a_body_is_the_input_with_the_files_as_data_uris(
     }
 
 
+def test_between_two_files_the_text_of_a_body_is_one_piece(payloads: Payloads, here: Path) -> None:
+    """Each piece is written to the connection by itself, and a workflow has hundreds of values."""
+    file = stands_for(picture(here / "a.png"))
+    nodes = {f"{n}": {"class_type": "Text", "inputs": {"text": "a", "seed": n}} for n in range(300)}
+    input = {"first": file, "nodes": nodes, "last": {"image": file}}
+
+    body = asyncio.run(payloads.open(json.dumps(input)))
+
+    assert isinstance(body, StreamedBody)
+    assert len([*body]) == 5
+    body.close()
+
+
 def test_a_body_without_files_is_the_text_of_the_journal(payloads: Payloads) -> None:
     for text in ('{"prompt": "a",  "seed":7}', '{"prompt": "\\"sha256\\"", "x": {"sha256": 1}}'):
         assert asyncio.run(payloads.open(text)) == text.encode()
