@@ -24,11 +24,12 @@ def model_inputs(schemas: Path, models: Iterable[str]) -> dict[str, dict[str, An
     fields: the CHECKED keywords of each input, by its name. file: the schema's absolute path if a
     run has to be told of it, because batchgen brings no such schema for the model; else None.
     inline: that schema's document as JSON, as text, since a browser rounds long numbers; None if
-    there is no `file`, or it is longer than MAX_INLINE.
+    there is no `file`, or it is longer than MAX_INLINE. given: whether it was given with the list,
+    so that RunComfy may not know it.
     """
     # Imported here, since it brings jsonschema: a command that writes no report needs none.
     from batchgen.validation.model_schema import InputSchema, parse_schema, read_schema
-    from batchgen.validation.schema_registry import schema_path
+    from batchgen.validation.schema_registry import schema_date, schema_path
 
     def load(folder: Path, model: str) -> tuple[Any, InputSchema] | None:
         path = schema_path(folder, model)
@@ -52,5 +53,6 @@ def model_inputs(schemas: Path, models: Iterable[str]) -> dict[str, dict[str, An
             path = str(schema_path(schemas.resolve(), model))
             text = json.dumps(document)
         inline = text if text and len(text) <= MAX_INLINE else None
-        found[model] = {"fields": fields, "file": path, "inline": inline}
+        given = path is not None and not schema_date(document)
+        found[model] = {"fields": fields, "file": path, "inline": inline, "given": given}
     return found

@@ -98,9 +98,9 @@ def show_undecided(page: Any) -> None:
     press(page, " ")
 
 
-def downloaded(page: Any, folder: Path) -> Path:
+def downloaded(page: Any, folder: Path, button: str = "Download") -> Path:
     with page.expect_download() as coming:
-        page.get_by_role("button", name="Download").click()
+        page.get_by_role("button", name=button).click()
     path = folder / coming.value.suggested_filename
     coming.value.save_as(path)
     return path
@@ -641,7 +641,9 @@ def test_the_choice_goes_out_as_csv_and_comes_back(
         expect(other.locator(".note")).to_contain_text(path.name)
 
 
-def again(page: Any, folder: Path, which: str, how: str, **fields: str) -> Path:
+def again(
+    page: Any, folder: Path, which: str, how: str, button: str = "Download", **fields: str
+) -> Path:
     """Export rows as a manifest."""
     expect(page.locator("#grid .tile").first).to_be_visible()  # from now on it answers keys
     press(page, "e")
@@ -651,7 +653,7 @@ def again(page: Any, folder: Path, which: str, how: str, **fields: str) -> Path:
     for name, words in fields.items():
         page.locator(f"#export input[name={name}]").fill(words)
     shoot(page, f"export-{how}")
-    return downloaded(page, folder)
+    return downloaded(page, folder, button)
 
 
 def inputs(folder: Path) -> list[tuple[str, str, dict[str, Any], dict[str, Any]]]:
@@ -807,6 +809,40 @@ def test_an_export_carries_the_schema_of_a_model_of_ones_own_or_names_it(
         ]
         first, second = (json.loads(one.read_text(encoding="utf-8")) for one in copies)
         assert first == second
+
+
+def test_models_that_are_each_given_a_schema_are_exported_into_a_manifest_of_their_own(
+    browser: Any, says: Says, tmp_path: Path
+) -> None:
+    night = tmp_path / "night"
+    listed = []
+    for name in ("own", "other"):  # a run is given one schema, and has those of the runs before
+        model = f"atelier/{name}/text-to-image"
+        fields = {"prompt": {"type": "string"}, name: {"type": "integer"}}
+        listed.append({"id": name, "model": model, "prompt": "A fox", name: 7})
+        plain = {"id": "plain", "model": "ideogram/ideogram-v2/generate", "prompt": "A plain fox"}
+        rows = [*listed, plain]
+        one = {"model": model, "schema": {"properties": fields}, "rows": rows}
+        (tmp_path / "list.json").write_text(json.dumps(one), encoding="utf-8")
+        done = says("run", tmp_path / "list.json", "--out", night)
+        assert done.returncode == 1, done.stderr  # the sandbox has no such models
+    with opened(browser, night) as page:
+        first = again(page, tmp_path, "shown", "same", button="Download night-again-1.yaml")
+        expect(page.locator("#export .told")).to_contain_text("so these are 2 manifests")
+        commands = page.locator("#export .told").text_content().rpartition("Then: ")[2].split("; ")
+        assert commands == [f"batchgen run night-again-{n}.yaml" for n in (1, 2)]
+        shoot(page, "export-apart")
+        second = downloaded(page, tmp_path, "Download night-again-2.yaml")
+        page.locator("#which").select_option("picked")
+        expect(page.get_by_role("button", name="Download")).to_have_count(1)
+    assert [[one.id for one in entries(path)] for path in (first, second)] == [
+        ["own", "plain"],
+        ["other"],
+    ]
+    for path in (first, second):
+        says("run", path, "--out", tmp_path / path.stem)
+    sent = [row for path in (first, second) for row in inputs(tmp_path / path.stem)]
+    assert sorted(sent) == sorted(inputs(night))
 
 
 def test_several_inputs_are_changed_at_once(page: Any, tmp_path: Path) -> None:

@@ -177,16 +177,49 @@ gallery.exports = (() => {
   /** Whether a browser cannot have read this number exactly. */
   const isRounded = (value) => Number.isInteger(value) && !Number.isSafeInteger(value);
 
+  /** The pictures by what a run can be told of: one schema that RunComfy may not know, one workflow. */
+  const runnable = (pictures) => {
+    const parts = [];
+    for (const picture of pictures) {
+      const needs = [gallery.facts.schemas?.[picture.model]?.given ? picture.model : undefined, workflowOf(picture)];
+      const fits = (part) => needs.every((need, n) => !need || !part.needs[n] || part.needs[n] === need);
+      let part = parts.find(fits);
+      if (!part) parts.push((part = { needs: [], pictures: [] }));
+      needs.forEach((need, n) => (part.needs[n] ??= need));
+      part.pictures.push(picture);
+    }
+    return parts.map((part) => part.pictures);
+  };
+
+  /**
+   * A manifest of these pictures, or several that are run one by one.
+   *
+   * Returns what `part` does of all of them, and `parts`, what it does of each.
+   */
+  const manifest = (pictures, options) => {
+    const all = runnable(pictures).map((some) => part(some, options));
+    const parts = all.filter(({ count }) => count); // of the others everything is left out
+    const sum = (name) => all.reduce((total, one) => total + one[name], 0);
+    const fewer = all.map((one) => one.fewer).filter((n) => n !== null);
+    return {
+      parts,
+      text: (parts[0] ?? all[0])?.text ?? "",
+      count: sum("count"), had: sum("had"), rounded: sum("rounded"), equal: sum("equal"), usd: sum("usd"), unpriced: sum("unpriced"),
+      fewer: fewer.length ? Math.min(...fewer) : null,
+      problems: [...new Set(all.flatMap(({ problems }) => problems))],
+    };
+  };
+
   /**
    * pictures: a row is asked for once, however many of its pictures are there.
    * seeds: so many of each row, of those that are free; others: pairs of an input's name and the
    * words that it shall be in all of them. leave: whether requests that the batch has are left out. Returns the text,
    * and what is to be said of it: count, had, equal and rounded rows, fewer: how many seeds there
-   * are if not enough, usd, unpriced: requests without a known price, problems in words, own: how
-   * many models have a schema that batchgen does not bring, schema: the file with that of the first,
-   * if it is too long to be carried along, workflows: the hashes of those that rows send.
+   * are if not enough, usd, unpriced: requests without a known price, problems in words, schema: the
+   * file with a schema that batchgen does not bring, if it is too long to be carried along, workflow:
+   * the hash of the one that rows send.
    */
-  const manifest = (pictures, { seeds, others = [], leave } = {}) => {
+  const part = (pictures, { seeds, others = [], leave } = {}) => {
     const rows = [...new Set(pictures.map(({ first }) => first))].map((i) => gallery.list[i]);
     const changes = others.map(([name, words]) => [name, valueOf(words, rows, name)]);
     const all = entries(rows, { changes, drop: seeds && "seed" });
@@ -200,11 +233,12 @@ gallery.exports = (() => {
     const problems = [...new Set(rows.map((row) => row.model))]
       .flatMap((model) => changed.map(([name, value]) => problemOf(model, name, value)))
       .filter(Boolean);
-    const own = models.filter((model) => gallery.facts.schemas?.[model]?.file);
+    const known = (model) => gallery.facts.schemas?.[model];
+    const own = models.find((model) => known(model)?.given) ?? models.find((model) => known(model)?.file);
     const head = [`# ${flow(gallery.say("export.from", { batch: gallery.facts.batch })).slice(1, -1)}`];
     // A run takes the schema that it is told of, here or by an option, for this model.
-    if (one || own.length) head.push(`model: ${flow(own[0] ?? models[0])}`);
-    const { file, inline } = gallery.facts.schemas?.[own[0]] ?? {};
+    if (one || own) head.push(`model: ${flow(own ?? models[0])}`);
+    const { file, inline } = known(own) ?? {};
     if (inline) head.push(`schema: ${inline.replace(UNSAFE, escaped)}`);
     if (meta.length) head.push(`meta: ${flow(meta)}`);
     if (seeds) head.push(`matrix: {"seed": ${flow(free)}}`);
@@ -219,9 +253,8 @@ gallery.exports = (() => {
       fewer: seeds && free.length < seeds ? free.length : null,
       usd: prices.reduce((sum, price) => sum + (price ?? 0), 0) * free.length,
       unpriced: prices.filter((price) => price === undefined).length,
-      own: own.length,
       schema: inline ? null : file,
-      workflows: [...new Set(made.map(workflowOf).filter(Boolean))],
+      workflow: made.map(workflowOf).find(Boolean),
     };
   };
 
@@ -273,6 +306,11 @@ gallery.exporting = (() => {
 
   const fileName = () =>
     gallery.facts.batch + { csv: "-picks.csv", files: "-files.txt", manifest: "-again.yaml" }[as.value];
+  /** The files that `one` is written into: {name, text, and of a manifest what a run has to be told}. */
+  const filesOf = ({ text, parts }) => {
+    const all = parts?.length ? parts : [{ text }];
+    return all.map((part, n) => ({ ...part, name: all.length > 1 ? fileName().replace(/(?=\.yaml$)/, `-${n + 1}`) : fileName() }));
+  };
 
   /** As a shell takes it. */
   const quoted = (words) => (/^[\w./-]+$/.test(words) ? words : `'${words.replaceAll("'", "'\\''")}'`);
@@ -307,26 +345,36 @@ gallery.exporting = (() => {
     one.equal ? say("export.equal", { n: one.equal }) : "",
     one.rounded ? say("export.rounded", { n: one.rounded }) : "",
     one.fewer === null ? "" : say("export.few_seeds", { n: one.fewer }),
-    one.own > 1 ? say("export.one_schema", { n: one.own }) : "",
-    one.workflows.length > 1 ? say("export.one_workflow", { n: one.workflows.length }) : "",
+    one.parts.length > 1 ? say("export.several", { n: one.parts.length }) : "",
     gallery.facts.narrowed || gallery.facts.left_out ? say("export.part") : "",
   ];
 
-  const commandFor = (one, file) => {
-    const { schema } = one;
-    const [workflow] = gallery.facts.workflows ? one.workflows : [];
+  const commandFor = ({ name, schema, workflow }) => {
     const options = [
       schema && `--schema ${quoted(schema)}`,
-      workflow && `--workflow ${quoted(`${gallery.facts.workflows}/${workflow}.json`)}`,
+      workflow && gallery.facts.workflows && `--workflow ${quoted(`${gallery.facts.workflows}/${workflow}.json`)}`,
     ];
-    return say("export.then_run", { file: [file, ...options.filter(Boolean)].join(" ") });
+    return ["batchgen run", quoted(name), ...options.filter(Boolean)].join(" ");
   };
 
   /** What is done with the file. */
-  const thenOf = (one, file) => {
-    if (as.value === "manifest") return commandFor(one, file);
+  const thenOf = (files) => {
+    if (as.value === "manifest") return say("export.then_run", { commands: files.map(commandFor).join("; ") });
+    const file = quoted(fileName());
     if (as.value === "files") return say("export.then_files", { file });
     return say(gallery.facts.shared ? "export.then_send" : "export.then_csv", { file, command: gallery.facts.command });
+  };
+
+  /** A button for each file; several are told apart by their names, and not copied as one text. */
+  const offerDownloads = (files) => {
+    const names = files.map(({ name }) => name);
+    const [first, ...others] = form.querySelectorAll(".download");
+    first.textContent = names.length > 1 ? say("export.download_one", { file: names[0] }) : say("export.download");
+    if (names.length === others.length + 1 && others.every((one, n) => one.value === String(n + 1))) return;
+    for (const one of others) one.remove();
+    const more = names.slice(1).map((file, n) => gallery.make("button", { type: "submit", class: "main download", value: n + 1 }, say("export.download_one", { file })));
+    first.after(...more);
+    form.querySelector(".copy-all").hidden = more.length > 0;
   };
 
   const show = () => {
@@ -345,12 +393,13 @@ gallery.exporting = (() => {
     rated.hidden = which.value !== "rated";
     const lines = text.split("\n", LINES + 1);
     preview.textContent = lines.slice(0, LINES).map((one) => one.slice(0, 300)).join("\n") + (lines.length > LINES ? "\n…" : "");
-    const file = quoted(fileName());
+    const files = filesOf(one);
+    offerDownloads(files);
     problem.textContent = problems.join(" ");
     told.textContent = [
       ...(listing ? [say(as.value === "files" ? "export.paths" : "export.rows", { n: count })] : toldOf(one)),
       gallery.pieces.all ? "" : say("status.loading", { at: gallery.pieces.loaded, n: gallery.facts.pieces }),
-      thenOf(one, file),
+      thenOf(files),
     ].filter(Boolean).join(" ");
     // Which requests the batch has is known when all of it is here.
     const blocked = !count || problem.textContent || (!listing && gallery.pieces.busy);
@@ -377,11 +426,12 @@ gallery.exporting = (() => {
   };
   form.querySelector(".copy-all").onclick = ({ target }) => gallery.copy(made().text, target);
   form.addEventListener("submit", (event) => {
-    if (event.submitter?.value !== "download") return;
+    if (!event.submitter?.matches(".download")) return;
     event.preventDefault();
+    const { name, text } = filesOf(made())[Number(event.submitter.value)];
     const type = { csv: "text/csv", files: "text/plain", manifest: "application/yaml" }[as.value];
-    gallery.exports.download(fileName(), type, made().text);
-    gallery.tell(say("export.done", { file: fileName() }));
+    gallery.exports.download(name, type, text);
+    gallery.tell(say("export.done", { file: name }));
   });
 
   return {
