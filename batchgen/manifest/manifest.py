@@ -224,8 +224,12 @@ class Manifest:
             self._input_for_a_list(document, self.file)
         if self.settings.from_ is not None and document.rows is None:
             self._take_rows_from(self.settings.from_, document)
-        if isinstance(self.settings.schema, str) and self._use_schema:
+        if not self._use_schema:
+            return
+        if isinstance(self.settings.schema, str):
             self._check_schema(self.settings.schema, document)
+        elif self.settings.schema is None and "schema" in document.settings:
+            self._document = _NO_ROWS  # it was no schema, and nothing else may check the rows
 
     def _take_rows_from(self, name: str, document: Document) -> None:
         """Take the rows from another file, which has no settings of its own."""

@@ -504,6 +504,21 @@ def test_a_schema_in_a_manifest_reads_no_file_and_has_an_end(
     assert "Traceback" not in outcome.stderr
 
 
+@pytest.mark.parametrize("schema", [7, [1], None, True])
+def test_where_no_schema_stands_under_schema_nobody_else_is_asked_for_one(
+    batchgen: Command, write: Write, schema: object
+) -> None:
+    """Nobody answers here: to ask would end with 69."""
+    write("list.json", with_schema(schema).replace(MODEL, "atelier/own/text-to-image"))
+    outcome = batchgen("validate", "list.json")
+    assert outcome.code == 65
+    assert "schema: " in outcome.stderr
+    assert "1 problem in list.json" in outcome.stderr
+    write("own.json", SCHEMA)  # which has no steps
+    own = batchgen("validate", "list.json", "--schema", "own.json")
+    assert "2 problems in list.json" in own.stderr
+
+
 def test_a_schema_in_a_manifest_that_is_nested_deeply_is_refused(
     batchgen: Command, write: Write
 ) -> None:
