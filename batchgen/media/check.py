@@ -7,10 +7,10 @@ check_pool.py runs them in another process.
 
 import hashlib
 import io
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from batchgen import files
 from batchgen.core.text import describe_error
@@ -95,6 +95,7 @@ def check_file(
     max_picture_bytes: int = provenance.MAX_PICTURE_BYTES,
     max_pixels: int | None = None,
     refused: str = "",
+    see: Callable[[Any], None] = lambda picture: None,
 ) -> CheckedFile:
     """Check a download, write `facts` into it if it is a picture, and make `part` durable.
 
@@ -104,17 +105,18 @@ def check_file(
     max_picture_bytes: a larger picture that is in `part` gets no facts.
     max_pixels: of a picture that is decoded here; Costly is raised for a larger one.
     refused: why the file is taken for broken without a look at it; "" for a look.
+    see: called with the picture, decoded by Pillow.
     Raises MediaBroken if it is not whole; OSError where the disk fails.
     """
     stays = facts is None or not format.pillow
     if content is None and (stays or part.stat().st_size > max_picture_bytes):
-        return _check_on_disk(part, format, sent_before, max_pixels, refused)
+        return _check_on_disk(part, format, sent_before, max_pixels, refused, see)
     delivered = part.read_bytes() if content is None else content
     with_facts = provenance.embed(delivered, format, facts) if facts and not refused else None
     try:
         if refused:
             raise MediaBroken(refused)
-        found = examine(io.BytesIO(with_facts or delivered), format, max_pixels)
+        found = examine(io.BytesIO(with_facts or delivered), format, max_pixels, see)
     except MediaBroken as error:
         found, with_facts = _accept(error, _sha256(delivered), sent_before), None
     whole = with_facts or delivered
@@ -145,6 +147,7 @@ def _check_on_disk(
     sent_before: Collection[str],
     max_pixels: int | None,
     refused: str,
+    see: Callable[[Any], None],
 ) -> CheckedFile:
     """Check a file that stays as it is: it gets no facts, or is too large to be held in memory."""
     with part.open("rb") as file:
@@ -154,7 +157,7 @@ def _check_on_disk(
         try:
             if refused:
                 raise MediaBroken(refused)
-            found = examine(file, format, max_pixels)
+            found = examine(file, format, max_pixels, see)
         except MediaBroken as error:
             found = _accept(error, sha256, sent_before)
         return CheckedFile(part, format, size, sha256, **found._asdict())
@@ -167,16 +170,22 @@ def _accept(error: MediaBroken, sha256: str, sent_before: Collection[str]) -> Ex
     return Examined(note=f"{NOT_WHOLE}: {error}")
 
 
-def examine(source: BinaryIO, format: Format, max_pixels: int | None = None) -> Examined:
+def examine(
+    source: BinaryIO,
+    format: Format,
+    max_pixels: int | None = None,
+    see: Callable[[Any], None] = lambda picture: None,
+) -> Examined:
     """Return what is found in a file. Raises MediaBroken if it is not whole.
 
-    max_pixels: Costly is raised for a picture that has more, and would be decoded.
+    max_pixels: Costly is raised for a picture that has more, and would be decoded. see: as
+    `check_file` has it.
     """
     if what := missing_part(source, format):
         raise MediaBroken(f"the file is cut short ({what})")
     if format.pillow:
         source.seek(0)
-        found = _decode(source, format, max_pixels)
+        found = _decode(source, format, max_pixels, see)
         if found.note is None and has_tail(source, format):
             found = found._replace(note=AFTER_END)
         return found
@@ -187,7 +196,9 @@ def examine(source: BinaryIO, format: Format, max_pixels: int | None = None) -> 
     return Examined(width, height, note, duration(source, format))
 
 
-def _decode(source: BinaryIO, format: Format, max_pixels: int | None) -> Examined:
+def _decode(
+    source: BinaryIO, format: Format, max_pixels: int | None, see: Callable[[Any], None]
+) -> Examined:
     # Imported here, since a run leaves it to another process.
     from PIL import Image
 
@@ -207,6 +218,7 @@ def _decode(source: BinaryIO, format: Format, max_pixels: int | None) -> Examine
             if max_pixels is not None and width * height > max_pixels:
                 raise Costly
             picture.load()
+            see(picture)
     except Costly:
         raise
     except MemoryError as error:

@@ -14,7 +14,6 @@ import time
 from collections.abc import Collection
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +22,7 @@ from batchgen.core.timing import DEFAULT_TIMING
 from batchgen.media.check import CheckedFile, Costly, check_file
 from batchgen.media.check_worker import decode_answer, encode_request
 from batchgen.media.formats import Format
+from batchgen.media.thumbnails import keep_thumbnail
 from batchgen.media.xmp import Provenance
 
 MAX_PROCESSES = 4  # also with fewer cores, since each waits for the disk most of the time
@@ -45,14 +45,17 @@ class CheckPool:
 
     Pictures of more than MAX_PIXELS_AT_ONCE are decoded one at a time. processes: at most.
     timeout_s: after that, a process is killed. rush_s: as RUSH_S.
+    report: where a thumbnail of each picture is kept, in the batch folder; None where none is made.
     """
 
     def __init__(
         self,
+        report: Path | None = None,
         processes: int = MAX_PROCESSES,
         timeout_s: float = DEFAULT_TIMING.file_check,
         rush_s: float = RUSH_S,
     ) -> None:
+        self._report = report
         self._max_processes = processes
         self._timeout_s = timeout_s
         self._rush_s = rush_s
@@ -83,21 +86,24 @@ class CheckPool:
         download = _Download(part, format, content, facts, sent_before)
         async with self._large_slots if content is None else nullcontext():
             with suppress(Costly):
-                return await self._check(download, MAX_PIXELS_AT_ONCE)
+                return await self._check(download, MAX_PIXELS_AT_ONCE, self._report)
+            # Without a thumbnail, for which its process would keep its pixels beside the next one.
             async with self._one_by_one:
-                return await self._check(download, None)
+                return await self._check(download, None, None)
 
-    async def _check(self, download: "_Download", max_pixels: int | None) -> CheckedFile:
+    async def _check(
+        self, download: "_Download", max_pixels: int | None, report: Path | None
+    ) -> CheckedFile:
         worker = await self._take_place()
         line, why = b"", "the process that decoded it died of it"
         try:
             try:
                 worker = worker or await self._start()
             except (OSError, MemoryError):  # the system has no room for a process
-                return await download.check(max_pixels=max_pixels)
+                return await download.check(report, max_pixels=max_pixels)
             try:
                 async with asyncio.timeout(self._timeout_s):
-                    line = await worker.ask(encode_request(*download, max_pixels))
+                    line = await worker.ask(encode_request(*download, max_pixels, report))
             except TimeoutError:
                 why = f"to check it took longer than {self._timeout_s:g} s"
         finally:
@@ -109,7 +115,7 @@ class CheckPool:
         if not line:
             if download.content is not None:
                 download.part.unlink(missing_ok=True)  # what the process has begun to write
-            return await download.check(refused=why)
+            return await download.check(None, refused=why)
         return decode_answer(download.part, download.format, line)
 
     async def _take_place(self) -> "_Worker | None":
@@ -186,9 +192,20 @@ class _Download(NamedTuple):
     facts: Provenance | None
     sent_before: Collection[str]
 
-    async def check(self, **how: Any) -> CheckedFile:
-        """Check it in a thread of this process. how: the keywords of `check_file`."""
-        return await asyncio.to_thread(partial(check_file, *self, **how))
+    async def check(self, report: Path | None, **how: Any) -> CheckedFile:
+        """Check it in a thread of this process, and make its thumbnail.
+
+        report: as `CheckPool` has it. how: more of `check_file`.
+        """
+        seen: list[Any] = []
+
+        def check() -> CheckedFile:
+            checked = check_file(*self, **how, see=seen.append)
+            if report is not None and seen:
+                keep_thumbnail(report, checked, seen[0])
+            return checked
+
+        return await asyncio.to_thread(check)
 
 
 @dataclass(eq=False)

@@ -12,7 +12,7 @@ import resource
 import signal
 import sys
 import traceback
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import Any
 from batchgen.errors import LeadsOutside
 from batchgen.media.check import CheckedFile, Costly, MediaBroken, check_file
 from batchgen.media.formats import Format
+from batchgen.media.thumbnails import keep_thumbnail
 from batchgen.media.xmp import Provenance
 
 READY: dict[str, Any] = {}  # what it says first
@@ -34,8 +35,12 @@ def encode_request(
     facts: Provenance | None,
     sent_before: Collection[str],
     max_pixels: int | None,
+    report: Path | None,
 ) -> bytes:
-    """The parameters are those of `check_file`."""
+    """report: where a thumbnail is kept, as `keep_thumbnail` has it; None where none is made.
+
+    The others are those of `check_file`.
+    """
     request = {
         "part": str(part),
         "format": asdict(format),
@@ -43,6 +48,7 @@ def encode_request(
         "facts": facts,
         "sent_before": list(sent_before),
         "max_pixels": max_pixels,
+        "report": None if report is None else str(report),
     }
     return json.dumps(request).encode() + b"\n" + (content or b"")
 
@@ -75,7 +81,14 @@ def main() -> None:
             request = json.loads(line)
             size = request["size"]
             content = None if size is None else sys.stdin.buffer.read(size)
-            _say(_answer(request, content))
+            seen: list[Any] = []
+            keep = request["report"] is not None
+            answer, checked = _check(request, content, seen.append if keep else _forget)
+            _say(answer)
+            # Now, since a picture does not wait for its thumbnail to be saved.
+            if checked is not None and seen:
+                keep_thumbnail(Path(request["report"]), checked, seen.pop())
+            seen.clear()  # a picture takes much memory, and the next file may be long in coming
 
 
 def _say(answer: dict[str, Any]) -> None:
@@ -83,24 +96,34 @@ def _say(answer: dict[str, Any]) -> None:
     sys.stdout.buffer.flush()
 
 
-def _answer(request: dict[str, Any], content: bytes | None) -> dict[str, Any]:
+def _forget(picture: Any) -> None:
+    """Keep nothing of a picture that gets no thumbnail."""
+
+
+def _check(
+    request: dict[str, Any], content: bytes | None, see: Callable[[Any], None]
+) -> tuple[dict[str, Any], CheckedFile | None]:
+    """Return the answer, and the file if it is whole. see: as `check_file` has it."""
     part, format = Path(request["part"]), Format(**request["format"])
     try:
         facts, sent_before = request["facts"], request["sent_before"]
         max_pixels = request["max_pixels"]
-        checked = check_file(part, format, content, facts, sent_before, max_pixels=max_pixels)
+        checked = check_file(
+            part, format, content, facts, sent_before, max_pixels=max_pixels, see=see
+        )
         answer = asdict(checked)
         del answer["part"], answer["format"]
-        return answer
+        return answer, checked
     except MediaBroken as error:
-        return {"broken": str(error), "sha256": error.sha256}
+        answer = {"broken": str(error), "sha256": error.sha256}
     except Costly:
-        return {"costly": True}
+        answer = {"costly": True}
     except OSError as error:
-        return {"errno": error.errno or errno.EIO}
+        answer = {"errno": error.errno or errno.EIO}
     except LeadsOutside as error:
-        return {"leads_outside": [error.what, error.remedy]}
+        answer = {"leads_outside": [error.what, error.remedy]}
     except MemoryError:
-        return {"errno": errno.ENOMEM}
+        answer = {"errno": errno.ENOMEM}
     except Exception:  # noqa: BLE001
-        return {"bug": traceback.format_exc()}
+        answer = {"bug": traceback.format_exc()}
+    return answer, None

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass, replace
 from http import HTTPStatus
+from pathlib import Path
 from typing import BinaryIO
 
 from batchgen import files
@@ -97,9 +98,10 @@ class Downloader:
     _use_proxy: bool  # whether the environment's proxy applies
     _timing: Timing
     _limits: DownloadLimits = DEFAULT_LIMITS
+    _report: Path | None = None  # as `CheckPool` has it
 
     def __post_init__(self) -> None:
-        self._check_pool = CheckPool(timeout_s=self._timing.file_check)
+        self._check_pool = CheckPool(self._report, timeout_s=self._timing.file_check)
 
     async def __aenter__(self) -> "Downloader":
         timing = self._timing

@@ -11,6 +11,7 @@ from contextlib import suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from batchgen.files import (
     is_regular_file,
@@ -20,8 +21,12 @@ from batchgen.files import (
     remove_temporary_files,
     write_whole_bytes,
 )
+from batchgen.media.check import CheckedFile
 from batchgen.media.containers import webp_size
 from batchgen.media.formats import MAX_PIXELS, PILLOW_FORMATS, SIGNATURE_BYTES, WEBP
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 FOLDER = "thumbs"
 MAX_SIDE_PX = 768  # sharp in a tile of the usual size, also with two pixels for each of the page's
@@ -46,6 +51,26 @@ def thumbnail_path(
     if max(width, height) <= MIN_SOURCE_PX or width * height > MAX_PIXELS:
         return None
     return f"{FOLDER}/{sha256[:16]}.webp"
+
+
+def keep_thumbnail(report: Path, file: CheckedFile, picture: "Image.Image") -> None:
+    """Make the thumbnail of a checked file of which `picture` was decoded, if it gets one.
+
+    One that cannot be made now is made with the reports.
+    """
+    path = thumbnail_path(
+        kind=file.format.kind,
+        sha256=file.sha256,
+        size=file.bytes,
+        width=file.width,
+        height=file.height,
+    )
+    if path is None or (report / path).exists():
+        return
+    with suppress(Exception):  # Pillow raises exceptions of any type
+        for folder in (report, (report / path).parent):
+            make_folder(folder, report.parent)
+        save_thumbnail(picture, report / path)
 
 
 def is_ours(thumbnail: str) -> bool:
@@ -109,7 +134,7 @@ def _make_all(
 
 def make_thumbnail(max_pixels: int, picture: Path, thumbnail: Path) -> None:
     """Make the thumbnail of a picture, of no more than `max_pixels`; none of what is no picture."""
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     Image.MAX_IMAGE_PIXELS = None  # the size is compared with `max_pixels` before decoding
     # Pillow raises exceptions of any type for a broken file.
@@ -122,15 +147,20 @@ def make_thumbnail(max_pixels: int, picture: Path, thumbnail: Path) -> None:
             return  # Pillow would make room for its pixels before it says how many there are
         source.seek(0)
         image = Image.open(source, formats=PILLOW_FORMATS)
-        if image.width * image.height > max_pixels:
-            return
-        small: Image.Image = image
-        if image.mode not in SCALABLE_MODES:
-            small = image.convert("RGBA" if image.has_transparency_data else "RGB")
-        # `reducing_gap` decodes a JPEG at a fraction of its size. HAMMING takes a third of the time
-        # of a finer filter, without a visible difference at this size.
-        small.thumbnail((MAX_SIDE_PX, MAX_SIDE_PX), Image.Resampling.HAMMING, reducing_gap=1.0)
-        ImageOps.exif_transpose(small, in_place=True)
-        # In thumbs/ of report/ of the batch folder.
-        with write_whole_bytes(thumbnail, inside=thumbnail.parents[2]) as file:
-            small.save(file, "WEBP", quality=75, method=1)
+        if image.width * image.height <= max_pixels:
+            save_thumbnail(image, thumbnail)
+
+
+def save_thumbnail(image: "Image.Image", thumbnail: Path) -> None:
+    """Scale a picture down in place and write it. Pillow raises exceptions of any type."""
+    from PIL import Image, ImageOps
+
+    if image.mode not in SCALABLE_MODES:
+        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    # `reducing_gap` decodes a JPEG at a fraction of its size. HAMMING takes a third of the time of
+    # a finer filter, without a visible difference at this size.
+    image.thumbnail((MAX_SIDE_PX, MAX_SIDE_PX), Image.Resampling.HAMMING, reducing_gap=1.0)
+    ImageOps.exif_transpose(image, in_place=True)
+    # In thumbs/ of report/ of the batch folder.
+    with write_whole_bytes(thumbnail, inside=thumbnail.parents[2]) as file:
+        image.save(file, "WEBP", quality=75, method=1)

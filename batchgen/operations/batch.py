@@ -119,9 +119,7 @@ def find_destination(
     return destination
 
 
-def open_destination(
-    place: str, folder: Folder, timing: Timing, *, thumbnails: bool = True
-) -> Destination:
+def open_destination(place: str, folder: Folder, timing: Timing) -> Destination:
     """Return where the files of a batch are kept. place: as `media_place` returns it.
 
     A place elsewhere is tried first: raises as `ObjectStore`, and as `require` of it and of
@@ -130,9 +128,9 @@ def open_destination(
     if not place:
         return LocalFolder(folder.path)
     elsewhere = (
-        MountedFolder(place, folder.path, thumbnails=thumbnails)
+        MountedFolder(place, folder.path)
         if is_path(place)
-        else ObjectStore(place, folder.path, timing, thumbnails=thumbnails)
+        else ObjectStore(place, folder.path, timing)
     )
     event_loop.run(elsewhere.require())
     return elsewhere

@@ -114,7 +114,12 @@ async def execute(
     async with (
         endpoint.services(timing, clock.now) as services,
         Downloader(
-            destination, endpoint.download_hosts(), endpoint.use_proxy, timing, limits
+            destination,
+            endpoint.download_hosts(),
+            endpoint.use_proxy,
+            timing,
+            limits,
+            folder.path / "report" if output_options.thumbnails else None,
         ) as downloader,
     ):
         destination.clear_scratch()

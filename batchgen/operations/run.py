@@ -181,7 +181,7 @@ def run(
         take_over(journal, receipts, reading, options, ask)
         media = media_place(journal, folder, batches, options)
         with _telling_of_results(journal):
-            destination = open_destination(media, folder, timing, thumbnails=options.thumbnails)
+            destination = open_destination(media, folder, timing)
         batches.remember(
             path, folder.path, rehearsal=options.sandbox, at=journal.now(), media=media
         )

@@ -6,24 +6,20 @@ none; where there are no such links it is renamed after a look.
 """
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
 
 from batchgen import files
 from batchgen.errors import StorageDamaged
-from batchgen.media.check import CheckedFile
 from batchgen.media.local_folder import LocalFolder
-from batchgen.storage.thumbnail import ThumbnailMaker
 
 
 class MountedFolder(LocalFolder):
-    """place: the folder, a whole path. folder: the batch's. thumbnails: as `ObjectStore` has it."""
+    """place: the folder, a whole path. folder: the batch's."""
 
-    def __init__(self, place: str, folder: Path, *, thumbnails: bool) -> None:
+    def __init__(self, place: str, folder: Path) -> None:
         super().__init__(Path(place), folder)
         self.place = place
         self._folder = folder
-        self._thumbnails = ThumbnailMaker(folder, wanted=thumbnails)
 
     async def require(self) -> None:
         """Raise StorageDamaged unless a file can be written there durably.
@@ -51,12 +47,6 @@ class MountedFolder(LocalFolder):
                 " sent.",
                 f"Is it mounted? {self._root.parent} has to be there." if missing else "",
             ) from error
-
-    async def keep(
-        self, file: CheckedFile, name: str, n: int, is_taken: Callable[[str], bool]
-    ) -> str:
-        await self._thumbnails.make(file)
-        return await super().keep(file, name, n, is_taken)
 
     async def fetch(self, path: str, to: Path) -> None:
         """Copy a file to a new one. Raises FileNotFoundError where there is none."""

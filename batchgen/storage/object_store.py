@@ -37,7 +37,6 @@ from batchgen.storage.faults import (
     is_missing_bucket,
     unreachable,
 )
-from batchgen.storage.thumbnail import ThumbnailMaker
 
 WHOLE_BYTES = 8 << 20  # of a file that is put in one request
 PART_BYTES = 8 << 20
@@ -65,16 +64,14 @@ class Found(NamedTuple):
 class ObjectStore:
     """A `Destination`. Raises StoreUnreachable where the store fails, and as for its local part.
 
-    place: as `parse_media_place` returns it. folder: the batch's. thumbnails: whether a small
-    picture of each is made for the gallery, while it is on the local disk.
+    place: as `parse_media_place` returns it. folder: the batch's.
     Raises UsageError where obstore is not installed.
     """
 
-    def __init__(self, place: str, folder: Path, timing: Timing, *, thumbnails: bool) -> None:
+    def __init__(self, place: str, folder: Path, timing: Timing) -> None:
         self.place = place
         self._folder = folder
         self._timing = timing
-        self._thumbnails = ThumbnailMaker(folder, wanted=thumbnails)
         self._local = LocalFolder(folder)
         self._slots = asyncio.Semaphore(PUTS_AT_ONCE)
         self._failed: StoreUnreachable | None = None  # once it has; nobody waits as long again
@@ -143,7 +140,6 @@ class ObjectStore:
     async def keep(
         self, file: CheckedFile, name: str, n: int, is_taken: Callable[[str], bool]
     ) -> str:
-        await self._thumbnails.make(file)
         for path in islice(candidate_paths(file, name, n), MOST_NAMES):
             if not is_taken(path) and await self._put_new(path, file):
                 file.part.unlink(missing_ok=True)

@@ -10,6 +10,7 @@ import signal
 import struct
 import sys
 from collections.abc import Awaitable, Callable, Collection
+from contextlib import suppress
 from pathlib import Path
 from subprocess import PIPE, Popen
 from typing import Any, TypeVar
@@ -18,7 +19,7 @@ import pytest
 from conftest import Command, Write
 from crash import Batch, check_the_books, fault
 from helpers import many, media, provenance_of, query, states, table
-from PIL import Image
+from PIL import Image, ImageChops, ImageStat
 from sandbox_client import Control
 
 from batchgen import event_loop
@@ -27,7 +28,8 @@ from batchgen.media import provenance
 from batchgen.media.check import CheckedFile, MediaBroken, check_file
 from batchgen.media.check_pool import CheckPool
 from batchgen.media.check_worker import MAX_MEMORY_BYTES
-from batchgen.media.formats import GIF, MP4, PNG, UNKNOWN, WEBM, WEBP, Format
+from batchgen.media.formats import GIF, JPEG, MAX_PIXELS, MP4, PNG, UNKNOWN, WEBM, WEBP, Format
+from batchgen.media.thumbnails import make_thumbnail
 from batchgen.sandbox import media as sandbox_media
 
 Result = TypeVar("Result")
@@ -101,6 +103,67 @@ def test_processes_end_by_themselves_when_the_pool_is_closed(tmp_path: Path) -> 
 
 def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
+
+
+# Its thumbnail, from the same decoding
+
+
+def noise(kind: str) -> bytes:
+    into = io.BytesIO()
+    Image.effect_noise((1000, 700), 80).save(into, kind)
+    return into.getvalue()
+
+
+@pytest.mark.parametrize("on_disk", [False, True], ids=["in memory", "on disk"])
+@pytest.mark.parametrize("format", [PNG, JPEG, WEBP, GIF], ids=str)
+def test_the_process_that_decodes_a_picture_makes_its_thumbnail(
+    tmp_path: Path, format: Format, on_disk: bool
+) -> None:
+    part, report = tmp_path / "images" / ".heron-1.part", tmp_path / "report"
+    part.parent.mkdir()
+    content = noise(format.pillow)
+    if on_disk:
+        part.write_bytes(content)
+
+    found = in_pool(
+        lambda pool: pool.check(part, format, None if on_disk else content, FACTS), report=report
+    )
+
+    (made,) = (report / "thumbs").iterdir()
+    assert made.name == f"{found.sha256[:16]}.webp"
+    make_thumbnail(MAX_PIXELS, part, report / "thumbs" / "alone.webp")
+    with Image.open(made) as image, Image.open(report / "thumbs" / "alone.webp") as alone:
+        assert image.size == alone.size == (768, 538)
+        (difference,) = ImageStat.Stat(ImageChops.difference(image, alone).convert("L")).mean
+    assert difference < 8  # a JPEG is decoded at a fraction of its size where that is all it is for
+
+
+@pytest.mark.parametrize(
+    "content",
+    [WHOLE, noise("PNG")[:-9], b"no picture"],
+    ids=["small", "cut short", "no picture"],
+)
+def test_what_gets_no_thumbnail_leaves_nothing(tmp_path: Path, content: bytes) -> None:
+    with suppress(MediaBroken):
+        in_pool(
+            lambda pool: pool.check(tmp_path / ".heron-1.part", PNG, content, None),
+            report=tmp_path / "report",
+        )
+
+    assert not (tmp_path / "report").exists()
+
+
+def test_where_a_thumbnail_cannot_be_written_the_picture_is_saved(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (tmp_path / "report").symlink_to(elsewhere)
+
+    async def check_two(pool: CheckPool) -> list[CheckedFile]:
+        names = (tmp_path / f".heron-{n}.part" for n in (1, 2))
+        return [await pool.check(part, PNG, noise("PNG"), None) for part in names]
+
+    assert len(in_pool(check_two, report=tmp_path / "report")) == 2
+    assert [*elsewhere.iterdir()] == []
 
 
 # What is checked
