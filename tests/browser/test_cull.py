@@ -333,6 +333,18 @@ def test_a_cull_goes_on_in_the_detail_and_while_a_filter_takes_away(page: Any) -
     assert focused(page) == "fox"
 
 
+def test_after_a_click_on_a_filter_keys_mean_the_picture_with_the_ring(page: Any) -> None:
+    press(page, "ArrowRight")
+    page.get_by_role("group", name="prompt").get_by_label("A heron").check()
+    expect(page.locator("#status")).to_have_text("3 of 7 pictures")
+    press(page, "p")
+    assert focused(page) == "heron (3)"
+    assert page.locator("#grid .marks").all_text_contents() == ["", "✓ ", ""]
+    page.locator("#advance").focus()
+    press(page, "x", "u", "Enter")
+    expect(page.locator("#detail h2")).to_have_text("heron (3)")
+
+
 def test_many_are_selected_by_a_range_or_all_and_decided_at_once(page: Any) -> None:
     press(page, "ArrowRight", "Shift+ArrowRight", "Shift+ArrowRight")
     expect(page.locator("#n-selected")).to_have_text("3 selected")
@@ -348,7 +360,7 @@ def test_many_are_selected_by_a_range_or_all_and_decided_at_once(page: Any) -> N
     expect(page.locator("#n-selected")).to_have_text("7 selected")
     page.get_by_role("button", name="Deselect").click()
     press(page, "Control+a")
-    page.locator("#many").get_by_role("button", name="Stars: 4").click()
+    page.locator("#tray #many").get_by_role("button", name="Stars: 4").click()
     expect(page.locator("#n-rated")).to_have_text("7 rated")
     shoot(page, "many")
 

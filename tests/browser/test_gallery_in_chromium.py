@@ -527,6 +527,16 @@ def test_heads_and_more_of_a_matrix_open_what_they_name_and_slices_are_of_a_thir
         press(page, "ArrowRight", "Escape")
         assert focused(page) == "row-10"  # the last of its cell that has a tile
 
+        page.locator("#across-axis").select_option("input.cfg")
+        for width in (1281, 1280, 1279):  # a third of which is no whole number
+            page.set_viewport_size({"width": width, "height": 860})
+            page.wait_for_function(
+                "() => { const all = [...document.querySelectorAll('#matrix td')[1]"
+                ".querySelectorAll('.tile')].map(one => one.getBoundingClientRect().top);"
+                " return all[0] === all[1] && all[1] < all[2] && all[2] === all[3]; }"
+            )
+        page.locator("#across-axis").select_option("input.seed")
+
         page.locator("#slice-axis").select_option("input.style")
         expect(page.locator("#slice-value option:checked")).to_have_text("oil")
         expect(page.locator("#status")).to_have_text("12 of 24 rows")
@@ -1230,6 +1240,7 @@ def test_a_telephone_shows_it_without_scrolling_sideways(browser: Any, batch: Pa
         assert not page.evaluate(sideways)
         page.get_by_role("button", name="Filters").tap()
         expect(page.locator("#panel")).to_be_visible()
+        expect(page.get_by_label("Order", exact=True)).to_be_visible()  # with its name
         assert not page.evaluate(sideways)
         page.get_by_role("group", name="style").get_by_label("anime").tap()
         page.get_by_role("button", name="Show 4 rows").tap()

@@ -173,7 +173,7 @@ gallery.begin = () => {
   // On a narrow window filters, order and view are a sheet that lies over the page.
   const narrow = window.matchMedia("(max-width: 899px)");
   const arrange = () => {
-    (narrow.matches ? at("options") : at("bar")).append(...document.querySelectorAll(".group"));
+    (narrow.matches ? at("options") : at("bar")).append(...document.querySelectorAll(":is(#bar, #options) > .group"));
     setFilters(!narrow.matches);
   };
   narrow.addEventListener("change", arrange);
@@ -201,10 +201,10 @@ gallery.begin = () => {
     gallery.changed();
   };
 
-  /** The row that keys mean: the one that has the focus; the grid's, while nothing has it. */
+  /** The row that keys mean: the one that has the focus; the grid's, while no other tile has it. */
   const here = () => {
-    const idle = compact && document.activeElement === document.body;
-    return idle ? grid.active : gallery.list[document.activeElement?.closest?.(".tile")?.dataset.i];
+    const tile = document.activeElement?.closest?.(".tile");
+    return tile ? gallery.list[tile.dataset.i] : compact && !document.querySelector("dialog[open]") ? grid.active : undefined;
   };
 
   /** A dialog about this row was closed: the focus goes to its tile. */
@@ -265,9 +265,11 @@ gallery.begin = () => {
       if (key === "Escape" && target.id === "search") grid.activate(grid.rows.indexOf(grid.active?.i));
       return;
     }
-    const idle = target === document.body && compact && !document.querySelector("dialog[open]");
+    const inGrid = compact && !document.querySelector("dialog[open]");
+    const idle = target === document.body && inGrid;
     if (idle && grid.move(event)) return;
-    if (idle && key in ANYWHERE && !grid.wake()) return; // what nobody sees is not decided about
+    // Also from a filter, which a click leaves with the focus. What nobody sees is not decided about.
+    if (inGrid && !target.closest(".tile") && key in ANYWHERE && !grid.wake()) return;
     const own = target.closest(".tile") || idle;
     if (key === " " && own && compact) {
       event.preventDefault();

@@ -147,12 +147,13 @@ gallery.matrix = (() => {
     return height + GAP * (lines - 1) + (found.length > IN_A_CELL ? GAP + MORE : 0);
   };
 
+  const wide = () => Math.floor(box.getBoundingClientRect().width); // clientWidth may be rounded up
   const arrange = () => {
-    const width = box.clientWidth;
+    const width = wide();
     const head = Math.round(Math.min(176, width / 4));
     const fit = Math.round((width - head) / (gallery.size() + 2 * PAD));
     const columns = Math.max(1, Math.min(fit, model.across.length));
-    const edge = (width - head) / columns - 2 * PAD;
+    const edge = Math.floor((width - head) / columns) - 2 * PAD; // two tiles and their gap have to fit
     const tops = [0];
     for (const { cells } of model.lines) {
       let height = LOWEST;
@@ -350,7 +351,7 @@ gallery.matrix = (() => {
     requestAnimationFrame(draw);
   };
   window.addEventListener("scroll", soon, { passive: true });
-  new ResizeObserver(() => box.clientWidth !== lay.width && redraw()).observe(box);
+  new ResizeObserver(() => wide() !== lay.width && redraw()).observe(box);
 
   const choose = () => {
     chosen = true;
