@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import json
 import os
 import socket
 import time
@@ -12,7 +13,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 from batchgen import files
-from batchgen.errors import BatchBusy, LeadsOutside, SharedFolder, StorageDamaged, UsageError
+from batchgen.core.addresses import (
+    JournalAddress,
+    parse_batch_name,
+    parse_journal_place,
+)
+from batchgen.core.text import shell_quote
+from batchgen.errors import (
+    BatchBusy,
+    LeadsOutside,
+    SharedFolder,
+    StorageDamaged,
+    UsageError,
+)
 
 # Deleted when the disk is full and a request_id has to be written.
 BALLAST_BYTES = 1 << 20
@@ -26,13 +39,26 @@ REPLACED = (
 # What is written to without being replaced.
 IN_PLACE = (
     *(f"batch.db{ending}" for ending in files.COMPANIONS),
-    *("receipts.log", "batchgen.log", ".lock"),
+    *("receipts.log", "batchgen.log", ".lock", "journal.json"),
 )
 # A folder comes after its parent.
 FOLDERS = (
     *("images", "videos", "audio", "files", "report", "report/data", "report/thumbs"),
     *("schemas", "workflows", "sandbox"),
 )
+
+
+# batch.db, or a batch in a database.
+JournalPlace = Path | JournalAddress
+
+JOURNAL_VARIABLE = "BATCHGEN_JOURNAL"  # what names the database for all commands
+
+
+def _as_place(text: str | None) -> str | None:
+    try:
+        return parse_journal_place(text) if text else None
+    except ValueError:
+        return None
 
 
 # Takes what this process does with the folder, in a few words.
@@ -43,12 +69,17 @@ class Folder:
     """The paths in a batch folder. Making a Folder creates nothing.
 
     shared: whether it is written to although others can write to it.
+    database: that keeps the journal, as the person says; None where nobody says it.
     """
 
-    def __init__(self, path: Path, *, shared: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, shared: bool = False, database: JournalAddress | None = None
+    ) -> None:
         self.path = path
         self.shared = shared
-        self.journal = path / "batch.db"
+        self.database = database
+        self.file = path / "batch.db"
+        self.pointer = path / "journal.json"
         self.receipts = path / "receipts.log"
         self.log = path / "batchgen.log"
         self.ballast = path / ".ballast"
@@ -57,9 +88,64 @@ class Folder:
         self.schemas = path / "schemas"
         self.workflows = path / "workflows"
 
+    @property
+    def journal(self) -> JournalPlace:
+        """Where the journal is: batch.db, or a database that the person names.
+
+        Raises UsageError where the folder names another one, or nobody but the folder names one: it
+        may come from anybody, and whom it names would get the user's password.
+        """
+        kept = self.kept_address()
+        if kept is None:
+            if self.database is None or self.file.exists():
+                return self.file
+            return self.database
+        said = os.environ.get(JOURNAL_VARIABLE)
+        if kept == self.database or (self.database is None and kept.url == _as_place(said)):
+            return kept
+        give = f"--journal {shell_quote(kept.url)}"
+        if self.database is None:
+            raise UsageError(
+                f"{self.path} says that its journal is batch {kept.batch} in {kept.url}. Nothing"
+                " else here says so, and a folder may come from anybody. Nothing was sent.",
+                f"If that is your database, add {give}, or set {JOURNAL_VARIABLE}.",
+            )
+        raise UsageError(
+            f"{self.path} keeps its journal in {kept}, as its first run said, and not in"
+            f" {self.database}. Nothing was sent.",
+            f"To go on there, give {give} --batch {kept.batch}.\n"
+            "To begin a batch elsewhere, add --out and another folder.",
+        )
+
+    def kept_address(self) -> JournalAddress | None:
+        """Return the database that the folder names, whoever wrote that; None if it names none."""
+        try:
+            with files.open_regular(self.pointer, follow=False) as file:
+                found = json.loads(file.read(4096))
+            url, batch = found["journal"], found["batch"]
+            return JournalAddress(parse_journal_place(url), parse_batch_name(batch))
+        except FileNotFoundError:
+            return None
+        except (OSError, LeadsOutside, ValueError, TypeError, KeyError):
+            raise StorageDamaged(
+                f"{self.pointer} does not say where the journal is. Nothing was sent.",
+                "Delete it, and name the database with --journal.",
+            ) from None
+
+    def keep_journal_place(self) -> None:
+        """Note in the folder where its journal is, once it is there; for batch.db, nothing."""
+        place = self.journal
+        if isinstance(place, JournalAddress) and not self.pointer.exists():
+            with files.write_whole(self.pointer) as file:
+                json.dump({"journal": place.url, "batch": place.batch}, file, indent=1)
+
+    def has_journal(self) -> bool:
+        """Say whether a run has begun its journal, here or in the database that it names."""
+        return self.file.exists() or self.pointer.exists()
+
     def holds_batch(self) -> bool:
         """Say whether a batch was begun here: it has a journal, or receipts to rebuild one from."""
-        return self.journal.exists() or self.receipts.exists()
+        return self.has_journal() or self.receipts.exists()
 
     def refuse_foreign_files(self) -> None:
         """Raise UsageError for a folder without a batch that has files of the names that ours have.
@@ -145,7 +231,7 @@ class Folder:
 
         The caller holds the lock. Whatever else is in them stays, and so do they.
         """
-        if not made or self.journal.exists() or self.receipts.exists():
+        if not made or self.holds_batch():
             return
         with contextlib.suppress(OSError):
             for path in (self.ballast, self.log, self.lock):
@@ -219,6 +305,8 @@ class Folder:
         LeadsOutside as `refuse_links` does; SharedFolder as `refuse_others` does.
         """
         self.refuse_others()
+        if self.database is not None:
+            self.create()  # another machine has begun the batch
         handle = self._take_lock()
         try:
             self.refuse_links()

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from batchgen.core import budget
 from batchgen.core.addresses import (
     ADDRESS_VARIABLES,
+    parse_journal_place,
     parse_media_place,
     parse_notify_urls,
     parse_ping_url,
@@ -42,6 +43,7 @@ VARIABLES = {
     "serverless_url": "RUNCOMFY_SERVERLESS_API_BASE",
     "ask_above": "BATCHGEN_ASK_ABOVE",
     "media": "BATCHGEN_MEDIA",
+    "journal": "BATCHGEN_JOURNAL",
     **ADDRESS_VARIABLES,
 }
 TOKEN_VARIABLES = ("RUNCOMFY_TOKEN", "RUNCOMFY_API_KEY", "RUNCOMFY_API_TOKEN", "YOUR_API_TOKEN")
@@ -49,6 +51,7 @@ SECRET_VARIABLES = (*TOKEN_VARIABLES, *ADDRESS_VARIABLES.values())
 _PARSERS: Mapping[str, Callable[[str], Any]] = {
     "ask_above": parse_usd,
     "media": parse_media_place,
+    "journal": parse_journal_place,
     "ping": parse_ping_url,
     "notify": parse_notify_urls,
 }
@@ -78,6 +81,8 @@ class RunOptions:
     """Every option of a run, as it holds after the merge.
 
     out: the output folder. media: where media are kept instead, as `s3://bucket/prefix`.
+    journal: the database that keeps the journal, as `postgresql://host/database`. batch: its name
+        there; None is the list's stem.
     model: of rows that name none, or `deployments/ID`. schema: that of the model, or its file.
     workflow: a file with one that is sent to deployments.
     rate: POSTs per second. concurrency: requests in progress. limit: POSTs of this run.
@@ -107,6 +112,8 @@ class RunOptions:
 
     out: Path = Path("out")
     media: str | None = None
+    journal: str | None = None
+    batch: str | None = None
     model: str = DEFAULT_MODEL
     schema: Path | Mapping[str, Any] | None = None
     workflow: Path | None = None
@@ -346,13 +353,13 @@ def environment_for_programs(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name not in SECRET_VARIABLES}
 
 
-# What a store's credentials begin with, in the environment.
-STORE_VARIABLES = ("AWS_", "AZURE_", "GOOGLE_")
+# What the credentials of a store or a database begin with, in the environment.
+STORE_VARIABLES = ("AWS_", "AZURE_", "GOOGLE_", "PG")
 
 
 def environment_without_secrets() -> dict[str, str]:
     """Return the environment for a process of ours that needs no network: no token, no credentials
-    of a store, no proxies.
+    of a store or a database, no proxies.
     """
     there = environment_for_programs(os.environ)
     return {

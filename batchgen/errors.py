@@ -6,6 +6,8 @@
     ├── ServiceUnreachable   69   the API could not be reached, or not safely
     ├── StorageDamaged       74   journal or disk cannot be trusted; nothing was sent
     │   ├── JournalLocked    75   another program writes to it, and goes on doing so
+    │   ├── JournalUnreachable 75 its database does not answer
+    │   ├── JournalTaken     75   another run goes on with it since
     │   ├── JournalUnusable  74   it is in order, and the system does not let it be used
     │   ├── LeadsOutside     74   what somebody put there would have us write outside the batch
     │   ├── SharedFolder     74   somebody else can write to the batch folder
@@ -71,6 +73,32 @@ class JournalLocked(StorageDamaged):
         )
 
 
+class JournalUnreachable(StorageDamaged):
+    """The database does not answer. why: in its words, or the system's."""
+
+    exit_code = 75
+
+    def __init__(self, place: str, why: str) -> None:
+        super().__init__(
+            f"{place} cannot be reached: {why}. Nothing was lost.",
+            "See whether the database runs and may be reached from here, then run the same command"
+            " again to go on.",
+        )
+
+
+class JournalTaken(StorageDamaged):
+    """Another run has begun meanwhile, since this one's connection to the database was gone."""
+
+    exit_code = 75
+
+    def __init__(self, place: str) -> None:
+        super().__init__(
+            f"{place}: another run goes on with this batch since the connection of this one broke."
+            " This one writes nothing more. Nothing was lost.",
+            "Let the other one end; the same command goes on after it.",
+        )
+
+
 class JournalUnusable(StorageDamaged):
     """No room, no permission, no free descriptor: nothing that a backup would help against."""
 
@@ -128,6 +156,7 @@ class StoppedEarly(BatchgenError):
 class BatchBusy(StoppedEarly):
     def __init__(self, folder: str, holder: str) -> None:
         self.folder = folder
+        self.holder = holder
         super().__init__(
             f"{folder} is in use by another run ({holder}). Nothing was sent.",
             f"Wait for it to end, or look at it with: batchgen status {shell_quote(folder)}",

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import crash
+import databases
 import pytest
 from helpers import ROOT, TOKEN, Outcome, PretendClock
 from hypothesis import HealthCheck, settings
@@ -139,6 +140,22 @@ def store(s3_port: int, here: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
         for name, value in CREDENTIALS.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("AWS_ENDPOINT_URL", found.endpoint)
+        yield found
+
+
+@pytest.fixture(scope="session")
+def database_server() -> Iterator[databases.Server]:
+    """A real PostgreSQL server in processes of its own."""
+    if names := databases.absent():
+        pytest.skip(f"{names} not installed: pip install -e '.[test-anywhere]'")
+    with databases.server() as found:
+        yield found
+
+
+@pytest.fixture
+def database(database_server: databases.Server) -> Iterator[databases.Database]:
+    """An empty database."""
+    with databases.database(database_server) as found:
         yield found
 
 

@@ -14,7 +14,13 @@ from click.core import ParameterSource
 from batchgen.cli import completion, manners
 from batchgen.clock import Clock
 from batchgen.core import limits, units
-from batchgen.core.addresses import parse_media_place, parse_notify_urls, parse_ping_url
+from batchgen.core.addresses import (
+    parse_batch_name,
+    parse_journal_place,
+    parse_media_place,
+    parse_notify_urls,
+    parse_ping_url,
+)
 from batchgen.core.targets import deployment_target, parse_node_input
 from batchgen.core.terms import parse_terms
 from batchgen.core.timetable import parse_days, parse_window
@@ -28,7 +34,6 @@ if TYPE_CHECKING:
 
 FILE = click.Path(path_type=Path)
 MANIFEST = click.argument("manifest", shell_complete=completion.manifest)
-BATCH = click.argument("batch", shell_complete=completion.batch)
 MODEL = click.argument("model", shell_complete=completion.model)
 
 
@@ -52,6 +57,8 @@ TERMS = Notation("digest", parse_terms)
 AMOUNT = Notation("amount", units.parse_usd)
 PING = Notation("URL", parse_ping_url)
 PLACE = Notation("URL", parse_media_place)
+DATABASE = Notation("URL", parse_journal_place)
+NAME = Notation("name", parse_batch_name)
 NOTIFY = Notation("URL", parse_notify_urls)
 RATE = Notation("rate", units.parse_rate)
 DURATION = Notation("duration", units.parse_duration)
@@ -167,6 +174,23 @@ MEDIA = section(
         " or in a folder that is mounted, /mnt/pictures. A batch stays where it began.  [default:"
         " $BATCHGEN_MEDIA, else that of your configuration, each with a folder for the batch; else"
         " the batch folder]",
+    ),
+)
+JOURNAL = section(
+    "Files",
+    click.option(
+        "--journal",
+        type=DATABASE,
+        metavar="postgresql://HOST/DATABASE",
+        help="Keep the journal in this database, so that another machine can go on (needs the extra"
+        " `postgres`). The password comes from PGPASSWORD, a service file or ~/.pgpass.  [default:"
+        " $BATCHGEN_JOURNAL, else the batch folder]",
+    ),
+    click.option(
+        "--batch",
+        type=NAME,
+        metavar="NAME",
+        help="The batch's name in that database.  [default: the list's name]",
     ),
 )
 NEW_BATCH = section(
@@ -343,12 +367,37 @@ class Commands(click.Group):
         return list(self.commands)
 
 
+def _keep_database(context: Context, _: Parameter, value: str | None) -> None:
+    context.meta[_DATABASE] = value or None
+
+
+_DATABASE = "batchgen.journal"  # the name under which a command's context keeps what was said
+
+
+def _with_database(command: Callable[..., Any]) -> Callable[..., Any]:
+    said = click.option(
+        "--journal",
+        type=DATABASE,
+        metavar="URL",
+        envvar="BATCHGEN_JOURNAL",
+        expose_value=False,
+        callback=_keep_database,
+        help="The database that keeps its journal, as for `run`.  [default: $BATCHGEN_JOURNAL]",
+    )
+    batch = click.argument("batch", shell_complete=completion.batch)
+    return batch(said(command))
+
+
+BATCH = _with_database
+
+
 def find_batch(text: str) -> "Folder":
     """The folder that BATCH means: itself, or that of a list. Raises UsageError."""
     # Here, since `--help` needs none of it.
     from batchgen.operations.find_batch import find_existing, known_batches
 
-    folder = find_existing(text, known_batches())
+    said = click.get_current_context().meta.get(_DATABASE)
+    folder = find_existing(text, known_batches(), said)
     folder.shared = bool(click.get_current_context().params.get("allow_shared_folder"))
     return folder
 

@@ -37,7 +37,7 @@ from batchgen.errors import (
     ManifestInvalid,
     UsageError,
 )
-from batchgen.journal.reader import Reader, summary
+from batchgen.journal.reader import Reader, find_holder, summary
 from batchgen.library.batch import numbers_and_runner
 from batchgen.log import write_json_line, write_stderr, writes_json_lines
 from batchgen.report import next_steps, summary_text
@@ -504,7 +504,7 @@ def status(folder: Folder) -> None:
     try:
         reader = Reader(folder.journal)
     except UsageError:
-        holder = folder.holder()
+        holder = find_holder(folder)
         if holder is None:
             raise
         line(f"{folder.path}: {_starting(holder)}. Nothing was sent yet.")
@@ -545,7 +545,7 @@ def status(folder: Folder) -> None:
         lines.append(f"  paused since {since}: {next_steps.command('resume', str(folder.path))}")
     if numbers["kept"]:
         lines.append(f"  kept by batchgen set: {in_words(numbers['kept'])}")
-    if not runner and (holder := folder.holder()):
+    if not runner and (holder := find_holder(folder)):
         lines.append(f"  now: {_starting(holder)}")
     if found := folder.others():
         path, who = found

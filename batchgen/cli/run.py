@@ -13,6 +13,7 @@ from batchgen.cli.options import (
     CLOCK,
     DURATION,
     FILE,
+    JOURNAL,
     JSON,
     MANIFEST,
     MEDIA,
@@ -135,6 +136,7 @@ LIMITS = section(
 @OUT
 @MEDIA
 @SHARED
+@JOURNAL
 @NEW_BATCH
 @section(
     "Files",
@@ -378,6 +380,7 @@ def validate(manifest: str, check_urls: bool, as_json: bool, **given: Any) -> No
 @section("Pace", rate_option(help="Submission rate to reckon with.  [default: 60/m]"))
 @LIMITS
 @OUT
+@JOURNAL
 @NEW_BATCH
 @JSON
 @SERVICE

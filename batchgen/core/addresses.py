@@ -1,11 +1,13 @@
-"""The addresses of those who are told how a run ended, and of where media are kept. Pure.
+"""The addresses of those who are told how a run ended, and of where media and journals are kept.
+Pure.
 
 No error shows the address of the first kind: it is a secret, since whoever has it can speak in the
 person's name.
 """
 
 import re
-from urllib.parse import urlsplit
+from typing import NamedTuple
+from urllib.parse import parse_qsl, urlsplit
 
 # The environment variables that hold them, by the option's name.
 ADDRESS_VARIABLES = {"ping": "BATCHGEN_PING", "notify": "BATCHGEN_NOTIFY"}
@@ -72,3 +74,60 @@ def split_media_place(place: str) -> tuple[str, str, str]:
     scheme, _, rest = place.partition("://")
     bucket, _, prefix = rest.partition("/")
     return scheme, bucket, prefix
+
+
+class JournalAddress(NamedTuple):
+    """A journal in PostgreSQL. url: as `parse_journal_place` returns it. batch: its name there."""
+
+    url: str
+    batch: str
+
+    @property
+    def schema(self) -> str:
+        """The PostgreSQL schema that holds the batch's tables."""
+        return f"batchgen_{self.batch}"
+
+    def __str__(self) -> str:
+        return f"{self.url} (batch {self.batch})"
+
+
+_BATCH_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,46}[A-Za-z0-9_])?")
+_POSTGRES = ("postgresql", "postgres")
+# What libpq takes as a parameter of a URL, and nobody else should see.
+_SECRET_PARAMETERS = ("password", "sslpassword", "oauth_client_secret")
+
+
+def parse_journal_place(text: str) -> str:
+    """Return the database that keeps journals, as `postgresql://host/database`. Raises ValueError.
+
+    It is a URL as libpq has it, without a password.
+    """
+    scheme, colon, rest = text.partition("://")
+    try:
+        parts = urlsplit(text)
+        names = [name.lower() for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
+    except ValueError:
+        scheme, names = "", []
+        parts = urlsplit("")
+    if scheme not in _POSTGRES or not colon or not text.isprintable() or " " in text or "#" in text:
+        raise ValueError(
+            "This is no database that keeps a journal; it looks like"
+            " postgresql://user@host/database?sslmode=verify-full, without a password."
+        )
+    if ":" in parts.netloc.rpartition("@")[0] or {*names} & {*_SECRET_PARAMETERS}:
+        raise ValueError(
+            "A password is no part of this: it would stand in the list of processes and in the"
+            " shell's history. Put it into PGPASSWORD, a service file or ~/.pgpass, and leave it"
+            " out here."
+        )
+    return f"postgresql://{rest}"
+
+
+def parse_batch_name(text: str) -> str:
+    """Return the name of a batch in a database. Raises ValueError."""
+    if not _BATCH_NAME.fullmatch(text):
+        raise ValueError(
+            "This is no name for a batch in a database: it has up to 48 letters without accents,"
+            " digits, and . _ - within."
+        )
+    return text

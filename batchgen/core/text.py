@@ -19,7 +19,8 @@ _TURNS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _UNDECODED = re.compile("[\udc80-\udcff]")
 _DATA_URI = re.compile(r"(data:[\w/+.-]{0,100};base64,)[A-Za-z0-9+/=_-]*")
 HIDDEN = "[hidden]"  # in place of a secret
-_LOGIN = re.compile(r"(:(?:\\?/){2})[^\s/?#\\]*@")
+# A database's user alone is no secret, and its URL is what a person gives again.
+_LOGIN = re.compile(r"((?<!postgresql):(?:\\?/){2}|:(?:\\?/){2}(?=[^\s/?#\\@]*:))[^\s/?#\\]*@")
 
 
 def terminal_safe(text: str) -> str:

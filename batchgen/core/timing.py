@@ -28,6 +28,11 @@ class Timing:
         that and what follows an answer of "later". store_tries: of all that, where none comes.
     busy: while another program holds the journal, before a transaction gives up.
     commit_tries: of the commit that keeps a request_id, of `busy` seconds each.
+    database_statement: of one statement in PostgreSQL. database_idle: of a client between two
+        statements of a transaction; then the server ends it. database_read: of what is read again
+        where the database does not answer. database_away: without an answer of the database, before
+        what waits to be written is given up. claim: from the record of a paid submission to its
+        first byte, where other machines may have taken the row over.
     backoff_first, backoff_max: the longest wait after the first failure in a row, and after many.
     missing_limit: for a result or a file that is said not to exist, in one run.
     max_polling: of asking about one request, in one run; it is asked again in the next.
@@ -63,6 +68,11 @@ class Timing:
     drain: float = 75.0
     busy: float = 10.0
     commit_tries: int = 7
+    database_statement: float = 120.0
+    database_idle: float = 120.0
+    database_read: float = 10.0
+    database_away: float = 120.0
+    claim: float = 2.0
     backoff_first: float = 0.5
     backoff_max: float = 60.0
     missing_limit: float = 300.0

@@ -15,6 +15,7 @@ from batchgen.batch_folder import Folder
 from batchgen.clock import Clock
 from batchgen.config import RunOptions, merge_options
 from batchgen.configuration.file import read_configuration
+from batchgen.core.addresses import JournalAddress
 from batchgen.core.budget import active_limits, tightest
 from batchgen.core.rows import Problem
 from batchgen.core.states import State
@@ -25,13 +26,14 @@ from batchgen.doctor.finding import Finding, fail, failed_by, ok, warn
 from batchgen.doctor.judge import Answer, Tonight
 from batchgen.doctor.probe import ask_service, is_writable, look_at_disk, nearest_folder
 from batchgen.errors import BatchgenError, ManifestInvalid, StoppedEarly, UsageError
-from batchgen.journal.reader import Reader
+from batchgen.journal.postgres.store import examine as examine_database
+from batchgen.journal.reader import Reader, find_holder
 from batchgen.journal.receipts import count_receipts
 from batchgen.journal.totals import saved_bytes
 from batchgen.network.session import proxy_for
 from batchgen.notify.notification import require_usable
 from batchgen.operations.batch import media_place, open_destination
-from batchgen.operations.find_batch import ask_nobody, find_folder, known_batches
+from batchgen.operations.find_batch import ask_nobody, find_folder, known_batches, run_folder
 from batchgen.operations.open_manifest import open_manifest_for
 from batchgen.operations.plan import Plan, plan
 from batchgen.operations.prices import other_batches
@@ -60,6 +62,7 @@ class Examination:
     timing: Timing
     _folder: Folder | None = field(default=None, init=False)
     _row_bytes: float | None = field(default=None, init=False)
+    _has_journal: bool = field(default=False, init=False)
     _has_sent: bool = field(default=False, init=False)
     _is_readable: bool = field(default=True, init=False)
 
@@ -154,7 +157,7 @@ class Examination:
     def _batch(self, manifest: str, options: RunOptions) -> Iterator[Finding]:
         try:
             place = find_folder(manifest, options, known_batches(), ask_nobody)
-            folder = Folder(place, shared=options.allow_shared_folder)
+            folder = run_folder(place, manifest, options)
             folder.refuse_foreign_files()
             folder.refuse_as_manifest(Path(manifest))
             folder.refuse_others()
@@ -169,7 +172,7 @@ class Examination:
             yield fail("folder", f"{near} cannot be written", remedy)
         else:
             yield ok("folder", f"{place}" + ("" if place.exists() else ", which the run will make"))
-        if holder := folder.holder():
+        if holder := find_holder(folder):
             remedy = f"Wait for it to end: batchgen status {shell_quote(str(place))}"
             yield warn("lock", f"in use by {holder}", remedy)
         else:
@@ -180,8 +183,11 @@ class Examination:
             yield from self._media(folder, options)
 
     def _journal(self, folder: Folder, options: RunOptions) -> Finding:
+        if not isinstance(folder.journal, Path):
+            return self._database(folder, folder.journal)
         if not folder.journal.exists():
             return ok("journal", "none yet; the first run makes it")
+        self._has_journal = True
         try:
             with closing(Reader(folder.journal, self.timing)) as reader:
                 reader.check()
@@ -205,12 +211,35 @@ class Examination:
         saved = f"{counts[State.SAVED]} saved of {plural(sum(counts.values()), 'row')}"
         return ok("journal", f"whole; {saved}")
 
+    def _database(self, folder: Folder, place: JournalAddress) -> Finding:
+        try:
+            allowed = examine_database(place, self.timing)
+            if not allowed.may:
+                schema = place.schema
+                return fail(
+                    "journal",
+                    f"{place} can be reached, and its user may not write there",
+                    f'In psql, as its owner: CREATE SCHEMA "{schema}" AUTHORIZATION the_user;',
+                )
+            said = f"PostgreSQL {allowed.version}, {'with' if allowed.encrypted else 'without'} TLS"
+            if not allowed.exists:
+                return ok("journal", f"{place} can be reached ({said}); the first run makes it")
+            self._has_journal = True
+            with closing(Reader(place, self.timing)) as reader:
+                self._has_sent = reader.has_sent()
+                counts = reader.counts()
+        except BatchgenError as error:
+            self._is_readable = False
+            return failed_by("journal", error)
+        saved = f"{counts[State.SAVED]} saved of {plural(sum(counts.values()), 'row')}"
+        return ok("journal", f"{place} can be reached ({said}); {saved}")
+
     def _media(self, folder: Folder, options: RunOptions) -> Iterator[Finding]:
         """Yield whether the place elsewhere takes files, if the batch has one."""
         try:
             with ExitStack() as stack:
                 reader = None
-                if folder.journal.exists():
+                if folder.holds_batch() and self._has_journal:
                     reader = stack.enter_context(closing(Reader(folder.journal, self.timing)))
                 place = media_place(reader, folder, known_batches(), options)
             if place:
@@ -261,7 +290,7 @@ class Examination:
         others = other_batches(known_batches(), folder, options)
         now = datetime.fromtimestamp(self.clock.now())
         limits = active_limits(options.limits, now, others.committed_usd)
-        if not folder.journal.exists():
+        if not self._has_journal:
             return tightest(limits, lambda since: 0.0)
         with closing(Reader(folder.journal, self.timing)) as reader:
             return tightest(limits, reader.committed_usd)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from batchgen.batch_folder import Folder
 from batchgen.core.text import shell_quote
-from batchgen.errors import StoppedEarly, StorageDamaged, UsageError
+from batchgen.errors import BatchgenError, StoppedEarly, StorageDamaged, UsageError
 from batchgen.journal.reader import Reader
 
 SAME_TICK_S = 2.0  # within which two writes may leave a file with one time
@@ -42,7 +42,13 @@ class OtherBatches:
         return sum(self._committed(Folder(path), since) for path in self._folders())
 
     def _committed(self, folder: Folder, since: str) -> float:
-        stamp = _stamp(folder.journal)
+        try:
+            place = folder.journal
+        except (UsageError, StorageDamaged) as error:
+            raise _unreadable(folder, error) from None
+        if not isinstance(place, Path):  # which does not say when it was written to
+            return _read(folder, since)
+        stamp = _stamp(place)
         written = max((part[0] / 1e9 for part in stamp if part), default=0.0)
         if written < datetime.fromisoformat(since).timestamp() - CLOCK_TOLERANCE_S:
             return 0.0
@@ -74,11 +80,15 @@ def _read(folder: Folder, since: str) -> float:
     except UsageError:  # it is gone, or just being made
         return 0.0
     except StorageDamaged as error:
-        place = shell_quote(str(folder.path))
-        raise StoppedEarly(
-            f"What the batch in {folder.path} has cost cannot be read, and the limits of your"
-            f" configuration count all batches: {error.what}",
-            f"Run its list again, which repairs it or says how; see batchgen status {place}\n"
-            "To count this list alone, give the run a limit of its own: --max-cost-per-day or"
-            " --max-cost-per-month.",
-        ) from None
+        raise _unreadable(folder, error) from None
+
+
+def _unreadable(folder: Folder, error: BatchgenError) -> StoppedEarly:
+    place = shell_quote(str(folder.path))
+    return StoppedEarly(
+        f"What the batch in {folder.path} has cost cannot be read, and the limits of your"
+        f" configuration count all batches: {error.what}",
+        f"Run its list again, which repairs it or says how; see batchgen status {place}\n"
+        "To count this list alone, give the run a limit of its own: --max-cost-per-day or"
+        " --max-cost-per-month.",
+    )

@@ -45,7 +45,15 @@ from batchgen.engine.other_batches import OtherBatches
 from batchgen.engine.run_outcome import NO_MEMORY, RunOutcome, blocked_outcome
 from batchgen.engine.run_state import RunState
 from batchgen.engine.shared_rate import SharedRateLimit
-from batchgen.errors import BatchgenError, JournalLocked, StoppedEarly, StorageDamaged, TokenRefused
+from batchgen.errors import (
+    BatchgenError,
+    JournalLocked,
+    JournalTaken,
+    JournalUnreachable,
+    StoppedEarly,
+    StorageDamaged,
+    TokenRefused,
+)
 from batchgen.inputs.payload import Payloads
 from batchgen.journal.group_commit import Write, WriteQueue
 from batchgen.journal.receipts import Receipt
@@ -110,11 +118,19 @@ class Submitter:
         task = asyncio.current_task()
         cancellations = task.cancelling() if task else 0
         sent_at = self._state.time()
-        submitting = self._writes.enqueue(lambda: self._record_submitting(row))
+        claimed_at = sent_at
+
+        def record() -> None:
+            nonlocal claimed_at
+            claimed_at = self._state.time()
+            self._record_submitting(row)
+
+        submitting = self._writes.enqueue(record)
 
         async def commit() -> None:
             try:
                 await submitting
+                self._refuse_old_claim(claimed_at)
                 if self._writes.failure:  # of another row's write, and this body has not left yet
                     raise self._writes.failure
                 self._refuse_beside_other_batches(row)
@@ -142,6 +158,11 @@ class Submitter:
             raise asyncio.CancelledError
 
     # -- what is recorded --------------------------------------------------------------------------
+
+    def _refuse_old_claim(self, claimed_at: float) -> None:
+        """Raise Withheld where this computer slept since: another may have taken the batch over."""
+        if self._journal.is_shared and self._state.time() - claimed_at > self._state.timing.claim:
+            raise Withheld("Too much time went by before this request left.")
 
     def _record_submitting(self, row: Request) -> None:
         """W1. Raises StoppedEarly, also where a cost limit would be exceeded."""
@@ -233,6 +254,8 @@ class Submitter:
                 await self._writes.enqueue(write, alone=True)
                 # To have waited for a lock is no harm; a disk that failed once is not believed.
                 return None if isinstance(error, JournalLocked) else error
+            except (JournalTaken, JournalUnreachable) as gone:  # it was waited for
+                return gone
             except JournalLocked as locked:
                 error = error or locked
             except StorageDamaged as failed:

@@ -12,7 +12,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from batchgen.batch_folder import JournalPlace
 from batchgen.clock import to_iso
+from batchgen.core.addresses import JournalAddress
 from batchgen.core.assignments import PAUSE, RESUME
 from batchgen.core.states import RunEvent
 from batchgen.core.timing import Timing
@@ -45,13 +47,29 @@ class Command(NamedTuple):
 
 
 def send(
-    path: Path, run: int | None, asked: Mapping[str, str], *, keep: bool, now: float, timing: Timing
+    path: JournalPlace,
+    run: int | None,
+    asked: Mapping[str, str],
+    *,
+    keep: bool,
+    now: float,
+    timing: Timing,
 ) -> list[int]:
     """Ask something of a run, from another process; return the numbers of the commands.
 
     asked: the value by command. Raises StorageDamaged or one of its subclasses, also where the
     journal is of another version, so that its run does not know of commands.
     """
+    rows = [(to_iso(now), run, name, value, int(keep)) for name, value in asked.items()]
+    values = ", ".join(["(?, ?, ?, ?, ?)"] * len(rows))
+    insert = f"INSERT INTO commands (at, run, command, value, keep) VALUES {values} RETURNING seq"
+    parts = [value for row in rows for value in row]
+    if isinstance(path, JournalAddress):
+        # Here, since most batches need none of it.
+        from batchgen.journal.postgres.connection import PostgresConnection
+
+        with closing(PostgresConnection(path, timing, read_only=False)) as database:
+            return [seq for (seq,) in database.execute(insert, parts)]
     refuse_linked_database(path)
     with storage_errors(path), closing(_connected(path, timing)) as connection:
         refuse_foreign_schema(connection, path)
@@ -61,13 +79,7 @@ def send(
                 f"{path} is of another version of batchgen, whose run takes no commands.",
                 "Interrupt that run with Ctrl-C, and run the same command again.",
             )
-        rows = [(to_iso(now), run, name, value, int(keep)) for name, value in asked.items()]
-        values = ", ".join(["(?, ?, ?, ?, ?)"] * len(rows))
-        found = connection.execute(
-            f"INSERT INTO commands (at, run, command, value, keep) VALUES {values} RETURNING seq",
-            [value for row in rows for value in row],
-        )
-        return [seq for (seq,) in found]
+        return [seq for (seq,) in connection.execute(insert, parts)]
 
 
 def _connected(path: Path, timing: Timing) -> sqlite3.Connection:

@@ -6,10 +6,10 @@ those are read one by one.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from sqlite3 import Connection
 from typing import Any, NamedTuple
 
+from batchgen.batch_folder import JournalPlace
 from batchgen.core.local_files import MARK
 from batchgen.journal.database import checked, storage_errors
 from batchgen.journal.rewriting import Rewritten, pair_rewritten
@@ -63,7 +63,7 @@ class KnownRow(NamedTuple):
 class Comparison:
     """What `compare` hands out. Its iterators are to be read inside of that block."""
 
-    def __init__(self, connection: Connection, journal: Path) -> None:
+    def __init__(self, connection: Connection, journal: JournalPlace) -> None:
         self._connection = connection
         self._journal = journal
 
@@ -125,7 +125,7 @@ class Comparison:
 class GoneRows:
     """Rows of the journal that the manifest no longer has."""
 
-    def __init__(self, connection: Connection, journal: Path) -> None:
+    def __init__(self, connection: Connection, journal: JournalPlace) -> None:
         self._connection = connection
         self._journal = journal
 
@@ -165,7 +165,7 @@ class GoneRows:
 
 
 @contextmanager
-def compare(staged: StagedRows, journal: Path) -> Iterator[Comparison]:
+def compare(staged: StagedRows, journal: JournalPlace) -> Iterator[Comparison]:
     """Compare the staged rows with those of a journal; an absent one has none.
 
     No more rows are staged after this. Raises StorageDamaged if the journal cannot be read.

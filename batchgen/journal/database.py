@@ -1,6 +1,9 @@
-"""batch.db as a file: opening and checking it, transactions, and what one run leaves to the next.
+"""The journal as a database: transactions, sums, and what one run leaves to the next.
 
-How it is written, and why (docs/maintainers/specification.md, "What is written when"):
+It is batch.db, or a schema in PostgreSQL (`postgres/`). A `Store` opens and checks it, and knows
+how a transaction begins and ends there; all else is one text for both.
+
+How batch.db is written, and why (docs/maintainers/specification.md, "What is written when"):
 
 - WAL mode with `synchronous=FULL` and full fsync, so that a committed transaction survives a power
   cut. SQLite may refuse a setting without an error, so each one is read back.
@@ -20,11 +23,13 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import batchgen
 from batchgen import files
+from batchgen.batch_folder import JournalPlace
 from batchgen.clock import Clock, to_iso
+from batchgen.core.addresses import JournalAddress
 from batchgen.core.states import State
 from batchgen.core.text import shell_quote
 from batchgen.core.timing import DEFAULT_TIMING, Timing
@@ -37,6 +42,7 @@ from batchgen.errors import (
 )
 from batchgen.journal import stored_values
 from batchgen.journal.inspection import harden, limit_work, refuse_foreign_schema
+from batchgen.journal.receipts import Receipt
 from batchgen.journal.schema import VERSION, migrate
 from batchgen.log import secrets
 
@@ -52,43 +58,82 @@ def marks(values: Collection[object]) -> str:
     return ", ".join("?" * len(values))
 
 
-class Database:
-    """Open batch.db for writing; the caller holds the folder's lock.
+class Store(Protocol):
+    """A journal that is open for writing by one run.
 
-    state_counts: rows by state, of the rows that are listed or ALWAYS_COUNTED.
-    run: the number of the run that writes, None outside of one.
-
-    Raises StorageDamaged or one of its subclasses, as every method does.
+    writing: a connection as sqlite3 has it, with placeholders and values as there. Every method
+    raises StorageDamaged or one of its subclasses, or sqlite3.Error.
     """
 
-    def __init__(self, path: Path, clock: Clock, timing: Timing = DEFAULT_TIMING) -> None:
+    writing: Any
+
+    def begin(self) -> None: ...
+
+    def commit(self) -> None:
+        """Raises JournalUnreachable where the commit may have been made."""
+
+    def rollback(self) -> None: ...
+
+    def come_back(self) -> bool:
+        """After JournalUnreachable: return whether the last transaction was committed."""
+
+    def read(self, query: str, values: Sequence[Any]) -> Any:
+        """Return a cursor over what is committed, also while a commit is under way."""
+
+    def hand_in(self, receipts: Sequence[Receipt]) -> None:
+        """Leave the ids of requests for another run that goes on."""
+
+    def lift_limits(self) -> None:
+        """From now on each statement is for one row, and there may be any number of them."""
+
+    def close(self) -> None: ...
+
+
+class SqliteStore:
+    """batch.db, open for writing; the caller holds the folder's lock."""
+
+    def __init__(self, path: Path, timing: Timing) -> None:
         self.path = path
-        self.clock = clock
-        self.run: int | None = None
-        self._handed_over = False
-        self._committed_usd: dict[str, float] = {}  # by the stamp since when; "" is the beginning
         files.refuse_linked_database(path)
-        with storage_errors(path):
-            self.connection = _connected(path, timing)
-            path.chmod(0o600)  # before SQLite makes -wal and -shm, which take over the mode
-            self._check()
-            self._set_up()
-            self._reading = _connected(path, timing)
-            self._reading.execute("PRAGMA query_only = 1")
-            self.state_counts = self.count_states()
-            self.committed_usd()
-        self._before = self.state_counts, self._committed_usd
+        self.writing = _connected(path, timing)
+        path.chmod(0o600)  # before SQLite makes -wal and -shm, which take over the mode
+        self._check()
+        self._set_up()
+        self._reading = _connected(path, timing)
+        self._reading.execute("PRAGMA query_only = 1")
+
+    def begin(self) -> None:
+        self.writing.execute("BEGIN IMMEDIATE")
+
+    def commit(self) -> None:
+        self.writing.execute("COMMIT")
+
+    def rollback(self) -> None:
+        self.writing.execute("ROLLBACK")
+
+    def come_back(self) -> bool:
+        return False  # a file does not go away
+
+    def read(self, query: str, values: Sequence[Any]) -> sqlite3.Cursor:
+        return self._reading.execute(query, values)
+
+    def hand_in(self, receipts: Sequence[Receipt]) -> None:
+        """Nobody else can have begun: receipts.log beside it has them."""
+
+    def lift_limits(self) -> None:
+        for connection in (self.writing, self._reading):
+            connection.set_progress_handler(None, 0)
 
     def close(self) -> None:
         self._reading.close()
-        self.connection.close()
+        self.writing.close()
 
     def _check(self) -> None:
-        (version,) = self.connection.execute("PRAGMA user_version").fetchone()
+        (version,) = self.writing.execute("PRAGMA user_version").fetchone()
         if version > VERSION:
             raise NewerJournal(str(self.path), version, VERSION)
-        refuse_foreign_schema(self.connection, self.path)
-        (found,) = self.connection.execute("PRAGMA quick_check(1)").fetchone()
+        refuse_foreign_schema(self.writing, self.path)
+        (found,) = self.writing.execute("PRAGMA quick_check(1)").fetchone()
         if found != "ok":
             raise damaged_journal(self.path, found)
         # A kill before the first migration leaves the table in which migrations are noted.
@@ -96,13 +141,13 @@ class Database:
             "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
             " AND name <> '_sqlite_migrations'"
         )
-        if not version and self.connection.execute(foreign).fetchone():
+        if not version and self.writing.execute(foreign).fetchone():
             raise damaged_journal(self.path, "it is a database of another program")
 
     def _set_up(self) -> None:
         for name, value in SETTINGS.items():
-            self.connection.execute(f"PRAGMA {name} = {value}")
-            (found,) = self.connection.execute(f"PRAGMA {name}").fetchone()
+            self.writing.execute(f"PRAGMA {name} = {value}")
+            (found,) = self.writing.execute(f"PRAGMA {name}").fetchone()
             if found != value:
                 raise JournalUnusable(
                     f"{self.path} cannot be kept here: SQLite leaves {name} at {found}, not"
@@ -110,7 +155,57 @@ class Database:
                     "The folder's file system lacks what the journal needs: choose a folder on a"
                     " local disk with --out.",
                 )
-        migrate(self.connection)
+        migrate(self.writing)
+
+
+def open_store(place: JournalPlace, timing: Timing) -> Store:
+    """Open a journal for writing. Raises BatchBusy where another run writes to a database."""
+    if isinstance(place, JournalAddress):
+        # Here, since most batches need none of it.
+        from batchgen.journal.postgres.store import PostgresStore
+
+        return PostgresStore(place, timing)
+    return SqliteStore(place, timing)
+
+
+class Database:
+    """A journal that is open for writing; of batch.db the caller holds the folder's lock.
+
+    path: where it is, also for messages.
+    state_counts: rows by state, of the rows that are listed or ALWAYS_COUNTED.
+    run: the number of the run that writes, None outside of one.
+
+    Raises StorageDamaged or one of its subclasses, as every method does.
+    """
+
+    def __init__(self, place: JournalPlace, clock: Clock, timing: Timing = DEFAULT_TIMING) -> None:
+        self.path = place
+        self.clock = clock
+        self.run: int | None = None
+        self._handed_over = False
+        self._committed_usd: dict[str, float] = {}  # by the stamp since when; "" is the beginning
+        with storage_errors(place):
+            self.store = open_store(place, timing)
+            try:
+                self.state_counts = self.count_states()
+                self.committed_usd()
+            except BaseException:
+                self.store.close()
+                raise
+        self._before = self.state_counts, self._committed_usd
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other machines reach it, and one of them may take it over."""
+        return isinstance(self.path, JournalAddress)
+
+    @property
+    def connection(self) -> Any:
+        """The connection that writes, as sqlite3 has it."""
+        return self.store.writing
+
+    def close(self) -> None:
+        self.store.close()
 
     def count_states(self) -> Counter[State]:
         """Count `state_counts` anew; it looks at every row."""
@@ -170,7 +265,7 @@ class Database:
         """Begin a transaction; `commit` ends it, or `rollback` after any error."""
         self._before = self.state_counts.copy(), self._committed_usd.copy()
         with storage_errors(self.path):
-            self.connection.execute("BEGIN IMMEDIATE")
+            self.store.begin()
 
     def hand_over(self) -> None:
         """Leave the open transaction to another thread; none joins it until that has ended it."""
@@ -178,7 +273,7 @@ class Database:
 
     def commit(self) -> None:
         with storage_errors(self.path):
-            self.connection.execute("COMMIT")
+            self.store.commit()
         self._handed_over = False
 
     def rollback(self) -> None:
@@ -186,7 +281,21 @@ class Database:
         self.state_counts, self._committed_usd = self._before
         if self.connection.in_transaction:
             with storage_errors(self.path):
-                self.connection.execute("ROLLBACK")
+                self.store.rollback()
+
+    def come_back(self) -> bool:
+        """After JournalUnreachable: wait for the database; return whether the commit was made.
+
+        Raises it again after a while, and JournalTaken where another run goes on since.
+        """
+        made = self.store.come_back()
+        self._handed_over = self._handed_over and not made
+        return made
+
+    def hand_in(self, *receipts: Receipt) -> None:
+        """Leave ids that may not be written here for another run that goes on with the batch."""
+        with storage_errors(self.path):
+            self.store.hand_in(receipts)
 
     def last_manifest(self) -> str | None:
         """Return the manifest of the latest run; None before the first one."""
@@ -208,9 +317,7 @@ class Database:
                 " RETURNING id",
                 (self.now(), process, batchgen.__version__, manifest),
             ).fetchone()
-        # A night's work has no limit; each statement of it is for one row.
-        for connection in (self.connection, self._reading):
-            connection.set_progress_handler(None, 0)
+        self.store.lift_limits()  # a night's work has none
 
     def end_run(self, exit_code: int, ending: str, memory: dict[str, Any]) -> None:
         """Record how the run ended. ending: in words. memory: as `set_meta` takes it."""
@@ -257,7 +364,7 @@ class Database:
         unchecked: columns that the caller checks.
         """
         with storage_errors(self.path):
-            found = self._reading.execute(query, values)
+            found = self.store.read(query, values)
             return [*checked(found, self.path, but=unchecked)]
 
     def now(self) -> str:
@@ -276,7 +383,7 @@ def _connected(path: Path, timing: Timing) -> sqlite3.Connection:
 
 
 def checked(
-    cursor: sqlite3.Cursor, path: Path, *, but: tuple[str, ...] = ()
+    cursor: sqlite3.Cursor, path: JournalPlace, *, but: tuple[str, ...] = ()
 ) -> Iterator[tuple[Any, ...]]:
     """Yield what a query finds. Raises StorageDamaged for a value that batchgen does not write.
 
@@ -290,7 +397,9 @@ def checked(
         yield row
 
 
-def odd_value(path: Path, names: Sequence[str], row: Sequence[Any], column: str) -> StorageDamaged:
+def odd_value(
+    path: JournalPlace, names: Sequence[str], row: Sequence[Any], column: str
+) -> StorageDamaged:
     """Return the error for a row, of columns with these names, of which one is odd."""
     values = dict(zip(names, row, strict=True))
     id = values.get("id", values.get("key"))
@@ -300,12 +409,12 @@ def odd_value(path: Path, names: Sequence[str], row: Sequence[Any], column: str)
         return LeadsOutside(
             f"{path}: {what}, and could lead outside the batch. The row is left alone.",
             "Somebody else has made or changed this journal. Choose another folder with --out,"
-            " or restore batch.db from a backup.",
+            " or restore it from a backup.",
         )
     return damaged_journal(path, what)
 
 
-def remembered(name: str, text: str, path: Path) -> Any:
+def remembered(name: str, text: str, path: JournalPlace) -> Any:
     """Return what a run keeps under a name. Raises StorageDamaged if no run can have kept it."""
     try:
         return stored_values.remembered(name, text)
@@ -324,7 +433,7 @@ def count_states(found: Iterable[tuple[Any, ...]]) -> Counter[State]:
 
 
 @contextmanager
-def storage_errors(path: Path) -> Iterator[None]:
+def storage_errors(path: JournalPlace) -> Iterator[None]:
     """Turn an error of SQLite into JournalLocked or StorageDamaged."""
     try:
         yield
@@ -332,7 +441,7 @@ def storage_errors(path: Path) -> Iterator[None]:
         raise sqlite_error(error, path) from error
 
 
-def sqlite_error(error: sqlite3.Error, path: Path) -> StorageDamaged:
+def sqlite_error(error: sqlite3.Error, path: JournalPlace) -> StorageDamaged:
     """Return what an error of SQLite means. Only what is damaged is called so."""
     code = getattr(error, "sqlite_errorcode", 0)
     if code == sqlite3.SQLITE_INTERRUPT:
@@ -361,7 +470,13 @@ _REMEDIES = {
 }
 
 
-def damaged_journal(path: Path, why: str) -> StorageDamaged:
+def damaged_journal(path: JournalPlace, why: str) -> StorageDamaged:
+    if isinstance(path, JournalAddress):
+        return StorageDamaged(
+            f"{path}: the journal cannot be used: {why}.",
+            "It was left as it is. See whether somebody has changed its tables, and restore the"
+            " database from a backup if need be.",
+        )
     return StorageDamaged(
         f"{path}: the journal cannot be used: {why}.",
         "It was left as it is. See what can still be read: batchgen report"

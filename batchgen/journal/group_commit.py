@@ -8,7 +8,10 @@ writes that are asked for at about the same time are made in one transaction:
 2. Every write of the group is made inside one transaction, on the event loop.
 3. COMMIT, and after it the receipts, are written by a thread. Meanwhile the event loop goes on, and
    what is enqueued waits for the next group.
-4. Each caller goes on only when its own write is durable. So the body of a paid POST does not leave
+4. Where a database does not answer, the receipts are written at once, and the group waits in the
+   thread until it does, or for as long as `Timing.database_away`. What comes meanwhile waits too,
+   so no other body leaves. Then the group is settled if its commit was made, and made again if not.
+5. Each caller goes on only when its own write is durable. So the body of a paid POST does not leave
    before its row is recorded as being submitted (W1), and nobody acts on a request_id that is not
    on the disk (W2). Source: docs/maintainers/specification.md, "Where it is written".
 """
@@ -20,7 +23,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Lock
 
-from batchgen.errors import JournalLocked, StoppedEarly, StorageDamaged
+from batchgen.errors import (
+    JournalLocked,
+    JournalTaken,
+    JournalUnreachable,
+    StoppedEarly,
+    StorageDamaged,
+)
 from batchgen.journal.database import Database
 from batchgen.journal.receipts import Receipt, ReceiptLog
 from batchgen.threads import Threads
@@ -145,14 +154,21 @@ class WriteQueue:
             pending.started = True
         loop = asyncio.get_running_loop()
 
-        def tell(done: "Future[None]") -> None:
+        def tell(done: "Future[bool]") -> None:
+            error = done.exception()
+            again = error is None and not done.result()
+            end = self._write_again if again else self._end_group
             with suppress(RuntimeError):  # the loop was closed meanwhile, and nobody waits
-                loop.call_soon_threadsafe(self._end_group, group, done.exception())
+                loop.call_soon_threadsafe(end, group, error)
 
         try:
-            self._write(group)
+            try:
+                self._write(group)
+                work = self._commit
+            except JournalUnreachable:
+                work = self._come_back
             # One turn of the loop less than by a future of asyncio's.
-            self._thread.submit(self._commit, group).add_done_callback(tell)
+            self._thread.submit(work, group).add_done_callback(tell)
         except Exception as error:  # noqa: BLE001
             self._end_group(group, error)
 
@@ -167,18 +183,46 @@ class WriteQueue:
                 pending.error = refusal
         self._database.hand_over()
 
-    def _commit(self, group: list[PendingWrite]) -> None:
+    def _commit(self, group: list[PendingWrite]) -> bool:
         """In the thread. The receipts are written even if the journal fails: a request_id that the
-        journal could not keep is found by its receipt.
+        journal could not keep is found by its receipt. Returns as `_come_back`.
         """
         try:
             self._database.commit()
+        except JournalUnreachable:
+            return self._come_back(group)
         finally:
-            accepted = [p for p in group if p.receipt is not None and p.error is None]
-            self.write_receipts(*accepted)
+            self._write_receipts_of(group)
+        return True
+
+    def _come_back(self, group: list[PendingWrite]) -> bool:
+        """In the thread: wait for the database. Returns whether the group is committed, False where
+        it has to be made again. Raises JournalUnreachable after a while, and JournalTaken.
+        """
+        self._write_receipts_of(group)
+        return self._database.come_back()
+
+    def _write_receipts_of(self, group: list[PendingWrite]) -> None:
+        self.write_receipts(
+            *[
+                p
+                for p in group
+                if p.receipt is not None and p.error is None and not p.receipt_written
+            ]
+        )
+
+    def _write_again(self, group: list[PendingWrite], _: BaseException | None) -> None:
+        self._database.rollback()
+        for pending in group:
+            pending.error = None
+        self._waiting = [*group, *self._waiting]
+        self._busy = False
+        self._schedule()
 
     def _end_group(self, group: list[PendingWrite], error: BaseException | None) -> None:
         if error is not None:
+            if isinstance(error, JournalTaken):
+                self._hand_in(group)
             try:
                 self._database.rollback()
             except StorageDamaged as worse:
@@ -189,3 +233,11 @@ class WriteQueue:
             pending.settle(pending.error or error)
         self._busy = False
         self._schedule()
+
+    def _hand_in(self, group: list[PendingWrite]) -> None:
+        """Another run goes on: it may have taken a row for unknown whose id came here."""
+        receipts = [pending.receipt for pending in group if pending.receipt is not None]
+        self.write_receipts(*[p for p in group if p.receipt is not None and not p.receipt_written])
+        if receipts:
+            with suppress(StorageDamaged):  # the next run from here finds it in receipts.log
+                self._database.hand_in(*receipts)

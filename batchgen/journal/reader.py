@@ -6,12 +6,14 @@ The file is opened for reading only, and an older version is read as it is, with
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from batchgen.batch_folder import Folder, Holder, JournalPlace
+from batchgen.core.addresses import JournalAddress
 from batchgen.core.identity import json_object
 from batchgen.core.prices import Price, SeenCost, read_prices, read_seen
 from batchgen.core.states import State
@@ -56,8 +58,32 @@ RUN_COLUMNS = (
 )  # fmt: skip
 
 
+def has_journal(address: JournalAddress, timing: Timing = DEFAULT_TIMING) -> bool:
+    """Say whether a database has a batch. Raises as `PostgresConnection`."""
+    from batchgen.journal.postgres.connection import PostgresConnection
+    from batchgen.journal.postgres.schema import version_of
+
+    with closing(PostgresConnection(address, timing, read_only=True)) as connection:
+        return version_of(connection) is not None
+
+
+def find_holder(folder: Folder) -> Holder | None:
+    """Return who holds a batch now, here or on another machine; None if nobody does.
+
+    It writes nothing, and waits for nobody but a database.
+    """
+    here = folder.holder()
+    with suppress(BatchgenError):
+        if here is None and isinstance(folder.journal, JournalAddress):
+            from batchgen.journal.postgres.store import find_owner
+
+            owner = find_owner(folder.journal)
+            return None if owner is None else Holder(f"process {owner.process}", "")
+    return here
+
+
 class Reader:
-    """Open batch.db for reading only. Raises UsageError if there is none.
+    """Open a journal for reading only. Raises UsageError if there is none.
 
     stop: asked every millisecond or so of SQLite's work; with a yes, what is read ends with
         StorageDamaged.
@@ -68,19 +94,43 @@ class Reader:
 
     def __init__(
         self,
-        path: Path,
+        path: JournalPlace,
         timing: Timing = DEFAULT_TIMING,
         stop: Callable[[], bool] | None = None,
     ) -> None:
+        self._path = path
+        self.left_out = ""
+        self._copy = ExitStack()
+        self._db: Any
+        if isinstance(path, Path):
+            self._open_file(path, timing, stop)
+        else:
+            self._open_database(path, timing)
+
+    def _open_database(self, address: JournalAddress, timing: Timing) -> None:
+        # Here, since most batches need none of it.
+        from batchgen.journal.postgres.connection import PostgresConnection
+        from batchgen.journal.postgres.schema import version_of
+
+        self._has_notes = True
+        self._db = PostgresConnection(address, timing, read_only=True)
+        try:
+            if version_of(self._db) is None:
+                raise UsageError(
+                    f"There is no batch {address.batch} in {address.url}.",
+                    "Name a batch that was run there, as its list or by its name.",
+                )
+        except BatchgenError:
+            self.close()
+            raise
+
+    def _open_file(self, path: Path, timing: Timing, stop: Callable[[], bool] | None) -> None:
         if not path.is_file():
             raise UsageError(
                 f"There is no batch in {path.parent}: it has no {path.name}.",
                 "Name an output folder, or a manifest that was run from this folder.",
             )
-        self._path = path
-        self.left_out = ""
         refuse_linked_database(path, written=False)
-        self._copy = ExitStack()
         with storage_errors(path):
             uri = self._copy.enter_context(uri_for_reading(path))
             self._db = sqlite3.connect(uri, uri=True, timeout=timing.busy)
@@ -120,14 +170,22 @@ class Reader:
     def one_moment(self) -> Iterator[None]:
         """Read everything in the block from one snapshot, whatever a run writes meanwhile."""
         with storage_errors(self._path):
-            self._db.execute("BEGIN")
+            is_file = isinstance(self._path, Path)
+            self._db.execute(
+                "BEGIN" if is_file else "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+            )
         try:
             yield
         finally:
             self._db.rollback()
 
     def check(self) -> None:
-        """Read the whole file. Raises StorageDamaged if it is not whole."""
+        """Read the whole file. Raises StorageDamaged if it is not whole.
+
+        The pages of a database are its server's to check.
+        """
+        if not isinstance(self._path, Path):
+            return
         (found,) = next(iter(self.query("PRAGMA quick_check(1)"))).values()
         if found != "ok":
             raise damaged_journal(self._path, found)
@@ -233,7 +291,8 @@ class Reader:
             columns = columns.removesuffix("duration, note") + "NULL AS duration, NULL AS note"
         try:
             for shown in SHOWN_IN_ORDER:
-                found = self._db.execute(
+                read = self._db.execute if isinstance(self._path, Path) else self._db.stream
+                found = read(
                     f"SELECT {columns} FROM requests LEFT JOIN outputs USING (key)"
                     f" WHERE {shown} ORDER BY {ORDER}, n"
                 )
@@ -347,7 +406,7 @@ class Reader:
         return saved["rate"] if saved else None
 
 
-def _by_column(cursor: sqlite3.Cursor, rows: Iterable[tuple[Any, ...]]) -> Iterator[dict[str, Any]]:
+def _by_column(cursor: Any, rows: Iterable[tuple[Any, ...]]) -> Iterator[dict[str, Any]]:
     """Return the rows of a cursor as dictionaries by column."""
     names = [column[0] for column in cursor.description]
     return (dict(zip(names, row, strict=True)) for row in rows)

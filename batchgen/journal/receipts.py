@@ -75,6 +75,7 @@ class ReceiptLog:
     """
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         self._handle = open_in_place(path)
         self._file_bytes = os.fstat(self._handle).st_size
         self.end = self._find_end()

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from sqlite3 import Connection
+from typing import Any
 
 from batchgen.core import identity
 from batchgen.core.states import State
@@ -73,8 +74,8 @@ def reconcile(journal: Journal, staged: StagedRows) -> None:
         )
         connection.executemany("UPDATE requests SET input = ? WHERE key = ?", comparison.refiled())
         connection.executemany(
-            "INSERT INTO aliases (key, row) VALUES (?, ?)"
-            " ON CONFLICT (key) DO UPDATE SET row = excluded.row",
+            'INSERT INTO aliases (key, "row") VALUES (?, ?)'
+            ' ON CONFLICT (key) DO UPDATE SET "row" = excluded."row"',
             comparison.aliases(),
         )
         connection.execute(
@@ -89,8 +90,11 @@ def reconcile(journal: Journal, staged: StagedRows) -> None:
 
 
 @contextmanager
-def _large_cache(connection: Connection, rows: int) -> Iterator[None]:
+def _large_cache(connection: Any, rows: int) -> Iterator[None]:
     """Keep the indexes of so many rows in memory, for the block."""
+    if not isinstance(connection, Connection):  # a server has a cache of its own
+        yield
+        return
     (usual,) = connection.execute("PRAGMA cache_size").fetchone()
     cache_kib = max(2000, rows * CACHE_BYTES_PER_ROW // 1024)
     connection.execute(f"PRAGMA cache_size = {-cache_kib}")
@@ -163,4 +167,4 @@ def _complete(journal: Journal, row: StagedRow, id: str, stem: str, folded: str)
         "UPDATE requests SET id = ?, name = ?, folded = ?, model = ?, input = ? WHERE key = ?",
         (id, stem, folded, row.model, row.input, row.key),
     )
-    return done.rowcount == 1
+    return bool(done.rowcount == 1)

@@ -18,8 +18,9 @@ from batchgen.clock import Clock
 from batchgen.core import identity
 from batchgen.core.states import Event, State
 from batchgen.core.timing import DEFAULT_TIMING, Timing
-from batchgen.errors import StorageDamaged
+from batchgen.errors import BatchBusy, StorageDamaged
 from batchgen.journal import stored_values
+from batchgen.journal.reader import has_journal
 from batchgen.journal.receipts import MAX_LINE_BYTES, Receipt, ReceiptLog, is_receipt_log
 from batchgen.journal.reconcile import NameAllocator, reconcile
 from batchgen.journal.requests import REOPENS
@@ -49,7 +50,7 @@ class Recovery:
         """
         found: Counter[str] = Counter()
         with self._journal.transaction():
-            for receipt in receipts:
+            for receipt in (*self._handed_in(), *receipts):
                 found["receipts"] += self._apply(receipt)
             for (key,) in self._journal.fetch_all(
                 "SELECT key FROM requests WHERE state = 'submitting'"
@@ -59,8 +60,30 @@ class Recovery:
                     key, State.SUBMITTING, Event.OUTCOME_UNKNOWN, reason, error=reason
                 )
                 found["unknown"] += 1
-            self._journal.set_meta({"receipts_read": read_to})
+            if not self._journal.is_shared:
+                self._journal.set_meta({"receipts_read": read_to})
         return found
+
+    def unread(self, receipts: ReceiptLog) -> Iterable[Receipt]:
+        """Return the receipts that the journal may not have taken over yet.
+
+        In a database each machine has a receipts.log of its own, so there all are looked at whose
+        id no row has.
+        """
+        if not self._journal.is_shared:
+            return receipts.since(self._journal.get_meta("receipts_read") or 0)
+        query = "SELECT request_id FROM requests WHERE request_id IS NOT NULL"
+        known = {id for (id,) in self._journal.fetch_all(query)}
+        return [receipt for receipt in receipts.since(0) if receipt.request_id not in known]
+
+    def _handed_in(self) -> list[Receipt]:
+        """Take the ids that runs left which might not write any more."""
+        if not self._journal.is_shared:
+            return []
+        found = self._journal.fetch_all(
+            "DELETE FROM receipts RETURNING key, attempt, request_id, at"
+        )
+        return [Receipt(*values) for values in found]
 
     def complete(self, receipts: ReceiptLog) -> None:
         """Write the receipts that are missing because a run was killed, or its disk was full.
@@ -75,9 +98,9 @@ class Recovery:
             Event.ACCEPTED,
             Event.ATTACHED,
         )
-        for receipt in (Receipt(*values) for values in found):
-            if receipt.request_id not in written:
-                receipts.append(receipt)
+        missing = [one for one in (Receipt(*v) for v in found) if one.request_id not in written]
+        if missing:
+            receipts.append(*missing)
 
     def reopen(self, state: State, detail: str) -> None:
         """Make every listed row in a state `pending`, but for those that would make nothing again.
@@ -151,8 +174,12 @@ def open_journal(
     An empty or absent journal beside receipts is made anew, to be rebuilt from them. Raises
     StorageDamaged for one beside media files without receipts, and if a file cannot be opened.
     """
-    files.refuse_linked_database(folder.journal)
-    fresh = not folder.journal.exists() or folder.journal.stat().st_size == 0
+    place = folder.journal
+    if isinstance(place, Path):
+        files.refuse_linked_database(place)
+        fresh = not place.exists() or place.stat().st_size == 0
+    else:
+        fresh = not has_journal(place, timing)
     try:
         if fresh and not is_receipt_log(folder.receipts):
             raise StorageDamaged(
@@ -170,9 +197,20 @@ def open_journal(
             " Nothing was sent.",
             "Put batch.db or receipts.log back, or choose another folder with --out.",
         )
-    journal = Journal(folder.journal, clock, timing)
+    journal = open_for_writing(folder, clock, timing)
     stack.callback(journal.close)
     return journal, receipts
+
+
+def open_for_writing(folder: Folder, clock: Clock, timing: Timing = DEFAULT_TIMING) -> Journal:
+    """Open the journal of a batch whose folder the caller has locked.
+
+    Raises BatchBusy where another machine writes to it, and StorageDamaged.
+    """
+    try:
+        return Journal(folder.journal, clock, timing)
+    except BatchBusy as busy:
+        raise BatchBusy(str(folder.path), busy.holder) from None
 
 
 def unwritable_receipts(path: Path, error: OSError) -> StorageDamaged:

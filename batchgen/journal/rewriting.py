@@ -8,10 +8,10 @@ taken at most once, so two rows of one list are never merged.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from sqlite3 import Connection
 from typing import NamedTuple
 
+from batchgen.batch_folder import JournalPlace
 from batchgen.core import likeness
 from batchgen.core.states import State
 from batchgen.journal.database import checked
@@ -75,7 +75,7 @@ class Rewritten:
     examples: dict[Kind, list[Pair]]
 
 
-def pair_rewritten(connection: Connection, journal: Path) -> Rewritten:
+def pair_rewritten(connection: Connection, journal: JournalPlace) -> Rewritten:
     """Pair new rows with paid ones, and give those that are the SAME the keys of theirs.
 
     connection: as `StagedRows.attached` hands it out. What an earlier run took is taken again, and
@@ -140,7 +140,7 @@ def _match(connection: Connection, kind: Kind, columns: str, where: str = "TRUE"
     connection.execute("DELETE FROM temp.paid WHERE key IN (SELECT key FROM pairs)")
 
 
-def _examples(connection: Connection, journal: Path, kind: Kind) -> Iterator[Pair]:
+def _examples(connection: Connection, journal: JournalPlace, kind: Kind) -> Iterator[Pair]:
     found = connection.execute(
         """SELECT rows.source, rows.id AS given_id, rows.model AS given_model,
             rows.input AS given_input, paid.id, paid.model, paid.input

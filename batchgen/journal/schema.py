@@ -278,12 +278,19 @@ BY_HOUR_OF_3 = f"""
     ) GROUP BY hour ORDER BY hour
     """
 # Given up by a person is no failure; before version 4 it was stored as one.
+# The others say in words of PostgreSQL, too, what they said before.
 VIEWS_OF_4 = {
     "by_model": VIEWS_OF_2["by_model"].replace(
         "AS unknown,", "AS unknown, SUM(state = 'written_off') AS written_off,"
     ),
     "by_hour": BY_HOUR_OF_3.replace(
         "\"to\" = 'failed'", "\"to\" = 'failed' AND event <> 'written off'"
+    ).replace("0, 0, 0, 0, 0, 0, 1", "FALSE, FALSE, FALSE, FALSE, FALSE, FALSE, 1"),
+    "by_setting": VIEWS_OF_2["by_setting"]
+    .replace("JOIN json_each", "CROSS JOIN json_each")
+    .replace(
+        "GROUP BY setting, value ORDER BY setting, rows DESC", "GROUP BY 1, 2 ORDER BY 1, 3 DESC"
     ),
+    "slowest": VIEWS_OF_2["slowest"].replace("DESC LIMIT", "DESC NULLS LAST LIMIT"),
 }
 VIEWS = {**VIEWS_OF_2, **VIEWS_OF_4}

@@ -13,9 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from batchgen.batch_folder import JournalPlace
 from batchgen.core import identity
+from batchgen.core.addresses import JournalAddress
 from batchgen.core.local_files import MARK, LocalFile
 from batchgen.core.rows import Entry, Problem, Row
+from batchgen.core.timing import DEFAULT_TIMING
 from batchgen.files import refuse_linked_database
 from batchgen.journal.inspection import harden
 from batchgen.journal.read_only import uri_for_reading
@@ -23,16 +26,17 @@ from batchgen.journal.read_only import uri_for_reading
 CHUNK_ROWS = 200  # written by one statement, at most
 CHUNK_CHARS = 2**18
 ID_CACHE_KIB = 64 * 1024
-EMPTY_REQUESTS_TABLE = """CREATE TABLE journal.requests (key TEXT, id TEXT, position INTEGER,
+EMPTY_TABLES = """CREATE TABLE journal.requests (key TEXT, id TEXT, position INTEGER,
     listed INTEGER, source TEXT, model TEXT, input TEXT, state TEXT, attempts INTEGER,
-    name TEXT, error TEXT)"""
+    name TEXT, error TEXT, meta TEXT);
+    CREATE TABLE journal.aliases (key TEXT PRIMARY KEY, row TEXT);"""
 
 
 # The paths of the local files among the inputs of `requests`, in order; another key of this name
 # does no harm.
 LOCAL_FILES_QUERY = f"""SELECT DISTINCT part.value AS local_file FROM requests
     JOIN json_tree(input) AS part ON part.key = 'file' AND part.type = 'text'
-    WHERE listed = 1 AND instr(input, '{MARK}') ORDER BY local_file"""
+    WHERE listed = 1 AND instr(input, '{MARK}') > 0 ORDER BY local_file"""
 
 
 class StagedRow(NamedTuple):
@@ -274,29 +278,39 @@ class StagedRows:
             yield FileInput(url, kind, source, id, key.removeprefix("$.").replace('"', ""), count)
 
     @contextmanager
-    def attached(self, journal: Path) -> Iterator[sqlite3.Connection]:
+    def attached(self, journal: JournalPlace) -> Iterator[sqlite3.Connection]:
         """Hand out a connection that sees these `rows`, and the journal as `journal.requests`.
 
         For `comparison.compare`. An absent journal is an empty one. No more rows are added after
         this. Raises sqlite3.Error if the journal cannot be read, and OSError as `uri_for_reading`.
         """
         self._number()
-        refuse_linked_database(journal, written=False)
+        if isinstance(journal, Path):
+            refuse_linked_database(journal, written=False)
         self._db.execute("COMMIT")
         harden(self._db)
-        with uri_for_reading(journal) as uri:
-            try:
+        try:
+            if isinstance(journal, JournalAddress):
+                # Here, since most batches need none of it.
+                from batchgen.journal.postgres.copy import copy_rows
+
+                self._db.execute("ATTACH '' AS journal")
+                self._db.executescript(EMPTY_TABLES)
+                copy_rows(journal, self._db, DEFAULT_TIMING)
+                yield self._db
+                return
+            with uri_for_reading(journal) as uri:
                 self._db.execute("ATTACH ? AS journal", (uri,))
                 (version,) = self._db.execute("PRAGMA journal.user_version").fetchone()
                 if not version:  # it is absent, or is just being made
                     self._db.execute("DETACH journal")
                     self._db.execute("ATTACH ':memory:' AS journal")
-                    self._db.executescript(EMPTY_REQUESTS_TABLE)
+                    self._db.executescript(EMPTY_TABLES)
                 yield self._db
-            finally:
-                with contextlib.suppress(sqlite3.OperationalError):
-                    self._db.execute("DETACH journal")
-                self._db.execute("BEGIN")
+        finally:
+            with contextlib.suppress(sqlite3.OperationalError):
+                self._db.execute("DETACH journal")
+            self._db.execute("BEGIN")
 
 
 def _sent_form(model: str, input: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 
 from batchgen.batch_folder import Folder, Holder
 from batchgen.journal.follow import instances
-from batchgen.journal.reader import Reader, summary
+from batchgen.journal.reader import Reader, find_holder, summary
 from batchgen.library.keywords import AnyPath
 
 
@@ -114,7 +114,7 @@ def numbers_and_runner(folder: Folder, reader: Reader) -> tuple[dict[str, Any], 
         with reader.one_moment():
             numbers, run = summary(reader), reader.last_run() or {}
             numbers["instances"] = instances(reader)
-        holder = folder.holder()
+        holder = find_holder(folder)
         if run.get("ended_at") or (holder and not holder.is_process(run.get("process"))):
             return numbers, None
         if holder:

@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import Any, TypedDict, get_type_hints
 
 from batchgen.core import limits, units
-from batchgen.core.addresses import parse_media_place, parse_notify_urls, parse_ping_url
+from batchgen.core.addresses import (
+    parse_batch_name,
+    parse_journal_place,
+    parse_media_place,
+    parse_notify_urls,
+    parse_ping_url,
+)
 from batchgen.core.targets import parse_node_input
 from batchgen.core.terms import Terms, parse_terms
 from batchgen.core.text import closest_match
@@ -61,6 +67,8 @@ class Options(ReadingOptions, total=False):
     price_per_second: float | Mapping[str, float]
     new_batch: bool
     media: str
+    journal: str
+    batch: str
     sandbox: bool
     concurrency: int
     expect_plan: str | Terms
@@ -234,6 +242,8 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "notify_when": _choice("problems", "always"),
     # What is empty takes the place of what is configured.
     "media": lambda place: parse_media_place(_text(place)),
+    "journal": lambda url: parse_journal_place(_text(url)),
+    "batch": lambda name: parse_batch_name(_text(name)),
     "ping": lambda url: parse_ping_url(_text(url)) if url != "" else "",
     "notify": lambda urls: (
         parse_notify_urls(urls if isinstance(urls, str) else [*urls]) if urls else ()

@@ -13,6 +13,7 @@ from batchgen.core.addresses import is_path
 from batchgen.core.targets import deployment_id
 from batchgen.core.timing import Timing
 from batchgen.journal.reader import Reader
+from batchgen.journal.recovery import open_for_writing
 from batchgen.journal.writer import Journal
 from batchgen.media.destination import Destination
 from batchgen.media.local_folder import LocalFolder
@@ -64,7 +65,8 @@ def open_batch(folder: Folder, timing: Timing) -> Iterator[Journal]:
 
     Raises BatchBusy if a run holds it, and StorageDamaged.
     """
-    with folder.locked(), closing(Journal(folder.journal, Clock(), timing)) as journal:
+    with folder.locked(), closing(open_for_writing(folder, Clock(), timing)) as journal:
+        folder.keep_journal_place()
         yield journal
 
 

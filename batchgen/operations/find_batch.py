@@ -19,10 +19,11 @@ from batchgen.config import (
     default_out,
     has_name_of_its_own,
 )
+from batchgen.core.addresses import JournalAddress, parse_batch_name
 from batchgen.core.text import plural, shell_quote
 from batchgen.errors import StorageDamaged, UsageError
 from batchgen.files import state_folder
-from batchgen.journal.reader import Reader
+from batchgen.journal.reader import Reader, find_holder
 from batchgen.operations.known_batches import KnownBatch, KnownBatches, ListPath
 
 log = logging.getLogger(__name__)
@@ -68,6 +69,45 @@ def look_into(folder: Folder) -> Finding | None:
             return Finding(reader.get_meta("manifest"), reader.has_sent(), reader.is_rehearsal())
     except (UsageError, StorageDamaged):
         return Finding(None, True, rehearsal=False)
+
+
+def run_folder(place: Path, manifest: str, options: RunOptions) -> Folder:
+    """Return the folder in which a run goes on, with the database that the person names for it.
+
+    What is named for all lists holds for no rehearsal, and for no batch that has a journal of its
+    own. Raises UsageError where a batch with batch.db is to go on in a database, and for a list
+    whose name is none for a batch there.
+    """
+    folder = Folder(place, shared=options.allow_shared_folder)
+    typed = options.sources.get("journal") is Source.FLAG
+    if options.journal is None or (options.sandbox and not typed):
+        return folder
+    if folder.file.exists() and not folder.pointer.exists():
+        if not typed:
+            log.info(
+                "The journal stays in %s; %s is for new batches.", folder.file, options.journal
+            )
+            return folder
+        raise UsageError(
+            f"{place} keeps its journal in batch.db, and not in {options.journal}. Nothing was"
+            " sent.",
+            "To go on there, leave out --journal.\nTo begin a batch in the database, add --out and"
+            " another folder, and --new-batch.",
+        )
+    folder.database = _address(folder, options.journal, options.batch, manifest)
+    return folder
+
+
+def _address(folder: Folder, url: str, batch: str | None, text: str) -> JournalAddress:
+    """Return the batch that is meant: by its name, as its folder has it, or the stem of a list."""
+    kept = folder.kept_address() if folder.pointer.exists() else None
+    if batch is None and kept is not None and kept.url == url:
+        return kept
+    name = batch or default_out(text).name
+    try:
+        return JournalAddress(url, parse_batch_name(name))
+    except ValueError as error:
+        raise UsageError(f"{name!r}: {error} Nothing was sent.", "Name it with --batch.") from None
 
 
 def find_folder(manifest: str, options: RunOptions, known: KnownBatches, ask: Ask) -> Path:
@@ -118,7 +158,7 @@ def _other_batch(
             continue
         folder = Folder(Path(batch.folder))
         found = look_into(folder)
-        if found is not None and (found.may_have_paid or folder.holder()):
+        if found is not None and (found.may_have_paid or find_holder(folder)):
             return batch, found
         if found is None and batch.is_here() and batch == batches[0]:
             return batch, None
@@ -169,11 +209,24 @@ def model_memory(options: RunOptions) -> dict[str, str]:
     return {} if said else {UNNAMED_MODEL: options.model}
 
 
-def find_existing(text: str, known: KnownBatches) -> Folder:
+def find_existing(text: str, known: KnownBatches, url: str | None = None) -> Folder:
     """Return the folder that a person means: itself, or the batch of a list, wherever that is.
 
-    Raises UsageError where there is none, or more than one.
+    url: of the database that keeps journals, as the person says it; a batch there needs no folder
+        here yet. Raises UsageError where there is none, or more than one.
     """
+    if url is None:
+        return _find_existing(text, known)
+    try:
+        folder = _find_existing(text, known)
+    except UsageError:
+        folder = Folder(default_out(text))
+    if not folder.file.exists():
+        folder.database = _address(folder, url, None, text)
+    return folder
+
+
+def _find_existing(text: str, known: KnownBatches) -> Folder:
     itself = Folder(Path(text))
     if _exists(itself) or (not has_name_of_its_own(text) and text != "-"):
         return _existing(itself, text)
@@ -221,4 +274,4 @@ def _existing(folder: Folder, text: str) -> Folder:
 
 def _exists(folder: Folder) -> bool:
     """Say whether there is a journal, or a run that is about to make one."""
-    return folder.journal.exists() or folder.holder() is not None
+    return folder.has_journal() or find_holder(folder) is not None

@@ -49,7 +49,7 @@ def schema_folders(batch: Folder | None) -> tuple[Path, ...]:
         return (*persons, bundled)
     # Earlier versions copied no bundled schema into a batch. Its rows were checked against that
     # one, and a newer one that the person fetched could make other rows of them.
-    rest = (bundled, *persons) if batch.journal.is_file() else (*persons, bundled)
+    rest = (bundled, *persons) if batch.has_journal() else (*persons, bundled)
     return (batch.schemas, *rest)
 
 

@@ -214,7 +214,8 @@ def open_manifest_for(
     if not (flags.get("allow_hooks") or _is_trusted(path, own)):
         manifest.settings.disobey(config.HOOKS)
     written = manifest.settings.run_options(Path() if path == "-" else Path(path).parent)
-    defaults = {} if "out" in flags else {"out": default_out(path)}
+    named = flags.get("batch")
+    defaults = {} if "out" in flags else {"out": Path("out", named) if named else default_out(path)}
     return manifest, config.merge_options(flags, written, os.environ, own.of_run, defaults)
 
 

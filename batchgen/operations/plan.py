@@ -31,7 +31,13 @@ from batchgen.journal import command_table
 from batchgen.journal.comparison import Comparison, compare
 from batchgen.journal.reader import Reader
 from batchgen.journal.staging import StagedRows
-from batchgen.operations.find_batch import ask_nobody, find_folder, keep_model, known_batches
+from batchgen.operations.find_batch import (
+    ask_nobody,
+    find_folder,
+    keep_model,
+    known_batches,
+    run_folder,
+)
 from batchgen.operations.models import schema_folders, stored_versions
 from batchgen.operations.open_manifest import (
     ProblemSink,
@@ -280,7 +286,7 @@ def plan(
     """
     manifest, options = open_manifest_for(flags, path)
     batches = known_batches()
-    folder = Folder(find_folder(path, options, batches, ask_nobody))
+    folder = run_folder(find_folder(path, options, batches, ask_nobody), path, options)
     options = keep_model(options, folder)
     others, now = other_batches(batches, folder, options), datetime.now()
     kept: Mapping[str, str] = {}

@@ -59,6 +59,8 @@ def write_report(
     except StorageDamaged as error:
         with tempfile.TemporaryDirectory() as scratch:
             copy = Path(scratch) / "batch.db"
+            if not isinstance(folder.journal, Path):
+                raise  # what is damaged in a database, its owner restores
             found = salvage(folder.journal, copy)
             added = add_receipts(copy, folder)
             more = f" and {plural(added, 'more request')} found in receipts.log" if added else ""

@@ -9,6 +9,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -60,6 +61,7 @@ from batchgen.operations.find_batch import (
     keep_model,
     known_batches,
     model_memory,
+    run_folder,
 )
 from batchgen.operations.models import schema_folders, stored_versions
 from batchgen.operations.open_manifest import (
@@ -136,7 +138,7 @@ def run(
     place = find_folder(path, options, batches, ask)
     # A mail is read elsewhere, so it names places by their whole paths.
     place = place.absolute() if options.quiet else place
-    folder = Folder(place, shared=options.allow_shared_folder)
+    folder = run_folder(place, path, options)
     announcer.at(folder)
     if options.quiet and options.skip_invalid:
         show = _ignore  # the ending tells of invalid rows, and of the same ones once
@@ -179,6 +181,7 @@ def run(
         stack.callback(watchdog.begin)
         refuse_mixed_batch(journal, folder, rehearsing=options.sandbox)
         take_over(journal, receipts, reading, options, ask)
+        folder.keep_journal_place()
         media = media_place(journal, folder, batches, options)
         with _telling_of_results(journal):
             destination = open_destination(media, folder, timing)
@@ -287,7 +290,7 @@ def _telling_of_results(journal: Journal) -> Iterator[None]:
 
 def _tell_of_other_computer(journal: Journal, folder: Folder) -> None:
     """As of a folder that was copied, or is on a disk that two computers have."""
-    where = journal.last_computer()
+    where = None if journal.is_shared else journal.last_computer()
     if where not in (None, socket.gethostname()):
         log.info(
             "%s was last run on %s. If it is run there too, rows are paid for twice: a lock does"
@@ -482,7 +485,7 @@ def _record_refusal(
     """Let `status` tell why a run sent nothing, also a list's first one. As an exit callback."""
     if isinstance(error, TokenRefused | ServiceUnreachable):
         with suppress(BatchgenError), ExitStack() as stack:
-            if folder.journal.is_file():
+            if isinstance(folder.journal, Path) and folder.journal.is_file():
                 journal = stack.enter_context(closing(Journal(folder.journal, clock, timing)))
             else:  # refused where files of a lost journal are
                 journal, _ = open_journal(stack, folder, clock, timing)

@@ -18,7 +18,7 @@ from batchgen.core.timing import Timing
 from batchgen.errors import BatchBusy, UsageError
 from batchgen.journal import command_table
 from batchgen.journal.command_table import Steering
-from batchgen.journal.reader import Reader
+from batchgen.journal.reader import Reader, find_holder
 from batchgen.operations.batch import open_batch
 from batchgen.report.next_steps import command
 
@@ -97,7 +97,7 @@ def _ask_run(
     """Leave a command for the run, and wait until it is taken; None if nobody is there any more."""
     folder.refuse_others()
     with closing(Reader(folder.journal, timing)) as reader:
-        holder = folder.holder()
+        holder = find_holder(folder)
         if holder is None:
             return None
         number, run = reader.last_run_number(), reader.last_run() or {}
@@ -116,7 +116,7 @@ def _ask_run(
         )
         until = time.monotonic() + timing.command_wait
         while command_table.still_waiting(reader, numbers):
-            if folder.holder() is None:
+            if find_holder(folder) is None:
                 return None  # it has ended; what it has not taken is of no run any more
             if time.monotonic() >= until:
                 return Steered(

@@ -1,6 +1,7 @@
 """The start of a run, once the journal is open: what a run before left, and the manifest's rows."""
 
 import logging
+from pathlib import Path
 
 from batchgen.batch_folder import Folder
 from batchgen.config import RunOptions
@@ -57,13 +58,22 @@ def _refuse_other_list(
         listed = journal.count_listed()
         if listed and not shares_a_row:
             raise UsageError(
-                f"{journal.path.parent} holds {plural(listed, 'row')} of {before}, and {manifest}"
+                f"{_whose(journal)} holds {plural(listed, 'row')} of {before}, and {manifest}"
                 " has none of them. Nothing was sent.",
-                "Choose another folder with --out, or let the new list take the place of the old"
+                f"Choose another {_another(journal)}, or let the new list take the place of the old"
                 " one with --new-list; what was paid for stays.",
             )
     with journal.transaction():
         journal.set_meta({"manifest": path})
+
+
+def _another(journal: Journal) -> str:
+    return "name with --batch" if journal.is_shared else "folder with --out"
+
+
+def _whose(journal: Journal) -> str:
+    """Return what holds the batch, for messages: its folder, or its name in a database."""
+    return str(journal.path.parent if isinstance(journal.path, Path) else journal.path)
 
 
 def _settle_rewritten(
@@ -129,12 +139,11 @@ def take_over(
     `_settle_rewritten` and `_refuse_other_list` do, and StorageDamaged or a subclass.
     """
     recovery = Recovery(journal)
-    read_to = journal.get_meta("receipts_read") or 0
-    found = recovery.recover(receipts.since(read_to), receipts.end)
+    found = recovery.recover(recovery.unread(receipts), receipts.end)
     try:
         recovery.complete(receipts)
     except OSError as error:
-        raise unwritable_receipts(journal.path.with_name("receipts.log"), error) from error
+        raise unwritable_receipts(receipts.path, error) from error
     if found["receipts"]:
         log.info("Found in receipts.log: %s.", plural(found["receipts"], "request"))
     if found["unknown"]:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from batchgen import __version__
+from batchgen.batch_folder import JournalPlace
 from batchgen.core.limits import DEFAULT_LIMITS
 from batchgen.errors import StorageDamaged, UsageError
 from batchgen.files import open_regular
@@ -119,10 +120,10 @@ class ManifestImport:
     def __post_init__(self) -> None:
         self._schemas = self._current_schemas()
 
-    def unless_listed_in(self, journal: Path) -> None:
+    def unless_listed_in(self, journal: JournalPlace) -> None:
         """Read the manifest, before anything is written, unless the journal has its rows.
 
-        journal: the path of batch.db, which may be absent or damaged.
+        journal: batch.db, or a batch in a database, which may be absent or damaged.
         """
         fingerprint = self._fingerprint()
         if fingerprint is not None:

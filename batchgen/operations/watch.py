@@ -8,7 +8,7 @@ from batchgen.core.expiry import RESULTS_KEPT_S
 from batchgen.core.timing import Timing
 from batchgen.errors import UsageError
 from batchgen.journal.follow import MINUTE_S, QUEUE, Follower, in_flight_since, instances
-from batchgen.journal.reader import Reader, numbers
+from batchgen.journal.reader import Reader, find_holder, numbers
 from batchgen.journal.stored_values import QUEUE_FIELDS
 from batchgen.report.frame import Look
 
@@ -19,7 +19,7 @@ def look(folder: Folder, follower: Follower, now: float, timing: Timing) -> Look
     Raises UsageError if there is no batch and none begins, and StorageDamaged.
     """
     found = Look(now, str(folder.path))
-    holder = folder.holder()
+    holder = find_holder(folder)
     try:
         reader = Reader(folder.journal, timing)
     except UsageError:

@@ -19,7 +19,7 @@ from batchgen.batch_folder import Folder
 from batchgen.clock import Clock, to_iso
 from batchgen.core.text import shell_quote
 from batchgen.files import remove_temporary_files, write_json, write_whole
-from batchgen.journal.reader import Reader, summary
+from batchgen.journal.reader import Reader, find_holder, summary
 from batchgen.report import gallery, statistics
 from batchgen.report.cells import escape_formulas
 from batchgen.report.filters import EVERYTHING, Filter
@@ -136,7 +136,7 @@ def _facts(folder: Folder, reader: Reader, numbers: dict[str, Any]) -> dict[str,
 
 def _is_running(folder: Folder, reader: Reader) -> bool:
     """Whether the last run goes on, in another process: this one writes after its run has ended."""
-    run, holder = reader.last_run() or {}, folder.holder()
+    run, holder = reader.last_run() or {}, find_holder(folder)
     return bool(not run.get("ended_at") and holder and holder.is_process(run.get("process")))
 
 

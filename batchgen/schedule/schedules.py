@@ -18,7 +18,7 @@ from batchgen.config import has_name_of_its_own
 from batchgen.core.text import shell_quote
 from batchgen.errors import BatchgenError, StorageDamaged, UsageError
 from batchgen.files import config_folder, open_regular, write_whole
-from batchgen.journal.reader import Reader
+from batchgen.journal.reader import Reader, find_holder
 from batchgen.operations.find_batch import find_existing, known_batches, look_into
 from batchgen.schedule import crontab, system, units
 from batchgen.schedule.entry import Entry, check_words, from_json
@@ -168,7 +168,7 @@ def _last_run(entry: Entry) -> tuple[datetime | None, bool]:
     folder = _batch(entry)
     if folder is None:
         return None, False
-    running = folder.holder() is not None
+    running = find_holder(folder) is not None
     try:
         with closing(Reader(folder.journal)) as reader:
             last = reader.last_run()

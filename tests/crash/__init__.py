@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import select
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -17,11 +18,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
+from copy import copy
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
+from databases import Database
 from helpers import MEDIA_FOLDERS
 from sandbox_client import Control
 from stores import Store
@@ -224,11 +227,14 @@ class Batch:
         with closing(sqlite3.connect(f"{self.out.as_uri()}/batch.db?mode=ro", uri=True)) as journal:
             return journal.execute(sql, values).fetchall()
 
+    def is_whole(self) -> bool:
+        return self.query("PRAGMA integrity_check") == [("ok",)]
+
     def states(self) -> dict[str, int]:
         return dict(self.query("SELECT state, COUNT(*) FROM requests GROUP BY state"))
 
     def request_ids(self) -> set[str]:
-        found = self.query("SELECT request_id FROM requests WHERE request_id NOT NULL")
+        found = self.query("SELECT request_id FROM requests WHERE request_id IS NOT NULL")
         return {request_id for (request_id,) in found}
 
 
@@ -246,6 +252,53 @@ class StoredBatch(Batch):
 
     def kept(self) -> set[str]:
         return {key.removeprefix("kit/") for key in self.store.names()}
+
+
+class DatabaseBatch(Batch):
+    """A batch whose journal is in PostgreSQL, and whose media are in a folder that is mounted."""
+
+    def __init__(
+        self, root: Path, reach: Sequence[str], sandbox: Control, database: Database, rows: int = 3
+    ) -> None:
+        self.media = root / "media"
+        self.media.mkdir(parents=True)
+        self.database = database
+        places = ["--journal", database.url, "--media", str(self.media)]
+        super().__init__(root, reach, sandbox, rows, *places)
+
+    def content(self, path: str) -> bytes:
+        return (self.media / path).read_bytes()
+
+    def kept(self) -> set[str]:
+        found = (path for kind in MEDIA_FOLDERS for path in (self.media / kind).glob("*"))
+        return {p.relative_to(self.media).as_posix() for p in found if p.suffix != ".part"}
+
+    def query(self, sql: str, *values: Any) -> list[Any]:
+        with closing(self.database.connect()) as connection:
+            connection.execute("SET search_path = batchgen_list")
+            return list(connection.execute(sql.replace("?", "%s"), values).fetchall())
+
+    def is_whole(self) -> bool:
+        return True  # its pages are the server's to check
+
+    def forget(self) -> None:
+        """Begin anew, with nothing of what was."""
+        self.database.query("DROP SCHEMA IF EXISTS batchgen_list CASCADE")
+        for folder in (self.out, self.media):
+            shutil.rmtree(folder, ignore_errors=True)
+        self.media.mkdir()
+        self.sandbox.reset()
+
+    def finish_elsewhere(self) -> int:
+        """As `finish`, on another machine."""
+        there = copy(self)
+        there.errors = self.root / "stderr-elsewhere.txt"
+        there.words = [*self.words[:3], str(self.root / "elsewhere"), *self.words[4:]]
+        return there.finish()
+
+    def move(self) -> None:
+        """The machine is gone with its disk: the next run is on another."""
+        shutil.rmtree(self.out, ignore_errors=True)
 
 
 def rehearsal(api: Api, folder: Path, sandbox: Control) -> list[str]:
@@ -308,7 +361,7 @@ def check_the_books(
 
 
 def _journal_is_sound(batch: Batch) -> None:
-    assert batch.query("PRAGMA integrity_check") == [("ok",)]
+    assert batch.is_whole()
     story = batch.query('SELECT key, "from", "to" FROM events ORDER BY seq')
     latest: dict[str, str] = {}
     for key, old, new in story:
@@ -339,14 +392,14 @@ def _nothing_is_paid_twice_or_lost(batch: Batch) -> None:
 
 
 def _files_are_whole(batch: Batch) -> None:
-    outputs = batch.query("SELECT path, bytes, sha256 FROM outputs WHERE path NOT NULL")
+    outputs = batch.query("SELECT path, bytes, sha256 FROM outputs WHERE path IS NOT NULL")
     for path, size, sha256 in outputs:
         content = batch.content(path)
         assert len(content) == size, f"{path} is not whole"
         assert hashlib.sha256(content).hexdigest() == sha256, f"{path} is not what was saved"
     bare = batch.query(
         "SELECT id FROM requests AS r WHERE state = 'saved' AND NOT EXISTS"
-        " (SELECT 1 FROM outputs AS o WHERE o.key = r.key AND path NOT NULL)"
+        " (SELECT 1 FROM outputs AS o WHERE o.key = r.key AND path IS NOT NULL)"
     )
     assert not bare, f"saved without a file: {bare}"
     found = batch.kept()

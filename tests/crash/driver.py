@@ -40,8 +40,9 @@ from batchgen.core.states import Event
 from batchgen.core.timing import DEFAULT_TIMING
 from batchgen.engine import poller, run_state
 from batchgen.journal import schema
-from batchgen.journal.database import Database
+from batchgen.journal.database import Database, SqliteStore
 from batchgen.journal.group_commit import WriteQueue
+from batchgen.journal.postgres.store import PostgresStore
 from batchgen.journal.recovery import Recovery
 from batchgen.journal.writer import Journal
 from batchgen.network import session
@@ -152,6 +153,14 @@ def on_statements(step: Callable[[str], None], ends: tuple[str, ...] = ("COMMIT"
         return connect(path, *values, **more)
 
     sqlite3.connect = watched
+    commit = PostgresStore.commit
+
+    def committed(self: Any) -> None:
+        step("before COMMIT")
+        commit(self)
+        step("after COMMIT")
+
+    PostgresStore.commit = committed
 
 
 def on_answers(step: Callable[[bytes], None]) -> None:
@@ -481,13 +490,13 @@ def nothing_before_the_post() -> None:
 
 
 def synchronous_is_normal() -> None:
-    original = Database._set_up
+    original = SqliteStore._set_up
 
     def set_up(self: Any) -> None:
         original(self)
-        self.connection.execute("PRAGMA synchronous = NORMAL")
+        self.writing.execute("PRAGMA synchronous = NORMAL")
 
-    Database._set_up = set_up
+    SqliteStore._set_up = set_up
 
 
 def w2_can_be_cancelled() -> None:

@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import tempfile
+import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from databases import Database
 from helpers import told
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -28,6 +30,7 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
+    run_state_machine_as_test,
 )
 
 from batchgen.api.deployment_outcome import classify_deployment_result, classify_inference
@@ -43,6 +46,7 @@ from batchgen.api.poll_outcome import (
 from batchgen.api.response import Response, decode
 from batchgen.api.submit_outcome import classify_submit
 from batchgen.clock import Clock, to_iso
+from batchgen.core.addresses import JournalAddress
 from batchgen.core.budget import CostLimits, active_limits
 from batchgen.core.expiry import DAY_S, PAID_BUT_GONE, has_expired
 from batchgen.core.prices import Estimate
@@ -249,7 +253,7 @@ class AnyHistory(RuleBasedStateMachine):
     )
     def a_person_asks_for_a_row_to_be_sent_again(self, state, run):
         self.kill()
-        self.journal = Journal(self.folder / "batch.db", self.clock)
+        self.journal = self.open_journal()
         if rows := self.rows(state):
             self.journal.record_retry(rows[0].key, "batchgen retry")
             self.asked_for(rows[0].key)
@@ -264,7 +268,7 @@ class AnyHistory(RuleBasedStateMachine):
     def a_person_settles_an_unknown_row(self, finds_it, dies, which, run):
         """Having looked into the account: the request is there, or the row is given up."""
         self.kill()
-        self.journal = Journal(self.folder / "batch.db", self.clock)
+        self.journal = self.open_journal()
         if rows := self.rows(State.UNKNOWN):
             row = rows[which % len(rows)]
             if finds_it:
@@ -295,14 +299,10 @@ class AnyHistory(RuleBasedStateMachine):
     @rule(deleted=st.booleans(), run=RUNS)
     def the_journal_is_deleted_or_set_back_to_an_older_backup(self, deleted, run):
         self.kill()
-        backup = self.folder / "backup.db"
-        if deleted or backup.exists():
+        if deleted or self.has_backup():
             self.lose_journal()
-        if deleted:
             # A backup from before that is of another story: its attempts have the same numbers.
-            backup.unlink(missing_ok=True)
-        elif backup.exists():
-            shutil.copy(backup, self.folder / "batch.db")
+            self.set_back(deleted=deleted)
         self.live_through(run)
 
     def edit(self, how, which, row):
@@ -317,8 +317,6 @@ class AnyHistory(RuleBasedStateMachine):
 
     def lose_journal(self):
         """Only what is in receipts.log can be known from now on; the rest is the person's risk."""
-        for path in self.folder.glob("batch.db*"):
-            path.unlink()
         self.books_are_whole = False
         self.in_doubt.clear()
         self.ledger.asked.clear()
@@ -338,15 +336,35 @@ class AnyHistory(RuleBasedStateMachine):
             self.kill()
         if run.backs_up:
             self.kill()
-            shutil.copy(self.folder / "batch.db", self.folder / "backup.db")
+            self.back_up()
+
+    # -- the journal as a whole ------------------------------------------------------------------
+
+    def open_journal(self):
+        return Journal(self.folder / "batch.db", self.clock)
+
+    def has_backup(self):
+        return (self.folder / "backup.db").exists()
+
+    def back_up(self):
+        shutil.copy(self.folder / "batch.db", self.folder / "backup.db")
+
+    def set_back(self, *, deleted):
+        for path in self.folder.glob("batch.db*"):
+            path.unlink()
+        if deleted:
+            (self.folder / "backup.db").unlink(missing_ok=True)
+        else:
+            shutil.copy(self.folder / "backup.db", self.folder / "batch.db")
+
+    # -- the steps of a run ----------------------------------------------------------------------
 
     def start(self, run):
         """What wiring does before anything is sent."""
         self.receipts = ReceiptLog(self.folder / "receipts.log")
-        self.journal = Journal(self.folder / "batch.db", self.clock)
+        self.journal = self.open_journal()
         intake = Recovery(self.journal)
-        read_to = self.journal.get_meta("receipts_read") or 0
-        intake.recover(self.receipts.since(read_to), self.receipts.end)
+        intake.recover(intake.unread(self.receipts), self.receipts.end)
         self.die_if(run.dies, 1)
         intake.complete(self.receipts)
         self.ledger.receipted |= set(self.ledger.reached)
@@ -657,3 +675,58 @@ TestAnyHistoryOfADeployment = AnyHistoryOfADeployment.TestCase
 TestAnyHistoryOfADeployment.settings = settings(
     max_examples=max(EXAMPLES // 2, 1), stateful_step_count=10
 )
+
+
+class AnyHistoryInADatabase(AnyHistory):
+    """The same over PostgreSQL; each history has a batch of its own."""
+
+    database: Database
+
+    def __init__(self):
+        super().__init__()
+        self.place = JournalAddress(self.database.url, f"b{uuid.uuid4().hex[:12]}")
+        self.kept = f"kept_{self.place.batch}"
+
+    def teardown(self):
+        super().teardown()
+        for schema in (self.place.schema, self.kept):
+            self.database.query(f'DROP SCHEMA IF EXISTS "{schema}" CASCADE')
+
+    def open_journal(self):
+        return Journal(self.place, self.clock)
+
+    def tables(self):
+        found = self.database.query(
+            "SELECT tablename FROM pg_tables WHERE schemaname = %s", self.place.schema
+        )
+        return [name for (name,) in found]
+
+    def has_backup(self):
+        return bool(self.database.query("SELECT 1 FROM pg_namespace WHERE nspname = %s", self.kept))
+
+    def back_up(self):
+        self.database.query(f"DROP SCHEMA IF EXISTS {self.kept} CASCADE")
+        self.database.query(f"CREATE SCHEMA {self.kept}")
+        for name in self.tables():
+            table = f"{self.place.schema}.{name}"
+            self.database.query(f"CREATE TABLE {self.kept}.{name} AS TABLE {table}")
+
+    def set_back(self, *, deleted):
+        if deleted:
+            self.database.query(f"DROP SCHEMA IF EXISTS {self.place.schema} CASCADE")
+            self.database.query(f"DROP SCHEMA IF EXISTS {self.kept} CASCADE")
+            return
+        for name in self.tables():
+            self.database.query(f"TRUNCATE {self.place.schema}.{name}")
+            self.database.query(
+                f"INSERT INTO {self.place.schema}.{name} SELECT * FROM {self.kept}.{name}"
+            )
+
+
+def test_any_history_in_a_database(database):
+    class Here(AnyHistoryInADatabase):
+        pass
+
+    Here.database = database
+    examples = settings(max_examples=max(EXAMPLES // 15, 1), stateful_step_count=6)
+    run_state_machine_as_test(Here, settings=examples)

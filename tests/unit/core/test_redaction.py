@@ -43,6 +43,8 @@ def test_a_password_is_hidden_however_it_is_spelled(text: str) -> None:
         ("https://cdn.example/heron@2x.png", "https://cdn.example/heron@2x.png"),
         ("https://cdn.example?to=a@b.example", "https://cdn.example?to=a@b.example"),
         ("write to me@example.com", "write to me@example.com"),
+        ("postgresql://ann@db/batches", "postgresql://ann@db/batches"),
+        ("postgresql://ann:pw@db/batches", "postgresql://[hidden]@db/batches"),
     ],
 )
 def test_the_login_in_a_url_is_hidden_whoever_it_belongs_to(text: str, shown: str) -> None:

@@ -1,0 +1,502 @@
+"""A journal in PostgreSQL: the same batch from any machine, by one run at a time."""
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Command, Write
+from databases import Database
+from helpers import many, query, table
+from sandbox_client import Control
+
+from batchgen.clock import Clock
+from batchgen.core.addresses import JournalAddress
+from batchgen.core.prices import Estimate
+from batchgen.core.rows import Row
+from batchgen.core.states import State
+from batchgen.core.timing import DEFAULT_TIMING, Timing
+from batchgen.errors import (
+    BatchBusy,
+    JournalTaken,
+    JournalUnreachable,
+    JournalUnusable,
+    StorageDamaged,
+)
+from batchgen.journal.group_commit import WriteQueue
+from batchgen.journal.reader import Reader
+from batchgen.journal.receipts import Receipt, ReceiptLog
+from batchgen.journal.recovery import Recovery
+from batchgen.journal.staging import StagedRows
+from batchgen.journal.writer import Journal, Request
+
+HASTY = replace(DEFAULT_TIMING, database_away=1.0, database_read=0.5)
+MODEL = "ideogram/ideogram-v2/generate"
+AT = "2026-10-18T03:04:05.678Z"
+
+
+@pytest.fixture
+def manifest(write: Write) -> str:
+    return write("list.csv", table(many(3)))
+
+
+@pytest.fixture
+def batch(database: Database) -> JournalAddress:
+    return JournalAddress(database.url, "list")
+
+
+@pytest.fixture
+def opened(batch: JournalAddress) -> Iterator[Callable[..., Journal]]:
+    """Open the journal, as another machine would each time, and list three rows."""
+    journals = []
+
+    def open_it(timing: Timing = HASTY) -> Journal:
+        journal = Journal(batch, Clock(), timing)
+        journals.append(journal)
+        if not journal.count_listed():
+            with closing(StagedRows()) as rows:
+                for n in range(1, 4):
+                    rows.add(Row(n, f"list.csv:{n}", f"r{n}", MODEL, {"prompt": f"fox {n}"}, {}))
+                Recovery(journal).list_rows(rows)
+        return journal
+
+    yield open_it
+    for journal in journals:
+        with suppress(StorageDamaged):
+            journal.close()
+
+
+def first(journal: Journal) -> Request:
+    return journal.next_pending(0, [])[0]
+
+
+def claim(journal: Journal) -> Request:
+    row = first(journal)
+    journal.record_submitting(row, Estimate(0.03), [], {})
+    return row
+
+
+def disconnect(database: Database) -> None:
+    """As where the network breaks: the server drops every session but this one."""
+    database.query(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+
+
+# -- one batch, any machine ------------------------------------------------------------------------
+
+
+def test_another_machine_goes_on_and_no_row_is_paid_twice(
+    run: Command, manifest: str, database: Database, sandbox: Control, here: Path
+) -> None:
+    one = run(manifest, "--journal", database.url, "--limit", 1)
+    shutil.rmtree(here / "out")  # the machine is gone, with its disk
+    two = run(manifest, "--journal", database.url)
+
+    assert (one.code, two.code) == (75, 0)
+    assert sandbox.posts == 3
+    assert database.query("SELECT state FROM batchgen_list.requests") == [("saved",)] * 3
+
+
+def test_every_command_that_reads_a_journal_reads_this_one(
+    run: Command, batchgen: Command, manifest: str, database: Database, folder: Path
+) -> None:
+    assert run(manifest, "--journal", database.url).code == 0
+    said = {}
+    for command in ("status", "report", "verify", "retry", "resolve", "pause", "resume", "cancel"):
+        found = batchgen(command, folder, "--journal", database.url)
+        assert found.code == 0, (command, found)
+        said[command] = found.stdout
+    planned = batchgen("plan", manifest, "--journal", database.url)
+
+    assert "3 saved" in said["status"]
+    assert "3 whole" in said["verify"]
+    assert "3 rows: 3 saved" in planned.stdout
+    assert not (folder / "batch.db").exists()
+    assert len((folder / "results.jsonl").read_text().splitlines()) == 3
+
+
+def test_a_list_that_was_edited_sends_what_is_new(
+    run: Command, write: Write, database: Database, sandbox: Control
+) -> None:
+    run(write("list.csv", table(many(3))), "--journal", database.url)
+    run(write("list.csv", table(many(4))), "--journal", database.url)
+
+    assert sandbox.posts == 4
+
+
+def test_a_lost_row_is_asked_for_again_or_settled_from_anywhere(
+    run: Command, batchgen: Command, manifest: str, database: Database, sandbox: Control, here: Path
+) -> None:
+    sandbox.fault("lost", match="number 2")
+    run(manifest, "--journal", database.url)
+    shutil.rmtree(here / "out")
+    (row,) = (row for row in sandbox.ledger() if "number 2" in row["input"])
+
+    where = ("--journal", database.url)
+    seen = batchgen("resolve", "list.csv", *where, "--json")
+    gone = batchgen("resolve", "list.csv", "--write-off", "--all", "--yes", *where)
+
+    assert len(json.loads(seen.stdout)) >= 1, seen
+    assert gone.code == 0, gone
+    assert row["billed"]
+    assert run(manifest, *where).code == 0
+    assert sandbox.posts == 3
+
+
+def test_a_second_run_is_refused_and_told_who_has_it(
+    run: Command, batchgen: Command, manifest: str, database: Database, sandbox: Control,
+    opened: Callable[..., Journal], folder: Path,
+) -> None:  # fmt: skip
+    opened().start_run("list.csv", {})
+
+    found = run(manifest, "--journal", database.url)
+    status = batchgen("status", manifest, "--journal", database.url)
+
+    assert found.code == 75
+    assert f"process {os.getpid()} on {socket.gethostname()}" in found.stderr
+    assert sandbox.posts == 0
+    assert str(os.getpid()) in status.stdout
+
+
+def test_of_two_runs_at_once_one_has_the_batch(opened: Callable[..., Journal]) -> None:
+    opened()
+
+    with pytest.raises(BatchBusy):
+        opened()
+
+
+def test_the_views_say_what_they_say_in_a_file(
+    run: Command, write: Write, database: Database, sandbox: Control, folder: Path, here: Path
+) -> None:
+    rows = [{"id": str(n), "prompt": f"number {n}", "seed": n % 2} for n in range(5)]
+    listed = write("list.jsonl", "\n".join(map(json.dumps, rows)))
+    for where in ([], ["--journal", database.url, "-o", "other"]):
+        sandbox.reset()
+        sandbox.fault("422", match="number 2")
+        sandbox.fault("lost", match="number 3")
+        run(listed, *where)
+    for name, columns in {
+        "files": "path, id, n, kind, prompt", "by_model": "model, rows, saved, files, usd",
+        "by_hour": "submitted, saved, failed, files", "by_day": "model, requests, usd",
+        "by_cause": "state, rows, example", "by_setting": "setting, value, rows, saved",
+        "slowest": "state",
+    }.items():  # fmt: skip
+        one = query(folder, f"SELECT {columns} FROM {name}")
+        two = database.query(f"SELECT {columns} FROM batchgen_list.{name}")
+        # A sum of integers is a decimal number there, and the value of a setting a text.
+        assert sorted([*map(str, row)] for row in one) == sorted([*map(str, row)] for row in two)
+
+
+# -- who may write ---------------------------------------------------------------------------------
+
+
+def test_a_row_whose_owner_is_gone_becomes_unknown(opened: Callable[..., Journal]) -> None:
+    one = opened()
+    row = claim(one)
+    one.close()
+    two = opened()
+    found = Recovery(two).recover([], 0)
+
+    assert found["unknown"] == 1
+    assert two.state_of(row.key) is State.UNKNOWN
+
+
+def test_whoever_lost_the_epoch_writes_nothing_more(
+    opened: Callable[..., Journal], database: Database
+) -> None:
+    one = opened()
+    row = claim(one)
+    database.query("UPDATE batchgen_list.owner SET epoch = epoch + 1")
+
+    with pytest.raises(JournalTaken):
+        one.record_accepted(row, "req-1")
+
+    assert one.fetch_committed("SELECT state FROM requests WHERE key = ?", row.key) == [
+        ("submitting",)
+    ]
+
+
+def test_a_run_that_was_cut_off_does_not_go_on_beside_the_next(
+    opened: Callable[..., Journal], database: Database
+) -> None:
+    one = opened()
+    row = claim(one)
+    disconnect(database)
+    two = opened()
+    Recovery(two).recover([], 0)
+
+    with pytest.raises(JournalUnreachable):
+        one.record_accepted(row, "req-1")
+    two.close()  # the lock is free again, and the batch is not its own all the same
+    with pytest.raises(JournalTaken):
+        one.come_back()
+    one.hand_in(Receipt(row.key, 1, "req-1", AT))
+    three = opened()
+    Recovery(three).recover([], 0)
+
+    assert three.get_request(row.key).state is State.SUBMITTED
+    assert three.get_request(row.key).request_id == "req-1"
+    assert three.fetch_all("SELECT * FROM receipts") == []
+
+
+def test_a_run_comes_back_to_its_own_batch(
+    opened: Callable[..., Journal], database: Database
+) -> None:
+    one = opened()
+    row = claim(one)
+    disconnect(database)
+    with pytest.raises(JournalUnreachable):
+        one.record_accepted(row, "req-1")
+    made = one.come_back()
+    one.record_accepted(row, "req-1")
+
+    assert made is False
+    assert one.state_of(row.key) is State.SUBMITTED
+
+
+@pytest.mark.parametrize("made", [True, False])
+def test_a_commit_whose_answer_is_lost_is_asked_about(
+    opened: Callable[..., Journal], made: bool
+) -> None:
+    journal = opened()
+    row = claim(journal)
+    journal.begin()
+    journal.record_accepted(row, "req-1")
+    if made:
+        journal.connection.raw.execute("COMMIT")  # the server did it, and nobody heard of it
+    journal.connection.raw.close()
+    with pytest.raises(JournalUnreachable):
+        journal.commit()
+
+    assert journal.come_back() is made
+    state = journal.fetch_committed("SELECT state FROM requests WHERE key = ?", row.key)
+    assert state == [("submitted" if made else "submitting",)]
+
+
+# -- the database goes away ------------------------------------------------------------------------
+
+
+def queue_accepted(
+    journal: Journal, receipts: ReceiptLog, row: Request, meanwhile: Callable[[], None]
+) -> None:
+    """Write W2 through a queue while something happens; raise what its writer is told."""
+
+    async def write() -> None:
+        writes = WriteQueue(journal, receipts)
+        at = Receipt(row.key, 1, "req-1", AT)
+        waiting = asyncio.ensure_future(_awaited(writes, journal, row, at))
+        try:
+            until = time.monotonic() + 30
+            while not [*receipts.since(0)] and time.monotonic() < until:
+                await asyncio.sleep(0.01)
+            assert [one.request_id for one in receipts.since(0)] == ["req-1"]
+            await asyncio.to_thread(meanwhile)
+            await waiting
+        finally:
+            writes.close()
+
+    asyncio.run(write())
+
+
+async def _awaited(writes: WriteQueue, journal: Journal, row: Request, at: Receipt) -> None:
+    await writes.enqueue(lambda: journal.record_accepted(row, at.request_id), at)
+
+
+def test_an_id_is_on_disk_at_once_and_handed_in_when_the_database_is_back(
+    opened: Callable[..., Journal], database: Database, tmp_path: Path
+) -> None:
+    journal = opened(replace(HASTY, database_away=60.0))
+    row = claim(journal)
+    database.server.stop("immediate")
+    try:
+        with ReceiptLog(tmp_path / "receipts.log") as receipts:
+            queue_accepted(journal, receipts, row, database.server.start)
+    finally:
+        with suppress(AssertionError):
+            database.server.start()
+
+    assert journal.state_of(row.key) is State.SUBMITTED
+
+
+def test_an_id_that_could_not_be_handed_in_is_by_the_next_run_from_there(
+    opened: Callable[..., Journal], database: Database, tmp_path: Path
+) -> None:
+    journal = opened()
+    row = claim(journal)
+    database.server.stop("immediate")
+    try:
+        with (
+            ReceiptLog(tmp_path / "receipts.log") as receipts,
+            pytest.raises(JournalUnreachable, match="Nothing was lost"),
+        ):
+            queue_accepted(journal, receipts, row, lambda: None)
+    finally:
+        database.server.start()
+    with ReceiptLog(tmp_path / "receipts.log") as receipts:
+        after = opened()
+        recovery = Recovery(after)
+        found = recovery.recover(recovery.unread(receipts), receipts.end)
+
+    assert found == {"receipts": 1}
+    assert after.get_request(row.key).request_id == "req-1"
+
+
+@pytest.mark.timing(database_away=1.0, database_read=0.5)
+def test_a_run_without_its_database_ends_in_words_and_the_next_pays_nothing_twice(
+    start: Callable[..., Any], run: Command, manifest: str, database: Database, sandbox: Control
+) -> None:
+    sandbox.set(seconds=1)
+    going = start(manifest, "--journal", database.url)
+    until = time.monotonic() + 60
+    while sandbox.accepted < 3 and time.monotonic() < until:
+        time.sleep(0.05)
+    going.send_signal(signal.SIGKILL)
+    going.wait()
+    database.server.stop("immediate")
+    try:
+        without = run(manifest, "--journal", database.url)
+    finally:
+        database.server.start()
+    while (after := run(manifest, "--journal", database.url)).code == 75:
+        assert time.monotonic() < until + 60  # the sandbox goes by another clock
+
+    assert without.code == 75
+    assert "cannot be reached" in without.stderr
+    assert after.code in (0, 1)
+    assert sandbox.posts == 3
+
+
+# -- which database --------------------------------------------------------------------------------
+
+
+def test_a_folder_that_names_a_database_is_not_believed(
+    run: Command, batchgen: Command, manifest: str, database: Database, folder: Path,
+    monkeypatch: pytest.MonkeyPatch, sandbox: Control,
+) -> None:  # fmt: skip
+    run(manifest, "--journal", database.url)
+    unsaid = batchgen("status", folder)
+    without = run(manifest)
+    monkeypatch.setenv("BATCHGEN_JOURNAL", database.url)
+
+    assert unsaid.code == without.code == 2
+    assert "a folder may come from anybody" in unsaid.stderr
+    assert f"--journal '{database.url}'" in unsaid.stderr
+    assert batchgen("status", folder).code == 0
+    assert run(manifest).code == 0
+    assert sandbox.posts == 3
+
+
+def test_a_batch_stays_where_it_began(
+    run: Command, manifest: str, database: Database, folder: Path, sandbox: Control,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    run(manifest, "--limit", 1)
+    typed = run(manifest, "--journal", database.url)
+    monkeypatch.setenv("BATCHGEN_JOURNAL", database.url)
+    for_all = run(manifest)
+
+    assert typed.code == 2
+    assert "keeps its journal in batch.db" in typed.stderr
+    assert for_all.code == 0
+    assert sandbox.posts == 3
+    assert database.query("SELECT 1 FROM pg_namespace WHERE nspname = 'batchgen_list'") == []
+
+
+def test_another_list_under_a_taken_name_is_refused(
+    run: Command, write: Write, database: Database, here: Path
+) -> None:
+    run(write("list.csv", table(many(2))), "--journal", database.url)
+    other = write("other/list.csv", "id,prompt\nx,quite another\n")
+    found = run(other, "--journal", database.url, "-o", "there")
+    named = run(other, "--journal", database.url, "-o", "there", "--batch", "mine")
+
+    assert found.code == 2
+    assert "--batch" in found.stderr
+    assert named.code == 0, named
+
+
+def test_a_password_in_the_url_is_refused_and_not_shown(
+    run: Command, manifest: str, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = database.url.replace("tester@", "tester:hunter22hunter@")
+    found = run(manifest, "--journal", secret)
+    monkeypatch.setenv("BATCHGEN_JOURNAL", secret)
+    from_environment = run(manifest)
+
+    for one in (found, from_environment):
+        assert one.code == 2
+        assert "PGPASSWORD" in one.stderr
+        assert "hunter22hunter" not in one.stderr
+
+
+def test_what_stands_in_the_database_is_checked_as_in_a_file(
+    run: Command, batchgen: Command, manifest: str, database: Database
+) -> None:
+    run(manifest, "--journal", database.url)
+    database.query(
+        "UPDATE batchgen_list.outputs SET path = '../../x'"
+        " WHERE key = (SELECT MIN(key) FROM batchgen_list.outputs)"
+    )
+    found = batchgen("verify", manifest, "--journal", database.url)
+
+    assert found.code == 74
+    assert "could lead outside" in found.stderr
+
+
+def test_a_server_that_keeps_nothing_is_refused(batch: JournalAddress, database: Database) -> None:
+    database.query("ALTER SYSTEM SET fsync = off")
+    database.query("SELECT pg_reload_conf()")
+    try:
+        with pytest.raises(JournalUnusable, match="fsync is off"):
+            Journal(batch, Clock(), HASTY).close()
+    finally:
+        database.query("ALTER SYSTEM RESET fsync")
+        database.query("SELECT pg_reload_conf()")
+
+
+def test_a_commit_waits_for_the_disk_whatever_the_database_says(
+    opened: Callable[..., Journal], database: Database
+) -> None:
+    database.query(f"ALTER DATABASE {database.name} SET synchronous_commit = off")
+
+    assert opened().fetch_all("SHOW synchronous_commit") == [("on",)]
+
+
+def test_whoever_may_not_write_there_is_told_what_is_missing(
+    batchgen: Command, manifest: str, database: Database
+) -> None:
+    database.query("DROP ROLE IF EXISTS guest")
+    database.query("CREATE ROLE guest LOGIN")
+    url = database.url.replace("tester@", "guest@")
+    found = batchgen("doctor", manifest, "--", "--journal", url)
+    database.query("CREATE SCHEMA batchgen_list AUTHORIZATION guest")
+    allowed = batchgen("doctor", manifest, "--", "--journal", url)
+    with closing(Journal(JournalAddress(url, "list"), Clock(), HASTY)):
+        pass
+
+    assert "CREATE SCHEMA" in found.stdout
+    assert "can be reached" in allowed.stdout
+    with closing(Reader(JournalAddress(url, "list"))) as reader:
+        assert reader.has_sent() is False
+
+
+def test_texts_that_the_database_cannot_hold_are_kept_as_far_as_they_go(
+    opened: Callable[..., Journal],
+) -> None:
+    journal = opened()
+    journal.set_error(first(journal), "a\0b")
+
+    assert journal.fetch_all("SELECT error FROM requests WHERE error IS NOT NULL") == [
+        ("a\ufffdb",)
+    ]
