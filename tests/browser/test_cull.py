@@ -472,6 +472,10 @@ def test_back_closes_the_picture_and_the_page_stays(page: Any) -> None:
     assert focused(page) == "heron (2)"
     press(page, "Enter", "Escape", "Enter")
     expect(page.locator("#detail")).to_be_visible()
+    press(page, "F")
+    page.wait_for_function("() => document.fullscreenElement")
+    press(page, "F")
+    page.wait_for_function("() => !document.fullscreenElement")
     page.go_back()
     expect(page.locator("#detail")).to_be_hidden()
 

@@ -594,6 +594,9 @@ def test_a_choice_is_one_key_and_is_kept(page: Any) -> None:
         expect(page.locator(f"#n-{name}")).to_have_text(words)
     tile = page.locator("#grid .tile").first
     assert "picked, 5 stars" in tile.get_attribute("aria-label")
+    bars = page.get_by_role("group", name="My rating").locator(".barred")
+    shares = bars.evaluate_all("all => all.map(one => one.style.getPropertyValue('--share'))")
+    assert shares == ["100%", "100%"]  # one of five stars, one of three
     shoot(page, "chosen")
     go_to(page, "dunes-seed1-stylerealistic")
     press(page, "p", "0")
@@ -996,6 +999,8 @@ def test_the_night_is_open_and_its_numbers_show_their_rows(page: Any) -> None:
     card = page.locator("#grid .tile .card")
     expect(card).to_contain_text("no \\u202eluck <b>today</b>")
     expect(card).to_contain_text("A fox")
+    costs = page.locator(".models tr", has_text="tunes").locator(".number")
+    expect(costs.last).to_have_text(re.compile(r"\$0\.[0-9][1-9]"))  # and no zero behind it
     page.get_by_role("button", name="atelier/clips/text-to-video").click()
     assert shown(page) == ["clip"]
 
@@ -1005,6 +1010,7 @@ def test_the_detail_has_utc_beside_local_times(browser: Any, batch: Path) -> Non
     with opened(browser, batch, timezone_id="Asia/Kolkata") as page:
         page.locator("#grid .tile").first.click()
         expect(page.locator("#detail .side")).to_contain_text(f"({utc[11:19]} UTC)")
+        expect(page.locator("#detail .side")).to_contain_text(re.compile(r"took\D+[1-9]\d* s"))
 
 
 def name_thumbnail(folder: Path, name: str) -> None:
@@ -1230,6 +1236,11 @@ def test_axe_finds_nothing_anywhere(browser: Any, batch: Path, scheme: str) -> N
         check("beside")
         press(page, "Escape", "m")
         check("matrix")
+        press(page, "m", "g")
+        check("groups")
+        page.set_viewport_size({"width": 390, "height": 844})
+        page.locator("#filters").click()
+        check("sheet")
 
 
 def test_a_telephone_shows_it_without_scrolling_sideways(browser: Any, batch: Path) -> None:

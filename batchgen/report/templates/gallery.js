@@ -5,14 +5,15 @@ gallery.begin = () => {
   const { make, say, store, choice, filters, grid, matrix } = gallery;
   const at = (id) => document.getElementById(id);
   const query = { search: "", chosen: filters.chosen, sort: "listed", down: false, group: "" };
-  let [shown, compact, waiting] = [[], true, false]; // compact: the grid, not the matrix
+  let [shown, compact, waiting] = [[], true, 0]; // compact: the grid, not the matrix; waiting: a timer
 
   // What rows are asked for, and shown
 
   const isWhole = () => !query.search.trim() && !filters.any;
 
   const refresh = () => {
-    waiting = false;
+    clearTimeout(waiting);
+    waiting = 0;
     if (!isWhole() || query.sort !== "listed" || query.group || !compact) gallery.pieces.want();
     const columns = store.varying();
     const open = columns.filter(filters.isOpen);
@@ -58,12 +59,16 @@ gallery.begin = () => {
     if (said) obey(said);
   });
 
-  /** Rows came, or something else is asked: look again, once for all that happens at once. */
-  gallery.changed = () => {
-    if (waiting) return;
-    waiting = true;
-    // While pieces come, more rarely the more there are: to look through all of them costs more.
-    setTimeout(refresh, gallery.pieces.busy ? Math.min(gallery.list.length / 40, 1500) : 0);
+  const refreshIn = (milliseconds) => {
+    clearTimeout(waiting);
+    waiting = setTimeout(refresh, milliseconds);
+  };
+  /** Something else is asked: look again, once for all that happens at once. */
+  gallery.changed = () => refreshIn(0);
+  /** Rows came: look again, more rarely the more there are, since to look through all costs more. */
+  gallery.arrived = () => {
+    if (!gallery.pieces.busy) refreshIn(0);
+    else if (!waiting) refreshIn(Math.min(gallery.list.length / 40, 1500));
   };
 
   gallery.chosen = () => {

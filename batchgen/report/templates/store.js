@@ -286,7 +286,7 @@ gallery.pieces = (() => {
     const number = loaded + 1;
     gallery.load(`rows-${number}.js`, () => {
       if (loaded < number) lost = number;
-      gallery.changed();
+      gallery.arrived();
       settle();
       next();
     });

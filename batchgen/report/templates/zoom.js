@@ -139,13 +139,14 @@ gallery.whole = (() => {
     if (left && open) open.close();
     else if (left) history.back(); // nothing is open: they want to leave the page
   });
-  const full = (dialog) => {
+  // A dialog cannot be on the full screen itself; the page can, which it covers.
+  const full = () => {
     if (document.fullscreenElement) document.exitFullscreen();
-    else dialog.requestFullscreen?.().catch(() => gallery.tell(gallery.say("detail.no_full")));
+    else document.documentElement.requestFullscreen?.().catch(() => gallery.tell(gallery.say("detail.no_full")));
   };
   for (const dialog of dialogs) {
-    dialog.querySelector(".full").onclick = () => full(dialog);
-    dialog.addEventListener("keydown", (event) => event.key === "F" && !event.target.matches("textarea") && !event.ctrlKey && !event.metaKey && full(dialog));
+    dialog.querySelector(".full").onclick = full;
+    dialog.addEventListener("keydown", (event) => event.key === "F" && !event.target.matches("textarea") && !event.ctrlKey && !event.metaKey && full());
     dialog.addEventListener("close", () => document.fullscreenElement && document.exitFullscreen());
   }
   return {
