@@ -136,8 +136,12 @@ class Folder:
         """Note in the folder where its journal is, once it is there; for batch.db, nothing."""
         place = self.journal
         if isinstance(place, JournalAddress) and not self.pointer.exists():
-            with files.write_whole(self.pointer) as file:
-                json.dump({"journal": place.url, "batch": place.batch}, file, indent=1)
+            self.name_database(place)
+
+    def name_database(self, address: JournalAddress) -> None:
+        """Note that the journal is in a database from now on, also beside a batch.db."""
+        with files.write_whole(self.pointer) as file:
+            json.dump({"journal": address.url, "batch": address.batch}, file, indent=1)
 
     def has_journal(self) -> bool:
         """Say whether a run has begun its journal, here or in the database that it names."""

@@ -13,8 +13,10 @@ from batchgen.cli.options import (
     FILE,
     JSON,
     MEDIA,
+    NAME,
     SERVICE,
     SHARED,
+    database_said,
     find_batch,
     options_without_manifest,
     runtime,
@@ -522,3 +524,50 @@ def status(
         output.as_json(Batch(folder).status())
     else:
         output.status(folder)
+
+
+@click.group(short_help="Move a batch's journal into a database, or back.")
+def journal() -> None:
+    """Move the journal of a batch into a database, or back into its folder."""
+
+
+@journal.command(short_help="Copy the journal into a database, or back, and go on there.")
+@BATCH
+@click.option(
+    "--batch", "name", type=NAME, metavar="NAME", help="The batch's name in the database."
+)
+@click.option("--back", is_flag=True, help="Copy it out of the database, into the batch folder.")
+@SHARED
+def copy(batch: str, name: str | None, back: bool, **given: bool) -> None:
+    """Copy the journal of BATCH from its folder into the database of --journal, or --back.
+
+    Every row is compared afterwards. From then on the copy is the journal, and the other one is
+    left, for you to delete: batch.db.copied in the folder, or the schema in the database, which
+    refuses runs. The files and the receipts stay where they are. Nothing is sent.
+
+    \b
+    Examples:
+        batchgen journal copy out/list --journal postgresql://batchgen@db.example/batches
+        batchgen journal copy out/list --journal postgresql://batchgen@db.example/batches --back
+
+    \b
+    Exit codes:
+        0    copied, and found to be the same
+        2    there is no such journal, or one is in its place already
+        74   the journal is damaged, or the database cannot keep it
+        75   a run holds the batch, or the database cannot be reached
+    """
+    from batchgen.cli import output
+    from batchgen.journal.postgres import move
+    from batchgen.operations.find_batch import address_in
+
+    url = database_said()
+    if url is None:
+        raise click.UsageError("Name the database with --journal, or set BATCHGEN_JOURNAL.")
+    folder = find_batch(batch)
+    address = address_in(folder, url, name, batch)
+    action = move.to_folder if back else move.to_database
+    moved = action(folder, address, runtime().timing)
+    place = folder.file if back else address
+    events = moved.rows["events"]
+    output.note(f"{moved.rows['requests']} rows and {events} events are in {place} now.")

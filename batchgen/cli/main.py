@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from batchgen.cli import manners, streams
-from batchgen.cli.batch import cancel, pull, report, resolve, retry, status, verify
+from batchgen.cli.batch import cancel, journal, pull, report, resolve, retry, status, verify
 from batchgen.cli.config import config
 from batchgen.cli.doctor import doctor
 from batchgen.cli.help import Program, help_command
@@ -70,7 +70,7 @@ def cli(context: click.Context, as_json: bool) -> None:
 for one in (
     *(init, run, validate, plan, status, pause, resume, set_),
     *(retry, resolve, verify, pull, cancel, report, models),
-    *(doctor, login, logout, config, schedule, sandbox, help_command),
+    *(journal, doctor, login, logout, config, schedule, sandbox, help_command),
 ):
     cli.add_command(one)
     manners.add_to(one)

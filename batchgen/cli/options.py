@@ -391,13 +391,18 @@ def _with_database(command: Callable[..., Any]) -> Callable[..., Any]:
 BATCH = _with_database
 
 
+def database_said() -> str | None:
+    """The database of `--journal` of a command with BATCH, or of the environment."""
+    said: str | None = click.get_current_context().meta.get(_DATABASE)
+    return said
+
+
 def find_batch(text: str) -> "Folder":
     """The folder that BATCH means: itself, or that of a list. Raises UsageError."""
     # Here, since `--help` needs none of it.
     from batchgen.operations.find_batch import find_existing, known_batches
 
-    said = click.get_current_context().meta.get(_DATABASE)
-    folder = find_existing(text, known_batches(), said)
+    folder = find_existing(text, known_batches(), database_said())
     folder.shared = bool(click.get_current_context().params.get("allow_shared_folder"))
     return folder
 

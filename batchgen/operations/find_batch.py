@@ -91,14 +91,14 @@ def run_folder(place: Path, manifest: str, options: RunOptions) -> Folder:
         raise UsageError(
             f"{place} keeps its journal in batch.db, and not in {options.journal}. Nothing was"
             " sent.",
-            "To go on there, leave out --journal.\nTo begin a batch in the database, add --out and"
-            " another folder, and --new-batch.",
+            "To go on there, leave out --journal. To take it along:\nbatchgen journal copy"
+            f" {shell_quote(str(place))} --journal {shell_quote(options.journal)}",
         )
-    folder.database = _address(folder, options.journal, options.batch, manifest)
+    folder.database = address_in(folder, options.journal, options.batch, manifest)
     return folder
 
 
-def _address(folder: Folder, url: str, batch: str | None, text: str) -> JournalAddress:
+def address_in(folder: Folder, url: str, batch: str | None, text: str) -> JournalAddress:
     """Return the batch that is meant: by its name, as its folder has it, or the stem of a list."""
     kept = folder.kept_address() if folder.pointer.exists() else None
     if batch is None and kept is not None and kept.url == url:
@@ -222,7 +222,7 @@ def find_existing(text: str, known: KnownBatches, url: str | None = None) -> Fol
     except UsageError:
         folder = Folder(default_out(text))
     if not folder.file.exists():
-        folder.database = _address(folder, url, None, text)
+        folder.database = address_in(folder, url, None, text)
     return folder
 
 

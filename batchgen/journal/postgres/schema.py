@@ -89,22 +89,15 @@ def version_of(connection: PostgresConnection) -> int | None:
 
 
 def create(connection: PostgresConnection) -> None:
-    """Make schema, tables and views of a batch, in one transaction."""
-    connection.script("BEGIN")
-    try:
-        # Where somebody has made it for this user, the right to make schemas is not needed.
-        found = connection.execute(
-            "SELECT 1 FROM pg_namespace WHERE nspname = ?", (connection.address.schema,)
-        )
-        if found.fetchone() is None:
-            connection.script(f"CREATE SCHEMA {quoted(connection.address.schema)}")
-        connection.script(_FUNCTIONS.replace("here.", f"{quoted(connection.address.schema)}."))
-        for statement in (*_OF_ITS_OWN, *statements()):
-            connection.script(statement)
-        connection.script("COMMIT")
-    except BaseException:
-        connection.rollback()
-        raise
+    """Make schema, tables and views of a batch, inside a transaction of the caller."""
+    # Where somebody has made it for this user, the right to make schemas is not needed.
+    schema = connection.address.schema
+    found = connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = ?", (schema,))
+    if found.fetchone() is None:
+        connection.script(f"CREATE SCHEMA {quoted(schema)}")
+    connection.script(_FUNCTIONS.replace("here.", f"{quoted(schema)}."))
+    for statement in (*_OF_ITS_OWN, *statements()):
+        connection.script(statement)
 
 
 def statements() -> Iterator[str]:
@@ -123,9 +116,15 @@ def columns_of(model: sqlite3.Connection, table: str) -> list[str]:
     return [row[1] for row in model.execute(f"PRAGMA table_info({table})")]
 
 
+def keys_of(model: sqlite3.Connection, table: str) -> list[str]:
+    """Return the columns of a table's primary key, in its order."""
+    found = model.execute(f"PRAGMA table_info({table})").fetchall()
+    return [row[1] for row in sorted(found, key=lambda row: row[5]) if row[5]]
+
+
 def _table(model: sqlite3.Connection, table: str) -> str:
     found = model.execute(f"PRAGMA table_info({table})").fetchall()
-    keys = [row[1] for row in sorted(found, key=lambda row: row[5]) if row[5]]
+    keys = keys_of(model, table)
     lines = []
     for _, name, kind, not_null, default, key in found:
         line = f"{quoted(name)} {_TYPES[kind]}"

@@ -10,6 +10,7 @@
   applies it: an id in hand is never dropped.
 """
 
+import json
 import os
 import socket
 import time
@@ -20,7 +21,7 @@ from typing import Any, NamedTuple
 
 from batchgen.core.addresses import JournalAddress
 from batchgen.core.timing import DEFAULT_TIMING, Timing
-from batchgen.errors import BatchBusy, JournalTaken, JournalUnreachable
+from batchgen.errors import BatchBusy, JournalTaken, JournalUnreachable, UsageError
 from batchgen.journal.postgres import schema
 from batchgen.journal.postgres.connection import PostgresConnection
 from batchgen.journal.receipts import Receipt
@@ -32,6 +33,23 @@ HOLDER = """SELECT pid FROM pg_locks, (SELECT hashtextextended(?, 0) AS key) AS 
     WHERE locktype = 'advisory' AND granted AND objsubid = 1
         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
         AND (classid::bigint << 32 | objid::bigint) = key"""
+
+
+MOVED = "moved"  # the name in `memory` under which a journal that is none any more says so
+
+
+def moved_to(connection: PostgresConnection) -> str | None:
+    """Return where a journal was copied to, so that it is none any more; None if it is one."""
+    found = connection.execute("SELECT value FROM memory WHERE name = ?", (MOVED,)).fetchone()
+    return None if found is None else str(json.loads(found[0]))
+
+
+def _moved_away(address: JournalAddress, where: str) -> UsageError:
+    return UsageError(
+        f"{address} is not the journal of its batch: it was copied ({where}). Nothing was sent.",
+        "Go on where it was copied to, or give the same `batchgen journal copy` again if that was"
+        " not finished.",
+    )
 
 
 class Owner(NamedTuple):
@@ -56,7 +74,11 @@ class PostgresStore:
         try:
             self._take_lock(self.writing)
             if schema.version_of(self.writing) is None:
+                self.writing.script("BEGIN")
                 schema.create(self.writing)
+                self.writing.script("COMMIT")
+            elif (where := moved_to(self.writing)) is not None:
+                raise _moved_away(address, where)
             self._epoch = self._take_epoch()
             self._pid = self.writing.raw.info.backend_pid
             self._reading = PostgresConnection(address, timing, read_only=True)

@@ -23,6 +23,7 @@ from batchgen.resources import schemas_folder
 # Commands without --json, and why.
 WITHOUT = {
     "help": "a text for people; the schemas and this documentation are for programs",
+    "journal copy": "confirms in one line what it has done, or ends with an error",
     "sandbox": "prints one line of JSON by itself, and serves until it is ended",
 }
 MODEL = "ideogram/ideogram-v2/generate"
