@@ -237,8 +237,11 @@ class Folder:
         """
         if not made or self.holds_batch():
             return
+        ours = (self.ballast, self.log, self.lock)
         with contextlib.suppress(OSError):
-            for path in (self.ballast, self.log, self.lock):
+            if {*self.path.iterdir()} - {*ours}:
+                return  # with the ballast, which tells the next run whose the folder is
+            for path in ours:
                 path.unlink(missing_ok=True)
             for path in reversed(made):
                 path.rmdir()

@@ -16,6 +16,7 @@ from batchgen import files
 from batchgen.batch_folder import Folder
 from batchgen.clock import Clock
 from batchgen.core import identity
+from batchgen.core.addresses import JournalAddress
 from batchgen.core.states import Event, State
 from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.errors import BatchBusy, StorageDamaged
@@ -200,6 +201,19 @@ def open_journal(
     journal = open_for_writing(folder, clock, timing)
     stack.callback(journal.close)
     return journal, receipts
+
+
+def refuse_busy(folder: Folder) -> None:
+    """Raise BatchBusy where another machine has a batch, before anything that takes time.
+
+    It looks, and takes nothing: `open_for_writing` does.
+    """
+    if isinstance(folder.journal, JournalAddress):
+        # Here, since most batches need none of it.
+        from batchgen.journal.postgres.store import find_owner
+
+        if owner := find_owner(folder.journal):
+            raise BatchBusy(str(folder.path), f"process {owner.process}")
 
 
 def open_for_writing(folder: Folder, clock: Clock, timing: Timing = DEFAULT_TIMING) -> Journal:

@@ -46,7 +46,7 @@ from batchgen.errors import (
 from batchgen.inputs.find_files import LocalFiles
 from batchgen.inputs.workflow import OwnWorkflow
 from batchgen.journal import command_table
-from batchgen.journal.recovery import open_journal
+from batchgen.journal.recovery import open_journal, refuse_busy
 from batchgen.journal.staging import StagedRows
 from batchgen.journal.writer import Journal
 from batchgen.log import set_up, write_stderr
@@ -151,6 +151,7 @@ def run(
                 folder.refuse_as_manifest(source.path)
         # Before anything that takes time: cron may have started a second run.
         note = _claim(stack, folder, options, to_program=not owns_process)
+        refuse_busy(folder)
         options = keep_model(options, folder)
         stack.push(partial(_record_refusal, folder, manifest.file, clock, timing))
         _tell_of_hooks(manifest)

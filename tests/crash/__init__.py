@@ -291,10 +291,14 @@ class DatabaseBatch(Batch):
 
     def finish_elsewhere(self) -> int:
         """As `finish`, on another machine."""
+        return self.elsewhere(2).finish()
+
+    def elsewhere(self, n: int) -> "DatabaseBatch":
+        """Return the batch as another machine sees it, the n-th."""
         there = copy(self)
-        there.errors = self.root / "stderr-elsewhere.txt"
-        there.words = [*self.words[:3], str(self.root / "elsewhere"), *self.words[4:]]
-        return there.finish()
+        there.errors = self.root / f"stderr-{n}.txt"
+        there.words = [*self.words[:3], str(self.root / f"out-{n}"), *self.words[4:]]
+        return there
 
     def move(self) -> None:
         """The machine is gone with its disk: the next run is on another."""

@@ -95,3 +95,13 @@ def test_starts_at_once_make_the_folder_together(tmp_path: Path) -> None:
     with ThreadPoolExecutor(starts) as threads:
         for n in range(100):
             list(threads.map(make, [f"{n}"] * starts))
+
+
+def test_a_folder_that_holds_something_already_stays_known_as_a_batchs(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "out")
+    made = folder.create()
+    folder.schemas.mkdir()
+    folder.discard(made)
+
+    folder.refuse_foreign_files()  # the next run goes on there
+    assert folder.ballast.exists()

@@ -164,6 +164,7 @@ def test_a_second_run_is_refused_and_told_who_has_it(
     status = batchgen("status", manifest, "--journal", database.url)
 
     assert found.code == 75
+    assert not folder.exists()
     assert f"process {os.getpid()} on {socket.gethostname()}" in found.stderr
     assert sandbox.posts == 0
     assert str(os.getpid()) in status.stdout
