@@ -378,6 +378,36 @@ def test_a_run_without_its_database_ends_in_words_and_the_next_pays_nothing_twic
     assert sandbox.posts == 3
 
 
+def test_a_run_goes_on_when_its_server_is_started_again(
+    start: Callable[..., Any], manifest: str, database: Database, sandbox: Control
+) -> None:
+    sandbox.set(seconds=2)
+    going = start(manifest, "--journal", database.url)
+    until = time.monotonic() + 60
+    while sandbox.accepted < 1 and time.monotonic() < until:
+        time.sleep(0.02)
+    database.server.stop("immediate")
+    database.server.start()
+    _, said = going.communicate(timeout=100)
+
+    assert going.returncode == 0, said
+    assert sandbox.posts == 3
+    assert database.query("SELECT state FROM batchgen_list.requests") == [("saved",)] * 3
+
+
+@pytest.mark.timing(claim=-1.0)
+def test_a_claim_that_is_old_at_its_first_byte_goes_back_unsent(
+    run: Command, manifest: str, database: Database, sandbox: Control
+) -> None:
+    found = run(manifest, "--journal", database.url, "--max-time", "1m")
+
+    assert found.code == 75
+    assert sandbox.posts == 0
+    assert (
+        database.query("SELECT state, attempts FROM batchgen_list.requests") == [("pending", 0)] * 3
+    )
+
+
 # -- which database --------------------------------------------------------------------------------
 
 

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from batchgen.batch_folder import JournalPlace
 from batchgen.clock import Clock
+from batchgen.core.addresses import JournalAddress
 from batchgen.core.rows import Row
 from batchgen.journal.comparison import compare
 from batchgen.journal.recovery import Recovery
@@ -75,9 +77,12 @@ def listed(journal: Journal) -> list[tuple[int, str, str]]:
     )
 
 
-@pytest.fixture
-def journal(tmp_path: Path):
-    with closing(Journal(tmp_path / "batch.db", Clock())) as found:
+@pytest.fixture(params=["a file", "a database"])
+def journal(tmp_path: Path, request: pytest.FixtureRequest):
+    place: JournalPlace = tmp_path / "batch.db"
+    if request.param == "a database":
+        place = JournalAddress(request.getfixturevalue("database").url, "list")
+    with closing(Journal(place, Clock())) as found:
         yield found
 
 
