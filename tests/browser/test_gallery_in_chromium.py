@@ -1212,7 +1212,8 @@ def test_axe_finds_nothing_anywhere(browser: Any, batch: Path, scheme: str) -> N
     axe = Path(base.__file__).with_name("axe.min.js")
     # Only here the page's policy is off: axe is a script from elsewhere.
     forced = scheme == "forced"
-    colours = {"forced_colors": "active"} if forced else {"color_scheme": scheme}
+    dark = {"forced_colors": "active", "color_scheme": "dark"}
+    colours = dark if forced else {"color_scheme": scheme}
     with opened(browser, batch, script=axe.read_text(), bypass_csp=True, **colours) as page:
 
         def check(name: str) -> None:
