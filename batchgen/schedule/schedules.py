@@ -185,8 +185,9 @@ def _batch(entry: Entry) -> Folder | None:
     """
     try:
         with contextlib.chdir(entry.folder):
-            found = find_existing(entry.out or entry.manifest, known_batches())
-            folder = Folder(found.path.absolute())
+            place = entry.out or entry.manifest
+            found = find_existing(place, known_batches(), entry.database())
+            folder = Folder(found.path.absolute(), database=found.database)
     except (OSError, UsageError):
         return None
     batch = look_into(folder)

@@ -12,7 +12,7 @@ from sandbox_client import Control
 
 from crash import GO_ON, KILLED, DatabaseBatch, Fault, Pipe, check_the_books, fault
 
-SAMPLE = 31  # every so many steps
+SAMPLE = 19  # every so many steps
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_a_run_that_is_killed_at_any_step_is_finished_by_the_next(
     kit: DatabaseBatch, elsewhere: bool
 ) -> None:
     names = []
-    for n in count(1 + 15 * elsewhere, SAMPLE):
+    for n in count(1 + 9 * elsewhere, SAMPLE):
         name = killed_at(kit, n)
         if name is None:
             break
@@ -46,7 +46,7 @@ def test_a_run_that_is_killed_at_any_step_is_finished_by_the_next(
         kit.finish()
         check_the_books(kit)
 
-    assert len(set(names)) > 4
+    assert len(names) > 3
 
 
 def killed_in_mid_request(batch: DatabaseBatch, *mistake: Fault) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import certifi
 import pytest
 from conftest import Command, Write
+from databases import Database
 from helpers import Outcome, change, many, query, table
 
 from batchgen.clock import to_iso
@@ -233,6 +234,18 @@ def test_a_rehearsal_by_hand_is_not_the_night_that_was_due(
 
     assert batchgen("schedule", "check").stdout.startswith("list: no run yet, next ")
     assert "\nlog: none yet" in batchgen("schedule", "show", "list").stdout
+
+
+def test_check_finds_the_runs_of_a_list_whose_journal_is_in_a_database(
+    batchgen: Command, run: Command, crontab: Path, write: Write, database: Database
+) -> None:
+    run(write("list.csv", table(many(1))), "--journal", database.url)
+    words = ["--at", clock(-2), "--", "--journal", database.url]
+    installed = batchgen("schedule", "install", "list.csv", *words)
+    checked = batchgen("schedule", "check")
+
+    assert installed.code == 0, installed
+    assert "last run" in checked.stdout, checked
 
 
 def test_check_without_a_schedule_is_no_success(batchgen: Command, crontab: Path) -> None:
