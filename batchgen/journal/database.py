@@ -83,6 +83,9 @@ class Store(Protocol):
     def hand_in(self, receipts: Sequence[Receipt]) -> None:
         """Leave the ids of requests for another run that goes on."""
 
+    def now(self) -> float | None:
+        """Return the time by the server's clock, in seconds since the epoch; None without one."""
+
     def lift_limits(self) -> None:
         """From now on each statement is for one row, and there may be any number of them."""
 
@@ -119,6 +122,9 @@ class SqliteStore:
 
     def hand_in(self, receipts: Sequence[Receipt]) -> None:
         """Nobody else can have begun: receipts.log beside it has them."""
+
+    def now(self) -> float | None:
+        return None
 
     def lift_limits(self) -> None:
         for connection in (self.writing, self._reading):
@@ -198,6 +204,11 @@ class Database:
     def is_shared(self) -> bool:
         """Whether other machines reach it, and one of them may take it over."""
         return isinstance(self.path, JournalAddress)
+
+    def clock_is_off_by(self) -> float:
+        """Return how many seconds this computer's clock is before or behind the database's."""
+        there = self.store.now()
+        return 0.0 if there is None else abs(self.clock.now() - there)
 
     @property
     def connection(self) -> Any:

@@ -94,6 +94,7 @@ from batchgen.validation.schema_registry import SchemaRegistry
 log = logging.getLogger(__name__)
 
 ROWS_A_NOTE = 1000
+CLOCKS_AGREE_S = 2.0
 # The options that decide what rows a list has, beside `columns` and `schema`.
 _OF_READING = (
     *("format", "fit", "input_name", "meta", "id_template", "expand", "samples", "sample_seed"),
@@ -190,6 +191,7 @@ def run(
             path, folder.path, rehearsal=options.sandbox, at=journal.now(), media=media
         )
         _tell_of_other_computer(journal, folder)
+        _tell_of_clock(journal)
         others = other_batches(batches, folder, options)
         written = options
         options = _with_kept(journal, options, now)
@@ -287,6 +289,18 @@ def _telling_of_results(journal: Journal) -> Iterator[None]:
             rows = plural(waiting, "row")
             error.what += f" {rows} paid for and not fetched yet; RunComfy keeps results a week."
         raise
+
+
+def _tell_of_clock(journal: Journal) -> None:
+    """The rate is kept over the machines that go on with a batch by the times in its journal."""
+    off = journal.clock_is_off_by()
+    if off > CLOCKS_AGREE_S:
+        log.warning(
+            "The clock of this computer and that of %s differ by %.0f s: set it by NTP, or the rate"
+            " may be passed where another machine goes on.",
+            journal.path,
+            off,
+        )
 
 
 def _tell_of_other_computer(journal: Journal, folder: Folder) -> None:

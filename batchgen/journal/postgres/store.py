@@ -191,6 +191,12 @@ class PostgresStore:
 
         return self._patiently(self._timing.database_read, ask)
 
+    def now(self) -> float | None:
+        (now,) = self.writing.execute(
+            "SELECT CAST(extract(epoch FROM clock_timestamp()) AS double precision)"
+        ).fetchone()
+        return float(now)
+
     def lift_limits(self) -> None:
         """Each statement has its limit of time."""
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from conftest import Command, Write
 from databases import Database
-from helpers import many, query, table
+from helpers import PretendClock, many, query, table
 from sandbox_client import Control
 
 from batchgen.clock import Clock
@@ -197,6 +197,17 @@ def test_the_views_say_what_they_say_in_a_file(
         two = database.query(f"SELECT {columns} FROM batchgen_list.{name}")
         # A sum of integers is a decimal number there, and the value of a setting a text.
         assert sorted([*map(str, row)] for row in one) == sorted([*map(str, row)] for row in two)
+
+
+@pytest.mark.parametrize("off", [0.0, 300.0])
+def test_a_clock_that_is_off_is_told_of(
+    run: Command, manifest: str, database: Database, clock: PretendClock, off: float
+) -> None:
+    clock.ahead = off
+    found = run(manifest, "--journal", database.url)
+
+    assert found.code == 0
+    assert ("differ by" in found.stderr) == bool(off)
 
 
 # -- who may write ---------------------------------------------------------------------------------
