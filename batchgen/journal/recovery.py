@@ -210,9 +210,9 @@ def refuse_busy(folder: Folder) -> None:
     """
     if isinstance(folder.journal, JournalAddress):
         # Here, since most batches need none of it.
-        from batchgen.journal.postgres.store import find_owner
+        from batchgen.journal.postgres.store import find_busy
 
-        if owner := find_owner(folder.journal):
+        if owner := find_busy(folder.journal):
             raise BatchBusy(str(folder.path), f"process {owner.process}")
 
 

@@ -14,13 +14,15 @@ from batchgen.journal.schema import TABLES, VERSION, VIEWS, migrate
 
 _TYPES = {"INTEGER": "bigint", "TEXT": 'text COLLATE "C"', "FLOAT": "double precision"}
 _TYPES["REAL"] = _TYPES["FLOAT"]
-# One row says who may write: the run with this epoch, which grows with each that begins. Into
-# `receipts`, whoever holds the id of a request that he may not write himself puts it.
+# One row says who may write: the run with this epoch, which grows with each run; each of its
+# transactions counts one on in `writes`. Into `receipts`, whoever holds the id of a request that he
+# may not write himself puts it.
 _OF_ITS_OWN = (
     "CREATE TABLE journal_version (version bigint NOT NULL)",
     f"INSERT INTO journal_version VALUES ({VERSION})",
     """CREATE TABLE owner (one bigint PRIMARY KEY CHECK (one = 1), epoch bigint NOT NULL,
-        run text NOT NULL, process text NOT NULL, since timestamptz NOT NULL)""",
+        writes bigint NOT NULL DEFAULT 0, run text NOT NULL, process text NOT NULL,
+        since timestamptz NOT NULL)""",
     """CREATE TABLE receipts (key text NOT NULL, attempt bigint NOT NULL, request_id text NOT NULL,
         at text NOT NULL, PRIMARY KEY (key, attempt, request_id))""",
 )

@@ -4,8 +4,9 @@
   the connection, so it can be lost while the run goes on.
 - So each run takes a greater epoch, and each of its transactions holds the row that says so. Once
   another run has taken the next one, this one writes nothing more.
-- A commit whose answer was lost may have been made. The server knows: each transaction has a number
-  that can be asked about after the connection is there again.
+- A commit whose answer was lost may have been made. Each transaction counts one on in that row, so
+  the row tells. The server's own number of a transaction does not: after a crash it may give the
+  number of one that was lost to another.
 - The id of a request that may not be written is put into the table `receipts`, and the next run
   applies it: an id in hand is never dropped.
 """
@@ -16,17 +17,24 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any, NamedTuple
 
 from batchgen.core.addresses import JournalAddress
 from batchgen.core.timing import DEFAULT_TIMING, Timing
-from batchgen.errors import BatchBusy, JournalTaken, JournalUnreachable, UsageError
+from batchgen.errors import (
+    BatchBusy,
+    JournalTaken,
+    JournalUnreachable,
+    StorageDamaged,
+    UsageError,
+)
 from batchgen.journal.postgres import schema
 from batchgen.journal.postgres.connection import PostgresConnection
 from batchgen.journal.receipts import Receipt
 
 STEP_S = 0.25  # between two tries to reach the database
+LINGERS_S = 1.0  # a session whose process was killed, on a busy server
 TAKE_LOCK = "SELECT pg_try_advisory_lock(hashtextextended(?, 0))"
 # Who has it: a key of 64 bits is shown in two halves. Source: postgresql.org/docs, "pg_locks".
 HOLDER = """SELECT pid FROM pg_locks, (SELECT hashtextextended(?, 0) AS key) AS wanted
@@ -69,7 +77,7 @@ class PostgresStore:
         self._timing = timing
         self._run = str(uuid.uuid4())
         self._epoch = 0
-        self._number: str | None = None  # of the transaction that is open, or is being committed
+        self._number: int | None = None  # of the transaction that is open, or is being committed
         self.writing = PostgresConnection(address, timing, read_only=False)
         try:
             self._take_lock(self.writing)
@@ -87,11 +95,16 @@ class PostgresStore:
             raise
 
     def _take_lock(self, connection: PostgresConnection) -> None:
-        name = self.address.schema
-        (taken,) = connection.execute(TAKE_LOCK, (name,)).fetchone()
-        if not taken:
-            owner = owner_of(connection)
-            raise BatchBusy(str(self.address), f"process {owner.process}" if owner else "another")
+        until = time.monotonic() + LINGERS_S
+        while True:
+            (taken,) = connection.execute(TAKE_LOCK, (self.address.schema,)).fetchone()
+            if taken:
+                return
+            if time.monotonic() >= until:
+                break
+            time.sleep(STEP_S)
+        owner = owner_of(connection)
+        raise BatchBusy(str(self.address), f"process {owner.process}" if owner else "another")
 
     def _take_epoch(self) -> int:
         (epoch,) = self.writing.execute(
@@ -104,6 +117,10 @@ class PostgresStore:
 
     def close(self) -> None:
         self._reading.close()
+        if not self.writing.is_broken:
+            with suppress(StorageDamaged):  # else the server drops it with the session, a bit later
+                self.writing.rollback()
+                self.writing.execute("SELECT pg_advisory_unlock_all()")
         self.writing.close()
 
     # -- transactions --------------------------------------------------------------------------
@@ -112,8 +129,8 @@ class PostgresStore:
         """Begin a transaction that nobody takes the epoch from. Raises JournalTaken."""
         self._number = None
         cursor = self.writing.script(
-            f"BEGIN; SELECT pg_current_xact_id()::text FROM owner WHERE epoch = {self._epoch:d}"
-            f" AND run = '{self._run}' FOR SHARE"
+            f"BEGIN; UPDATE owner SET writes = writes + 1 WHERE epoch = {self._epoch:d}"
+            f" AND run = '{self._run}' RETURNING writes"
         )
         found = cursor.fetchone()
         if found is None:
@@ -154,15 +171,10 @@ class PostgresStore:
             raise JournalUnreachable(str(self.address), "the server has not dropped the lock yet")
         self._refuse_taken()
         self._pid = self.writing.raw.info.backend_pid
-        if number is None:
-            return False
-        (status,) = self.writing.execute(
-            "SELECT pg_xact_status(CAST(? AS xid8))", (number,)
-        ).fetchone()
-        if status == "in progress":
-            raise JournalUnreachable(str(self.address), "its last transaction has not ended yet")
+        # Whoever has the lock is alone: the session before has ended, and its transaction with it.
+        (writes,) = self.writing.execute("SELECT writes FROM owner").fetchone()
         self._number = None
-        return bool(status == "committed")
+        return bool(number is not None and writes == number)
 
     def _refuse_taken(self) -> None:
         found = self.writing.execute("SELECT epoch, run FROM owner").fetchone()
@@ -219,6 +231,15 @@ def owner_of(connection: PostgresConnection) -> Owner | None:
         return None
     found = connection.execute("SELECT process FROM owner").fetchone()
     return Owner(str(found[0])) if found else None
+
+
+def find_busy(address: JournalAddress, timing: Timing = DEFAULT_TIMING) -> Owner | None:
+    """As `find_owner`, of one that is there for longer than a session lingers."""
+    until = time.monotonic() + LINGERS_S
+    with closing(PostgresConnection(address, timing, read_only=True)) as connection:
+        while (owner := owner_of(connection)) and time.monotonic() < until:
+            time.sleep(STEP_S)
+        return owner
 
 
 def find_owner(address: JournalAddress, timing: Timing = DEFAULT_TIMING) -> Owner | None:
