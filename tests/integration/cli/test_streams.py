@@ -33,6 +33,7 @@ COMMANDS: dict[str, list[str]] = {
     "sandbox": ["sandbox", "--exit-with-stdin"],
     "init": ["init", "-"],
     "login": ["login", "--help"],  # without a terminal or a token it has nothing to store
+    "journal": ["journal", "copy", "--help"],  # without a database it has nothing to copy to
     "logout": ["logout"],
     "schedule": ["schedule", "install", "list.csv", "--at", "01:30", "--dry-run"],
     "help": ["help", "exit-codes"],

@@ -76,6 +76,10 @@ COMMANDS: dict[str, list[list[str]]] = {
     "doctor": [["LIST"], ["BAD"], [EVIL]],
     "config show": [["LIST"], [EVIL]],
     "config path": [[], [EVIL]],
+    "journal copy": [
+        ["FOLDER", "--journal", f"postgresql:///{EVIL}"],
+        [EVIL, "--journal", "postgresql://127.0.0.1:9/a"],
+    ],
 }
 FORMS = [(name, n) for name, forms in COMMANDS.items() for n in range(len(forms))]
 
