@@ -86,6 +86,9 @@ class Store(Protocol):
     def now(self) -> float | None:
         """Return the time by the server's clock, in seconds since the epoch; None without one."""
 
+    def expect_rows(self, rows: int) -> None:
+        """A list of so many rows is about to be taken over."""
+
     def lift_limits(self) -> None:
         """From now on each statement is for one row, and there may be any number of them."""
 
@@ -125,6 +128,10 @@ class SqliteStore:
 
     def now(self) -> float | None:
         return None
+
+    def expect_rows(self, rows: int) -> None:
+        for connection in (self.writing, self._reading):
+            limit_work(connection, self.path, rows=rows)
 
     def lift_limits(self) -> None:
         for connection in (self.writing, self._reading):

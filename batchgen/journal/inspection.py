@@ -22,6 +22,7 @@ MAX_VALUE_BYTES = 256 * 2**20  # of one value; SQLite's own limit is a gigabyte
 STEPS_AT_A_TIME = 10_000
 LEAST_STEPS = 100_000_000
 STEPS_PER_BYTE = 50  # of the journal: ten times what its reports take
+STEPS_PER_ROW = 2000  # that is listed: ten times what that takes
 
 
 def harden(connection: sqlite3.Connection) -> None:
@@ -35,20 +36,25 @@ def harden(connection: sqlite3.Connection) -> None:
 
 
 def limit_work(
-    connection: sqlite3.Connection, path: Path, stop: Callable[[], bool] | None = None
+    connection: sqlite3.Connection,
+    path: Path,
+    stop: Callable[[], bool] | None = None,
+    rows: int = 0,
 ) -> None:
     """Interrupt SQLite once it has done more work than a journal of this size can need.
 
     In one that lacks an index of ours, or has statistics that mislead SQLite, a look-up for each
     row reads all rows: with 4 MB `status` took a minute, with 40 MB it would take hours.
 
-    stop: asked every millisecond or so of work; a yes interrupts, too.
+    stop: asked every millisecond or so of work; a yes interrupts, too. rows: of a list that it is
+        about to take over; it may be empty before.
     """
     size = 0
     for ending in COMPANIONS:
         with suppress(OSError):
             size += path.with_name(path.name + ending).stat().st_size
-    calls = (LEAST_STEPS + STEPS_PER_BYTE * size) // STEPS_AT_A_TIME
+    steps = LEAST_STEPS + STEPS_PER_BYTE * size + STEPS_PER_ROW * rows
+    calls = steps // STEPS_AT_A_TIME
     # No function of Python: Ctrl-C would raise in it, and SQLite drops what is raised there.
     is_over = chain(repeat(False, calls), repeat(True)).__next__
     handler = is_over if stop is None else lambda: stop() or is_over()

@@ -63,6 +63,7 @@ def reconcile(journal: Journal, staged: StagedRows) -> None:
     Unlisted rows that were never sent are deleted first, so that their names are free.
     """
     connection = journal.connection
+    journal.store.expect_rows(len(staged))
     with _large_cache(connection, len(staged)), compare(staged, journal.path) as comparison:
         connection.executemany(
             "UPDATE requests SET listed = 0 WHERE key = ?", comparison.unlisted_keys()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from batchgen.clock import Clock
 from batchgen.core import identity
 from batchgen.core.rows import Entry, Place, Problem, Row
+from batchgen.errors import StorageDamaged
 from batchgen.journal.receipts import Receipt
 from batchgen.journal.recovery import Recovery
 from batchgen.journal.staging import StagedRows
@@ -180,5 +181,22 @@ def test_rows_are_all_there_whatever_is_written_at_once(tmp_path: Path, count: i
     assert [id for (id,) in found] == [f"row-{n}" for n in range(count)]
     assert len(listing) == count
     assert listing.models() == [MODEL]
+    listing.close()
+    journal.close()
+
+
+def test_a_new_journal_may_take_work_in_proportion_to_its_list(tmp_path: Path) -> None:
+    """Of a million rows a run was refused as if the journal, which was empty yet, were damaged."""
+    listing = listing_of([(f"row-{n}", "a heron", True) for n in range(20_000)])
+    journal = Journal(tmp_path / "batch.db", Clock())
+    counting = (
+        "WITH RECURSIVE c(n) AS (VALUES(1) UNION ALL SELECT n + 1 FROM c WHERE n < 7700000)"
+        " SELECT COUNT(*) AS n FROM c"
+    )  # takes 130 million steps; an empty journal has 100 million
+
+    with pytest.raises(StorageDamaged, match="takes more work than one of its size can need"):
+        journal.fetch_one(counting)
+    Recovery(journal).list_rows(listing)
+    assert journal.fetch_one(counting) == (7_700_000,)
     listing.close()
     journal.close()
