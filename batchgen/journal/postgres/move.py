@@ -9,10 +9,9 @@ same command, given again, begins anew.
 import json
 import socket
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from itertools import zip_longest
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from batchgen import files
 from batchgen.batch_folder import Folder
@@ -22,7 +21,7 @@ from batchgen.errors import BatchBusy, StorageDamaged, UsageError
 from batchgen.journal.database import SETTINGS, SqliteStore, storage_errors
 from batchgen.journal.postgres import schema
 from batchgen.journal.postgres.connection import PostgresConnection, quoted, values_of
-from batchgen.journal.postgres.store import MOVED, TAKE_LOCK, moved_to, owner_of
+from batchgen.journal.postgres.store import MOVED, moved_to, take_lock
 from batchgen.journal.receipts import Receipt, ReceiptLog
 from batchgen.journal.schema import TABLES, migrate
 
@@ -140,11 +139,11 @@ def _tables() -> list[str]:
 
 def _locked(folder: Folder, address: JournalAddress, timing: Timing) -> PostgresConnection:
     connection = PostgresConnection(address, timing, read_only=False)
-    (taken,) = connection.execute(TAKE_LOCK, (address.schema,)).fetchone()
-    if not taken:
-        owner = owner_of(connection)
+    try:
+        take_lock(connection)
+    except BatchBusy as busy:
         connection.close()
-        raise BatchBusy(str(folder.path), f"process {owner.process}" if owner else "another")
+        raise BatchBusy(str(folder.path), busy.holder) from None
     return connection
 
 
@@ -181,7 +180,9 @@ def _compare(
     counts = {}
     for table in _tables():
         counts[table] = 0
-        for one, two in zip_longest(_rows(file, table), _rows(database, table)):
+        query = _in_order(file, table)
+        copied = database.stream(query)
+        for one, two in zip_longest(map(values_of, file.execute(query)), map(values_of, copied)):
             if one != two:
                 raise StorageDamaged(
                     f"The copy of {table} in {address} is not what was copied: {one!r:.200} is"
@@ -192,15 +193,9 @@ def _compare(
     return Moved(counts)
 
 
-def _rows(connection: Any, table: str) -> Iterator[list[Any]]:
-    with closing(sqlite3.connect(":memory:")) as model:
-        migrate(model)
-        columns = schema.columns_of(model, table)
-        keys = schema.keys_of(model, table)
-    names = ", ".join(map(quoted, columns))
+def _in_order(file: sqlite3.Connection, table: str) -> str:
+    """Return the query for all rows of a table that are compared, in the order of its key."""
+    names = ", ".join(map(quoted, schema.columns_of(file, table)))
+    keys = ", ".join(map(quoted, schema.keys_of(file, table)))
     where = "" if table != "memory" else f" WHERE name NOT IN ('{MOVED}', 'receipts_read')"
-    query = f"SELECT {names} FROM {quoted(table)}{where} ORDER BY {', '.join(map(quoted, keys))}"
-    is_file = isinstance(connection, sqlite3.Connection)
-    found = connection.execute(query) if is_file else connection.stream(query)
-    for row in found:
-        yield values_of(row)
+    return f"SELECT {names} FROM {quoted(table)}{where} ORDER BY {keys}"

@@ -80,7 +80,7 @@ class PostgresStore:
         self._number: int | None = None  # of the transaction that is open, or is being committed
         self.writing = PostgresConnection(address, timing, read_only=False)
         try:
-            self._take_lock(self.writing)
+            take_lock(self.writing)
             if schema.version_of(self.writing) is None:
                 self.writing.script("BEGIN")
                 schema.create(self.writing)
@@ -93,18 +93,6 @@ class PostgresStore:
         except BaseException:
             self.writing.close()
             raise
-
-    def _take_lock(self, connection: PostgresConnection) -> None:
-        until = time.monotonic() + LINGERS_S
-        while True:
-            (taken,) = connection.execute(TAKE_LOCK, (self.address.schema,)).fetchone()
-            if taken:
-                return
-            if time.monotonic() >= until:
-                break
-            time.sleep(STEP_S)
-        owner = owner_of(connection)
-        raise BatchBusy(str(self.address), f"process {owner.process}" if owner else "another")
 
     def _take_epoch(self) -> int:
         (epoch,) = self.writing.execute(
@@ -224,6 +212,20 @@ class PostgresStore:
             " ON CONFLICT DO NOTHING",
             [(one.key, one.attempt, one.request_id, one.at) for one in receipts],
         )
+
+
+def take_lock(connection: PostgresConnection) -> None:
+    """Take the lock of a batch for this session, which drops it at its end. Raises BatchBusy."""
+    address, until = connection.address, time.monotonic() + LINGERS_S
+    while True:
+        (taken,) = connection.execute(TAKE_LOCK, (address.schema,)).fetchone()
+        if taken:
+            return
+        if time.monotonic() >= until:
+            break
+        time.sleep(STEP_S)
+    owner = owner_of(connection)
+    raise BatchBusy(str(address), f"process {owner.process}" if owner else "another")
 
 
 def owner_of(connection: PostgresConnection) -> Owner | None:
