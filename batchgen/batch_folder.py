@@ -14,7 +14,9 @@ from typing import NamedTuple
 
 from batchgen import files
 from batchgen.core.addresses import (
+    JOURNAL_VARIABLE,
     JournalAddress,
+    journal_place_or_none,
     parse_batch_name,
     parse_journal_place,
 )
@@ -50,16 +52,6 @@ FOLDERS = (
 
 # batch.db, or a batch in a database.
 JournalPlace = Path | JournalAddress
-
-JOURNAL_VARIABLE = "BATCHGEN_JOURNAL"  # what names the database for all commands
-
-
-def _as_place(text: str | None) -> str | None:
-    try:
-        return parse_journal_place(text) if text else None
-    except ValueError:
-        return None
-
 
 # Takes what this process does with the folder, in a few words.
 Note = Callable[[str], None]
@@ -101,7 +93,9 @@ class Folder:
                 return self.file
             return self.database
         said = os.environ.get(JOURNAL_VARIABLE)
-        if kept == self.database or (self.database is None and kept.url == _as_place(said)):
+        if kept == self.database or (
+            self.database is None and kept.url == journal_place_or_none(said)
+        ):
             return kept
         give = f"--journal {shell_quote(kept.url)}"
         if self.database is None:

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from batchgen.core import budget
 from batchgen.core.addresses import (
     ADDRESS_VARIABLES,
+    JOURNAL_VARIABLE,
     parse_journal_place,
     parse_media_place,
     parse_notify_urls,
@@ -43,7 +44,7 @@ VARIABLES = {
     "serverless_url": "RUNCOMFY_SERVERLESS_API_BASE",
     "ask_above": "BATCHGEN_ASK_ABOVE",
     "media": "BATCHGEN_MEDIA",
-    "journal": "BATCHGEN_JOURNAL",
+    "journal": JOURNAL_VARIABLE,
     **ADDRESS_VARIABLES,
 }
 TOKEN_VARIABLES = ("RUNCOMFY_TOKEN", "RUNCOMFY_API_KEY", "RUNCOMFY_API_TOKEN", "YOUR_API_TOKEN")

@@ -15,6 +15,7 @@ from batchgen.cli import completion, manners
 from batchgen.clock import Clock
 from batchgen.core import limits, units
 from batchgen.core.addresses import (
+    JOURNAL_VARIABLE,
     parse_batch_name,
     parse_journal_place,
     parse_media_place,
@@ -374,21 +375,19 @@ def _keep_database(context: Context, _: Parameter, value: str | None) -> None:
 _DATABASE = "batchgen.journal"  # the name under which a command's context keeps what was said
 
 
-def _with_database(command: Callable[..., Any]) -> Callable[..., Any]:
+def BATCH(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The argument BATCH, and the option that names the database of its journal."""
     said = click.option(
         "--journal",
         type=DATABASE,
         metavar="URL",
-        envvar="BATCHGEN_JOURNAL",
+        envvar=JOURNAL_VARIABLE,
         expose_value=False,
         callback=_keep_database,
         help="The database that keeps its journal, as for `run`.  [default: $BATCHGEN_JOURNAL]",
     )
     batch = click.argument("batch", shell_complete=completion.batch)
     return batch(said(command))
-
-
-BATCH = _with_database
 
 
 def database_said() -> str | None:

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 # The environment variables that hold them, by the option's name.
 ADDRESS_VARIABLES = {"ping": "BATCHGEN_PING", "notify": "BATCHGEN_NOTIFY"}
+JOURNAL_VARIABLE = "BATCHGEN_JOURNAL"  # names the database for all commands
 _STORES = ("s3", "gs", "az")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
 
@@ -121,6 +122,14 @@ def parse_journal_place(text: str) -> str:
             " out here."
         )
     return f"postgresql://{rest}"
+
+
+def journal_place_or_none(text: str | None) -> str | None:
+    """As `parse_journal_place`; None for no text, and for one that it does not take."""
+    try:
+        return parse_journal_place(text) if text else None
+    except ValueError:
+        return None
 
 
 def parse_batch_name(text: str) -> str:

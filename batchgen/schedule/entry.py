@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, time
 from typing import Any
 
-from batchgen.core.addresses import ADDRESS_VARIABLES, parse_journal_place
+from batchgen.core.addresses import ADDRESS_VARIABLES, JOURNAL_VARIABLE, journal_place_or_none
 from batchgen.core.timetable import Timetable
 from batchgen.errors import UsageError
 
@@ -61,15 +61,12 @@ class Entry:
     def database(self) -> str | None:
         """Return the database that its runs keep the journal in; None where it names none."""
         words = iter(self.options)
-        said = self.environment.get("BATCHGEN_JOURNAL")
+        said = self.environment.get(JOURNAL_VARIABLE)
         for word in words:
             name, equals, value = word.partition("=")
             if name == "--journal":
                 said = value if equals else next(words, None)
-        try:
-            return parse_journal_place(said) if said else None
-        except ValueError:
-            return None
+        return journal_place_or_none(said)
 
     def may_stop_early(self) -> bool:
         """Whether exit code 75 is what the person asked for."""
