@@ -82,11 +82,10 @@ def main() -> None:
             size = request["size"]
             content = None if size is None else sys.stdin.buffer.read(size)
             seen: list[Any] = []
-            keep = request["report"] is not None
-            answer, checked = _check(request, content, seen.append if keep else _forget)
+            answer, checked = _check(request, content, seen.append)
             _say(answer)
             # Now, since a picture does not wait for its thumbnail to be saved.
-            if checked is not None and seen:
+            if request["report"] is not None and checked is not None and seen:
                 keep_thumbnail(Path(request["report"]), checked, seen.pop())
             seen.clear()  # a picture takes much memory, and the next file may be long in coming
 
@@ -94,10 +93,6 @@ def main() -> None:
 def _say(answer: dict[str, Any]) -> None:
     sys.stdout.buffer.write(json.dumps(answer).encode() + b"\n")
     sys.stdout.buffer.flush()
-
-
-def _forget(picture: Any) -> None:
-    """Keep nothing of a picture that gets no thumbnail."""
 
 
 def _check(
