@@ -114,6 +114,13 @@ class Database:
 
         return psycopg.connect(self.url, autocommit=True)
 
+    def disconnect(self) -> None:
+        """As where the network breaks: the server drops every session but this one."""
+        self.query(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+
     def query(self, sql: str, *values: Any) -> list[Any]:
         """Return what a statement finds, if anything; with psycopg's own placeholders."""
         with closing(self.connect()) as connection:

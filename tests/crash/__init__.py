@@ -202,6 +202,18 @@ class Batch:
         """Return the exit code."""
         return self.driver.wait(self.start(*faults, options=options))
 
+    def killed_at(self, n: int, only: str = "") -> str | None:
+        """Run until the n-th step; return its name, None if there is no such step.
+
+        only: as the fault `kill_at` has it.
+        """
+        note = self.root / "step.txt"
+        code = self.run(fault("kill_at", n=n, note=str(note), only=only))
+        if code != KILLED:
+            assert code in (0, 1), self.said()
+            return None
+        return note.read_text()
+
     def until(self, reached: Callable[[], bool]) -> None:
         """Wait until `reached`."""
         end = time.monotonic() + PATIENCE

@@ -85,10 +85,7 @@ def slept(runs: list[tuple[DatabaseBatch, int]], dice: random.Random) -> None:
     machine, pid = dice.choice(runs)
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGSTOP)
-    machine.database.query(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-    )
+    machine.database.disconnect()
     other = machine.elsewhere(9)
     other.run()
     with suppress(ProcessLookupError):

@@ -20,24 +20,14 @@ def kit(here: Path, reach: list[str], sandbox: Control, database: Database) -> D
     return DatabaseBatch(here / "batch", reach, sandbox, database)
 
 
-def killed_at(batch: DatabaseBatch, n: int) -> str | None:
-    """Run a new batch until step n; return its name, None if there is no such step."""
-    batch.forget()
-    note = batch.root / "step.txt"
-    code = batch.run(fault("kill_at", n=n, note=str(note)))
-    if code != KILLED:
-        assert code in (0, 1), batch.said()
-        return None
-    return note.read_text()
-
-
 @pytest.mark.parametrize("elsewhere", [True, False])
 def test_a_run_that_is_killed_at_any_step_is_finished_by_the_next(
     kit: DatabaseBatch, elsewhere: bool
 ) -> None:
     names = []
     for n in count(1 + 9 * elsewhere, SAMPLE):
-        name = killed_at(kit, n)
+        kit.forget()
+        name = kit.killed_at(n)
         if name is None:
             break
         names.append(name)
@@ -72,10 +62,7 @@ def test_a_run_that_slept_while_another_took_over_hands_in_what_it_holds(
     asleep = kit.start(fault("wait_at_answer", n=1, note=str(arrived.path), go_on=str(go_on.path)))
     arrived.wait()
     # The server has not heard of it for long.
-    database.query(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-    )
+    database.disconnect()
     kit.finish_elsewhere()
     between = kit.states()
     go_on.tell()

@@ -20,7 +20,7 @@ from PIL import Image
 from sandbox_client import Control
 
 from batchgen.sandbox.deployments.samples import PHOTO, SAMPLES
-from crash import APIS, DEPLOYMENTS, KILLED, MODELS, Api, Batch, check_the_books, fault
+from crash import APIS, DEPLOYMENTS, MODELS, Api, Batch, check_the_books
 
 # Odd, since steps come in twos, before and after: of every eighth a slice would see but one half.
 SLICES = 7
@@ -76,16 +76,6 @@ def begin_again(batch: Batch) -> None:
     batch.sandbox.reset()
 
 
-def killed_at(batch: Batch, n: int) -> str | None:
-    """Run until step n; return its name, None if there is no such step."""
-    note = batch.root / "step.txt"
-    code = batch.run(fault("kill_at", n=n, note=str(note)))
-    if code != KILLED:
-        assert code in (0, 1), batch.said()
-        return None
-    return note.read_text()
-
-
 @pytest.mark.parametrize(
     ("api", "first"), [(api, n) for api in APIS for n in range(1, SLICES_OF[api] + 1)], ids=str
 )
@@ -93,7 +83,7 @@ def test_a_run_that_is_killed_at_any_step_is_finished_by_the_next(kit: Batch, fi
     names = []
     for n in count(first, SLICES):
         begin_again(kit)
-        name = killed_at(kit, n)
+        name = kit.killed_at(n)
         if name is None:
             break
         names.append(name)
@@ -109,7 +99,7 @@ def test_a_run_that_is_killed_at_any_step_is_finished_by_the_next(kit: Batch, fi
 def test_so_is_a_run_with_local_files(photo_kit: Batch) -> None:
     for n in count(SLICES, SLICES + 2):
         begin_again(photo_kit)
-        if killed_at(photo_kit, n) is None:
+        if photo_kit.killed_at(n) is None:
             break
         photo_kit.finish()
         check_the_books(photo_kit)
@@ -126,9 +116,9 @@ def test_a_second_kill_in_the_recovery_changes_nothing(kit: Batch, part: int) ->
     twice = 0
     for first, second in pairs(part):
         begin_again(kit)
-        if killed_at(kit, first) is None:
+        if kit.killed_at(first) is None:
             continue
-        twice += killed_at(kit, second) is not None
+        twice += kit.killed_at(second) is not None
         kit.finish()
         check_the_books(kit)
 

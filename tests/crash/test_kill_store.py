@@ -11,7 +11,7 @@ import pytest
 from sandbox_client import Control
 from stores import Store
 
-from crash import KILLED, StoredBatch, check_the_books, fault
+from crash import StoredBatch, check_the_books
 
 SAMPLE = 16  # every so many steps
 
@@ -31,12 +31,7 @@ def killed_at(batch: StoredBatch, n: int, only: str = "", **options: object) -> 
         batch.store.delete(key)
     batch.sandbox.reset()
     batch.sandbox.set(**options)
-    note = batch.root / "step.txt"
-    code = batch.run(fault("kill_at", n=n, note=str(note), only=only))
-    if code != KILLED:
-        assert code in (0, 1), batch.said()
-        return None
-    return note.read_text()
+    return batch.killed_at(n, only)
 
 
 def finish(batch: StoredBatch) -> None:

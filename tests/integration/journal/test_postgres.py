@@ -85,14 +85,6 @@ def claim(journal: Journal) -> Request:
     return row
 
 
-def disconnect(database: Database) -> None:
-    """As where the network breaks: the server drops every session but this one."""
-    database.query(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-    )
-
-
 # -- one batch, any machine ------------------------------------------------------------------------
 
 
@@ -244,7 +236,7 @@ def test_a_run_that_was_cut_off_does_not_go_on_beside_the_next(
 ) -> None:
     one = opened()
     row = claim(one)
-    disconnect(database)
+    database.disconnect()
     two = opened()
     Recovery(two).recover([], 0)
 
@@ -267,7 +259,7 @@ def test_a_run_comes_back_to_its_own_batch(
 ) -> None:
     one = opened()
     row = claim(one)
-    disconnect(database)
+    database.disconnect()
     with pytest.raises(JournalUnreachable):
         one.record_accepted(row, "req-1")
     made = one.come_back()
