@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import io
 import os
+import platform
 import resource
 import select
 import signal
@@ -392,6 +393,30 @@ def test_its_memory_has_a_limit(tmp_path: Path) -> None:
         return resource.prlimit(pool.processes[0].pid, resource.RLIMIT_AS)
 
     assert in_pool(ask) == (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES)
+
+
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc" or not Path("/proc/self/stat").exists(),
+    reason="only glibc can be told so, and only Linux tells of it",
+)
+def test_memory_of_one_file_is_used_for_the_next(tmp_path: Path) -> None:
+    image = Image.frombytes("L", (2000, 1000), os.urandom(2_000_000))
+    into = io.BytesIO()
+    image.save(into, "PNG")
+    part, files = tmp_path / ".heron-1.part", 8
+
+    async def check_some(pool: CheckPool) -> int:
+        seen = []
+        for _ in range(1 + files):
+            part.write_bytes(into.getvalue())
+            await pool.check(part, PNG, None, FACTS)
+            (process,) = pool.processes
+            stat = Path(f"/proc/{process.pid}/stat").read_text()
+            seen.append(int(stat.rpartition(")")[2].split()[7]))  # pages that it was given
+        return seen[-1] - seen[0]
+
+    # Of 2 MB each, of which there are some five copies, and two million pixels.
+    assert in_pool(check_some, rush_s=60.0) < 500 * files
 
 
 def test_one_whose_picture_nobody_waits_for_any_more_is_ended(tmp_path: Path) -> None:
