@@ -25,7 +25,7 @@ from batchgen.core.timing import Timing
 from batchgen.log import secrets
 from batchgen.network.deadline import Deadline
 from batchgen.network.http import aiohttp
-from batchgen.network.session import USER_AGENT, exact_url, open_session, proxy_for, timeouts
+from batchgen.network.session import USER_AGENT, exact_url, open_session, proxy_finder, timeouts
 
 MAX_RESULT_BYTES = 64 << 20  # a result may hold its outputs themselves
 MAX_QUERY_CONNECTIONS = 32
@@ -91,6 +91,7 @@ class ApiClient:
     ) -> None:
         self._base = base
         self._use_proxy = use_proxy
+        self._proxy_for = proxy_finder(use_proxy=use_proxy)
         self._timing = timing
         self._now = now
         # Answers above 1 MiB are read one at a time, and decoded before the next: 32 of 64 MiB
@@ -194,7 +195,7 @@ class ApiClient:
             headers={**own, **(headers or {})},
             data=content,
             allow_redirects=False,
-            proxy=proxy_for(url) if self._use_proxy else None,
+            proxy=self._proxy_for(url),
         )
 
 

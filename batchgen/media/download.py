@@ -22,7 +22,7 @@ from batchgen.media.xmp import Provenance
 from batchgen.network.deadline import Deadline
 from batchgen.network.http import aiohttp
 from batchgen.network.media_hosts import MediaHost, host_to_name, rejection_reason
-from batchgen.network.session import USER_AGENT, exact_url, open_session, proxy_for, timeouts
+from batchgen.network.session import USER_AGENT, exact_url, open_session, proxy_finder, timeouts
 
 MAX_CONNECTIONS = 32
 HEADERS = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
@@ -101,6 +101,7 @@ class Downloader:
     _report: Path | None = None  # as `CheckPool` has it
 
     def __post_init__(self) -> None:
+        self._proxy_for = proxy_finder(use_proxy=self._use_proxy)
         self._check_pool = CheckPool(self._report, timeout_s=self._timing.file_check)
 
     async def __aenter__(self) -> "Downloader":
@@ -152,7 +153,7 @@ class Downloader:
     async def _request(self, url: str, wanted: _Wanted, deadline: Deadline) -> CheckedFile | str:
         """Return the file, or the URL that the host redirects to."""
         deadline.within(self._timing.download_pool + self._timing.download_read)
-        proxy = proxy_for(url) if self._use_proxy else None
+        proxy = self._proxy_for(url)
         async with self._session.get(
             exact_url(url), headers=HEADERS, allow_redirects=False, proxy=proxy
         ) as response:

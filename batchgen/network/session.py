@@ -8,7 +8,8 @@ connections on each request; a POST with a connection of its own 0.7, 1.4 and 2.
 import os
 import ssl
 import urllib.request
-from functools import cache
+from collections.abc import Callable
+from functools import cache, lru_cache
 from urllib.parse import quote, urlsplit
 
 import certifi
@@ -90,6 +91,23 @@ def proxy_for(url: str) -> str | None:
     if parts.scheme != "https" or not proxy or urllib.request.proxy_bypass(parts.netloc):
         return None
     return proxy
+
+
+def proxy_finder(*, use_proxy: bool) -> Callable[[str], str | None]:
+    """Return `proxy_for` for many requests: it looks into the environment once for each host.
+
+    use_proxy: whether there is any. To look takes 0.1 ms, half of what a question takes otherwise.
+    """
+
+    @lru_cache(maxsize=100)
+    def of_host(scheme: str, host: str) -> str | None:
+        return proxy_for(f"{scheme}://{host}")
+
+    def find(url: str) -> str | None:
+        parts = urlsplit(url)
+        return of_host(parts.scheme, parts.netloc) if use_proxy else None
+
+    return find
 
 
 def require_usable_proxy() -> None:
