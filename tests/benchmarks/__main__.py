@@ -14,7 +14,17 @@ from .budget import PACES, budget, budget_table
 from .contenders import CONTENDERS
 from .gallery import ROWS as GALLERY_ROWS
 from .gallery import gallery, gallery_table
-from .growth import AT_ONCE, FORMATS, crowded, grown, growth_table
+from .growth import (
+    AT_ONCE,
+    FORMATS,
+    IN_FLIGHT,
+    IN_FLIGHT_S,
+    WITH_FILES,
+    crowded,
+    grown,
+    growth_table,
+    in_flight,
+)
 from .growth import ROWS as GROWTH_ROWS
 from .limits import LONG, limits, limits_table
 from .races import faults, race, sandbox_alone
@@ -96,7 +106,7 @@ def growth(
     quick: bool,
     file: Path | None,
 ) -> None:
-    """Let lists grow to a million rows, and requests under way from 1 to 400; batchgen alone."""
+    """Let lists grow to a million rows, and requests under way to 10,000; batchgen alone."""
     click.echo(place())
     found: dict[str, Any] = {}
     for n in (200, 1000) if quick else rows:
@@ -104,12 +114,18 @@ def growth(
             found[f"{n} {form}"] = grown(n, form)
             say(f"{n} rows of {form}: done")
             keep(file, "growth", found)
+    n = 200 if quick else WITH_FILES
+    found[f"{n} csv, its files there"] = grown(n, "csv", with_files=True)
+    keep(file, "growth", found)
     click.echo(growth_table(found))
     if no_at_once:
         return
     for n in (1, 40) if quick else at_once:
         found[f"{n} at once"] = crowded(n, 60 if quick else 1000)
         keep(file, "growth", found)
+    n, seconds = (100, 0.2) if quick else (IN_FLIGHT, IN_FLIGHT_S)
+    found[f"{n} for {seconds:g} s each, at once"] = in_flight(n, seconds)
+    keep(file, "growth", found)
     crowds = {name: figures for name, figures in found.items() if name.endswith("at once")}
     click.echo("\n" + scenario_table(crowds))
 

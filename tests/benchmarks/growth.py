@@ -27,6 +27,9 @@ from .table import table, written
 ROWS = (1_000, 10_000, 100_000, 1_000_000)
 FORMATS = ("csv", "jsonl")
 AT_ONCE = (1, 10, 40, 100, 400)
+IN_FLIGHT = 10_000
+IN_FLIGHT_S = 60.0  # that each request takes there
+WITH_FILES = 200_000  # rows of the list whose files are there, too
 DONE = 0.99  # share of the rows that are saved before the restart
 AT = "2026-01-01T00:00:00.000Z"
 
@@ -91,6 +94,14 @@ def pretend_saved(journal: Path, share: float) -> None:
         )
 
 
+def make_files(batch: Path) -> None:
+    """Put a file in the place of each that `pretend_saved` has told of."""
+    (batch / "images").mkdir(exist_ok=True)
+    with closing(sqlite3.connect(batch / "batch.db")) as db:
+        for (path,) in db.execute("SELECT path FROM outputs"):
+            (batch / path).write_bytes(b"\x89PNG")
+
+
 def run_one(folder: Path, file: str, address: Address, control: Control) -> Figures:
     """Run the list until one more row is saved; `first_post`: seconds from the start until then."""
     words = [
@@ -105,8 +116,11 @@ def run_one(folder: Path, file: str, address: Address, control: Control) -> Figu
     return used | {"first_post": arrived[0]["arrived_at"] - used["started_at"]}
 
 
-def grown(rows: int, form: str) -> Figures:
-    """The figures of one list: see COLUMNS. rows_per_second: rows over the time to the POST."""
+def grown(rows: int, form: str, *, with_files: bool = False) -> Figures:
+    """The figures of one list: see COLUMNS. rows_per_second: rows over the time to the POST.
+
+    with_files: the batch folder holds a file for each saved row when it is started again.
+    """
     options = Scenario("growth", 1, picture_size=64).sandbox_options()
     with (
         tempfile.TemporaryDirectory(prefix="batchgen-bench-") as name,
@@ -117,6 +131,8 @@ def grown(rows: int, form: str) -> Figures:
         write_list(folder / file, rows)
         first = run_one(folder, file, address, control)
         pretend_saved(folder / OUT / "batch.db", DONE)
+        if with_files:
+            make_files(folder / OUT)
         again = run_one(folder, file, address, control)
         status = launched([sys.executable, "-m", "batchgen", "status", OUT], folder)
         return {
@@ -144,3 +160,18 @@ def crowded(at_once: int, rows: int) -> Figures:
     scenario = Scenario("crowded", rows, at_once=at_once, slots=max(at_once, 40))
     (batchgen,) = (one for one in CONTENDERS if one.name == "batchgen")
     return measure(batchgen, replace(scenario, told=10_000.0))
+
+
+def in_flight(requests: int, seconds: float) -> Figures:
+    """One run of batchgen with so many requests under way, each for so long, and a few more."""
+    scenario = Scenario(
+        "in flight",
+        requests + requests // 5,
+        at_once=requests,
+        slots=requests,
+        seconds=seconds,
+        told=requests / 5,
+        picture_size=64,
+    )
+    (batchgen,) = (one for one in CONTENDERS if one.name == "batchgen")
+    return measure(batchgen, scenario)

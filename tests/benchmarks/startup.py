@@ -21,6 +21,8 @@ from .table import medians, table
 ROWS = 1000  # of the list that is planned
 SENT = 10  # rows of the run
 NOTHING = "python -c pass"
+# Of a run of a CSV list in a new folder, beside Python's own: for HTTP, commands, rows, migrations.
+PACKAGES = "import aiohttp, click, jsonschema, sqlite_utils"
 FIRST_POST = f"batchgen run of {SENT} rows, to its first POST"
 StartUps = dict[str, Figures]
 
@@ -46,7 +48,10 @@ def start_ups(times: int) -> StartUps:
         launched([*run, OUT], folder)
         commands = {
             NOTHING: [sys.executable, "-c", "pass"],
-            'python -c "import aiohttp"': [sys.executable, "-c", "import aiohttp"],
+            **{
+                f'python -c "{code}"': [sys.executable, "-c", code]
+                for code in ("import aiohttp", PACKAGES)
+            },
             "batchgen --help": [*program, "--help"],
             "batchgen status": [*program, "status", OUT],
             f"batchgen validate of {ROWS} rows": [*program, "validate", f"long-{LIST}"],
