@@ -62,9 +62,9 @@ class SandboxState:
 
     def __init__(self, options: SandboxOptions) -> None:
         self.at_start = self.options = options
-        self.ledger = Ledger(options.folder)
         self.catalogue = Catalogue(options.schemas)
         self.at_start_deployments = load_deployments(options.deployments)
+        self.ledger = Ledger(options.folder)  # last, since it has to be closed
         self.base_url = self.media_host = ""
         self._begin()
 
