@@ -30,6 +30,7 @@ class SharedRateLimit:
     def __init__(self, path: Path | None) -> None:
         self._handle: int | None = None
         self._written: float | None = None  # by this batch; None where it has written nothing
+        self._others = 0.0  # the slot in whose place it did so: another batch's doing
         if path is None:
             return
         try:
@@ -51,14 +52,14 @@ class SharedRateLimit:
         with self._next_slot(now) as slot:
             if slot[0] - now > CLOCK_TOLERANCE_S:
                 return slot[0] - now
-            self._written = slot[0] = now + interval
+            self._write(slot, now + interval)
         return 0.0
 
     def pause(self, now: float, seconds: float) -> None:
         """Give no slot to any batch for so long: the API asked to wait."""
         with self._next_slot(now) as slot:
             if now + seconds > slot[0]:
-                self._written = slot[0] = now + seconds
+                self._write(slot, now + seconds)
 
     def change(self, now: float, seconds: float) -> None:
         """The rate of this batch was changed: its next submission may go in `seconds`.
@@ -66,8 +67,15 @@ class SharedRateLimit:
         What the account's next slot waits for is shortened only if it is this batch's own doing.
         """
         with self._next_slot(now) as slot:
-            if slot[0] == self._written or now + seconds > slot[0]:
-                self._written = slot[0] = now + seconds
+            if slot[0] == self._written:
+                self._write(slot, max(now + seconds, self._others))
+            elif now + seconds > slot[0]:
+                self._write(slot, now + seconds)
+
+    def _write(self, slot: list[float], at: float) -> None:
+        if slot[0] != self._written:
+            self._others = slot[0]
+        self._written = slot[0] = at
 
     @contextmanager
     def _next_slot(self, now: float) -> Iterator[list[float]]:

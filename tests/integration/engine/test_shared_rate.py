@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from conftest import Command, Write
 from helpers import TOKEN, PretendClock, many, query, table
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sandbox_client import Control
 
@@ -73,6 +73,16 @@ def test_a_rate_that_is_lowered_holds_the_account_until_it_is_kept_to(file: Path
     assert other.acquire(111.0, 0.02) == 0.0
 
 
+def test_a_rate_that_is_changed_after_a_pause_leaves_the_slot_of_another_batch(file: Path) -> None:
+    one, other = SharedRateLimit(file), SharedRateLimit(file)
+    other.acquire(100.0, 5.0)
+    one.pause(100.0, 50.0)
+
+    one.change(101.0, 0.0)
+
+    assert one.acquire(101.0, 5.0) == pytest.approx(4.0)
+
+
 # -- any story of several batches ------------------------------------------------------------------
 
 RATES = st.sampled_from([0.2, 1.0, 5.0, 50.0])
@@ -126,6 +136,10 @@ class OneOfThem:
 
 
 @settings(max_examples=150)
+@example(
+    [0.2, 0.2],
+    [(1, ("posts", 1)), (0, ("is told to wait", 6.0)), (0, ("set", 0.2)), (0, ("posts", 1))],
+)
 @given(
     st.lists(RATES, min_size=2, max_size=3),
     st.lists(st.tuples(st.integers(0, 2), STEPS), max_size=14),
