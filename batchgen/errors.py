@@ -7,7 +7,7 @@
     ├── StorageDamaged       74   journal or disk cannot be trusted; nothing was sent
     │   ├── JournalLocked    75   another program writes to it, and goes on doing so
     │   ├── JournalUnreachable 75 its database does not answer
-    │   ├── JournalTaken     75   another run goes on with it since
+    │   ├── JournalTaken     75   other machines have let this run go
     │   ├── JournalUnusable  74   it is in order, and the system does not let it be used
     │   ├── LeadsOutside     74   what somebody put there would have us write outside the batch
     │   ├── SharedFolder     74   somebody else can write to the batch folder
@@ -87,15 +87,15 @@ class JournalUnreachable(StorageDamaged):
 
 
 class JournalTaken(StorageDamaged):
-    """Another run has begun meanwhile, since this one's connection to the database was gone."""
+    """Other machines have let this run go, since it had shown no sign of life for a while."""
 
     exit_code = 75
 
     def __init__(self, place: str) -> None:
         super().__init__(
-            f"{place}: another run goes on with this batch since the connection of this one broke."
-            " This one writes nothing more. Nothing was lost.",
-            "Let the other one end; the same command goes on after it.",
+            f"{place}: other machines have let this run go, since they had not heard of it for a"
+            " while. It writes nothing more; its rows are theirs. Nothing was lost.",
+            "Run the same command again to go on beside them.",
         )
 
 

@@ -34,6 +34,8 @@ class Endpoint:
         are kept; none is all. node_classes: of a workflow of the person's own, to be described.
     media_hosts: those that the person named.
     use_proxy: whether the environment's proxies apply.
+    account: tells the accounts apart to which requests are sent, and is no secret; "" for one that
+        no other batch has.
     shared_rate_file: where all batches of the account on this computer keep when the next request
         may go; None for an account that no other batch has.
     """
@@ -42,6 +44,7 @@ class Endpoint:
     token: str
     media_hosts: tuple[MediaHost, ...]
     use_proxy: bool = True
+    account: str = ""
     shared_rate_file: Path | None = None
     serverless: str = ""
     output_nodes: tuple[str, ...] = ()
@@ -103,7 +106,13 @@ def find_endpoint(options: RunOptions) -> Endpoint:
         log.warning("%s can be read by others on this computer: %s", path, command)
     # What is not https stays on this computer: a proxy would read the token.
     shared = shared_rate_file(os.environ, base, token)
-    return Endpoint(base, token, hosts, base.startswith("https:"), shared, serverless)
+    account = account_name(base, token)
+    return Endpoint(base, token, hosts, base.startswith("https:"), account, shared, serverless)
+
+
+def account_name(base: str, token: str) -> str:
+    """Return what tells accounts apart, in which the token cannot be read."""
+    return hashlib.sha256(f"{base}\n{token}".encode()).hexdigest()[:32]
 
 
 def shared_rate_file(environment: Mapping[str, str], base: str, token: str) -> Path | None:
@@ -119,5 +128,4 @@ def shared_rate_file(environment: Mapping[str, str], base: str, token: str) -> P
             " account. XDG_STATE_HOME names a folder for that."
         )
         return None
-    account = hashlib.sha256(f"{base}\n{token}".encode()).hexdigest()[:32]
-    return folder / account
+    return folder / account_name(base, token)

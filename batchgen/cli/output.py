@@ -41,7 +41,7 @@ from batchgen.journal.reader import Reader, find_holder, summary
 from batchgen.library.batch import numbers_and_runner
 from batchgen.log import write_json_line, write_stderr, writes_json_lines
 from batchgen.report import next_steps, summary_text
-from batchgen.report.frame import shown_instances
+from batchgen.report.frame import shown_instances, shown_machine
 
 if TYPE_CHECKING:  # what these modules import takes long, and `status` and errors need none of it
     from batchgen.core.rows import Problem
@@ -524,6 +524,7 @@ def status(folder: Folder) -> None:
         lines.append(f"  oldest request in flight: {show_span(now - from_iso(oldest))}")
     if numbers["instances"]:
         lines.append(f"  instances: {shown_instances(numbers['instances'], now)}")
+    lines += [f"  machine {shown_machine(one, now)}" for one in numbers["machines"]]
     if first:
         left = RESULTS_KEPT_S - (now - from_iso(first))
         lines.append(f"  results not fetched yet may expire from {show_span(left)} on")

@@ -33,6 +33,11 @@ class Timing:
         where the database does not answer. database_away: without an answer of the database, before
         what waits to be written is given up. claim: from the record of a paid submission to its
         first byte, where other machines may have taken the row over.
+    database_turn: as database_idle, of a run under way, whose locks other machines wait for.
+    machine_look: between two looks at the other machines of a batch, and two signs of life.
+    machine_gone: without a sign of a machine whose session has ended, before its rows are let go.
+        machine_lease: of one whose session stands, as of a computer that sleeps.
+    machine_start: for another machine that reads the list in.
     backoff_first, backoff_max: the longest wait after the first failure in a row, and after many.
     missing_limit: for a result or a file that is said not to exist, in one run.
     max_polling: of asking about one request, in one run; it is asked again in the next.
@@ -73,6 +78,11 @@ class Timing:
     database_read: float = 10.0
     database_away: float = 120.0
     claim: float = 2.0
+    database_turn: float = 5.0
+    machine_look: float = 1.0
+    machine_gone: float = 5.0
+    machine_lease: float = 30.0
+    machine_start: float = 120.0
     backoff_first: float = 0.5
     backoff_max: float = 60.0
     missing_limit: float = 300.0

@@ -219,7 +219,8 @@ class Examination:
                 return fail(
                     "journal",
                     f"{place} can be reached, and its user may not write there",
-                    f'In psql, as its owner: CREATE SCHEMA "{schema}" AUTHORIZATION the_user;',
+                    f'In psql, as its owner: CREATE SCHEMA "{schema}" AUTHORIZATION the_user;'
+                    ' CREATE SCHEMA "batchgen" AUTHORIZATION the_user;',
                 )
             said = f"PostgreSQL {allowed.version}, {'with' if allowed.encrypted else 'without'} TLS"
             if not allowed.exists:

@@ -14,8 +14,10 @@ from typing import Any
 
 from batchgen.core.assignments import PAUSE, RESUME
 from batchgen.core.states import RunEvent
+from batchgen.engine.machines.account import SharedSlots
 from batchgen.engine.policy import Policy
 from batchgen.engine.poller import Poller
+from batchgen.engine.rate_limiter import WINDOW_S
 from batchgen.engine.run_outcome import RUN_AGAIN, RunOutcome
 from batchgen.engine.run_state import RunState
 from batchgen.engine.shared_rate import SharedRateLimit
@@ -49,13 +51,14 @@ class CommandReader:
     _shared_rate: SharedRateLimit
     _written: Policy
     _kept: Mapping[str, str]
+    _slots: SharedSlots | None = None
 
     async def run(self) -> None:
         """Look for commands until the task is cancelled."""
         try:
             while True:
                 await asyncio.sleep(self._state.timing.command_look)
-                for seq, command in command_table.waiting(self._journal):
+                for seq, command in command_table.waiting(self._journal, for_run=True):
                     await self._take(seq, command)
         except BatchgenError as error:  # of the journal
             self._state.stop(RunOutcome.under_way(error))
@@ -71,7 +74,7 @@ class CommandReader:
         memory = {name: value for name, value in after.items() if value != before[name]}
         record = partial(command_table.record_taken, self._journal, seq)
         await self._writes.enqueue(partial(record, steered.event, steered.detail, memory))
-        self._follow(steered)
+        await self._follow(steered)
 
     def _held(self) -> Held:
         state = self._state
@@ -81,7 +84,8 @@ class CommandReader:
         if command is None:
             return Steered(held, RunEvent.NOT_SET, _NOT_OURS)
         is_setting = command.command not in (PAUSE, RESUME)
-        if is_setting and command.run != self._journal.run:
+        # What is asked where several may run is asked of all that take it.
+        if is_setting and command.run != self._journal.run and not self._journal.is_shared:
             return Steered(held, RunEvent.NOT_SET, f"{command.command}: {_LATE}")
         return steer(
             held,
@@ -92,26 +96,43 @@ class CommandReader:
             run_time=self._state.time(),
         )
 
-    def _follow(self, steered: Steered) -> None:
+    async def _follow(self, steered: Steered) -> None:
         state, policy = self._state, steered.held.policy
         log.info("%s", _WORDS[steered.event].format(detail=steered.detail))
         state.paused_since = steered.held.paused_since
         if policy.rate != state.policy.rate:
-            self._change_rate(policy.rate)
+            await self._change_rate(policy.rate)
         state.policy, self._kept = policy, steered.held.kept
         state.costs.limited = policy.limits.any()
         state.lift(steered.setting)
 
-    def _change_rate(self, rate: float) -> None:
+    async def _change_rate(self, rate: float) -> None:
         state = self._state
-        state.limiter = state.limiter.at_most(rate, [*state.recent])
+        state.limiter = state.limiter.at_most(rate, await self._recent())
         delay = state.limiter.delay(state.time())
         self._shared_rate.change(state.clock.monotonic(), delay)
+        if self._slots is not None:
+            await self._slots.hold(delay)
         self._poller.allow(rate)
         if delay > 1 / rate:
             log.info(
                 "The last minute held more than that: the next submission may go in %.0f s.", delay
             )
+
+    async def _recent(self) -> list[float]:
+        """Return when the latest submissions of all machines left, on the run's clock."""
+        recent = [*self._state.recent]
+        if self._slots is None:
+            return recent
+        ahead = self._state.clock.now() - self._state.time()
+
+        def read() -> None:
+            nonlocal recent
+            since = self._state.clock.now() - WINDOW_S
+            recent = [at - ahead for at in self._journal.submissions_since(since)]
+
+        await self._writes.enqueue(read)
+        return recent
 
 
 def _memory(held: Held) -> dict[str, Any]:

@@ -3,6 +3,9 @@
 Rows go in the order of the manifest. The next one goes when all of these allow it: the person's
 limits of time and number, the concurrency, the rate limiter, the rate that is shared with other
 batches of the account, the circuit breaker of its model, and the connection.
+
+Where other machines work through the same batch, rows are taken for this run before they are sent,
+some at a time, so that the others find some too; and slots of the account are taken for them.
 """
 
 import logging
@@ -11,13 +14,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from batchgen.clock import Clock
+from batchgen.engine.machines.account import SharedSlots
 from batchgen.engine.rate_limiter import WINDOW_S, RateLimiter, resume_rate_limiter
 from batchgen.engine.run_outcome import RUN_AGAIN, TIME_LIMIT, RunOutcome
 from batchgen.engine.run_state import RunState
 from batchgen.engine.shared_rate import SharedRateLimit
+from batchgen.journal.group_commit import WriteQueue
 from batchgen.journal.writer import Journal, Request
 
 log = logging.getLogger(__name__)
+
+TAKEN_AHEAD_S = 0.5  # of rows, which other machines cannot have meanwhile
+MOST_TAKEN = 50
+LOOK_AGAIN_S = 0.5  # for rows, after none was free
 
 
 def restore_rate_limiter(
@@ -42,20 +51,41 @@ def restore_rate_limiter(
 
 @dataclass(eq=False)
 class Dispatcher:
-    """Reads due rows ahead, and hands out one at a time."""
+    """Reads due rows ahead, and hands out one at a time.
+
+    _writes: by which rows are taken, where other machines may. _slots: of the account; None where
+    it has no other machine.
+    """
 
     _journal: Journal
     _state: RunState
     _shared_rate: SharedRateLimit
+    _writes: WriteQueue
+    _slots: SharedSlots | None
     _submitted: int = 0  # in this run; a row that came back unaccepted does not count
     _page: list[Request] = field(default_factory=list)  # due rows, read ahead; the next one last
     _given_back: list[Request] = field(default_factory=list)  # in the same order
     _told: set[str] = field(default_factory=set)  # the models of which it was said that they wait
     _read_to: int = 0  # the position up to which rows were taken
+    _left: set[str] = field(default_factory=set)  # keys of rows that are left to other machines
+    _look_at: float = 0.0  # when rows are looked for again
 
     async def run(self, start: Callable[[Request], None]) -> None:
-        """Call `start` with each row when it may go, until none is left or the run stops."""
+        """Call `start` with each row when it may go, until none is left or the run stops.
+
+        Raises StorageDamaged or one of its subclasses.
+        """
+        try:
+            await self._hand_out(start)
+        finally:
+            if self._journal.is_shared and (self._page or self._given_back):
+                await self._let_go_of([*self._page, *self._given_back])
+                self._page, self._given_back = [], []
+
+    async def _hand_out(self, start: Callable[[Request], None]) -> None:
         while self._state.outcome is None:
+            if self._journal.is_shared:
+                await self._take_ahead()
             row = self._next_row()
             if row is None and not self._state.open_posts:
                 return
@@ -65,13 +95,57 @@ class Dispatcher:
             if delay > 0:
                 await self._state.wait_for_change(delay)
             elif row is not None and not self._stop_at_a_limit():
-                interval = 1 / self._state.limiter.rate
-                wait = self._shared_rate.acquire(self._state.clock.monotonic(), interval)
+                if self._slots is not None and not self._slots.has_any():
+                    await self._slots.take(self._places())
+                    continue  # much may have changed meanwhile
+                wait = self._wait_for_slot()
                 if wait > 0:
                     await self._state.wait_for_change(min(wait, self._time_left()))
                     continue
                 self._take(row)
                 start(row)
+
+    def _wait_for_slot(self) -> float:
+        """Use a slot of the account, and return 0.0; else return the seconds until there is one."""
+        if self._slots is not None and (wait := self._slots.delay()) > 0:
+            return wait
+        state = self._state
+        wait = self._shared_rate.acquire(state.clock.monotonic(), 1 / state.limiter.rate)
+        if self._slots is not None and wait <= 0:
+            self._slots.use()
+        return wait
+
+    def _places(self) -> int:
+        return self._state.policy.concurrency - len(self._state.in_flight)
+
+    async def _take_ahead(self) -> None:
+        """Take rows for this run, where it has none in hand and none was free just now."""
+        state, now = self._state, self._state.time()
+        if self._page or self._given_back or now < self._look_at or self._places() <= 0:
+            return
+        count = max(min(math.ceil(state.limiter.rate * TAKEN_AHEAD_S), MOST_TAKEN), 1)
+        found: list[Request] = []
+
+        def take() -> None:
+            nonlocal found
+            found = self._journal.take_pending(count, state.breaker.stopped_models, self._left)
+
+        await self._writes.enqueue(take)
+        self._page = found[::-1]
+        if not found:
+            self._look_at = now + LOOK_AGAIN_S
+
+    async def leave(self, row: Request) -> None:
+        """Leave a row to other machines: it cannot be sent from here."""
+        self._left.add(row.key)
+        await self._let_go_of([row])
+
+    async def _let_go_of(self, rows: list[Request]) -> None:
+        def let_go() -> None:
+            for row in rows:
+                self._journal.let_go_of(row.key)
+
+        await self._writes.enqueue(let_go)
 
     def uncount(self) -> None:
         """Take a row out of the count that was surely not accepted, and is not sent again now."""
@@ -88,7 +162,7 @@ class Dispatcher:
         for rows in (self._given_back, self._page):
             while rows and rows[-1].model in stopped:
                 rows.pop()
-        if not self._given_back and not self._page:
+        if not self._given_back and not self._page and not self._journal.is_shared:
             self._page = self._journal.next_pending(self._read_to, stopped)[::-1]
         return next(reversed(self._given_back or self._page), None)
 
@@ -96,7 +170,7 @@ class Dispatcher:
         """Return the seconds until `row` may go, at most until the person's limit of time."""
         state = self._state
         left = self._time_left()
-        full = len(state.in_flight) >= state.policy.concurrency
+        full = self._places() <= 0
         # In an outage one request finds out for all whether it is over.
         probing = bool(state.offline_tries and state.open_posts)
         if (

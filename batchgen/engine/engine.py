@@ -16,6 +16,7 @@ from batchgen.core.expiry import expiry_warning, is_urgent
 from batchgen.core.states import State
 from batchgen.engine.collector import Collector
 from batchgen.engine.dispatcher import Dispatcher
+from batchgen.engine.machines.peers import Peers
 from batchgen.engine.poller import Poller
 from batchgen.engine.run_outcome import NO_MEMORY, RUN_AGAIN, RunOutcome
 from batchgen.engine.run_state import RunState
@@ -26,8 +27,13 @@ from batchgen.journal.writer import Journal, Request
 log = logging.getLogger(__name__)
 
 
+AGAIN_S = 0.5  # after which it is seen again what other machines have left
+
+
 @dataclass(eq=False)
 class Engine:
+    """_peers: the other machines; None where none may have rows of the batch."""
+
     _journal: Journal
     _dispatcher: Dispatcher
     _submitter: Submitter
@@ -36,30 +42,49 @@ class Engine:
     _state: RunState
     _services: Services
     _changed: Callable[[], None]  # called after each change of a row's state
+    _peers: Peers | None = None
     _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _draining: bool = False
 
     async def run(self) -> None:
         """Collect what earlier runs submitted, submit what is missing, and wait for all of it."""
-        submitted = self._journal.requests_in(State.SUBMITTED)
-        left = self._journal.requests_in(State.COMPLETED) + submitted
-        self._state.in_flight |= {row.key for row in submitted}
-        for row in submitted:
-            self._state.costs.on_started(row.model)
-        for row in left:
-            self._start(row)
         try:
+            left = await self._left_behind()
+            for row in left:
+                self.collect(row)
             await self._collect_urgent(left)
             await self._dispatcher.run(self._start)
-            # A person may move the limit that stopped it, until all that was sent is collected.
-            while self._tasks and self._state.outcome is not None and self._state.outcome.setting:
-                await self._state.wait_for_change(math.inf)
+            while self._may_go_on():
+                await self._state.wait_for_change(AGAIN_S if self._peers else math.inf)
                 await self._dispatcher.run(self._start)
         except Exception as error:  # noqa: BLE001  # what is under way is still collected
             self._stop_for(error, "the next row")
         finally:
             while self._tasks:
                 await asyncio.wait(self._tasks.values())
+
+    async def _left_behind(self) -> list[Request]:
+        """Return what earlier runs, or other machines, had accepted and have not collected."""
+        if self._peers is not None:
+            return await self._peers.take_accepted()
+        return self._journal.requests_in(State.COMPLETED) + self._journal.requests_in(
+            State.SUBMITTED
+        )
+
+    def collect(self, row: Request) -> None:
+        """Go on with a row that was accepted before."""
+        if row.state is State.SUBMITTED:
+            self._state.in_flight.add(row.key)
+            self._state.costs.on_started(row.model)
+        self._start(row)
+
+    def _may_go_on(self) -> bool:
+        """Whether rows may become due although none is: a person may move the limit that stopped
+        the run, until all that was sent is collected; and another machine may leave some.
+        """
+        if self._state.outcome is not None:
+            return bool(self._tasks and self._state.outcome.setting)
+        return self._peers is not None and bool(self._tasks or self._peers.awaits_somebody)
 
     async def _collect_urgent(self, left: list[Request]) -> None:
         """Wait until old results are collected, before anything new is paid for."""

@@ -27,10 +27,17 @@ class OtherBatches:
     """The committed cost of the batches in some folders.
 
     folders: returns them as they are now; those without a batch, and rehearsals, cost nothing.
+    in_database: returns what those cost whose journal is in the database of this batch; None where
+        they are counted by their folders.
     """
 
-    def __init__(self, folders: Callable[[], Iterable[Path]]) -> None:
+    def __init__(
+        self,
+        folders: Callable[[], Iterable[Path]],
+        in_database: Callable[[str], float] | None = None,
+    ) -> None:
         self._folders = folders
+        self._in_database = in_database
         self._found: dict[tuple[Path, str], tuple[_Stamp, float]] = {}
 
     def committed_usd(self, since: str) -> float:
@@ -39,7 +46,8 @@ class OtherBatches:
         since: as the journal writes times.
         Raises StoppedEarly for a journal that was written since then and cannot be read.
         """
-        return sum(self._committed(Folder(path), since) for path in self._folders())
+        here = sum(self._committed(Folder(path), since) for path in self._folders())
+        return here if self._in_database is None else here + self._in_database(since)
 
     def _committed(self, folder: Folder, since: str) -> float:
         try:
@@ -47,7 +55,7 @@ class OtherBatches:
         except (UsageError, StorageDamaged) as error:
             raise _unreadable(folder, error) from None
         if not isinstance(place, Path):  # which does not say when it was written to
-            return _read(folder, since)
+            return _read(folder, since) if self._in_database is None else 0.0
         stamp = _stamp(place)
         written = max((part[0] / 1e9 for part in stamp if part), default=0.0)
         if written < datetime.fromisoformat(since).timestamp() - CLOCK_TOLERANCE_S:

@@ -148,6 +148,7 @@ def final_outcome(
     held: HeldRows,
     waiting: int = 0,
     headway: Headway = Headway(),
+    elsewhere: int = 0,
 ) -> RunOutcome:
     """Say how a run ends.
 
@@ -155,6 +156,7 @@ def final_outcome(
     stopped: why nothing more was submitted; None if everything was tried.
     held: rows that something before the API refused.
     waiting: rows whose result or file is said not to exist, which only time can settle.
+    elsewhere: unfinished rows that other machines have.
     """
     pending = counts.get(State.PENDING, 0)
     left = pending + sum(counts.get(s, 0) for s in (State.SUBMITTING, State.SUBMITTED))
@@ -166,6 +168,10 @@ def final_outcome(
     if held.rows and not held.any_accepted:
         return blocked_outcome(held)
     completed = counts.get(State.COMPLETED, 0)
+    if elsewhere and left + completed <= elsewhere:
+        rows = "1 row is" if elsewhere == 1 else f"{elsewhere} rows are"
+        reason = f"Nothing is left for this machine: {rows} with another."
+        return RunOutcome(75, reason, RUN_AGAIN, calm=True)
     if waiting and waiting == left + completed and not any(map(counts.get, FOR_A_PERSON)):
         whose = "a row that is" if waiting == 1 else f"{waiting} rows that are"
         reason = f"All is saved but for {whose} paid for and not there yet. Later runs ask again."

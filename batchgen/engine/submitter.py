@@ -41,6 +41,7 @@ from batchgen.core.local_files import FileChanged
 from batchgen.core.states import Event
 from batchgen.engine.dispatcher import Dispatcher
 from batchgen.engine.held_rows import HeldRow
+from batchgen.engine.machines.account import SharedSlots
 from batchgen.engine.other_batches import OtherBatches
 from batchgen.engine.run_outcome import NO_MEMORY, RunOutcome, blocked_outcome
 from batchgen.engine.run_state import RunState
@@ -56,6 +57,7 @@ from batchgen.errors import (
 )
 from batchgen.inputs.payload import Payloads
 from batchgen.journal.group_commit import Write, WriteQueue
+from batchgen.journal.postgres.accounts import Account
 from batchgen.journal.receipts import Receipt
 from batchgen.journal.recovery import IMPORT_META
 from batchgen.journal.writer import CostLimitReached, Journal, Request, RequestIdInUse
@@ -90,6 +92,8 @@ class Submitter:
     _dispatcher: Dispatcher
     _others: OtherBatches
     _payloads: Payloads
+    _account: Account | None = None  # that other machines submit to, by this database
+    _slots: SharedSlots | None = None
 
     async def submit(self, row: Request) -> Request:
         """Send the row's paid POST, once; return the row as it is afterwards."""
@@ -118,11 +122,11 @@ class Submitter:
         task = asyncio.current_task()
         cancellations = task.cancelling() if task else 0
         sent_at = self._state.time()
-        claimed_at = sent_at
+        claimed_at = self._state.clock.now(), sent_at
 
         def record() -> None:
             nonlocal claimed_at
-            claimed_at = self._state.time()
+            claimed_at = self._state.clock.now(), self._state.time()
             self._record_submitting(row)
 
         submitting = self._writes.enqueue(record)
@@ -159,9 +163,14 @@ class Submitter:
 
     # -- what is recorded --------------------------------------------------------------------------
 
-    def _refuse_old_claim(self, claimed_at: float) -> None:
-        """Raise Withheld where this computer slept since: another may have taken the batch over."""
-        if self._journal.is_shared and self._state.time() - claimed_at > self._state.timing.claim:
+    def _refuse_old_claim(self, claimed_at: tuple[float, float]) -> None:
+        """Raise Withheld where this computer slept since: another may have let the row go.
+
+        claimed_at: by both clocks, since one may stand still while the computer sleeps.
+        """
+        now = self._state.clock.now(), self._state.time()
+        age = max(after - before for before, after in zip(claimed_at, now, strict=True))
+        if self._journal.is_shared and age > self._state.timing.claim:
             raise Withheld("Too much time went by before this request left.")
 
     def _record_submitting(self, row: Request) -> None:
@@ -170,6 +179,8 @@ class Submitter:
             raise StoppedEarly("The run stopped before this request left.")
         if self._state.paused_since:  # while its connection was made
             raise Withheld("The batch was paused before this request left.")
+        if self._account is not None and self._state.policy.limits.any():
+            self._account.take()  # so that no other machine reserves beside this one
         expected = self._state.costs.estimate(row.model, row.input)
         memory = self._state.changed_rate_memory()
         version = self._state.policy.versions.get(row.model)
@@ -293,6 +304,8 @@ class Submitter:
                 await self._slow_down(sent_at, retry_after)
             case Accepted():
                 state.limiter = state.limiter.after_acceptance(sent_at)
+                if self._slots is not None:
+                    self._slots.on_accepted(sent_at)
                 state.breaker.on_accepted(row.model, files=bool(row.local_files))
                 for held in state.held.on_accepted(sent_at):
                     await self._fail_held(held)
@@ -335,7 +348,10 @@ class Submitter:
         """Leave a row pending whose file is not what was checked, and let the next run check it."""
         self._dispatcher.uncount()
         self._state.report_changed_file(row.where, reason)
-        await self._writes.enqueue(lambda: self._journal.set_meta({IMPORT_META: None}))
+        if self._journal.is_shared:
+            await self._dispatcher.leave(row)  # another machine may have the file
+        else:
+            await self._writes.enqueue(lambda: self._journal.set_meta({IMPORT_META: None}))
 
     async def _fail_held(self, held: HeldRow) -> None:
         reason = f"{held.reason}, while others were accepted"
@@ -352,6 +368,9 @@ class Submitter:
         state.limiter = state.limiter.after_429(now, sent_at, retry_after)
         delay = state.limiter.delay(now)
         self._shared_rate.pause(state.clock.monotonic(), delay)
+        if self._slots is not None:
+            self._slots.on_429(sent_at, retry_after)
+            await self._slots.tell()
         if delay > max(before, LONG_PAUSE_S):
             log.info("Rate limit: waiting until %s.", show_time(state.clock.now() + delay))
         if delay > before + 1.0:  # a run that starts after a kill has to wait as well

@@ -4,6 +4,9 @@ It is the one table that anybody but the holder of the folder's lock writes to, 
 INSERT: one statement, which is a transaction of microseconds that waits for no disk and makes no
 checkpoint. So the run, which takes its turn as before, never waits for it long. Only the holder of
 the lock takes commands out; what it makes of one is an event, in the same transaction.
+
+In a database any number of runs may go on. Each takes every command, and keeps in `machines` how
+far it has read; one that all have read is taken out.
 """
 
 import sqlite3
@@ -92,13 +95,18 @@ def _connected(path: Path, timing: Timing) -> sqlite3.Connection:
     return connection
 
 
-def waiting(journal: Database) -> list[tuple[int, Command | None]]:
+def waiting(journal: Database, *, for_run: bool = False) -> list[tuple[int, Command | None]]:
     """Return the commands in their order, each with its number; None for one of somebody else.
 
-    It reads what is committed and waits for nothing; mostly there is none.
+    for_run: only those that this run has not taken yet. It reads what is committed and waits for
+    nothing; mostly there is none.
     """
+    unread = ""
+    if for_run and journal.is_shared:
+        mine = f"SELECT read_to FROM machines WHERE epoch = {journal.store.owner:d}"
+        unread = f" WHERE seq > ({mine})"
     found = journal.fetch_committed(
-        f"SELECT {', '.join(COLUMNS)} FROM commands ORDER BY seq LIMIT {MOST_AT_ONCE}",
+        f"SELECT {', '.join(COLUMNS)} FROM commands{unread} ORDER BY seq LIMIT {MOST_AT_ONCE}",
         unchecked=COLUMNS,
     )
     return [(row[0], _read(row)) for row in found]
@@ -115,7 +123,13 @@ def record_taken(
 ) -> None:
     """Take a command out of the table, and record what was made of it. memory: for `set_meta`."""
     with journal.transaction():
-        journal.connection.execute("DELETE FROM commands WHERE seq = ?", (seq,))
+        taken_out = "seq = ?"
+        if journal.is_shared:
+            journal.connection.execute(
+                "UPDATE machines SET read_to = ? WHERE epoch = ?", (seq, journal.store.owner)
+            )
+            taken_out = "seq <= ? AND seq <= (SELECT MIN(read_to) FROM machines)"
+        journal.connection.execute(f"DELETE FROM commands WHERE {taken_out}", (seq,))
         record_event(journal, event, detail, memory)
 
 
@@ -130,12 +144,14 @@ def record_event(journal: Database, event: RunEvent, detail: str, memory: dict[s
 
 
 def settle(journal: Database) -> tuple[str, list[str]]:
-    """Take out all commands that no run has taken, before one begins or none goes on.
+    """Take out all commands that no run has taken, before the first begins or where none goes on.
 
     Returns since when the batch is paused, "" if it is not, and the names of what was to be set: a
     setting is for the run that went on when it was asked, which is over. The last pause or resume
     holds for whatever comes next.
     """
+    if any(machine.takes_commands for machine in journal.other_machines()):
+        return paused_since(journal), []  # they take them
     with journal.transaction():
         left = [command for _, command in waiting(journal) if command is not None]
         for command in left:
@@ -187,6 +203,9 @@ def history(reader: Reader, after: int = 0) -> list[Steering]:
 
 def still_waiting(reader: Reader, numbers: Sequence[int]) -> bool:
     """Return whether a run has not taken all of these commands yet."""
+    if reader.is_shared:
+        behind = "SELECT EXISTS (SELECT 1 FROM machines WHERE read_to < ?) AS found"
+        return bool(next(reader.query(behind, max(numbers)))["found"])
     (row,) = reader.query(
         f"SELECT EXISTS (SELECT 1 FROM commands WHERE seq IN ({marks(numbers)})) AS found",
         *numbers,

@@ -13,6 +13,9 @@ How batch.db is written, and why (docs/maintainers/specification.md, "What is wr
   disk; the event loop goes on meanwhile, and reads what is committed through the second.
 - There is one writer, the holder of the folder's lock. So the sums by state and the committed cost
   are counted once and then kept up to date; a rollback restores them as well.
+
+In PostgreSQL there are several: a row that one of them has is written by no other, the committed
+cost is asked for each time, and the sums by state are counted anew now and then (`count_anew`).
 """
 
 import json
@@ -23,7 +26,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import batchgen
 from batchgen import files
@@ -46,6 +49,9 @@ from batchgen.journal.receipts import Receipt
 from batchgen.journal.schema import VERSION, migrate
 from batchgen.log import secrets
 
+if TYPE_CHECKING:
+    from batchgen.journal.postgres.store import Machine
+
 # A row that is no longer listed still counts in these states: it may cost money or bring a file.
 ALWAYS_COUNTED = (State.SUBMITTING, State.SUBMITTED, State.COMPLETED, State.UNKNOWN)
 # (state, listed, rows), from an index in its order: a fifth of a second for a million rows.
@@ -59,13 +65,15 @@ def marks(values: Collection[object]) -> str:
 
 
 class Store(Protocol):
-    """A journal that is open for writing by one run.
+    """A journal that is open for writing by a run.
 
-    writing: a connection as sqlite3 has it, with placeholders and values as there. Every method
+    writing: a connection as sqlite3 has it, with placeholders and values as there. owner: the
+    number of the run in the column `owner` of its rows; 0 where one run has all. Every method
     raises StorageDamaged or one of its subclasses, or sqlite3.Error.
     """
 
     writing: Any
+    owner: int
 
     def begin(self) -> None: ...
 
@@ -77,8 +85,23 @@ class Store(Protocol):
     def come_back(self) -> bool:
         """After JournalUnreachable: return whether the last transaction was committed."""
 
+    def let_go(self, *, wait: bool) -> bool:
+        """Free the rows of runs that are gone, inside a transaction of the caller.
+
+        wait: for another that does the same; else return False where one does.
+        """
+
+    def let_others_start(self, doing: str, *, alone: bool = False) -> None:
+        """Say what this run does from now on. alone: no other may begin as long as it is there."""
+
+    def take_commands(self) -> None:
+        """The run begins, inside a transaction: what is asked of the others is asked of it too."""
+
     def read(self, query: str, values: Sequence[Any]) -> Any:
         """Return a cursor over what is committed, also while a commit is under way."""
+
+    def others(self) -> "list[Machine]":
+        """Return the other runs that are there."""
 
     def hand_in(self, receipts: Sequence[Receipt]) -> None:
         """Leave the ids of requests for another run that goes on."""
@@ -97,6 +120,8 @@ class Store(Protocol):
 
 class SqliteStore:
     """batch.db, open for writing; the caller holds the folder's lock."""
+
+    owner = 0
 
     def __init__(self, path: Path, timing: Timing) -> None:
         self.path = path
@@ -120,8 +145,20 @@ class SqliteStore:
     def come_back(self) -> bool:
         return False  # a file does not go away
 
+    def let_go(self, *, wait: bool) -> bool:
+        return True  # nobody else has any
+
+    def let_others_start(self, doing: str, *, alone: bool = False) -> None:
+        """Whoever holds the folder's lock is alone."""
+
+    def take_commands(self) -> None:
+        """As `let_others_start`; what was asked before is settled by now."""
+
     def read(self, query: str, values: Sequence[Any]) -> sqlite3.Cursor:
         return self._reading.execute(query, values)
+
+    def others(self) -> "list[Machine]":
+        return []
 
     def hand_in(self, receipts: Sequence[Receipt]) -> None:
         """Nobody else can have begun: receipts.log beside it has them."""
@@ -172,7 +209,7 @@ class SqliteStore:
 
 
 def open_store(place: JournalPlace, timing: Timing) -> Store:
-    """Open a journal for writing. Raises BatchBusy where another run writes to a database."""
+    """Open a journal for writing. Raises BatchBusy where it may not begin in a database."""
     if isinstance(place, JournalAddress):
         # Here, since most batches need none of it.
         from batchgen.journal.postgres.store import PostgresStore
@@ -197,6 +234,7 @@ class Database:
         self.run: int | None = None
         self._handed_over = False
         self._committed_usd: dict[str, float] = {}  # by the stamp since when; "" is the beginning
+        self._memory: dict[str, Any] = {}  # to be kept at the end of the transaction
         with storage_errors(place):
             self.store = open_store(place, timing)
             try:
@@ -209,7 +247,7 @@ class Database:
 
     @property
     def is_shared(self) -> bool:
-        """Whether other machines reach it, and one of them may take it over."""
+        """Whether other machines reach it, and may have rows of it."""
         return isinstance(self.path, JournalAddress)
 
     def clock_is_off_by(self) -> float:
@@ -222,8 +260,28 @@ class Database:
         """The connection that writes, as sqlite3 has it."""
         return self.store.writing
 
+    @property
+    def own(self) -> str:
+        """The condition, in SQL, of rows that this run may write: its own and free ones."""
+        return f" AND (owner IS NULL OR owner = {self.store.owner:d})" if self.is_shared else ""
+
+    @property
+    def free(self) -> str:
+        """The condition, in SQL, of rows that no other run has."""
+        return " AND owner IS NULL" if self.is_shared else ""
+
     def close(self) -> None:
         self.store.close()
+
+    def count_anew(self) -> None:
+        """Count what other runs have changed, too, from what is committed."""
+        if self.is_shared:
+            self.state_counts = count_states(self.fetch_committed(COUNTS_QUERY))
+
+    def other_machines(self) -> "list[Machine]":
+        """Return the other runs that are in this batch."""
+        with storage_errors(self.path):
+            return self.store.others()
 
     def count_states(self) -> Counter[State]:
         """Count `state_counts` anew; it looks at every row."""
@@ -234,10 +292,20 @@ class Database:
 
         since: ISO 8601, UTC, as the journal writes it; "" is the beginning.
         """
+        if self.is_shared:
+            return self._committed_by_all(since)
         if since not in self._committed_usd:
             query = "SELECT COALESCE(SUM(usd), 0) AS committed FROM spending WHERE at >= ?"
             (self._committed_usd[since],) = self.fetch_one(query, since)
         return self._committed_usd[since]
+
+    def _committed_by_all(self, since: str) -> float:
+        """As of now, and with what the open transaction has changed, if this thread has one."""
+        query = "SELECT COALESCE(SUM(usd), 0) FROM spent WHERE quarter >= ?"
+        is_mine = self.connection.in_transaction and not self._handed_over
+        fetch = self.fetch_all if is_mine else self.fetch_committed
+        ((usd,),) = fetch(query, quarter(since))
+        return max(float(usd), 0.0)  # what was added and taken out again may leave a bit less
 
     def set_cost(self, key: str, attempt: int, at: str, usd: float) -> None:
         """Set what one submission costs, inside a transaction of the caller.
@@ -254,6 +322,12 @@ class Database:
             " ON CONFLICT (key, attempt) DO UPDATE SET usd = excluded.usd",
             (key, attempt, at, usd),
         )
+        if self.is_shared:
+            self.connection.execute(
+                "INSERT INTO spent (epoch, quarter, usd) VALUES (?, ?, ?)"
+                " ON CONFLICT (epoch, quarter) DO UPDATE SET usd = spent.usd + excluded.usd",
+                (self.store.owner, quarter(at), usd - before),
+            )
         for since in self._committed_usd:
             if at >= since:
                 self._committed_usd[since] += usd - before
@@ -274,6 +348,7 @@ class Database:
         try:
             with storage_errors(self.path):
                 yield
+                self._keep_memory()
             self.commit()
         except BaseException:
             self.rollback()
@@ -282,11 +357,14 @@ class Database:
     def begin(self) -> None:
         """Begin a transaction; `commit` ends it, or `rollback` after any error."""
         self._before = self.state_counts.copy(), self._committed_usd.copy()
+        self._memory.clear()
         with storage_errors(self.path):
             self.store.begin()
 
     def hand_over(self) -> None:
         """Leave the open transaction to another thread; none joins it until that has ended it."""
+        with storage_errors(self.path):
+            self._keep_memory()
         self._handed_over = True
 
     def commit(self) -> None:
@@ -296,6 +374,7 @@ class Database:
 
     def rollback(self) -> None:
         self._handed_over = False
+        self._memory.clear()
         self.state_counts, self._committed_usd = self._before
         if self.connection.in_transaction:
             with storage_errors(self.path):
@@ -329,6 +408,7 @@ class Database:
         """Record that a run begins. memory: as `set_meta` takes it."""
         with self.transaction():
             self.set_meta(memory)
+            self.store.take_commands()
             process = f"{os.getpid()} on {socket.gethostname()}"
             (self.run,) = self.connection.execute(
                 "INSERT INTO runs (started_at, process, version, manifest) VALUES (?, ?, ?, ?)"
@@ -349,6 +429,20 @@ class Database:
 
     def set_meta(self, memory: dict[str, Any]) -> None:
         """Keep values for later runs, inside a transaction of the caller. memory: JSON, by name."""
+        if self.is_shared:
+            self._memory |= memory
+        else:
+            self._keep(memory)
+
+    def _keep_memory(self) -> None:
+        """Other runs keep the same names: each transaction takes them last, and in one order, so
+        that no two wait for each other.
+        """
+        if self._memory:
+            self._keep(dict(sorted(self._memory.items())))
+            self._memory.clear()
+
+    def _keep(self, memory: dict[str, Any]) -> None:
         for name, value in memory.items():
             self.connection.execute(
                 "INSERT INTO memory (name, value) VALUES (?, ?)"
@@ -358,6 +452,8 @@ class Database:
 
     def get_meta(self, name: str) -> Any:
         """Return the value that an earlier run kept under `name`; None if there is none."""
+        if name in self._memory:
+            return self._memory[name]
         found = self.fetch_one("SELECT value FROM memory WHERE name = ?", name)
         return remembered(name, found[0], self.path) if found else None
 
@@ -388,6 +484,14 @@ class Database:
     def now(self) -> str:
         """Return the time as the journal writes it."""
         return to_iso(self.clock.now())
+
+
+def quarter(at: str) -> str:
+    """Return the quarter of an hour of a time, as `spent` has it; "" for "".
+
+    Midnights of all time zones are the beginning of one.
+    """
+    return at and f"{at[:14]}{int(at[14:16]) // 15 * 15:02d}"
 
 
 def _connected(path: Path, timing: Timing) -> sqlite3.Connection:

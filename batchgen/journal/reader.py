@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from batchgen.batch_folder import Folder, Holder, JournalPlace
+from batchgen.clock import to_iso
 from batchgen.core.addresses import JournalAddress
 from batchgen.core.identity import json_object
 from batchgen.core.prices import Price, SeenCost, read_prices, read_seen
@@ -72,14 +73,15 @@ def find_holder(folder: Folder) -> Holder | None:
 
     It writes nothing, and waits for nobody but a database.
     """
-    here = folder.holder()
     with suppress(BatchgenError):
-        if here is None and isinstance(folder.journal, JournalAddress):
-            from batchgen.journal.postgres.store import find_owner
+        if isinstance(folder.journal, JournalAddress):
+            from batchgen.journal.postgres.store import find_machines
 
-            owner = find_owner(folder.journal)
-            return None if owner is None else Holder(f"process {owner.process}", "")
-    return here
+            found = [one for one in find_machines(folder.journal) if one.stands]
+            # That of `Reader.last_run`, if any is under way.
+            latest = max(found, key=lambda one: (one.takes_commands, one.epoch), default=None)
+            return latest and Holder(f"process {latest.process}", latest.doing)
+    return folder.holder()
 
 
 class Reader:
@@ -178,6 +180,11 @@ class Reader:
             yield
         finally:
             self._db.rollback()
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other machines reach the journal."""
+        return not isinstance(self._path, Path)
 
     def check(self) -> None:
         """Read the whole file. Raises StorageDamaged if it is not whole.
@@ -342,9 +349,40 @@ class Reader:
         return [row["field"] for row in found]
 
     def last_run(self) -> dict[str, Any] | None:
-        """Return RUN_COLUMNS of the latest run; None if there was none."""
-        columns = ", ".join(RUN_COLUMNS)
-        return next(self.query(f"SELECT {columns} FROM runs ORDER BY id DESC LIMIT 1"), None)
+        """Return RUN_COLUMNS of the latest run, of one under way if any is; None if none was."""
+        columns = ", ".join(f"runs.{name}" for name in RUN_COLUMNS)
+        runs = "SELECT {} FROM runs{} ORDER BY {}runs.id DESC LIMIT 1"
+        if self.is_shared:
+            under_way = (
+                " LEFT JOIN machines ON machines.process = runs.process"
+                " AND machines.read_to IS NOT NULL AND runs.ended_at IS NULL"
+            )
+            query = runs.format(columns, under_way, "machines.epoch DESC NULLS LAST, ")
+        else:
+            query = runs.format(columns, "", "")
+        return next(self.query(query), None)
+
+    def machines(self) -> list[dict[str, Any]]:
+        """Return the runs that are in a batch whose journal is in a database, the longest first.
+
+        Each with process, doing, since, quiet_seconds, reached and rows, by state.
+        """
+        if not self.is_shared:
+            return []
+        # Here, since most batches need none of it.
+        from batchgen.journal.postgres.store import machines_of
+
+        return [
+            {
+                "process": one.process,
+                "doing": one.doing,
+                "since": to_iso(one.since),
+                "quiet_seconds": round(one.quiet, 1),
+                "reached": one.stands,
+                "rows": one.rows,
+            }
+            for one in machines_of(self._db)
+        ]
 
     def last_run_number(self) -> int | None:
         """Return the number of the latest run; None if there was none."""

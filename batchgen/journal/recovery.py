@@ -16,7 +16,6 @@ from batchgen import files
 from batchgen.batch_folder import Folder
 from batchgen.clock import Clock
 from batchgen.core import identity
-from batchgen.core.addresses import JournalAddress
 from batchgen.core.states import Event, State
 from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.errors import BatchBusy, StorageDamaged
@@ -43,18 +42,24 @@ class Recovery:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
 
-    def recover(self, receipts: Iterable[Receipt], read_to: int) -> Counter[str]:
-        """Apply the receipts; then every row that is still `submitting` becomes `unknown`.
+    def recover(
+        self, receipts: Iterable[Receipt], read_to: int, *, wait: bool = True
+    ) -> Counter[str]:
+        """Let go of runs that are gone, and apply the receipts; then every row that is still
+        `submitting` becomes `unknown`, but for those that other runs have.
 
-        read_to: the byte of receipts.log up to which `receipts` were read.
+        read_to: the byte of receipts.log up to which `receipts` were read. wait: for another run
+        that does this at the moment; else it is left to that one.
         Returns how many `receipts` told something new, and how many rows became `unknown`.
         """
         found: Counter[str] = Counter()
         with self._journal.transaction():
+            if not self._journal.store.let_go(wait=wait):
+                return found
             for receipt in (*self._handed_in(), *receipts):
                 found["receipts"] += self._apply(receipt)
             for (key,) in self._journal.fetch_all(
-                "SELECT key FROM requests WHERE state = 'submitting'"
+                f"SELECT key FROM requests WHERE state = 'submitting'{self._journal.free}"
             ):
                 reason = "the run ended before the API's answer was on disk"
                 self._journal.transition(
@@ -121,8 +126,11 @@ class Recovery:
 
         It does if its attempt is later than the row's, or the same and without an outcome.
         """
-        query = "SELECT state, attempts FROM requests WHERE key = ?"
-        row = self._journal.fetch_one(query, receipt.key)
+        row = self._journal.fetch_one(
+            f"SELECT state, attempts FROM requests WHERE key = ?{self._journal.own}", receipt.key
+        )
+        if row is None and self._journal.has_row(receipt.key):
+            return False  # another run has it, whose attempt it is
         if row is None:
             self._insert_recovered(receipt)
             row = (State.SUBMITTING, 0)
@@ -203,23 +211,10 @@ def open_journal(
     return journal, receipts
 
 
-def refuse_busy(folder: Folder) -> None:
-    """Raise BatchBusy where another machine has a batch, before anything that takes time.
-
-    It looks, and takes nothing: `open_for_writing` does.
-    """
-    if isinstance(folder.journal, JournalAddress):
-        # Here, since most batches need none of it.
-        from batchgen.journal.postgres.store import find_busy
-
-        if owner := find_busy(folder.journal):
-            raise BatchBusy(str(folder.path), f"process {owner.process}")
-
-
 def open_for_writing(folder: Folder, clock: Clock, timing: Timing = DEFAULT_TIMING) -> Journal:
     """Open the journal of a batch whose folder the caller has locked.
 
-    Raises BatchBusy where another machine writes to it, and StorageDamaged.
+    Raises BatchBusy where another machine keeps it from being opened, and StorageDamaged.
     """
     try:
         return Journal(folder.journal, clock, timing)

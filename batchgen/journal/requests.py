@@ -1,6 +1,6 @@
 """Requests and outputs as values, and what the engine and the operations ask about them."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import chain
 from typing import Any, NamedTuple
@@ -122,6 +122,51 @@ class RequestQueries(Database):
             *skip,
         )
 
+    def take_pending(
+        self, count: int, models_to_skip: Iterable[str], but: Collection[str]
+    ) -> list[Request]:
+        """Take the next listed pending rows that no run has, inside a transaction of the caller.
+
+        but: keys of rows that are left to others.
+        """
+        skip, left = list(models_to_skip), list(but)
+        others = f" AND model NOT IN ({marks(skip)})" if skip else ""
+        others += f" AND key NOT IN ({marks(left)})" if left else ""
+        where = f"state = 'pending' AND listed = 1{others}"
+        return self._take(where, "position", count, *skip, *left)
+
+    def take_accepted(self, count: int) -> list[Request]:
+        """Take the oldest rows that were accepted, are not here, and that no run has."""
+        return self._take("state IN ('submitted', 'completed')", "submitted_at NULLS FIRST", count)
+
+    def _take(self, where: str, order: str, count: int, *values: Any) -> list[Request]:
+        """Rows that another run is just taking are passed over."""
+        # Once: a subquery may be asked again for each row, and then take more than its limit.
+        found = self.fetch_all(
+            "WITH free AS MATERIALIZED (SELECT key FROM requests"
+            f" WHERE {where} AND owner IS NULL ORDER BY {order} LIMIT ? FOR UPDATE SKIP LOCKED)"
+            f" UPDATE requests SET owner = {self.store.owner:d}"
+            " WHERE key IN (SELECT key FROM free)"
+            f" RETURNING {', '.join(_REQUEST_COLUMNS)}",
+            *values,
+            count,
+        )
+        return sorted(self._checked(found), key=lambda row: row.position)
+
+    def with_others(self, state: State) -> list[Request]:
+        """Return the rows in a state that other runs have."""
+        if not self.is_shared:
+            return []
+        return self._requests(f"state = ? AND owner <> {self.store.owner:d}", state)
+
+    def let_go_of(self, key: str) -> None:
+        """Leave a row to other runs, inside a transaction of the caller."""
+        if self.is_shared:
+            self.connection.execute(
+                f"UPDATE requests SET owner = NULL WHERE key = ? AND owner = {self.store.owner:d}",
+                (key,),
+            )
+
     def submissions_since(self, since: float) -> list[float]:
         """Return when the submissions since then left, ascending, and in any case the last one.
 
@@ -196,7 +241,9 @@ class RequestQueries(Database):
 
     def _requests(self, where: str, *values: Any) -> list[Request]:
         query = f"SELECT {', '.join(_REQUEST_COLUMNS)} FROM requests WHERE {where}"
-        found = self.fetch_committed(query, *values)
+        return self._checked(self.fetch_committed(query, *values))
+
+    def _checked(self, found: Sequence[Any]) -> list[Request]:
         requests = [Request.read(row) for row in found]
         for request, row in zip(requests, found, strict=True):
             if request.state is not State.PENDING:
@@ -216,6 +263,10 @@ class RequestQueries(Database):
         """Return the key of the row that has the file `path`; None if none has."""
         found = self.fetch_committed("SELECT key FROM outputs WHERE path = ?", path)
         return found[0][0] if found else None
+
+    def has_row(self, key: str) -> bool:
+        """Return whether there is a row with this key, whoever has it."""
+        return self.fetch_one("SELECT 1 FROM requests WHERE key = ?", key) is not None
 
     def answer_of(self, key: str) -> str:
         """Return what came for the latest submission of a row, "" where it was clear or nothing."""

@@ -39,6 +39,14 @@ EVENTS_WITHOUT_COST_CHANGE = {
     Event.RETRY,
     Event.WRITTEN_OFF,
 }
+# After these, the run that it happened to still has the row, of several that may have it.
+KEPT_AFTER = {
+    Event.SUBMIT,
+    Event.ACCEPTED,
+    Event.NOT_ACCEPTED,
+    Event.THROTTLED,
+    Event.COMPLETED,
+}
 # Columns of words, from the API or about an error. A result was cleared of secrets as it came.
 WORDS = ("error", "answer", "api_status")
 # Of a row that came through.
@@ -94,9 +102,11 @@ class Journal(RequestQueries):
         new = next_state(old, event)
         detail, columns = secrets.hide(detail), _without_secrets(columns)
         names = "".join(f", {name} = :{name}" for name in columns)
+        if self.is_shared:
+            names += f", owner = {self.store.owner if event in KEPT_AFTER else 'NULL'}"
         found = self.connection.execute(
             f"UPDATE requests SET state = :new{names} WHERE key = :key AND state = :old"
-            " RETURNING price, cost, attempts, request_id, submitted_at, listed",
+            f"{self.own} RETURNING price, cost, attempts, request_id, submitted_at, listed",
             {"new": new, "key": key, "old": old, **columns},
         )
         changed = [*checked(found, self.path)]

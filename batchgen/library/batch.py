@@ -114,6 +114,7 @@ def numbers_and_runner(folder: Folder, reader: Reader) -> tuple[dict[str, Any], 
         with reader.one_moment():
             numbers, run = summary(reader), reader.last_run() or {}
             numbers["instances"] = instances(reader)
+            numbers["machines"] = reader.machines()
         holder = find_holder(folder)
         if run.get("ended_at") or (holder and not holder.is_process(run.get("process"))):
             return numbers, None

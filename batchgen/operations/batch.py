@@ -2,16 +2,17 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 
 from batchgen import event_loop
 from batchgen.api.endpoint import Endpoint, find_endpoint
 from batchgen.batch_folder import Folder
 from batchgen.clock import Clock, to_iso
 from batchgen.config import RunOptions, Source
-from batchgen.core.addresses import is_path
+from batchgen.core.addresses import JournalAddress, is_path
 from batchgen.core.targets import deployment_id
 from batchgen.core.timing import Timing
+from batchgen.errors import BatchBusy
 from batchgen.journal.reader import Reader
 from batchgen.journal.recovery import open_for_writing
 from batchgen.journal.writer import Journal
@@ -60,12 +61,19 @@ def reach_endpoint(journal: Journal, folder: Folder, flags: RunOptions) -> Itera
 
 
 @contextmanager
-def open_batch(folder: Folder, timing: Timing) -> Iterator[Journal]:
+def open_batch(folder: Folder, timing: Timing, *, files: bool = False) -> Iterator[Journal]:
     """Hand out the journal of an existing batch, with the folder locked for the block.
 
+    files: those of the batch may be written to. Else a journal in a database needs no lock of the
+    folder: other runs go on, and the rows that they have are theirs.
     Raises BatchBusy if a run holds it, and StorageDamaged.
     """
-    with folder.locked(), closing(open_for_writing(folder, Clock(), timing)) as journal:
+    with ExitStack() as stack:
+        is_shared = isinstance(folder.journal, JournalAddress)
+        with suppress(*[BatchBusy] * (is_shared and not files)):
+            stack.enter_context(folder.locked())
+        journal = stack.enter_context(closing(open_for_writing(folder, Clock(), timing)))
+        journal.store.let_others_start("at work")
         folder.keep_journal_place()
         yield journal
 

@@ -8,7 +8,7 @@ from batchgen.batch_folder import Folder
 from batchgen.config import RunOptions
 from batchgen.core.states import Event, State
 from batchgen.core.timing import Timing
-from batchgen.journal.writer import Journal, Request
+from batchgen.journal.writer import Journal
 from batchgen.operations import batch
 from batchgen.operations.batch import open_batch
 
@@ -39,18 +39,21 @@ def cancel(folder: Folder, flags: RunOptions, timing: Timing) -> CancelResult:
 async def _cancel_all(
     journal: Journal, where: endpoint.Endpoint, timing: Timing, done: CancelResult
 ) -> None:
+    # Whoever asks about a row finds out himself.
+    with_others = {row.key for row in journal.with_others(State.SUBMITTED)}
     async with where.services(timing) as services:
         for row in journal.requests_in(State.SUBMITTED):
             service = services.of(row.model)
             answer = await service.cancel(row.model, row.request_id or "")
-            _record(journal, row, answer, done)
+            _count(answer, done)
+            if answer and row.key not in with_others:
+                reason = "cancelled by batchgen cancel"
+                journal.record_ended(row, Event.CANCELLED, None, reason, api_status="cancelled")
 
 
-def _record(journal: Journal, row: Request, answer: bool | None, done: CancelResult) -> None:
+def _count(answer: bool | None, done: CancelResult) -> None:
     """answer: as `Service.cancel` gives it."""
     if answer:
-        reason = "cancelled by batchgen cancel"
-        journal.record_ended(row, Event.CANCELLED, None, reason, api_status="cancelled")
         done.cancelled += 1
     elif answer is False:
         done.running += 1

@@ -19,6 +19,8 @@ from batchgen.engine.command_reader import CommandReader
 from batchgen.engine.cost_estimator import CostEstimator
 from batchgen.engine.dispatcher import Dispatcher, restore_rate_limiter
 from batchgen.engine.engine import Engine
+from batchgen.engine.machines.account import SharedSlots
+from batchgen.engine.machines.peers import Peers
 from batchgen.engine.other_batches import OtherBatches
 from batchgen.engine.policy import Policy
 from batchgen.engine.poller import Poller
@@ -38,6 +40,7 @@ from batchgen.inputs.payload import Payloads
 from batchgen.inputs.workflow import KeptWorkflows
 from batchgen.journal import command_table
 from batchgen.journal.group_commit import WriteQueue
+from batchgen.journal.postgres.accounts import Account
 from batchgen.journal.receipts import ReceiptLog
 from batchgen.journal.writer import Journal
 from batchgen.manifest.allowed_paths import AllowedPaths
@@ -80,6 +83,7 @@ async def execute(
     destination: Destination | None = None,
     limits: DownloadLimits = DEFAULT_LIMITS,
     others: OtherBatches | None = None,
+    account: Account | None = None,
     on_collected: Callable[[], None] = lambda: None,
     written: Policy | None = None,
     stopped: RunOutcome | None = None,
@@ -89,7 +93,8 @@ async def execute(
 
     files: the local files that rows may have sent; None is those below the batch folder.
     destination: of the files; None is the batch folder. others: count for limits of all batches;
-        None are none. on_collected: called when no submission is
+        None are none. account: that other machines submit to, by the journal's database; None where
+        there is none. on_collected: called when no submission is
         open any more and nothing is collected: what follows only closes and reports.
     written: what the command line and the list allow, where the batch keeps something else.
     stopped: why nothing is submitted at all; what was sent before is collected.
@@ -130,11 +135,14 @@ async def execute(
             folder.path,
             KeptWorkflows(folder.workflows).read,
         )
-        dispatcher = Dispatcher(journal, run_state, shared_rate)
+        slots = None if account is None else SharedSlots(account, writes, run_state)
+        dispatcher = Dispatcher(journal, run_state, shared_rate, writes, slots)
         submitter = Submitter(
             *(journal, folder, services, run_state, shared_rate, writes, dispatcher),
             others or OtherBatches(list),
             payloads,
+            account,
+            slots,
         )
         poller = Poller(journal, writes, services, run_state, policy.rate)
         collector = Collector(
@@ -154,27 +162,35 @@ async def execute(
             run_state,
             services,
             progress.changed,
+            peers := Peers(journal, writes, run_state, slots) if journal.is_shared else None,
         )
         reader = CommandReader(
             journal, writes, run_state, poller, shared_rate, written or policy,
-            command_table.kept(journal),
+            command_table.kept(journal), slots,
         )  # fmt: skip
-        reading = asyncio.create_task(reader.run())
+        beside = [asyncio.create_task(reader.run())]
+        if peers is not None:
+            beside.append(asyncio.create_task(peers.run(engine.collect)))
         with ended_by(engine, stop, timing.drain), ExitStack() as stack:
             try:
                 await engine.run()
             finally:
-                reading.cancel()
-                with suppress(asyncio.CancelledError):
-                    await reading
+                for task in beside:
+                    task.cancel()
+                await asyncio.gather(*beside, return_exceptions=True)
                 signals = stack.enter_context(heard(stop))
                 on_collected()
                 progress.close()
                 shared_rate.close()
                 payloads.close()
                 writes.close()
+            elsewhere = 0
+            with suppress(BatchgenError):  # of a database that is gone
+                journal.count_anew()
+                elsewhere = sum(sum(one.rows.values()) for one in journal.other_machines())
             moved = journal.state_counts != counts_before
-            outcome = _outcome(journal.state_counts, run_state, folder, moved=moved)
+            counts = journal.state_counts
+            outcome = _outcome(counts, run_state, folder, moved=moved, elsewhere=elsewhere)
             thumbnails = output_options.thumbnails
             return _record_end(
                 journal, folder, outcome, engine.memory(), signals, thumbnails=thumbnails
@@ -186,12 +202,20 @@ def how_to_resume(folder: Folder) -> str:
 
 
 def _outcome(
-    counts: Mapping[State, int], run_state: RunState, folder: Folder, *, moved: bool
+    counts: Mapping[State, int],
+    run_state: RunState,
+    folder: Folder,
+    *,
+    moved: bool,
+    elsewhere: int,
 ) -> RunOutcome:
-    """Say how the run ends. counts: rows by state. moved: whether any row changed its state."""
+    """Say how the run ends. counts: rows by state. moved: whether any row changed its state.
+
+    elsewhere: rows that other machines have.
+    """
     waiting = len(run_state.waiting)
     headway = run_state.headway(moved=moved)
-    outcome = final_outcome(counts, run_state.outcome, run_state.held, waiting, headway)
+    outcome = final_outcome(counts, run_state.outcome, run_state.held, waiting, headway, elsewhere)
     outcome = replace(with_files_not_whole(outcome, run_state.not_whole), waiting=waiting)
     if run_state.paused_since and outcome.code == StoppedEarly.exit_code:
         return replace(outcome, remedy=how_to_resume(folder))

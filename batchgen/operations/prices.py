@@ -22,6 +22,7 @@ from batchgen.core.terms import REHEARSAL, RowTerms, Terms
 from batchgen.core.text import plural, shell_quote
 from batchgen.engine.other_batches import OtherBatches
 from batchgen.errors import ServiceUnreachable, UsageError
+from batchgen.journal.postgres.accounts import Account
 from batchgen.journal.writer import Journal
 from batchgen.operations.known_batches import KnownBatches
 from batchgen.operations.take_over import states_to_send
@@ -182,11 +183,16 @@ def expected_spending(
     return Spending(requests, usd, floor, unpriced, tightest(limits, journal.committed_usd))
 
 
-def other_batches(batches: KnownBatches, folder: Folder, options: RunOptions) -> OtherBatches:
-    """Return the batches that a limit of the configuration counts beside that in a folder."""
+def other_batches(
+    batches: KnownBatches, folder: Folder, options: RunOptions, account: Account | None = None
+) -> OtherBatches:
+    """Return the batches that a limit of the configuration counts beside that in a folder.
+
+    account: whose batches in the same database count, wherever they were run.
+    """
 
     def folders() -> list[Path]:
         here = folder.path.resolve()
         return [] if options.sandbox else [path for path in batches.paid_here() if path != here]
 
-    return OtherBatches(folders)
+    return OtherBatches(folders, None if account is None else account.committed_by_others)

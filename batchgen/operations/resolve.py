@@ -8,7 +8,7 @@ which can be asked.
 import json
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -178,14 +178,17 @@ def attach(
             lambda services: services.of(row.model).result(row.model, request_id), timing
         )
     _refuse_mismatch(row, request_id, result, _where_to_look(journal, folder))
-    with ReceiptLog(folder.receipts) as receipts:
+    with ExitStack() as stack:
+        # A run may go on here beside a journal in a database; its next start writes the receipt.
+        log = None if journal.is_shared else stack.enter_context(ReceiptLog(folder.receipts))
         try:
             journal.record_attached(row, request_id)
         except RequestIdInUse:
             what = f"{request_id} is another row's request already. {UNCHANGED}"
             remedy = f"Look for the request with the input of row {row.id!r}."
             raise UsageError(what, remedy) from None
-        receipts.append(Receipt(row.key, row.attempts, request_id, journal.now()))
+        if log is not None:
+            log.append(Receipt(row.key, row.attempts, request_id, journal.now()))
 
 
 def _where_to_look(journal: Journal, folder: Folder) -> str:

@@ -46,7 +46,8 @@ from batchgen.errors import (
 from batchgen.inputs.find_files import LocalFiles
 from batchgen.inputs.workflow import OwnWorkflow
 from batchgen.journal import command_table
-from batchgen.journal.recovery import open_journal, refuse_busy
+from batchgen.journal.postgres.accounts import Account
+from batchgen.journal.recovery import open_journal
 from batchgen.journal.staging import StagedRows
 from batchgen.journal.writer import Journal
 from batchgen.log import set_up, write_stderr
@@ -152,7 +153,6 @@ def run(
                 folder.refuse_as_manifest(source.path)
         # Before anything that takes time: cron may have started a second run.
         note = _claim(stack, folder, options, to_program=not owns_process)
-        refuse_busy(folder)
         options = keep_model(options, folder)
         stack.push(partial(_record_refusal, folder, manifest.file, clock, timing))
         _tell_of_hooks(manifest)
@@ -182,7 +182,9 @@ def run(
         journal, receipts = open_journal(stack, folder, clock, timing)
         stack.callback(watchdog.begin)
         refuse_mixed_batch(journal, folder, rehearsing=options.sandbox)
-        take_over(journal, receipts, reading, options, ask)
+        take_over(journal, receipts, reading, options, ask, timing)
+        # Each machine has a sandbox of its own, which knows nothing of another's requests.
+        journal.store.let_others_start("running", alone=options.sandbox)
         folder.keep_journal_place()
         media = media_place(journal, folder, batches, options)
         with _telling_of_results(journal):
@@ -192,7 +194,10 @@ def run(
         )
         _tell_of_other_computer(journal, folder)
         _tell_of_clock(journal)
-        others = other_batches(batches, folder, options)
+        account = None
+        if journal.is_shared and endpoint.account:
+            account = Account(journal, endpoint.account)
+        others = other_batches(batches, folder, options, account)
         written = options
         options = _with_kept(journal, options, now)
         paused = _settle_commands(journal, folder)
@@ -229,6 +234,7 @@ def run(
             timing=timing,
             destination=destination,
             others=others,
+            account=account,
             on_collected=partial(ending.collected, watchdog),
             written=_policy(written, known, now, conditions),
             stopped=paused,

@@ -1,7 +1,8 @@
 """`pause`, `resume` and `set`: ask something of a run, or note it in a batch that none goes on in.
 
 Without a run the command takes the folder's lock and writes the journal as every other does. With
-one it leaves the command in the table `commands` and waits until the run has taken it.
+one it leaves the command in the table `commands` and waits until the run has taken it; where
+several machines run, until each has.
 """
 
 import time
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 
 from batchgen.batch_folder import Folder
 from batchgen.clock import Clock
+from batchgen.core.addresses import JournalAddress
 from batchgen.core.assignments import DEFAULT, PAUSE, RESUME, in_words
 from batchgen.core.states import RunEvent
 from batchgen.core.text import shell_quote
@@ -75,10 +77,14 @@ def _steer(folder: Folder, asked: Mapping[str, str], timing: Timing, *, keep: bo
 def _without_run(
     folder: Folder, asked: Mapping[str, str], timing: Timing, *, keep: bool
 ) -> Steered:
-    if not keep:
+    if not keep and not isinstance(folder.journal, JournalAddress):
         with folder.locked():
             raise _nothing_to_set(folder, asked)
     with open_batch(folder, timing) as journal:
+        if under_way := [one for one in journal.other_machines() if one.takes_commands]:
+            raise BatchBusy(str(folder.path), f"process {under_way[0].process}")
+        if not keep:
+            raise _nothing_to_set(folder, asked)
         command_table.settle(journal)
         kept = {**command_table.kept(journal)}
         if PAUSE in asked or RESUME in asked:
@@ -102,6 +108,7 @@ def _ask_run(
             return None
         number, run = reader.last_run_number(), reader.last_run() or {}
         goes_on = not run.get("ended_at") and holder.is_process(run.get("process"))
+        goes_on |= reader.is_shared  # all that take commands
         if not goes_on and not {PAUSE, RESUME} & asked.keys():
             doing = f" ({holder.doing})" if holder.doing else ""
             raise UsageError(
@@ -124,6 +131,8 @@ def _ask_run(
                 )
             time.sleep(STEP_S)
         answers = command_table.history(reader, before)
+        if reader.is_shared:  # each run has given one
+            answers = [*{(one.event, one.detail): one for one in answers}.values()]
         return Steered(
             str(holder), answers, command_table.paused_since(reader), command_table.kept(reader)
         )

@@ -1,6 +1,9 @@
 """The start of a run, once the journal is open: what a run before left, and the manifest's rows."""
 
 import logging
+import time
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from batchgen.batch_folder import Folder
@@ -8,7 +11,8 @@ from batchgen.config import RunOptions
 from batchgen.core.likeness import input_changes
 from batchgen.core.states import State
 from batchgen.core.text import plural
-from batchgen.errors import UsageError
+from batchgen.core.timing import Timing
+from batchgen.errors import StoppedEarly, UsageError
 from batchgen.journal.comparison import compare
 from batchgen.journal.receipts import ReceiptLog
 from batchgen.journal.recovery import Recovery, unwritable_receipts
@@ -21,6 +25,9 @@ from batchgen.operations.known_batches import ListPath
 from batchgen.operations.unchanged import ManifestImport
 
 log = logging.getLogger(__name__)
+
+STEP_S = 0.25  # between two looks at other machines
+GONE_LATE_S = 2.0  # later than promised, on a busy computer
 
 
 def refuse_mixed_batch(journal: Journal, folder: Folder, *, rehearsing: bool) -> None:
@@ -132,14 +139,17 @@ def take_over(
     manifest: ManifestImport,
     flags: RunOptions,
     ask: Ask,
+    timing: Timing,
 ) -> None:
     """Recover, and list the manifest's rows.
 
     ask: as `run` has it. Raises UsageError, before the manifest's rows are listed, as
-    `_settle_rewritten` and `_refuse_other_list` do, and StorageDamaged or a subclass.
+    `_settle_rewritten` and `_refuse_other_list` do, StoppedEarly where other machines work through
+    another version of it, and StorageDamaged or a subclass.
     """
     recovery = Recovery(journal)
     found = recovery.recover(recovery.unread(receipts), receipts.end)
+    found += _let_go_of_others(journal, recovery, timing)
     try:
         recovery.complete(receipts)
     except OSError as error:
@@ -151,10 +161,40 @@ def take_over(
         log.warning("Unknown, since the last run ended in mid-request: %s.", rows)
     if manifest.is_listed_in(journal):
         log.debug("%s has not changed since it was read last.", manifest.file)
+    elif others := journal.other_machines():
+        _refuse_other_list(journal, manifest.listing, manifest.file, flags)
+        _refuse_other_version(journal, manifest, others[0].process)
     else:
         _settle_rewritten(journal, manifest.listing, manifest.file, flags, ask)
         _refuse_other_list(journal, manifest.listing, manifest.file, flags)
         recovery.list_rows(manifest.listing, manifest.memory())
+
+
+def _let_go_of_others(journal: Journal, recovery: Recovery, timing: Timing) -> Counter[str]:
+    """Wait until runs whose session has ended are back, or let go."""
+    found: Counter[str] = Counter()
+    until = time.monotonic() + timing.machine_gone + GONE_LATE_S
+    while any(not one.stands for one in journal.other_machines()) and time.monotonic() < until:
+        time.sleep(STEP_S)
+        found += recovery.recover([], 0)
+    return found
+
+
+def _refuse_other_version(journal: Journal, manifest: ManifestImport, process: str) -> None:
+    """Raise StoppedEarly for a list that would add or take out rows while others are at work."""
+    with compare(manifest.listing, journal.path) as comparison:
+        new, gone = map(_any, (comparison.new_rows(), comparison.unlisted_keys()))
+    if new or gone:
+        what = " and ".join(["has new rows"] * new + ["lacks rows"] * gone)
+        raise StoppedEarly(
+            f"{manifest.file} {what}: it is not what other machines (process {process}) work"
+            f" through in {journal.path}. Nothing was sent.",
+            "Give every machine the same list, or run this one when they have ended.",
+        )
+
+
+def _any(rows: Iterator[object]) -> bool:
+    return next(rows, None) is not None
 
 
 def states_to_send(options: RunOptions) -> list[State]:

@@ -64,7 +64,7 @@ def verify(folder: Folder, flags: RunOptions, show: LineSink, timing: Timing) ->
     """
     result = VerifyResult()
     with (
-        open_batch(folder, timing) as journal,
+        open_batch(folder, timing, files=True) as journal,
         event_loop.started() as runner,
         closing(CheckPool(timeout_s=timing.file_check)) as pool,
     ):

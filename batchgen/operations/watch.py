@@ -28,7 +28,8 @@ def look(folder: Folder, follower: Follower, now: float, timing: Timing) -> Look
         found.runner, found.doing = str(holder), holder.doing or "at work in the folder"
         return found
     with closing(reader), reader.one_moment():
-        found.numbers = numbers(reader) | {"instances": instances(reader)}
+        found.numbers = numbers(reader)
+        found.numbers |= {"instances": instances(reader), "machines": reader.machines()}
         run = reader.last_run() or {}
         follower.look(reader, now)
         found.rate = reader.pace()

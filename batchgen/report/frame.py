@@ -11,6 +11,7 @@ from batchgen.core.units import show_rate, show_span
 from batchgen.report.summary_text import estimated
 
 MOST_INSTANCES = 3  # that are shown
+QUIET_S = 5.0  # after which it is said; each gives a sign once a second
 
 
 @dataclass
@@ -106,6 +107,9 @@ def _numbers(look: Look, zone: tzinfo | None) -> list[str]:
         lines.append(f"  in flight  {len(look.in_flight)}: {ages}")
     if found := numbers.get("instances"):
         lines.append(f"  instances  {shown_instances(found, look.at)}")
+    if found := numbers.get("machines"):
+        lines.append(f"  machines   {shown_machine(found[0], look.at)}")
+        lines += [f"             {shown_machine(one, look.at)}" for one in found[1:]]
     if look.queue:
         first, last = look.queue["first"], look.queue["last"]
         where = f"position {first}" if first == last else f"positions {first} to {last}"
@@ -138,6 +142,15 @@ def shown_instances(found: list[dict[str, Any]], now: float) -> str:
     ]
     more = len(found) - len(shown)
     return "; ".join([*shown, *([f"{more} more"] if more else [])])
+
+
+def shown_machine(found: dict[str, Any], now: float) -> str:
+    """Return `27017 on render-1, running for 3 min: 4 submitted`. found: of `Reader.machines`."""
+    words = f"{found['process']}, {found['doing']} for {show_span(now - _epoch(found['since']))}"
+    rows = ", ".join(f"{n} {state}" for state, n in sorted(found["rows"].items()))
+    quiet = found["quiet_seconds"]
+    silent = f"; not heard of for {show_span(quiet)}" if quiet > QUIET_S else ""
+    return terminal_safe(f"{words}: {rows or 'no rows'}{silent}")
 
 
 def _learned(look: Look) -> str:

@@ -203,6 +203,21 @@ def gallery_command(rounds: int, quick: bool, file: Path | None) -> None:
     keep(file, "gallery", found)
 
 
+@benchmarks.command("claims")
+@click.option(
+    "--seconds", type=click.FloatRange(0.1), default=10.0, help="Each is measured so long."
+)
+@JSON
+def claims_command(seconds: float, file: Path | None) -> None:
+    """Count the claims a second, in a file and in a database. Needs `test-anywhere`."""
+    from .claims import claims, claims_table
+
+    click.echo(place())
+    found = claims(seconds)
+    click.echo(claims_table(found))
+    keep(file, "claims", found)
+
+
 @benchmarks.command("waiting")
 @click.option("--seconds", type=click.FloatRange(1), default=60.0, help="So long it is watched.")
 @JSON

@@ -115,13 +115,25 @@ class Driver:
         assert self._process.stdout is not None
         return json.loads(self._process.stdout.readline())
 
-    def start(self, words: Sequence[str], cwd: Path, errors: Path, faults: Iterable[Fault]) -> int:
-        """Start a run; return its process id."""
+    def start(
+        self,
+        words: Sequence[str],
+        cwd: Path,
+        errors: Path,
+        faults: Iterable[Fault],
+        env: Mapping[str, str] | None = None,
+    ) -> int:
+        """Start a run; return its process id. env: what it has beside this process's."""
         order = {"words": list(words), "cwd": str(cwd), "errors": str(errors)}
-        self._order(start={**order, "faults": list(faults), "env": dict(os.environ)})
+        self._order(start={**order, "faults": list(faults), "env": {**os.environ, **(env or {})}})
         pid = int(self._answer()["pid"])
         self._running.add(pid)
         return pid
+
+    @staticmethod
+    def has_ended(pid: int) -> bool:
+        """Whether a run is over, and waits to be waited for."""
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
 
     def wait(self, pid: int) -> int:
         """Wait for a run's end; return its exit code, or minus the signal that killed it."""
@@ -172,6 +184,8 @@ class Batch:
         self.sandbox = sandbox
         self.driver = driver()
         self.errors = root / "stderr.txt"
+        self.env: dict[str, str] = {}
+        self.faults: tuple[Fault, ...] = ()  # of each of its runs
         (root / "list.txt").write_text("".join(f"{prompt}\n" for prompt in self.prompts()))
         self.words = ["run", "list.txt", "--out", str(self.out), "--rate", "1000/s"]
         if "--sandbox" not in reach:
@@ -196,7 +210,8 @@ class Batch:
         return [f"Heron number {n}" for n in range(1, self.rows + 1)]
 
     def start(self, *faults: Fault, options: Sequence[str] = ()) -> int:
-        return self.driver.start([*self.words, *options], self.root, self.errors, faults)
+        words = [*self.words, *options]
+        return self.driver.start(words, self.root, self.errors, [*self.faults, *faults], self.env)
 
     def run(self, *faults: Fault, options: Sequence[str] = ()) -> int:
         """Return the exit code."""
@@ -309,7 +324,9 @@ class DatabaseBatch(Batch):
         """Return the batch as another machine sees it, the n-th."""
         there = copy(self)
         there.errors = self.root / f"stderr-{n}.txt"
-        there.words = [*self.words[:3], str(self.root / f"out-{n}"), *self.words[4:]]
+        there.env = {"XDG_STATE_HOME": str(self.root / f"state-{n}")}
+        there.out = self.root / f"out-{n}"
+        there.words = [*self.words[:3], str(there.out), *self.words[4:]]
         return there
 
     def move(self) -> None:

@@ -39,19 +39,21 @@ from batchgen.cli import main as cli
 from batchgen.core.states import Event
 from batchgen.core.timing import DEFAULT_TIMING
 from batchgen.engine import poller, run_state
+from batchgen.engine.machines.account import SharedSlots
 from batchgen.journal import schema
 from batchgen.journal.database import Database, SqliteStore
 from batchgen.journal.group_commit import WriteQueue
 from batchgen.journal.postgres.store import PostgresStore
-from batchgen.journal.recovery import Recovery
 from batchgen.journal.writer import Journal
 from batchgen.network import session
 from batchgen.report import gallery
 
-RUN_AT_MOST = 50  # seconds
+RUN_AT_MOST = int(os.environ.get("BATCHGEN_RUN_AT_MOST", "50"))  # seconds
 PYTHON = sys.executable
-# With a run that is to take a command, on a busy computer.
-PATIENT = replace(DEFAULT_TIMING, command_wait=30.0)
+# With a run that is to take a command, on a busy computer, and hasty with machines that are gone.
+PATIENT = replace(
+    DEFAULT_TIMING, command_wait=30.0, machine_look=0.3, machine_gone=1.0, machine_lease=4.0
+)
 Patch = Callable[..., Any]
 
 
@@ -443,16 +445,21 @@ def checked_by_processes() -> None:
 
 
 def start_up_resets_submitting() -> None:
-    original = Recovery.recover
+    """Also as another machine would that lets go of one: a lease for what may be paid for."""
 
-    def recover(self: Any, *values: Any) -> Any:
-        with self._journal.transaction():
-            self._journal.connection.execute(
-                "UPDATE requests SET state = 'pending' WHERE state = 'submitting'"
-            )
-        return original(self, *values)
+    def resetting(original: Patch, free: str) -> Patch:
+        def let_go(self: Any, **how: Any) -> bool:
+            taken = original(self, **how)
+            if taken:
+                self.writing.execute(
+                    f"UPDATE requests SET state = 'pending' WHERE state = 'submitting'{free}"
+                )
+            return bool(taken)
 
-    Recovery.recover = recover
+        return let_go
+
+    SqliteStore.let_go = resetting(SqliteStore.let_go, "")
+    PostgresStore.let_go = resetting(PostgresStore.let_go, " AND owner IS NULL")
 
 
 def lost_answers_are_repeated() -> None:
@@ -489,6 +496,31 @@ def nothing_before_the_post() -> None:
     Journal.record_not_accepted = first(Journal.record_not_accepted)
 
 
+def the_body_leaves_before_its_commit() -> None:
+    async def parts(self: Any) -> Any:
+        yield self._body
+        await self._commit()
+
+    client.SingleUseBody.__aiter__ = parts
+
+
+def writes_name_no_owner() -> None:
+    """A run that was let go writes on, as if it had its rows still."""
+
+    def begin(self: Any) -> None:
+        self.writing.script("BEGIN")
+
+    PostgresStore.begin = begin
+    Database.own = ""
+
+
+def each_machine_has_a_rate_of_its_own() -> None:
+    async def take(self: Any, most: int) -> None:
+        self._slots.append(self._state.time())
+
+    SharedSlots.take = take
+
+
 def synchronous_is_normal() -> None:
     original = SqliteStore._set_up
 
@@ -521,6 +553,7 @@ FAULTS = (
 MISTAKES = (
     start_up_resets_submitting, lost_answers_are_repeated, nothing_before_the_post,
     synchronous_is_normal, w2_can_be_cancelled,
+    the_body_leaves_before_its_commit, writes_name_no_owner, each_machine_has_a_rate_of_its_own,
 )  # fmt: skip
 KNOWN: dict[str, Patch] = {fault.__name__: fault for fault in (*FAULTS, *MISTAKES)}
 

@@ -1,7 +1,7 @@
-"""Several machines want one batch; they are killed and put to sleep, and the server is stopped.
+"""Several machines work through one list; they are killed and put to sleep, and the server stops.
 
-Short here. The night's size: `BATCHGEN_SEEDS=10 BATCHGEN_ROWS=300 python -m pytest
-tests/crash/test_campaign_database.py -s`.
+Short here. The night's size: `BATCHGEN_ROWS=2000 BATCHGEN_MACHINES=5 BATCHGEN_RATE=20
+BATCHGEN_RUN_AT_MOST=600 python -m pytest tests/crash/test_campaign_database.py -s`.
 """
 
 import os
@@ -9,90 +9,193 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 from databases import Database
 from sandbox_client import Control
 
-from crash import GO_ON, KILLED, DatabaseBatch, check_the_books
-from crash.test_campaign import a_troubled_sandbox
+from batchgen.sandbox import started
+from crash import GO_ON, KILLED, DatabaseBatch, Fault, check_the_books, fault
+from crash.test_campaign import FAULTS
+from crash.test_steered_nights import LATE_S, WINDOW_S
 
 SEEDS = int(os.environ.get("BATCHGEN_SEEDS", "1"))
-ROWS = int(os.environ.get("BATCHGEN_ROWS", "12"))
-MACHINES = 3
-ROUNDS = 40
-FINISH = 30
+ROWS = int(os.environ.get("BATCHGEN_ROWS", "40"))
+MACHINES = int(os.environ.get("BATCHGEN_MACHINES", "3"))
+RATE = float(os.environ.get("BATCHGEN_RATE", "10"))  # submissions per second
+SLEEPS_S = 6.0  # longer than a lease in the kit
+PATIENCE_S = 60 + 20 * ROWS / RATE
+SHARE_OF_CAP = 0.6
+
+
+class Fleet:
+    """Machines that are started again as soon as they end, as by cron, until one says it is done.
+
+    seen: what happened, and how runs ended.
+    """
+
+    def __init__(self, machines: list[DatabaseBatch], dice: random.Random) -> None:
+        self.machines = machines
+        self.dice = dice
+        self.seen: Counter[str] = Counter()
+        self._runs: dict[int, DatabaseBatch] = {}
+        self._asleep: dict[int, float] = {}  # until when
+
+    def work(self, *, until: tuple[int, ...] = (0, 1), troubles: bool = True) -> None:
+        """Go on until each machine has ended with one of these codes, one after the other."""
+        end, left = time.monotonic() + PATIENCE_S, [*self.machines]
+        trouble_at = time.monotonic() + 1.0
+        while left or self._runs:
+            assert time.monotonic() < end, self.seen
+            busy = [*self._runs.values()]
+            for machine in left:
+                if machine not in busy:
+                    self._runs[machine.start()] = machine
+            time.sleep(0.05)
+            self._wake()
+            for pid in [pid for pid in self._runs if machine.driver.has_ended(pid)]:
+                machine = self._runs.pop(pid)
+                self._asleep.pop(pid, None)
+                code = machine.driver.wait(pid)
+                self.seen[f"ended with {code}"] += 1
+                assert code in (0, 1, GO_ON, KILLED, -signal.SIGALRM), machine.said()
+                if code in until and machine in left:
+                    left.remove(machine)
+                    troubles = False  # the list is through
+            if troubles and self._runs and time.monotonic() >= trouble_at:
+                self.dice.choice([self._kill, self._put_to_sleep, self._restart_server])()
+                trouble_at = time.monotonic() + self.dice.uniform(0.5, 3.0)
+
+    def _one(self) -> int:
+        return self.dice.choice([*self._runs])
+
+    def _kill(self) -> None:
+        self.seen["killed"] += 1
+        with suppress(ProcessLookupError):
+            os.kill(self._one(), signal.SIGKILL)
+
+    def _put_to_sleep(self) -> None:
+        pid = self._one()
+        if pid not in self._asleep:
+            self.seen["put to sleep"] += 1
+            self._asleep[pid] = time.monotonic() + self.dice.choice([0.5, SLEEPS_S])
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+
+    def _wake(self) -> None:
+        for pid in [pid for pid, until in self._asleep.items() if time.monotonic() >= until]:
+            del self._asleep[pid]
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+    def _restart_server(self) -> None:
+        self.seen["server stopped"] += 1
+        server = self.machines[0].database.server
+        server.stop("immediate")
+        time.sleep(self.dice.uniform(0.0, 1.0))
+        server.start()
+
+
+def no_window_above(rate: float, sandbox: Control) -> int:
+    """Raise AssertionError where more than rate x window + 1 arrived; return how many did."""
+    times = sorted(post["arrived_at"] for post in sandbox.log())
+    for n, end in enumerate(times):
+        for first in range(n, -1, -1):
+            length = end - times[first]
+            if length > WINDOW_S - LATE_S:
+                break
+            count = n - first + 1
+            assert count <= rate * (length + LATE_S) + 1, f"{count} in {length:.2f} s"
+    return len(times)
+
+
+def machines_of(
+    here: Path, reach: list[str], sandbox: Control, database: Database, rows: int, rate: float
+) -> list[DatabaseBatch]:
+    """Each has a disk and a home of its own."""
+    first = DatabaseBatch(here / "batch", reach, sandbox, database, rows)
+    first.words += ["--rate", f"{rate}/s", "--concurrency", "16"]
+    return [first.elsewhere(n) for n in range(1, MACHINES + 1)]
+
+
+def read_by(machine: DatabaseBatch) -> float:
+    return float(machine.query("SELECT COALESCE(SUM(usd), 0) FROM spending")[0][0])
 
 
 @pytest.mark.parametrize("seed", range(1, SEEDS + 1))
-def test_a_night_of_machines_that_die_pays_once_and_loses_nothing(
+def test_machines_that_die_sleep_and_lose_their_server_pay_once_and_lose_nothing(
     here: Path, database: Database, seed: int
 ) -> None:
-    dice = random.Random(seed)
-    seen: Counter[str] = Counter()
-    with a_troubled_sandbox(seed) as address, Control(address.base_url) as sandbox:
-        reach = ["--base-url", address.base_url, "--media-host", address.media_host]
-        first = DatabaseBatch(here / "batch", reach, sandbox, database, ROWS)
-        machines = [first, *(first.elsewhere(n) for n in range(2, MACHINES + 1))]
-        for _ in range(ROUNDS):
-            if troubled_round(machines, dice, seen):
-                break
-        for _ in range(FINISH):
-            code = dice.choice(machines).run()
-            if code in (0, 1):
-                break
-        assert code in (0, 1)
-        for machine in machines:  # what each may still hold
+    begun = time.time()
+    with a_sandbox(seed) as (reach, sandbox):
+        fleet = Fleet(machines_of(here, reach, sandbox, database, ROWS, RATE), random.Random(seed))
+        first = fleet.machines[0]
+        fleet.work()
+        for machine in fleet.machines:  # what each may still hold
             machine.run()
 
+        posts = no_window_above(RATE, sandbox)
         check_the_books(first)
-        assert seen["killed"] + seen["server stopped"] + seen["put to sleep"] > 0
-        print(f"seed {seed}: {dict(seen)}, {first.states()}")
+        troubles = fleet.seen["killed"] + fleet.seen["put to sleep"] + fleet.seen["server stopped"]
+        assert troubles > 0
+        print(
+            f"seed {seed}: {MACHINES} machines, {ROWS} rows, {posts} POSTs in"
+            f" {time.time() - begun:.0f} s, paid twice 0, lost 0, no window above {RATE:.0f}/s;"
+            f" {dict(fleet.seen)}, {first.states()}"
+        )
 
 
-def troubled_round(machines: list[DatabaseBatch], dice: random.Random, seen: Counter[str]) -> bool:
-    """Start it on all machines at once, and let something happen; return whether it is done."""
-    runs = [(machine, machine.start()) for machine in machines]
-    time.sleep(dice.uniform(0.2, 1.5))
-    happens: Callable[[], None] = dice.choice(
-        [
-            lambda: seen.update(["killed"]) or signalled(runs, dice, signal.SIGKILL),
-            lambda: seen.update(["put to sleep"]) or slept(runs, dice),
-            lambda: seen.update(["server stopped"]) or restarted(machines[0].database, dice),
-        ]
-    )
-    happens()
-    codes = [machine.driver.wait(pid) for machine, pid in runs]
-    for (machine, _), code in zip(runs, codes, strict=True):
-        assert code in (0, 1, GO_ON, KILLED), machine.said()
-    seen.update(f"ended with {code}" for code in codes)
-    return any(code in (0, 1) for code in codes)
+@contextmanager
+def a_sandbox(troubled: int | None = None) -> Iterator[tuple[list[str], Control]]:
+    """A quick one. troubled: the seed of its dice, by which it fails now and then."""
+    options = ["--seconds", "0", "--spread", "0", "--picture-size", "64", "--cold-start", "0"]
+    if troubled is not None:
+        options += ["--seed-dice", str(troubled), "--retry-after", "none"]
+        for name, probability in FAULTS.items():
+            # Of 429s by dice a rate is learned, at which a night never ends.
+            options += ["--fault", f"{name}={probability / 10 if name == '429' else probability}"]
+    with started(None, options=options) as address, Control(address.base_url) as sandbox:
+        yield ["--base-url", address.base_url, "--media-host", address.media_host], sandbox
 
 
-def signalled(
-    runs: list[tuple[DatabaseBatch, int]], dice: random.Random, number: signal.Signals
+def test_no_limit_of_cost_is_passed_by_all_machines_together(
+    here: Path, database: Database
 ) -> None:
-    for _, pid in dice.sample(runs, dice.randint(1, len(runs))):
-        with suppress(ProcessLookupError):
-            os.kill(pid, number)
+    with a_sandbox() as (reach, sandbox):
+        fleet = Fleet(machines_of(here, reach, sandbox, database, ROWS, 50.0), random.Random(1))
+        price = 0.03
+        limit = round(price * ROWS * SHARE_OF_CAP, 2)
+        for machine in fleet.machines:
+            machine.words += ["--max-cost", str(limit)]
+        fleet.work(until=(GO_ON,), troubles=False)
+        billed, reserved = sandbox.billed_usd, read_by(fleet.machines[0])
+
+    assert limit - 2 * price < billed <= limit + 1e-9
+    assert reserved <= limit + 1e-9
+    print(f"{MACHINES} machines, a limit of ${limit}: ${billed:.2f} billed")
 
 
-def slept(runs: list[tuple[DatabaseBatch, int]], dice: random.Random) -> None:
-    """One sleeps, its sessions are dropped as by a broken network, and it wakes up again."""
-    machine, pid = dice.choice(runs)
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGSTOP)
-    machine.database.disconnect()
-    other = machine.elsewhere(9)
-    other.run()
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGCONT)
+# -- the kit can fail ------------------------------------------------------------------------------
 
 
-def restarted(database: Database, dice: random.Random) -> None:
-    database.server.stop("immediate")
-    time.sleep(dice.uniform(0.0, 1.0))
-    database.server.start()
+def work_through(fleet: Fleet, *mistake: Fault) -> None:
+    for machine in fleet.machines:
+        machine.faults = mistake
+    fleet.work(troubles=False)
+
+
+@pytest.mark.parametrize("mistake", [None, "each_machine_has_a_rate_of_its_own"])
+def test_a_limiter_for_each_machine_upsets_the_rate(
+    here: Path, database: Database, mistake: str | None
+) -> None:
+    with a_sandbox() as (reach, sandbox):
+        fleet = Fleet(machines_of(here, reach, sandbox, database, 60, 6.0), random.Random(1))
+        work_through(fleet, *([fault(mistake)] if mistake else []))
+        if mistake is None:
+            assert no_window_above(6.0, sandbox) == 60
+        else:
+            with pytest.raises(AssertionError, match=r"\d+ in \d"):
+                no_window_above(6.0, sandbox)

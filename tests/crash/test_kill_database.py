@@ -55,6 +55,50 @@ def test_a_mistake_upsets_the_books(kit: DatabaseBatch, mistake: str) -> None:
         killed_in_mid_request(kit, fault(mistake))
 
 
+def killed_with_its_body_on_the_wire(batch: DatabaseBatch, *mistake: Fault) -> None:
+    step = fault("kill_at", n=2, note=str(batch.root / "step"), only="the body is on the wire")
+    assert batch.run(*mistake, step) == KILLED
+    batch.until(lambda: batch.sandbox.posts >= 2)
+    batch.move()
+    batch.finish()
+    check_the_books(batch)
+
+
+def test_a_commit_after_the_first_byte_upsets_the_books(kit: DatabaseBatch) -> None:
+    killed_with_its_body_on_the_wire(kit)
+    kit.forget()
+
+    with pytest.raises(AssertionError, match="paid more than once"):
+        killed_with_its_body_on_the_wire(kit, fault("the_body_leaves_before_its_commit"))
+
+
+@pytest.mark.parametrize("mistake", [None, "writes_name_no_owner"])
+def test_whoever_slept_writes_into_no_row_that_another_has_since(
+    kit: DatabaseBatch, here: Path, mistake: str | None
+) -> None:
+    """A person has sent the row again, which the sleeper had sent before."""
+    pipes = [Pipe(here / name) for name in ("arrived-1", "go-on-1", "arrived-2", "go-on-2")]
+    waits = [
+        fault("wait_at_answer", n=1, note=str(arrived.path), go_on=str(go_on.path))
+        for arrived, go_on in (pipes[:2], pipes[2:])
+    ]
+    asleep = kit.start(waits[0], *([fault(mistake)] if mistake else []))
+    pipes[0].wait()
+    kit.until(lambda: kit.query("SELECT MIN(seen) < now() - interval '5 s' FROM machines")[0][0])
+    other = kit.elsewhere(2)
+    awake = other.start(waits[1], options=["--on-unknown", "resubmit"])
+    pipes[2].wait()
+    pipes[1].tell()
+    overtaken = kit.driver.wait(asleep)
+    pipes[3].tell()
+    other.driver.wait(awake)
+    sent_again = [row["request_id"] for row in kit.sandbox.ledger() if "number 1" in row["input"]]
+
+    assert overtaken == GO_ON
+    assert len(sent_again) == 2
+    assert (sent_again[-1] in kit.request_ids()) == (mistake is None)
+
+
 def test_a_run_that_slept_while_another_took_over_hands_in_what_it_holds(
     kit: DatabaseBatch, here: Path, database: Database
 ) -> None:

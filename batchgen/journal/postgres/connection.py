@@ -103,11 +103,19 @@ def values_of(values: Values) -> Any:
 class PostgresConnection:
     """A connection that commits each statement by itself, unless a transaction is begun.
 
-    read_only: the server refuses every write.
+    read_only: the server refuses every write. idle: seconds between two statements of a
+        transaction, after which the server ends it; `Timing.database_idle` where nobody says.
     Raises JournalUnreachable and other StorageDamaged, as all methods do.
     """
 
-    def __init__(self, address: JournalAddress, timing: Timing, *, read_only: bool) -> None:
+    def __init__(
+        self,
+        address: JournalAddress,
+        timing: Timing,
+        *,
+        read_only: bool,
+        idle: float | None = None,
+    ) -> None:
         self.address = address
         self._streams = 0
         self._psycopg = import_psycopg()
@@ -125,12 +133,14 @@ class PostgresConnection:
                 target_session_attrs="any" if read_only else "read-write",
             )
         try:
-            self._set_up(timing, read_only=read_only)
+            self._set_up(
+                timing, timing.database_idle if idle is None else idle, read_only=read_only
+            )
         except BaseException:
             self.close()
             raise
 
-    def _set_up(self, timing: Timing, *, read_only: bool) -> None:
+    def _set_up(self, timing: Timing, idle: float, *, read_only: bool) -> None:
         floats = self._psycopg.types.numeric.FloatLoader
         self.raw.adapters.register_loader("numeric", floats)  # of sums, which SQLite has as floats
         with self.errors():
@@ -139,7 +149,7 @@ class PostgresConnection:
                     schema=quoted(self.address.schema),
                     lock=max(round(timing.busy), 1),
                     statement=round(timing.database_statement),
-                    idle=round(timing.database_idle),
+                    idle=round(idle),
                     read_only="on" if read_only else "off",
                 )
             )

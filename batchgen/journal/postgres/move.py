@@ -21,13 +21,17 @@ from batchgen.errors import BatchBusy, StorageDamaged, UsageError
 from batchgen.journal.database import SETTINGS, SqliteStore, storage_errors
 from batchgen.journal.postgres import schema
 from batchgen.journal.postgres.connection import PostgresConnection, quoted, values_of
-from batchgen.journal.postgres.store import MOVED, moved_to, take_lock
+from batchgen.journal.postgres.store import MOVED, moved_to, take_alone
 from batchgen.journal.receipts import Receipt, ReceiptLog
 from batchgen.journal.schema import TABLES, migrate
 
 COPIED = "batch.db.copied"  # the name that batch.db gets, for the person to delete
 PART = "batch.db.part"
 UNFINISHED = "unfinished"
+# SQL: as `quarter` of journal/database.py.
+QUARTER = (
+    "SUBSTR(at, 1, 14) || LPAD(CAST(CAST(SUBSTR(at, 15, 2) AS integer) / 15 * 15 AS text), 2, '0')"
+)
 
 
 class Moved(NamedTuple):
@@ -140,7 +144,7 @@ def _tables() -> list[str]:
 def _locked(folder: Folder, address: JournalAddress, timing: Timing) -> PostgresConnection:
     connection = PostgresConnection(address, timing, read_only=False)
     try:
-        take_lock(connection)
+        take_alone(connection)
     except BatchBusy as busy:
         connection.close()
         raise BatchBusy(str(folder.path), busy.holder) from None
@@ -156,7 +160,11 @@ def _mark(connection: PostgresConnection, where: str) -> None:
 
 
 def _count_on(connection: PostgresConnection) -> None:
-    """Let the numbers that the server gives begin after those that were copied."""
+    """Add the costs up, and let the numbers that the server gives begin after those copied."""
+    connection.execute(
+        f"INSERT INTO spent (epoch, quarter, usd) SELECT 0, {QUARTER}, SUM(usd) FROM spending"
+        " WHERE at <> '' GROUP BY 1, 2"
+    )
     for table, column in (("events", "seq"), ("runs", "id"), ("commands", "seq")):
         connection.execute(
             "SELECT setval(pg_get_serial_sequence(?, ?), COALESCE(MAX("

@@ -14,17 +14,27 @@ from batchgen.journal.schema import TABLES, VERSION, VIEWS, migrate
 
 _TYPES = {"INTEGER": "bigint", "TEXT": 'text COLLATE "C"', "FLOAT": "double precision"}
 _TYPES["REAL"] = _TYPES["FLOAT"]
-# One row says who may write: the run with this epoch, which grows with each run; each of its
-# transactions counts one on in `writes`. Into `receipts`, whoever holds the id of a request that he
+# Each run has a row in `machines` while it is there: its transactions begin by counting one on in
+# `writes`, and one whose row is gone writes nothing more. `owner` of a row of `requests` is the
+# epoch of the run that has it. `spent` has the sums of `spending` by run and quarter of an hour, so
+# that a limit of cost looks at few rows. Into `receipts`, whoever holds the id of a request that he
 # may not write himself puts it.
 _OF_ITS_OWN = (
     "CREATE TABLE journal_version (version bigint NOT NULL)",
     f"INSERT INTO journal_version VALUES ({VERSION})",
-    """CREATE TABLE owner (one bigint PRIMARY KEY CHECK (one = 1), epoch bigint NOT NULL,
-        writes bigint NOT NULL DEFAULT 0, run text NOT NULL, process text NOT NULL,
-        since timestamptz NOT NULL)""",
+    """CREATE TABLE machines (epoch bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        run text NOT NULL, process text NOT NULL, doing text NOT NULL,
+        since timestamptz NOT NULL DEFAULT clock_timestamp(),
+        seen timestamptz NOT NULL DEFAULT clock_timestamp(), writes bigint NOT NULL DEFAULT 0,
+        read_to bigint)""",
+    """CREATE TABLE spent (epoch bigint NOT NULL, quarter text COLLATE "C" NOT NULL,
+        usd double precision NOT NULL, PRIMARY KEY (epoch, quarter))""",
     """CREATE TABLE receipts (key text NOT NULL, attempt bigint NOT NULL, request_id text NOT NULL,
         at text NOT NULL, PRIMARY KEY (key, attempt, request_id))""",
+)
+_OF_ROWS = (
+    "ALTER TABLE requests ADD COLUMN owner bigint",
+    "CREATE INDEX ON requests (owner) WHERE owner IS NOT NULL",
 )
 # As SQLite has them, of what is asked here.
 _FUNCTIONS = r"""
@@ -98,7 +108,7 @@ def create(connection: PostgresConnection) -> None:
     if found.fetchone() is None:
         connection.script(f"CREATE SCHEMA {quoted(schema)}")
     connection.script(_FUNCTIONS.replace("here.", f"{quoted(schema)}."))
-    for statement in (*_OF_ITS_OWN, *statements()):
+    for statement in (*_OF_ITS_OWN, *statements(), *_OF_ROWS):
         connection.script(statement)
 
 

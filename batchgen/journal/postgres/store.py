@@ -1,14 +1,20 @@
-"""Who may write a batch's journal in PostgreSQL, and how a transaction of his begins and ends.
+"""Which runs write a batch's journal in PostgreSQL, and how a transaction of one begins and ends.
 
-- The lock is a session's advisory one, held by the connection that writes. The server drops it with
-  the connection, so it can be lost while the run goes on.
-- So each run takes a greater epoch, and each of its transactions holds the row that says so. Once
-  another run has taken the next one, this one writes nothing more.
-- A commit whose answer was lost may have been made. Each transaction counts one on in that row, so
-  the row tells. The server's own number of a transaction does not: after a crash it may give the
-  number of one that was lost to another.
-- The id of a request that may not be written is put into the table `receipts`, and the next run
+Any number of runs are there at once, each with a row in `machines`, whose epoch is its own.
+
+- Each transaction changes the run's own row first. Whoever lets go of another run deletes that row,
+  which waits for no transaction that is open: so a run that was let go writes nothing more.
+- Each run holds an advisory lock of its own, a session's, so it goes with the process. A run is let
+  go if its lock is free and it has shown no sign of life for a while, or for longer where the lock
+  is held, as of a computer that sleeps. By the database's clock alone.
+- What it had is free then, for whoever is there: a row in mid-request becomes `unknown`, never
+  `pending`; pending rows are sent, and accepted ones collected, by others.
+- A commit whose answer was lost may have been made. Each transaction counts one on in the run's
+  row, so the row tells. The server's own number of a transaction does not: after a crash it may
+  give the number of one that was lost to another.
+- The id of a request that may not be written is put into the table `receipts`, and whoever is there
   applies it: an id in hand is never dropped.
+- One lock of the batch is for a run that begins, and reads the list in; the next one waits for it.
 """
 
 import json
@@ -35,12 +41,27 @@ from batchgen.journal.receipts import Receipt
 
 STEP_S = 0.25  # between two tries to reach the database
 LINGERS_S = 1.0  # a session whose process was killed, on a busy server
+STARTING = "starting"
 TAKE_LOCK = "SELECT pg_try_advisory_lock(hashtextextended(?, 0))"
-# Who has it: a key of 64 bits is shown in two halves. Source: postgresql.org/docs, "pg_locks".
-HOLDER = """SELECT pid FROM pg_locks, (SELECT hashtextextended(?, 0) AS key) AS wanted
+# Who has one: a key of 64 bits is shown in two halves. Source: postgresql.org/docs, "pg_locks".
+_LOCKS = """SELECT pid, classid::bigint << 32 | objid::bigint AS key FROM pg_locks
     WHERE locktype = 'advisory' AND granted AND objsubid = 1
-        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-        AND (classid::bigint << 32 | objid::bigint) = key"""
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
+HOLDER = f"""SELECT pid FROM ({_LOCKS}) AS locks WHERE key = hashtextextended(?, 0)"""
+# Whether the session of a run stands, and for how long it has shown no sign of life. While the
+# server was down nobody could.
+_STANDS = f"""hashtextextended(:schema || '/' || epoch, 0) IN (SELECT key FROM ({_LOCKS}) AS l)"""
+_QUIET = """CAST(extract(epoch FROM clock_timestamp() - GREATEST(seen, pg_postmaster_start_time()))
+    AS double precision)"""
+# A run that has no rows keeps nobody waiting, as one whose person is being asked.
+_GONE = f"""DELETE FROM machines WHERE epoch IN (SELECT epoch FROM machines WHERE epoch <> :mine AND
+    ((NOT {_STANDS} AND {_QUIET} > :gone) OR ({_QUIET} > :lease
+        AND EXISTS (SELECT 1 FROM requests WHERE owner = machines.epoch)))
+    FOR UPDATE SKIP LOCKED) RETURNING process"""
+# By one at a time: what it looks at is older than the rows that it then locks.
+_LET_GO = """UPDATE requests SET owner = NULL WHERE key IN (SELECT key FROM requests
+    WHERE owner IS NOT NULL AND NOT EXISTS (SELECT 1 FROM machines WHERE epoch = requests.owner)
+    FOR UPDATE SKIP LOCKED)"""
 
 
 MOVED = "moved"  # the name in `memory` under which a journal that is none any more says so
@@ -60,65 +81,104 @@ def _moved_away(address: JournalAddress, where: str) -> UsageError:
     )
 
 
-class Owner(NamedTuple):
-    """Who writes to a journal, as `27017 on some-computer`."""
+class Machine(NamedTuple):
+    """A run that is there, or was not let go yet.
 
+    process: as `27017 on some-computer`. doing: in a word. since: seconds since the epoch. quiet:
+    seconds without a sign of life. stands: whether its session does. takes_commands: it is under
+    way. rows: that it has, by state.
+    """
+
+    epoch: int
     process: str
+    doing: str
+    since: float
+    quiet: float
+    stands: bool
+    takes_commands: bool
+    rows: dict[str, int]
 
 
 class PostgresStore:
-    """The connections of the one run that may write.
-
-    Raises BatchBusy, naming who does, where another one has the lock.
-    """
+    """The connections of one run. Raises BatchBusy, naming who has it, where it may not begin."""
 
     def __init__(self, address: JournalAddress, timing: Timing) -> None:
         self.address = address
         self._timing = timing
         self._run = str(uuid.uuid4())
-        self._epoch = 0
+        self.owner = 0  # its epoch
         self._number: int | None = None  # of the transaction that is open, or is being committed
-        self.writing = PostgresConnection(address, timing, read_only=False)
+        self._is_starting = True
+        self._is_under_way = False
+        self.writing = self._connected()
         try:
-            take_lock(self.writing)
+            _wait_to_start(self.writing, timing)
             if schema.version_of(self.writing) is None:
                 self.writing.script("BEGIN")
                 schema.create(self.writing)
                 self.writing.script("COMMIT")
             elif (where := moved_to(self.writing)) is not None:
                 raise _moved_away(address, where)
-            self._epoch = self._take_epoch()
-            self._pid = self.writing.raw.info.backend_pid
+            self._register()
             self._reading = PostgresConnection(address, timing, read_only=True)
         except BaseException:
             self.writing.close()
             raise
 
-    def _take_epoch(self) -> int:
-        (epoch,) = self.writing.execute(
-            "INSERT INTO owner (one, epoch, run, process, since) VALUES (1, 1, ?, ?, now())"
-            " ON CONFLICT (one) DO UPDATE SET epoch = owner.epoch + 1, run = excluded.run,"
-            " process = excluded.process, since = excluded.since RETURNING epoch",
-            (self._run, f"{os.getpid()} on {socket.gethostname()}"),
+    def _connected(self) -> PostgresConnection:
+        idle = self._timing.database_turn if self._is_under_way else self._timing.database_idle
+        return PostgresConnection(self.address, self._timing, read_only=False, idle=idle)
+
+    def _register(self) -> None:
+        (self.owner,) = self.writing.execute(
+            "INSERT INTO machines (run, process, doing) VALUES (?, ?, ?) RETURNING epoch",
+            (self._run, f"{os.getpid()} on {socket.gethostname()}", STARTING),
         ).fetchone()
-        return int(epoch)
+        self.writing.execute(TAKE_LOCK, (self._lock,))
+        self._pid = self.writing.raw.info.backend_pid
+
+    @property
+    def _lock(self) -> str:
+        return f"{self.address.schema}/{self.owner}"
+
+    def let_others_start(self, doing: str, *, alone: bool = False) -> None:
+        """Say what this run does from now on. alone: no other may begin as long as it is there."""
+        self.writing.execute("UPDATE machines SET doing = ? WHERE epoch = ?", (doing, self.owner))
+        if not alone:
+            self._is_starting = False
+            self.writing.execute(
+                "SELECT pg_advisory_unlock(hashtextextended(?, 0))", (self.address.schema,)
+            )
+
+    def take_commands(self) -> None:
+        """From those on that not all of the others have taken."""
+        self.writing.execute(
+            "UPDATE machines SET read_to = COALESCE((SELECT MIN(read_to) FROM machines),"
+            " (SELECT MAX(seq) FROM commands), 0) WHERE epoch = ?",
+            (self.owner,),
+        )
 
     def close(self) -> None:
         self._reading.close()
         if not self.writing.is_broken:
-            with suppress(StorageDamaged):  # else the server drops it with the session, a bit later
+            with suppress(StorageDamaged):  # else others let it go, a bit later
                 self.writing.rollback()
+                self.writing.script(
+                    f"BEGIN; UPDATE requests SET owner = NULL WHERE owner = {self.owner:d};"
+                    f" DELETE FROM machines WHERE epoch = {self.owner:d} AND run = '{self._run}';"
+                    " COMMIT"
+                )
                 self.writing.execute("SELECT pg_advisory_unlock_all()")
         self.writing.close()
 
     # -- transactions --------------------------------------------------------------------------
 
     def begin(self) -> None:
-        """Begin a transaction that nobody takes the epoch from. Raises JournalTaken."""
+        """Begin a transaction, during which nobody lets go of this run. Raises JournalTaken."""
         self._number = None
         cursor = self.writing.script(
-            f"BEGIN; UPDATE owner SET writes = writes + 1 WHERE epoch = {self._epoch:d}"
-            f" AND run = '{self._run}' RETURNING writes"
+            "BEGIN; UPDATE machines SET writes = writes + 1, seen = clock_timestamp()"
+            f" WHERE epoch = {self.owner:d} AND run = '{self._run}' RETURNING writes"
         )
         found = cursor.fetchone()
         if found is None:
@@ -139,35 +199,42 @@ class PostgresStore:
     def come_back(self) -> bool:
         """Connect again, and return whether the last transaction was committed.
 
-        It blocks for a while. Raises JournalUnreachable, and JournalTaken where another run goes
-        on since.
+        It blocks for a while. Raises JournalUnreachable, and JournalTaken where this run was let go
+        since.
         """
         return bool(self._patiently(self._timing.database_away, self._connect_again))
 
     def _connect_again(self) -> bool:
         number = self._number
         self.writing.close()
-        self.writing = PostgresConnection(self.address, self._timing, read_only=False)
-        self._refuse_taken()
-        (taken,) = self.writing.execute(TAKE_LOCK, (self.address.schema,)).fetchone()
+        self.writing = self._connected()
+        self._writes()
+        (taken,) = self.writing.execute(TAKE_LOCK, (self._lock,)).fetchone()
         if not taken:
-            # The epoch is ours: it is our own session, which the server takes for alive.
+            # It is our own session, which the server takes for alive.
             self.writing.execute(
                 f"SELECT pg_terminate_backend(pid) FROM ({HOLDER}) AS held WHERE pid = ?",
-                (self.address.schema, self._pid),
+                (self._lock, self._pid),
             )
             raise JournalUnreachable(str(self.address), "the server has not dropped the lock yet")
-        self._refuse_taken()
         self._pid = self.writing.raw.info.backend_pid
-        # Whoever has the lock is alone: the session before has ended, and its transaction with it.
-        (writes,) = self.writing.execute("SELECT writes FROM owner").fetchone()
+        if self._is_starting:
+            (taken,) = self.writing.execute(TAKE_LOCK, (self.address.schema,)).fetchone()
+            if not taken:
+                raise JournalUnreachable(str(self.address), "another run is starting")
+        # The session before has ended, since its lock was free, and its transaction with it.
+        writes = self._writes()
         self._number = None
         return bool(number is not None and writes == number)
 
-    def _refuse_taken(self) -> None:
-        found = self.writing.execute("SELECT epoch, run FROM owner").fetchone()
-        if found != (self._epoch, self._run):
+    def _writes(self) -> int:
+        """Return the number of the last transaction. Raises JournalTaken."""
+        found = self.writing.execute(
+            "SELECT writes FROM machines WHERE epoch = ? AND run = ?", (self.owner, self._run)
+        ).fetchone()
+        if found is None:
             raise JournalTaken(str(self.address))
+        return int(found[0])
 
     def _patiently(self, seconds: float, step: Callable[[], Any]) -> Any:
         until = time.monotonic() + seconds
@@ -179,15 +246,46 @@ class PostgresStore:
                     raise
                 time.sleep(STEP_S)
 
+    # -- other runs ----------------------------------------------------------------------------
+
+    def let_go(self, *, wait: bool) -> bool:
+        """Free the rows of runs that are gone, inside a transaction of the caller.
+
+        wait: for another that does the same; else return False where one does.
+        """
+        take = "pg_advisory_xact_lock" if wait else "pg_try_advisory_xact_lock"
+        (taken,) = self.writing.execute(
+            f"SELECT {take}(hashtextextended(?, 1))", (self.address.schema,)
+        ).fetchone()
+        if taken is False:
+            return False
+        named = {
+            "schema": self.address.schema,
+            "mine": self.owner,
+            "gone": self._timing.machine_gone,
+            "lease": self._timing.machine_lease,
+        }
+        self.writing.execute(_GONE, named)
+        self.writing.execute(_LET_GO)
+        return True
+
+    def others(self) -> list[Machine]:
+        machines: list[Machine] = self._ask(machines_of)
+        return [machine for machine in machines if machine.epoch != self.owner]
+
     # -- what is committed ---------------------------------------------------------------------
 
     def read(self, query: str, values: Sequence[Any]) -> Any:
-        """Return a cursor over what is committed; ask again for a while if nobody answers."""
+        """Return a cursor over what is committed."""
+        return self._ask(lambda connection: connection.execute(query, values))
+
+    def _ask(self, question: Callable[[PostgresConnection], Any]) -> Any:
+        """Ask again for a while if nobody answers."""
 
         def ask() -> Any:
             if self._reading.is_broken:
                 self._reading = PostgresConnection(self.address, self._timing, read_only=True)
-            return self._reading.execute(query, values)
+            return question(self._reading)
 
         return self._patiently(self._timing.database_read, ask)
 
@@ -201,12 +299,15 @@ class PostgresStore:
         """Each statement has its limit of time, whatever else there is to do."""
 
     def lift_limits(self) -> None:
-        """As `expect_rows`."""
+        """As `expect_rows`. From now on others wait for the locks of this run's transactions."""
+        self._is_under_way = True
+        idle = round(self._timing.database_turn)
+        self.writing.execute(f"SET idle_in_transaction_session_timeout = '{idle}s'")
 
     def hand_in(self, receipts: Sequence[Receipt]) -> None:
-        """Leave the ids of requests for the run that goes on, whoever may write."""
+        """Leave the ids of requests for the runs that go on."""
         if self.writing.is_broken:
-            self.writing = PostgresConnection(self.address, self._timing, read_only=False)
+            self.writing = self._connected()
         self.writing.executemany(
             "INSERT INTO receipts (key, attempt, request_id, at) VALUES (?, ?, ?, ?)"
             " ON CONFLICT DO NOTHING",
@@ -214,43 +315,66 @@ class PostgresStore:
         )
 
 
-def take_lock(connection: PostgresConnection) -> None:
-    """Take the lock of a batch for this session, which drops it at its end. Raises BatchBusy."""
+def _wait_to_start(connection: PostgresConnection, timing: Timing) -> None:
+    """Take the lock of a batch, once no other run is starting. Raises BatchBusy."""
+    address, begun = connection.address, time.monotonic()
+    while not connection.execute(TAKE_LOCK, (address.schema,)).fetchone()[0]:
+        waited, others = time.monotonic() - begun, machines_of(connection)
+        patience = timing.machine_start if any(map(_is_starting, others)) else LINGERS_S
+        if waited >= patience:
+            raise _busy(address, others)
+        time.sleep(STEP_S)
+
+
+def _is_starting(machine: Machine) -> bool:
+    return machine.stands and machine.doing == STARTING
+
+
+def _busy(address: JournalAddress, machines: Sequence[Machine]) -> BatchBusy:
+    standing = [machine for machine in machines if machine.stands]
+    return BatchBusy(str(address), f"process {standing[0].process}" if standing else "another")
+
+
+def take_alone(connection: PostgresConnection) -> None:
+    """Take the lock of a batch in which no run is, for this session. Raises BatchBusy."""
     address, until = connection.address, time.monotonic() + LINGERS_S
     while True:
         (taken,) = connection.execute(TAKE_LOCK, (address.schema,)).fetchone()
-        if taken:
+        machines = machines_of(connection)
+        if taken and not any(machine.stands for machine in machines):
+            if machines:  # none of them comes back
+                connection.execute("DELETE FROM machines")
             return
         if time.monotonic() >= until:
-            break
+            raise _busy(address, machines)
+        if taken:
+            connection.execute(
+                "SELECT pg_advisory_unlock(hashtextextended(?, 0))", (address.schema,)
+            )
         time.sleep(STEP_S)
-    owner = owner_of(connection)
-    raise BatchBusy(str(address), f"process {owner.process}" if owner else "another")
 
 
-def owner_of(connection: PostgresConnection) -> Owner | None:
-    """Return who writes to the journal now; None if nobody does, or nobody can tell."""
+def machines_of(connection: PostgresConnection) -> list[Machine]:
+    """Return the runs that are in a batch, the longest first; none where there is no batch."""
     if schema.version_of(connection) is None:
-        return None
-    if connection.execute(HOLDER, (connection.address.schema,)).fetchone() is None:
-        return None
-    found = connection.execute("SELECT process FROM owner").fetchone()
-    return Owner(str(found[0])) if found else None
+        return []
+    has: dict[int, dict[str, int]] = {}
+    for owner, state, rows in connection.execute(
+        "SELECT owner, state, COUNT(*) FROM requests WHERE owner IS NOT NULL GROUP BY owner, state"
+    ):
+        has.setdefault(owner, {})[state] = rows
+    found = connection.execute(
+        "SELECT epoch, process, doing, CAST(extract(epoch FROM since) AS double precision),"
+        f" {_QUIET}, {_STANDS}, read_to IS NOT NULL FROM machines ORDER BY epoch",
+        {"schema": connection.address.schema},
+    )
+    return [Machine._make([*row, has.get(row[0], {})]) for row in found]
 
 
-def find_busy(address: JournalAddress, timing: Timing = DEFAULT_TIMING) -> Owner | None:
-    """As `find_owner`, of one that is there for longer than a session lingers."""
-    until = time.monotonic() + LINGERS_S
+def find_machines(address: JournalAddress, timing: Timing = DEFAULT_TIMING) -> list[Machine]:
+    """As `machines_of`, of a batch that is not open here."""
     with closing(PostgresConnection(address, timing, read_only=True)) as connection:
-        while (owner := owner_of(connection)) and time.monotonic() < until:
-            time.sleep(STEP_S)
-        return owner
-
-
-def find_owner(address: JournalAddress, timing: Timing = DEFAULT_TIMING) -> Owner | None:
-    """As `owner_of`, of a batch that is not open here."""
-    with closing(PostgresConnection(address, timing, read_only=True)) as connection:
-        return owner_of(connection)
+        return machines_of(connection)
 
 
 class Allowed(NamedTuple):
@@ -277,6 +401,9 @@ def examine(address: JournalAddress, timing: Timing) -> Allowed:
             " WHEN EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = :schema)"
             " THEN has_schema_privilege(:schema, 'USAGE') AND"
             "  (has_schema_privilege(:schema, 'CREATE') OR :exists = 1)"
+            " ELSE has_database_privilege(current_database(), 'CREATE') END AND CASE"
+            " WHEN EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = 'batchgen')"
+            " THEN has_schema_privilege('batchgen', 'USAGE')"
             " ELSE has_database_privilege(current_database(), 'CREATE') END",
             {"schema": address.schema, "exists": int(exists)},
         ).fetchone()

@@ -1,4 +1,4 @@
-"""A journal in PostgreSQL: the same batch from any machine, by one run at a time."""
+"""A journal in PostgreSQL: the same batch from any machine, by any number of runs at a time."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ from batchgen.clock import Clock
 from batchgen.core.addresses import JournalAddress
 from batchgen.core.prices import Estimate
 from batchgen.core.rows import Row
-from batchgen.core.states import State
+from batchgen.core.states import RunEvent, State
 from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.errors import (
     BatchBusy,
@@ -32,6 +32,7 @@ from batchgen.errors import (
     JournalUnusable,
     StorageDamaged,
 )
+from batchgen.journal import command_table
 from batchgen.journal.group_commit import WriteQueue
 from batchgen.journal.reader import Reader
 from batchgen.journal.receipts import Receipt, ReceiptLog
@@ -39,7 +40,9 @@ from batchgen.journal.recovery import Recovery
 from batchgen.journal.staging import StagedRows
 from batchgen.journal.writer import Journal, Request
 
-HASTY = replace(DEFAULT_TIMING, database_away=1.0, database_read=0.5)
+HASTY = replace(
+    DEFAULT_TIMING, database_away=1.0, database_read=0.5, machine_gone=0.0, machine_start=0.5
+)
 MODEL = "ideogram/ideogram-v2/generate"
 AT = "2026-10-18T03:04:05.678Z"
 
@@ -59,9 +62,11 @@ def opened(batch: JournalAddress) -> Iterator[Callable[..., Journal]]:
     """Open the journal, as another machine would each time, and list three rows."""
     journals = []
 
-    def open_it(timing: Timing = HASTY) -> Journal:
+    def open_it(timing: Timing = HASTY, *, starting: bool = False) -> Journal:
         journal = Journal(batch, Clock(), timing)
         journals.append(journal)
+        if not starting:
+            journal.store.let_others_start("running")
         if not journal.count_listed():
             with closing(StagedRows()) as rows:
                 for n in range(1, 4):
@@ -80,9 +85,14 @@ def first(journal: Journal) -> Request:
 
 
 def claim(journal: Journal) -> Request:
-    row = first(journal)
+    (row,) = take(journal, 1)
     journal.record_submitting(row, Estimate(0.03), [], {})
     return row
+
+
+def take(journal: Journal, count: int) -> list[Request]:
+    with journal.transaction():
+        return journal.take_pending(count, [], [])
 
 
 # -- one batch, any machine ------------------------------------------------------------------------
@@ -146,24 +156,24 @@ def test_a_lost_row_is_asked_for_again_or_settled_from_anywhere(
     assert sandbox.posts == 3
 
 
-def test_a_second_run_is_refused_and_told_who_has_it(
+@pytest.mark.timing(machine_start=0.5)
+def test_a_run_that_waits_too_long_for_one_that_starts_is_told_which(
     run: Command, batchgen: Command, manifest: str, database: Database, sandbox: Control,
-    opened: Callable[..., Journal], folder: Path,
+    opened: Callable[..., Journal],
 ) -> None:  # fmt: skip
-    opened().start_run("list.csv", {})
+    opened(starting=True)
 
     found = run(manifest, "--journal", database.url)
     status = batchgen("status", manifest, "--journal", database.url)
 
     assert found.code == 75
-    assert not folder.exists()
     assert f"process {os.getpid()} on {socket.gethostname()}" in found.stderr
     assert sandbox.posts == 0
     assert str(os.getpid()) in status.stdout
 
 
-def test_of_two_runs_at_once_one_has_the_batch(opened: Callable[..., Journal]) -> None:
-    opened()
+def test_of_two_that_start_at_once_one_waits(opened: Callable[..., Journal]) -> None:
+    opened(starting=True)
 
     with pytest.raises(BatchBusy):
         opened()
@@ -208,7 +218,7 @@ def test_a_clock_that_is_off_is_told_of(
 def test_a_row_whose_owner_is_gone_becomes_unknown(opened: Callable[..., Journal]) -> None:
     one = opened()
     row = claim(one)
-    one.close()
+    one.connection.raw.close()  # as of a process that was killed
     two = opened()
     found = Recovery(two).recover([], 0)
 
@@ -216,12 +226,12 @@ def test_a_row_whose_owner_is_gone_becomes_unknown(opened: Callable[..., Journal
     assert two.state_of(row.key) is State.UNKNOWN
 
 
-def test_whoever_lost_the_epoch_writes_nothing_more(
+def test_whoever_was_let_go_writes_nothing_more(
     opened: Callable[..., Journal], database: Database
 ) -> None:
     one = opened()
     row = claim(one)
-    database.query("UPDATE batchgen_list.owner SET epoch = epoch + 1")
+    database.query("DELETE FROM batchgen_list.machines")
 
     with pytest.raises(JournalTaken):
         one.record_accepted(row, "req-1")
@@ -242,16 +252,14 @@ def test_a_run_that_was_cut_off_does_not_go_on_beside_the_next(
 
     with pytest.raises(JournalUnreachable):
         one.record_accepted(row, "req-1")
-    two.close()  # the lock is free again, and the batch is not its own all the same
     with pytest.raises(JournalTaken):
         one.come_back()
     one.hand_in(Receipt(row.key, 1, "req-1", AT))
-    three = opened()
-    Recovery(three).recover([], 0)
+    Recovery(two).recover([], 0)
 
-    assert three.get_request(row.key).state is State.SUBMITTED
-    assert three.get_request(row.key).request_id == "req-1"
-    assert three.fetch_all("SELECT * FROM receipts") == []
+    assert two.get_request(row.key).state is State.SUBMITTED
+    assert two.get_request(row.key).request_id == "req-1"
+    assert two.fetch_all("SELECT * FROM receipts") == []
 
 
 def test_a_run_comes_back_to_its_own_batch(
@@ -286,6 +294,136 @@ def test_a_commit_whose_answer_is_lost_is_asked_about(
     assert journal.come_back() is made
     state = journal.fetch_committed("SELECT state FROM requests WHERE key = ?", row.key)
     assert state == [("submitted" if made else "submitting",)]
+
+
+# -- several at once -------------------------------------------------------------------------------
+
+
+def test_each_run_has_rows_of_its_own(opened: Callable[..., Journal]) -> None:
+    one, two = opened(), opened()
+    first, second = take(one, 2), take(two, 5)
+
+    assert [row.id for row in first] == ["r1", "r2"]
+    assert [row.id for row in second] == ["r3"]
+    assert [(machine.epoch, machine.rows) for machine in one.other_machines()] == [
+        (two.store.owner, {"pending": 1})
+    ]
+
+
+def test_a_row_that_one_run_has_is_written_by_no_other(opened: Callable[..., Journal]) -> None:
+    one, two = opened(), opened()
+    row = claim(one)
+
+    with pytest.raises(StorageDamaged, match="is not submitting"):
+        two.record_accepted(row, "req-1")
+    one.record_accepted(row, "req-1")
+    assert one.state_of(row.key) is State.SUBMITTED
+
+
+def test_what_a_run_leaves_at_its_end_is_taken_by_another(opened: Callable[..., Journal]) -> None:
+    one, two = opened(), opened()
+    row = claim(one)
+    one.record_accepted(row, "req-1")
+    take(one, 1)
+    one.close()
+    with two.transaction():
+        adopted = two.take_accepted(10)
+
+    assert [(found.id, found.request_id) for found in adopted] == [("r1", "req-1")]
+    assert [found.id for found in take(two, 5)] == ["r2", "r3"]
+
+
+def test_a_run_that_sleeps_too_long_is_let_go_and_wakes_up_to_that(
+    opened: Callable[..., Journal],
+) -> None:
+    asleep, awake = opened(), opened(replace(HASTY, machine_lease=0.0))
+    row = claim(asleep)
+    (waiting,) = take(asleep, 1)
+    found = Recovery(awake).recover([], 0)
+
+    assert found == {"unknown": 1}
+    assert awake.get_request(row.key).state is State.UNKNOWN
+    assert [one.id for one in take(awake, 1)] == [waiting.id]
+    with pytest.raises(JournalTaken):
+        asleep.record_submitting(waiting, Estimate(0.03), [], {})
+    with pytest.raises(JournalTaken):
+        asleep.record_accepted(row, "req-1")
+    asleep.hand_in(Receipt(row.key, 1, "req-1", AT))
+    assert Recovery(awake).recover([], 0) == {"receipts": 1}
+    assert awake.get_request(row.key).request_id == "req-1"
+
+
+@pytest.mark.parametrize("doing", ["waits for its person", "is in a transaction", "is quick"])
+def test_a_run_is_not_let_go_that(opened: Callable[..., Journal], doing: str) -> None:
+    lease = 3600.0 if doing == "is quick" else 0.0
+    one, two = opened(), opened(replace(HASTY, machine_lease=lease))
+    if doing != "waits for its person":  # who waits has no rows
+        claim(one)
+    if doing == "is in a transaction":
+        one.begin()
+    Recovery(two).recover([], 0)
+
+    assert len(two.other_machines()) == 1
+
+
+def test_a_run_whose_session_broke_a_moment_ago_is_not_let_go(
+    opened: Callable[..., Journal], database: Database
+) -> None:
+    one = opened()
+    row = claim(one)
+    database.disconnect()
+    two = opened(replace(HASTY, machine_gone=3600.0))
+    Recovery(two).recover([], 0)
+    with pytest.raises(JournalUnreachable):
+        one.record_accepted(row, "req-1")
+    one.come_back()
+    one.record_accepted(row, "req-1")
+
+    assert two.get_request(row.key).request_id == "req-1"
+
+
+def test_what_all_runs_may_have_spent_counts_for_each(opened: Callable[..., Journal]) -> None:
+    one, two = opened(), opened()
+    claim(one)
+    claim(two)
+    at = one.fetch_all("SELECT MIN(at) FROM spending")[0][0]
+
+    assert one.committed_usd() == two.committed_usd() == pytest.approx(0.06)
+    assert one.committed_usd(f"{at[:10]}T00:00:00.000Z") == pytest.approx(0.06)
+    assert one.committed_usd("2999-01-01T00:00:00.000Z") == 0.0
+
+
+def test_two_runs_that_keep_the_same_in_another_order_do_not_wait_for_each_other(
+    opened: Callable[..., Journal],
+) -> None:
+    one, two = opened(), opened()
+    with one.transaction():
+        one.set_meta({"times": {"a": [1.0]}})
+        with two.transaction():
+            two.set_meta({"takes_files": ["two/model"]})
+            two.set_meta({"times": {"b": [2.0]}})
+        one.set_meta({"takes_files": ["one/model"]})
+        assert one.get_meta("takes_files") == ["one/model"]
+
+    assert two.get_meta("takes_files") == ["one/model"]
+
+
+def test_each_run_takes_what_is_asked_of_all(
+    opened: Callable[..., Journal], batch: JournalAddress
+) -> None:
+    one, two = opened(), opened()
+    for journal in (one, two):
+        journal.start_run("list.csv", {})
+    (number,) = command_table.send(batch, None, {"pause": ""}, keep=True, now=1.8e9, timing=HASTY)
+    with closing(Reader(batch)) as reader:
+        for journal in (one, two):
+            assert command_table.still_waiting(reader, [number])
+            ((seq, _),) = command_table.waiting(journal, for_run=True)
+            command_table.record_taken(journal, seq, RunEvent.PAUSED, "", {})
+            assert command_table.waiting(journal, for_run=True) == []
+
+        assert not command_table.still_waiting(reader, [number])
+    assert one.fetch_all("SELECT * FROM commands") == []
 
 
 # -- the database goes away ------------------------------------------------------------------------
@@ -515,11 +653,13 @@ def test_whoever_may_not_write_there_is_told_what_is_missing(
     url = database.url.replace("tester@", "guest@")
     found = batchgen("doctor", manifest, "--", "--journal", url)
     database.query("CREATE SCHEMA batchgen_list AUTHORIZATION guest")
+    database.query("CREATE SCHEMA batchgen AUTHORIZATION guest")
     allowed = batchgen("doctor", manifest, "--", "--journal", url)
     with closing(Journal(JournalAddress(url, "list"), Clock(), HASTY)):
         pass
 
-    assert "CREATE SCHEMA" in found.stdout
+    assert 'CREATE SCHEMA "batchgen_list"' in found.stdout
+    assert 'CREATE SCHEMA "batchgen"' in found.stdout
     assert "can be reached" in allowed.stdout
     with closing(Reader(JournalAddress(url, "list"))) as reader:
         assert reader.has_sent() is False

@@ -243,3 +243,14 @@ def test_what_an_interrupted_run_left_under_way_is_no_trouble():
     assert under_way < {*troubled_states(LIMIT)}
     assert {State.FAILED, State.UNKNOWN} <= {*troubled_states(SIGNAL)}
     assert State.WRITTEN_OFF not in troubled_states(LIMIT)
+
+
+@pytest.mark.parametrize("state", [State.PENDING, State.SUBMITTED, State.COMPLETED])
+def test_what_other_machines_have_is_waited_for_by_nobody(state):
+    ending = final_outcome({State.SAVED: 5, state: 3}, None, HeldRows(), elsewhere=3)
+    with_one_of_ours = final_outcome({State.SAVED: 5, State.PENDING: 4}, None, HeldRows(), 0,
+                                     elsewhere=3)  # fmt: skip
+
+    assert (ending.code, ending.calm) == (75, True)
+    assert "3 rows are with another" in ending.reason
+    assert "4 rows not finished" in with_one_of_ours.reason

@@ -1,0 +1,81 @@
+"""Looks after a batch that other machines have rows of: a sign of life, and what is left behind.
+
+Once a second, in one transaction: runs that are gone are let go, ids that were handed in are
+applied, and accepted rows that nobody has are taken.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from batchgen.core.text import plural
+from batchgen.engine.machines.account import SharedSlots
+from batchgen.engine.run_outcome import RunOutcome
+from batchgen.engine.run_state import RunState
+from batchgen.errors import BatchgenError, JournalLocked
+from batchgen.journal.group_commit import WriteQueue
+from batchgen.journal.recovery import Recovery
+from batchgen.journal.writer import Journal, Request
+
+log = logging.getLogger(__name__)
+
+MOST_ADOPTED = 20  # rows at a time: the others take theirs
+COUNTING_SHARE = 0.05  # of the time, at most, is spent on counting the rows
+
+
+@dataclass(eq=False)
+class Peers:
+    """slots: of the account; None where it has no other machine."""
+
+    _journal: Journal
+    _writes: WriteQueue
+    _state: RunState
+    slots: SharedSlots | None
+    awaits_somebody: bool = False  # a run with rows ended just now: they are free in a moment
+    _count_at: float = field(default=0.0)
+
+    async def run(self, start: Callable[[Request], None]) -> None:
+        """Look until the task is cancelled. start: called with each row that is taken."""
+        while True:
+            await asyncio.sleep(self._state.timing.machine_look)
+            try:
+                for row in await self.take_accepted():
+                    start(row)
+                self._look()
+            except JournalLocked as locked:  # no harm: it is tried again
+                log.debug("%s", locked.what)
+            except BatchgenError as error:
+                self._state.stop(RunOutcome.under_way(error))
+                if self._writes.failure is not None:
+                    return
+
+    async def take_accepted(self) -> list[Request]:
+        """Let go of runs that are gone, and take what they had been accepted for."""
+        taken: list[Request] = []
+        unknown = 0
+
+        def look() -> None:
+            nonlocal taken, unknown
+            found = Recovery(self._journal).recover([], 0, wait=False)
+            unknown = found["unknown"]
+            goes_on = self._state.outcome is None
+            taken = self._journal.take_accepted(MOST_ADOPTED) if goes_on else []
+
+        await self._writes.enqueue(look, alone=True)
+        if unknown:
+            rows = plural(unknown, "row")
+            log.warning("Unknown, since another machine's run ended in mid-request: %s.", rows)
+        return taken
+
+    def _look(self) -> None:
+        if self.slots is not None:
+            self.slots.look()
+        others = self._journal.other_machines()
+        self.awaits_somebody = any(other.rows and not other.stands for other in others)
+        began = self._state.time()
+        if began >= self._count_at:
+            self._journal.count_anew()
+            took = self._state.time() - began
+            self._count_at = began + took / COUNTING_SHARE
+        self._state.notify()
