@@ -19,6 +19,7 @@ from batchgen.cli.doctor import doctor
 from batchgen.cli.help import Program, help_command
 from batchgen.cli.init import init
 from batchgen.cli.login import login, logout
+from batchgen.cli.machines.work import work
 from batchgen.cli.models import models
 from batchgen.cli.options import Runtime
 from batchgen.cli.run import plan, run, validate
@@ -68,7 +69,7 @@ def cli(context: click.Context, as_json: bool) -> None:
 
 
 for one in (
-    *(init, run, validate, plan, status, pause, resume, set_),
+    *(init, run, work, validate, plan, status, pause, resume, set_),
     *(retry, resolve, verify, pull, cancel, report, models),
     *(journal, doctor, login, logout, config, schedule, sandbox, help_command),
 ):

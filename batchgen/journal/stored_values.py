@@ -240,6 +240,34 @@ def _are_instances(value: Any) -> bool:
     )
 
 
+# What a run keeps of its options for those that join it without the list, by type.
+_REAL, _YES_OR_NO = (int, float), bool
+TOLD_OPTIONS: Mapping[str, Any] = {
+    **dict.fromkeys(("rate", "max_cost", "max_cost_per_day", "max_cost_per_month"), _REAL),
+    **dict.fromkeys(("concurrency", "max_outputs"), int),
+    **dict.fromkeys(("price", "price_per_second"), (*_REAL, dict)),
+    **dict.fromkeys(("provenance", "sidecars", "thumbnails"), _YES_OR_NO),
+    "output_nodes": list,
+}
+
+
+def _are_told_options(value: Any) -> bool:
+    def is_right(name: str, one: Any) -> bool:
+        if TOLD_OPTIONS[name] is _YES_OR_NO or isinstance(one, bool):
+            return TOLD_OPTIONS[name] is type(one)
+        if not isinstance(one, TOLD_OPTIONS[name]):
+            return False
+        if isinstance(one, list):
+            return all(isinstance(node, str) for node in one)
+        numbers = [*one.values()] if isinstance(one, dict) else [one]
+        if name in ("rate", "concurrency", "max_outputs") and numbers[0] <= 0:
+            return False
+        return all(_is_real(number) and _is_in_range(number) for number in numbers)
+
+    known = isinstance(value, dict) and value.keys() <= TOLD_OPTIONS.keys()
+    return known and all(is_right(*item) for item in value.items())
+
+
 def _is_object(value: Any) -> bool:
     return isinstance(value, dict)
 
@@ -267,6 +295,7 @@ _MEMORY: Mapping[str, Callable[[Any], bool]] = {
     "kept": is_kept,
     "queue": _is_queue,
     "instances": _are_instances,
+    "options": _are_told_options,
 }
 
 

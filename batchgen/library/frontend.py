@@ -36,7 +36,7 @@ class Frontend:
     program: the command that a message tells to type. last: what is done when everything is said,
     also an error; None does it at the end of the call.
     owns_process: whether the process is the run's: its stderr shows the log, and a run that does
-    not come to its end ends it.
+    not come to its end ends it. joins: no list is read; what is run is a batch that others work on.
     """
 
     problem: ProblemSink = _nothing
@@ -48,6 +48,7 @@ class Frontend:
     owns_process: bool = False
     clock: Clock | None = None
     timing: Timing = DEFAULT_TIMING
+    joins: bool = False
 
 
 PROGRAM = Frontend()

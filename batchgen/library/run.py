@@ -172,6 +172,7 @@ def _run(
                     timing=frontend.timing,
                     stop=stop,
                     owns_process=frontend.owns_process,
+                    joins=frontend.joins,
                 )
         except Exception as error:
             announcer.broke_off(error)

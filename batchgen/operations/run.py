@@ -64,6 +64,7 @@ from batchgen.operations.find_batch import (
     model_memory,
     run_folder,
 )
+from batchgen.operations.machines.joined import AlreadyListed, join, options_memory
 from batchgen.operations.models import schema_folders, stored_versions
 from batchgen.operations.open_manifest import (
     ProblemSink,
@@ -116,6 +117,7 @@ def run(
     timing: Timing = DEFAULT_TIMING,
     stop: Stop | None = None,
     owns_process: bool = True,
+    joins: bool = False,
 ) -> tuple[RunOutcome, Folder]:
     """Run a manifest. Raises every BatchgenError; nothing was sent by then unless it says so.
 
@@ -126,9 +128,14 @@ def run(
     announcer: tells others of the run. Whoever made it lets it finish, which closes the log.
     clock: None is the machine's own. stop: by which the program that called can end it.
     owns_process: whether a run that does not come to its end may end the process.
+    joins: `path` is no list, but the name of a batch whose list another machine has read in.
     """
     clock, stop = clock or Clock(), stop or Stop()
-    manifest, options = open_manifest_for(flags, path)
+    listed: AlreadyListed | None = None
+    if joins:
+        manifest, options, listed = join(flags, path, timing)
+    else:
+        manifest, options = open_manifest_for(flags, path)
     announcer.use(options)
     announcer.require_usable()
     # --until counts from here: reading a long manifest takes a while.
@@ -137,7 +144,7 @@ def run(
     if options.yes:  # a yes to what the list costs, which is none to paying for it twice
         ask = ask_nobody
     batches = known_batches()
-    place = find_folder(path, options, batches, ask)
+    place = options.out if joins else find_folder(path, options, batches, ask)
     # A mail is read elsewhere, so it names places by their whole paths.
     place = place.absolute() if options.quiet else place
     folder = run_folder(place, path, options)
@@ -167,7 +174,7 @@ def run(
         schemas = schemas_for(options, schema_folders(folder), catalogue, workflow)
         files = LocalFiles(manifest.allowed)
         versions = stored_versions(folder, catalogue)
-        reading = _manifest_import(
+        reading = listed or _manifest_import(
             manifest, schemas, listing, show, options, folder, note, files, stop, versions, workflow
         )
         reading.unless_listed_in(folder.journal)
@@ -190,7 +197,11 @@ def run(
         with _telling_of_results(journal):
             destination = open_destination(media, folder, timing)
         batches.remember(
-            path, folder.path, rehearsal=options.sandbox, at=journal.now(), media=media
+            "-" if joins else path,
+            folder.path,
+            rehearsal=options.sandbox,
+            at=journal.now(),
+            media=media,
         )
         _tell_of_other_computer(journal, folder)
         _tell_of_clock(journal)
@@ -213,7 +224,8 @@ def run(
         memory = {model: price and price.stored() for model, price in known.items()}
         by_time = {*prices_per_second(options, conditions), *(journal.get_meta("by_time") or ())}
         costs = {"prices": memory, "by_time": sorted(by_time)}
-        journal.start_run(manifest.file, {**costs, **model_memory(options), KEPT: media})
+        told = {} if joins else options_memory(written)
+        journal.start_run(reading.file, {**costs, **told, **model_memory(options), KEPT: media})
         announcer.begin()
         note("running")
         log.debug("batchgen %s runs %s into %s", __version__, manifest.file, folder.path)

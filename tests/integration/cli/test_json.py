@@ -25,6 +25,7 @@ WITHOUT = {
     "help": "a text for people; the schemas and this documentation are for programs",
     "journal copy": "confirms in one line what it has done, or ends with an error",
     "sandbox": "prints one line of JSON by itself, and serves until it is ended",
+    "work": "a run of one of several machines; `status --json` has what all have done",
 }
 MODEL = "ideogram/ideogram-v2/generate"
 BRUSH = "atelier/brush-2/text-to-image"

@@ -58,6 +58,24 @@ def test_every_time_that_is_written_passes(now: float) -> None:
         *(("times", value) for value in ({"a/b": [1]}, {"a/b": [0.4, -4.0, 1]}, [])),
         *(("told", value) for value in ({"seq": "x"}, {"other": 1}, [])),
         *(("prices", value) for value in ([], {"a/b": {"usd": 1, "at": "yesterday"}})),
+        *(
+            ("options", value)
+            for value in (
+                [],
+                {"base_url": "https://a.example"},
+                {"rate": "2/s"},
+                {"rate": 0},
+                {"rate": True},
+                {"rate": -1.0},
+                {"max_cost": -1},
+                {"concurrency": 1.5},
+                {"price": {"a/b": "1"}},
+                {"output_nodes": "9"},
+                {"output_nodes": [9]},
+                {"sidecars": 1},
+                {"price": []},
+            )
+        ),
         *(("sandbox", 1), ("manifest", 7), ("receipts_read", -1), ("listed", "x"), ("costs", [])),
     ],
 )
@@ -70,3 +88,5 @@ def test_a_memory_is_what_was_kept() -> None:
     pace = {"rate": 1.5, "learned": None, "next_at": 1.79e9}
     assert stored_values.remembered("pace", json.dumps(pace)) == pace
     assert stored_values.remembered("listed", "null") is None
+    told = {"rate": 2, "max_cost": 0, "price": {"*": 0.03}, "output_nodes": ["9"], "sidecars": True}
+    assert stored_values.remembered("options", json.dumps(told)) == told

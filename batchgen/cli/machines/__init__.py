@@ -1,0 +1,1 @@
+"""The command of a machine that has no list."""
