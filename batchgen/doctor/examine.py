@@ -172,7 +172,10 @@ class Examination:
             yield fail("folder", f"{near} cannot be written", remedy)
         else:
             yield ok("folder", f"{place}" + ("" if place.exists() else ", which the run will make"))
-        if holder := find_holder(folder):
+        holder = find_holder(folder)
+        if holder and isinstance(folder.journal, JournalAddress):
+            yield ok("lock", f"{holder} is at work, and others may join")
+        elif holder:
             remedy = f"Wait for it to end: batchgen status {shell_quote(str(place))}"
             yield warn("lock", f"in use by {holder}", remedy)
         else:

@@ -169,8 +169,7 @@ def final_outcome(
         return blocked_outcome(held)
     completed = counts.get(State.COMPLETED, 0)
     if elsewhere and left + completed <= elsewhere:
-        rows = "1 row is" if elsewhere == 1 else f"{elsewhere} rows are"
-        reason = f"Nothing is left for this machine: {rows} with another."
+        reason = f"Nothing is left for this machine: others have {plural(elsewhere, 'row')}."
         return RunOutcome(75, reason, RUN_AGAIN, calm=True)
     if waiting and waiting == left + completed and not any(map(counts.get, FOR_A_PERSON)):
         whose = "a row that is" if waiting == 1 else f"{waiting} rows that are"

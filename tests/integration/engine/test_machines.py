@@ -57,7 +57,7 @@ def test_a_run_does_what_is_left_and_says_what_another_has(
     found = run(manifest, *where)
 
     assert found.code == 75, found
-    assert "Nothing is left for this machine: 1 row is with another." in found.stderr
+    assert "Nothing is left for this machine: others have 1 row." in found.stderr
     assert sandbox.posts == 3
 
 

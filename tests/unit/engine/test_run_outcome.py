@@ -252,5 +252,5 @@ def test_what_other_machines_have_is_waited_for_by_nobody(state):
                                      elsewhere=3)  # fmt: skip
 
     assert (ending.code, ending.calm) == (75, True)
-    assert "3 rows are with another" in ending.reason
+    assert "others have 3 rows" in ending.reason
     assert "4 rows not finished" in with_one_of_ours.reason
