@@ -88,10 +88,14 @@ def send(
 def _connected(path: Path, timing: Timing) -> sqlite3.Connection:
     uri = f"{path.resolve().as_uri()}?mode=rw"
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=timing.busy)
-    harden(connection)
-    # What is lost by a power cut was not taken yet. The run syncs what it takes.
-    connection.execute("PRAGMA synchronous = NORMAL")
-    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    try:
+        harden(connection)
+        # What is lost by a power cut was not taken yet. The run syncs what it takes.
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

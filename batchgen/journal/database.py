@@ -24,7 +24,7 @@ import socket
 import sqlite3
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -126,12 +126,14 @@ class SqliteStore:
     def __init__(self, path: Path, timing: Timing) -> None:
         self.path = path
         files.refuse_linked_database(path)
-        self.writing = _connected(path, timing)
-        path.chmod(0o600)  # before SQLite makes -wal and -shm, which take over the mode
-        self._check()
-        self._set_up()
-        self._reading = _connected(path, timing)
-        self._reading.execute("PRAGMA query_only = 1")
+        with ExitStack() as opened:
+            self.writing = opened.enter_context(closing(_connected(path, timing)))
+            path.chmod(0o600)  # before SQLite makes -wal and -shm, which take over the mode
+            self._check()
+            self._set_up()
+            self._reading = opened.enter_context(closing(_connected(path, timing)))
+            self._reading.execute("PRAGMA query_only = 1")
+            opened.pop_all()
 
     def begin(self) -> None:
         self.writing.execute("BEGIN IMMEDIATE")
@@ -499,8 +501,12 @@ def _connected(path: Path, timing: Timing) -> sqlite3.Connection:
     connection = sqlite3.connect(
         path, isolation_level=None, timeout=timing.busy, check_same_thread=False
     )
-    harden(connection)
-    limit_work(connection, path)
+    try:
+        harden(connection)
+        limit_work(connection, path)
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

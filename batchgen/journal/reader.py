@@ -136,10 +136,10 @@ class Reader:
         with storage_errors(path):
             uri = self._copy.enter_context(uri_for_reading(path))
             self._db = sqlite3.connect(uri, uri=True, timeout=timing.busy)
-            harden(self._db)
-            limit_work(self._db, path, stop)
         try:
             with storage_errors(path):
+                harden(self._db)
+                limit_work(self._db, path, stop)
                 (version,) = self._db.execute("PRAGMA user_version").fetchone()
             self._has_notes = version >= 4  # an older journal is read as it is
             if version > VERSION:

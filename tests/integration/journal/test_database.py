@@ -7,10 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from batchgen.clock import Clock
+from batchgen.core.timing import DEFAULT_TIMING
 from batchgen.errors import JournalLocked, JournalUnusable, StorageDamaged
+from batchgen.journal.command_table import send
 from batchgen.journal.database import storage_errors
+from batchgen.journal.reader import Reader
+from batchgen.journal.writer import Journal
 
 Fail = Callable[[sqlite3.Connection, Path], object]
+TRIGGER = "CREATE TRIGGER odd AFTER INSERT ON events BEGIN SELECT 1; END"
 
 
 def fill(db: sqlite3.Connection, path: Path) -> None:
@@ -67,3 +73,30 @@ def test_an_error_is_told_by_what_it_means(
     assert type(raised.value) is kind
     assert remedy in raised.value.remedy
     assert str(path) in raised.value.what
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="only Linux tells of it")
+@pytest.mark.parametrize(
+    "open_it",
+    [
+        lambda path: Journal(path, Clock()),
+        Reader,
+        lambda path: send(path, None, {"pause": ""}, keep=False, now=0.0, timing=DEFAULT_TIMING),
+    ],
+    ids=["to write", "to read", "for a command"],
+)
+@pytest.mark.parametrize("damage", ["a trigger", "garbage"])
+def test_a_journal_that_is_refused_is_closed(
+    tmp_path: Path, open_it: Callable[[Path], object], damage: str
+) -> None:
+    path = tmp_path / "batch.db"
+    with closing(Journal(path, Clock())) as journal:
+        journal.connection.execute(TRIGGER)
+    if damage == "garbage":
+        path.write_bytes(b"garbage" * 1000)
+
+    with pytest.raises(StorageDamaged) as refused:
+        open_it(path)
+
+    open_files = [*Path("/proc/self/fd").iterdir()]
+    assert path not in [one.readlink() for one in open_files if one.is_symlink()], refused.value
