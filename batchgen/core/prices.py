@@ -123,6 +123,12 @@ class SeenCost:
         of_unit = self.unit if not units else max(self.unit or 0.0, cost / units)
         return SeenCost(max(self.request or 0.0, cost), of_unit)
 
+    def beside(self, other: "SeenCost") -> "SeenCost":
+        """Return the most that either has seen."""
+        pairs = ((self.request, other.request), (self.unit, other.unit))
+        known = ([usd for usd in pair if usd is not None] for pair in pairs)
+        return SeenCost(*(max(found, default=None) for found in known))
+
 
 def read_seen(stored: Mapping[str, Any] | None) -> dict[str, SeenCost]:
     """Return the seen costs by model that the journal stores, as `[request, unit]`."""

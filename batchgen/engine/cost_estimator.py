@@ -60,6 +60,11 @@ class CostEstimator:
         self._seen[model] = (before or SeenCost()).after(cost, units)
         return self._seen[model] != before
 
+    def learn(self, seen: Mapping[str, SeenCost]) -> None:
+        """Take over what the requests of other machines have cost."""
+        for model, cost in seen.items():
+            self._seen[model] = cost.beside(self._seen.get(model, cost))
+
     def memory(self) -> dict[str, Any]:
         """Return what has been seen, for the journal; `read_seen` reads it."""
         return {"costs": {model: [seen.request, seen.unit] for model, seen in self._seen.items()}}

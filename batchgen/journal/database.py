@@ -304,10 +304,14 @@ class Database:
     def _committed_by_all(self, since: str) -> float:
         """As of now, and with what the open transaction has changed, if this thread has one."""
         query = "SELECT COALESCE(SUM(usd), 0) FROM spent WHERE quarter >= ?"
-        is_mine = self.connection.in_transaction and not self._handed_over
-        fetch = self.fetch_all if is_mine else self.fetch_committed
-        ((usd,),) = fetch(query, quarter(since))
+        ((usd,),) = self._fetch_now(query, quarter(since))
         return max(float(usd), 0.0)  # what was added and taken out again may leave a bit less
+
+    def _fetch_now(self, query: str, *values: Any) -> list[Any]:
+        """Ask within the open transaction, if this thread has one; else what is committed."""
+        is_mine = self.connection.in_transaction and not self._handed_over
+        fetch = self.fetch_all if is_mine or not self.is_shared else self.fetch_committed
+        return fetch(query, *values)
 
     def set_cost(self, key: str, attempt: int, at: str, usd: float) -> None:
         """Set what one submission costs, inside a transaction of the caller.
@@ -456,8 +460,8 @@ class Database:
         """Return the value that an earlier run kept under `name`; None if there is none."""
         if name in self._memory:
             return self._memory[name]
-        found = self.fetch_one("SELECT value FROM memory WHERE name = ?", name)
-        return remembered(name, found[0], self.path) if found else None
+        found = self._fetch_now("SELECT value FROM memory WHERE name = ?", name)
+        return remembered(name, found[0][0], self.path) if found else None
 
     def fetch_one(self, query: str, *values: Any) -> Any:
         """Return the first row that `query` finds, with an open transaction's; None if none."""

@@ -173,8 +173,18 @@ def take_over(
 def _let_go_of_others(journal: Journal, recovery: Recovery, timing: Timing) -> Counter[str]:
     """Wait until runs whose session has ended are back, or let go."""
     found: Counter[str] = Counter()
-    until = time.monotonic() + timing.machine_gone + GONE_LATE_S
-    while any(not one.stands for one in journal.other_machines()) and time.monotonic() < until:
+    until, told = time.monotonic() + timing.machine_gone + GONE_LATE_S, False
+    while time.monotonic() < until:
+        broken = [one for one in journal.other_machines() if not one.stands]
+        if not broken:
+            break
+        if not told:
+            log.info(
+                "The connection of process %s has ended: waiting up to %.0f s for it to be back.",
+                broken[0].process,
+                timing.machine_gone,
+            )
+        told = True
         time.sleep(STEP_S)
         found += recovery.recover([], 0)
     return found

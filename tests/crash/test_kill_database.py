@@ -94,7 +94,7 @@ def test_whoever_slept_writes_into_no_row_that_another_has_since(
     other.driver.wait(awake)
     sent_again = [row["request_id"] for row in kit.sandbox.ledger() if "number 1" in row["input"]]
 
-    assert overtaken == GO_ON
+    assert overtaken == GO_ON or mistake
     assert len(sent_again) == 2
     assert (sent_again[-1] in kit.request_ids()) == (mistake is None)
 

@@ -1,7 +1,8 @@
 """Looks after a batch that other machines have rows of: a sign of life, and what is left behind.
 
 Once a second, in one transaction: runs that are gone are let go, ids that were handed in are
-applied, and accepted rows that nobody has are taken.
+applied, and accepted rows that nobody has are taken. Then it is read what the others were told by
+the API: to wait, and what requests cost.
 """
 
 import asyncio
@@ -9,9 +10,10 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from batchgen.core.prices import read_seen
 from batchgen.core.text import plural
 from batchgen.engine.machines.account import SharedSlots
-from batchgen.engine.run_outcome import RunOutcome
+from batchgen.engine.run_outcome import RUN_AGAIN, RunOutcome
 from batchgen.engine.run_state import RunState
 from batchgen.errors import BatchgenError, JournalLocked
 from batchgen.journal.group_commit import WriteQueue
@@ -49,6 +51,11 @@ class Peers:
                 self._state.stop(RunOutcome.under_way(error))
                 if self._writes.failure is not None:
                     return
+            except Exception as error:  # the others would let this run go
+                log.error("A mistake in batchgen", exc_info=error)
+                reason = "A mistake in batchgen stopped the run; batchgen.log has the details."
+                self._state.stop(RunOutcome(75, reason, RUN_AGAIN))
+                return
 
     async def take_accepted(self) -> list[Request]:
         """Let go of runs that are gone, and take what they had been accepted for."""
@@ -71,6 +78,7 @@ class Peers:
     def _look(self) -> None:
         if self.slots is not None:
             self.slots.look()
+        self._state.costs.learn(read_seen(self._journal.get_meta("costs")))
         others = self._journal.other_machines()
         self.awaits_somebody = any(other.rows and not other.stands for other in others)
         began = self._state.time()

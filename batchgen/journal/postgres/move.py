@@ -129,6 +129,7 @@ def to_folder(folder: Folder, address: JournalAddress, timing: Timing) -> Moved:
             moved = _compare(new, old, address)
             new.execute("COMMIT")
         _mark(old, here)
+        old.execute("DELETE FROM spent")  # it counts by its folder from now on
         old.script("COMMIT")
         part.rename(folder.file)
         folder.pointer.unlink(missing_ok=True)

@@ -85,6 +85,7 @@ def test_what_a_machine_had_that_died_is_done_by_the_next(
     found = run(manifest, *where)
 
     assert found.code == 1, found
+    assert "has ended: waiting" in found.stderr
     assert sandbox.posts == 3
     states = database.query("SELECT state, COUNT(*) FROM batchgen_list.requests GROUP BY state")
     assert dict(states) == {"saved": 3, "unknown": 1}

@@ -32,12 +32,15 @@ def test_a_batch_goes_on_in_the_database_and_back_in_its_folder(
     events = query(folder, "SELECT * FROM events ORDER BY seq")
     into = batchgen("journal", "copy", folder, "--journal", database.url)
     copied = database.query("SELECT * FROM batchgen_list.events ORDER BY seq")
+    added_up = database.query("SELECT SUM(usd) FROM batchgen_list.spent")
     there = run(manifest, "--journal", database.url, "--limit", 1)
     back = batchgen("journal", "copy", folder, "--journal", database.url, "--back")
     here = run(manifest)
 
     assert (into.code, back.code) == (0, 0), (into, back)
     assert copied == events
+    assert added_up == [(pytest.approx(0.06),)]
+    assert database.query("SELECT * FROM batchgen_list.spent") == []  # it counts by its folder
     assert "4 rows" in into.stdout
     assert (there.code, here.code) == (75, 1), (there, here)
     assert sandbox.posts == 4

@@ -233,3 +233,12 @@ def test_where_a_model_has_one_price_only_its_first_row_can_pass_the_limit(
     batch = Batch(cap, factors, rows[::-1])
     for _ in play(batch, steps):
         assert batch.billed <= batch.cap + batch.surprise + 1e-6
+
+
+def test_what_requests_of_other_machines_have_cost_is_reserved_here_too() -> None:
+    mine = estimator(**{"a/pictures": SeenCost(0.06, 0.03)})
+    mine.learn({"a/pictures": SeenCost(0.05, 0.05), "c/songs": SeenCost(None, None)})
+    mine.on_started("c/songs")
+
+    assert read_seen(mine.memory()["costs"])["a/pictures"] == SeenCost(0.06, 0.05)
+    assert mine.may_submit("c/songs")
