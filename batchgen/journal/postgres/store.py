@@ -53,11 +53,15 @@ HOLDER = f"""SELECT pid FROM ({_LOCKS}) AS locks WHERE key = hashtextextended(?,
 _STANDS = f"""hashtextextended(:schema || '/' || epoch, 0) IN (SELECT key FROM ({_LOCKS}) AS l)"""
 _QUIET = """CAST(extract(epoch FROM clock_timestamp() - GREATEST(seen, pg_postmaster_start_time()))
     AS double precision)"""
-# A run that has no rows keeps nobody waiting, as one whose person is being asked.
+# A server that starts lets nobody in before it has read what it had written: whoever is first after
+# that waits for the others. A run that has no rows keeps nobody waiting, as one whose person is
+# being asked.
 _GONE = f"""DELETE FROM machines WHERE epoch IN (SELECT epoch FROM machines WHERE epoch <> :mine AND
-    ((NOT {_STANDS} AND {_QUIET} > :gone) OR ({_QUIET} > :lease
-        AND EXISTS (SELECT 1 FROM requests WHERE owner = machines.epoch)))
-    FOR UPDATE SKIP LOCKED) RETURNING process"""
+    ((NOT {_STANDS} AND {_QUIET} > :gone
+        AND (SELECT clock_timestamp() - backend_start FROM pg_stat_activity
+            WHERE pid = pg_backend_pid()) > CAST(:gone || ' s' AS interval))
+    OR ({_QUIET} > :lease AND EXISTS (SELECT 1 FROM requests WHERE owner = machines.epoch)))
+    FOR UPDATE SKIP LOCKED)"""
 # By one at a time: what it looks at is older than the rows that it then locks.
 _LET_GO = """UPDATE requests SET owner = NULL WHERE key IN (SELECT key FROM requests
     WHERE owner IS NOT NULL AND NOT EXISTS (SELECT 1 FROM machines WHERE epoch = requests.owner)

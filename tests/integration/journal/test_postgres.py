@@ -382,6 +382,26 @@ def test_a_run_whose_session_broke_a_moment_ago_is_not_let_go(
     assert two.get_request(row.key).request_id == "req-1"
 
 
+def test_whoever_just_connected_does_not_say_that_another_is_gone(
+    opened: Callable[..., Journal], database: Database
+) -> None:
+    """As the first after a server's long start, when nobody has been heard of."""
+    one = opened()
+    row = claim(one)
+    database.disconnect()
+    database.query("UPDATE batchgen_list.machines SET seen = seen - interval '1 hour'")
+    two = opened(replace(HASTY, machine_gone=3.0))
+    # Only what has happened since this session began counts, whenever the server was started.
+    Recovery(two).recover([], 0)
+    at_once = two.get_request(row.key).state
+    until = time.monotonic() + 30
+    while two.other_machines() and time.monotonic() < until:
+        Recovery(two).recover([], 0)
+
+    assert at_once is State.SUBMITTING
+    assert two.get_request(row.key).state is State.UNKNOWN
+
+
 def test_what_all_runs_may_have_spent_counts_for_each(opened: Callable[..., Journal]) -> None:
     one, two = opened(), opened()
     claim(one)

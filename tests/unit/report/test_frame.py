@@ -175,3 +175,16 @@ def test_a_frame_names_the_instances_that_are_at_work_and_counts_what_is_too_man
         " gpu-2 on row-2 for 5 s, after 3 min; 2 more"
     ) in lines
     assert not any("instances" in one for one in shown(look(numbers={"instances": []})))
+
+
+def test_a_frame_names_each_machine_what_it_has_and_whether_it_is_heard_of():
+    machine = {"process": "431 on render-2", "doing": "running", "reached": True,
+               "since": "2026-11-27T02:10:05.000Z", "quiet_seconds": 0.4,
+               "rows": {"submitted": 13, "pending": 1}}  # fmt: skip
+    silent = machine | {"process": "7 on \x1b[31mx", "quiet_seconds": 42.0, "rows": {}}
+    lines = shown(look(numbers={"machines": [machine, silent]}), 200)
+
+    assert "  machines   431 on render-2, running for 20 min: 1 pending, 13 submitted" in lines
+    (other,) = (one for one in lines if "on \\x1b" in one)
+    assert other.endswith("no rows; not heard of for 42 s")
+    assert not any("machines" in one for one in shown(look(numbers={"machines": []})))
