@@ -34,6 +34,7 @@ COMMANDS: dict[str, list[str]] = {
     "init": ["init", "-"],
     "login": ["login", "--help"],  # without a terminal or a token it has nothing to store
     "journal": ["journal", "copy", "--help"],  # without a database it has nothing to copy to
+    "work": ["work", "--help"],  # nor a batch that others have
     "logout": ["logout"],
     "schedule": ["schedule", "install", "list.csv", "--at", "01:30", "--dry-run"],
     "help": ["help", "exit-codes"],

@@ -80,6 +80,7 @@ COMMANDS: dict[str, list[list[str]]] = {
         ["FOLDER", "--journal", f"postgresql:///{EVIL}"],
         [EVIL, "--journal", "postgresql://127.0.0.1:9/a"],
     ],
+    "work": [[EVIL], [EVIL, "--journal", "postgresql://127.0.0.1:9/a"]],
 }
 FORMS = [(name, n) for name, forms in COMMANDS.items() for n in range(len(forms))]
 
