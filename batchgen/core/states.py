@@ -104,6 +104,8 @@ def next_state(state: State, event: Event) -> State:
         raise ImpossibleTransition(f"{event} cannot happen to a row that is {state}") from None
 
 
+# Why a row is unknown whose run was killed or cut off in mid-request.
+RUN_ENDED = "the run ended before the API's answer was on disk"
 # Why a row of a deployment failed that sent what an earlier one had sent.
 NOTHING_MADE = (
     "completed without any output. ComfyUI does not run again what has not changed, so a request"

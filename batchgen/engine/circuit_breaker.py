@@ -8,6 +8,7 @@ each may have been billed; if no model was accepted in between, they stop every 
 
 from dataclasses import dataclass, field
 
+from batchgen.core.states import Event
 from batchgen.core.text import cause_kind
 
 MAX_SAME_CAUSE = 10
@@ -86,6 +87,24 @@ class CircuitBreaker:
     def on_unknown(self, model: str) -> None:
         self._model(model).unknown += 1
         self.unknown_in_a_row += 1
+
+    def on_event(self, event: str, model: str, cause: str) -> None:
+        """The journal says what became of a request, of this run or of another one.
+
+        cause: why it failed.
+        """
+        match event:
+            case Event.ACCEPTED:
+                self.on_clear_outcome(model)
+            case Event.OUTCOME_UNKNOWN:
+                self.on_unknown(model)
+            case Event.REJECTED:
+                self.on_clear_outcome(model)
+                self.on_failed(model, cause)
+            case Event.FAILED:
+                self.on_failed(model, cause)
+            case Event.COMPLETED:
+                self.on_completed(model)
 
     def on_halted(self, model: str, cause: str) -> None:
         """The API takes no row of this model."""

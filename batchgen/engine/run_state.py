@@ -228,13 +228,17 @@ class RunState:
         known = self.breaker.stopped_models
         self.breaker.on_unknown(model)
         if self.breaker.stops_everything:
-            reason = (
-                f"{self.breaker.unknown_in_a_row} answers in a row were lost, and each of those"
-                f" requests may have been billed: nothing more is submitted. The last was {where}."
-            )
-            self.stop(RunOutcome(75, reason, RUN_AGAIN))
+            self.stop_since_answers_are_lost(self.breaker.unknown_in_a_row, where)
         else:
             self._log_if_stopped(model, known)
+
+    def stop_since_answers_are_lost(self, in_a_row: int, where: str) -> None:
+        """where: the row of which the last one was lost."""
+        reason = (
+            f"{in_a_row} answers in a row were lost, and each of those requests may have been"
+            f" billed: nothing more is submitted. The last was {where}."
+        )
+        self.stop(RunOutcome(75, reason, RUN_AGAIN))
 
     def _log_if_stopped(self, model: str, known: Mapping[str, str]) -> None:
         cause = self.breaker.stopped_models.get(model)

@@ -16,7 +16,7 @@ from batchgen import files
 from batchgen.batch_folder import Folder
 from batchgen.clock import Clock
 from batchgen.core import identity
-from batchgen.core.states import Event, State
+from batchgen.core.states import RUN_ENDED, Event, State
 from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.errors import BatchBusy, StorageDamaged
 from batchgen.journal import stored_values
@@ -61,9 +61,8 @@ class Recovery:
             for (key,) in self._journal.fetch_all(
                 f"SELECT key FROM requests WHERE state = 'submitting'{self._journal.free}"
             ):
-                reason = "the run ended before the API's answer was on disk"
                 self._journal.transition(
-                    key, State.SUBMITTING, Event.OUTCOME_UNKNOWN, reason, error=reason
+                    key, State.SUBMITTING, Event.OUTCOME_UNKNOWN, RUN_ENDED, error=RUN_ENDED
                 )
                 found["unknown"] += 1
             if not self._journal.is_shared:

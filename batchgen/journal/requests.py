@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from batchgen.clock import from_iso, to_iso
 from batchgen.core.identity import json_object
 from batchgen.core.local_files import MARK, local_files
-from batchgen.core.states import NOTHING_MADE, Event, State
+from batchgen.core.states import NOTHING_MADE, RUN_ENDED, Event, State
 from batchgen.journal import stored_values
 from batchgen.journal.database import Database, checked, marks, odd_value, storage_errors
 
@@ -104,6 +104,20 @@ class DueRows(NamedTuple):
     source: str
 
 
+class SettledRequest(NamedTuple):
+    """What became of a request, as an event of the journal tells it.
+
+    seq: the number of the event. detail: why, where it failed. id, source: of its row.
+    """
+
+    seq: int
+    event: str
+    detail: str
+    model: str
+    id: str
+    source: str
+
+
 class RequestQueries(Database):
     """Questions about the rows of a journal that is open for writing.
 
@@ -182,6 +196,26 @@ class RequestQueries(Database):
             min(*before, *latest),
         )
         return [from_iso(at) for (at,) in found]
+
+    def last_event(self) -> int:
+        """Return the number of the last event; 0 where there is none."""
+        ((seq,),) = self.fetch_committed("SELECT COALESCE(MAX(seq), 0) AS seq FROM events")
+        return int(seq)
+
+    def settled_requests(self, after: int) -> list[SettledRequest]:
+        """Return what became of requests of all runs since an event, in its order.
+
+        Without those of which a run that ended left nothing: their answers may have come.
+        """
+        settled = (Event.ACCEPTED, Event.REJECTED, Event.OUTCOME_UNKNOWN, Event.COMPLETED)
+        found = self.fetch_committed(
+            "SELECT e.seq, e.event, e.detail, r.model, r.id, r.source"
+            " FROM events AS e JOIN requests AS r USING (key)"
+            f" WHERE e.seq > ? AND (e.event IN ({marks(settled)})"
+            ' OR (e.event = ? AND e."from" = ?)) AND e.detail <> ? ORDER BY e.seq',
+            *(after, *settled, Event.FAILED, State.SUBMITTED, RUN_ENDED),
+        )
+        return [*map(SettledRequest._make, found)]
 
     def due_models(self, states: Sequence[State]) -> dict[str, int]:
         """Return the number of listed rows in these states by model."""

@@ -2,7 +2,9 @@
 
 Once a second, in one transaction: runs that are gone are let go, ids that were handed in are
 applied, and accepted rows that nobody has are taken. Then it is read what the others were told by
-the API: to wait, and what requests cost.
+the API: to wait, what requests cost, and what became of them. So three answers in a row that are
+lost stop all, whoever sent those requests; and three of one machine stop that one, although others
+get theirs.
 """
 
 import asyncio
@@ -12,6 +14,7 @@ from dataclasses import dataclass, field
 
 from batchgen.core.prices import read_seen
 from batchgen.core.text import plural
+from batchgen.engine.circuit_breaker import CircuitBreaker
 from batchgen.engine.machines.account import SharedSlots
 from batchgen.engine.run_outcome import RUN_AGAIN, RunOutcome
 from batchgen.engine.run_state import RunState
@@ -36,6 +39,15 @@ class Peers:
     slots: SharedSlots | None
     awaits_somebody: bool = False  # a run with rows ended just now: they are free in a moment
     _count_at: float = field(default=0.0)
+    _breaker: CircuitBreaker = field(default_factory=CircuitBreaker)  # of all machines together
+    # The last events of the look before the last, and of the last one. Each is looked at twice: one
+    # whose commit took longer is seen after later ones.
+    _heard: tuple[int, int] = (0, 0)
+    _seen: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        last = self._journal.last_event()
+        self._heard = last, last
 
     async def run(self, start: Callable[[Request], None]) -> None:
         """Look until the task is cancelled. start: called with each row that is taken."""
@@ -79,6 +91,7 @@ class Peers:
         if self.slots is not None:
             self.slots.look()
         self._state.costs.learn(read_seen(self._journal.get_meta("costs")))
+        self._hear()
         others = self._journal.other_machines()
         self.awaits_somebody = any(other.rows and not other.stands for other in others)
         began = self._state.time()
@@ -87,3 +100,20 @@ class Peers:
             took = self._state.time() - began
             self._count_at = began + took / COUNTING_SHARE
         self._state.notify()
+
+    def _hear(self) -> None:
+        """Stop where what became of the requests of all machines says so."""
+        before, last = self._heard
+        settled = self._journal.settled_requests(before)
+        for one in settled:
+            if one.seq not in self._seen:
+                self._breaker.on_event(one.event, one.model, one.detail)
+                where = f"{one.source}: row {one.id!r}"
+                if self._breaker.stops_everything:
+                    lost = self._breaker.unknown_in_a_row
+                    self._state.stop_since_answers_are_lost(lost, where)
+                cause = self._breaker.stopped_models.get(one.model)
+                if cause is not None and one.model not in self._state.breaker.stopped_models:
+                    self._state.report_halted(where, one.model, cause)
+        self._seen = {one.seq for one in settled}
+        self._heard = last, max([last, *self._seen])

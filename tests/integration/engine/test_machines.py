@@ -16,6 +16,7 @@ from sandbox_client import Control
 from batchgen.clock import Clock
 from batchgen.core.addresses import JournalAddress
 from batchgen.core.prices import Estimate
+from batchgen.core.states import Event
 from batchgen.journal.writer import Journal
 
 PATIENCE_S = 60
@@ -161,6 +162,32 @@ def test_what_is_asked_reaches_every_machine(
     assert (faster.code, paused.code) == (0, 0), (faster, paused)
     assert faster.stdout.count("rate 8/s") == 1
     assert told == {"set": 2, "paused": 2}
+
+
+def lose_answers(journal: Journal, times: int) -> None:
+    with journal.transaction():
+        for row in journal.take_pending(times, [], []):
+            journal.record_submitting(row, Estimate(0.03), [], {})
+            journal.record_not_accepted(row, Event.OUTCOME_UNKNOWN, None, "no answer")
+
+
+def test_answers_that_another_machine_lost_stop_this_one(
+    start: Callable[..., Any], run: Command, write: Write, where: Any, database: Database,
+    sandbox: Control,
+) -> None:  # fmt: skip
+    manifest = write("list.csv", table(many(300)))
+    assert run(manifest, *where, "--limit", 0).code == 75
+    with closing(Journal(JournalAddress(database.url, "list"), Clock())) as other:
+        other.store.let_others_start("running")
+        other.start_run("list.csv", {})
+        one = start(manifest, *where, "--rate", "5/s")
+        until(lambda: sandbox.posts > 2)
+        lose_answers(other, 6)  # of which one that is accepted leaves three in a row
+        _, said = one.communicate(timeout=PATIENCE_S)
+
+    assert one.returncode == 75, said
+    assert "answers in a row were lost" in said
+    assert sandbox.posts < 290
 
 
 def test_two_runs_with_a_limit_for_all_batches_do_not_pass_it_together(

@@ -2,6 +2,7 @@
 
 import pytest
 
+from batchgen.core.states import Event
 from batchgen.engine.circuit_breaker import MAX_SAME_CAUSE, MAX_UNKNOWN_IN_A_ROW, CircuitBreaker
 
 A, B = "ideogram/ideogram-v2/generate", "openai/gpt-image-2/text-to-image"
@@ -202,3 +203,24 @@ def test_a_row_without_a_file_says_nothing_about_files():
 
     assert not breaker.may_submit(A, files=True)
     assert breaker.takes_files == set()
+
+
+@pytest.mark.parametrize(
+    ("events", "stopped", "everything"),
+    [
+        ([Event.OUTCOME_UNKNOWN] * 3, True, True),
+        ([Event.OUTCOME_UNKNOWN, Event.ACCEPTED] * 3, False, False),
+        ([Event.OUTCOME_UNKNOWN, Event.REJECTED] * 2, False, False),
+        ([Event.ACCEPTED, Event.FAILED] * MAX_SAME_CAUSE, True, False),
+        ([Event.REJECTED] * MAX_SAME_CAUSE, True, False),
+        ([Event.FAILED] * (MAX_SAME_CAUSE - 1) + [Event.COMPLETED, Event.FAILED], False, False),
+    ],
+)
+def test_what_the_journal_says_of_all_machines_counts_as_what_one_is_told(
+    events, stopped, everything
+):
+    breaker = CircuitBreaker()
+    for event in events:
+        breaker.on_event(event, A, "the same cause")
+
+    assert (A in breaker.stopped_models, breaker.stops_everything) == (stopped, everything)
