@@ -57,6 +57,34 @@ SENDING = section(
         " or submit and perhaps pay them again.  [default: hold]",
     ),
 )
+# Options of `work`, too.
+YES = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+MAX_TIME = click.option(
+    "--max-time",
+    type=DURATION,
+    metavar="6h",
+    help="Stop submitting after this time; what is in flight is still collected.",
+)
+UNTIL = click.option(
+    "--until",
+    type=CLOCK,
+    metavar="07:00",
+    help="Stop submitting at this local time; what is in flight is still collected.",
+)
+QUIET = click.option(
+    "-q",
+    "--quiet",
+    is_flag=True,
+    callback=manners.remember,
+    help="Print nothing unless you have to act.",
+)
+VERBOSE = click.option(
+    "-v",
+    "--verbose",
+    is_flag=True,
+    callback=manners.remember,
+    help="Print every step of every row.",
+)
 LIMITS = section(
     "Money",
     amount_option("--max-cost", help="Never let the whole batch cost more than this."),
@@ -109,22 +137,12 @@ LIMITS = section(
         help="At a terminal, ask before a run that costs more.  [default: $BATCHGEN_ASK_ABOVE, else"
         " 25.00]",
     ),
-    click.option("-y", "--yes", is_flag=True, help="Do not ask."),
+    YES,
 )
 @section(
     "Time",
-    click.option(
-        "--max-time",
-        type=DURATION,
-        metavar="6h",
-        help="Stop submitting after this time; what is in flight is still collected.",
-    ),
-    click.option(
-        "--until",
-        type=CLOCK,
-        metavar="07:00",
-        help="Stop submitting at this local time; what is in flight is still collected.",
-    ),
+    MAX_TIME,
+    UNTIL,
     click.option(
         "--window",
         type=WINDOW,
@@ -169,20 +187,8 @@ LIMITS = section(
 )
 @section(
     "Output",
-    click.option(
-        "-q",
-        "--quiet",
-        is_flag=True,
-        callback=manners.remember,
-        help="Print nothing unless you have to act.",
-    ),
-    click.option(
-        "-v",
-        "--verbose",
-        is_flag=True,
-        callback=manners.remember,
-        help="Print every step of every row.",
-    ),
+    QUIET,
+    VERBOSE,
     click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON on stdout."),
     click.option(
         "--progress",

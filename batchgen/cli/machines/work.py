@@ -6,11 +6,8 @@ from typing import Any
 
 import click
 
-from batchgen.cli import manners
 from batchgen.cli.options import (
     BATCH,
-    CLOCK,
-    DURATION,
     MEDIA,
     OUT,
     SERVICE,
@@ -21,7 +18,7 @@ from batchgen.cli.options import (
     runtime,
     section,
 )
-from batchgen.cli.run import LIMITS, rate_option
+from batchgen.cli.run import LIMITS, MAX_TIME, QUIET, UNTIL, VERBOSE, YES, rate_option
 
 
 @click.command(cls=SectionedCommand, short_help="Join a batch in a database, without its list.")
@@ -43,42 +40,12 @@ from batchgen.cli.run import LIMITS, rate_option
     ),
 )
 @LIMITS
-@section("Money", click.option("-y", "--yes", is_flag=True, help="Do not ask."))
-@section(
-    "Time",
-    click.option(
-        "--max-time",
-        type=DURATION,
-        metavar="6h",
-        help="Stop submitting after this time; what is in flight is still collected.",
-    ),
-    click.option(
-        "--until",
-        type=CLOCK,
-        metavar="07:00",
-        help="Stop submitting at this local time; what is in flight is still collected.",
-    ),
-)
+@section("Money", YES)
+@section("Time", MAX_TIME, UNTIL)
 @OUT
 @MEDIA
 @SHARED
-@section(
-    "Output",
-    click.option(
-        "-q",
-        "--quiet",
-        is_flag=True,
-        callback=manners.remember,
-        help="Print nothing unless you have to act.",
-    ),
-    click.option(
-        "-v",
-        "--verbose",
-        is_flag=True,
-        callback=manners.remember,
-        help="Print every step of every row.",
-    ),
-)
+@section("Output", QUIET, VERBOSE)
 @SERVICE
 def work(batch: str, **given: Any) -> None:
     """Work through BATCH beside other machines. BATCH is its name in the database, or its list.
