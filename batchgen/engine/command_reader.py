@@ -18,7 +18,7 @@ from batchgen.engine.machines.account import SharedSlots
 from batchgen.engine.policy import Policy
 from batchgen.engine.poller import Poller
 from batchgen.engine.rate_limiter import WINDOW_S
-from batchgen.engine.run_outcome import RUN_AGAIN, RunOutcome
+from batchgen.engine.run_outcome import MISTAKE, RunOutcome
 from batchgen.engine.run_state import RunState
 from batchgen.engine.shared_rate import SharedRateLimit
 from batchgen.engine.steering import Held, Steered, steer
@@ -64,8 +64,7 @@ class CommandReader:
             self._state.stop(RunOutcome.under_way(error))
         except Exception as error:  # nobody could pause the run any more
             log.error("A mistake in batchgen", exc_info=error)
-            reason = "A mistake in batchgen stopped the run; batchgen.log has the details."
-            self._state.stop(RunOutcome(75, reason, RUN_AGAIN))
+            self._state.stop(MISTAKE)
 
     async def _take(self, seq: int, command: Command | None) -> None:
         held = self._held()

@@ -18,7 +18,7 @@ from batchgen.engine.collector import Collector
 from batchgen.engine.dispatcher import Dispatcher
 from batchgen.engine.machines.peers import Peers
 from batchgen.engine.poller import Poller
-from batchgen.engine.run_outcome import NO_MEMORY, RUN_AGAIN, RunOutcome
+from batchgen.engine.run_outcome import MISTAKE, NO_MEMORY, RUN_AGAIN, RunOutcome
 from batchgen.engine.run_state import RunState
 from batchgen.engine.submitter import Submitter
 from batchgen.errors import BatchgenError, disk_full, out_of_memory
@@ -165,8 +165,7 @@ class Engine:
             self._state.stop(NO_MEMORY)
         else:
             log.error("%s: a mistake in batchgen", where, exc_info=error)
-            reason = "A mistake in batchgen stopped the run; batchgen.log has the details."
-            self._state.stop(RunOutcome(75, reason, RUN_AGAIN))
+            self._state.stop(MISTAKE)
 
     async def _process_row(self, row: Request) -> None:
         resumed = row.state is State.SUBMITTED

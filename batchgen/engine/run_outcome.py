@@ -110,6 +110,9 @@ class News:
 MAX_CAUSE_CHARS = 200
 RUN_AGAIN = "Run the same command again to go on."
 NO_MEMORY = RunOutcome(75, "There is not enough memory.", RUN_AGAIN)
+MISTAKE = RunOutcome(
+    75, "A mistake in batchgen stopped the run; batchgen.log has the details.", RUN_AGAIN
+)
 ALL_SAVED = RunOutcome(0, "Every row is saved.", calm=True)
 TIME_LIMIT = RunOutcome(
     75,

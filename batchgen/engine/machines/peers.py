@@ -16,7 +16,7 @@ from batchgen.core.prices import read_seen
 from batchgen.core.text import plural
 from batchgen.engine.circuit_breaker import CircuitBreaker
 from batchgen.engine.machines.account import SharedSlots
-from batchgen.engine.run_outcome import RUN_AGAIN, RunOutcome
+from batchgen.engine.run_outcome import MISTAKE, RunOutcome
 from batchgen.engine.run_state import RunState
 from batchgen.errors import BatchgenError, JournalLocked
 from batchgen.journal.group_commit import WriteQueue
@@ -65,8 +65,7 @@ class Peers:
                     return
             except Exception as error:  # the others would let this run go
                 log.error("A mistake in batchgen", exc_info=error)
-                reason = "A mistake in batchgen stopped the run; batchgen.log has the details."
-                self._state.stop(RunOutcome(75, reason, RUN_AGAIN))
+                self._state.stop(MISTAKE)
                 return
 
     async def take_accepted(self) -> list[Request]:
