@@ -99,7 +99,7 @@ def test_a_walk_from_the_first_picture_to_the_exported_picks(
     tab.until("document.querySelector('#export[open]')")
     shoot(tab, "export")
     tab.click("#export .download")
-    path = Path(tab.event("browsingContext.downloadEnd")["filepath"])
+    path = tab.downloaded()
     assert path.name == "night-picks.csv"
     with path.open(encoding="utf-8", newline="") as file:
         picks = [(one["id"], one["verdict"], one["rating"]) for one in csv.DictReader(file)]
