@@ -44,14 +44,23 @@ class Follower:
     night: float | None = None
     before: int = 0
     _seq: int = 0
+    # Of several machines, one whose commit took longer is seen after later events: so those since
+    # the look before the last are looked at twice.
+    _from: int = 0
+    _seen: frozenset[int] = frozenset()
 
     def look(self, reader: Reader, now: float) -> None:
         """Read on. now: seconds since the epoch. Raises StorageDamaged or one of its subclasses."""
         run = reader.last_run_number()
         if run != self.run:
             self._begin(reader, run)
-        for event in self._new_events(reader):
-            self._add(event)
+        before = self._seq
+        found = self._new_events(reader)
+        for event in found:
+            if event["seq"] not in self._seen:
+                self._add(event)
+        self._seen = frozenset(event["seq"] for event in found)
+        self._from = before if len(found) < MOST_IN_A_LOOK else self._seq
         while self.minute and self.minute[0] < now - MINUTE_S:
             self.minute.popleft()
 
@@ -60,7 +69,8 @@ class Follower:
         self.run, self.submitted, self.throttled = run, 0, 0
         self.minute.clear()
         started = (reader.last_run() or {}).get("started_at") or ""
-        self._seq = max(self._seq, _last_event_before(reader, started))
+        self._seq = self._from = max(self._seq, _last_event_before(reader, started))
+        self._seen = frozenset()
         self.night, self.before = None, 0
         if started:
             self._look_back(reader, started)
@@ -85,13 +95,13 @@ class Follower:
             'SELECT seq, at, event, detail, "to" AS known_state, '
             f"{THROTTLED} AS slow, (SELECT id FROM requests WHERE requests.key = events.key)"
             " AS known_id FROM events WHERE seq > ? ORDER BY seq LIMIT ?",
-            self._seq,
+            self._from,
             MOST_IN_A_LOOK,
         )
         return list(found)
 
     def _add(self, event: dict[str, Any]) -> None:
-        self._seq = event["seq"]
+        self._seq = max(self._seq, event["seq"])
         self.throttled += bool(event["slow"])
         if event["event"] == "send":
             self.submitted += 1

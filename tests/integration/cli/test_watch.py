@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -116,6 +117,29 @@ def test_it_reads_the_events_of_the_latest_run_once(
 
     assert follower.submitted == 3
     assert follower.run == 2
+
+
+def test_an_event_whose_commit_took_longer_is_read_after_later_ones(
+    run: Command, folder: Path, write: Write
+) -> None:
+    run(write("list.csv", table(many(3))), "--limit", 1)
+    follower = Follower()
+    with closing(Reader(folder / "batch.db")) as reader:
+        follower.look(reader, 0.0)
+        late, later = (follower._seq + n for n in (1, 2))
+        for seq, seen in ((later, 2), (late, 3)):
+            with closing(sqlite3.connect(folder / "batch.db")) as journal, journal:
+                journal.execute(
+                    'INSERT INTO events (seq, run, key, at, event, "from", "to")'
+                    ' SELECT ?, run, key, at, event, "from", "to" FROM events'
+                    " WHERE event = 'send' LIMIT 1",
+                    [seq],
+                )
+            follower.look(reader, 0.0)
+            assert follower.submitted == seen
+        follower.look(reader, 0.0)
+        follower.look(reader, 0.0)
+    assert follower.submitted == 3
 
 
 def test_the_rate_over_the_night_is_that_of_all_its_runs(
