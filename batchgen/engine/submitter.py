@@ -77,6 +77,9 @@ _HALTS = {
 }
 
 
+_TOO_LATE = "Too much time went by before this request left."
+
+
 class Withheld(StoppedEarly):
     """The person wants nothing submitted now, so this request was not sent."""
 
@@ -99,7 +102,7 @@ class Submitter:
         """Send the row's paid POST, once; return the row as it is afterwards."""
         try:
             if self._state.may_submit:
-                await self._submit_once(row)
+                await self._submit_once(row, self._state.time())
             else:  # the limit that stopped the run may be moved
                 self._dispatcher.give_back(row)
         finally:
@@ -108,7 +111,7 @@ class Submitter:
             self._state.notify()
         return self._journal.get_request(row.key)
 
-    async def _submit_once(self, row: Request) -> None:
+    async def _submit_once(self, row: Request, dispatched_at: float) -> None:
         try:
             shape = self._services.of(row.model).capabilities.shape
             body = await self._payloads.open(row.input, shape)
@@ -116,9 +119,9 @@ class Submitter:
             await self._hold_changed(row, str(error))
             return
         with closing(body) if isinstance(body, StreamedBody) else nullcontext():
-            await self._send(row, body)
+            await self._send(row, body, dispatched_at)
 
-    async def _send(self, row: Request, body: Body) -> None:
+    async def _send(self, row: Request, body: Body, dispatched_at: float) -> None:
         task = asyncio.current_task()
         cancellations = task.cancelling() if task else 0
         sent_at = self._state.time()
@@ -134,6 +137,7 @@ class Submitter:
         async def commit() -> None:
             try:
                 await submitting
+                await self._keep_to_rate(dispatched_at, claimed_at)
                 self._refuse_old_claim(claimed_at)
                 if self._writes.failure:  # of another row's write, and this body has not left yet
                     raise self._writes.failure
@@ -163,22 +167,37 @@ class Submitter:
 
     # -- what is recorded --------------------------------------------------------------------------
 
+    async def _keep_to_rate(self, dispatched_at: float, claimed_at: tuple[float, float]) -> None:
+        """Wait for another slot where this request was held up. Raises StoppedEarly."""
+        if self._slots is None:
+            return
+        left = self._state.timing.claim - self._age(claimed_at)
+        delay = await self._slots.another_if_late(dispatched_at, left)
+        if delay is None:
+            raise Withheld(_TOO_LATE)
+        if delay > 0:
+            await self._state.clock.sleep(delay)
+            self._refuse_if_nothing_is_sent()
+
     def _refuse_old_claim(self, claimed_at: tuple[float, float]) -> None:
-        """Raise Withheld where this computer slept since: another may have let the row go.
+        """Raise Withheld where this computer slept since: another may have let the row go."""
+        if self._journal.is_shared and self._age(claimed_at) > self._state.timing.claim:
+            raise Withheld(_TOO_LATE)
 
-        claimed_at: by both clocks, since one may stand still while the computer sleeps.
-        """
+    def _age(self, claimed_at: tuple[float, float]) -> float:
+        """claimed_at: by both clocks, since one may stand still while the computer sleeps."""
         now = self._state.clock.now(), self._state.time()
-        age = max(after - before for before, after in zip(claimed_at, now, strict=True))
-        if self._journal.is_shared and age > self._state.timing.claim:
-            raise Withheld("Too much time went by before this request left.")
+        return max(after - before for before, after in zip(claimed_at, now, strict=True))
 
-    def _record_submitting(self, row: Request) -> None:
-        """W1. Raises StoppedEarly, also where a cost limit would be exceeded."""
+    def _refuse_if_nothing_is_sent(self) -> None:
         if not self._state.may_submit:
             raise StoppedEarly("The run stopped before this request left.")
         if self._state.paused_since:  # while its connection was made
             raise Withheld("The batch was paused before this request left.")
+
+    def _record_submitting(self, row: Request) -> None:
+        """W1. Raises StoppedEarly, also where a cost limit would be exceeded."""
+        self._refuse_if_nothing_is_sent()
         if self._account is not None and self._state.policy.limits.any():
             self._account.take()  # so that no other machine reserves beside this one
         expected = self._state.costs.estimate(row.model, row.input)

@@ -1,11 +1,15 @@
 """The slots of an account that several machines share: taken in the database, before a row goes.
 
 Slots are taken some at a time, as many as a quarter of a second has, so that a fast run asks
-rarely. One that was missed is given up: by then another machine has the next.
+rarely. They begin when the database will have answered, as far as its last answer tells. One that
+was missed is given up: by then another machine has the next. So is one whose request was held up
+on its way, as by a server that was away: what waited would leave all at once.
 """
 
+from bisect import insort
 from collections import deque
 from dataclasses import replace
+from statistics import median
 
 from batchgen.engine.machines.account_rate import (
     Answer,
@@ -22,7 +26,8 @@ from batchgen.journal.postgres.accounts import Account
 
 AHEAD_S = 0.25
 MOST_AHEAD = 50
-MISSED_S = 0.5  # so late, a slot is given up
+MISSED_S = 0.1  # so late, a slot is given up
+MOST_LATENCY_S = 1.0  # that is counted on
 
 
 class SharedSlots:
@@ -35,6 +40,8 @@ class SharedSlots:
         self._slots: deque[float] = deque()
         self._answers: list[Answer] = []
         self._paused_until = float("-inf")
+        # Seconds, of the database's last answers; the middle one counts, whatever held one up.
+        self._latencies = deque([0.0], maxlen=5)
 
     def has_any(self) -> bool:
         """Whether there are slots in hand, of which the first may be some time ahead."""
@@ -52,14 +59,37 @@ class SharedSlots:
 
     async def take(self, most: int) -> None:
         """Take slots, `most` at the most, and one at least. Raises as a write does."""
-        rate = self._state.limiter.rate
-        count = max(min(int(rate * AHEAD_S), most, MOST_AHEAD), 1)
+        count = max(min(int(self._state.limiter.rate * AHEAD_S), most, MOST_AHEAD), 1)
+        self._slots.extend(await self._take(count))
+
+    async def another_if_late(self, dispatched_at: float, within: float) -> float | None:
+        """Take another slot for a request that was held up since it was dispatched, on its way.
+
+        Returns the seconds until it: 0.0 where the request is not late, None where that is later
+        than `within` seconds. Then the slot is kept for the next request.
+        """
+        # A connection may take its time: at a slow rate, less than an interval does no harm. Nor
+        # does what each request waits for, since it moves none together with another.
+        usual = max(MISSED_S, 1 / self._state.limiter.rate) + self._latency
+        if self._state.time() - dispatched_at <= usual:
+            return 0.0
+        (slot,) = await self._take(1)
+        delay = max(slot - self._state.time(), 0.0)
+        if delay > within:
+            insort(self._slots, slot)
+            return None
+        return delay
+
+    async def _take(self, count: int) -> list[float]:
         found: list[float] = []
+        began = 0.0
 
         def take() -> None:
-            nonlocal found
+            nonlocal found, began
             limiter, now, ahead = self._limiter()
-            limiter, slots = take_slots(limiter, now, self._state.policy.rate, count)
+            began = now - ahead
+            first = now + self._latency
+            limiter, slots = take_slots(limiter, first, self._state.policy.rate, count)
             self._account.keep(write_limiter(limiter))
             self._learn(limiter, ahead)
             found = [slot - ahead for slot in slots]
@@ -67,7 +97,12 @@ class SharedSlots:
         answers = len(self._answers)
         await self._writes.enqueue(take)
         del self._answers[:answers]
-        self._slots.extend(found)
+        self._latencies.append(self._state.time() - began)
+        return found
+
+    @property
+    def _latency(self) -> float:
+        return min(median(self._latencies), MOST_LATENCY_S)
 
     async def tell(self) -> None:
         """Tell the other machines at once what this one was answered."""
