@@ -37,7 +37,8 @@ class Timing:
     machine_look: between two looks at the other machines of a batch, and two signs of life.
     machine_gone: without a sign of a machine whose session has ended, before its rows are let go.
         machine_lease: of one whose session stands, as of a computer that sleeps.
-    machine_start: for another machine that reads the list in.
+    machine_start: for another machine that reads the list in. machine_first: for the first row of
+        a model that another machine has and has not sent.
     backoff_first, backoff_max: the longest wait after the first failure in a row, and after many.
     missing_limit: for a result or a file that is said not to exist, in one run.
     max_polling: of asking about one request, in one run; it is asked again in the next.
@@ -83,6 +84,7 @@ class Timing:
     machine_gone: float = 5.0
     machine_lease: float = 30.0
     machine_start: float = 120.0
+    machine_first: float = 30.0
     backoff_first: float = 0.5
     backoff_max: float = 60.0
     missing_limit: float = 300.0

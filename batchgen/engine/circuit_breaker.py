@@ -54,6 +54,10 @@ class CircuitBreaker:
             return False
         return state.accepted or state.open_posts == 0
 
+    def has_accepted(self, model: str) -> bool:
+        """Return whether a row of this model was accepted, in this run."""
+        return self._model(model).accepted
+
     def on_submitting(self, model: str, *, files: bool = False) -> None:
         self._model(model).open_posts += 1
         self._model(model).open_files += files

@@ -37,7 +37,11 @@ class CostEstimator:
 
     def may_submit(self, model: str) -> bool:
         """Return whether a row of this model may go: not beside the first one, under a limit."""
-        return not self.limited or model in self._seen or not self._under_way[model]
+        return not self.needs_cost(model) or not self._under_way[model]
+
+    def needs_cost(self, model: str) -> bool:
+        """Return whether a limit has to know what a row of this model costs, which nobody knows."""
+        return self.limited and model not in self._seen
 
     def on_started(self, model: str) -> None:
         """A row is about to be submitted, or was submitted by an earlier run."""

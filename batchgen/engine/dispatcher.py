@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from batchgen.clock import Clock
 from batchgen.engine.machines.account import SharedSlots
+from batchgen.engine.machines.first_rows import FirstRows, TriedModel
 from batchgen.engine.rate_limiter import WINDOW_S, RateLimiter, resume_rate_limiter
 from batchgen.engine.run_outcome import RUN_AGAIN, TIME_LIMIT, RunOutcome
 from batchgen.engine.run_state import RunState
@@ -69,6 +70,13 @@ class Dispatcher:
     _read_to: int = 0  # the position up to which rows were taken
     _left: set[str] = field(default_factory=set)  # keys of rows that are left to other machines
     _look_at: float = 0.0  # when rows are looked for again
+    awaits_first: bool = False  # free rows are left, until another machine has tried their model
+
+    def __post_init__(self) -> None:
+        state = self._state
+        self._first_rows = FirstRows(
+            state.breaker.has_accepted, state.costs.needs_cost, state.timing.machine_first
+        )
 
     async def run(self, start: Callable[[Request], None]) -> None:
         """Call `start` with each row when it may go, until none is left or the run stops.
@@ -85,9 +93,12 @@ class Dispatcher:
     async def _hand_out(self, start: Callable[[Request], None]) -> None:
         while self._state.outcome is None:
             if self._journal.is_shared:
+                await self._leave_when_offline()
                 await self._take_ahead()
             row = self._next_row()
             if row is None and not self._state.open_posts:
+                if self.awaits_first:
+                    self._stop_at_a_limit()
                 return
             delay = math.inf if row is None else self._delay(row)
             if row is not None and delay > 0:
@@ -124,16 +135,33 @@ class Dispatcher:
         if self._page or self._given_back or now < self._look_at or self._places() <= 0:
             return
         count = max(min(math.ceil(state.limiter.rate * TAKEN_AHEAD_S), MOST_TAKEN), 1)
+        if state.offline_tries:  # it may last, and the others can send them
+            if state.open_posts:
+                return
+            count = 1
         found: list[Request] = []
+        left: set[str] = set()
 
         def take() -> None:
-            nonlocal found
-            found = self._journal.take_pending(count, state.breaker.stopped_models, self._left)
+            nonlocal found, left
+            tried = map(TriedModel._make, self._journal.tried_by_others())
+            left = self._first_rows.left_to_others(tried, now)
+            skip = {*state.breaker.stopped_models, *left}
+            found = self._journal.take_pending(count, skip, self._left)
+            self.awaits_first = not found and self._journal.has_free(left)
 
-        await self._writes.enqueue(take)
+        # Alone: who waits for his turn has nothing that others may wait for.
+        await self._writes.enqueue(take, alone=True)
         self._page = found[::-1]
         if not found:
             self._look_at = now + LOOK_AGAIN_S
+
+    async def _leave_when_offline(self) -> None:
+        """Leave rows to machines that reach the API, all but one, by which this one finds out."""
+        if self._state.offline_tries and len(self._page) + len(self._given_back) > 1:
+            rows = [*self._page, *self._given_back]
+            self._page, self._given_back = [], []
+            await self._let_go_of(rows)
 
     async def leave(self, row: Request) -> None:
         """Leave a row to other machines: it cannot be sent from here."""

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from batchgen.api.service import Services
@@ -17,6 +17,7 @@ from batchgen.core.states import State
 from batchgen.engine.collector import Collector
 from batchgen.engine.dispatcher import Dispatcher
 from batchgen.engine.machines.peers import Peers
+from batchgen.engine.poll_schedule import write_durations
 from batchgen.engine.poller import Poller
 from batchgen.engine.run_outcome import MISTAKE, NO_MEMORY, RUN_AGAIN, RunOutcome
 from batchgen.engine.run_state import RunState
@@ -84,7 +85,10 @@ class Engine:
         """
         if self._state.outcome is not None:
             return bool(self._tasks and self._state.outcome.setting)
-        return self._peers is not None and bool(self._tasks or self._peers.awaits_somebody)
+        if self._peers is None:
+            return False
+        others_may = self._peers.awaits_somebody or self._dispatcher.awaits_first
+        return bool(self._tasks) or others_may
 
     async def _collect_urgent(self, left: list[Request]) -> None:
         """Wait until old results are collected, before anything new is paid for."""
@@ -124,11 +128,10 @@ class Engine:
 
     def memory(self) -> dict[str, Any]:
         """Return what the next run needs in order not to burst, nor to learn everything anew."""
-        durations = {model: astuple(known) for model, known in self._poller.durations.items()}
         return {
             **self._state.rate_memory(),
             **self._state.costs.memory(),
-            "times": durations,
+            **write_durations(self._poller.durations),
             "takes_files": sorted(self._state.breaker.takes_files),
         }
 

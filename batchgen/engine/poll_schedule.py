@@ -12,8 +12,10 @@ still running at one question and had ended at the next.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import astuple, dataclass
 from statistics import NormalDist
+from typing import Any
 
 POLL_SHARE = 0.26
 MIN_DELAY_S, MAX_DELAY_S = 0.02, 120.0
@@ -99,6 +101,29 @@ def update_durations(durations: DurationModel, running_at: float, ended_by: floa
         (1 - weight) * (durations.log_variance + weight * step**2) + weight * variance,
         durations.seen + 1,
     )
+
+
+def with_ended(
+    known: Mapping[str, DurationModel], ended: Iterable[tuple[str, float, float]]
+) -> dict[str, DurationModel]:
+    """Return what is known of each model, after requests that have ended.
+
+    ended: the model of each, and its ages as `update_durations` has them.
+    """
+    found = dict(known)
+    for model, running_at, ended_by in ended:
+        before = found.get(model, PRIOR_DURATIONS)
+        found[model] = update_durations(before, running_at, ended_by)
+    return found
+
+
+def read_durations(kept: Any) -> dict[str, DurationModel]:
+    """Return what the journal keeps, as `write_durations` has written it; None is nothing."""
+    return {model: DurationModel(*values) for model, values in (kept or {}).items()}
+
+
+def write_durations(known: Mapping[str, DurationModel]) -> dict[str, Any]:
+    return {"times": {model: astuple(durations) for model, durations in known.items()}}
 
 
 def _density(score: float) -> float:

@@ -23,7 +23,9 @@ from batchgen.engine.poll_schedule import (
     PRIOR_DURATIONS,
     DurationModel,
     next_poll_delay,
-    update_durations,
+    read_durations,
+    with_ended,
+    write_durations,
 )
 from batchgen.engine.rate_limiter import RateLimiter
 from batchgen.engine.run_outcome import RunOutcome
@@ -78,8 +80,8 @@ class Poller:
         self._services = services
         self._state = run_state
         self._limiter = _limiter_of_questions(max_rate)
-        saved = journal.get_meta("times") or {}
-        self.durations = {model: DurationModel(*values) for model, values in saved.items()}
+        self.durations = read_durations(journal.get_meta("times"))
+        self._ended: list[tuple[str, float, float]] = []  # since others were told of them
         self._scouted: set[str] = set()
         self._positions: dict[str, int] = {}
         self._instances: dict[str, dict[str, Any]] = {}
@@ -147,9 +149,7 @@ class Poller:
                 case Completed(note=note):
                     if note:
                         log.warning("%s: %s. It has an output, which is fetched.", row.where, note)
-                    self.durations[row.model] = update_durations(
-                        self._durations_of(row), answers.running_at, age
-                    )
+                    self._learn_time(row.model, answers.running_at, age)
                     return await self._record(row, result.outcome, result.content)
                 case Failed() | Cancelled():
                     return await self._record(row, result.outcome, result.content)
@@ -217,6 +217,28 @@ class Poller:
             await self._tell(row, f"RunComfy gives no clear answer: {unclear.reason}")
         if unclear.code == 403 and answers.unclear == REFUSED_IN_A_ROW:
             await self._stop_if_all_is_refused(row, unclear.reason)
+
+    def _learn_time(self, model: str, running_at: float, ended_by: float) -> None:
+        """Learn from a request that has ended. Ages: as `update_durations` has them."""
+        ended = (model, running_at, ended_by)
+        self.durations = with_ended(self.durations, [ended])
+        if self._journal.is_shared:
+            self._ended.append(ended)
+
+    def share_times(self) -> int:
+        """Add what was learned here to what all machines know, inside a transaction of the caller.
+
+        Returns how much was told, for `told` once it is committed. Where two machines tell in the
+        same moment, one may be forgotten: the next requests teach it again.
+        """
+        known = read_durations(self._journal.get_meta("times"))
+        self.durations = with_ended(known, self._ended)
+        if self._ended:
+            self._journal.set_meta(write_durations(self.durations))
+        return len(self._ended)
+
+    def told(self, count: int) -> None:
+        del self._ended[:count]
 
     def _durations_of(self, row: Request) -> DurationModel:
         return self.durations.get(row.model, PRIOR_DURATIONS)

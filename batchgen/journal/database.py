@@ -100,6 +100,9 @@ class Store(Protocol):
     def read(self, query: str, values: Sequence[Any]) -> Any:
         """Return a cursor over what is committed, also while a commit is under way."""
 
+    def take_turn(self) -> None:
+        """Let only one run at a time see what the others have, inside a transaction."""
+
     def others(self) -> "list[Machine]":
         """Return the other runs that are there."""
 
@@ -158,6 +161,9 @@ class SqliteStore:
 
     def read(self, query: str, values: Sequence[Any]) -> sqlite3.Cursor:
         return self._reading.execute(query, values)
+
+    def take_turn(self) -> None:
+        """As `let_others_start`."""
 
     def others(self) -> "list[Machine]":
         return []

@@ -149,6 +149,37 @@ class RequestQueries(Database):
         where = f"state = 'pending' AND listed = 1{others}"
         return self._take(where, "position", count, *skip, *left)
 
+    def tried_by_others(self) -> list[tuple[str, int, int, int]]:
+        """Return the models of rows that other runs have, or that are under way and nobody has.
+
+        With how many are not known to be accepted, are, and are under way. Until the open
+        transaction ends, no other run that asks this gets an answer.
+        """
+        self.store.take_turn()
+        mine, under_way = f"owner = {self.store.owner:d}", "state IN ('submitting', 'submitted')"
+        found = self.fetch_all(
+            "SELECT model AS sent_model,"
+            " COUNT(*) FILTER (WHERE state IN ('pending', 'submitting')) AS unsent,"
+            " COUNT(*) FILTER (WHERE state IN ('submitted', 'completed')) AS accepted,"
+            f" COUNT(*) FILTER (WHERE {under_way}) AS under_way"
+            f" FROM requests WHERE (owner IS NOT NULL AND NOT {mine})"
+            f" OR ({under_way} AND owner IS NULL) GROUP BY model"
+        )
+        return [*map(tuple, found)]
+
+    def has_free(self, models: Iterable[str]) -> bool:
+        """Return whether a listed pending row of one of these models is nobody's."""
+        models = list(models)
+        return (
+            bool(models)
+            and self.fetch_one(
+                "SELECT 1 FROM requests WHERE state = 'pending' AND listed = 1 AND owner IS NULL"
+                f" AND model IN ({marks(models)}) LIMIT 1",
+                *models,
+            )
+            is not None
+        )
+
     def take_accepted(self, count: int) -> list[Request]:
         """Take the oldest rows that were accepted, are not here, and that no run has."""
         return self._take("state IN ('submitted', 'completed')", "submitted_at NULLS FIRST", count)

@@ -153,6 +153,7 @@ async def execute(
             lambda: (journal.state_counts, journal.committed_usd(), run_state.limiter.rate),
             clock.monotonic,
         )
+        peers = Peers(journal, writes, run_state, slots, poller) if journal.is_shared else None
         engine = Engine(
             journal,
             dispatcher,
@@ -162,7 +163,9 @@ async def execute(
             run_state,
             services,
             progress.changed,
-            peers := Peers(journal, writes, run_state, slots) if journal.is_shared else None,
+            peers := Peers(journal, writes, run_state, slots, poller)
+            if journal.is_shared
+            else None,
         )
         reader = CommandReader(
             journal, writes, run_state, poller, shared_rate, written or policy,

@@ -1,7 +1,8 @@
 """Looks after a batch that other machines have rows of: a sign of life, and what is left behind.
 
 Once a second, in one transaction: runs that are gone are let go, ids that were handed in are
-applied, and accepted rows that nobody has are taken. Then it is read what the others were told by
+applied, accepted rows that nobody has are taken, and it is told how long requests have taken. Then
+it is read what the others were told by
 the API: to wait, what requests cost, and what became of them. So three answers in a row that are
 lost stop all, whoever sent those requests; and three of one machine stop that one, although others
 get theirs.
@@ -16,6 +17,7 @@ from batchgen.core.prices import read_seen
 from batchgen.core.text import plural
 from batchgen.engine.circuit_breaker import CircuitBreaker
 from batchgen.engine.machines.account import SharedSlots
+from batchgen.engine.poller import Poller
 from batchgen.engine.run_outcome import MISTAKE, RunOutcome
 from batchgen.engine.run_state import RunState
 from batchgen.errors import BatchgenError, JournalLocked
@@ -37,6 +39,7 @@ class Peers:
     _writes: WriteQueue
     _state: RunState
     slots: SharedSlots | None
+    _poller: Poller
     awaits_somebody: bool = False  # a run with rows ended just now: they are free in a moment
     _count_at: float = field(default=0.0)
     _breaker: CircuitBreaker = field(default_factory=CircuitBreaker)  # of all machines together
@@ -71,16 +74,18 @@ class Peers:
     async def take_accepted(self) -> list[Request]:
         """Let go of runs that are gone, and take what they had been accepted for."""
         taken: list[Request] = []
-        unknown = 0
+        unknown = told = 0
 
         def look() -> None:
-            nonlocal taken, unknown
+            nonlocal taken, unknown, told
             found = Recovery(self._journal).recover([], 0, wait=False)
             unknown = found["unknown"]
             goes_on = self._state.outcome is None
             taken = self._journal.take_accepted(MOST_ADOPTED) if goes_on else []
+            told = self._poller.share_times()
 
         await self._writes.enqueue(look, alone=True)
+        self._poller.told(told)
         if unknown:
             rows = plural(unknown, "row")
             log.warning("Unknown, since another machine's run ended in mid-request: %s.", rows)

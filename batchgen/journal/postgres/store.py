@@ -273,6 +273,12 @@ class PostgresStore:
         self.writing.execute(_LET_GO)
         return True
 
+    def take_turn(self) -> None:
+        """Let only one run at a time see what the others have, inside a transaction."""
+        self.writing.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended(?, 2))", (self.address.schema,)
+        )
+
     def others(self) -> list[Machine]:
         machines: list[Machine] = self._ask(machines_of)
         return [machine for machine in machines if machine.epoch != self.owner]

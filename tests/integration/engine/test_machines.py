@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 from conftest import Command, Write
 from databases import Database
-from helpers import many, table
+from helpers import PretendClock, many, table
 from sandbox_client import Control
 
 from batchgen.clock import Clock
 from batchgen.core.addresses import JournalAddress
-from batchgen.core.prices import Estimate
-from batchgen.core.states import Event
+from batchgen.core.prices import Estimate, SeenCost
+from batchgen.core.states import Event, State
+from batchgen.engine.cost_estimator import CostEstimator
+from batchgen.engine.poll_schedule import DurationModel, read_durations, write_durations
 from batchgen.journal.writer import Journal
 
 PATIENCE_S = 60
@@ -162,6 +164,82 @@ def test_what_is_asked_reaches_every_machine(
     assert (faster.code, paused.code) == (0, 0), (faster, paused)
     assert faster.stdout.count("rate 8/s") == 1
     assert told == {"set": 2, "paused": 2}
+
+
+@pytest.mark.timing(machine_first=3600.0, machine_lease=3600.0)
+def test_a_model_is_left_to_the_machine_that_tries_it_first(
+    run: Command, manifest: str, other: Journal, where: Any, sandbox: Control
+) -> None:
+    waited = run(manifest, *where, "--max-time", "3s")
+    before = sandbox.posts
+    (row,) = other.requests_in(State.SUBMITTING)
+    other.record_accepted(row, "5f3a")
+    found = run(manifest, *where)
+
+    assert (waited.code, before) == (75, 0), waited
+    assert (found.code, sandbox.posts) == (75, 3), found
+
+
+def test_who_tries_it_and_cannot_send_is_not_waited_for_long(
+    run: Command, manifest: str, other: Journal, where: Any, sandbox: Control, clock: PretendClock
+) -> None:
+    began = clock.now()
+    run(manifest, *where)
+
+    assert sandbox.posts == 3
+    assert 30 <= clock.now() - began < 60
+
+
+@pytest.mark.timing(machine_lease=3600.0)
+def test_below_a_limit_nothing_goes_before_it_is_known_what_another_machine_pays(
+    run: Command, manifest: str, other: Journal, where: Any, sandbox: Control
+) -> None:
+    (row,) = other.requests_in(State.SUBMITTING)
+    other.record_accepted(row, "5f3a")
+    limited = [manifest, *where, "--max-cost", "0.11"]
+    waited = run(*limited, "--max-time", "3s")
+    before = sandbox.posts
+    with other.transaction():
+        other.set_meta(CostEstimator({}, {row.model: SeenCost(0.05)}, limited=True).memory())
+    found = run(*limited)
+
+    assert (waited.code, before) == (75, 0), waited
+    assert (found.code, sandbox.posts) == (75, 2), (
+        found
+    )  # $0.09 with the other's; $0.05 more is too much
+
+
+def test_a_machine_that_reaches_no_api_leaves_its_rows_to_the_others(
+    start: Callable[..., Any], run: Command, write: Write, where: Any, database: Database
+) -> None:
+    manifest = write("list.csv", table(many(40)))
+    assert run(manifest, *where, "--limit", 0).code == 75
+    one = start(manifest, *where, "--base-url", "http://127.0.0.1:9/v1", "--price", "0.03")
+    # It takes all forty, and keeps the one by which it finds out when the API is back.
+    taken = "SELECT COUNT(*) FROM batchgen_list.requests WHERE owner IS NOT NULL"
+    until(lambda: database.query(taken) == [(1,)])
+
+    assert one.poll() is None
+
+
+def test_what_one_machine_learns_of_the_times_all_go_by(
+    start: Callable[..., Any], run: Command, write: Write, where: Any, database: Database,
+    sandbox: Control,
+) -> None:  # fmt: skip
+    manifest = write("list.csv", table(many(8)))
+    assert run(manifest, *where, "--limit", 0).code == 75
+    with closing(Journal(JournalAddress(database.url, "list"), Clock())) as other:
+        other.store.let_others_start("running")
+        one = start(manifest, *where, "--rate", "2/s")
+        until(lambda: sandbox.posts > 0)
+        (model,) = other.due_models([State.PENDING])
+        with other.transaction():
+            other.set_meta(write_durations({model: DurationModel(seen=1000)}))
+        _, said = one.communicate(timeout=PATIENCE_S)
+        times = read_durations(other.get_meta("times"))
+
+    assert one.returncode == 0, said
+    assert 1001 < times[model].seen <= 1008
 
 
 def lose_answers(journal: Journal, times: int) -> None:

@@ -1,5 +1,6 @@
 """When to ask about a request again: soon enough to be useful, seldom enough to be polite."""
 
+import json
 import math
 import random
 from itertools import pairwise
@@ -17,7 +18,10 @@ from batchgen.engine.poll_schedule import (
     PRIOR_DURATIONS,
     DurationModel,
     next_poll_delay,
+    read_durations,
     update_durations,
+    with_ended,
+    write_durations,
 )
 
 BACKOFF = DEFAULT_TIMING.backoff_first, DEFAULT_TIMING.backoff_max
@@ -149,3 +153,14 @@ def test_a_request_that_had_ended_long_before_anybody_asked_teaches_nothing():
 
     assert late.log_mean == pytest.approx(usual.log_mean)
     assert late.sigma == pytest.approx(usual.sigma)
+
+
+def test_what_one_machine_has_learned_another_adds_to():
+    one = with_ended({}, [("a", 9.0, 10.0)])
+    kept = write_durations(one)["times"]
+    both = with_ended(read_durations(json.loads(json.dumps(kept))), [("a", 9.0, 10.0), ("b", 1, 2)])
+
+    assert both["a"] == with_ended({}, [("a", 9.0, 10.0)] * 2)["a"]
+    assert both["a"].seen == 2
+    assert both["b"].seen == 1
+    assert read_durations(None) == {}
