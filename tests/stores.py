@@ -22,7 +22,8 @@ from xml.etree import ElementTree
 
 HOST = "127.0.0.1"
 PATIENCE_S = 60.0
-LISTED = "{http://s3.amazonaws.com/doc/2006-03-01/}Key"
+S3 = "{http://s3.amazonaws.com/doc/2006-03-01/}"
+LISTED = f"{S3}Key"
 SECRET = "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY"  # of nobody
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
@@ -88,8 +89,13 @@ class Store:
 
     def names(self) -> list[str]:
         """Return the names of all objects but the mark, sorted."""
-        found = ElementTree.fromstring(self._ask("GET", "?list-type=2")[0])
-        keys = [str(key.text) for key in found.iter(LISTED)]
+        keys: list[str] = []
+        token: str | None = ""
+        while token is not None:
+            more = f"&continuation-token={urllib.parse.quote(token)}" if token else ""
+            found = ElementTree.fromstring(self._ask("GET", f"?list-type=2{more}")[0])
+            keys += [str(key.text) for key in found.iter(LISTED)]
+            token = found.findtext(f"{S3}NextContinuationToken")
         return sorted(key for key in keys if not key.endswith("/.batchgen"))
 
     def get(self, key: str) -> bytes:

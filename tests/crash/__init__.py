@@ -282,21 +282,35 @@ class StoredBatch(Batch):
 
 
 class DatabaseBatch(Batch):
-    """A batch whose journal is in PostgreSQL, and whose media are in a folder that is mounted."""
+    """A batch whose journal is in PostgreSQL, and whose media are in a folder that is mounted.
+
+    store: where they are kept in a bucket instead.
+    """
 
     def __init__(
-        self, root: Path, reach: Sequence[str], sandbox: Control, database: Database, rows: int = 3
+        self,
+        root: Path,
+        reach: Sequence[str],
+        sandbox: Control,
+        database: Database,
+        rows: int = 3,
+        store: Store | None = None,
     ) -> None:
         self.media = root / "media"
         self.media.mkdir(parents=True)
         self.database = database
-        places = ["--journal", database.url, "--media", str(self.media)]
-        super().__init__(root, reach, sandbox, rows, *places)
+        self.store = store
+        media = str(self.media) if store is None else store.place("kit")
+        super().__init__(root, reach, sandbox, rows, "--journal", database.url, "--media", media)
 
     def content(self, path: str) -> bytes:
+        if self.store is not None:
+            return self.store.get(f"kit/{path}")
         return (self.media / path).read_bytes()
 
     def kept(self) -> set[str]:
+        if self.store is not None:
+            return {key.removeprefix("kit/") for key in self.store.names()}
         found = (path for kind in MEDIA_FOLDERS for path in (self.media / kind).glob("*"))
         return {p.relative_to(self.media).as_posix() for p in found if p.suffix != ".part"}
 

@@ -1,9 +1,13 @@
-"""Several machines work through one list; they are killed and put to sleep, and the server stops.
+"""Several machines work through one list, into one bucket, below one limit of cost.
+
+They are killed and put to sleep, the server stops, and the store refuses, hangs, and loses answers.
 
 Short here. The night's size: `BATCHGEN_ROWS=2000 BATCHGEN_MACHINES=5 BATCHGEN_RATE=20
-BATCHGEN_RUN_AT_MOST=600 python -m pytest tests/crash/test_campaign_database.py -s`.
+BATCHGEN_RUN_AT_MOST=600 python -m pytest tests/crash/test_campaign_database.py -s`; with the
+leases of a run in place of the kit's quick ones: `BATCHGEN_LEASES=usual`.
 """
 
+import math
 import os
 import random
 import signal
@@ -16,19 +20,26 @@ from pathlib import Path
 import pytest
 from databases import Database
 from sandbox_client import Control
+from stores import Answer, Seen, Store
 
 from batchgen.sandbox import started
 from crash import GO_ON, KILLED, DatabaseBatch, Fault, check_the_books, fault
 from crash.test_campaign import FAULTS
-from crash.test_steered_nights import LATE_S, WINDOW_S
+from crash.test_steered_nights import WINDOW_S
 
 SEEDS = int(os.environ.get("BATCHGEN_SEEDS", "1"))
 ROWS = int(os.environ.get("BATCHGEN_ROWS", "40"))
 MACHINES = int(os.environ.get("BATCHGEN_MACHINES", "3"))
 RATE = float(os.environ.get("BATCHGEN_RATE", "10"))  # submissions per second
-SLEEPS_S = 6.0  # longer than a lease in the kit
+# Longer than a lease: of a run, or of the kit.
+SLEEPS_S = 35.0 if os.environ.get("BATCHGEN_LEASES") == "usual" else 6.0
 PATIENCE_S = 60 + 20 * ROWS / RATE
+UNREACHABLE = 69  # a run that begins while the store refuses
+PRICE = 0.03
 SHARE_OF_CAP = 0.6
+CAP_REACHED = "would pass the limit"
+# A submission may arrive this late: it has left with its slot, by machines that share two cores.
+LATE_S = 0.5
 # What comes damaged twice is kept. Where that machine dies before it says so, the file is left
 # beside the whole one that the next fetches: no loss, but a file of no row.
 UNTRIED = ("media-truncated", "media-short")
@@ -37,18 +48,26 @@ UNTRIED = ("media-truncated", "media-short")
 class Fleet:
     """Machines that are started again as soon as they end, as by cron, until one says it is done.
 
-    seen: what happened, and how runs ended.
+    seen: what happened, and how runs ended. store: that has troubles; None is none.
     """
 
-    def __init__(self, machines: list[DatabaseBatch], dice: random.Random) -> None:
+    def __init__(
+        self, machines: list[DatabaseBatch], dice: random.Random, store: Store | None = None
+    ) -> None:
         self.machines = machines
         self.dice = dice
         self.seen: Counter[str] = Counter()
+        self.store = store
+        self._calm_at = math.inf  # when the store is well again
         self._runs: dict[int, DatabaseBatch] = {}
         self._asleep: dict[int, float] = {}  # until when
 
-    def work(self, *, until: tuple[int, ...] = (0, 1), troubles: bool = True) -> None:
-        """Go on until each machine has ended with one of these codes, one after the other."""
+    def work(
+        self, *, until: tuple[int, ...] = (0, 1), says: str = "", troubles: bool = True
+    ) -> None:
+        """Go on until each machine has ended with one of these codes, one after the other, and has
+        said so.
+        """
         end, left = time.monotonic() + PATIENCE_S, [*self.machines]
         trouble_at = time.monotonic() + 1.0
         while left or self._runs:
@@ -59,17 +78,21 @@ class Fleet:
                     self._runs[machine.start()] = machine
             time.sleep(0.05)
             self._wake()
+            self._calm_store()
             for pid in [pid for pid in self._runs if machine.driver.has_ended(pid)]:
                 machine = self._runs.pop(pid)
                 self._asleep.pop(pid, None)
                 code = machine.driver.wait(pid)
                 self.seen[f"ended with {code}"] += 1
-                assert code in (0, 1, GO_ON, KILLED, -signal.SIGALRM), machine.said()
-                if code in until and machine in left:
+                assert code in (0, 1, UNREACHABLE, GO_ON, KILLED, -signal.SIGALRM), machine.said()
+                if code in until and says in machine.said() and machine in left:
                     left.remove(machine)
                     troubles = False  # the list is through
             if troubles and self._runs and time.monotonic() >= trouble_at:
-                self.dice.choice([self._kill, self._put_to_sleep, self._restart_server])()
+                self.dice.choice(
+                    [self._kill, self._put_to_sleep, self._restart_server]
+                    + [self._upset_store] * (self.store is not None)
+                )()
                 trouble_at = time.monotonic() + self.dice.uniform(0.5, 3.0)
 
     def _one(self) -> int:
@@ -101,25 +124,57 @@ class Fleet:
         time.sleep(self.dice.uniform(0.0, 1.0))
         server.start()
 
+    def _upset_store(self) -> None:
+        assert self.store is not None
+        self.seen["store upset"] += 1
+        self._calm_at = time.monotonic() + self.dice.uniform(0.5, 3.0)
+        how = self.dice.choice(["refuses", "is slow", "loses answers"])
+        if how == "loses answers":
+            self.store.lost = refused
+        else:
+            self.store.answer = refused if how == "refuses" else slowly
 
-def no_window_above(rate: float, sandbox: Control) -> int:
-    """Raise AssertionError where more than rate x window + 1 arrived; return how many did."""
+    def _calm_store(self) -> None:
+        if self.store is not None and time.monotonic() >= self._calm_at:
+            self.store.answer = self.store.lost = lambda request: None
+            self._calm_at = math.inf
+
+
+def refused(request: Seen) -> Answer | None:
+    return 503, b"SlowDown"
+
+
+def slowly(request: Seen) -> Answer | None:
+    time.sleep(1.0)
+    return None
+
+
+def lateness(rate: float, sandbox: Control) -> tuple[int, float]:
+    """Return how many arrived, and the seconds by which one of them did so too late, or the first
+    of its window too early, for no window of up to WINDOW_S to hold more than rate x window + 1.
+    """
     times = sorted(post["arrived_at"] for post in sandbox.log())
+    late = 0.0
     for n, end in enumerate(times):
         for first in range(n, -1, -1):
             length = end - times[first]
-            if length > WINDOW_S - LATE_S:
+            if length > WINDOW_S:
                 break
-            count = n - first + 1
-            assert count <= rate * (length + LATE_S) + 1, f"{count} in {length:.2f} s"
-    return len(times)
+            late = max(late, (n - first) / rate - length)
+    return len(times), late
 
 
 def machines_of(
-    here: Path, reach: list[str], sandbox: Control, database: Database, rows: int, rate: float
+    here: Path,
+    reach: list[str],
+    sandbox: Control,
+    database: Database,
+    rows: int,
+    rate: float,
+    store: Store | None = None,
 ) -> list[DatabaseBatch]:
     """Each has a disk and a home of its own."""
-    first = DatabaseBatch(here / "batch", reach, sandbox, database, rows)
+    first = DatabaseBatch(here / "batch", reach, sandbox, database, rows, store)
     first.words += ["--rate", f"{rate}/s", "--concurrency", "16"]
     return [first.elsewhere(n) for n in range(1, MACHINES + 1)]
 
@@ -129,26 +184,37 @@ def read_by(machine: DatabaseBatch) -> float:
 
 
 @pytest.mark.parametrize("seed", range(1, SEEDS + 1))
-def test_machines_that_die_sleep_and_lose_their_server_pay_once_and_lose_nothing(
-    here: Path, database: Database, seed: int
+def test_machines_that_die_sleep_and_lose_what_they_need_pay_once_and_lose_nothing(
+    here: Path, database: Database, store: Store, seed: int
 ) -> None:
     begun = time.time()
     with a_sandbox(seed) as (reach, sandbox):
-        fleet = Fleet(machines_of(here, reach, sandbox, database, ROWS, RATE), random.Random(seed))
-        first = fleet.machines[0]
+        machines = machines_of(here, reach, sandbox, database, ROWS, RATE, store)
+        fleet = Fleet(machines, random.Random(seed), store)
+        words = [*machines[0].words]
+        cap = round(PRICE * ROWS * SHARE_OF_CAP, 2)
+        for machine in machines:
+            machine.words += ["--max-cost", str(cap)]
+        fleet.work(until=(GO_ON,), says=CAP_REACHED)
+        billed, reserved = sandbox.billed_usd, read_by(machines[0])
+        for machine in machines:
+            machine.words = machine.words[: len(words)]
         fleet.work()
-        for machine in fleet.machines:  # what each may still hold
+        for machine in machines:  # what each may still hold
             machine.run()
 
-        posts = no_window_above(RATE, sandbox)
-        check_the_books(first)
-        troubles = fleet.seen["killed"] + fleet.seen["put to sleep"] + fleet.seen["server stopped"]
-        assert troubles > 0
+        assert billed <= cap + 1e-9
+        assert reserved <= cap + 1e-9
+        posts, late = lateness(RATE, sandbox)
+        check_the_books(machines[0])
+        assert fleet.seen["killed"] + fleet.seen["put to sleep"] + fleet.seen["server stopped"] > 0
         print(
             f"seed {seed}: {MACHINES} machines, {ROWS} rows, {posts} POSTs in"
-            f" {time.time() - begun:.0f} s, paid twice 0, lost 0, no window above {RATE:.0f}/s;"
-            f" {dict(fleet.seen)}, {first.states()}"
+            f" {time.time() - begun:.0f} s, paid twice 0, lost 0, {RATE:.0f}/s kept but for"
+            f" {late:.2f} s, ${billed:.2f} billed below a limit of ${cap:.2f};"
+            f" {dict(fleet.seen)}, {machines[0].states()}"
         )
+        assert late <= LATE_S
 
 
 @contextmanager
@@ -171,14 +237,13 @@ def test_no_limit_of_cost_is_passed_by_all_machines_together(
 ) -> None:
     with a_sandbox() as (reach, sandbox):
         fleet = Fleet(machines_of(here, reach, sandbox, database, ROWS, 50.0), random.Random(1))
-        price = 0.03
-        limit = round(price * ROWS * SHARE_OF_CAP, 2)
+        limit = round(PRICE * ROWS * SHARE_OF_CAP, 2)
         for machine in fleet.machines:
             machine.words += ["--max-cost", str(limit)]
         fleet.work(until=(GO_ON,), troubles=False)
         billed, reserved = sandbox.billed_usd, read_by(fleet.machines[0])
 
-    assert limit - 2 * price < billed <= limit + 1e-9
+    assert limit - 2 * PRICE < billed <= limit + 1e-9
     assert reserved <= limit + 1e-9
     print(f"{MACHINES} machines, a limit of ${limit}: ${billed:.2f} billed")
 
@@ -199,8 +264,7 @@ def test_a_limiter_for_each_machine_upsets_the_rate(
     with a_sandbox() as (reach, sandbox):
         fleet = Fleet(machines_of(here, reach, sandbox, database, 60, 6.0), random.Random(1))
         work_through(fleet, *([fault(mistake)] if mistake else []))
-        if mistake is None:
-            assert no_window_above(6.0, sandbox) == 60
-        else:
-            with pytest.raises(AssertionError, match=r"\d+ in \d"):
-                no_window_above(6.0, sandbox)
+        posts, late = lateness(6.0, sandbox)
+
+    assert posts == 60
+    assert (late > LATE_S) == (mistake is not None), late
