@@ -16,7 +16,7 @@ from typing import Any
 import crash
 import databases
 import pytest
-from helpers import ROOT, TOKEN, Outcome, PretendClock
+from helpers import ROOT, TOKEN, Outcome, PretendClock, bring_back, keep, many, table
 from hypothesis import HealthCheck, settings
 from sandbox_client import Control
 from stores import CREDENTIALS, Store, bucket, s3_server
@@ -79,13 +79,20 @@ def schemas(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return found
 
 
-@pytest.fixture(scope="session")
-def address(schemas: dict[str, Path]) -> Iterator[Address]:
+@contextlib.contextmanager
+def quick_sandbox(schemas: dict[str, Path]) -> Iterator[Address]:
     """A sandbox in which everything is done at once."""
     options = ["--seconds", "0", "--spread", "0", "--picture-size", "64"]
     for path in schemas.values():
         options += ["--schema", str(path)]
     with started(None, options=options) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def address(schemas: dict[str, Path]) -> Iterator[Address]:
+    """Where all tests of a worker find their sandbox."""
+    with quick_sandbox(schemas) as found:
         yield found
 
 
@@ -251,6 +258,35 @@ def run(
             return batchgen("run", manifest, *words, **more)
 
     return run_it
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What runs have left, for the tests that begin with the same."""
+    return tmp_path_factory.mktemp("kept")
+
+
+@pytest.fixture
+def saved(
+    here: Path, folder: Path, run: Command, write: Write, sandbox: Control, kept: Path
+) -> Callable[[int], Path]:
+    """Give a test list.csv of so many rows, and its batch in which all are saved: `saved(3)`.
+
+    Each worker does the run once for a module, and each test has a copy of what it left. The
+    sandbox has forgotten the requests: a test in which it is asked for them has to `run` itself.
+    """
+
+    def saved_batch(rows: int) -> Path:
+        at = kept / f"saved-{rows}"
+        if at.exists():
+            bring_back(at, here)
+        else:
+            assert run(write("list.csv", table(many(rows)))).code == 0
+            sandbox.reset()
+            keep(here, at)
+        return folder
+
+    return saved_batch
 
 
 @pytest.fixture

@@ -42,6 +42,8 @@ PATIENT = pytest.mark.timing(max_polling=1e7)
 NEVER_ASKING = Timing(max_polling=0.0)
 ROOT = Path(__file__).parents[1]
 TOKEN = "a-token-that-nobody-may-see"
+# The variables that say where batchgen keeps what belongs to no batch.
+OF_THE_USER = ("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME")
 MEDIA_FOLDERS = ("images", "videos", "audio", "files")
 # The migration that makes a version, and so the first that a journal of the version before lacks.
 MIGRATION_TO = {2: "m002_delivered_and_views", 3: "m003_throttled", 4: "m004_written_off"}
@@ -197,6 +199,32 @@ def until(process: "subprocess.Popen[Any]", reached: Callable[[], bool]) -> None
 def provenance_of(picture: Path) -> Mapping[str, Any] | None:
     with picture.open("rb") as file:
         return provenance.read_provenance(file)
+
+
+def _places(here: Path) -> dict[str, Path]:
+    """Where a command of a test writes, by a name for each."""
+    return {"here": here} | {name: Path(os.environ[name]) for name in OF_THE_USER}
+
+
+def keep(here: Path, at: Path) -> None:
+    """Copy what a test has made in its current folder, and what batchgen keeps for the user."""
+    for name, place in _places(here).items():
+        shutil.copytree(place, at / name, symlinks=True)
+    (at / "where").write_text(str(here))
+
+
+def bring_back(at: Path, here: Path) -> None:
+    """Give another test what `keep` has copied to `at`, as if it had been made in `here`."""
+    for name, place in _places(here).items():
+        shutil.copytree(at / name, place, symlinks=True, dirs_exist_ok=True)
+    # A journal names its list by its whole path, and the list of batches each folder.
+    paths = ((at / "where").read_text(), str(here))
+    for folder in here.glob("out/*/"):
+        change(
+            folder, "UPDATE memory SET value = replace(value, ?, ?) WHERE name='manifest'", *paths
+        )
+    for listed in Path(os.environ["XDG_STATE_HOME"]).rglob("batches.json"):
+        listed.write_text(listed.read_text().replace(*paths))
 
 
 def as_before(folder: Path, version: int) -> None:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Command, Write
-from helpers import TOKEN, change, many, media, query, states, table
+from conftest import Command, Write, quick_sandbox
+from helpers import TOKEN, bring_back, change, keep, many, media, query, states, table
 from sandbox_client import Control
 
 from batchgen.batch_folder import FOLDERS
@@ -24,6 +24,7 @@ from batchgen.files import COMPANIONS
 from batchgen.journal import stored_values
 from batchgen.journal.receipts import Receipt
 from batchgen.report import gallery
+from batchgen.sandbox import Address
 
 SERIES = "atelier/series/text-to-image"
 DAMAGED = 74
@@ -53,9 +54,30 @@ def manifest(write: Write) -> str:
     return write("list.csv", table(many(2)))
 
 
+@pytest.fixture(scope="module")
+def address(schemas: dict[str, Path]) -> Iterator[Address]:
+    with quick_sandbox(schemas) as found:
+        yield found
+
+
 @pytest.fixture
-def batch(run: Command, folder: Path, manifest: str) -> Path:
-    assert run(manifest).code == 0
+def sandbox(address: Address) -> Iterator[Control]:
+    """A sandbox that is not reset: it has to know the requests of `batch`. What it billed since a
+    test began is compared."""
+    with Control(address.base_url) as found:
+        yield found
+        found.set(seconds=0.0)
+
+
+@pytest.fixture
+def batch(run: Command, folder: Path, here: Path, kept: Path, manifest: str) -> Path:
+    """A copy of what one run has left."""
+    at = kept / "batch"
+    if at.exists():
+        bring_back(at, here)
+    else:
+        assert run(manifest).code == 0
+        keep(here, at)
     return folder
 
 
@@ -299,7 +321,7 @@ def test_the_report_of_a_backup_made_of_hard_links_can_be_written(
 SLOW = """DROP TABLE spending;
     CREATE TABLE spending (key TEXT, attempt INTEGER, at TEXT, usd FLOAT);
     CREATE TEMP TABLE many AS WITH RECURSIVE c(n) AS
-        (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 20000) SELECT n FROM c;
+        (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 9000) SELECT n FROM c;
     INSERT INTO requests (key, id, name, folded, position, model, input, state, attempts)
         SELECT 'k' || n, 'i' || n, 'n' || n, 'n' || n, n, '', '{}', 'failed', 1 FROM many;
     INSERT INTO spending SELECT 'x' || n, 1, '2026-01-01T00:00:00.000Z', 0.0 FROM many"""

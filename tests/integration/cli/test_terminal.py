@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import pytest
 from conftest import Command
-from helpers import at_a_terminal, tally
+from helpers import at_a_terminal, bring_back, keep, tally
 from sandbox_client import Control
 
 from batchgen import sandbox
@@ -85,9 +85,10 @@ COMMANDS: dict[str, list[list[str]]] = {
 FORMS = [(name, n) for name, forms in COMMANDS.items() for n in range(len(forms))]
 
 
-@pytest.fixture
-def hostile(here: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
-    """The options that lead a command to a service with a hostile model."""
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+    """The options that lead a command to a service with a hostile model. All tests share it, since
+    none asks what it was sent."""
     file = tmp_path_factory.mktemp("schema") / "evil.json"
     properties = {
         "prompt": {"type": "string", "maxLength": 5000},
@@ -107,44 +108,56 @@ def hostile(here: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[li
         yield ["--base-url", address.base_url, "--media-host", address.media_host]
 
 
-@pytest.fixture
-def rows() -> list[dict[str, object]]:
-    prompts = ("saved", "refused", "lost", "fails")
-    more = {"_note": EVIL, f"_{EVIL}": EVIL, EVIL: EVIL}
-    return [{"id": f"{EVIL}{p}", "prompt": f"{p} {EVIL}", **more} for p in prompts]
+PROMPTS = ("saved", "refused", "lost", "fails")
+_MORE = {"_note": EVIL, f"_{EVIL}": EVIL, EVIL: EVIL}
+ROWS: list[dict[str, object]] = [
+    {"id": f"{EVIL}{prompt}", "prompt": f"{prompt} {EVIL}", **_MORE} for prompt in PROMPTS
+]
+PLACE = f"li{EVIL.replace('/', '')}st"
+# What the words of COMMANDS stand for.
+NAMES = {one: f"{PLACE}/{one}{EVIL}.jsonl" for one in ("LIST", "MORE", "BAD")}
+NAMES["FOLDER"] = f"out/{EVIL}"
+INTO = ["--model", MODEL, "--out", NAMES["FOLDER"]]
 
 
 def lines_of(rows: list[dict[str, object]]) -> str:
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
+def check_harmless(shown: str) -> None:
+    assert {c for c in shown if not c.isprintable()} <= {"\n"}
+    assert FORGED not in [line.strip() for line in shown.splitlines()]
+
+
+@pytest.fixture
+def lists(batchgen: Command, here: Path, hostile: list[str], kept: Path) -> None:
+    """The lists, and a batch whose rows have come to every end, by a run of which each worker makes
+    one."""
+    at = kept / "hostile"
+    if at.exists():
+        bring_back(at, here)
+        return
+    files = {
+        "LIST": lines_of(ROWS),
+        "MORE": lines_of([*ROWS, {"id": f"{EVIL}new", "prompt": EVIL}]),
+        "BAD": lines_of([*ROWS, *ROWS, {"prompt": "x", f"{EVIL}2": EVIL, EVIL: f"{EVIL}!"}]),
+    }
+    (here / PLACE).mkdir()
+    for one, text in files.items():
+        (here / NAMES[one]).write_text(text, encoding="utf-8")
+    check_harmless(batchgen("run", NAMES["LIST"], *INTO, *hostile).stderr)
+    keep(here, at)
+
+
 @pytest.mark.parametrize(("name", "form"), FORMS)
 def test_no_command_lets_a_list_a_folder_or_a_catalogue_steer_the_terminal(
-    batchgen: Command,
-    here: Path,
-    hostile: list[str],
-    rows: list[dict[str, object]],
-    name: str,
-    form: int,
+    batchgen: Command, here: Path, hostile: list[str], lists: None, name: str, form: int
 ) -> None:
-    place = f"li{EVIL.replace('/', '')}st"
-    files = {
-        "LIST": lines_of(rows),
-        "MORE": lines_of([*rows, {"id": f"{EVIL}new", "prompt": EVIL}]),
-        "BAD": lines_of([*rows, *rows, {"prompt": "x", f"{EVIL}2": EVIL, EVIL: f"{EVIL}!"}]),
-    }
-    (here / place).mkdir()
-    names = {one: f"{place}/{one}{EVIL}.jsonl" for one in files}
-    for one, text in files.items():
-        (here / names[one]).write_text(text, encoding="utf-8")
-    names["FOLDER"] = f"out/{EVIL}"
-    into = ["--model", MODEL, "--out", names["FOLDER"]]
-    first = batchgen("run", names["LIST"], *into, *hostile)
-    assert tally(here / names["FOLDER"]) == {"saved": 1, "failed": 2, "unknown": 1}
+    assert tally(here / NAMES["FOLDER"]) == {"saved": 1, "failed": 2, "unknown": 1}
 
-    words = [names.get(word, word) for word in COMMANDS[name][form]]
+    words = [NAMES.get(word, word) for word in COMMANDS[name][form]]
     if name in ("run", "plan", "validate"):
-        words += into
+        words += INTO
     if (
         name in ("run", "plan", "resolve", "verify", "cancel", "models fetch")
         or "--online" in words
@@ -154,10 +167,9 @@ def test_no_command_lets_a_list_a_folder_or_a_catalogue_steer_the_terminal(
         batchgen("models", "fetch", MODEL, *hostile)
     told = batchgen(*name.split(), *words)
 
-    for text in (first.stderr, told.stdout, told.stderr):
-        assert {c for c in text if not c.isprintable()} <= {"\n"}
-        assert FORGED not in [line.strip() for line in text.splitlines()]
-    log = (here / names["FOLDER"] / "batchgen.log").read_text(encoding="utf-8")
+    check_harmless(told.stdout)
+    check_harmless(told.stderr)
+    log = (here / NAMES["FOLDER"] / "batchgen.log").read_text(encoding="utf-8")
     assert {c for c in log if not c.isprintable()} <= {"\n"}
     assert FORGED not in log.splitlines()
     if "--json" in words:
