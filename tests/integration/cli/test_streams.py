@@ -1,6 +1,7 @@
 """Standard streams that nobody reads, that are full, or closed: the command does its work."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -55,9 +56,9 @@ def unread_pipe() -> Iterator[int]:
 
 
 @pytest.fixture
-def program(run: Command, write: Write, reach: list[str]) -> Run:
+def program(saved: Callable[[int], Path], write: Write, reach: list[str]) -> Run:
     """Run a command of COMMANDS on a batch of three saved rows, as a process of its own."""
-    assert run(write("list.csv", table(many(3))), "--out", "out/list").code == 0
+    saved(3)
     write("longer.csv", table(many(2000)))
 
     def run_it(words: list[str], **streams: object) -> "subprocess.CompletedProcess[str]":
@@ -106,8 +107,10 @@ def test_what_cannot_be_printed_is_said_and_is_no_success(program: Run, words: l
 
 
 def test_a_verify_without_a_reader_restores_what_is_damaged(
-    program: Run, folder: Path, reach: list[str]
+    program: Run, run: Command, folder: Path, write: Write, reach: list[str]
 ) -> None:
+    shutil.rmtree(folder)  # the sandbox has to know its requests
+    assert run(write("list.csv", table(many(3)))).code == 0
     picture = next((folder / "images").iterdir())
     whole = picture.read_bytes()
     picture.write_bytes(b"damaged")

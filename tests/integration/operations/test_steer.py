@@ -97,17 +97,20 @@ def test_a_batch_that_was_killed_while_it_was_paused_stays_paused(
 
 
 def test_set_changes_the_run_says_what_it_was_and_holds_for_that_run_only(
-    going_on: Any, folder: Path, batchgen: Command, run: Command, manifest: str, sandbox: Control
+    start: Start, folder: Path, batchgen: Command, run: Command, write: Write, sandbox: Control
 ) -> None:
+    manifest = write("list.csv", table(many(100)))
+    going_on = start(manifest, "--rate", "2/s")
+    until(going_on, lambda: sandbox.posts >= 2)
     done = batchgen("set", folder, "rate=1000/s", "concurrency=100")
 
     assert done.code == 0
     assert done.stdout.splitlines() == [
-        "rate 1000/s (was 300/m)",
+        "rate 1000/s (was 120/m)",
         "concurrency 100 (was 16)",
     ]
     assert going_on.wait(timeout=60) == 0
-    assert tally(folder) == {"saved": 400}
+    assert tally(folder) == {"saved": 100}
     assert "Kept" not in run(manifest).stderr
 
 
