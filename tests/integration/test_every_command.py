@@ -1,5 +1,6 @@
 """Every command of `batchgen --help`, given a folder in which everything is hostile at once."""
 
+import os
 import re
 import shutil
 import signal
@@ -12,7 +13,7 @@ import click
 import pytest
 from conftest import Command, Write
 from helpers import many, table
-from hostile_folder import HOSTILE, LAYERS, plant
+from hostile_folder import HOSTILE, LAYERS, links, open_to_others, plant
 from sandbox_client import Control
 
 from batchgen.cli.main import cli
@@ -42,6 +43,8 @@ OPTIONS: dict[str, list[list[str]]] = {
     "schedule install": [["--at", "01:30", "--dry-run", "--by", "cron"]],
     "sandbox": [["--help"]],  # it serves until it is ended
 }
+# Planted in the folder of each command: a copy of a hard link would be a file of its own.
+AT_EACH_FOLDER = (open_to_others, links)
 KNOWN_CODES = {0, 1, 2, 65, 69, 74, 75, 77}
 # No terminal may see these: all control characters but the end of a line, and bidi marks.
 UNSAFE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
@@ -73,6 +76,14 @@ def in_time(what: object) -> Iterator[None]:
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
+
+
+def copy_one(source: str, target: str) -> None:
+    """Copy a file or make a pipe, for `copytree`, which refuses pipes."""
+    if Path(source).is_fifo():
+        os.mkfifo(target)
+    else:
+        shutil.copy2(source, target)
 
 
 def look(place: Path, *, but: Path) -> dict[str, tuple[int, Any]]:
@@ -117,12 +128,14 @@ def test_every_command_ends_in_words_and_leaves_all_others_files_alone(
     hidden: int,
 ) -> None:
     billed, faults = len(sandbox.ledger()), []
+    layers = LAYERS[hidden:]
+    plant(whole, outside, tuple(layer for layer in layers if layer not in AT_EACH_FOLDER))
     for name, command in COMMANDS.items():
         for options in OPTIONS.get(name, [[]]):
             words = [*name.split(), *given(command, folder), *filled(options, folder, reach)]
             shutil.rmtree(folder)
-            shutil.copytree(whole, folder)
-            plant(folder, outside, LAYERS[hidden:])
+            shutil.copytree(whole, folder, symlinks=True, copy_function=copy_one)
+            plant(folder, outside, tuple(layer for layer in layers if layer in AT_EACH_FOLDER))
             before = look(here, but=folder)
             with in_time(words):
                 outcome = batchgen(*words)
