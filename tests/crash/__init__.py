@@ -165,8 +165,10 @@ class Batch:
     """A list of a few rows, its folder `out` in `root`, and the sandbox that it is sent to.
 
     reach: the options that lead there, with `--base-url`, or those of `rehearsal`. api: which of
-    its two. sandbox: whoever has the ledger.
+    its two. sandbox: whoever has the ledger. make_driver: what starts its runs.
     """
+
+    make_driver: ClassVar[Callable[[], Driver]] = staticmethod(driver)
 
     def __init__(
         self,
@@ -182,7 +184,7 @@ class Batch:
         self.out = root / "out"
         self.rows = rows
         self.sandbox = sandbox
-        self.driver = driver()
+        self.driver = self.make_driver()
         self.errors = root / "stderr.txt"
         self.env: dict[str, str] = {}
         self.faults: tuple[Fault, ...] = ()  # of each of its runs

@@ -6,13 +6,15 @@ then is the disk after the cut, at its worst: no byte and no name that was not s
 disk has some of the rest; `disk_after` can throw dice for that.)
 """
 
+import atexit
 import os
 import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -106,37 +108,38 @@ def compiled(folder: Path) -> Path:
     return library
 
 
-@contextmanager
-def shimmed(folder: Path) -> Iterator[Driver]:
-    """A driver whose runs have the shim, built in `folder`; skips the test where that fails."""
+@cache
+def shimmed() -> Driver:
+    """The driver whose runs have the shim, which all tests of this process share; skips the test
+    where the shim cannot be built."""
     if not sys.platform.startswith("linux") or shutil.which("gcc") is None:
         pytest.skip("the power-cut shim needs Linux and gcc")
+    folder = tempfile.TemporaryDirectory()
+    atexit.register(folder.cleanup)
     try:
-        library = compiled(folder)
+        library = compiled(Path(folder.name))
     except subprocess.CalledProcessError as error:
         pytest.skip(f"gcc cannot build the power-cut shim: {error.stderr[-200:]!r}")
     found = Driver({"LD_PRELOAD": str(library)})
-    try:
-        yield found
-    finally:
-        found.close()
+    atexit.register(found.close)
+    return found
 
 
 class PoweredBatch(Batch):
     """A batch whose folder is on a disk that loses its power."""
+
+    make_driver = staticmethod(shimmed)
 
     def __init__(
         self,
         root: Path,
         reach: Sequence[str],
         sandbox: Control,
-        driver: Driver,
         rows: int = 3,
         *,
         api: Api = MODELS,
     ) -> None:
         super().__init__(root, reach, sandbox, rows, api=api)
-        self.driver = driver
         self.disk, self.copies = root / "disk", root / "kept"
         self.out = self.disk / "out"
         self.words[self.words.index("--out") + 1] = str(self.out)
