@@ -96,11 +96,11 @@ def test_a_run_that_is_killed_at_any_step_is_finished_by_the_next(kit: Batch, fi
 
 
 @pytest.mark.parametrize(
-    ("api", "first"), [(api, (n + 1) * SLICES) for n, api in enumerate(PHOTO_OPTIONS)], ids=str
+    ("api", "first"), [(api, 5 * n) for n, api in enumerate(PHOTO_OPTIONS, 1)], ids=str
 )
 def test_so_is_a_run_with_local_files(photo_kit: Batch, first: int) -> None:
-    """Each way at other steps, and all together at every seventh."""
-    for n in count(first, len(PHOTO_OPTIONS) * SLICES):
+    """Each way at other steps, and all together at every fifth."""
+    for n in count(first, 5 * len(PHOTO_OPTIONS)):
         begin_again(photo_kit)
         if photo_kit.killed_at(n) is None:
             break
