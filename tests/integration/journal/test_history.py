@@ -738,7 +738,8 @@ class AnyHistoryInADatabase(AnyHistory):
         for name in self.tables():
             self.database.query(f"TRUNCATE {self.place.schema}.{name}")
             self.database.query(
-                f"INSERT INTO {self.place.schema}.{name} SELECT * FROM {self.kept}.{name}"
+                f"INSERT INTO {self.place.schema}.{name} OVERRIDING SYSTEM VALUE"
+                f" SELECT * FROM {self.kept}.{name}"
             )
 
 
