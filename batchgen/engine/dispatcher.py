@@ -155,6 +155,10 @@ class Dispatcher:
         self._page = found[::-1]
         if not found:
             self._look_at = now + LOOK_AGAIN_S
+        if self.awaits_first:
+            for model in sorted(left - self._told):
+                log.info("%s: another machine tries its first row; the others wait.", model)
+            self._told |= left
 
     async def _leave_when_offline(self) -> None:
         """Leave rows to machines that reach the API, all but one, by which this one finds out."""

@@ -150,10 +150,9 @@ class RequestQueries(Database):
         return self._take(where, "position", count, *skip, *left)
 
     def tried_by_others(self) -> list[tuple[str, int, int, int]]:
-        """Return the models of rows that other runs have, or that are under way and nobody has.
+        """Return how many rows other runs have of each model, as `TriedModel` of the engine.
 
-        With how many are not known to be accepted, are, and are under way. Until the open
-        transaction ends, no other run that asks this gets an answer.
+        Until the open transaction ends, no other run that asks this gets an answer.
         """
         self.store.take_turn()
         mine, under_way = f"owner = {self.store.owner:d}", "state IN ('submitting', 'submitted')"
@@ -169,16 +168,11 @@ class RequestQueries(Database):
 
     def has_free(self, models: Iterable[str]) -> bool:
         """Return whether a listed pending row of one of these models is nobody's."""
-        models = list(models)
-        return (
-            bool(models)
-            and self.fetch_one(
-                "SELECT 1 FROM requests WHERE state = 'pending' AND listed = 1 AND owner IS NULL"
-                f" AND model IN ({marks(models)}) LIMIT 1",
-                *models,
-            )
-            is not None
-        )
+        if not (models := list(models)):
+            return False
+        free = "state = 'pending' AND listed = 1 AND owner IS NULL"
+        query = f"SELECT 1 FROM requests WHERE {free} AND model IN ({marks(models)}) LIMIT 1"
+        return self.fetch_one(query, *models) is not None
 
     def take_accepted(self, count: int) -> list[Request]:
         """Take the oldest rows that were accepted, are not here, and that no run has."""

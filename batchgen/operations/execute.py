@@ -163,9 +163,7 @@ async def execute(
             run_state,
             services,
             progress.changed,
-            peers := Peers(journal, writes, run_state, slots, poller)
-            if journal.is_shared
-            else None,
+            peers,
         )
         reader = CommandReader(
             journal, writes, run_state, poller, shared_rate, written or policy,

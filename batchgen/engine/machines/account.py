@@ -1,7 +1,7 @@
 """The slots of an account that several machines share: taken in the database, before a row goes.
 
 Slots are taken some at a time, as many as a quarter of a second has, so that a fast run asks
-rarely. They begin when the database will have answered, as far as its last answer tells. One that
+rarely. They begin when the database will have answered, as far as its last answers tell. One that
 was missed is given up: by then another machine has the next. So is one whose request was held up
 on its way, as by a server that was away: what waited would leave all at once.
 """

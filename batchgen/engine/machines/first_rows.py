@@ -11,10 +11,9 @@ from typing import NamedTuple
 
 
 class TriedModel(NamedTuple):
-    """The rows of a model that other machines have.
+    """How many rows of a model other machines have: pending or being sent, and accepted.
 
-    unsent: none is known to be accepted of them. accepted: how many were, of which `under_way` have
-    not ended, with those that no machine has any more.
+    under_way: sent and not ended, with those that no machine has any more.
     """
 
     model: str

@@ -177,6 +177,7 @@ def test_a_model_is_left_to_the_machine_that_tries_it_first(
     found = run(manifest, *where)
 
     assert (waited.code, before) == (75, 0), waited
+    assert waited.stderr.count("another machine tries its first row") == 1
     assert (found.code, sandbox.posts) == (75, 3), found
 
 
