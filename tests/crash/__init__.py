@@ -297,13 +297,16 @@ class DatabaseBatch(Batch):
         database: Database,
         rows: int = 3,
         store: Store | None = None,
+        *,
+        api: Api = MODELS,
     ) -> None:
         self.media = root / "media"
         self.media.mkdir(parents=True)
         self.database = database
         self.store = store
         media = str(self.media) if store is None else store.place("kit")
-        super().__init__(root, reach, sandbox, rows, "--journal", database.url, "--media", media)
+        places = ["--journal", database.url, "--media", media]
+        super().__init__(root, reach, sandbox, rows, *places, api=api)
 
     def content(self, path: str) -> bytes:
         if self.store is not None:

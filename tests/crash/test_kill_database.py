@@ -1,8 +1,10 @@
 """Killed at a sample of all steps with the journal in a database; what goes on is another machine.
 
-Models alone: where the journal is kept is the same whatever is sent.
+`BATCHGEN_STEPS=all python -m pytest tests/crash/test_kill_database.py` kills at every step, with
+both services; here few are with deployments: a journal is kept alike whatever is sent.
 """
 
+import os
 from itertools import count
 from pathlib import Path
 
@@ -10,22 +12,45 @@ import pytest
 from databases import Database
 from sandbox_client import Control
 
-from crash import GO_ON, KILLED, DatabaseBatch, Fault, Pipe, check_the_books, fault
+from crash import (
+    DEPLOYMENTS,
+    GO_ON,
+    KILLED,
+    MODELS,
+    Api,
+    DatabaseBatch,
+    Fault,
+    Pipe,
+    check_the_books,
+    fault,
+)
 
-SAMPLE = 19  # every so many steps
+ALL_STEPS = os.environ.get("BATCHGEN_STEPS") == "all"
+# Whether the next run is on another machine; the first step; every so many steps.
+WAYS = [(MODELS, True, 10, 19), (MODELS, False, 1, 19), (DEPLOYMENTS, True, 6, 25)]
+if ALL_STEPS:
+    WAYS = [(api, elsewhere, 1, 1) for api in (MODELS, DEPLOYMENTS) for elsewhere in (True, False)]
 
 
 @pytest.fixture
-def kit(here: Path, reach: list[str], sandbox: Control, database: Database) -> DatabaseBatch:
-    return DatabaseBatch(here / "batch", reach, sandbox, database)
+def api() -> Api:
+    """Where batches are sent; a test may have others."""
+    return MODELS
 
 
-@pytest.mark.parametrize("elsewhere", [True, False])
+@pytest.fixture
+def kit(
+    here: Path, reach: list[str], sandbox: Control, database: Database, api: Api
+) -> DatabaseBatch:
+    return DatabaseBatch(here / "batch", reach, sandbox, database, api=api)
+
+
+@pytest.mark.parametrize(("api", "elsewhere", "first", "stride"), WAYS, ids=str)
 def test_a_run_that_is_killed_at_any_step_is_finished_by_the_next(
-    kit: DatabaseBatch, elsewhere: bool
+    kit: DatabaseBatch, elsewhere: bool, first: int, stride: int
 ) -> None:
     names = []
-    for n in count(1 + 9 * elsewhere, SAMPLE):
+    for n in count(first, stride):
         kit.forget()
         name = kit.killed_at(n)
         if name is None:
