@@ -126,7 +126,8 @@ def test_an_event_whose_commit_took_longer_is_read_after_later_ones(
     follower = Follower()
     with closing(Reader(folder / "batch.db")) as reader:
         follower.look(reader, 0.0)
-        late, later = (follower._seq + n for n in (1, 2))
+        ((last,),) = query(folder, "SELECT MAX(seq) FROM events")
+        late, later = last + 1, last + 2
         for seq, seen in ((later, 2), (late, 3)):
             with closing(sqlite3.connect(folder / "batch.db")) as journal, journal:
                 journal.execute(

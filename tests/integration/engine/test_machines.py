@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +34,20 @@ def where(database: Database) -> tuple[str, str]:
     return ("--journal", database.url)
 
 
+@contextmanager
+def another_machine(database: Database) -> Iterator[Journal]:
+    """One that works through the list, and has no row of it yet."""
+    with closing(Journal(JournalAddress(database.url, "list"), Clock())) as journal:
+        journal.store.let_others_start("running")
+        journal.start_run("list.csv", {})
+        yield journal
+
+
 @pytest.fixture
 def other(run: Command, manifest: str, database: Database, where: Any) -> Iterator[Journal]:
     """Another machine, which works through the list and has one row of it."""
     assert run(manifest, *where, "--limit", 0).code == 75
-    with closing(Journal(JournalAddress(database.url, "list"), Clock())) as journal:
-        journal.store.let_others_start("running")
-        journal.start_run("list.csv", {})
+    with another_machine(database) as journal:
         with journal.transaction():
             (row,) = journal.take_pending(1, [], [])
         journal.record_submitting(row, Estimate(0.03), [], {})
@@ -229,8 +236,7 @@ def test_what_one_machine_learns_of_the_times_all_go_by(
 ) -> None:  # fmt: skip
     manifest = write("list.csv", table(many(8)))
     assert run(manifest, *where, "--limit", 0).code == 75
-    with closing(Journal(JournalAddress(database.url, "list"), Clock())) as other:
-        other.store.let_others_start("running")
+    with another_machine(database) as other:
         one = start(manifest, *where, "--rate", "2/s")
         until(lambda: sandbox.posts > 0)
         (model,) = other.due_models([State.PENDING])
@@ -256,9 +262,7 @@ def test_answers_that_another_machine_lost_stop_this_one(
 ) -> None:  # fmt: skip
     manifest = write("list.csv", table(many(300)))
     assert run(manifest, *where, "--limit", 0).code == 75
-    with closing(Journal(JournalAddress(database.url, "list"), Clock())) as other:
-        other.store.let_others_start("running")
-        other.start_run("list.csv", {})
+    with another_machine(database) as other:
         one = start(manifest, *where, "--rate", "5/s")
         until(lambda: sandbox.posts > 2)
         lose_answers(other, 6)  # of which one that is accepted leaves three in a row
