@@ -441,6 +441,7 @@ gallery.exporting = (() => {
       const some = ["selected", "picked", "rated", "decided", "shown"].find((one) => WHICH[one]().length);
       which.value = some ?? "picked";
       dialog.showModal();
+      which.focus();
       show();
     },
   };
