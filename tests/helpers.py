@@ -8,7 +8,6 @@ import pty
 import shutil
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
@@ -170,12 +169,16 @@ def at_a_terminal(answer: str, *command: str, after: str = "") -> tuple[int, str
     """
     leader, follower = pty.openpty()
     # A session of its own, whose terminal this becomes when the child opens it by name.
-    name = os.ttyname(follower)
-    takes_it = f"import os; os.open({name!r}, os.O_RDWR); os.execvp({command[0]!r}, {command!r})"
-    words = [sys.executable, "-c", takes_it]
+    words = ["/bin/sh", "-c", ': <>"$0"; exec "$@"', os.ttyname(follower), *command]
     streams = {"stdin": follower, "stdout": follower, "stderr": follower}
     child = subprocess.Popen(words, start_new_session=True, **streams)
     os.close(follower)
+    shown = converse(leader, answer, after)
+    return child.wait(timeout=60), shown
+
+
+def converse(leader: int, answer: str, after: str = "") -> str:
+    """Type `answer` at a terminal; return all that it shows until nobody has it open any more."""
     if not after:
         os.write(leader, answer.encode())
     shown = b""
@@ -186,7 +189,7 @@ def at_a_terminal(answer: str, *command: str, after: str = "") -> tuple[int, str
                 after = ""
                 os.write(leader, answer.encode())
     os.close(leader)
-    return child.wait(timeout=60), shown.decode()
+    return shown.decode()
 
 
 def until(process: "subprocess.Popen[Any]", reached: Callable[[], bool]) -> None:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import click
+import forked
 import pytest
 from conftest import Command, Write
 from helpers import ROOT, at_a_terminal, many, table
@@ -122,36 +123,59 @@ def test_the_man_page_renders_without_a_warning() -> None:
 # -- completion ------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(BASH is None, reason="there is no bash on this computer")
-@pytest.mark.parametrize(
-    ("typed", "expected"),
-    [
-        ("batchgen stat", ["status"]),
-        ("batchgen models f", ["fetch", "forget"]),
-        ("batchgen run list.csv --max-cost-per-", ["--max-cost-per-day", "--max-cost-per-month"]),
-        ("batchgen status reh", ["rehearsal"]),
-        ("batchgen resolve ", ["out/list", "rehearsal"]),
-        ("batchgen status out/l", ["out/list"]),
-        ("batchgen models show ideo", [MODEL]),
-        ("batchgen plan list.csv --model ideo", [MODEL]),
-        ("batchgen help unk", ["unknown"]),
-        ("batchgen help models for", ["forget"]),
-        ("batchgen validate li", []),  # the shell itself completes names of files
-    ],
-)
-def test_tab_in_bash(here: Path, script: Path, typed: str, expected: list[str]) -> None:
+TYPED: dict[str, list[str]] = {
+    "batchgen stat": ["status"],
+    "batchgen models f": ["fetch", "forget"],
+    "batchgen run list.csv --max-cost-per-": ["--max-cost-per-day", "--max-cost-per-month"],
+    "batchgen status reh": ["rehearsal"],
+    "batchgen resolve ": ["out/list", "rehearsal"],
+    "batchgen status out/l": ["out/list"],
+    "batchgen models show ideo": [MODEL],
+    "batchgen plan list.csv --model ideo": [MODEL],
+    "batchgen help unk": ["unknown"],
+    "batchgen help models for": ["forget"],
+    "batchgen validate li": [],  # the shell itself completes names of files
+}
+IN_BASH = ("batchgen models f", "batchgen resolve ", "batchgen validate li")
+
+
+@pytest.fixture
+def batches(here: Path) -> None:
     for folder in ("rehearsal", "out/list"):
         (here / folder).mkdir(parents=True)
         (here / folder / "batch.db").touch()
-    # What bash does at a TAB: its words, and which of them the cursor is in.
-    words = " ".join(f"'{word}'" for word in typed.split(" "))
+
+
+@pytest.mark.parametrize("typed", TYPED)
+def test_what_a_word_may_go_on_with(
+    batches: None, monkeypatch: pytest.MonkeyPatch, typed: str
+) -> None:
+    """What a shell asks for at a TAB, in the variables that the script for bash sets."""
+    monkeypatch.setenv("_BATCHGEN_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", typed)
+    monkeypatch.setenv("COMP_CWORD", str(typed.count(" ")))
+    told = forked.run()
+
+    assert (told.returncode, told.stderr) == (0, "")
+    found = [line.partition(",") for line in told.stdout.splitlines()]
+    assert sorted(word for kind, _, word in found if kind == "plain") == sorted(TYPED[typed])
+    assert all(kind in ("plain", "file", "dir") for kind, _, _ in found)
+
+
+@pytest.mark.skipif(BASH is None, reason="there is no bash on this computer")
+def test_tab_in_bash(batches: None, script: Path) -> None:
+    tabs = ""
+    for typed in IN_BASH:
+        # What bash does at a TAB: its words, and which of them the cursor is in.
+        words = " ".join(f"'{word}'" for word in typed.split(" "))
+        tabs += (
+            f"COMPREPLY=(); COMP_WORDS=({words}); COMP_CWORD={typed.count(' ')}\n"
+            '_batchgen_completion batchgen && echo "${COMPREPLY[@]}"\n'
+        )
     done = subprocess.run(
         [
             *(BASH or "bash", "--norc", "-c"),
-            'eval "$(_BATCHGEN_COMPLETE=bash_source batchgen)"\n'
-            "compopt() { :; }\n"
-            f"COMP_WORDS=({words}); COMP_CWORD={typed.count(' ')}\n"
-            '_batchgen_completion batchgen && printf "%s\\n" "${COMPREPLY[@]}"',
+            f'eval "$(_BATCHGEN_COMPLETE=bash_source batchgen)"\ncompopt() {{ :; }}\n{tabs}',
         ],
         env={**os.environ, "PATH": f"{script.parent}:{os.environ['PATH']}"},
         capture_output=True,
@@ -159,7 +183,8 @@ def test_tab_in_bash(here: Path, script: Path, typed: str, expected: list[str]) 
     )
 
     assert done.stderr == ""
-    assert sorted(done.stdout.split()) == sorted(expected)
+    found = [sorted(line.split()) for line in done.stdout.splitlines()]
+    assert found == [sorted(TYPED[typed]) for typed in IN_BASH]
 
 
 @pytest.mark.skipif(BASH is None, reason="there is no bash on this computer")
@@ -300,16 +325,13 @@ def pager(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PAGER", str(program))
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("LESS", raising=False)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     return program
 
 
-def terminal(*words: str) -> tuple[int, str]:
-    return at_a_terminal("", sys.executable, "-m", "batchgen", *words)
-
-
 def test_a_plan_is_paged_at_a_terminal_without_the_token(pager: Path, write: Write) -> None:
-    code, shown = terminal("plan", write("list.csv", table(many(3))), "--price", "0.03")
+    code, shown = forked.at_a_terminal(
+        "", "plan", write("list.csv", table(many(3))), "--price", "0.03"
+    )
 
     assert code == 0
     assert shown.startswith("PAGED LESS=FRX TOKEN=\r\n")
@@ -330,7 +352,9 @@ def test_a_plan_is_printed_where_no_pager_is_wanted(
 ) -> None:
     if variable:
         monkeypatch.setenv(*variable)
-    code, shown = terminal("plan", write("list.csv", table(many(3))), "--price", "1", *words)
+    code, shown = forked.at_a_terminal(
+        "", "plan", write("list.csv", table(many(3))), "--price", "1", *words
+    )
 
     assert code == 0
     assert "PAGED" not in shown
@@ -344,7 +368,9 @@ def test_nothing_is_paged_into_a_pipe(batchgen: Command, pager: Path, write: Wri
 
 
 def test_problems_are_shown_without_a_pager(pager: Path, write: Write) -> None:
-    code, shown = terminal("plan", write("list.csv", "id,prompt,seed\nfox,a fox,12a\n"))
+    code, shown = forked.at_a_terminal(
+        "", "plan", write("list.csv", "id,prompt,seed\nfox,a fox,12a\n")
+    )
 
     assert code == 65
     assert "'12a' is not a whole number" in shown
@@ -355,7 +381,9 @@ def test_whoever_leaves_the_pager_early_is_not_told_of_a_broken_pipe(
     pager: Path, write: Write
 ) -> None:
     pager.write_text("#!/bin/sh\nhead -n 1\n")
-    code, shown = terminal("plan", write("list.csv", table(many(20_000))), "--price", "1")
+    code, shown = forked.at_a_terminal(
+        "", "plan", write("list.csv", table(many(5000))), "--price", "1"
+    )
 
     assert code == 0
     assert shown.count("\n") == 1

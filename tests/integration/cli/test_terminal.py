@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import forked
 import pytest
 from conftest import Command
 from helpers import at_a_terminal, bring_back, keep, tally
@@ -19,7 +20,7 @@ ASK = "from batchgen.cli.terminal import ask; print('answer:', ask('Pay \\x1b[1m
 
 @pytest.mark.parametrize(("typed", "answer"), [("y\n", True), ("n\n", False), ("\n", False)])
 def test_a_person_at_a_terminal_is_asked_and_silence_is_no(typed: str, answer: bool) -> None:
-    code, shown = at_a_terminal(typed, sys.executable, "-c", ASK)
+    code, shown = forked.at_a_terminal(typed, code=ASK)
 
     assert "Pay \\x1b[1m again? [y/N]" in shown
     assert (code, f"answer: {answer}" in shown) == (0, True)

@@ -35,7 +35,7 @@ WATCH = [sys.executable, "-m", "batchgen", "status", "--watch", "--interval", "0
 def test_it_goes_with_a_run_to_its_end_and_has_a_line_for_each_change(
     start: Callable[..., Any], folder: Path, write: Write, batchgen: Command, sandbox: Control
 ) -> None:
-    process = start(write("list.csv", table(many(30))), "--rate", "10/s")
+    process = start(write("list.csv", table(many(12))), "--rate", "5/s")
     until(process, lambda: sandbox.posts >= 3)
 
     done = batchgen("status", "--watch", "--interval", "0.2s", "--until-done", folder)
@@ -65,7 +65,7 @@ def test_as_json_each_look_is_a_line(
 def test_ctrl_c_ends_it_with_0_and_the_run_goes_on(
     start: Callable[..., Any], folder: Path, write: Write, sandbox: Control
 ) -> None:
-    process = start(write("list.csv", table(many(400))), "--rate", "5/s")
+    process = start(write("list.csv", table(many(100))), "--rate", "1/s")
     until(process, lambda: sandbox.posts >= 2)
     leader, follower = pty.openpty()
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm"}
@@ -169,7 +169,7 @@ def test_the_place_of_the_requests_in_the_queue_is_shown_while_they_wait(
     start: Callable[..., Any], folder: Path, write: Write, sandbox: Control
 ) -> None:
     sandbox.set(slots=1, seconds=1.0)
-    process = start(write("list.csv", table(many(5))))
+    process = start(write("list.csv", table(many(3))))
 
     def queue() -> dict[str, Any] | None:
         with suppress(UsageError):  # there is no batch yet
@@ -184,8 +184,8 @@ def test_the_place_of_the_requests_in_the_queue_is_shown_while_they_wait(
 
     until(process, is_seen)
 
-    assert 1 <= seen[0]["waiting"] <= 4
-    assert 0 <= seen[0]["first"] <= seen[0]["last"] <= 3
+    assert 1 <= seen[0]["waiting"] <= 2
+    assert 0 <= seen[0]["first"] <= seen[0]["last"] <= 1
     assert process.wait(timeout=60) == 0
     assert queue() is None
 

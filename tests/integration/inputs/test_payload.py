@@ -323,7 +323,7 @@ async def main():
             assert answer.request_id == "r", answer
             body.close()
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        await asyncio.gather(*(one() for _ in range(16)))
+        await asyncio.gather(*(one() for _ in range(4)))
     payloads.close()
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
@@ -331,7 +331,7 @@ asyncio.run(main())
 """
 
 
-def test_sixteen_bodies_of_64_mib_need_no_memory(here: Path) -> None:
+def test_four_bodies_of_64_mib_need_no_memory(here: Path) -> None:
     path = here / "film.bin"
     piece = os.urandom(1 << 20)
     with path.open("wb") as file:
@@ -344,7 +344,7 @@ def test_sixteen_bodies_of_64_mib_need_no_memory(here: Path) -> None:
         left = int(head.lower().partition(b"content-length: ")[2].split(b"\r")[0])
         assert left > 62 << 20
         while left > 0:
-            left -= len(await reader.read(1 << 16))
+            left -= len(await reader.read(1 << 20))
         answer = b'{"request_id": "r"}'
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: ")
         writer.write(b"%d\r\n\r\n%s" % (len(answer), answer))
@@ -357,5 +357,5 @@ def test_sixteen_bodies_of_64_mib_need_no_memory(here: Path) -> None:
         )
     assert found.returncode == 0, found.stderr
     unit = 1 if sys.platform == "darwin" else 1024
-    assert int(found.stdout) * unit < 48 << 20
+    assert int(found.stdout) * unit < 12 << 20, found.stdout
     assert [*here.glob("tmp*")] == []

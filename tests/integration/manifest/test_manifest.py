@@ -1261,7 +1261,7 @@ def test_yaml_that_would_explode_is_a_problem_and_stays_small(tmp_path, text):
 @pytest.mark.parametrize("name", ["a.yaml", "b.yaml", "a.json", "b.json"])
 def test_rows_are_not_held_in_memory(tmp_path, name):
     """b: with settings, which stand behind the rows."""
-    size = 2**16
+    size = 2**15
     rows = json.dumps(["x"] * (size // 5))
     text = rows if name.startswith("a") else f'{{"rows": {rows}, "defaults": {{"seed": 1}}}}'
     path = write(tmp_path, name, text)

@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,11 +36,25 @@ TWO_TRIES = {"download_tries": 2}
 pytestmark = pytest.mark.timing(**TWO_TRIES)
 
 
-def hurried(fault: str) -> object:
-    """A fault for `parametrize`. One of silence counts as silence after a quarter of a second; a
-    busy computer is silent for as long now and then, so that no other test may take it for that."""
-    short = {"download_read": 0.25} if fault == "media-stall" else {}
-    return pytest.param(fault, marks=pytest.mark.timing(**TWO_TRIES | short))
+def together(*faults: str) -> list[object]:
+    """Faults for `parametrize`, a row of one list each. Two are alone: a dropped connection, since
+    how often that is tried depends on the connections of others, and silence, which counts as that
+    after a quarter of a second: a busy computer is silent for as long now and then."""
+    alone = ("media-drop", "media-stall")
+    hurried = pytest.mark.timing(**TWO_TRIES, download_read=0.25)
+    rest = tuple(name for name in faults if name not in alone)
+    return [
+        pytest.param(rest, id="all others"),
+        pytest.param(("media-drop",), id="media-drop"),
+        pytest.param(("media-stall",), id="media-stall", marks=hurried),
+    ]
+
+
+def listed(write: Write, sandbox: Control, faults: Mapping[str, int | None]) -> str:
+    """A list with a row for each fault, which has its name and meets it so often; its name."""
+    for fault, times in faults.items():
+        sandbox.fault(fault, times=times, match=f"<{fault}>")
+    return write("list.csv", table({fault: f"a heron <{fault}>" for fault in faults}))
 
 
 @pytest.fixture
@@ -49,15 +64,16 @@ def manifest(write: Write) -> str:
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether the heron's picture is as the journal describes it."""
-    ((path, size, sha256, width, height),) = query(
-        folder, "SELECT path, bytes, sha256, width, height FROM outputs"
-    )
-    content = (folder / path).read_bytes()
-    with Image.open(folder / path) as picture:
-        picture.load()
-        seen = (len(content), hashlib.sha256(content).hexdigest(), *picture.size)
-    return seen == (size, sha256, width, height)
+    """Whether each picture is as the journal describes it."""
+    outputs = query(folder, "SELECT path, bytes, sha256, width, height FROM outputs")
+    for path, *described in outputs:
+        content = (folder / path).read_bytes()
+        with Image.open(folder / path) as picture:
+            picture.load()
+            seen = [len(content), hashlib.sha256(content).hexdigest(), *picture.size]
+        if seen != described:
+            return False
+    return outputs != []
 
 
 # What arrives
@@ -84,34 +100,37 @@ def test_the_tables_have_every_fault_of_a_download() -> None:
     assert set(BROKEN) | set(NOT_WHOLE) | elsewhere == set(MEDIA_FAULTS)
 
 
-@pytest.mark.parametrize("fault", [hurried(name) for name in BROKEN])
+@pytest.mark.parametrize("faults", together(*BROKEN))
 def test_a_broken_download_leaves_no_file_and_the_next_run_fetches_it_unpaid(
-    run: Command, folder: Path, sandbox: Control, manifest: str, fault: str
+    run: Command, folder: Path, sandbox: Control, write: Write, faults: tuple[str, ...]
 ) -> None:
     # A loop of redirects is one try of four requests; a dropped connection, of two.
     tries = {"media-redirect-loop": 8, "media-drop": 4}
-    sandbox.fault(fault, times=tries.get(fault, 2))
+    manifest = listed(write, sandbox, {fault: tries.get(fault, 2) for fault in faults})
 
     assert run(manifest).code == 1
-    assert states(folder) == {"heron": "completed"}
-    assert BROKEN[fault] in error_of(folder, "heron")
+    assert states(folder) == dict.fromkeys(faults, "completed")
+    for fault in faults:
+        assert BROKEN[fault] in error_of(folder, fault)
     assert media(folder) == []
 
     assert run(manifest).code == 0
-    assert (states(folder), media(folder)) == ({"heron": "saved"}, [PICTURE])
+    assert states(folder) == dict.fromkeys(faults, "saved")
+    assert media(folder) == sorted(f"images/{fault}.png" for fault in faults)
     assert is_whole(folder)
-    assert query(folder, "SELECT error FROM requests") == [(None,)]
-    assert sandbox.posts == 1
+    assert query(folder, "SELECT DISTINCT error FROM requests") == [(None,)]
+    assert sandbox.posts == len(faults)
 
 
-@pytest.mark.parametrize("fault", [hurried(name) for name in (*BROKEN, *NOT_WHOLE)])
+@pytest.mark.parametrize("faults", together(*BROKEN, *NOT_WHOLE))
 def test_a_download_that_breaks_once_is_tried_again_by_the_same_run(
-    run: Command, folder: Path, sandbox: Control, manifest: str, fault: str
+    run: Command, folder: Path, sandbox: Control, write: Write, faults: tuple[str, ...]
 ) -> None:
-    sandbox.fault(fault, times=4 if fault == "media-redirect-loop" else 1)
+    tries = {"media-redirect-loop": 4}
+    manifest = listed(write, sandbox, {fault: tries.get(fault, 1) for fault in faults})
 
     assert run(manifest).code == 0
-    assert media(folder) == [PICTURE]
+    assert media(folder) == sorted(f"images/{fault}.png" for fault in faults)
     assert is_whole(folder)
 
 
@@ -226,29 +245,22 @@ def test_the_extension_follows_the_bytes_and_not_the_url(
 # What is gone
 
 
-@pytest.mark.parametrize("fault", ["media-404", "media-expired"])
 def test_a_url_that_no_longer_works_is_asked_for_again(
-    run: Command, folder: Path, sandbox: Control, manifest: str, fault: str
+    run: Command, folder: Path, sandbox: Control, write: Write
 ) -> None:
-    sandbox.fault(fault)
-
-    assert run(manifest).code == 0
+    assert run(listed(write, sandbox, {"media-404": 1, "media-expired": 1})).code == 0
     assert is_whole(folder)
-    assert sandbox.counts()["polls"] == 2
+    assert sandbox.counts()["polls"] == 4
 
 
-@pytest.mark.parametrize("fault", GONE)
 def test_a_file_that_its_host_does_not_know_yet_is_waited_for(
-    run: Command, folder: Path, sandbox: Control, clock: PretendClock, manifest: str, fault: str
+    run: Command, folder: Path, sandbox: Control, clock: PretendClock, write: Write
 ) -> None:
-    sandbox.fault(fault, times=6)
-
-    assert run(manifest).code == 0
+    assert run(listed(write, sandbox, dict.fromkeys(GONE, 6))).code == 0
     assert is_whole(folder)
     assert 1 < clock.ahead < 300
 
 
-@pytest.mark.parametrize("fault", GONE)
 def test_a_file_that_is_not_there_is_asked_for_by_later_runs_until_its_result_expires(
     run: Command,
     batchgen: Command,
@@ -256,34 +268,38 @@ def test_a_file_that_is_not_there_is_asked_for_by_later_runs_until_its_result_ex
     sandbox: Control,
     clock: PretendClock,
     write: Write,
-    fault: str,
 ) -> None:
-    sandbox.fault(fault, times=None, match="heron")
-    manifest = write("list.csv", table({"heron": "a heron", "fox": "a fox"}))
+    listed(write, sandbox, dict.fromkeys(GONE))
+    manifest = write("list.csv", table({**{id: f"<{id}>" for id in GONE}, "fox": "a fox"}))
+    waiting, failed = dict.fromkeys(GONE, "completed"), dict.fromkeys(GONE, "failed")
 
     outcome = run(manifest)
-    assert (outcome.code, states(folder)) == (75, {"heron": "completed", "fox": "saved"})
+    assert (outcome.code, states(folder)) == (75, {**waiting, "fox": "saved"})
     assert 300 <= clock.ahead < 400
     assert "paid for and not there yet" in outcome.stderr
     checked = batchgen("verify", folder)
     assert checked.code == 69
-    assert "heron: not fetched yet: the host of the output answered 4" in checked.stdout
+    for id in GONE:
+        assert f"{id}: not fetched yet: the host of the output answered 4" in checked.stdout
 
     clock.ahead += 3 * DAY_S
-    assert (run(manifest, "-q").stderr, states(folder)["heron"]) == ("", "completed")
+    assert run(manifest, "-q").stderr == ""
+    assert states(folder) == {**waiting, "fox": "saved"}
 
     clock.ahead += 4 * DAY_S
     before = clock.ahead
     assert run(manifest).code == 1
     assert clock.ahead - before < 5  # there is nothing left to wait for
-    assert states(folder)["heron"] == "failed"
-    assert error_of(folder, "heron").startswith("paid, but gone: the host")
+    assert states(folder) == {**failed, "fox": "saved"}
     checked = batchgen("verify", folder)
     assert checked.code == 1
-    assert "1 whole, 0 restored, 1 lost" in checked.stdout
-    assert f"batchgen retry {folder} --id heron" in checked.stdout
+    assert "1 whole, 0 restored, 3 lost" in checked.stdout
+    for id in GONE:
+        assert error_of(folder, id).startswith("paid, but gone: the host")
+        assert id in checked.stdout
+    assert f"batchgen retry {folder} --id {GONE[0]}" in checked.stdout
     assert run(manifest).code == 1
-    assert sandbox.posts == 2
+    assert sandbox.posts == 4
 
 
 def test_a_file_that_comes_late_is_fetched_by_the_next_run(
@@ -309,52 +325,55 @@ def test_a_redirect_to_the_same_host_is_followed(
     assert is_whole(folder)
 
 
-@pytest.mark.parametrize(
-    "target",
-    [
-        "https://evil.example/x.png",
-        "//evil.example/x.png",
-        "https://evil.example\\.runcomfy.net/x.png",
-        "https://runcomfy.net.evil.example/x.png",
-        "https://169.254.169.254/latest",
-        "https://cdn.runcomfy.net:8443/x.png",
-        "http://cdn.runcomfy.net/x.png",
-        "http://localhost:{port}/media/x/0.png",
-        "http://127.0.0.2:{port}/media/x/0.png",
-        "http://[::1]:{port}/media/x/0.png",
-        "http://user@127.0.0.1:{port}/media/x/0.png",
-        "file:///etc/passwd",
-        "ftp://127.0.0.1:{port}/x.png",
-    ],
+ELSEWHERE = (
+    "https://evil.example/x.png",
+    "//evil.example/x.png",
+    "https://evil.example\\.runcomfy.net/x.png",
+    "https://runcomfy.net.evil.example/x.png",
+    "https://169.254.169.254/latest",
+    "https://cdn.runcomfy.net:8443/x.png",
+    "http://cdn.runcomfy.net/x.png",
+    "http://localhost:{port}/media/x/0.png",
+    "http://127.0.0.2:{port}/media/x/0.png",
+    "http://[::1]:{port}/media/x/0.png",
+    "http://user@127.0.0.1:{port}/media/x/0.png",
+    "file:///etc/passwd",
+    "ftp://127.0.0.1:{port}/x.png",
 )
+
+
 @pytest.mark.parametrize("given_by", ["media-redirect", "media-other-host"])
 def test_a_url_that_leads_elsewhere_is_not_fetched(
     run: Command,
     folder: Path,
     sandbox: Control,
     address: Address,
-    manifest: str,
+    write: Write,
     given_by: str,
-    target: str,
 ) -> None:
     port = address.media_host.rpartition(":")[2]
-    sandbox.fault(given_by, times=None, value=target.format(port=port))
+    rows = {f"row-{n}": target for n, target in enumerate(ELSEWHERE)}
+    for id, target in rows.items():
+        sandbox.fault(given_by, times=None, value=target.format(port=port), match=f"<{id}>")
+    manifest = write("list.csv", table({id: f"a heron <{id}>" for id in rows}))
 
     assert run(manifest).code == 1
     assert media(folder) == []
-    # What a redirect, or a person by --media-host, may cure stays open.
-    if given_by == "media-redirect" or target in ALLOWABLE:
-        assert states(folder) == {"heron": "completed"}
-    else:
-        assert states(folder) == {"heron": "failed"}
-        assert "paid" in error_of(folder, "heron") or "you pay again" in error_of(folder, "heron")
-    if given_by == "media-other-host" and target in ALLOWABLE:
-        host = target.format(port=port).split("/")[2]
-        assert f"add --media-host {host}" in error_of(folder, "heron")
-    redirects = 2 if given_by == "media-redirect" else 0
+    found = states(folder)
+    for id, target in rows.items():
+        # What a redirect, or a person by --media-host, may cure stays open.
+        if given_by == "media-redirect" or target in ALLOWABLE:
+            assert found[id] == "completed", target
+        else:
+            assert found[id] == "failed", target
+            assert "paid" in error_of(folder, id) or "you pay again" in error_of(folder, id)
+        if given_by == "media-other-host" and target in ALLOWABLE:
+            host = target.format(port=port).split("/")[2]
+            assert f"add --media-host {host}" in error_of(folder, id)
+    redirects = 2 * len(rows) if given_by == "media-redirect" else 0
     assert sandbox.counts()["media"] == redirects
     assert run(manifest).code == 1
-    assert sandbox.posts == 1
+    assert sandbox.posts == len(rows)
 
 
 # Several files of one row
