@@ -31,7 +31,8 @@ from .races import faults, race, sandbox_alone
 from .reading import SIZE, reading, reading_table
 from .scenarios import SCENARIOS, chosen
 from .simulation import MEANS, SPREADS, frontier, frontier_table
-from .startup import start_up_table, start_ups
+from .startup import FEW_ROWS, start_up_table, start_ups
+from .startup import ROWS as START_UP_ROWS
 from .table import keep, place, scenario_table
 from .waiting import waiting, waiting_table
 
@@ -182,11 +183,12 @@ def reading_command(quick: bool, file: Path | None) -> None:
 
 @benchmarks.command()
 @click.option("--times", type=click.IntRange(1), default=10, help="Medians are told.")
+@QUICK_OPTION
 @JSON
-def startup(times: int, file: Path | None) -> None:
+def startup(times: int, quick: bool, file: Path | None) -> None:
     """How long short commands take, and a run to its first POST, as multiples of `python`."""
     click.echo(place())
-    found = start_ups(times)
+    found = start_ups(times, FEW_ROWS if quick else START_UP_ROWS)
     click.echo(start_up_table(found))
     keep(file, "startup", found)
 

@@ -19,6 +19,7 @@ from .scenarios import Scenario, manifest
 from .table import medians, table
 
 ROWS = 1000  # of the list that is planned
+FEW_ROWS = 20
 SENT = 10  # rows of the run
 NOTHING = "python -c pass"
 # Of a run of a CSV list in a new folder, beside Python's own: for HTTP, commands, rows, migrations.
@@ -27,13 +28,13 @@ FIRST_POST = f"batchgen run of {SENT} rows, to its first POST"
 StartUps = dict[str, Figures]
 
 
-def start_ups(times: int) -> StartUps:
-    """The medians of each command; they run in turn, `times` times.
+def start_ups(times: int, rows: int = ROWS) -> StartUps:
+    """The medians of each command; they run in turn, `times` times. rows: of the list.
 
     ms: until it ended, or until its first POST arrived. cpu_ms: of all of it. times_nothing: `ms`
     as a multiple of what a Python that does nothing took in the same round.
     """
-    few, many = (Scenario("startup", rows, picture_size=64) for rows in (SENT, ROWS))
+    few, many = (Scenario("startup", rows, picture_size=64) for rows in (SENT, rows))
     with (
         tempfile.TemporaryDirectory(prefix="batchgen-bench-") as name,
         started(None, options=few.sandbox_options()) as address,
@@ -54,8 +55,8 @@ def start_ups(times: int) -> StartUps:
             },
             "batchgen --help": [*program, "--help"],
             "batchgen status": [*program, "status", OUT],
-            f"batchgen validate of {ROWS} rows": [*program, "validate", f"long-{LIST}"],
-            f"batchgen plan of {ROWS} rows": [*program, "plan", f"long-{LIST}", *reach],
+            f"batchgen validate of {rows} rows": [*program, "validate", f"long-{LIST}"],
+            f"batchgen plan of {rows} rows": [*program, "plan", f"long-{LIST}", *reach],
         }
         rounds: list[StartUps] = []
         for n in range(times):

@@ -71,21 +71,28 @@ CALL = re.compile(r"^\d+ +(\w+)\((\d+)(<[^>]*>)?(.*)$")
 
 
 @pytest.fixture
-def trace(here: Path, reach: list[str], sandbox: Control, api: Api) -> list[str]:
-    """What a run of three rows, one after the other, synced and sent, in order:
+def trace(here: Path, reach: list[str], sandbox: Control) -> list[str]:
+    """What a run of three rows to each API, one after the other, synced and sent, in order:
     `journal`, `receipt`, `body`, `ask`."""
     if shutil.which("strace") is None:
         pytest.skip("strace is not installed")
-    if subprocess.run(["strace", "-o", os.devnull, "true"], capture_output=True).returncode:
-        pytest.skip("strace may not trace here")
     log = here / "trace.txt"
-    batch = Batch(here / "batch", reach, sandbox, 3, "--concurrency", "1", api=api)
+    # What is not to be traced goes on at its usual speed, which an old strace cannot have.
+    for command in (["strace", "-f", "--seccomp-bpf"], ["strace", "-f"]):
+        tried = subprocess.run([*command, "-o", str(log), "true"], capture_output=True)
+        if tried.returncode == 0:
+            break
+    else:
+        pytest.skip("strace may not trace here")
     calls = "trace=fsync,fdatasync,write,writev,sendto,sendmsg"
-    batch.driver = Driver(prefix=["strace", "-f", "-y", "-s", "600", "-e", calls, "-o", str(log)])
+    traced = Driver(prefix=[*command, "-y", "-s", "600", "-e", calls, "-o", str(log)])
     try:
-        assert batch.run() == 0
+        for api in APIS:
+            batch = Batch(here / str(api), reach, sandbox, 3, "--concurrency", "1", api=api)
+            batch.driver = traced
+            assert batch.run() == 0
     finally:
-        batch.driver.close()
+        traced.close()
     return list(events(log.read_text(errors="replace").splitlines()))
 
 
@@ -106,9 +113,8 @@ def events(lines: list[str]) -> Iterator[str]:
             yield "ask"
 
 
-@pytest.mark.parametrize("api", APIS, ids=str)
 def test_the_journal_is_synced_before_each_body_and_after_each_id(trace: list[str]) -> None:
-    assert trace.count("body") == 3
+    assert trace.count("body") == 3 * len(APIS)
     for place in [n for n, event in enumerate(trace) if event == "body"]:
         before = trace[:place][::-1]
         since_last = before[: before.index("body")] if "body" in before else before
