@@ -1,11 +1,9 @@
-"""Killed at every single step, and at every step of the recovery from that.
+"""Killed at every single step, and at steps of the recovery from that.
 
 A step is whatever a later run could find, before it and after it, and what happens to the paid
-POST in between. The run kills itself at step 1, 3, … until one completes untouched: steps come in
-twos, and a kill after one and before the next finds the same, or a file more that has no name yet.
-`BATCHGEN_STEPS=all` tries every step, also with deployments, of which there is a sample here. So
-are the kills in a recovery; `BATCHGEN_PAIRS=all python -m pytest tests/crash/test_kill_points.py`
-tries all pairs.
+POST in between. The run kills itself at step 1, 2, … until one completes untouched. Deployments are
+killed at a sample of the steps, which `BATCHGEN_STEPS=all` makes all of them. So is the recovery;
+`BATCHGEN_PAIRS=all python -m pytest tests/crash/test_kill_points.py` tries all pairs.
 """
 
 import json
@@ -29,11 +27,11 @@ ALL_PAIRS = os.environ.get("BATCHGEN_PAIRS") == "all"
 PARTS = 7
 PAIRS = int(os.environ.get("BATCHGEN_KILL_PAIRS", "28"))
 IN_A_ROW = 2  # kills in a recovery, then in the recovery from that
-# The first step of each slice, and the way to its next. Odd where a slice is a sample: of every
-# eighth step it would see but one half of the twos.
+# The first step of each slice, and the way to its next. Odd, since steps come in twos, before and
+# after: of every eighth a slice would see but one half.
 SLICES = {api: (range(1, 8), 7) for api in APIS}
 if not ALL_STEPS:
-    SLICES = {MODELS: (range(1, 8, 2), 8), DEPLOYMENTS: (range(2, 3), 9)}
+    SLICES[DEPLOYMENTS] = (range(2, 3), 9)
 STEPS = 95  # about as many as a run of three rows has; a sample needs to know
 
 
