@@ -902,6 +902,7 @@ def test_who_has_said_enough_is_not_asked(
     options: tuple[str, ...],
 ) -> None:
     sandbox.set(price=10)
+    sandbox.fault("422", times=None)  # a submission says enough, and a picture takes a process
     _, shown = at_terminal("", write("list.csv", table(many(3))), *options)
 
     assert "[y/N]" not in shown
