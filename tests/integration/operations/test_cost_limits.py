@@ -919,7 +919,9 @@ def test_who_has_said_enough_is_not_asked(
     sandbox.fault("422", times=None)  # it is enough that a row is submitted
     enough = [("--yes",), ("--ask-above", "30"), ("--max-cost", "25"), ("--limit", "2")]
     lists = [write(f"list-{n}.csv", table(many(3, f"{n}"))) for n, _ in enumerate(enough)]
-    shown = at_terminal("", *[(list, *words) for list, words in zip(lists, enough, strict=True)])
+    shown = at_terminal(
+        "n\n" * 4, *[(list, *words) for list, words in zip(lists, enough, strict=True)]
+    )
 
     assert len(ended_with(shown)) == len(enough)
     assert "[y/N]" not in shown
