@@ -230,6 +230,18 @@ def batchgen(
 
 
 @pytest.fixture
+def by_thread(batchgen: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """`batchgen` by which files are checked by a thread, as by `run`."""
+
+    def command(*words: object, **more: Any) -> Outcome:
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "executable", "/no/python")
+            return batchgen(*words, **more)
+
+    return command
+
+
+@pytest.fixture
 def reach(address: Address, sandbox: Control) -> list[str]:
     """The options that lead a command to the sandbox."""
     return ["--base-url", address.base_url, "--media-host", address.media_host]

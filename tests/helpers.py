@@ -192,11 +192,13 @@ def converse(leader: int, answer: str, after: str = "") -> str:
     return shown.decode()
 
 
-def until(process: "subprocess.Popen[Any]", reached: Callable[[], bool]) -> None:
-    """Wait until `reached`, or until the process has ended."""
+def until(
+    process: "subprocess.Popen[Any]", reached: Callable[[], bool], every: float = 0.02
+) -> None:
+    """Wait until `reached`, or until the process has ended. every: seconds from look to look."""
     while process.poll() is None and not reached():
         with suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=0.02)
+            process.wait(timeout=every)
 
 
 def provenance_of(picture: Path) -> Mapping[str, Any] | None:

@@ -216,8 +216,12 @@ def trusted(folder: Path) -> Iterator[trustme.CA]:
         trusted_certificates.cache_clear()
         # A client that leaves does not wait until a broken server has closed its TLS as well.
         warnings.simplefilter("ignore", ResourceWarning)
-        yield authority
-        gc.collect()
+        gc.freeze()  # what is there already need not be looked through in the end
+        try:
+            yield authority
+            gc.collect()
+        finally:
+            gc.unfreeze()
     trusted_certificates.cache_clear()
 
 

@@ -318,12 +318,12 @@ def clock() -> ClockWithAppointment:
 
 @pytest.fixture
 def by_line(
-    batchgen: Command, folder: Path, manifest: str, reach: list[str], line: Line
+    by_thread: Command, folder: Path, manifest: str, reach: list[str], line: Line
 ) -> Callable[..., Outcome]:
     """Run the manifest over the line."""
     base = f"http://127.0.0.1:{line.port}/v1"
     words = ["run", manifest, "--out", folder, "--rate", "1000/s", *reach, "--base-url", base]
-    return lambda *options: batchgen(*words, *options)
+    return lambda *options: by_thread(*words, *options)
 
 
 def test_a_service_that_is_away_for_an_hour_costs_no_row_and_one_notice(

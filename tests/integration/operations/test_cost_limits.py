@@ -195,28 +195,26 @@ def test_a_limit_that_is_not_an_amount_sends_nothing(
     assert f"'{text}' is not an amount; write {advice}." in outcome.stderr
 
 
-@pytest.mark.parametrize("text", ["nan", "inf", "-inf", "1e999", "9" * 400])
 @pytest.mark.parametrize(
     "option", ["--rate", "--max-time", "--until", "--concurrency", "--limit", "--max-cost"]
 )
 def test_no_option_of_a_run_takes_what_is_not_a_finite_number(
-    run: Command, sandbox: Control, write: Write, option: str, text: str
+    run: Command, sandbox: Control, write: Write, option: str
 ) -> None:
-    if option in ("--concurrency", "--limit") and text.isdigit():
-        return  # a whole number may be as large as it likes
-    outcome = run(write("list.csv", table(many(2))), option, text)
-
-    assert (outcome.code, sandbox.posts) == (2, 0)
+    manifest = write("list.csv", table(many(2)))
+    for text in ("nan", "inf", "-inf", "1e999", "9" * 400):
+        if option in ("--concurrency", "--limit") and text.isdigit():
+            continue  # a whole number may be as large as it likes
+        assert (run(manifest, option, text).code, sandbox.posts) == (2, 0), text
 
 
 @pytest.mark.parametrize("setting", ["max_cost", "max_cost_per_day", "price", "rate", "max_time"])
-@pytest.mark.parametrize("value", ["1e400", "NaN", "-Infinity", "1" + 400 * "0"])
 def test_no_setting_of_a_json_manifest_takes_what_is_not_a_finite_number(
-    run: Command, sandbox: Control, write: Write, setting: str, value: str
+    run: Command, sandbox: Control, write: Write, setting: str
 ) -> None:
-    outcome = run(write("list.json", f'{{"{setting}": {value}, "rows": ["one"]}}'))
-
-    assert (outcome.code, sandbox.posts) == (65, 0)
+    for value in ("1e400", "NaN", "-Infinity", "1" + 400 * "0"):
+        outcome = run(write("list.json", f'{{"{setting}": {value}, "rows": ["one"]}}'))
+        assert (outcome.code, sandbox.posts) == (65, 0), value
 
 
 @pytest.mark.parametrize(
@@ -226,11 +224,12 @@ def test_no_setting_of_a_json_manifest_takes_what_is_not_a_finite_number(
         *("until", "limit", "concurrency", "max_matrix"),
     ],
 )
-@pytest.mark.parametrize("value", [".nan", ".inf", "-.inf", "nan", "1e999", "{a/b: .nan}"])
 def test_no_setting_of_a_yaml_manifest_takes_what_is_not_a_finite_number(
-    batchgen: Command, write: Write, setting: str, value: str
+    batchgen: Command, write: Write, setting: str
 ) -> None:
-    assert batchgen("validate", write("list.yaml", f"{setting}: {value}\nrows: [one]\n")).code == 65
+    for value in (".nan", ".inf", "-.inf", "nan", "1e999", "{a/b: .nan}"):
+        manifest = write("list.yaml", f"{setting}: {value}\nrows: [one]\n")
+        assert batchgen("validate", manifest).code == 65, value
 
 
 # The ledger
@@ -272,15 +271,15 @@ def test_what_a_request_really_cost_takes_the_place_of_its_price(
     assert spending(folder) == {("row-1", 1): 0.01, ("row-2", 1): 0.08, ("row-3", 1): 0.03}
 
 
-@pytest.mark.parametrize("fault", ["429", "422", "400001", "413"])
 def test_a_post_that_was_surely_not_accepted_costs_nothing(
-    run: Command, folder: Path, sandbox: Control, write: Write, fault: str
+    run: Command, folder: Path, sandbox: Control, write: Write
 ) -> None:
-    sandbox.fault(fault, match="number 2")
-    run(write("list.csv", table(many(2))))
+    for number, fault in enumerate(("422", "400001", "413", "429"), start=1):
+        sandbox.fault(fault, match=f"number {number}")
+    run(write("list.csv", table(many(5))))
 
-    expected = {("row-1", 1): 0.03} | ({("row-2", 1): 0.03} if fault == "429" else {})
-    assert spending(folder) == expected
+    assert tally(folder) == {"failed": 3, "saved": 2}
+    assert spending(folder) == {("row-4", 1): 0.03, ("row-5", 1): 0.03}  # a 429 is sent again
 
 
 def test_every_time_that_a_row_is_sent_again_has_an_entry_of_its_own(
@@ -838,13 +837,13 @@ def test_a_run_says_what_it_is_about_to_spend_and_what_a_limit_leaves_of_that(
     run: Command, sandbox: Control, write: Write
 ) -> None:
     sandbox.set(balance=120.4)
-    manifest = write("list.csv", table(many(1500)))
+    manifest = write("list.csv", table(many(1100)))
     outcome = run(manifest, "--max-cost", 0.06)
-    words = "1,500 requests, about $45.00, of which --max-cost leaves $0.06, balance $120.40.\n"
+    words = "1,100 requests, about $33.00, of which --max-cost leaves $0.06, balance $120.40.\n"
 
     assert outcome.stderr.startswith(words)
     assert run(manifest, "--max-cost-per-day", 0.06).stderr.startswith(
-        "1,498 requests, about $44.94, of which --max-cost-per-day leaves $0.00, balance $120.34.\n"
+        "1,098 requests, about $32.94, of which --max-cost-per-day leaves $0.00, balance $120.34.\n"
     )
 
 
@@ -866,50 +865,71 @@ def test_what_has_no_known_price_is_said_beside_what_has(
     assert "3 requests, about $0.15 and 2 without a known price, balance" in outcome.stderr
 
 
+EACH = """
+import json, sys
+from batchgen.cli.main import main
+for words in json.loads(sys.argv[1]):
+    sys.argv = ["batchgen", *words]
+    try:
+        main()
+    except SystemExit as left:
+        print("ended with", left.code or 0)
+"""
+
+
 @pytest.fixture
-def at_terminal(folder: Path, reach: list[str]) -> Callable[..., tuple[int, str]]:
-    """Run a manifest at a terminal, and type an answer."""
+def at_terminal(here: Path, reach: list[str]) -> Callable[..., str]:
+    """Run lists one after the other, in one process at a terminal, and type answers; return what
+    is shown, with the exit code of each. A list comes with its options."""
 
-    def run_it(answer: str, manifest: str, *options: object) -> tuple[int, str]:
-        words = ["run", manifest, "--out", folder, "--rate", "1000/s", *reach, *options]
-        return at_a_terminal(answer, sys.executable, "-m", "batchgen", *map(str, words))
+    def run_them(answers: str, *runs: tuple[object, ...]) -> str:
+        more = ["--rate", "1000/s", *reach]
+        commands = [["run", *map(str, words), *more] for words in runs]
+        return at_a_terminal(answers, sys.executable, "-c", EACH, json.dumps(commands))[1]
 
-    return run_it
+    return run_them
 
 
-def test_a_person_at_a_terminal_is_asked_before_much_is_spent(
-    at_terminal: Callable[..., tuple[int, str]], sandbox: Control, write: Write
+def ended_with(shown: str) -> list[int]:
+    return [int(code) for code in re.findall(r"ended with (\d+)", shown)]
+
+
+def test_a_person_at_a_terminal_is_asked_before_much_is_spent_or_nobody_knows_how_much(
+    at_terminal: Callable[..., str], sandbox: Control, write: Write
 ) -> None:
     sandbox.set(price=10)
     manifest = write("list.csv", table(many(3)))
-    code, shown = at_terminal("n\n", manifest)
+    unpriced = write("unpriced.jsonl", clips(None))
+    shown = at_terminal("n\n\ny\n", (manifest,), (unpriced,), (manifest,))
 
-    assert (code, sandbox.posts) == (75, 0)
-    assert "3 requests, about $30.00, balance" in shown
-    assert "Spend about $30.00? [y/N]" in shown
-    assert "Nothing was sent." in shown
-    assert at_terminal("y\n", manifest)[0] == 0
+    assert ended_with(shown) == [75, 75, 0]
+    refused, of_unknown, agreed, _ = shown.split("ended with")
+    assert "3 requests, about $30.00, balance" in refused
+    assert "Spend about $30.00? [y/N]" in refused
+    assert "Nothing was sent." in refused
+    assert "Submit them without knowing what they cost? [y/N]" in of_unknown
+    assert "Spend about $30.00? [y/N]" in agreed
     assert sandbox.posts == 3
 
 
-@pytest.mark.parametrize(
-    "options", [("--yes",), ("--ask-above", "30"), ("--max-cost", "25"), ("--limit", "2")], ids=str
-)
 def test_who_has_said_enough_is_not_asked(
-    at_terminal: Callable[..., tuple[int, str]],
-    sandbox: Control,
-    write: Write,
-    options: tuple[str, ...],
+    at_terminal: Callable[..., str], sandbox: Control, write: Write
 ) -> None:
     sandbox.set(price=10)
-    _, shown = at_terminal("", write("list.csv", table(many(3))), *options)
+    sandbox.fault("422", times=None)  # it is enough that a row is submitted
+    enough = [("--yes",), ("--ask-above", "30"), ("--max-cost", "25"), ("--limit", "2")]
+    lists = [write(f"list-{n}.csv", table(many(3, f"{n}"))) for n, _ in enumerate(enough)]
+    shown = at_terminal(
+        "n\n" * 4, *[(list, *words) for list, words in zip(lists, enough, strict=True)]
+    )
 
+    assert len(ended_with(shown)) == len(enough)
     assert "[y/N]" not in shown
-    assert sandbox.posts >= 2
+    assert sandbox.posts == 3 + 3 + 3 + 2
 
 
 def test_the_sum_above_which_is_asked_may_stand_in_the_environment_and_in_no_manifest(
-    at_terminal: Callable[..., tuple[int, str]],
+    at_terminal: Callable[..., str],
     run: Command,
     sandbox: Control,
     write: Write,
@@ -917,7 +937,7 @@ def test_the_sum_above_which_is_asked_may_stand_in_the_environment_and_in_no_man
 ) -> None:
     manifest = write("list.csv", table(many(3)))
     monkeypatch.setenv("BATCHGEN_ASK_ABOVE", "0.05")
-    assert "Spend about $0.09? [y/N]" in at_terminal("n\n", manifest)[1]
+    assert "Spend about $0.09? [y/N]" in at_terminal("n\n", (manifest,))
     for text in ("nan", "inf", "much"):
         monkeypatch.setenv("BATCHGEN_ASK_ABOVE", text)
         outcome = run(manifest)
@@ -929,16 +949,6 @@ def test_the_sum_above_which_is_asked_may_stand_in_the_environment_and_in_no_man
         assert outcome.code == 65
         assert "a manifest cannot set this" in outcome.stderr
     assert sandbox.posts == 0
-
-
-def test_a_row_of_unknown_price_is_asked_about_and_a_rehearsal_is_not(
-    at_terminal: Callable[..., tuple[int, str]], sandbox: Control, write: Write
-) -> None:
-    manifest = write("list.jsonl", clips(None))
-    code, shown = at_terminal("\n", manifest)
-
-    assert (code, sandbox.posts) == (75, 0)
-    assert "Submit them without knowing what they cost? [y/N]" in shown
 
 
 # --price

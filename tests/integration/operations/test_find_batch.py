@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 from conftest import Command, Write
-from helpers import PATIENT, as_before, many, query, table
+from helpers import PATIENT, Outcome, as_before, many, query, table
 from sandbox_client import Control
 
 from batchgen.files import state_folder
 
 
 @pytest.fixture
-def go(batchgen: Command, reach: list[str]) -> Command:
+def go(by_thread: Command, reach: list[str]) -> Command:
     """Run a manifest into the folder that it has by default."""
-    return lambda manifest, *options: batchgen(
+    return lambda manifest, *options: by_thread(
         "run", manifest, "--rate", "1000/s", *reach, *options
     )
 
@@ -99,22 +99,36 @@ def test_a_list_without_a_name_of_its_own_needs_a_folder(
     assert not (here / "out").exists()
 
 
+def pipe_with(text: str) -> tuple[int, str]:
+    """The end of a pipe that gives `text`, and its path, as a process substitution makes them."""
+    end, begin = os.pipe()
+    os.write(begin, text.encode())
+    os.close(begin)
+    return end, f"/dev/fd/{end}"
+
+
 def test_a_process_substitution_is_refused_without_out_and_goes_on_with_it(
-    here: Path, reach: list[str], sandbox: Control, write: Write
+    by_thread: Command, reach: list[str], sandbox: Control, write: Write
 ) -> None:
-    write("list.csv", table({"heron": "a heron"}))
-    start = f"{sys.executable} -m batchgen"
+    list = table({"heron": "a heron"})
 
-    def shell(command: str) -> subprocess.CompletedProcess[str]:
-        text = f"{start} {command} --format csv {' '.join(reach)}"
-        return subprocess.run(["bash", "-c", text], capture_output=True, text=True, check=False)
+    def piped(command: str, *options: str) -> Outcome:
+        end, path = pipe_with(list)
+        try:
+            return by_thread(command, path, "--format", "csv", *reach, *options)
+        finally:
+            os.close(end)
 
-    outcome = shell("run <(cat list.csv)")
-    assert outcome.returncode == 2
+    outcome = piped("run")
+    assert outcome.code == 2
     assert "--out" in outcome.stderr
-    for command in ("run <(cat list.csv) --out here", "run /dev/stdin --out here < list.csv"):
-        assert shell(command).returncode == 0
-    assert shell("validate <(cat list.csv)").returncode in (0, 2)  # 2: it has no --base-url
+    assert piped("validate").code in (0, 2)  # 2: it has no --base-url
+    assert piped("run", "--out", "here").code == 0
+    assert sandbox.posts == 1
+    write("list.csv", list)
+    for command in ("run <(cat list.csv)", "run /dev/stdin < list.csv"):
+        words = f"{sys.executable} -m batchgen {command} --format csv --out here {' '.join(reach)}"
+        assert subprocess.run(["bash", "-c", words], check=False).returncode == 0
     assert sandbox.posts == 1
 
 

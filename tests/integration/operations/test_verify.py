@@ -32,8 +32,8 @@ def saved(run: Command, folder: Path, manifest: str) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def verify(batchgen: Command, folder: Path, reach: list[str]) -> Callable[[], Outcome]:
-    return lambda: batchgen("verify", folder, *reach)
+def verify(by_thread: Command, folder: Path, reach: list[str]) -> Callable[[], Outcome]:
+    return lambda: by_thread("verify", folder, *reach)
 
 
 def pictures(folder: Path) -> dict[str, bytes]:
@@ -67,13 +67,13 @@ HARM = [delete, flip_a_bit, truncate, empty, replace_by_another_picture]
 
 
 def test_whole_files_need_neither_token_nor_network(
-    batchgen: Command,
+    by_thread: Command,
     folder: Path,
     saved: dict[str, bytes],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("RUNCOMFY_TOKEN")
-    outcome = batchgen("verify", folder)
+    outcome = by_thread("verify", folder)
 
     assert (outcome.code, outcome.stderr) == (0, "")
     assert outcome.stdout == "3 whole, 0 restored, 0 lost.\n"
@@ -99,43 +99,46 @@ def test_pictures_are_decoded_by_another_process(folder: Path, saved: dict[str, 
     assert done.stdout.splitlines()[-1] == "False"
 
 
-@pytest.mark.parametrize("harm", HARM)
-def test_a_file_that_is_broken_is_named_and_comes_back_unpaid(
-    verify: Callable[[], Outcome],
-    run: Command,
-    folder: Path,
-    sandbox: Control,
-    manifest: str,
-    saved: dict[str, bytes],
-    harm: Callable[[Path], None],
+def test_files_that_are_broken_are_named_and_come_back_unpaid_with_their_facts(
+    verify: Callable[[], Outcome], run: Command, folder: Path, sandbox: Control, write: Write
 ) -> None:
-    harm(folder / "images" / "row-2.png")
+    manifest = write("list.csv", table(many(6)))
+    run(manifest)
+    saved = pictures(folder)
+    assert all(provenance_of(folder / path) for path in saved)
+    outputs = query(folder, "SELECT * FROM outputs ORDER BY path")
+    broken = dict(zip(saved, HARM, strict=False))
+    for path, harm in broken.items():
+        harm(folder / path)
     outcome = verify()
 
     assert outcome.code == 0
-    assert re.search(r"images/row-2.png: (it is|changed since)", outcome.stdout)
-    assert "images/row-2.png: restored, unpaid" in outcome.stdout
-    assert "2 whole, 1 restored, 0 lost." in outcome.stdout
+    for path in broken:
+        assert re.search(rf"^{path}: (it is|changed since)", outcome.stdout, re.MULTILINE)
+        assert f"{path}: restored, unpaid\n" in outcome.stdout
+    assert "1 whole, 5 restored, 0 lost." in outcome.stdout
     assert saved.items() <= pictures(folder).items()
-    assert verify().stdout == "3 whole, 0 restored, 0 lost.\n"
+    assert query(folder, "SELECT * FROM outputs ORDER BY path") == outputs
+    assert verify().stdout == "6 whole, 0 restored, 0 lost.\n"
     assert run(manifest).code == 0
-    assert sandbox.posts == 3
+    assert sandbox.posts == 6
 
 
-@pytest.mark.parametrize("harm", HARM[1:])
 def test_a_damaged_file_is_put_aside_and_not_thrown_away(
-    verify: Callable[[], Outcome], folder: Path, saved: dict[str, bytes],
-    harm: Callable[[Path], None],
-) -> None:  # fmt: skip
-    target = folder / "images" / "row-2.png"
-    contents = []
+    verify: Callable[[], Outcome], run: Command, folder: Path, write: Write
+) -> None:
+    run(write("list.csv", table(many(4))))
+    damage = dict(zip(pictures(folder), HARM[1:], strict=True))
+    contents = {path: [] for path in damage}
     for _ in range(2):
-        harm(target)
-        contents.append(target.read_bytes())
+        for path, harm in damage.items():
+            harm(folder / path)
+            contents[path].append((folder / path).read_bytes())
         verify()
 
-    aside = [target.with_name(f"row-2.png.damaged-{n}").read_bytes() for n in (1, 2)]
-    assert aside == contents
+    for path in damage:
+        aside = [(folder / f"{path}.damaged-{n}").read_bytes() for n in (1, 2)]
+        assert aside == contents[path]
 
 
 def test_a_whole_folder_of_pictures_comes_back(
@@ -271,16 +274,15 @@ def test_the_stored_url_serves_where_the_api_gives_no_answer(
 
 
 def test_without_a_token_a_broken_file_is_named_and_left(
-    batchgen: Command,
+    verify: Callable[[], Outcome],
     folder: Path,
     saved: dict[str, bytes],
-    reach: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("RUNCOMFY_TOKEN")
     (folder / "images" / "row-2.png").unlink()
 
-    outcome = batchgen("verify", folder, *reach)
+    outcome = verify()
     assert outcome.code == 77
     assert "images/row-2.png: it is missing" in outcome.stdout
 
@@ -344,20 +346,6 @@ def told(folder: Path, saved: dict[str, bytes]) -> dict[str, bytes]:
     """The batch, its pictures with their facts in them; their bytes by their path."""
     assert all(provenance_of(folder / path) for path in saved)
     return pictures(folder)
-
-
-@pytest.mark.parametrize("harm", HARM)
-def test_a_picture_that_comes_back_has_its_facts_again(
-    verify: Callable[[], Outcome], folder: Path, told: dict[str, bytes],
-    harm: Callable[[Path], None],
-) -> None:  # fmt: skip
-    before = query(folder, "SELECT * FROM outputs ORDER BY path")
-    harm(folder / "images" / "row-2.png")
-
-    assert "images/row-2.png: restored, unpaid\n" in verify().stdout
-    assert told.items() <= pictures(folder).items()
-    assert query(folder, "SELECT * FROM outputs ORDER BY path") == before
-    assert verify().stdout == "3 whole, 0 restored, 0 lost.\n"
 
 
 def test_a_picture_that_had_no_facts_comes_back_without(
@@ -427,12 +415,7 @@ def test_a_whole_picture_that_names_another_request_is_told_of_and_is_no_loss(
 
 
 def test_an_output_that_was_in_the_result_is_restored_from_there(
-    batchgen: Command,
-    run: Command,
-    reach: list[str],
-    folder: Path,
-    sandbox: Control,
-    write: Write,
+    verify: Callable[[], Outcome], run: Command, folder: Path, sandbox: Control, write: Write
 ) -> None:
     sandbox.fault("inline")
     run(write("inline.csv", "id,prompt\nheron,a heron\n"))
@@ -440,7 +423,7 @@ def test_an_output_that_was_in_the_result_is_restored_from_there(
     whole = target.read_bytes()
     target.unlink()
 
-    outcome = batchgen("verify", folder, *reach)
+    outcome = verify()
     assert outcome.code == 0
     assert "restored, unpaid" in outcome.stdout
     assert target.read_bytes() == whole
