@@ -452,7 +452,7 @@ def test_a_time_limit_of_asyncio_ends_a_run_in_order(
                 if progress.counts["pending"] < 12 and not limit.expired():
                     limit.reschedule(asyncio.get_running_loop().time())
 
-            await batchgen.run_async(manifest, on_progress=enough, **options | {"rate": "5/s"})
+            await batchgen.run_async(manifest, on_progress=enough, **options | {"rate": "1/s"})
 
     with pytest.raises(TimeoutError):
         asyncio.run(go())

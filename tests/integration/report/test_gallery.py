@@ -442,7 +442,7 @@ def test_without_thumbnails_the_gallery_names_none(
 def test_a_page_that_is_written_while_a_run_goes_on_says_so(
     start: Any, batchgen: Command, folder: Path, write: Write
 ) -> None:
-    process = start(write("list.csv", table(many(40))), "--rate", "5/s")
+    process = start(write("list.csv", table(many(40))), "--rate", "20/m")
     until(process, lambda: folder.joinpath("batch.db").exists() and bool(saved(folder)))
 
     batchgen("report", folder)
