@@ -37,11 +37,20 @@ from batchgen.sandbox import Address
 
 Options = dict[str, Any]
 IMPATIENT = Frontend(timing=replace(DEFAULT_TIMING, drain=0.2))
+with_processes = pytest.mark.with_processes
 
 
 @pytest.fixture
-def options(folder: Path, address: Address, sandbox: Control) -> Options:
-    """The keywords that lead a run to the sandbox."""
+def options(
+    request: pytest.FixtureRequest,
+    folder: Path,
+    address: Address,
+    sandbox: Control,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Options:
+    """The keywords that lead a run to the sandbox. Files are checked as by the fixture `run`."""
+    if request.node.get_closest_marker("with_processes") is None:
+        monkeypatch.setattr(sys, "executable", "/no/python")
     return {
         "out": folder,
         "rate": "1000/s",
@@ -69,6 +78,7 @@ async def becomes(it_is_so: Callable[[], bool]) -> None:
 # -- what it returns -------------------------------------------------------------------------------
 
 
+@with_processes
 def test_a_list_is_validated_planned_run_and_read(manifest: str, options: Options) -> None:
     checked = batchgen.validate(manifest)
     seen: list[str] = []
@@ -90,21 +100,17 @@ def test_the_rows_and_numbers_are_those_of_the_reports(
     manifest: str, options: Options, batchgen: Command
 ) -> None:
     batch = library.run(manifest, **options).batch
+    row = next(batch.rows())
     lines = (batch.folder / "results.jsonl").read_text(encoding="utf-8").splitlines()
 
+    assert row.keys() == library.BatchRow.__annotations__.keys()
+    assert row["outputs"][0].keys() == library.BatchFile.__annotations__.keys()
     assert [*batch.rows()] == [json.loads(line) for line in lines]
     assert batch.status() == json.loads(batchgen("status", batch.folder, "--json").stdout)
     assert library.open_batch(manifest).folder.resolve() == batch.folder
     assert [*batch.rows("failed")] == []
     with pytest.raises(UsageError, match="There is no batch in nowhere"):
         library.open_batch("nowhere")
-
-
-def test_a_row_has_just_what_its_type_says(manifest: str, options: Options) -> None:
-    row = next(batchgen.run(manifest, **options).batch.rows())
-
-    assert row.keys() == batchgen.BatchRow.__annotations__.keys()
-    assert row["outputs"][0].keys() == batchgen.BatchFile.__annotations__.keys()
 
 
 def test_a_run_that_came_to_its_end_returns_whatever_became_of_its_rows(
@@ -236,6 +242,7 @@ print((log.level, log.propagate, [*log.handlers]) == before)
 """
 
 
+@with_processes
 def test_nothing_is_printed_and_the_programs_logging_is_told_and_left_as_it_was(
     manifest: str, options: Options, folder: Path
 ) -> None:
@@ -263,6 +270,7 @@ def test_importing_the_package_loads_nothing_else_of_it() -> None:
 # -- threads, loops and signals --------------------------------------------------------------------
 
 
+@with_processes
 def test_a_call_from_another_thread_touches_no_signal(manifest: str, options: Options) -> None:
     found: list[Any] = []
 
@@ -282,6 +290,7 @@ def test_a_call_from_another_thread_touches_no_signal(manifest: str, options: Op
     assert all(found[:-1])
 
 
+@with_processes
 def test_an_awaited_run_leaves_the_loop_free_and_tells_it_of_progress(
     manifest: str, options: Options
 ) -> None:
@@ -434,16 +443,16 @@ def test_a_submission_that_nobody_answered_is_unknown_when_a_cancelled_run_ends(
 def test_a_time_limit_of_asyncio_ends_a_run_in_order(
     write: Write, options: Options, folder: Path, sandbox: Control
 ) -> None:
-    manifest = write("list.csv", table(many(50)))
+    manifest = write("list.csv", table(many(12)))
 
     async def go() -> None:
         async with asyncio.timeout(None) as limit:
 
             def enough(progress: batchgen.Progress) -> None:
-                if progress.counts["pending"] < 50 and not limit.expired():
+                if progress.counts["pending"] < 12 and not limit.expired():
                     limit.reschedule(asyncio.get_running_loop().time())
 
-            await batchgen.run_async(manifest, on_progress=enough, **options | {"rate": "5/s"})
+            await batchgen.run_async(manifest, on_progress=enough, **options | {"rate": "1/s"})
 
     with pytest.raises(TimeoutError):
         asyncio.run(go())
@@ -467,6 +476,7 @@ print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)
 """
 
 
+@with_processes
 def test_in_the_main_thread_signals_end_a_run_and_are_the_programs_again(
     write: Write, options: Options, folder: Path, sandbox: Control
 ) -> None:

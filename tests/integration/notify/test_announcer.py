@@ -42,7 +42,7 @@ def log_of(folder: Path) -> str:
 # -- the monitor -----------------------------------------------------------------------------------
 
 
-def test_a_run_pings_when_it_begins_and_when_it_has_ended(
+def test_a_run_pings_when_it_begins_and_when_it_has_ended_by_an_id_of_its_own(
     run: Command, manifest: str, monitor: Monitor, url: str
 ) -> None:
     assert run(manifest, "--ping", url).code == 0
@@ -59,13 +59,10 @@ def test_a_run_pings_when_it_begins_and_when_it_has_ended(
         "exit code 0",
     ]
 
-
-def test_each_run_has_an_id_of_its_own(
-    run: Command, manifest: str, monitor: Monitor, url: str
-) -> None:
-    run(manifest, "--ping", url)
-    run(manifest, "--ping", url)
-
+    # A night with nothing left to do is silent, and a success.
+    outcome = run(manifest, "-q", "--ping", url)
+    assert (outcome.code, outcome.stdout, outcome.stderr) == (0, "", "")
+    assert monitor.paths == [START, PATH] * 2
     assert len({ping.query["rid"] for ping in monitor.pings}) == 2
 
 
@@ -91,16 +88,6 @@ def test_a_limit_that_the_person_set_is_a_success(
 
     assert monitor.paths == [START, PATH]
     assert "2 pending, 1 saved" in monitor.pings[-1].body
-
-
-def test_a_night_with_nothing_left_to_do_is_silent_and_a_success(
-    run: Command, manifest: str, monitor: Monitor, url: str
-) -> None:
-    run(manifest)
-    outcome = run(manifest, "-q", "--ping", url)
-
-    assert (outcome.code, outcome.stdout, outcome.stderr) == (0, "", "")
-    assert monitor.paths == [START, PATH]
 
 
 def test_a_list_that_is_not_valid_is_a_failure_without_a_beginning(
@@ -140,26 +127,8 @@ def test_a_run_outside_its_window_pings_nobody(
     assert monitor.pings == []
 
 
-def test_a_run_that_finds_another_one_at_work_pings_nobody(
+def test_a_run_that_finds_another_one_at_work_pings_nobody_and_a_signal_is_a_failure(
     run: Command,
-    start: Callable[..., Any],
-    manifest: str,
-    monitor: Monitor,
-    url: str,
-    sandbox: Control,
-) -> None:
-    sandbox.set(seconds=1000)
-    first = start(manifest, "-v", "--ping", url)
-    assert any("accepted as" in line for line in first.stderr)
-
-    assert run(manifest, "--ping", url).code == 75
-    assert monitor.paths == [START]
-    first.kill()
-    first.communicate()
-    assert monitor.paths == [START]  # a killed run is noticed by its silence
-
-
-def test_a_signal_is_a_failure(
     start: Callable[..., Any],
     manifest: str,
     monitor: Monitor,
@@ -169,6 +138,10 @@ def test_a_signal_is_a_failure(
     sandbox.set(seconds=1000)
     running = start(manifest, "-v", "--ping", url)
     assert any("accepted as" in line for line in running.stderr)
+
+    assert run(manifest, "--ping", url).code == 75
+    assert monitor.paths == [START]
+
     running.send_signal(signal.SIGTERM)
     running.communicate()
 
@@ -178,13 +151,15 @@ def test_a_signal_is_a_failure(
 
 
 @PATIENT
-def test_rehearsals_and_plans_ping_nobody(
-    batchgen: Command, run: Command, manifest: str, monitor: Monitor, url: str
+def test_rehearsals_and_plans_ping_nobody_and_a_rehearsal_runs_a_command_of_its_command_line(
+    batchgen: Command, run: Command, manifest: str, here: Path, monitor: Monitor, url: str
 ) -> None:
-    assert batchgen("run", manifest, "--sandbox", "--ping", url, "--rate", "1000/s").code == 0
     assert run(manifest, "--dry-run", "--ping", url).code == 0
+    words = ["--sandbox", "--rate", "1000/s", "--ping", url, "--on-finish", "cat > told.json"]
+    assert batchgen("run", manifest, *words).code == 0
 
     assert monitor.pings == []
+    assert told_to(here / "told.json")["rehearsal"] is True
 
 
 def test_a_person_who_says_no_pings_nobody(
@@ -354,13 +329,3 @@ def test_a_signal_ends_a_command_and_leaves_the_result(
 
     assert running.returncode == 0
     assert "Every row is saved." in said
-
-
-@PATIENT
-def test_a_rehearsal_runs_a_command_of_its_own_command_line(
-    batchgen: Command, manifest: str, here: Path
-) -> None:
-    words = ["--sandbox", "--rate", "1000/s", "--on-finish", "cat > told.json"]
-
-    assert batchgen("run", manifest, *words).code == 0
-    assert told_to(here / "told.json")["rehearsal"] is True

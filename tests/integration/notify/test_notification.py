@@ -111,14 +111,44 @@ def text_of(mail: EmailMessage) -> str:
 
 
 @needs_apprise
-def test_a_mail_says_what_happened_what_it_cost_and_what_to_do(
-    run: Command, manifest: str, folder: Path, sandbox: Control, mail: MailServer, mailto: str
-) -> None:
+def test_each_address_is_told_what_happened_what_it_cost_and_what_to_do(
+    run: Command, manifest: str, folder: Path, sandbox: Control, mail: MailServer, mailto: str,
+    server: JsonServer, url: str,
+) -> None:  # fmt: skip
     sandbox.fault("422", match="number 2")
+    takes_no_pictures = JsonServer(refuses=True)
+    gone = f"json://{HOST}:9/secret-0123456789"
 
-    outcome = run(manifest, "--notify", mailto)
+    with listening(takes_no_pictures.talk) as port:
+        urls = (gone, url, f"json://{HOST}:{port}/key-0123456789", mailto)
+        told = [word for one in urls for word in ("--notify", one)]
+        outcome = run(manifest, *told, "--notify-pictures", "-v")
 
     assert outcome.code == 1
+    check_the_mail(mail, folder)
+
+    (post,) = server.posts
+    assert post["type"] == "failure"
+    assert post["title"].startswith("list.csv: new: 1 failed. Not every row is saved")
+    (sheet,) = post["attachments"]
+    with Image.open(io.BytesIO(base64.b64decode(sheet["base64"]))) as picture:
+        assert picture.format == "JPEG"
+        assert picture.width > picture.height
+        assert len(picture.getcolors(1 << 24) or []) > 3
+    assert [len(post["attachments"]) for post in takes_no_pictures.posts] == [1, 0]
+
+    (warning,) = (line for line in outcome.stderr.splitlines() if "could not be sent" in line)
+    assert "The message could not be sent: address 1 (json) was not reached" in warning
+    assert "address 3" not in warning
+    for text in (outcome.stderr, (folder / "batchgen.log").read_text()):
+        assert "secret-0123456789" not in text
+        assert "key-0123456789" not in text
+
+    run(manifest, "--notify", url)
+    assert len(server.posts) == 1  # it is no news any more
+
+
+def check_the_mail(mail: MailServer, folder: Path) -> None:
     (one,) = mail.mails
     assert mail.logins == [f"\0night\0{PASSWORD}"]
     assert one["To"] == "me@example.com"
@@ -131,86 +161,30 @@ def test_a_mail_says_what_happened_what_it_cost_and_what_to_do(
 
 
 @needs_apprise
-def test_a_person_is_told_what_is_new_or_of_each_run(
-    run: Command, manifest: str, server: JsonServer, url: str, sandbox: Control
+def test_a_person_who_wants_to_be_told_of_each_run_is_told_of_one_that_went_well(
+    saved: Callable[[int], Path], run: Command, server: JsonServer, url: str
 ) -> None:
-    sandbox.fault("422", match="number 2")
-    run(manifest, "--limit", 1, "--notify", url)
-    assert server.posts == []
-
-    run(manifest, "--notify", url)
-    run(manifest, "--notify", url)
-    assert [post["type"] for post in server.posts] == ["failure"]
-    assert server.posts[0]["title"].startswith("list.csv: new: 1 failed. Not every row is saved")
-
-    run(manifest, "--notify", url, "--notify-when", "always")
-    assert len(server.posts) == 2
-
-
-@needs_apprise
-def test_a_night_that_went_well_is_told_as_such(
-    run: Command, manifest: str, server: JsonServer, url: str
-) -> None:
-    run(manifest, "-q", "--notify", url, "--notify-when", "always")
+    saved(3)
+    words = ["--notify", url, "--notify-when", "always", "--notify-pictures"]
+    run("list.csv", "-q", *words)
 
     (post,) = server.posts
     assert (post["type"], post["title"]) == ("success", "list.csv: Every row is saved.")
-    assert post["attachments"] == []
+    assert post["attachments"] == []  # of a run that saved none
 
 
 @needs_apprise
-def test_a_run_that_did_not_begin_is_told(
-    run: Command, write: Write, server: JsonServer, url: str, monkeypatch: pytest.MonkeyPatch
+def test_a_run_that_did_not_begin_is_told_and_a_rehearsal_only_by_its_command_line(
+    batchgen: Command, write: Write, server: JsonServer, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BATCHGEN_NOTIFY", url)
+    manifest = write("list.csv", "id,prompt\nx,\n")
 
-    assert run(write("list.csv", "id,prompt\nx,\n")).code == 65
+    assert batchgen("run", manifest, "--sandbox", "--notify-when", "always").code == 65
+    assert server.posts == []
+    assert batchgen("run", manifest).code == 65
     (post,) = server.posts
     assert post["title"] == "list.csv: 1 problem in list.csv. Nothing was sent."
-
-
-@needs_apprise
-def test_pictures_are_sent_along_where_that_is_asked_for(
-    run: Command, manifest: str, server: JsonServer, url: str
-) -> None:
-    run(manifest, "--notify", url, "--notify-when", "always", "--notify-pictures")
-
-    (sheet,) = server.posts[0]["attachments"]
-    with Image.open(io.BytesIO(base64.b64decode(sheet["base64"]))) as picture:
-        assert picture.format == "JPEG"
-        assert picture.width > picture.height
-        assert len(picture.getcolors(1 << 24) or []) > 3
-
-    run(manifest, "--notify", url, "--notify-when", "always", "--notify-pictures")
-    assert server.posts[1]["attachments"] == []  # of a run that saved none
-
-
-@needs_apprise
-def test_a_service_that_takes_no_pictures_gets_the_words(
-    run: Command, manifest: str, server: JsonServer, url: str
-) -> None:
-    server.refuses = True
-
-    outcome = run(manifest, "--notify", url, "--notify-when", "always", "--notify-pictures")
-
-    assert [len(post["attachments"]) for post in server.posts] == [1, 0]
-    assert "could not be sent" not in outcome.stderr
-
-
-@needs_apprise
-def test_addresses_that_are_not_reached_change_nothing_and_are_not_shown(
-    run: Command, manifest: str, folder: Path, server: JsonServer, url: str
-) -> None:
-    gone = f"json://{HOST}:9/secret-0123456789"
-    words = ["--notify", gone, "--notify", url, "--notify-when", "always", "-v"]
-    outcome = run(manifest, *words)
-
-    assert outcome.code == 0
-    assert "The message could not be sent: address 1 (json) was not reached" in outcome.stderr
-    assert len(server.posts) == 1
-    for text in (outcome.stderr, (folder / "batchgen.log").read_text()):
-        assert "secret-0123456789" not in text
-        assert "key-0123456789" not in text
 
 
 @needs_apprise
@@ -241,20 +215,15 @@ def test_an_address_that_apprise_does_not_know_stops_the_run_before_it_pays(
 
 @needs_apprise
 @PATIENT
-def test_a_rehearsal_notifies_an_address_of_its_own_command_line_alone(
-    batchgen: Command,
-    manifest: str,
-    server: JsonServer,
-    url: str,
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_rehearsal_notifies_an_address_of_its_own_command_line(
+    batchgen: Command, manifest: str, server: JsonServer, url: str
 ) -> None:
-    words = ["run", manifest, "--sandbox", "--rate", "1000/s", "--notify-when", "always"]
-    batchgen(*words, "--notify", url)
-    assert "all pretend" in server.posts[0]["message"]
+    words = ["--sandbox", "--rate", "1000/s", "--notify-when", "always", "--notify", url]
+    batchgen("run", manifest, *words)
 
-    monkeypatch.setenv("BATCHGEN_NOTIFY", url)
-    batchgen(*words)
-    assert len(server.posts) == 1
+    (post,) = server.posts
+    assert "all pretend" in post["message"]
+    assert post["attachments"] == []  # nobody asked for pictures
 
 
 @needs_apprise

@@ -29,11 +29,16 @@ def manifest(write: Write) -> str:
     return write("list.csv", table(many(3)))
 
 
-def test_what_was_agreed_to_is_done(run: Command, digest: Digest, folder: Path) -> None:
-    outcome = run("list.csv", "--expect-plan", digest())
+def test_what_was_agreed_to_is_done_without_a_question_and_once(
+    run: Command, digest: Digest, sandbox: Control, folder: Path
+) -> None:
+    agreed = digest()
+    outcome = run("list.csv", "--ask-above", "0.01", "--expect-plan", agreed)
 
     assert outcome.code == 0
     assert tally(folder) == {"saved": 3}
+    again = run("list.csv", "--expect-plan", agreed)
+    assert (again.code, sandbox.posts) == (2, 3)
 
 
 def test_a_plan_says_the_same_twice_and_what_dry_run_says(
@@ -112,17 +117,6 @@ def _key(folder: Path, id: str) -> str:
     return str(key)
 
 
-def test_a_second_run_of_the_same_agreement_pays_for_nothing(
-    run: Command, digest: Digest, sandbox: Control
-) -> None:
-    agreed = digest()
-    run("list.csv", "--expect-plan", agreed)
-
-    again = run("list.csv", "--expect-plan", agreed)
-
-    assert (again.code, sandbox.posts) == (2, 3)
-
-
 def test_failed_rows_that_were_not_agreed_to_stay_failed(
     run: Command, digest: Digest, sandbox: Control, folder: Path
 ) -> None:
@@ -148,12 +142,6 @@ def test_an_agreement_to_a_rehearsal_is_none_to_pay(
     assert (outcome.code, sandbox.posts) == (2, 0)
     again = ["--sandbox", "--out", "rehearsal", "--rate", "1000/s"]
     outcome = batchgen("run", "list.csv", *again, "--expect-plan", agreed)
-    assert outcome.code == 0
-
-
-def test_whoever_agreed_is_not_asked_again(run: Command, digest: Digest, folder: Path) -> None:
-    outcome = run("list.csv", "--ask-above", "0.01", "--expect-plan", digest())
-
     assert outcome.code == 0
 
 

@@ -153,31 +153,23 @@ def test_a_lost_journal_is_rebuilt_with_the_attached_request(
     assert states(folder) == {"heron": "saved", "fox": "saved", "owl": "saved"}
 
 
-@pytest.mark.parametrize(
-    ("found", "said"),
-    [
-        pytest.param(lambda sandbox: request_of(sandbox, "owl"), "another row's", id="taken"),
-        pytest.param(lambda sandbox: NOBODYS, "knows no request", id="unknown to the API"),
-        pytest.param(lambda sandbox: "a request/../x", "is no request_id", id="malformed"),
-        pytest.param(lambda sandbox: "x" * 129, "is no request_id", id="too long"),
-        pytest.param(lambda sandbox: f"{NOBODYS}\n", "is no request_id", id="a line break"),
-    ],
-)
 def test_a_request_that_is_not_this_rows_is_refused_and_nothing_changes(
-    resolve: Command,
-    folder: Path,
-    sandbox: Control,
-    lost: str,
-    found: Callable[[Control], str],
-    said: str,
+    resolve: Command, folder: Path, sandbox: Control, lost: str
 ) -> None:
     before = receipts(folder)
-    outcome = resolve("--id", "heron", "--attach", found(sandbox))
+    for request_id, said in (
+        (request_of(sandbox, "owl"), "another row's"),
+        (NOBODYS, "knows no request"),
+        ("a request/../x", "is no request_id"),
+        ("x" * 129, "is no request_id"),
+        (f"{NOBODYS}\n", "is no request_id"),
+    ):
+        outcome = resolve("--id", "heron", "--attach", request_id)
 
-    assert (outcome.code, outcome.stdout) == (2, "")
-    assert said in outcome.stderr
-    assert states(folder)["heron"] == "unknown"
-    assert receipts(folder) == before
+        assert (outcome.code, outcome.stdout) == (2, ""), request_id
+        assert said in outcome.stderr
+        assert states(folder)["heron"] == "unknown"
+        assert receipts(folder) == before
     assert sandbox.posts == 3
 
 
@@ -197,9 +189,12 @@ def test_a_request_of_another_model_is_refused(
     assert states(folder) == {"heron": "unknown", "fox": "submitted"}
 
 
-@pytest.mark.parametrize(
-    ("fault", "code"),
-    [
+def test_an_answer_that_does_not_vouch_for_the_request_changes_nothing(
+    resolve: Command, folder: Path, sandbox: Control, lost: str
+) -> None:
+    request_id = request_of(sandbox, "heron")
+    before = receipts(folder)
+    for fault, code in (
         ("500", 69),
         ("429", 69),
         ("html-200", 69),
@@ -208,21 +203,15 @@ def test_a_request_of_another_model_is_refused(
         ("400004", 77),
         ("403001", 2),
         ("404001", 2),
-    ],
-)
-def test_an_answer_that_does_not_vouch_for_the_request_changes_nothing(
-    resolve: Command, folder: Path, sandbox: Control, lost: str, fault: str, code: int
-) -> None:
-    request_id = request_of(sandbox, "heron")
-    before = receipts(folder)
-    # A connection that was dropped is asked once more.
-    sandbox.fault(fault, on="result", times=2 if fault == "lost" else 1)
-    outcome = resolve("--id", "heron", "--attach", request_id)
+    ):
+        # A connection that was dropped is asked once more.
+        sandbox.fault(fault, on="result", times=2 if fault == "lost" else 1)
+        outcome = resolve("--id", "heron", "--attach", request_id)
 
-    assert (outcome.code, outcome.stdout) == (code, "")
-    assert "Nothing was changed" in outcome.stderr
-    assert states(folder)["heron"] == "unknown"
-    assert receipts(folder) == before
+        assert (outcome.code, outcome.stdout) == (code, ""), fault
+        assert "Nothing was changed" in outcome.stderr
+        assert states(folder)["heron"] == "unknown"
+        assert receipts(folder) == before
     assert resolve("--id", "heron", "--attach", request_id).code == 1
     assert states(folder)["heron"] == "submitted"
 
@@ -321,9 +310,8 @@ def test_an_id_without_an_unknown_row_settles_none_of_those_named(
         assert states(folder) == {"heron": "unknown", "fox": "unknown", "owl": "saved"}
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
+def test_words_that_leave_a_doubt_settle_nothing(resolve: Command, folder: Path, lost: str) -> None:
+    for words in (
         ["--write-off"],
         ["--send-again"],
         ["--attach", NOBODYS],
@@ -331,13 +319,9 @@ def test_an_id_without_an_unknown_row_settles_none_of_those_named(
         ["--id", "heron", "--id", "fox", "--attach", NOBODYS],
         ["--id", "heron", "--write-off", "--send-again"],
         ["--id", "heron", "--attach", NOBODYS, "--write-off"],
-    ],
-)
-def test_words_that_leave_a_doubt_settle_nothing(
-    resolve: Command, folder: Path, lost: str, words: list[str]
-) -> None:
-    assert resolve(*words).code == 2
-    assert states(folder) == {"heron": "unknown", "fox": "unknown", "owl": "saved"}
+    ):
+        assert resolve(*words).code == 2, words
+        assert states(folder) == {"heron": "unknown", "fox": "unknown", "owl": "saved"}
 
 
 def test_settling_waits_until_no_run_holds_the_batch(
@@ -357,24 +341,10 @@ def test_settling_waits_until_no_run_holds_the_batch(
 
 
 @PATIENT
-def test_a_rehearsals_request_is_looked_for_in_its_own_sandbox(
+def test_a_rehearsals_unknown_rows_are_looked_up_in_the_ledger_of_its_sandbox(
     batchgen: Command, folder: Path, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("RUNCOMFY_TOKEN")
-    manifest = write("list.csv", table({"heron": "a heron [[lost]]"}))
-    batchgen("run", manifest, "--out", folder, "--sandbox")
-    assert states(folder) == {"heron": "unknown"}
-
-    outcome = batchgen("resolve", folder, "--id", "heron", "--attach", NOBODYS)
-    assert outcome.code == 2
-    assert "knows no request" in outcome.stderr
-    assert f"batchgen resolve {folder}" in outcome.stderr
-
-
-@PATIENT
-def test_a_rehearsals_unknown_rows_are_looked_up_in_the_ledger_of_its_sandbox(
-    batchgen: Command, folder: Path, write: Write
-) -> None:
     rows = {"heron": "a heron [[lost]]", "elk": "an elk [[refuse-5xx]]"}
     manifest = write("list.csv", table(rows))
     rehearsed = batchgen("run", manifest, "--out", folder, "--sandbox")
@@ -390,6 +360,10 @@ def test_a_rehearsals_unknown_rows_are_looked_up_in_the_ledger_of_its_sandbox(
     assert "The sandbox's ledger: never accepted\n" in shown
     assert "your RunComfy account" not in shown
 
+    refused = batchgen("resolve", folder, "--id", "heron", "--attach", NOBODYS)
+    assert refused.code == 2
+    assert "knows no request" in refused.stderr
+    assert f"batchgen resolve {folder}" in refused.stderr
     assert batchgen("resolve", folder, "--id", "heron", "--attach", request_id).code == 1
     assert states(folder) == {"heron": "submitted", "elk": "unknown"}
 
@@ -438,10 +412,13 @@ def listen(terminal: int, question: str | None) -> str:
 def test_at_a_terminal_each_row_is_asked_about_and_keeping_changes_nothing(
     talk: Talk, folder: Path, sandbox: Control, lost: str
 ) -> None:
-    outcome = talk("[k]eep", "", "[k]eep", "k")
+    owl = request_of(sandbox, "owl")
+    wrong = ("[k]eep", "a", "request_id", owl, "[k]eep", "yes")
+    outcome = talk(*wrong, "[k]eep", "", "[k]eep", "k")
 
     assert outcome.code == 1
-    assert outcome.stdout.count("[k]eep") == 2
+    assert "another row's request" in outcome.stdout
+    assert outcome.stdout.count("[k]eep") == 4
     assert states(folder) == {"heron": "unknown", "fox": "unknown", "owl": "saved"}
     assert sandbox.posts == 3
 
@@ -465,34 +442,13 @@ def test_at_a_terminal_rows_can_be_written_off_and_sent_again(
     talk: Talk, run: Command, folder: Path, sandbox: Control, lost: str
 ) -> None:
     first, second = unknown(folder)
-    outcome = talk("[k]eep", "w", "Give it up?", "y", "[k]eep", "s", "Send it again?", "y")
+    given_up = ("[k]eep", "w", "Give it up?", "n", "[k]eep", "w", "Give it up?", "y")
+    outcome = talk(*given_up, "[k]eep", "s", "Send it again?", "y")
 
     assert outcome.code == 0
     assert states(folder)[first] == "written_off"
     assert states(folder)[second] == "pending"
     assert sandbox.posts == 3
-
-
-def test_at_a_terminal_an_answer_that_is_none_is_asked_for_again(
-    talk: Talk, folder: Path, lost: str
-) -> None:
-    outcome = talk(
-        "[k]eep", "yes", "[k]eep", "w", "up?", "n", "[k]eep", "w", "up?", "y", "[k]eep", "k"
-    )
-
-    assert outcome.code == 1
-    assert sorted(states(folder).values()) == ["saved", "unknown", "written_off"]
-
-
-def test_at_a_terminal_a_wrong_request_changes_nothing(
-    talk: Talk, folder: Path, sandbox: Control, lost: str
-) -> None:
-    owl = request_of(sandbox, "owl")
-    outcome = talk("[k]eep", "a", "request_id", owl, "[k]eep", "k", "[k]eep", "k")
-
-    assert outcome.code == 1
-    assert "another row's request" in outcome.stdout
-    assert states(folder) == {"heron": "unknown", "fox": "unknown", "owl": "saved"}
 
 
 def unknown(folder: Path) -> list[str]:
@@ -528,23 +484,25 @@ def test_rows_that_are_settled_by_options_say_what_that_costs(
     )
 
 
-@pytest.mark.parametrize(
-    ("typed", "words", "state"),
-    [
-        ("n\n", ["--send-again"], "unknown"),
-        ("\n", ["--write-off"], "unknown"),
-        ("y\n", ["--send-again"], "pending"),
-        ("y\n", ["--write-off"], "written_off"),
-        ("n\n", ["--send-again", "--yes"], "pending"),
-    ],
-)
 def test_at_a_terminal_rows_are_settled_by_options_after_a_yes(
-    folder: Path, reach: list[str], lost: str, typed: str, words: list[str], state: str
+    folder: Path, reach: list[str], lost: str
 ) -> None:
-    command = [sys.executable, "-m", "batchgen", "resolve", str(folder), "--all", *reach, *words]
-    code, shown = at_a_terminal(typed, *command)
+    def settle(typed: str, *words: str) -> tuple[int, str]:
+        command = [sys.executable, "-m", "batchgen", "resolve", str(folder), *reach, *words]
+        return at_a_terminal(typed, *command)
 
-    assert code == (1 if state == "unknown" else 0)
-    assert "$0.06" in shown
-    assert ("again? [y/N]" in shown or "up? [y/N]" in shown) == ("--yes" not in words)
-    assert states(folder) == {"heron": state, "fox": state, "owl": "saved"}
+    for typed, option, question in (
+        ("n\n", "--send-again", "again?"),
+        ("\n", "--write-off", "up?"),
+    ):
+        code, shown = settle(typed, "--all", option)
+        assert (code, f"{question} [y/N]" in shown, "$0.06" in shown) == (1, True, True)
+        assert states(folder) == {"heron": "unknown", "fox": "unknown", "owl": "saved"}
+
+    code, shown = settle("y\n", "--id", "fox", "--write-off")
+    assert (code, "up? [y/N]" in shown, "$0.03" in shown) == (1, True, True)
+    assert states(folder) == {"heron": "unknown", "fox": "written_off", "owl": "saved"}
+
+    code, shown = settle("n\n", "--all", "--send-again", "--yes")
+    assert (code, "[y/N]" in shown, "$0.03" in shown) == (0, False, True)
+    assert states(folder) == {"heron": "pending", "fox": "written_off", "owl": "saved"}

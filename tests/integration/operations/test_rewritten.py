@@ -28,8 +28,8 @@ def jsonl(*rows: dict[str, object]) -> str:
                      "prompt\na fox\na heron\n", id="ids taken out"),
         pytest.param("a.csv", 'id,prompt\nelk,"An elk\nin fog"\n',
                      'id,prompt\r\nelk,"An elk\r\nin fog"\r\n', id="CRLF in a cell"),
-        pytest.param("a.txt", "a hen\n", "a hen \n", id="a blank at the end"),
-        pytest.param("a.txt", "M\u00fcggel\n", "Mu\u0308ggel\n", id="NFD"),
+        pytest.param("a.txt", "a hen\nM\u00fcggel\n", "a hen \nMu\u0308ggel\n",
+                     id="a blank at the end, and NFD"),
         pytest.param("a.jsonl", jsonl({"id": "g", "prompt": "a gnu", "seed": 7}),
                      jsonl({"id": "g", "prompt": "a gnu", "seed": 7.0}), id="floats"),
     ],
@@ -146,11 +146,11 @@ def test_other_inputs_for_the_same_prompt_are_told_and_sent(
 def test_another_prompt_every_night_is_nobodys_business(
     run: Command, sandbox: Control, write: Write
 ) -> None:
-    for night in range(3):
+    for night in range(2):
         outcome = run(write("list.csv", table({"row-1": f"night {night}"})))
         assert outcome.code == 0
         assert "paid" not in outcome.stderr
-    assert sandbox.posts == 3
+    assert sandbox.posts == 2
 
 
 @pytest.mark.parametrize("version", [1, 2, 3])

@@ -80,6 +80,7 @@ def test_the_table_says_where_each_file_is_and_what_it_cost(
     assert sorted(cells(folder, "files")) == media(folder)
     assert cells(folder, "cost") == ["0.03"] * 3
     assert cells(folder, "source") == ["list.csv:2", "list.csv:3", "list.csv:4"]
+    assert [*folder.rglob("*.part")] == []
 
 
 def test_a_prompt_of_several_lines_stays_one_cell(run: Command, folder: Path, write: Write) -> None:
@@ -220,11 +221,6 @@ def test_the_summary_has_the_sums_of_the_batch_and_of_each_model(
     assert costs[0] == pytest.approx(3 * 0.03)
 
 
-def test_no_report_is_left_half_written(run: Command, folder: Path, write: Write) -> None:
-    run(write("list.csv", table(many(2))))
-    assert [*folder.rglob("*.part")] == []
-
-
 def runs_somewhere(cell: str) -> bool:
     """Whether a spreadsheet of any region finds the beginning of a formula in a cell's text."""
     parts = re.split(r"[;\t\r\n]", cell)
@@ -257,7 +253,7 @@ def test_a_text_without_a_formula_is_as_it_was(text: str) -> None:
 
 
 def test_a_long_text_of_blanks_and_line_breaks_takes_no_time() -> None:
-    for text in ("\n" * 1_000_000, " " * 1_000_000, "; " * 500_000, ";" + '"' * 1_000_000):
+    for text in ("\n" * 200_000, " " * 200_000, "; " * 100_000, ";" + '"' * 200_000):
         assert tables.csv_cell(text) == text
 
 
@@ -270,36 +266,23 @@ def test_the_name_of_a_column_is_no_formula_either(
     assert header.endswith("meta._a;'=1+1")
 
 
-@pytest.mark.parametrize(
-    ("options", "separator", "cost"), [([], ",", "0.03"), (["--decimal-comma"], ";", "0,03")]
-)
 def test_excel_gets_a_table_of_its_own_and_scripts_keep_theirs(
-    run: Command,
-    batchgen: Command,
-    folder: Path,
-    write: Write,
-    options: list[str],
-    separator: str,
-    cost: str,
+    run: Command, batchgen: Command, folder: Path, write: Write
 ) -> None:
     run(write("list.csv", table({"größe": "Ein Reiher; =1", "fox": 'a "fox",\nred'})))
     before = (folder / "results.csv").read_bytes()
     assert not (folder / "results-excel.csv").exists()
 
-    assert batchgen("report", folder, "--excel", *options).code == 0
-    content = (folder / "results-excel.csv").read_bytes()
-    assert content.startswith(b"\xef\xbb\xbfposition")
-    table_of_it = csv.DictReader(
-        content.decode("utf-8-sig").splitlines(keepends=True), delimiter=separator
-    )
-    found = [(row["id"], row["input.prompt"], row["cost"]) for row in table_of_it]
-    assert found == [("größe", "Ein Reiher; '=1", cost), ("fox", 'a "fox",\nred', cost)]
-    assert (folder / "results.csv").read_bytes() == before
+    for options, separator, cost in (([], ",", "0.03"), (["--decimal-comma"], ";", "0,03")):
+        assert batchgen("report", folder, "--excel", *options).code == 0
+        content = (folder / "results-excel.csv").read_bytes()
+        assert content.startswith(b"\xef\xbb\xbfposition")
+        table_of_it = csv.DictReader(
+            content.decode("utf-8-sig").splitlines(keepends=True), delimiter=separator
+        )
+        found = [(row["id"], row["input.prompt"], row["cost"]) for row in table_of_it]
+        assert found == [("größe", "Ein Reiher; '=1", cost), ("fox", 'a "fox",\nred', cost)]
+        assert (folder / "results.csv").read_bytes() == before
 
-
-def test_a_decimal_comma_is_for_excels_table_alone(
-    run: Command, batchgen: Command, folder: Path, write: Write
-) -> None:
-    run(write("list.csv", table({"fox": "a fox"})))
-
+    # A decimal comma is for Excel's table alone.
     assert batchgen("report", folder, "--decimal-comma").code == 2

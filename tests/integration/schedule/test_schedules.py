@@ -15,6 +15,7 @@ import pytest
 from conftest import Command, Write
 from databases import Database
 from helpers import Outcome, change, many, query, table
+from sandbox_client import Control
 
 from batchgen.clock import to_iso
 from batchgen.errors import UsageError
@@ -199,30 +200,22 @@ def test_check_tells_of_a_line_that_somebody_deleted(
     assert batchgen("schedule", "remove", "list").code == 0
 
 
-@pytest.mark.parametrize(("hours", "code"), [(1.0, 0), (30.0, 1)])
 def test_check_tells_of_a_night_without_a_run(
-    batchgen: Command,
-    here: Path,
-    folder: Path,
-    crontab: Path,
-    write: Write,
-    hours: float,
-    code: int,
+    batchgen: Command, run: Command, folder: Path, crontab: Path, write: Write
 ) -> None:
-    write("list.csv", table(many(1)))
-    batchgen("run", "list.csv", "--sandbox")
-    words = ["--at", clock(-2), "--", "--sandbox"]
-    batchgen("schedule", "install", "list.csv", *words)
+    run(write("list.csv", table(many(1))))
+    batchgen("schedule", "install", "list.csv", "--at", clock(-2))
     installed = Path(os.environ["XDG_CONFIG_HOME"]) / "batchgen" / "schedules" / "list.json"
     before = (datetime.now() - timedelta(days=3)).isoformat()
     since = next(line for line in installed.read_text().splitlines() if '"since"' in line)
     installed.write_text(installed.read_text().replace(since, f' "since": "{before}",'))
-    began = to_iso((datetime.now() - timedelta(hours=hours)).timestamp())
-    change(folder, "UPDATE runs SET started_at = ?", began)
+    for hours, code in ((1.0, 0), (30.0, 1)):
+        began = to_iso((datetime.now() - timedelta(hours=hours)).timestamp())
+        change(folder, "UPDATE runs SET started_at = ?", began)
 
-    outcome = batchgen("schedule", "check", "list")
+        outcome = batchgen("schedule", "check", "list")
 
-    assert (outcome.code, "no run has begun since" in outcome.stdout) == (code, bool(code))
+        assert (outcome.code, "no run has begun since" in outcome.stdout) == (code, bool(code))
 
 
 def test_a_rehearsal_by_hand_is_not_the_night_that_was_due(
@@ -302,24 +295,27 @@ def test_a_run_outside_its_window_sends_nothing_and_one_inside_does(
     assert sandbox.posts == 1
 
 
-@pytest.mark.parametrize("joined", [False, True])
 def test_the_command_of_a_night_that_came_too_late_can_be_pasted_and_runs(
-    here: Path, write: Write, joined: bool
+    here: Path, write: Write, reach: list[str], sandbox: Control
 ) -> None:
     """It had the window still, and sent nothing again."""
     write("list.csv", table(many(1)))
     window = f"{clock(-9)}-{clock(-2)}"
-    words = [f"--window={window}"] if joined else ["--window", window]
+    commands = set()
+    for words in (["--window", window], [f"--window={window}"]):
+        woken = subprocess.run(
+            [sys.executable, "-m", "batchgen", "run", "list.csv", *words, "-q", *reach],
+            cwd=here, capture_output=True, text=True, check=False,
+        )  # fmt: skip
 
-    woken = subprocess.run(
-        [sys.executable, "-m", "batchgen", "run", "list.csv", *words, "-q", "--sandbox"],
-        cwd=here, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        assert (woken.returncode, sandbox.posts) == (75, 0)
+        *_, said, pasted = woken.stderr.splitlines()
+        assert said.strip() == "The command was, without its --window:"
+        commands.add(pasted)
 
-    assert woken.returncode == 75
-    *_, said, pasted = woken.stderr.splitlines()
-    assert said.strip() == "The command was, without its --window:"
+    (pasted,) = commands  # the same for both
     assert subprocess.run(["/bin/sh", "-c", pasted], cwd="/", check=False).returncode == 0
+    assert sandbox.posts == 1
 
 
 @pytest.fixture
