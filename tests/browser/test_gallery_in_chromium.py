@@ -109,12 +109,13 @@ def downloaded(page: Any, folder: Path, button: str = "Download") -> Path:
 # Look
 
 
-def test_the_page_opens_with_every_row_and_its_numbers(page: Any) -> None:
+def test_the_page_opens_with_every_row_and_its_numbers_and_no_alert(page: Any) -> None:
     expect(page.locator("#status")).to_have_text(f"{ROWS} rows")
     expect(page.locator("h1")).to_contain_text("night")
     expect(page.locator(".figures .saved")).to_have_text(f"{ROWS - 2} saved")
     expect(page.locator(".figures .unknown")).to_have_text("1 unknown")
     assert shown(page)[:2] == ["dunes-seed1-stylerealistic", "dunes-seed1-styleanime"]
+    expect(page.get_by_role("alert")).to_have_count(0)
     shoot(page, "grid")
 
 
@@ -1304,10 +1305,6 @@ def test_the_page_alone_says_what_is_missing(
     with opened(browser, tmp_path, quietly=False) as page:
         expect(page.get_by_role("alert")).to_contain_text("ask for the whole folder")
         expect(page.get_by_role("alert")).to_be_visible()
-
-
-def test_a_page_that_is_whole_says_nothing_of_the_kind(page: Any) -> None:
-    expect(page.get_by_role("alert")).to_have_count(0)
 
 
 def test_print_is_a_contact_sheet_of_what_is_shown(page: Any, tmp_path: Path) -> None:
