@@ -370,12 +370,29 @@ def test_damaged_files_are_fetched_again_unpaid(
     assert sandbox.accepted == 2
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("form", ["429", "error"])
-def test_a_full_queue_slows_the_run_down_until_it_has_room(
-    start: Callable[..., Any], folder: Path, write: Write, sandbox: Control, form: str
+def test_a_full_queue_that_is_told_with_a_200_is_a_429(
+    run: Command, folder: Path, write: Write, sandbox: Control
 ) -> None:
-    sandbox.set(full_queue=form, seconds=0.2)
+    sandbox.change_deployment(SIZES, queue_size=1)
+    sandbox.set(full_queue="error", seconds=0.05)
+    rows = "".join(f"{n},a heron,{n}\n" for n in range(6))
+    options = ("--deployment", SIZES, *NODES, "--concurrency", 6)
+    told = run(write("list.csv", f"id,prompt,seed\n{rows}"), *options)
+
+    assert (told.code, tally(folder)) == (0, {"saved": 6})
+    assert query(folder, "SELECT COUNT(*) FROM events WHERE event = 'throttled'") > [(0,)]
+    assert sandbox.accepted == 6
+    with closing(Reader(folder / "batch.db")) as reader:
+        pace = reader.pace()
+    assert pace is not None
+    assert pace < 1000  # what `run` may submit in a second
+
+
+@pytest.mark.slow
+def test_a_full_queue_slows_the_run_down_until_it_has_room(
+    start: Callable[..., Any], folder: Path, write: Write, sandbox: Control
+) -> None:
+    sandbox.set(full_queue="429", seconds=0.2)
     rows = "".join(f"{n},a heron,{n}\n" for n in range(60))
     options = ("--deployment", SIZES, *NODES, "--concurrency", 8, "--rate", "20/s")
     child = start(write("list.csv", f"id,prompt,seed\n{rows}"), *options)
