@@ -73,7 +73,7 @@ def events(folder: Path) -> list[str]:
 
 
 def test_over_tls_whose_authority_is_trusted_a_batch_is_saved(
-    start: Callable[..., Any],
+    run: Command,
     folder: Path,
     sandbox: Control,
     address: Address,
@@ -82,10 +82,9 @@ def test_over_tls_whose_authority_is_trusted_a_batch_is_saved(
 ) -> None:
     wire = Wire()
     with listening(relay(address.base_url, wire), tls=certificate(authority)) as port:
-        run = start(manifest, "--base-url", f"https://localhost:{port}/v1")
-        _, stderr = run.communicate(timeout=60)
+        outcome = run(manifest, "--base-url", f"https://localhost:{port}/v1")
 
-    assert run.returncode == 0, stderr
+    assert outcome.code == 0, outcome.stderr
     assert tally(folder) == ALL_SAVED
     assert wire.times(TOKEN) > 0
 
@@ -102,7 +101,6 @@ UNSAFE: dict[str, Callable[[trustme.CA], ssl.SSLContext]] = {
 }
 
 
-@pytest.mark.parametrize("fault", UNSAFE)
 def test_a_bad_certificate_stops_the_run_before_anything_is_sent(
     run: Command,
     folder: Path,
@@ -110,18 +108,19 @@ def test_a_bad_certificate_stops_the_run_before_anything_is_sent(
     address: Address,
     authority: trustme.CA,
     manifest: str,
-    fault: str,
 ) -> None:
-    wire = Wire()
-    with listening(relay(address.base_url, wire), tls=UNSAFE[fault](authority)) as port:
-        outcome = run(manifest, "--base-url", f"https://localhost:{port}/v1")
+    """Whatever is wrong with it, run after run."""
+    for fault, tls in UNSAFE.items():
+        wire = Wire()
+        with listening(relay(address.base_url, wire), tls=tls(authority)) as port:
+            outcome = run(manifest, "--base-url", f"https://localhost:{port}/v1")
 
-    assert outcome.code == 69
-    assert tally(folder) == ALL_PENDING
-    assert events(folder) == []
-    assert wire.heard == []
-    assert fault in outcome.stderr
-    assert "Check --base-url, the proxy and the certificate" in outcome.stderr
+        assert outcome.code == 69, fault
+        assert tally(folder) == ALL_PENDING, fault
+        assert events(folder) == [], fault
+        assert wire.heard == [], fault
+        assert fault in outcome.stderr
+        assert "Check --base-url, the proxy and the certificate" in outcome.stderr, fault
 
     assert run(manifest).code == 0  # what is mended goes on by itself
     assert sandbox.accepted == sandbox.posts == 6
@@ -190,17 +189,17 @@ AWAY: dict[str, Callable[[], AbstractContextManager[str]]] = {
 
 @IMPATIENT
 @pytest.mark.usefixtures("authority")
-@pytest.mark.parametrize("fault", AWAY)
 def test_where_no_connection_comes_about_no_row_is_touched_and_the_next_run_goes_on(
-    run: Command, folder: Path, sandbox: Control, manifest: str, fault: str
+    run: Command, folder: Path, sandbox: Control, manifest: str
 ) -> None:
-    with AWAY[fault]() as base:
-        outcome = run(manifest, "--base-url", base, "--max-time", "3s")
+    for fault, away in AWAY.items():
+        with away() as base:
+            outcome = run(manifest, "--base-url", base, "--max-time", "3s")
 
-    assert outcome.code == 69
-    assert tally(folder) == ALL_PENDING
-    assert events(folder) == []
-    assert outcome.stderr.count("RunComfy cannot be reached") == 1
+        assert outcome.code == 69, fault
+        assert tally(folder) == ALL_PENDING, fault
+        assert events(folder) == [], fault
+        assert outcome.stderr.count("RunComfy cannot be reached") == 1, fault
 
     assert run(manifest).code == 0
     assert tally(folder) == ALL_SAVED

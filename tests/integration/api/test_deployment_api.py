@@ -3,7 +3,6 @@
 import json
 import re
 import shlex
-import signal
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 from conftest import Command, Write
 from deployments import NODES, rehearse
-from helpers import error_of, media, query, states, tally, until
+from helpers import NEVER_ASKING, PATIENT, error_of, media, query, states, tally, until
 from PIL import Image
 from sandbox_client import Control
 
@@ -297,14 +296,15 @@ def test_a_changed_workflow_is_told_and_new_rows_are_made_with_it(
     assert sandbox.accepted == 2
 
 
+@PATIENT
 def test_no_more_requests_are_under_way_than_there_are_instances(
-    start: Callable[..., Any], write: Write, sandbox: Control
+    run: Command, write: Write, sandbox: Control
 ) -> None:
     sandbox.set(seconds=0.2)
     rows = "".join(f"{n},a heron,{n}\n" for n in range(6))
 
-    child = start(write("list.csv", f"id,prompt,seed\n{rows}"), "--deployment", TEXT, *NODES)
-    assert "6 saved" in child.communicate()[1]
+    told = run(write("list.csv", f"id,prompt,seed\n{rows}"), "--deployment", TEXT, *NODES)
+    assert "6 saved" in told.stderr
 
     starts = [(row["accepted_at"], 1) for row in sandbox.ledger()]
     ends = [(row["seen_at"], -1) for row in sandbox.ledger()]
@@ -329,15 +329,15 @@ def test_a_lost_answer_leaves_the_row_unknown(
 
 
 def test_a_running_request_can_be_cancelled(
-    batchgen: Command, start: Callable[..., Any], folder: Path, write: Write, reach: list[str],
+    run: Command, batchgen: Command, folder: Path, write: Write, reach: list[str],
     sandbox: Control,
 ) -> None:  # fmt: skip
     sandbox.set(seconds=600.0)
     path = write("list.txt", "a heron\n")
-    child = start(path, "--deployment", TEXT, *NODES)
-    until(child, lambda: sandbox.accepted > 0)
-    child.send_signal(signal.SIGTERM)
-    child.communicate()
+    run(path, "--deployment", TEXT, *NODES, timing=NEVER_ASKING)
+    assert tally(folder) == {"submitted": 1}
+    (instance,) = sandbox.instances()
+    assert instance["serving"] == sandbox.ledger()[0]["request_id"]  # it runs
 
     told = batchgen("cancel", folder, *reach)
 
@@ -370,12 +370,29 @@ def test_damaged_files_are_fetched_again_unpaid(
     assert sandbox.accepted == 2
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("form", ["429", "error"])
-def test_a_full_queue_slows_the_run_down_until_it_has_room(
-    start: Callable[..., Any], folder: Path, write: Write, sandbox: Control, form: str
+def test_a_full_queue_that_is_told_with_a_200_is_a_429(
+    run: Command, folder: Path, write: Write, sandbox: Control
 ) -> None:
-    sandbox.set(full_queue=form, seconds=0.2)
+    sandbox.change_deployment(SIZES, queue_size=1)
+    sandbox.set(full_queue="error", seconds=0.05)
+    rows = "".join(f"{n},a heron,{n}\n" for n in range(6))
+    options = ("--deployment", SIZES, *NODES, "--concurrency", 6)
+    told = run(write("list.csv", f"id,prompt,seed\n{rows}"), *options)
+
+    assert (told.code, tally(folder)) == (0, {"saved": 6})
+    assert query(folder, "SELECT COUNT(*) FROM events WHERE event = 'throttled'") > [(0,)]
+    assert sandbox.accepted == 6
+    with closing(Reader(folder / "batch.db")) as reader:
+        pace = reader.pace()
+    assert pace is not None
+    assert pace < 1000  # what `run` may submit in a second
+
+
+@pytest.mark.slow
+def test_a_full_queue_slows_the_run_down_until_it_has_room(
+    start: Callable[..., Any], folder: Path, write: Write, sandbox: Control
+) -> None:
+    sandbox.set(full_queue="429", seconds=0.2)
     rows = "".join(f"{n},a heron,{n}\n" for n in range(60))
     options = ("--deployment", SIZES, *NODES, "--concurrency", 8, "--rate", "20/s")
     child = start(write("list.csv", f"id,prompt,seed\n{rows}"), *options)
@@ -539,18 +556,19 @@ def test_a_first_list_for_a_deployment_names_its_likeliest_inputs(
     assert sandbox.accepted == 2
 
 
+@PATIENT
 def test_costs_are_estimated_by_seconds_and_reserved_for_the_next(
-    start: Callable[..., Any], batchgen: Command, folder: Path, write: Write, reach: list[str],
+    run: Command, batchgen: Command, folder: Path, write: Write, reach: list[str],
     sandbox: Control,
 ) -> None:  # fmt: skip
     sandbox.set(seconds=0.2, spread=0.0)
     path = write("list.csv", "id,prompt,seed\na,a heron,1\nb,a heron,2\nc,a heron,3\n")
     words = ("--deployment", TEXT, *NODES, "--price-per-second", "AMPERE_48=0.1")
-    _, refused = start(path, *words, "--max-cost", 1).communicate()
+    refused = run(path, *words, "--max-cost", 1).stderr
     assert "--max-cost needs to know the price" in refused  # nothing is measured yet
 
-    start(path, *words, "--limit", 1).communicate()
-    _, told = start(path, *words, "--max-cost", 0.05).communicate()
+    run(path, *words, "--limit", 1)
+    told = run(path, *words, "--max-cost", 0.05).stderr
 
     costs = query(folder, "SELECT cost FROM requests WHERE cost IS NOT NULL")
     assert len(costs) == 2  # the third would pass the limit

@@ -7,7 +7,18 @@ from pathlib import Path
 
 import pytest
 from conftest import Command, Write
-from helpers import Outcome, PretendClock, error_of, many, media, query, states, table, tally
+from helpers import (
+    PATIENT,
+    Outcome,
+    PretendClock,
+    error_of,
+    many,
+    media,
+    query,
+    states,
+    table,
+    tally,
+)
 from PIL import Image
 from sandbox_client import Control
 
@@ -24,11 +35,11 @@ DEPLOYMENTS = ("--deployment", TEXT, "--node", "prompt=6.text", "--price", "0.03
 BOTH = pytest.mark.parametrize("to", [MODELS, DEPLOYMENTS], ids=["models", "deployments"])
 
 
-def hurried(fault: str, after: float = 0.25, **more: float) -> object:
-    """A fault for `parametrize`. One of silence counts as silence after so many seconds; a busy
-    computer is silent for as long now and then, so that no other test may take it for that."""
+def hurry(fault: str, after: float = 0.25, **more: float) -> pytest.MarkDecorator:
+    """A fault of silence counts as silence after so many seconds; a busy computer is silent for as
+    long now and then, so that no other test may take it for that."""
     short = {"submit_read": after, "query_read": after} if "silent" in fault else {}
-    return pytest.param(fault, marks=pytest.mark.timing(**short, **more))
+    return pytest.mark.timing(**short, **more)
 
 
 @pytest.fixture
@@ -89,74 +100,138 @@ def test_the_table_has_every_fault_that_can_strike_a_submission() -> None:
     on_submit = {name for name, fault in FAULTS.items() if fault.stages == SUBMIT}
     assert set(AFTER_SUBMIT) == on_submit | {"404001"}
     assert {name for name, night in AFTER_SUBMIT.items() if night == LOST} <= ACCEPTED_FIRST
+    nights = {*AFTER_SUBMIT.values(), *AT_DEPLOYMENTS.values(), *(night for *_, night in FORMS)}
+    assert nights == {*STOPPING, *PASSING.values(), REDIRECTED}
+
+
+# The same faults in other words.
+FORMS: list[tuple[str, object, Night]] = [
+    ("error-in-200", 400004, NO_ENTRY),
+    ("error-in-200", 403001, NO_SUCH_MODEL),
+    ("error-in-200", 422001, REFUSED),
+    ("error-in-200", 400001, REFUSED),
+    ("error-in-200", 429, SAVED),
+    ("error-in-200", 500001, LOST_UNBILLED),
+    ("status", 451, REFUSED),
+    ("status", 202, LOST_UNBILLED),
+    ("status", 301, REDIRECTED),
+    ("status", 308, BLOCKED),
+    ("odd-id", "pred/8f-42", LOST),
+    ("odd-id", ["8f-42"], LOST),
+    ("status", [402, ""], NO_MONEY),
+    ("status", [403, {"error": {"code": 400002}}], NO_MONEY),
+    ("status", [429, {"detail": "insufficient credits"}], NO_MONEY),
+    ("status", [400, []], REFUSED),
+    ("status", [200, None], LOST_UNBILLED),
+    ("status", [200, {"request_id": "../../etc/passwd"}], LOST_UNBILLED),
+    ("status", [200, {"request_id": 7}], LOST_UNBILLED),
+    ("big-answer", "id-last", LOST),
+    ("big-answer", "endless", SAVED),
+]
+# They stop a run before any row is paid for.
+STOPPING = (NO_MONEY, NO_ENTRY, BLOCKED, NO_SUCH_MODEL)
+# A run goes on after them; all other faults have a run of their own.
+PASSING = {"saved": SAVED, "refused": REFUSED, "lost": LOST, "lost, unbilled": LOST_UNBILLED}
+
+
+def faults_of(*nights: Night, to: tuple[str, ...]) -> list[tuple[str, object, Night]]:
+    """The faults with such nights, each with its value; without `silent`, whose runs hurry."""
+    at_submit = AFTER_SUBMIT | (AT_DEPLOYMENTS if to else {})
+    every = [(fault, None, night) for fault, night in at_submit.items()] + FORMS
+    return [one for one in every if one[2] in nights and one[0] != "silent"]
 
 
 @BOTH
-@pytest.mark.parametrize("fault", [hurried(name) for name in AFTER_SUBMIT])
+@pytest.mark.parametrize("night", PASSING.values(), ids=PASSING)
 def test_a_submission_that_meets_a_fault_is_billed_once_at_most(
     run: Command,
     folder: Path,
     sandbox: Control,
     clock: PretendClock,
-    manifest: str,
-    fault: str,
+    write: Write,
+    night: Night,
     to: tuple[str, ...],
 ) -> None:
-    night = (AFTER_SUBMIT | (AT_DEPLOYMENTS if to else {}))[fault]
-    sandbox.fault(fault, on="submit")
+    """Of a list with a row for each fault, sent one after the other."""
+    struck = faults_of(night, to=to)
+    # `drop` strikes before the prompt was read, and the first of all has no other's id to be given.
+    struck.sort(key=lambda one: one[0] not in ("drop", "same-id"))
+    rows: dict[str, str] = {}
+    fine: dict[str, str] = {}
+    for number, (fault, value, _) in enumerate(struck):
+        prompt = f"struck {number}."
+        rows[f"{fault}-{number}"] = prompt
+        sandbox.fault(fault, on="submit", value=value, match=None if fault == "drop" else prompt)
+        if night.state == "unknown":  # three lost answers in a row would stop everything
+            rows[f"fine-{number}"] = fine[f"fine-{number}"] = f"fine {number}."
+    manifest = write("list.csv", table(rows))
 
-    first = run(manifest, *to)
-    assert (states(folder), first.code) == ({"heron": night.state}, night.code)
-    assert len(sandbox.ledger()) == (night.billed if night.state != "pending" else 0)
+    def billed() -> dict[str, int]:
+        sent = [row["input"] for row in sandbox.ledger()]
+        return {id: sum(prompt in input for input in sent) for id, prompt in rows.items()}
+
+    of_fine = dict.fromkeys(fine, "saved")
+    bill = dict.fromkeys(rows, night.billed) | dict.fromkeys(fine, 1)
+    first = run(manifest, "--concurrency", 1, *to)
+    assert states(folder) == dict.fromkeys(rows, night.state) | of_fine
+    assert first.code == night.code
+    assert billed() == bill
 
     clock.ahead += 3600  # what cron does an hour later
     second = run(manifest, *to)
-    assert (states(folder), second.code) == ({"heron": night.then}, night.then_code)
-    assert len(sandbox.ledger()) == night.billed
+    assert states(folder) == dict.fromkeys(rows, night.then) | of_fine
+    assert second.code == night.then_code
+    assert billed() == bill
+
+
+@BOTH
+def test_a_row_that_was_not_taken_is_sent_by_each_later_run_and_billed_once(
+    run: Command,
+    folder: Path,
+    sandbox: Control,
+    clock: PretendClock,
+    manifest: str,
+    to: tuple[str, ...],
+) -> None:
+    """In a week of nights, each with another fault that stops the run."""
+    for number, (fault, value, night) in enumerate(faults_of(*STOPPING, to=to)):
+        sandbox.fault(fault, on="submit", value=value)
+        outcome = run(manifest, *to)
+        assert (states(folder), outcome.code) == ({"heron": "pending"}, night.code), (fault, value)
+        assert (sandbox.posts, sandbox.ledger()) == (number + 1, []), (fault, value)
+        clock.ahead += 3600
+
+    assert run(manifest, *to).code == 0
+    assert states(folder) == {"heron": "saved"}
+    assert len(sandbox.ledger()) == 1
 
 
 @BOTH
 @pytest.mark.parametrize(
     ("fault", "value", "night"),
     [
-        ("error-in-200", 400004, NO_ENTRY),
-        ("error-in-200", 403001, NO_SUCH_MODEL),
-        ("error-in-200", 422001, REFUSED),
-        ("error-in-200", 400001, REFUSED),
-        ("error-in-200", 429, SAVED),
-        ("error-in-200", 500001, LOST_UNBILLED),
-        ("status", 451, REFUSED),
-        ("status", 202, LOST_UNBILLED),
-        ("status", 301, REDIRECTED),
-        ("status", 308, BLOCKED),
-        ("odd-id", "pred/8f-42", LOST),
-        ("odd-id", ["8f-42"], LOST),
-        ("status", [402, ""], NO_MONEY),
-        ("status", [403, {"error": {"code": 400002}}], NO_MONEY),
-        ("status", [429, {"detail": "insufficient credits"}], NO_MONEY),
-        ("status", [400, []], REFUSED),
-        ("status", [200, None], LOST_UNBILLED),
-        ("status", [200, {"request_id": "../../etc/passwd"}], LOST_UNBILLED),
-        ("status", [200, {"request_id": 7}], LOST_UNBILLED),
-        ("big-answer", "id-last", LOST),
-        ("big-answer", "endless", SAVED),
+        pytest.param("silent", None, LOST, marks=hurry("silent")),
+        *faults_of(REDIRECTED, to=MODELS),
     ],
 )
-def test_every_form_of_an_answer_has_its_meaning(
+def test_a_submission_that_is_redirected_or_never_answered_is_sent_once(
     run: Command,
     folder: Path,
     sandbox: Control,
+    clock: PretendClock,
     manifest: str,
     fault: str,
     value: object,
     night: Night,
     to: tuple[str, ...],
 ) -> None:
-    sandbox.fault(fault, value=value)
+    sandbox.fault(fault, on="submit", value=value)
 
     first = run(manifest, *to)
     assert (states(folder), first.code) == ({"heron": night.state}, night.code)
+    assert len(sandbox.ledger()) == night.billed
 
+    clock.ahead += 3600
     second = run(manifest, *to)
     assert (states(folder), second.code) == ({"heron": night.then}, night.then_code)
     assert len(sandbox.ledger()) == night.billed
@@ -399,7 +474,9 @@ def test_three_lost_answers_in_a_row_stop_everything(
 
 
 # The first row of all is answered.
-@pytest.mark.parametrize("fault", [hurried("silent", 2.0), "503", "lost-rst"])
+@pytest.mark.parametrize(
+    "fault", [pytest.param("silent", marks=hurry("silent", 2.0)), "503", "lost-rst"]
+)
 def test_when_the_api_stops_answering_in_mid_run_few_rows_are_exposed(
     run: Command, folder: Path, sandbox: Control, write: Write, fault: str
 ) -> None:
@@ -478,26 +555,42 @@ NEVER_THE_END = {name for name, fault in FAULTS.items() if fault.stages == POLL}
 WORDS = {"not-ready", "odd-word", "pending-words", "back-to-queue", "upper-case", "succeeded"}
 
 
+SILENT = {name for name in NEVER_THE_END if "silent" in name}
+
+
 @BOTH
 @pytest.mark.parametrize(
-    "fault", [hurried(name, max_polling=1e7) for name in sorted(NEVER_THE_END)]
+    "faults",
+    [
+        pytest.param(NEVER_THE_END - WORDS - SILENT, id="errors", marks=PATIENT),
+        pytest.param(WORDS, id="words", marks=PATIENT),
+        pytest.param(SILENT, id="silence", marks=hurry("silent", max_polling=1e7)),
+    ],
 )
 def test_a_question_that_meets_a_fault_is_asked_again(
     run: Command,
     folder: Path,
     sandbox: Control,
-    manifest: str,
-    fault: str,
+    write: Write,
+    faults: set[str],
     to: tuple[str, ...],
 ) -> None:
-    if fault in WORDS:  # longer than a busy computer takes to the first question
-        sandbox.set(seconds=0.5)
-    sandbox.fault(fault, times=3)
-    outcome = run(manifest, *to)
+    """For a list with a row for each fault."""
+    options: tuple[object, ...] = ()
+    questions = 2
+    if faults == WORDS:  # longer than a busy computer takes to the first question
+        sandbox.set(seconds=1)
+    else:  # no other row is answered while one meets its fault
+        options = ("--concurrency", 1)
+        questions = 3 + 1
+    rows = {fault: f"met by {fault}." for fault in sorted(faults)}
+    for fault, prompt in rows.items():
+        sandbox.fault(fault, times=3, match=prompt)
+    outcome = run(write("list.csv", table(rows)), *options, *to)
 
-    assert (outcome.code, states(folder)) == (0, {"heron": "saved"})
-    assert sandbox.posts == 1
-    assert sandbox.counts()["polls"] + sandbox.counts()["dropped"] > 1
+    assert (outcome.code, states(folder)) == (0, dict.fromkeys(rows, "saved"))
+    assert sandbox.posts == len(rows)
+    assert sandbox.counts()["polls"] >= len(rows) * questions
 
 
 def test_an_answer_that_is_compressed_unasked_is_read(
@@ -707,24 +800,31 @@ def test_the_table_has_every_outcome() -> None:
 
 
 @BOTH
-@pytest.mark.parametrize("fault", AFTER_RESULT)
+@pytest.mark.parametrize("is_saved", [True, False], ids=["saved", "not saved"])
 def test_an_outcome_is_recorded_and_the_row_is_not_sent_again(
     run: Command,
     folder: Path,
     sandbox: Control,
-    manifest: str,
-    fault: str,
+    write: Write,
+    is_saved: bool,
     to: tuple[str, ...],
 ) -> None:
-    state, reason = AFTER_RESULT[fault]
-    sandbox.fault(fault)
+    """Of a list with a row for each outcome."""
+    ends = {fault: end for fault, end in AFTER_RESULT.items() if (end[0] == "saved") is is_saved}
+    rows = {fault: f"ends as {fault}." for fault in ends}
+    for fault, prompt in rows.items():
+        sandbox.fault(fault, match=prompt)
+    manifest = write("list.csv", table(rows))
 
-    assert run(manifest, *to).code == (0 if state == "saved" else 1)
-    assert states(folder) == {"heron": state}
-    assert error_of(folder, "heron").startswith(reason)
-    assert len(media(folder)) == (state == "saved")
+    assert run(manifest, *to).code == (0 if is_saved else 1)
+    assert states(folder) == {fault: state for fault, (state, _) in ends.items()}
+    for fault, (_, reason) in ends.items():
+        assert error_of(folder, fault).startswith(reason), fault
+    made = sorted(query(folder, "SELECT id FROM outputs JOIN requests USING (key)"))
+    assert made == ([(fault,) for fault in sorted(ends)] if is_saved else [])
+    assert len(media(folder)) == len(made)
     run(manifest, *to)
-    assert sandbox.posts == 1
+    assert sandbox.posts == len(rows)
 
 
 def test_a_result_that_is_a_server_error_says_nothing_about_the_request(

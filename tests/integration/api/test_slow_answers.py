@@ -12,7 +12,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -83,17 +83,16 @@ async def drips_chunk_size(writer: asyncio.StreamWriter) -> None:
     await drip(writer, b"0" * 100_000)
 
 
-ENDLESS = [
-    answers_1xx,
-    floods_1xx,
-    drips_status,
-    drips_headers,
-    drips_body,
-    drips_chunks,
-    drips_chunk_size,
-]
-endless = pytest.mark.parametrize("answer", ENDLESS, ids=lambda answer: answer.__name__)
+SLOW = [answers_1xx, drips_status, drips_headers, drips_body, drips_chunks, drips_chunk_size]
+ENDLESS = [*SLOW, floods_1xx]
 Answer = Callable[[asyncio.StreamWriter], object]
+# A flood keeps the processor busy until it is given up, and is never silent.
+AT_A_FLOOD = replace(HURRIED, submit_total=0.3, query_grace=0.3)
+endless = pytest.mark.parametrize(
+    ("answers", "timing"),
+    [(SLOW, HURRIED), ([floods_1xx], AT_A_FLOOD)],
+    ids=["slow", "flood"],
+)
 
 
 def after_the_request(answer: Answer) -> Talk:
@@ -115,8 +114,10 @@ async def whole_request(reader: asyncio.StreamReader) -> tuple[str, str]:
     return method, path
 
 
-def exchange(talk: Talk, timing: Timing = HURRIED, *, body: bytes | None = None) -> Response:
-    """Send a paid POST with `body`, or ask a question."""
+def exchanges(
+    talks: list[Talk], timing: Timing = HURRIED, *, body: bytes | None = None
+) -> list[Response]:
+    """Send a paid POST with `body` to a server of each talk at the same time, or ask a question."""
 
     async def commit() -> None: ...
 
@@ -127,25 +128,42 @@ def exchange(talk: Talk, timing: Timing = HURRIED, *, body: bytes | None = None)
                 return await client.ask("/requests/a/result")
             return await client.post_once("/models/a/b/c", body, commit)
 
-    with listening(talk) as port, warnings.catch_warnings():
+    async def go_to_all(ports: list[int]) -> list[Response]:
+        return await asyncio.gather(*map(go, ports))
+
+    with ExitStack() as stack, warnings.catch_warnings():
+        ports = [stack.enter_context(listening(talk)) for talk in talks]
         # A connection that is closed stays until its bytes have left, which nobody takes here.
         warnings.simplefilter("ignore", ResourceWarning)
-        response = asyncio.run(go(port))
+        responses = asyncio.run(go_to_all(ports))
         gc.collect()
+    return responses
+
+
+def exchange(talk: Talk, timing: Timing = HURRIED, *, body: bytes | None = None) -> Response:
+    (response,) = exchanges([talk], timing, body=body)
     return response
 
 
 @endless
-def test_an_answer_to_a_paid_post_that_never_ends_counts_as_lost(answer: Answer) -> None:
-    response = exchange(after_the_request(answer), body=b"{}")
+def test_an_answer_to_a_paid_post_that_never_ends_counts_as_lost(
+    answers: list[Answer], timing: Timing
+) -> None:
+    responses = exchanges([*map(after_the_request, answers)], timing, body=b"{}")
 
-    assert isinstance(response.error, TimeoutError)
-    assert response.body_sent
+    for answer, response in zip(answers, responses, strict=True):
+        assert isinstance(response.error, TimeoutError), answer
+        assert response.body_sent, answer
 
 
 @endless
-def test_a_question_whose_answer_never_ends_is_given_up(answer: Answer) -> None:
-    assert isinstance(exchange(after_the_request(answer)).error, TimeoutError)
+def test_a_question_whose_answer_never_ends_is_given_up(
+    answers: list[Answer], timing: Timing
+) -> None:
+    responses = exchanges([*map(after_the_request, answers)], timing)
+
+    for answer, response in zip(answers, responses, strict=True):
+        assert isinstance(response.error, TimeoutError), answer
 
 
 def test_an_id_that_came_before_the_dripping_is_kept() -> None:
@@ -229,8 +247,15 @@ def wait_for(it_is_so: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-@pytest.mark.parametrize("answer", [answers_1xx, drips_body], ids=lambda answer: answer.__name__)
+@pytest.mark.parametrize(
+    ("answer", "number"),
+    [
+        (answers_1xx, signal.SIGTERM),
+        (answers_1xx, signal.SIGINT),
+        (drips_body, signal.SIGHUP),
+    ],
+    ids=["SIGTERM", "SIGINT", "SIGHUP"],
+)
 def test_one_signal_ends_a_run_whose_submission_is_answered_without_end(
     folder: Path, write: Write, answer: Answer, number: signal.Signals
 ) -> None:
@@ -260,7 +285,7 @@ def test_a_time_limit_ends_a_run_whose_submission_is_answered_without_end(
     assert states(folder) == {"heron": "unknown"}
 
 
-@endless
+@pytest.mark.parametrize("answer", ENDLESS, ids=lambda answer: answer.__name__)
 def test_a_catalogue_and_a_balance_without_end_hold_no_run(
     run: Command, write: Write, answer: Answer
 ) -> None:
@@ -279,9 +304,22 @@ def test_a_catalogue_and_a_balance_without_end_hold_no_run(
 # Files
 
 
-@endless
-@pytest.mark.timing(
-    download_tries=1, download_pool=1.0, download_read=1.5, download_grace=1.0, missing_limit=1.0
+def at_a_host(grace: float) -> pytest.MarkDecorator:
+    return pytest.mark.timing(
+        download_tries=1,
+        download_pool=1.0,
+        download_read=1.5,
+        download_grace=grace,
+        missing_limit=1.0,
+    )
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *(pytest.param(answer, marks=at_a_host(1.0), id=answer.__name__) for answer in SLOW),
+        pytest.param(floods_1xx, marks=at_a_host(0.3), id="floods_1xx"),
+    ],
 )
 def test_a_host_of_files_that_never_ends_is_given_up(
     run: Command, folder: Path, sandbox: Control, write: Write, answer: Answer

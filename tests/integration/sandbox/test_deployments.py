@@ -13,10 +13,11 @@ import httpx
 import pytest
 from helpers import TOKEN
 from PIL import Image
-from sandbox_client import Control
+from sandbox_client import NO_CERTIFICATES, Control
 
-from batchgen.errors import ServiceUnreachable
+from batchgen.errors import ServiceUnreachable, UsageError
 from batchgen.sandbox import Address, started
+from batchgen.sandbox.deployments.catalogue import load_deployment
 from batchgen.sandbox.deployments.hardware import USD_PER_HOUR
 from batchgen.sandbox.deployments.instances import InstanceQueue, Scaling
 from batchgen.sandbox.deployments.node_types import NODE_TYPES
@@ -28,6 +29,7 @@ from batchgen.sandbox.queue import StartedRequest
 
 WORKFLOW: dict[str, Any] = SAMPLES[0]["payload"]["workflow_api_json"]
 FOR_EVER = 100_000.0
+PLAINLY: dict[str, Any] = {"trust_env": False, "timeout": 20, "verify": NO_CERTIFICATES}
 
 
 def heron(text: str = "a heron", **sampler: Any) -> dict[str, Any]:
@@ -41,9 +43,7 @@ class Client(httpx.Client):
 
     def __init__(self, address: Address) -> None:
         token = {"Authorization": f"Bearer {TOKEN}"}
-        super().__init__(
-            base_url=address.serverless_url, headers=token, trust_env=False, timeout=20
-        )
+        super().__init__(base_url=address.serverless_url, headers=token, **PLAINLY)
 
     def ask(self, body: Any, deployment: str = TEXT) -> httpx.Response:
         return self.post(f"/deployments/{deployment}/inference", json=body)
@@ -76,7 +76,7 @@ def files(result: dict[str, Any], node: str = "9") -> list[dict[str, Any]]:
 
 
 def picture(api: Client, result: dict[str, Any]) -> bytes:
-    with httpx.Client(trust_env=False) as plain:
+    with httpx.Client(**PLAINLY) as plain:
         return plain.get(files(result)[0]["url"]).raise_for_status().content
 
 
@@ -162,25 +162,13 @@ def test_the_samples_fit_what_is_said_of_their_nodes() -> None:
         assert list(find_problems(body["workflow_api_json"], NODE_TYPES, example)) == []
 
 
-def test_a_deployment_of_a_file_is_served_too(tmp_path: Path) -> None:
-    own = {**SAMPLES[0], "id": "my-own", "object_info": {}, "fetched_at": "2026-11-26"}
-    (tmp_path / "own.json").write_text(json.dumps(own))
-    options = ["--deployment", str(tmp_path / "own.json")]
-    with started(None, options=options) as address, Client(address) as api:
-        answer = api.ask(heron(), "my-own")
-        shown = api.get("/deployments/my-own").json()
-
-    assert answer.status_code == 200
-    assert "fetched_at" not in shown
-
-
 def test_object_info_may_be_on_another_origin(
     address: Address, api: Client, sandbox: Control
 ) -> None:
     elsewhere = f"http://{address.media_host}/object_info/{TEXT}.json"
     sandbox.change_deployment(TEXT, object_info_url=elsewhere)
     found = api.get(f"/deployments/{TEXT}", params={"includes": "payload"}).json()
-    types = httpx.get(found["payload"]["object_info_url"], trust_env=False).json()
+    types = httpx.get(found["payload"]["object_info_url"], **PLAINLY).json()
 
     assert found["payload"]["object_info_url"] == elsewhere
     assert types == NODE_TYPES
@@ -190,6 +178,13 @@ def test_object_info_may_be_on_another_origin(
 @pytest.mark.parametrize("content", ["[]", "{}", "not JSON"])
 def test_a_file_that_is_no_deployment_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "own.json").write_text(content)
+
+    with pytest.raises(UsageError, match="is no deployment"):
+        load_deployment(tmp_path / "own.json")
+
+
+def test_a_sandbox_does_not_start_with_a_file_that_is_no_deployment(tmp_path: Path) -> None:
+    (tmp_path / "own.json").write_text("{}")
     options = ["--deployment", str(tmp_path / "own.json")]
 
     with (
@@ -362,7 +357,7 @@ def refused(answer: httpx.Response) -> tuple[int, int]:
 
 def test_errors_have_the_codes_of_this_api(address: Address, api: Client) -> None:
     for token in ({}, {"Authorization": "Bearer refused"}):
-        with httpx.Client(base_url=address.serverless_url, trust_env=False) as stranger:
+        with httpx.Client(base_url=address.serverless_url, **PLAINLY) as stranger:
             answer = stranger.post(f"/deployments/{TEXT}/inference", json=heron(), headers=token)
             assert refused(answer) == (401, 401001)
             assert refused(stranger.get("/deployments", headers=token)) == (401, 401001)
@@ -479,7 +474,7 @@ def test_results_and_files_expire(api: Client, sandbox: Control) -> None:
     sandbox.set(keep_results=0)
 
     assert refused(api.get(f"{request}/result")) == (404, 404001)
-    assert httpx.get(url, trust_env=False).status_code == 404
+    assert httpx.get(url, **PLAINLY).status_code == 404
 
 
 def test_a_deployment_can_get_another_workflow(api: Client, sandbox: Control) -> None:
@@ -493,12 +488,23 @@ def test_a_deployment_can_get_another_workflow(api: Client, sandbox: Control) ->
     assert after["payload"]["workflow_api_json"]["7"]["inputs"]["text"] == "grey"
 
 
-def test_the_command_line_has_the_options_of_deployments() -> None:
+def test_the_command_line_has_the_options_of_deployments_and_serves_one_of_a_file(
+    tmp_path: Path,
+) -> None:
+    own = {**SAMPLES[0], "id": "my-own", "object_info": {}, "fetched_at": "2026-11-26"}
+    (tmp_path / "own.json").write_text(json.dumps(own))
     options = ["--cold-start", "3", "--full-queue", "429", "--no-cache", "--errors-in-200"]
-    options += ["--keep-results", "60"]
+    options += ["--keep-results", "60", "--deployment", str(tmp_path / "own.json")]
     with started(None, options=options) as address, Control(address.base_url) as control:
         found = control.set()
+        with Client(address) as api:
+            answer = api.ask(heron(), "my-own")
+            shown = api.get("/deployments/my-own").json()
 
+    assert answer.status_code == 200
+    assert "request_id" in answer.json()  # an error may come with 200 here
+    assert shown["id"] == "my-own"
+    assert "fetched_at" not in shown
     wanted = {"cold_start": 3, "full_queue": "429", "cache": False, "errors_in_200": True}
     assert wanted | {"keep_results": 60} == {
         name: found[name] for name in (*wanted, "keep_results")

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from helpers import ROOT, TOKEN
 from jsonschema import Draft202012Validator
-from sandbox_client import Control
+from sandbox_client import NO_CERTIFICATES, Control
 
 from batchgen.sandbox import Address
 from batchgen.sandbox.deployments.samples import SIZES, TEXT
@@ -34,6 +34,7 @@ def api(address: Address) -> Iterator[httpx.Client]:
         base_url=address.base_url,
         trust_env=False,
         timeout=20,
+        verify=NO_CERTIFICATES,
     ) as client:
         yield client
 
@@ -106,7 +107,11 @@ def test_an_unknown_request_is_described(api: httpx.Client, call: str, request_i
 def serverless(address: Address) -> Iterator[httpx.Client]:
     token = {"Authorization": f"Bearer {TOKEN}"}
     with httpx.Client(
-        base_url=address.serverless_url, headers=token, trust_env=False, timeout=20
+        base_url=address.serverless_url,
+        headers=token,
+        trust_env=False,
+        timeout=20,
+        verify=NO_CERTIFICATES,
     ) as client:
         yield client
 

@@ -14,7 +14,7 @@ import click
 import httpx
 import pytest
 from PIL import Image
-from sandbox_client import Control
+from sandbox_client import NO_CERTIFICATES, Control
 
 from batchgen.cli.sandbox import sandbox as sandbox_command
 from batchgen.errors import ServiceUnreachable
@@ -40,6 +40,7 @@ from batchgen.sandbox.services import DEPLOYMENTS, MODELS
 
 MODEL = "ideogram/ideogram-v2/generate"
 GENERATE = f"/models/{MODEL}"
+PLAINLY: dict[str, Any] = {"trust_env": False, "timeout": 20, "verify": NO_CERTIFICATES}
 AT_ONCE = ["--seconds", "0", "--spread", "0"]
 FOR_EVER = 100_000.0
 
@@ -49,7 +50,7 @@ class Client(httpx.Client):
 
     def __init__(self, base_url: str) -> None:
         token = {"Authorization": "Bearer a-token"}
-        super().__init__(base_url=base_url, headers=token, trust_env=False, timeout=20)
+        super().__init__(base_url=base_url, headers=token, **PLAINLY)
 
     def ask(self, prompt: str = "a heron", **more: Any) -> httpx.Response:
         return self.post(GENERATE, json={"prompt": prompt, **more})
@@ -73,17 +74,11 @@ class Client(httpx.Client):
         return str(self.result(self.order(prompt, **more))["output"]["image"])
 
 
-@pytest.fixture(scope="module")
-def address() -> Iterator[Address]:
-    with started(None, options=AT_ONCE) as found:
-        yield found
-
-
 @pytest.fixture
-def control(address: Address) -> Iterator[Control]:
-    with Control(address.base_url) as found:
-        found.reset()
-        yield found
+def control(sandbox: Control) -> Control:
+    """Of a sandbox whose pictures have their usual size."""
+    sandbox.set(picture_size=512)
+    return sandbox
 
 
 @pytest.fixture
@@ -95,7 +90,7 @@ def client(address: Address, control: Control) -> Iterator[Client]:
 @pytest.fixture
 def plain() -> Iterator[httpx.Client]:
     """A client without a token, for media."""
-    with httpx.Client(trust_env=False, timeout=20) as found:
+    with httpx.Client(**PLAINLY) as found:
         yield found
 
 
@@ -177,9 +172,7 @@ def test_only_what_is_in_the_queue_can_be_cancelled_and_it_is_refunded(
 
 def test_a_missing_or_refused_token_is_turned_away(address: Address, client: Client) -> None:
     for headers in ({}, {"Authorization": "Basic x"}, {"Authorization": "Bearer refused"}):
-        answer = httpx.get(
-            f"{address.base_url}/requests/abc/status", headers=headers, trust_env=False
-        )
+        answer = httpx.get(f"{address.base_url}/requests/abc/status", headers=headers, **PLAINLY)
         assert (answer.status_code, answer.json()["error_code"]) == (401, 400004)
     client.headers["Authorization"] = "Bearer refused"
     assert client.ask().status_code == 401
@@ -275,7 +268,9 @@ def test_models_are_listed_and_described_with_their_price(client: Client) -> Non
     assert [m["model_id"] for m in listed["models"]] == [MODEL]
     assert listed.keys() == {"models", "total", "limit", "offset"}
     assert client.get("/models", params={"search": "nothing"}).json()["total"] == 0
-    assert client.get("/models/categories").json() == {"categories": ["image-generation"]}
+    assert client.get("/models/categories").json() == {
+        "categories": ["audio-generation", "image-generation", "video-generation"]
+    }
 
 
 def test_a_video_is_billed_by_its_seconds_and_a_note_says_that_it_may_be_more(
@@ -873,7 +868,7 @@ def test_the_control_endpoints_are_closed_to_web_pages(
     client.order()
 
     origin = str(client.base_url).removesuffix("/v1/")
-    answer = httpx.request(method, f"{origin}/_sandbox/{what}", headers=headers, trust_env=False)
+    answer = httpx.request(method, f"{origin}/_sandbox/{what}", headers=headers, **PLAINLY)
     assert answer.status_code == 403
     assert "a heron" not in answer.text
     assert control.accepted == 1
@@ -884,7 +879,7 @@ def test_a_link_changes_nothing(client: Client, control: Control, what: str) -> 
     client.order()
 
     origin = str(client.base_url).removesuffix("/v1/")
-    assert httpx.get(f"{origin}/_sandbox/{what}", trust_env=False).status_code == 405
+    assert httpx.get(f"{origin}/_sandbox/{what}", **PLAINLY).status_code == 405
     assert control.accepted == 1
 
 
@@ -919,14 +914,14 @@ def test_an_option_that_the_command_line_would_refuse_is_refused(
 )
 def test_a_fault_that_is_none_is_refused(client: Client, control: Control, hook: Any) -> None:
     origin = str(client.base_url).removesuffix("/v1/")
-    answer = httpx.post(f"{origin}/_sandbox/faults", json=hook, trust_env=False)
+    answer = httpx.post(f"{origin}/_sandbox/faults", json=hook, **PLAINLY)
     assert answer.status_code == 400
     client.order()
 
 
 def test_a_body_that_is_nested_too_deeply_is_refused(client: Client) -> None:
     origin = str(client.base_url).removesuffix("/v1/")
-    answer = httpx.post(f"{origin}/_sandbox/options", content=b"[" * 200_000, trust_env=False)
+    answer = httpx.post(f"{origin}/_sandbox/options", content=b"[" * 200_000, **PLAINLY)
     assert answer.status_code == 400
 
 

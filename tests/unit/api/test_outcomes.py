@@ -278,7 +278,8 @@ def test_an_answer_in_an_encoding_that_nobody_knows_is_unknown_and_kept():
 
 
 def test_a_bomb_is_decoded_to_the_limit_and_its_id_is_found():
-    bomb = gzip.compress(b'{"request_id":"%s","x":"' % ID.encode() + bytes(256 << 20))
+    long = b'{"request_id":"%s","x":"' % ID.encode() + bytes(16 * MAX_RESPONSE_BYTES)
+    bomb = gzip.compress(long, compresslevel=1)
     reply = answer(200, bomb)
 
     assert len(reply.content) == MAX_RESPONSE_BYTES
@@ -319,18 +320,18 @@ def test_an_id_counts_wherever_an_accepting_answer_has_it(body):
     assert verdict.request_id in (ID, "a" * 128)
 
 
-@pytest.mark.parametrize("end", range(len(json.dumps(TAKEN))))
-def test_an_answer_that_breaks_off_gives_the_whole_id_or_none(end):
+def test_an_answer_that_breaks_off_gives_the_whole_id_or_none():
     whole = json.dumps(TAKEN).encode()
     known_from = whole.index(ID.encode()) + len(ID) + 1  # with its closing quotation mark
 
-    verdict = submitted(200, whole[:end], error=CUT)
+    for end in range(len(whole)):
+        verdict = submitted(200, whole[:end], error=CUT)
 
-    if end < known_from:
-        assert (verdict.event, verdict.request_id) == (Event.OUTCOME_UNKNOWN, None)
-    else:
-        assert (verdict.event, verdict.request_id) == (Event.ACCEPTED, ID)
-        assert verdict.reason  # noted
+        if end < known_from:
+            assert (verdict.event, verdict.request_id) == (Event.OUTCOME_UNKNOWN, None), end
+        else:
+            assert (verdict.event, verdict.request_id) == (Event.ACCEPTED, ID), end
+            assert verdict.reason, end  # noted
 
 
 def test_an_id_is_found_in_an_answer_that_is_no_json():
@@ -745,7 +746,7 @@ ANSWERS = st.builds(
 )
 
 
-@settings(max_examples=400)
+@settings(max_examples=100)
 @given(ANSWERS)
 def test_no_answer_to_a_post_can_surprise_the_judge(reply):
     verdict = told(classify_submit(reply))
@@ -766,7 +767,7 @@ def test_no_answer_to_a_post_can_surprise_the_judge(reply):
     assert verdict.code is None or abs(verdict.code) < 2**63
 
 
-@settings(max_examples=400)
+@settings(max_examples=100)
 @given(ANSWERS)
 def test_no_answer_to_a_question_can_surprise_the_judge(reply):
     match classify_result(reply, ID):
