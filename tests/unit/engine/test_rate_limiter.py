@@ -404,7 +404,7 @@ class Submissions:
         )
 
 
-@settings(max_examples=1000)
+@settings(max_examples=500)
 @given(RATES, st.lists(STEPS, max_size=12))
 @example(50.0, [("posts", 200, ""), ("set", 1.0, ""), ("post", 0.0, "accepted")])
 @example(50.0, [("posts", 200, ""), ("restart", 1.0, "killed"), ("post", 0.0, "accepted")])
