@@ -214,14 +214,14 @@ def test_a_pattern_that_takes_long_to_compile_or_match_is_not_checked(pattern):
 )
 def test_a_schema_of_too_many_parts_is_refused_by_a_limit_that_can_be_raised(document):
     limits = replace(DEFAULT_LIMITS, schema_parts=1_000)
-    with pytest.raises(SchemaUnusable, match="the limit schema-parts is 1000$") as refused:
+    with pytest.raises(SchemaUnusable, match=r"the limit schema-parts is 1000$") as refused:
         normalize_schema(document, limits)
     assert refused.value.remedy == "If it is meant, add --raise-limit schema-parts=10000"
     assert normalize_schema(document)
 
 
 def test_without_being_told_a_schema_may_have_ten_thousand_parts():
-    with pytest.raises(SchemaUnusable, match="the limit schema-parts is 10000$"):
+    with pytest.raises(SchemaUnusable, match=r"the limit schema-parts is 10000$"):
         normalize_schema({"properties": {f"p{n}": {} for n in range(10_000)}})
 
 
