@@ -122,7 +122,10 @@ async def run_servers(state: SandboxState, api: socket.socket, media: socket.soc
 
     loop.add_signal_handler(signal.SIGTERM, leave)
     if state.options.exit_with_stdin:
-        loop.add_reader(0, watch_stdin, leave)
+        try:
+            loop.add_reader(0, watch_stdin, leave)
+        except PermissionError:  # of a file, or /dev/null: all that it will say is there already
+            loop.call_soon(leave)
     else:
         loop.add_signal_handler(signal.SIGINT, leave)
     # Both sockets listen already, so that a client may connect as soon as it has read this.

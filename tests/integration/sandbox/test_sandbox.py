@@ -5,6 +5,8 @@ import json
 import signal
 import socket
 import struct
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -957,6 +959,15 @@ def test_a_value_that_a_fault_cannot_have_is_refused_in_a_sentence(
     assert answer.status_code == 422
     assert f"the fault {name} cannot have the value" in answer.json()["detail"][0]["msg"]
     assert control.accepted == 0
+
+
+def test_of_a_standard_input_that_has_nothing_to_say_the_end_is_there_at_once() -> None:
+    """As of /dev/null, whose end no event loop can wait for."""
+    line = [sys.executable, "-m", "batchgen", "sandbox", "--exit-with-stdin"]
+    done = subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, check=True)
+
+    assert json.loads(done.stdout)["pid"]
+    assert done.stderr == b""
 
 
 @pytest.mark.parametrize("name", FAULTS)
