@@ -402,7 +402,7 @@ def _agree_to(spending: Spending, options: RunOptions, ask: Ask) -> None:
             "at least" if spending.floor else "about",
             show_usd(spending.at_most),
         )
-    agreed = options.sandbox or options.yes or options.expect_plan is not None
+    agreed = options.sandbox or options.expect_plan is not None
     asks = spending.is_above(options.ask_above) and not agreed
     if asks and ask(spending.question) is False:
         raise Declined
