@@ -8,6 +8,6 @@ import os
 from hypothesis import HealthCheck, settings
 
 fuzz = settings(
-    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "100")),
+    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "60")),
     suppress_health_check=list(HealthCheck),
 )

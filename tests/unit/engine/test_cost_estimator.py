@@ -210,7 +210,7 @@ def play(batch: Batch, steps: list[tuple[str, int]]) -> Iterator[None]:
         yield
 
 
-@settings(max_examples=1000)
+@settings(max_examples=500)
 @given(cap=st.floats(0, 30), rows=ROWS, steps=STEPS, data=st.data())
 def test_no_history_sends_a_row_that_could_pass_the_limit_by_what_is_known(
     cap: float, rows: list[tuple[str, str]], steps: list[tuple[str, int]], data: st.DataObject

@@ -133,9 +133,10 @@ def test_what_is_written_for_a_known_model_is_valid_and_names_every_input(path):
     assert set(table.partition("\n")[0].split(",")) == {"id", "model", *schema.properties}
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(model_of(NAMES, USUAL))
 @example({"properties": {"prompt": {"type": "string", "enum": ["{"]}}, "required": ["prompt"]})
+@example({"properties": {"style": {"type": "string", "enum": ['a\\"b: #']}}, "required": ["style"]})
 def test_what_is_written_for_a_usual_schema_is_valid(document):
     schema = normalize_schema(document)
     text = yaml_for_model(MODEL, Validator(schema), "list.yaml")
@@ -144,7 +145,7 @@ def test_what_is_written_for_a_usual_schema_is_valid(document):
     assert check(uncommented(text), "yaml", schema)
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(model_of(ODD_NAMES, ODD), st.booleans())
 def test_for_any_schema_what_is_written_is_valid_or_nothing_is_written(document, as_table):
     try:
