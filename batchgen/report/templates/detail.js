@@ -216,7 +216,7 @@ gallery.detail = (() => {
     dialog.querySelector(".at").textContent = say("detail.at", { at: at + 1, n: rows.length });
     dialog.querySelector(".prev").disabled = at <= 0;
     dialog.querySelector(".next").disabled = at >= rows.length - 1;
-    const was = dialog.open;
+    const wasOpen = dialog.open;
     gallery.whole.open(dialog); // from here on the stage has a size
     stageOf(row.file);
     const films_ = films();
@@ -224,7 +224,7 @@ gallery.detail = (() => {
     side.replaceChildren(...[state, gallery.judging(row), noteOf(row), films_, ...fields()].filter(Boolean));
     side.scrollTop = 0;
     // What had the focus may be gone, and a disabled button would swallow the keys.
-    if (!was || document.activeElement.disabled || !dialog.contains(document.activeElement)) stage.focus();
+    if (!wasOpen || document.activeElement.disabled || !dialog.contains(document.activeElement)) stage.focus();
     const ahead = gallery.list[rows[at + 1]]?.file;
     if (ahead?.kind === "image") new Image().src = ahead.address;
   };
