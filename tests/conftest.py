@@ -62,6 +62,7 @@ NOWHERE = "http://127.0.0.1:9/v1"  # where no test reaches anybody unless it say
 
 Command = Callable[..., Outcome]
 Write = Callable[[str, str], str]
+Once = Callable[[str, Callable[[], object]], None]
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -252,9 +253,9 @@ def reach(address: Address, sandbox: Control) -> list[str]:
 def run(
     request: pytest.FixtureRequest,
     batchgen: Command,
+    by_thread: Command,
     folder: Path,
     reach: list[str],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> Command:
     """Run a manifest against the sandbox: `run("list.csv", "--limit", 1)`.
 
@@ -262,14 +263,11 @@ def run(
     `test_check_pool.py` shows, and a process costs more than all else in a run of a few rows. A
     test that is marked `with_processes` has them.
     """
-    has_processes = request.node.get_closest_marker("with_processes") is not None
+    command = batchgen if request.node.get_closest_marker("with_processes") else by_thread
 
     def run_it(manifest: str, *options: object, **more: Timing) -> Outcome:
         words = ["--out", folder, "--rate", "1000/s", *reach, *options]
-        with monkeypatch.context() as patch:
-            if not has_processes:
-                patch.setattr(sys, "executable", "/no/python")
-            return batchgen("run", manifest, *words, **more)
+        return command("run", manifest, *words, **more)
 
     return run_it
 
@@ -281,8 +279,26 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def once(here: Path, kept: Path) -> Once:
+    """Do what tests of a module begin with, once for each worker: `once("batch", begin)`.
+
+    Each test has a copy of what it left, as if it had been done there. What a sandbox knows of it
+    is not kept.
+    """
+
+    def done(name: str, begin: Callable[[], object]) -> None:
+        if (kept / name).exists():
+            bring_back(kept / name, here)
+        else:
+            begin()
+            keep(here, kept / name)
+
+    return done
+
+
+@pytest.fixture
 def saved(
-    here: Path, folder: Path, run: Command, write: Write, sandbox: Control, kept: Path
+    folder: Path, run: Command, write: Write, sandbox: Control, once: Once
 ) -> Callable[[int], Path]:
     """Give a test list.csv of so many rows, and its batch in which all are saved: `saved(3)`.
 
@@ -291,13 +307,11 @@ def saved(
     """
 
     def saved_batch(rows: int) -> Path:
-        at = kept / f"saved-{rows}"
-        if at.exists():
-            bring_back(at, here)
-        else:
+        def begin() -> None:
             assert run(write("list.csv", table(many(rows)))).code == 0
             sandbox.reset()
-            keep(here, at)
+
+        once(f"saved-{rows}", begin)
         return folder
 
     return saved_batch

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Command, Write, quick_sandbox
-from helpers import TOKEN, bring_back, change, keep, many, media, query, states, table
+from conftest import Command, Once, Write, quick_sandbox
+from helpers import TOKEN, change, many, media, query, states, table
 from sandbox_client import Control
 
 from batchgen.batch_folder import FOLDERS
@@ -71,14 +71,13 @@ def sandbox(address: Address) -> Iterator[Control]:
 
 
 @pytest.fixture
-def batch(run: Command, folder: Path, here: Path, kept: Path, manifest: str) -> Path:
+def batch(run: Command, folder: Path, once: Once, manifest: str) -> Path:
     """A copy of what one run has left."""
-    at = kept / "batch"
-    if at.exists():
-        bring_back(at, here)
-    else:
+
+    def begin() -> None:
         assert run(manifest).code == 0
-        keep(here, at)
+
+    once("batch", begin)
     return folder
 
 

@@ -12,15 +12,13 @@ from pathlib import Path
 from subprocess import PIPE, Popen
 
 import pytest
-from conftest import Command, Write
+from conftest import Command, Once, Write
 from helpers import (
     NEVER_ASKING,
     PATIENT,
     PretendClock,
-    bring_back,
     change,
     error_of,
-    keep,
     many,
     media,
     query,
@@ -285,19 +283,16 @@ def test_a_batch_that_is_not_there_is_said_with_where_it_was_looked_for(
 
 
 @pytest.fixture
-def two_failures(
-    run: Command, here: Path, folder: Path, sandbox: Control, write: Write, kept: Path
-) -> str:
+def two_failures(run: Command, folder: Path, sandbox: Control, write: Write, once: Once) -> str:
     """A batch with a saved row and two failed ones, which the sandbox has forgotten; its list."""
-    at = kept / "two failures"
-    if at.exists():
-        bring_back(at, here)
-    else:
+
+    def begin() -> None:
         sandbox.fault("failed", match="number 2", value="content policy")
         sandbox.fault("failed", match="number 3", value="out of memory")
         run(write("list.csv", table(many(3))))
         sandbox.reset()
-        keep(here, at)
+
+    once("two failures", begin)
     assert states(folder) == {"row-1": "saved", "row-2": "failed", "row-3": "failed"}
     return "list.csv"
 

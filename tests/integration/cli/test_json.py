@@ -12,8 +12,8 @@ from typing import Any
 import click
 import jsonschema
 import pytest
-from conftest import Command, Write
-from helpers import PATIENT, Outcome, PretendClock, bring_back, keep, many, table
+from conftest import Command, Once, Write
+from helpers import PATIENT, Outcome, PretendClock, many, table
 from sandbox_client import Control
 
 from batchgen.cli.main import cli
@@ -125,15 +125,14 @@ def batch(
     sandbox: Control,
     write: Write,
     here: Path,
-    kept: Path,
+    once: Once,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Path:
     """A batch with rows in many states, which the sandbox has forgotten, and what else FORMS
     names."""
-    at, outside = kept / "batch", here / "outside"
-    if at.exists():
-        bring_back(at, here)
-    else:
+    outside = here / "outside"
+
+    def begin() -> None:
         write("prompts.tsv", "Key\tPrompt\tNote\n1\tAn owl\tquiet\n2\tA fox\tred\n")
         write("bad.csv", "id,prompt,seed\nfox,a fox,12a\n,,x\n")
         write("urls.csv", table(many(1)))
@@ -147,7 +146,8 @@ def batch(
         (here / "table").touch()
         assert run("list.csv").code == 1
         sandbox.reset()
-        keep(here, at)
+
+    once("batch", begin)
     monkeypatch.setattr(sys, "stdin", io.StringIO("a-token-for-login\n"))
     monkeypatch.setenv("CRONTAB_FILE", str(here / "table"))
     monkeypatch.setenv("PATH", f"{outside}:{os.environ['PATH']}")

@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 import forked
 import pytest
-from conftest import Command
-from helpers import at_a_terminal, bring_back, keep, tally
+from conftest import Command, Once
+from helpers import at_a_terminal, tally
 from sandbox_client import Control
 
 from batchgen import sandbox
@@ -131,23 +131,21 @@ def check_harmless(shown: str) -> None:
 
 
 @pytest.fixture
-def lists(batchgen: Command, here: Path, hostile: list[str], kept: Path) -> None:
-    """The lists, and a batch whose rows have come to every end, by a run of which each worker makes
-    one."""
-    at = kept / "hostile"
-    if at.exists():
-        bring_back(at, here)
-        return
+def lists(batchgen: Command, here: Path, hostile: list[str], once: Once) -> None:
+    """The lists, and a batch whose rows have come to every end."""
     files = {
         "LIST": lines_of(ROWS),
         "MORE": lines_of([*ROWS, {"id": f"{EVIL}new", "prompt": EVIL}]),
         "BAD": lines_of([*ROWS, *ROWS, {"prompt": "x", f"{EVIL}2": EVIL, EVIL: f"{EVIL}!"}]),
     }
-    (here / PLACE).mkdir()
-    for one, text in files.items():
-        (here / NAMES[one]).write_text(text, encoding="utf-8")
-    check_harmless(batchgen("run", NAMES["LIST"], *INTO, *hostile).stderr)
-    keep(here, at)
+
+    def begin() -> None:
+        (here / PLACE).mkdir()
+        for one, text in files.items():
+            (here / NAMES[one]).write_text(text, encoding="utf-8")
+        check_harmless(batchgen("run", NAMES["LIST"], *INTO, *hostile).stderr)
+
+    once("hostile", begin)
 
 
 @pytest.mark.parametrize(("name", "form"), FORMS)

@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Command, Write
+from conftest import Command, Once, Write
 from helpers import (
     NEVER_ASKING,
-    bring_back,
     change,
-    keep,
     many,
     query,
     table,
@@ -207,14 +205,14 @@ def test_json_tells_what_the_run_made_of_it_and_a_run_that_stands_still_is_told_
 
 
 @pytest.fixture
-def begun(here: Path, run: Command, write: Write, sandbox: Control, kept: Path) -> str:
+def begun(run: Command, write: Write, sandbox: Control, once: Once) -> str:
     """A list of three rows, of which one was submitted and saved; the sandbox has forgotten it."""
-    if (kept / "begun").exists():
-        bring_back(kept / "begun", here)
-    else:
+
+    def begin() -> None:
         assert run(write("list.csv", table(many(3))), "--limit", 1).code == 75
         sandbox.reset()
-        keep(here, kept / "begun")
+
+    once("begun", begin)
     return "list.csv"
 
 

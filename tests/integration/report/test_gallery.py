@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Command, Write
-from helpers import Outcome, bring_back, change, keep, many, media, query, table, until
+from conftest import Command, Once, Write
+from helpers import Outcome, change, many, media, query, table, until
 from hypothesis import given
 from hypothesis import strategies as st
 from sandbox_client import Control
@@ -88,19 +88,17 @@ HOSTILE = (
 
 
 @pytest.fixture
-def hostile(
-    here: Path, run: Command, folder: Path, sandbox: Control, write: Write, kept: Path
-) -> Path:
+def hostile(run: Command, folder: Path, sandbox: Control, write: Write, once: Once) -> Path:
     """A batch whose every text is an attack."""
-    if (kept / "hostile").exists():
-        bring_back(kept / "hostile", here)
-        return folder
-    sandbox.fault("failed", match="[2]", value=HOSTILE)
     rows = [
         {"id": f"{HOSTILE}[{n}]", "prompt": f"{HOSTILE}[{n}]", "_note": HOSTILE} for n in (1, 2)
     ]
-    run(write("<u>list.json", json.dumps(rows)))
-    keep(here, kept / "hostile")
+
+    def begin() -> None:
+        sandbox.fault("failed", match="[2]", value=HOSTILE)
+        run(write("<u>list.json", json.dumps(rows)))
+
+    once("hostile", begin)
     return folder
 
 
@@ -466,21 +464,19 @@ def saved(folder: Path) -> list[tuple[Any, ...]]:
 
 
 @pytest.fixture
-def mixed(
-    here: Path, run: Command, folder: Path, sandbox: Control, write: Write, kept: Path
-) -> Path:
+def mixed(run: Command, folder: Path, sandbox: Control, write: Write, once: Once) -> Path:
     """Three rows: saved, failed, saved; a style and a shelf each."""
-    if (kept / "mixed").exists():
-        bring_back(kept / "mixed", here)
-        return folder
-    sandbox.fault("failed", match="fox", value="the model was tired")
     listed = [
         {"id": "heron", "prompt": "a heron", "style": "anime", "_shelf": "Birds"},
         {"id": "fox", "prompt": "a fox", "style": "general", "_shelf": "Mammals"},
         {"id": "owl", "prompt": "an owl", "style": "general", "_shelf": "Birds"},
     ]
-    run(write("list.json", json.dumps(listed)))
-    keep(here, kept / "mixed")
+
+    def begin() -> None:
+        sandbox.fault("failed", match="fox", value="the model was tired")
+        run(write("list.json", json.dumps(listed)))
+
+    once("mixed", begin)
     return folder
 
 

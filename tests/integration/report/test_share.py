@@ -7,24 +7,22 @@ import stat
 from pathlib import Path
 
 import pytest
-from conftest import Command, Write
-from helpers import bring_back, change, keep, many, media, query, table
+from conftest import Command, Once, Write
+from helpers import change, many, media, query, table
 from sandbox_client import Control
 
 from batchgen.report import gallery
 
 
 @pytest.fixture
-def batch(
-    here: Path, run: Command, folder: Path, sandbox: Control, write: Write, kept: Path
-) -> Path:
+def batch(run: Command, folder: Path, sandbox: Control, write: Write, once: Once) -> Path:
     """Four rows: three saved, one failed."""
-    if (kept / "batch").exists():
-        bring_back(kept / "batch", here)
-    else:
+
+    def begin() -> None:
         sandbox.fault("failed", match="number 4", value="the model was tired")
         run(write("list.csv", table(many(4))))
-        keep(here, kept / "batch")
+
+    once("batch", begin)
     return folder
 
 
