@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import gc
 import importlib.util
 import io
 import json
@@ -378,10 +377,6 @@ def pytest_collection() -> Iterator[None]:
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneWorkerForAFixture:
     return OneWorkerForAFixture(config, log)
-
-
-def pytest_collection_finish() -> None:
-    gc.freeze()  # eight thousand tests need not be looked through again and again
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
