@@ -2,10 +2,8 @@
 
 Rows go in the order of the manifest. The next one goes when all of these allow it: the person's
 limits of time and number, the concurrency, the rate limiter, the rate that is shared with other
-batches of the account, the circuit breaker of its model, and the connection.
-
-Where other machines work through the same batch, rows are taken for this run before they are sent,
-some at a time, so that the others find some too; and slots of the account are taken for them.
+batches of the account, the circuit breaker of its model, and the connection. Where other machines
+submit to the account too, a slot of the account is taken for each as well.
 """
 
 import logging
@@ -15,19 +13,15 @@ from dataclasses import dataclass, field
 
 from batchgen.clock import Clock
 from batchgen.engine.machines.account import SharedSlots
-from batchgen.engine.machines.first_rows import FirstRows, TriedModel
 from batchgen.engine.rate_limiter import WINDOW_S, RateLimiter, resume_rate_limiter
 from batchgen.engine.run_outcome import RUN_AGAIN, TIME_LIMIT, RunOutcome
 from batchgen.engine.run_state import RunState
 from batchgen.engine.shared_rate import SharedRateLimit
 from batchgen.journal.group_commit import WriteQueue
+from batchgen.journal.recovery import IMPORT_META
 from batchgen.journal.writer import Journal, Request
 
 log = logging.getLogger(__name__)
-
-TAKEN_AHEAD_S = 0.5  # of rows, which other machines cannot have meanwhile
-MOST_TAKEN = 50
-LOOK_AGAIN_S = 0.5  # for rows, after none was free
 
 
 def restore_rate_limiter(
@@ -51,32 +45,78 @@ def restore_rate_limiter(
 
 
 @dataclass(eq=False)
-class Dispatcher:
-    """Reads due rows ahead, and hands out one at a time.
+class PendingRows:
+    """The rows that may be submitted, in the order of the manifest. Some are read ahead.
 
-    _writes: by which rows are taken, where other machines may. _slots: of the account; None where
-    it has no other machine.
+    Here of a batch that no other machine works through: batchgen/engine/machines/shared_rows.py has
+    those of the others.
     """
 
     _journal: Journal
     _state: RunState
-    _shared_rate: SharedRateLimit
     _writes: WriteQueue
+    _page: list[Request] = field(default_factory=list)  # read ahead; the next one last
+    _given_back: list[Request] = field(default_factory=list)  # in the same order; they go first
+    _read_to: int = 0  # the position up to which rows were taken
+
+    awaits_first = False  # rows are left, until another machine has tried their model
+
+    async def next_row(self) -> Request | None:
+        """Return the next row; it stays where it is until `take`.
+
+        Raises StorageDamaged or one of its subclasses.
+        """
+        self._drop_stopped()
+        if not self._given_back and not self._page:
+            await self._read_ahead()
+            self._drop_stopped()
+        return next(reversed(self._given_back or self._page), None)
+
+    async def _read_ahead(self) -> None:
+        stopped = self._state.breaker.stopped_models
+        self._page = self._journal.next_pending(self._read_to, stopped)[::-1]
+
+    def _drop_stopped(self) -> None:
+        stopped = self._state.breaker.stopped_models
+        for rows in (self._given_back, self._page):
+            while rows and rows[-1].model in stopped:
+                rows.pop()
+
+    def take(self) -> Request:
+        """Return the row that `next_row` returned last: it is submitted now."""
+        if self._given_back:
+            return self._given_back.pop()
+        row = self._page.pop()
+        self._read_to = row.position
+        return row
+
+    def give_back(self, row: Request) -> None:
+        """Put a row back that was taken: it is submitted again, in its order."""
+        self._given_back = sorted([*self._given_back, row], key=lambda back: -back.position)
+
+    async def leave(self, row: Request) -> None:
+        """Leave a row pending that cannot be sent from here: the next run checks the list anew."""
+        await self._writes.enqueue(lambda: self._journal.set_meta({IMPORT_META: None}))
+
+    async def close(self) -> None:
+        """Put back what was read ahead. Raises StorageDamaged or one of its subclasses."""
+
+
+@dataclass(eq=False)
+class Dispatcher:
+    """Hands out one row at a time. _slots: of the account; None where it has no other machine."""
+
+    _rows: PendingRows
+    _state: RunState
+    _shared_rate: SharedRateLimit
     _slots: SharedSlots | None
     _submitted: int = 0  # in this run; a row that came back unaccepted does not count
-    _page: list[Request] = field(default_factory=list)  # due rows, read ahead; the next one last
-    _given_back: list[Request] = field(default_factory=list)  # in the same order
     _told: set[str] = field(default_factory=set)  # the models of which it was said that they wait
-    _read_to: int = 0  # the position up to which rows were taken
-    _left: set[str] = field(default_factory=set)  # keys of rows that are left to other machines
-    _look_at: float = 0.0  # when rows are looked for again
-    awaits_first: bool = False  # free rows are left, until another machine has tried their model
 
-    def __post_init__(self) -> None:
-        state = self._state
-        self._first_rows = FirstRows(
-            state.breaker.has_accepted, state.costs.needs_cost, state.timing.machine_first
-        )
+    @property
+    def awaits_first(self) -> bool:
+        """Whether free rows are left, until another machine has tried their model."""
+        return self._rows.awaits_first
 
     async def run(self, start: Callable[[Request], None]) -> None:
         """Call `start` with each row when it may go, until none is left or the run stops.
@@ -86,16 +126,11 @@ class Dispatcher:
         try:
             await self._hand_out(start)
         finally:
-            if self._journal.is_shared and (self._page or self._given_back):
-                await self._let_go_of([*self._page, *self._given_back])
-                self._page, self._given_back = [], []
+            await self._rows.close()
 
     async def _hand_out(self, start: Callable[[Request], None]) -> None:
         while self._state.outcome is None:
-            if self._journal.is_shared:
-                await self._leave_when_offline()
-                await self._take_ahead()
-            row = self._next_row()
+            row = await self._rows.next_row()
             if row is None and not self._state.open_posts:
                 if self.awaits_first:
                     self._stop_at_a_limit()
@@ -107,13 +142,13 @@ class Dispatcher:
                 await self._state.wait_for_change(delay)
             elif row is not None and not self._stop_at_a_limit():
                 if self._slots is not None and not self._slots.has_any():
-                    await self._slots.take(self._places())
+                    await self._slots.take(self._state.places)
                     continue  # much may have changed meanwhile
                 wait = self._wait_for_slot()
                 if wait > 0:
                     await self._state.wait_for_change(min(wait, self._time_left()))
                     continue
-                self._take(row)
+                self._take()
                 start(row)
 
     def _wait_for_slot(self) -> float:
@@ -126,58 +161,10 @@ class Dispatcher:
             self._slots.use()
         return wait
 
-    def _places(self) -> int:
-        return self._state.policy.concurrency - len(self._state.in_flight)
-
-    async def _take_ahead(self) -> None:
-        """Take rows for this run, where it has none in hand and none was free just now."""
-        state, now = self._state, self._state.time()
-        if self._page or self._given_back or now < self._look_at or self._places() <= 0:
-            return
-        count = max(min(math.ceil(state.limiter.rate * TAKEN_AHEAD_S), MOST_TAKEN), 1)
-        if state.offline_tries:  # it may last, and the others can send them
-            if state.open_posts:
-                return
-            count = 1
-        found: list[Request] = []
-        left: set[str] = set()
-
-        def take() -> None:
-            nonlocal found, left
-            tried = map(TriedModel._make, self._journal.tried_by_others())
-            left = self._first_rows.left_to_others(tried, now)
-            skip = {*state.breaker.stopped_models, *left}
-            found = self._journal.take_pending(count, skip, self._left)
-            self.awaits_first = not found and self._journal.has_free(left)
-
-        # Alone: who waits for his turn has nothing that others may wait for.
-        await self._writes.enqueue(take, alone=True)
-        self._page = found[::-1]
-        if not found:
-            self._look_at = now + LOOK_AGAIN_S
-        if self.awaits_first:
-            for model in sorted(left - self._told):
-                log.info("%s: another machine tries its first row; the others wait.", model)
-            self._told |= left
-
-    async def _leave_when_offline(self) -> None:
-        """Leave rows to machines that reach the API, all but one, by which this one finds out."""
-        if self._state.offline_tries and len(self._page) + len(self._given_back) > 1:
-            rows = [*self._page, *self._given_back]
-            self._page, self._given_back = [], []
-            await self._let_go_of(rows)
-
     async def leave(self, row: Request) -> None:
-        """Leave a row to other machines: it cannot be sent from here."""
-        self._left.add(row.key)
-        await self._let_go_of([row])
-
-    async def _let_go_of(self, rows: list[Request]) -> None:
-        def let_go() -> None:
-            for row in rows:
-                self._journal.let_go_of(row.key)
-
-        await self._writes.enqueue(let_go)
+        """Take a row that cannot be sent from here: it stays pending."""
+        self.uncount()
+        await self._rows.leave(row)
 
     def uncount(self) -> None:
         """Take a row out of the count that was surely not accepted, and is not sent again now."""
@@ -186,23 +173,13 @@ class Dispatcher:
     def give_back(self, row: Request) -> None:
         """Take a row that was surely not accepted: it is submitted again, in its order."""
         self.uncount()
-        self._given_back = sorted([*self._given_back, row], key=lambda back: -back.position)
-
-    def _next_row(self) -> Request | None:
-        """Return the next row; it stays where it is until `_take`."""
-        stopped = self._state.breaker.stopped_models
-        for rows in (self._given_back, self._page):
-            while rows and rows[-1].model in stopped:
-                rows.pop()
-        if not self._given_back and not self._page and not self._journal.is_shared:
-            self._page = self._journal.next_pending(self._read_to, stopped)[::-1]
-        return next(reversed(self._given_back or self._page), None)
+        self._rows.give_back(row)
 
     def _delay(self, row: Request) -> float:
         """Return the seconds until `row` may go, at most until the person's limit of time."""
         state = self._state
         left = self._time_left()
-        full = self._places() <= 0
+        full = state.places <= 0
         # In an outage one request finds out for all whether it is over.
         probing = bool(state.offline_tries and state.open_posts)
         if (
@@ -243,12 +220,8 @@ class Dispatcher:
             self._state.stop(RunOutcome(75, reason, RUN_AGAIN, calm=True))
         return self._state.outcome is not None
 
-    def _take(self, row: Request) -> None:
-        if self._given_back:
-            self._given_back.pop()
-        else:
-            self._page.pop()
-            self._read_to = row.position
+    def _take(self) -> None:
+        row = self._rows.take()
         state = self._state
         self._submitted += 1
         state.open_posts.add(row.key)

@@ -114,6 +114,11 @@ class RunState:
         """Whether a row that was taken may still be submitted."""
         return self.outcome is None or self.outcome.is_limit
 
+    @property
+    def places(self) -> int:
+        """How many requests more may be in progress at once; negative where fewer may than are."""
+        return self.policy.concurrency - len(self.in_flight)
+
     def lift(self, setting: str) -> None:
         """The person has moved a limit; if it had stopped the run, submissions go on."""
         if self.outcome is not None and setting and self.outcome.setting == setting:

@@ -59,7 +59,6 @@ from batchgen.inputs.payload import Payloads
 from batchgen.journal.group_commit import Write, WriteQueue
 from batchgen.journal.postgres.accounts import Account
 from batchgen.journal.receipts import Receipt
-from batchgen.journal.recovery import IMPORT_META
 from batchgen.journal.writer import CostLimitReached, Journal, Request, RequestIdInUse
 
 log = logging.getLogger(__name__)
@@ -364,13 +363,9 @@ class Submitter:
             state.stop(blocked_outcome(state.held))
 
     async def _hold_changed(self, row: Request, reason: str) -> None:
-        """Leave a row pending whose file is not what was checked, and let the next run check it."""
-        self._dispatcher.uncount()
+        """Leave a row pending whose file is not what was checked."""
         self._state.report_changed_file(row.where, reason)
-        if self._journal.is_shared:
-            await self._dispatcher.leave(row)  # another machine may have the file
-        else:
-            await self._writes.enqueue(lambda: self._journal.set_meta({IMPORT_META: None}))
+        await self._dispatcher.leave(row)
 
     async def _fail_held(self, held: HeldRow) -> None:
         reason = f"{held.reason}, while others were accepted"

@@ -17,10 +17,11 @@ from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.engine.collector import Collector, OutputOptions
 from batchgen.engine.command_reader import CommandReader
 from batchgen.engine.cost_estimator import CostEstimator
-from batchgen.engine.dispatcher import Dispatcher, restore_rate_limiter
+from batchgen.engine.dispatcher import Dispatcher, PendingRows, restore_rate_limiter
 from batchgen.engine.engine import Engine
 from batchgen.engine.machines.account import SharedSlots
 from batchgen.engine.machines.peers import Peers
+from batchgen.engine.machines.shared_rows import SharedRows
 from batchgen.engine.other_batches import OtherBatches
 from batchgen.engine.policy import Policy
 from batchgen.engine.poller import Poller
@@ -136,7 +137,8 @@ async def execute(
             KeptWorkflows(folder.workflows).read,
         )
         slots = None if account is None else SharedSlots(account, writes, run_state)
-        dispatcher = Dispatcher(journal, run_state, shared_rate, writes, slots)
+        rows = (SharedRows if journal.is_shared else PendingRows)(journal, run_state, writes)
+        dispatcher = Dispatcher(rows, run_state, shared_rate, slots)
         submitter = Submitter(
             *(journal, folder, services, run_state, shared_rate, writes, dispatcher),
             others or OtherBatches(list),
