@@ -24,10 +24,11 @@ from batchgen.core.timing import Timing
 from batchgen.errors import StorageDamaged
 from batchgen.files import refuse_linked_database
 from batchgen.journal import stored_values
-from batchgen.journal.database import Database, marks, storage_errors
-from batchgen.journal.inspection import harden, refuse_foreign_schema
+from batchgen.journal.database import Database, marks
+from batchgen.journal.faults import storage_errors
 from batchgen.journal.reader import Reader
 from batchgen.journal.schema import VERSION
+from batchgen.journal.sqlite.inspection import harden, refuse_foreign_schema
 
 PAUSED, KEPT = "paused", "kept"  # the names under which `set_meta` keeps them
 MOST_AT_ONCE = 100

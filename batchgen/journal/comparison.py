@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from batchgen.batch_folder import JournalPlace
 from batchgen.core.local_files import MARK
-from batchgen.journal.database import checked, storage_errors
+from batchgen.journal.faults import checked, storage_errors
 from batchgen.journal.rewriting import Rewritten, pair_rewritten
 from batchgen.journal.staging import StagedRow, StagedRows
 

@@ -1,52 +1,31 @@
 """The journal as a database: transactions, sums, and what one run leaves to the next.
 
-It is batch.db, or a schema in PostgreSQL (`postgres/`). A `Store` opens and checks it, and knows
-how a transaction begins and ends there; all else is one text for both.
+It is batch.db (`sqlite/`), or a schema in PostgreSQL (`postgres/`). A `Store` opens and checks it,
+and knows how a transaction begins and ends there; all else is one text for both.
 
-How batch.db is written, and why (docs/maintainers/specification.md, "What is written when"):
-
-- WAL mode with `synchronous=FULL` and full fsync, so that a committed transaction survives a power
-  cut. SQLite may refuse a setting without an error, so each one is read back.
-- Each transaction begins with `BEGIN IMMEDIATE`. A deferred one becomes a writer with its first
-  UPDATE, and that fails at once, whatever the time-out, if a reader made its snapshot stale.
-- There are two connections. A transaction stays open on the first while a thread waits for the
-  disk; the event loop goes on meanwhile, and reads what is committed through the second.
-- There is one writer, the holder of the folder's lock. So the sums by state and the committed cost
-  are counted once and then kept up to date; a rollback restores them as well.
-
-In PostgreSQL there are several: a row that one of them has is written by no other, the committed
-cost is asked for each time, and the sums by state are counted anew now and then (`count_anew`).
+Of batch.db there is one writer, the holder of the folder's lock. So the sums by state and the
+committed cost are counted once and then kept up to date; a rollback restores them as well. In
+PostgreSQL there are several: a row that one of them has is written by no other, the committed cost
+is asked for each time, and the sums by state are counted anew now and then (`count_anew`).
 """
 
 import json
 import os
 import socket
-import sqlite3
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
-from pathlib import Path
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 import batchgen
-from batchgen import files
 from batchgen.batch_folder import JournalPlace
 from batchgen.clock import Clock, to_iso
 from batchgen.core.addresses import JournalAddress
 from batchgen.core.states import State
-from batchgen.core.text import shell_quote
 from batchgen.core.timing import DEFAULT_TIMING, Timing
-from batchgen.errors import (
-    JournalLocked,
-    JournalUnusable,
-    LeadsOutside,
-    NewerJournal,
-    StorageDamaged,
-)
-from batchgen.journal import stored_values
-from batchgen.journal.inspection import harden, limit_work, refuse_foreign_schema
+from batchgen.journal.faults import checked, remembered, storage_errors
 from batchgen.journal.receipts import Receipt
-from batchgen.journal.schema import VERSION, migrate
+from batchgen.journal.sqlite.store import SqliteStore
 from batchgen.log import secrets
 
 if TYPE_CHECKING:
@@ -56,7 +35,6 @@ if TYPE_CHECKING:
 ALWAYS_COUNTED = (State.SUBMITTING, State.SUBMITTED, State.COMPLETED, State.UNKNOWN)
 # (state, listed, rows), from an index in its order: a fifth of a second for a million rows.
 COUNTS_QUERY = "SELECT state, listed, COUNT(*) AS n FROM requests GROUP BY state, listed"
-SETTINGS = {"journal_mode": "wal", "synchronous": 2, "fullfsync": 1, "checkpoint_fullfsync": 1}
 
 
 def marks(values: Collection[object]) -> str:
@@ -119,101 +97,6 @@ class Store(Protocol):
         """From now on each statement is for one row, and there may be any number of them."""
 
     def close(self) -> None: ...
-
-
-class SqliteStore:
-    """batch.db, open for writing; the caller holds the folder's lock."""
-
-    owner = 0
-
-    def __init__(self, path: Path, timing: Timing) -> None:
-        self.path = path
-        files.refuse_linked_database(path)
-        with ExitStack() as opened:
-            self.writing = opened.enter_context(closing(_connected(path, timing)))
-            path.chmod(0o600)  # before SQLite makes -wal and -shm, which take over the mode
-            self._check()
-            self._set_up()
-            self._reading = opened.enter_context(closing(_connected(path, timing)))
-            self._reading.execute("PRAGMA query_only = 1")
-            opened.pop_all()
-
-    def begin(self) -> None:
-        self.writing.execute("BEGIN IMMEDIATE")
-
-    def commit(self) -> None:
-        self.writing.execute("COMMIT")
-
-    def rollback(self) -> None:
-        self.writing.execute("ROLLBACK")
-
-    def come_back(self) -> bool:
-        return False  # a file does not go away
-
-    def let_go(self, *, wait: bool) -> bool:
-        return True  # nobody else has any
-
-    def let_others_start(self, doing: str, *, alone: bool = False) -> None:
-        """Whoever holds the folder's lock is alone."""
-
-    def take_commands(self) -> None:
-        """As `let_others_start`; what was asked before is settled by now."""
-
-    def read(self, query: str, values: Sequence[Any]) -> sqlite3.Cursor:
-        return self._reading.execute(query, values)
-
-    def take_turn(self) -> None:
-        """As `let_others_start`."""
-
-    def others(self) -> "list[Machine]":
-        return []
-
-    def hand_in(self, receipts: Sequence[Receipt]) -> None:
-        """Nobody else can have begun: receipts.log beside it has them."""
-
-    def now(self) -> float | None:
-        return None
-
-    def expect_rows(self, rows: int) -> None:
-        for connection in (self.writing, self._reading):
-            limit_work(connection, self.path, rows=rows)
-
-    def lift_limits(self) -> None:
-        for connection in (self.writing, self._reading):
-            connection.set_progress_handler(None, 0)
-
-    def close(self) -> None:
-        self._reading.close()
-        self.writing.close()
-
-    def _check(self) -> None:
-        (version,) = self.writing.execute("PRAGMA user_version").fetchone()
-        if version > VERSION:
-            raise NewerJournal(str(self.path), version, VERSION)
-        refuse_foreign_schema(self.writing, self.path)
-        (found,) = self.writing.execute("PRAGMA quick_check(1)").fetchone()
-        if found != "ok":
-            raise damaged_journal(self.path, found)
-        # A kill before the first migration leaves the table in which migrations are noted.
-        foreign = (
-            "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
-            " AND name <> '_sqlite_migrations'"
-        )
-        if not version and self.writing.execute(foreign).fetchone():
-            raise damaged_journal(self.path, "it is a database of another program")
-
-    def _set_up(self) -> None:
-        for name, value in SETTINGS.items():
-            self.writing.execute(f"PRAGMA {name} = {value}")
-            (found,) = self.writing.execute(f"PRAGMA {name}").fetchone()
-            if found != value:
-                raise JournalUnusable(
-                    f"{self.path} cannot be kept here: SQLite leaves {name} at {found}, not"
-                    f" {value}. Nothing was sent.",
-                    "The folder's file system lacks what the journal needs: choose a folder on a"
-                    " local disk with --out.",
-                )
-        migrate(self.writing)
 
 
 def open_store(place: JournalPlace, timing: Timing) -> Store:
@@ -506,61 +389,6 @@ def quarter(at: str) -> str:
     return at and f"{at[:14]}{int(at[14:16]) // 15 * 15:02d}"
 
 
-def _connected(path: Path, timing: Timing) -> sqlite3.Connection:
-    # Two threads use it, never both at once.
-    connection = sqlite3.connect(
-        path, isolation_level=None, timeout=timing.busy, check_same_thread=False
-    )
-    try:
-        harden(connection)
-        limit_work(connection, path)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def checked(
-    cursor: sqlite3.Cursor, path: JournalPlace, *, but: tuple[str, ...] = ()
-) -> Iterator[tuple[Any, ...]]:
-    """Yield what a query finds. Raises StorageDamaged for a value that batchgen does not write.
-
-    but: columns that are not checked.
-    """
-    names = tuple(column[0] for column in cursor.description)
-    first_odd = stored_values.checker(names, but=but)
-    for row in cursor:
-        if column := first_odd(row):
-            raise odd_value(path, names, row, column)
-        yield row
-
-
-def odd_value(
-    path: JournalPlace, names: Sequence[str], row: Sequence[Any], column: str
-) -> StorageDamaged:
-    """Return the error for a row, of columns with these names, of which one is odd."""
-    values = dict(zip(names, row, strict=True))
-    id = values.get("id", values.get("key"))
-    where = "" if id is None else f"row {id!r:.200}: "
-    what = f"{where}the {column} {values[column]!r:.200} is none that batchgen writes"
-    if column in stored_values.LEADS_TO_A_FILE:
-        return LeadsOutside(
-            f"{path}: {what}, and could lead outside the batch. The row is left alone.",
-            "Somebody else has made or changed this journal. Choose another folder with --out,"
-            " or restore it from a backup.",
-        )
-    return damaged_journal(path, what)
-
-
-def remembered(name: str, text: str, path: JournalPlace) -> Any:
-    """Return what a run keeps under a name. Raises StorageDamaged if no run can have kept it."""
-    try:
-        return stored_values.remembered(name, text)
-    except ValueError:
-        what = f"its memory of {name!r}, {text!r:.200}, is none that batchgen writes"
-        raise damaged_journal(path, what) from None
-
-
 def count_states(found: Iterable[tuple[Any, ...]]) -> Counter[State]:
     """Return `state_counts`. found: (state, listed, rows), as COUNTS_QUERY finds them."""
     counts: Counter[State] = Counter()
@@ -568,57 +396,3 @@ def count_states(found: Iterable[tuple[Any, ...]]) -> Counter[State]:
         if listed == 1 or state in ALWAYS_COUNTED:
             counts[State(state)] += n
     return counts
-
-
-@contextmanager
-def storage_errors(path: JournalPlace) -> Iterator[None]:
-    """Turn an error of SQLite into JournalLocked or StorageDamaged."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise sqlite_error(error, path) from error
-
-
-def sqlite_error(error: sqlite3.Error, path: JournalPlace) -> StorageDamaged:
-    """Return what an error of SQLite means. Only what is damaged is called so."""
-    code = getattr(error, "sqlite_errorcode", 0)
-    if code == sqlite3.SQLITE_INTERRUPT:
-        return damaged_journal(path, "to read it takes more work than one of its size can need")
-    if code & 0xFF == sqlite3.SQLITE_BUSY:
-        return JournalLocked(str(path))
-    remedy = _REMEDIES.get(code & 0xFF)
-    if remedy is None or code in _UNREADABLE:
-        return damaged_journal(path, str(error))
-    return JournalUnusable(
-        f"{path} cannot be used: {error}. It was left as it is, and is not damaged.",
-        f"{remedy} Then run the same command again.",
-    )
-
-
-_UNREADABLE = {sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ}
-# By SQLite's primary result code. Source: sqlite.org/rescode.html.
-_REMEDIES = {
-    sqlite3.SQLITE_FULL: "Make room on its disk.",
-    sqlite3.SQLITE_IOERR: "Make room if its disk is full; else look for errors of the disk.",
-    sqlite3.SQLITE_CANTOPEN: "See whether the folder can be written, and more files opened"
-    " (ulimit -n).",
-    sqlite3.SQLITE_READONLY: "Make the folder writable.",
-    sqlite3.SQLITE_PERM: "Make the folder writable.",
-    sqlite3.SQLITE_NOMEM: "Close other programs: there is not enough memory.",
-}
-
-
-def damaged_journal(path: JournalPlace, why: str) -> StorageDamaged:
-    if isinstance(path, JournalAddress):
-        return StorageDamaged(
-            f"{path}: the journal cannot be used: {why}.",
-            "It was left as it is. See whether somebody has changed its tables, and restore the"
-            " database from a backup if need be.",
-        )
-    return StorageDamaged(
-        f"{path}: the journal cannot be used: {why}.",
-        "It was left as it is. See what can still be read: batchgen report"
-        f" {shell_quote(str(path.parent))}\n"
-        "Then restore batch.db from a backup, or move it aside: the next run rebuilds it from"
-        " receipts.log, and sends again what has no receipt there, such as unknown rows.",
-    )

@@ -23,21 +23,19 @@ from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.errors import BatchgenError, NewerJournal, UsageError
 from batchgen.files import refuse_linked_database
 from batchgen.journal import stored_values
-from batchgen.journal.database import (
-    COUNTS_QUERY,
+from batchgen.journal.database import COUNTS_QUERY, count_states, marks
+from batchgen.journal.faults import (
     checked,
-    count_states,
     damaged_journal,
-    marks,
     odd_value,
     remembered,
     sqlite_error,
     storage_errors,
 )
-from batchgen.journal.inspection import harden, limit_work, refuse_foreign_schema
-from batchgen.journal.read_only import uri_for_reading
 from batchgen.journal.requests import made_by_older
 from batchgen.journal.schema import SHOWN, VERSION
+from batchgen.journal.sqlite.inspection import harden, limit_work, refuse_foreign_schema
+from batchgen.journal.sqlite.read_only import uri_for_reading
 from batchgen.journal.staging import LOCAL_FILES_QUERY
 
 # The two halves of SHOWN: the rows of the manifest in its order, then those that it no longer has.

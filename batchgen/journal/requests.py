@@ -10,7 +10,8 @@ from batchgen.core.identity import json_object
 from batchgen.core.local_files import MARK, local_files
 from batchgen.core.states import NOTHING_MADE, RUN_ENDED, Event, State
 from batchgen.journal import stored_values
-from batchgen.journal.database import Database, checked, marks, odd_value, storage_errors
+from batchgen.journal.database import Database, marks
+from batchgen.journal.faults import checked, odd_value, storage_errors
 
 # SQL: whether a row is saved, and made by another version than the given ones. One that sent a
 # workflow of the person's own was not made by the deployment's.

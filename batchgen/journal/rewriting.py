@@ -14,7 +14,7 @@ from typing import NamedTuple
 from batchgen.batch_folder import JournalPlace
 from batchgen.core import likeness
 from batchgen.core.states import State
-from batchgen.journal.database import checked
+from batchgen.journal.faults import checked
 
 # What cost money or may have, and is not over: a failed row may be sent again, corrected.
 PAID = (

@@ -15,10 +15,10 @@ from batchgen.clock import Clock
 from batchgen.core.states import Event
 from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.journal import stored_values
-from batchgen.journal.read_only import uri_for_reading
 from batchgen.journal.receipts import ReceiptLog
 from batchgen.journal.recovery import Recovery
 from batchgen.journal.schema import migrate
+from batchgen.journal.sqlite.read_only import uri_for_reading
 from batchgen.journal.writer import Journal
 
 TABLES = ("requests", "outputs", "spending", "runs", "memory", "aliases")

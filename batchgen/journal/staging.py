@@ -20,8 +20,8 @@ from batchgen.core.local_files import MARK, LocalFile
 from batchgen.core.rows import Entry, Problem, Row
 from batchgen.core.timing import DEFAULT_TIMING
 from batchgen.files import refuse_linked_database
-from batchgen.journal.inspection import harden
-from batchgen.journal.read_only import uri_for_reading
+from batchgen.journal.sqlite.inspection import harden
+from batchgen.journal.sqlite.read_only import uri_for_reading
 
 CHUNK_ROWS = 200  # written by one statement, at most
 CHUNK_CHARS = 2**18

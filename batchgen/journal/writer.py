@@ -23,7 +23,8 @@ from batchgen.core.budget import ActiveLimit, committed_cost, first_exceeded, li
 from batchgen.core.prices import Estimate
 from batchgen.core.states import SURELY_NOT_ACCEPTED, Event, State, next_state
 from batchgen.errors import StoppedEarly, StorageDamaged
-from batchgen.journal.database import ALWAYS_COUNTED, checked
+from batchgen.journal.database import ALWAYS_COUNTED
+from batchgen.journal.faults import checked
 from batchgen.journal.files import SavedFile, StoredFile
 from batchgen.journal.requests import Output, Request, RequestQueries
 from batchgen.log import secrets

@@ -41,9 +41,10 @@ from batchgen.core.timing import DEFAULT_TIMING
 from batchgen.engine import poller, run_state
 from batchgen.engine.machines.account import SharedSlots
 from batchgen.journal import schema
-from batchgen.journal.database import Database, SqliteStore
+from batchgen.journal.database import Database
 from batchgen.journal.group_commit import WriteQueue
 from batchgen.journal.postgres.store import PostgresStore
+from batchgen.journal.sqlite.store import SqliteStore
 from batchgen.journal.writer import Journal
 from batchgen.network import session
 from batchgen.report import gallery

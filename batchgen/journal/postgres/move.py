@@ -18,12 +18,13 @@ from batchgen.batch_folder import Folder
 from batchgen.core.addresses import JournalAddress
 from batchgen.core.timing import Timing
 from batchgen.errors import BatchBusy, StorageDamaged, UsageError
-from batchgen.journal.database import SETTINGS, SqliteStore, storage_errors
+from batchgen.journal.faults import storage_errors
 from batchgen.journal.postgres import schema
 from batchgen.journal.postgres.connection import PostgresConnection, quoted, values_of
 from batchgen.journal.postgres.store import MOVED, moved_to, take_alone
 from batchgen.journal.receipts import Receipt, ReceiptLog
 from batchgen.journal.schema import TABLES, migrate
+from batchgen.journal.sqlite.store import SETTINGS, SqliteStore
 
 COPIED = "batch.db.copied"  # the name that batch.db gets, for the person to delete
 PART = "batch.db.part"

@@ -11,7 +11,7 @@ from batchgen.clock import Clock
 from batchgen.core.timing import DEFAULT_TIMING
 from batchgen.errors import JournalLocked, JournalUnusable, StorageDamaged
 from batchgen.journal.command_table import send
-from batchgen.journal.database import storage_errors
+from batchgen.journal.faults import storage_errors
 from batchgen.journal.reader import Reader
 from batchgen.journal.writer import Journal
 

@@ -1,0 +1,1 @@
+"""The journal in a file of the folder, batch.db: how it is opened, checked, written and read."""
