@@ -85,7 +85,6 @@ def test_status_shows_each_machine_and_what_it_has(
     assert machine["reached"] is True
 
 
-@pytest.mark.timing(machine_gone=0.2)
 def test_what_a_machine_had_that_died_is_done_by_the_next(
     run: Command, manifest: str, other: Journal, where: Any, database: Database, sandbox: Control
 ) -> None:
