@@ -1,9 +1,9 @@
 """The commands that read a manifest: run, validate, plan."""
 
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -39,6 +39,9 @@ from batchgen.cli.options import (
 from batchgen.core.text import plural
 from batchgen.errors import BatchgenError, ManifestInvalid, StoppedEarly
 from batchgen.log import use_json_lines, write_stderr
+
+if TYPE_CHECKING:
+    from batchgen.library.frontend import Frontend
 
 amount_option = partial(click.option, type=AMOUNT, metavar="USD")
 rate_option = partial(click.option, "--rate", type=RATE, metavar="N/s|m|h|d")
@@ -275,33 +278,24 @@ def run(manifest: str, dry_run: bool, as_json: bool, progress: str, **given: Any
         129, 130, 143   interrupted by SIGHUP, SIGINT, SIGTERM: run it again to go on
     """
     from batchgen.cli import output
-    from batchgen.cli.progress import Progress, write_json
-    from batchgen.cli.terminal import ask
-    from batchgen.library.frontend import Frontend
+    from batchgen.cli.progress import write_json
     from batchgen.library.run import run
 
     use_json_lines(wanted=progress == "json")
     if dry_run:
         _print_plan(manifest, as_json)
         return
-    flags, around = given_options(), runtime()
+    flags = given_options()
     quiet = flags.get("quiet", False)
     in_json = progress == "json"
     with output.Problems(limits_given().problems, for_mail=quiet, as_json=as_json) as problems:
-        frontend = Frontend(
-            problem=problems.show,
-            progress=None if in_json else partial(Progress, quiet=quiet),
-            ending=partial(output.after_run, quiet=quiet),
-            ask=ask,
-            program=output.program(),
-            last=around.last,
-            owns_process=True,
-            clock=around.clock,
-            timing=around.timing,
-        )
-        told = partial(write_json, clock=around.clock) if in_json else None
+        shown = frontend_of_run(quiet=quiet, problem=problems.show)
+        told = None
+        if in_json:
+            shown = replace(shown, progress=None)
+            told = partial(write_json, clock=runtime().clock)
         try:
-            result = run(manifest, on_progress=told, check=False, frontend=frontend, **flags)
+            result = run(manifest, on_progress=told, check=False, frontend=shown, **flags)
         except BatchgenError as error:
             if quiet:
                 error.remedy = "\n".join([error.remedy, output.how_to_run_again()]).lstrip()
@@ -314,6 +308,27 @@ def run(manifest: str, dry_run: bool, as_json: bool, progress: str, **given: Any
             write_stderr(f"The summary cannot be read now: {error}")
             code = code if code > 1 else StoppedEarly.exit_code
     sys.exit(code)
+
+
+def frontend_of_run(*, quiet: bool, **more: Any) -> "Frontend":
+    """Return what shows a run at a terminal, with `more` of its fields."""
+    from batchgen.cli import output
+    from batchgen.cli.progress import Progress
+    from batchgen.cli.terminal import ask
+    from batchgen.library.frontend import Frontend
+
+    around = runtime()
+    return Frontend(
+        progress=partial(Progress, quiet=quiet),
+        ending=partial(output.after_run, quiet=quiet),
+        ask=ask,
+        program=output.program(),
+        last=around.last,
+        owns_process=True,
+        clock=around.clock,
+        timing=around.timing,
+        **more,
+    )
 
 
 @click.command(short_help="Check every row; nothing is sent.")

@@ -1,7 +1,6 @@
 """`work`: join the machines that work through a batch, where its list is not at hand."""
 
 import sys
-from functools import partial
 from typing import Any
 
 import click
@@ -15,10 +14,18 @@ from batchgen.cli.options import (
     SectionedCommand,
     database_said,
     given_options,
-    runtime,
     section,
 )
-from batchgen.cli.run import LIMITS, MAX_TIME, QUIET, UNTIL, VERBOSE, YES, rate_option
+from batchgen.cli.run import (
+    LIMITS,
+    MAX_TIME,
+    QUIET,
+    UNTIL,
+    VERBOSE,
+    YES,
+    frontend_of_run,
+    rate_option,
+)
 
 
 @click.command(cls=SectionedCommand, short_help="Join a batch in a database, without its list.")
@@ -70,26 +77,11 @@ def work(batch: str, **given: Any) -> None:
         77   the token is missing or was refused
         129, 130, 143   interrupted by SIGHUP, SIGINT, SIGTERM: run it again to go on
     """
-    from batchgen.cli import output
-    from batchgen.cli.progress import Progress
-    from batchgen.cli.terminal import ask
-    from batchgen.library.frontend import Frontend
     from batchgen.library.run import run
 
-    flags, around = given_options(), runtime()
+    flags = given_options()
     flags = {name: value for name, value in flags.items() if name != "batch"}
     if (database := database_said()) is not None:
         flags["journal"] = database
-    quiet = flags.get("quiet", False)
-    frontend = Frontend(
-        progress=partial(Progress, quiet=quiet),
-        ending=partial(output.after_run, quiet=quiet),
-        ask=ask,
-        program=output.program(),
-        last=around.last,
-        owns_process=True,
-        clock=around.clock,
-        timing=around.timing,
-        joins=True,
-    )
-    sys.exit(run(batch, check=False, frontend=frontend, **flags).code)
+    shown = frontend_of_run(quiet=flags.get("quiet", False), joins=True)
+    sys.exit(run(batch, check=False, frontend=shown, **flags).code)
