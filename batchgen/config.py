@@ -21,6 +21,7 @@ from batchgen.core import budget
 from batchgen.core.addresses import (
     ADDRESS_VARIABLES,
     JOURNAL_VARIABLE,
+    MEDIA_VARIABLE,
     parse_journal_place,
     parse_media_place,
     parse_notify_urls,
@@ -43,7 +44,7 @@ VARIABLES = {
     "base_url": "RUNCOMFY_MODEL_API_BASE",
     "serverless_url": "RUNCOMFY_SERVERLESS_API_BASE",
     "ask_above": "BATCHGEN_ASK_ABOVE",
-    "media": "BATCHGEN_MEDIA",
+    "media": MEDIA_VARIABLE,
     "journal": JOURNAL_VARIABLE,
     **ADDRESS_VARIABLES,
 }
@@ -59,9 +60,10 @@ _PARSERS: Mapping[str, Callable[[str], Any]] = {
 
 
 class Source(StrEnum):
-    """Where an option's value comes from, the strongest first."""
+    """Where an option's value comes from, the strongest first. KEPT: what `set --keep` left."""
 
     FLAG = "flag"
+    KEPT = "kept"
     MANIFEST = "manifest"
     ENVIRONMENT = "environment"
     CONFIGURATION = "configuration"
@@ -288,8 +290,7 @@ def with_kept(options: RunOptions, kept: Mapping[str, str], now: datetime) -> Ru
         if firm and typed is not None:
             order = partial(next_time, now=now) if name == "until" else float
             found[name] = min(value, typed, key=order)
-    # A message names what holds now by its option.
-    moved = {name: Source.FLAG for name in found if found[name] != getattr(options, name)}
+    moved = {name: Source.KEPT for name in found if found[name] != getattr(options, name)}
     return replace(options, **found, sources={**options.sources, **moved})
 
 

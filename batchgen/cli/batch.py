@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from batchgen.cli.options import (
     BATCH,
     DURATION,
-    FILE,
     JSON,
     MEDIA,
     NAME,
+    NAMED_FILE,
     SERVICE,
     SHARED,
     database_said,
@@ -81,8 +82,16 @@ def retry(
     from batchgen.operations.models import CatalogueIfAllowed, stored_versions
     from batchgen.operations.retry import retry
 
-    state = "saved" if older_versions else state
-
+    if older_versions:
+        if click.get_current_context().get_parameter_source("state") is ParameterSource.COMMANDLINE:
+            raise UsageError("Choose one of --older-versions, which are saved rows, and --state.")
+        state = "saved"
+    if cause == "":
+        raise UsageError(
+            "--cause is empty, as of a variable that is not set, and every row has that in its"
+            " error. Nothing was queued.",
+            "Write a part of the error, or leave --cause out.",
+        )
     if state in ("unknown", "written_off", "saved") and not (ids or older_versions):
         raise UsageError(
             f"--state {state} needs --id: these rows were or may have been billed already.",
@@ -324,10 +333,10 @@ def cancel(batch: str, as_json: bool, **given: Any) -> None:
     help="Show only these rows in the gallery; also NAME!=VALUE, and NAME~TEXT for a part of a"
     " text; repeatable.",
 )
-@click.option("--picks", type=FILE, help="Show only the rows of this file from the gallery.")
+@click.option("--picks", type=NAMED_FILE, help="Show only the rows of this file from the gallery.")
 @click.option(
     "--to",
-    type=FILE,
+    type=NAMED_FILE,
     metavar="FOLDER",
     help="Write nothing into BATCH, but copy the files of these rows and a small gallery of them to"
     " FOLDER, to be mailed or put on a web server. Rejected rows stay behind.",

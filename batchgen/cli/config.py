@@ -17,7 +17,8 @@ _OF_A_COMMAND = {
     *("yes", "expect_plan", "quiet", "verbose", "log_file", "sandbox", "window", "retry_failed"),
     *("on_unknown", "skip_invalid", "new_list", "new_batch", "allow_changed"),
     *("allow_shared_folder", "allow_path", "allow_hooks", "format", "columns", "meta"),
-    *("id_template", "raise_limit", "sources"),
+    *("id_template", "input_name", "nodes", "expand", "samples", "sample_seed"),
+    *("raise_limit", "sources"),
 }
 _AMOUNTS = ("max_cost", "max_cost_per_day", "max_cost_per_month", "all_per_day", "all_per_month")
 _SECRET = ("ping", "notify")
@@ -70,6 +71,7 @@ def show(manifest: str | None, as_json: bool) -> None:
     if manifest is None:
         names.remove("out")  # depends on it
     whence = {
+        Source.KEPT: lambda name: " (batchgen set)",
         Source.ENVIRONMENT: lambda name: f" ({VARIABLES[name]})",
         Source.CONFIGURATION: lambda name: f" (line {_line(own, name)})",
     }
@@ -127,10 +129,13 @@ def path(as_json: bool) -> None:
 def _options_of(manifest: str) -> "RunOptions":
     """Return what holds for a run of a manifest, after its problems were shown."""
     from contextlib import closing
+    from datetime import datetime
 
+    from batchgen.batch_folder import Folder
     from batchgen.cli import output
     from batchgen.config import default_out, has_name_of_its_own
     from batchgen.errors import ManifestInvalid
+    from batchgen.operations.find_batch import as_batch_has_it
     from batchgen.operations.open_manifest import open_manifest_for
 
     opened, options = open_manifest_for(
@@ -141,6 +146,7 @@ def _options_of(manifest: str) -> "RunOptions":
             problems.show(problem)
     if opened.problems:
         raise ManifestInvalid(opened.file, len(opened.problems))
+    options, _ = as_batch_has_it(options, Folder(options.out), datetime.now())
     return options
 
 
@@ -169,6 +175,8 @@ def _words(name: str, options: "RunOptions") -> str:
         return show_usd(value)
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if name == "schema" and isinstance(value, Mapping):
+        return "in the list itself"
     if isinstance(value, Mapping):
         return ", ".join(f"{model}={show_usd(usd)}" for model, usd in value.items())
     if name == "on_finish" and not isinstance(value, str):
@@ -179,9 +187,12 @@ def _words(name: str, options: "RunOptions") -> str:
 def _hidden(name: str, value: Any) -> Any:
     """Return a setting as it may be shown, and as JSON can have it."""
     from batchgen.core.redaction import mask_url
+    from batchgen.core.text import hide_logins
 
     if name in _SECRET and value:
         return mask_url(value) if isinstance(value, str) else [*map(mask_url, value)]
-    if value is None or isinstance(value, bool | int | float | str | tuple | Mapping):
+    if isinstance(value, str):
+        return hide_logins(value)
+    if value is None or isinstance(value, bool | int | float | tuple | Mapping):
         return value
     return str(value)

@@ -55,6 +55,8 @@ def doctor(
     from batchgen.schedule import schedules
 
     if as_scheduled:
+        if run_options:
+            raise click.UsageError("--as-scheduled has the options of the schedule: give no other.")
         sys.exit(_as_scheduled(manifest, as_json))
     flags = {}
     if manifest is not None:

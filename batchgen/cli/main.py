@@ -78,6 +78,10 @@ for one in (
 cli.params += manners.options(hidden=False)
 
 
+# The help of a group of commands of which none is named: from click 8.2 on.
+_HELP = getattr(click.exceptions, "NoArgsIsHelpError", ())
+
+
 def main(
     clock: Clock | None = None,
     timing: Timing = DEFAULT_TIMING,
@@ -104,8 +108,9 @@ def _run_command(runtime: Runtime) -> int:
     except SystemExit as left:
         return int(left.code or 0)
     except click.ClickException as error:
-        # It repeats arguments, and a shell completes those to the names of files.
-        error.message = terminal_safe(error.message)  # type: ignore[misc]
+        if not isinstance(error, _HELP):
+            # It repeats arguments, and a shell completes those to the names of files.
+            error.message = terminal_safe(error.message)  # type: ignore[misc]
         if manners.is_json():
             from batchgen.cli import output
 

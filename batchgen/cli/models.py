@@ -8,9 +8,9 @@ import click
 
 from batchgen.cli import completion, manners
 from batchgen.cli.options import (
-    FILE,
     JSON,
     MODEL,
+    NAMED_FILE,
     RAISE_LIMIT,
     SERVICE,
     Commands,
@@ -130,7 +130,9 @@ def models_show(model: str, batch: str | None, as_json: bool, **given: Any) -> N
 
 @models.command("fetch")
 @MODEL
-@click.option("-o", "--out", type=FILE, help="Write this file, for --schema, and keep nothing.")
+@click.option(
+    "-o", "--out", type=NAMED_FILE, help="Write this file, for --schema, and keep nothing."
+)
 @JSON
 @SERVICE
 def models_fetch(model: str, out: Path | None, as_json: bool, **given: Any) -> None:

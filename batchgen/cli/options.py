@@ -33,7 +33,25 @@ if TYPE_CHECKING:
     from batchgen.config import RunOptions
     from batchgen.operations.check_urls import OpenProbe
 
-FILE = click.Path(path_type=Path)
+
+class File(click.Path):
+    """The path of a file or folder, of which an empty text is none: it would be the folder here."""
+
+    def __init__(self, *, or_none: bool) -> None:
+        """or_none: an empty text stays one, for `given_options`; otherwise it is refused."""
+        super().__init__(path_type=Path)
+        self._or_none = or_none
+
+    def convert(self, value: Any, param: Parameter | None, ctx: Context | None) -> Any:
+        if value != "":
+            return super().convert(value, param, ctx)
+        if not self._or_none:
+            self.fail("it is empty, as of a variable that is not set.", param, ctx)
+        return value
+
+
+FILE = File(or_none=True)
+NAMED_FILE = File(or_none=False)
 MANIFEST = click.argument("manifest", shell_complete=completion.manifest)
 MODEL = click.argument("model", shell_complete=completion.model)
 
@@ -75,6 +93,8 @@ def read_columns(context: Context, param: Parameter, values: tuple[str, ...]) ->
         name, equals, source = text.partition("=")
         if not (name and equals and source):
             raise click.BadParameter(f"{text!r} is not INPUT=COLUMN, as prompt=Prompt")
+        if name in columns:
+            raise click.BadParameter(f"{name!r} is given twice: {columns[name]!r} and {source!r}")
         columns[name] = source
     return columns
 
@@ -92,6 +112,8 @@ def read_nodes(context: Context, param: Parameter, values: tuple[str, ...]) -> d
     nodes: dict[str, str] = {}
     for text in values:
         name, _, place = text.partition("=")
+        if name in nodes:
+            raise click.BadParameter(f"{name!r} is given twice.")
         try:
             nodes[name] = parse_node_input(place)
         except ValueError:

@@ -20,6 +20,7 @@ from batchgen.core.assignments import in_words
 from batchgen.core.budget import show_usd
 from batchgen.core.expiry import RESULTS_KEPT_S
 from batchgen.core.limits import how_to_raise
+from batchgen.core.run_words import GIVEN
 from batchgen.core.states import State
 from batchgen.core.text import (
     nonzero,
@@ -401,7 +402,9 @@ def queued(count: int, command: str | None) -> None:
     """How many rows the next run submits. command: of that run; None where it is not known."""
     note(f"{plural(count, 'row')} queued again.")
     if count:
-        note(f"The next run submits them{f': {command}' if command else '.'}")
+        note(
+            f"The next run submits them{f': {command}' if command else ', with the same options.'}"
+        )
 
 
 def cost_of_settling(action: str, rows: "list[UnknownRow]") -> str:
@@ -490,13 +493,15 @@ def next_run(folder: Folder) -> str | None:
     """Return the command that submits what is pending; None where it cannot be known."""
     with closing(Reader(folder.journal)) as reader:
         manifest = (reader.last_run() or {}).get("manifest") or ""
-        rehearsal = reader.is_rehearsal()
+        rehearsal, given = reader.is_rehearsal(), reader.get_meta(GIVEN)
     # Standard input, or named from another folder.
     if not (manifest and has_name_of_its_own(manifest) and Path(manifest).exists()):
         return None
+    if given is None:  # it was sent elsewhere, or by an older batchgen
+        return None
     own = default_out(manifest).resolve() == folder.path.resolve()
     out = None if own else str(folder.path)
-    return next_steps.command_to_run(manifest, out, rehearsal=rehearsal)
+    return next_steps.command_to_run(manifest, out, given, rehearsal=rehearsal)
 
 
 def status(folder: Folder) -> None:

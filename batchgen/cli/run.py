@@ -337,6 +337,7 @@ def frontend_of_run(*, quiet: bool, **more: Any) -> "Frontend":
 @READING
 @click.option("--check-urls", is_flag=True, help="Check also the URLs in the rows.")
 @JSON
+@SERVICE
 def validate(manifest: str, check_urls: bool, as_json: bool, **given: Any) -> None:
     """Check every row of MANIFEST against its model's schema; nothing is sent to RunComfy.
 

@@ -7,6 +7,7 @@ command goes on without them, since it may be in the middle of paying or saving.
 import errno
 import io
 import os
+import select
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -60,6 +61,16 @@ def wrap(stream: io.TextIOWrapper) -> tuple[Stream, io.TextIOWrapper]:
         line_buffering=stream.line_buffering,
     )
     return raw, text
+
+
+def reader_left() -> bool:
+    """Whether nobody reads standard output any more, where it is a pipe."""
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+        return any(found & (select.POLLERR | select.POLLHUP) for _, found in poll.poll(0))
+    except (AttributeError, OSError, ValueError):  # there is none, or it is no file
+        return False
 
 
 def set_up() -> Stream | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from batchgen.cli import manners
+from batchgen.cli import manners, streams
 from batchgen.clock import Clock
 from batchgen.core.timing import Timing
 from batchgen.journal.follow import Follower
@@ -35,7 +35,7 @@ def watch(
     in_json: bool,
     wait: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Show a batch until Ctrl-C, or with `until_done` until no run goes on in it.
+    """Show a batch until Ctrl-C, or until nobody reads it; with `until_done` until no run goes on.
 
     interval: seconds between two looks, at least. Raises what `look` raises.
     """
@@ -45,7 +45,7 @@ def watch(
             began = time.monotonic()
             found = look(folder, follower, clock.now(), timing)
             screen.show(found)
-            if until_done and not found.runner:
+            if (until_done and not found.runner) or streams.reader_left():
                 return
             wait(max(interval, REST * (time.monotonic() - began)))
     except KeyboardInterrupt:

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 # The environment variables that hold them, by the option's name.
 ADDRESS_VARIABLES = {"ping": "BATCHGEN_PING", "notify": "BATCHGEN_NOTIFY"}
 JOURNAL_VARIABLE = "BATCHGEN_JOURNAL"  # names the database for all commands
+MEDIA_VARIABLE = "BATCHGEN_MEDIA"
 _STORES = ("s3", "gs", "az")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
 

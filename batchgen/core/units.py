@@ -5,6 +5,7 @@ import re
 from datetime import time
 
 MAX_USD = 1e9  # as in the schema of manifests
+MAX_DURATION_S = 3650 * 86400  # ten years; beyond some more, a time is none that a clock has
 UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 _RATE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(?:/\s*([smhd]))?\s*")
@@ -61,6 +62,8 @@ def parse_duration(text: str | int | float) -> float:
     seconds = sum(float(part or 0) * UNIT_SECONDS[unit] for part, unit in parts)
     if not 0 < seconds < math.inf:
         raise ValueError("A duration is more than zero; 90m is an hour and a half.")
+    if seconds > MAX_DURATION_S:
+        raise ValueError("A duration is ten years, 3650d, at most.")
     return seconds
 
 

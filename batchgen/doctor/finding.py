@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from batchgen.core.text import hide_logins
 from batchgen.errors import BatchgenError, ServiceUnreachable, TokenRefused
 
 WRONG = 1
@@ -53,7 +54,7 @@ def fail(check: str, said: str, remedy: str, exit_code: int = WRONG) -> Finding:
 
 def failed_by(check: str, error: BatchgenError) -> Finding:
     """Return the finding that an error makes, which a run would raise too."""
-    said = error.what.removesuffix(" Nothing was sent.").removesuffix(".")
+    said = hide_logins(error.what).removesuffix(" Nothing was sent.").removesuffix(".")
     code = error.exit_code if isinstance(error, TokenRefused | ServiceUnreachable) else WRONG
     return fail(check, said, error.remedy or "Follow that, then run this command again.", code)
 

@@ -254,7 +254,7 @@ class RequestQueries(Database):
             found = self.connection.execute(
                 f"SELECT key, model AS sent_model FROM requests WHERE {_due(states)}"
                 " ORDER BY position LIMIT ?",
-                (*states, ALL if limit is None else limit),
+                (*states, _most(limit)),
             )
             yield from checked(found, self.path)
 
@@ -275,7 +275,7 @@ class RequestQueries(Database):
                 " SELECT model AS sent_model, n, '{}' AS input, id, source"
                 " FROM counted JOIN requests USING (key)"
                 f" UNION ALL SELECT model, 1, input, id, source FROM due WHERE {here}",
-                (*states, ALL if limit is None else limit, *by_input, *by_input),
+                (*states, _most(limit), *by_input, *by_input),
             )
             yield from map(DueRows._make, checked(found, self.path))
 
@@ -337,3 +337,8 @@ class RequestQueries(Database):
         """Return the state of a row, also of one that the open transaction changed."""
         (state,) = self.fetch_one("SELECT state FROM requests WHERE key = ?", key)
         return State(state)
+
+
+def _most(limit: int | None) -> int:
+    """Return a number of rows as a database takes it."""
+    return ALL if limit is None else min(limit, ALL)

@@ -18,6 +18,7 @@ from typing import Any
 from batchgen.core.assignments import is_kept
 from batchgen.core.identity import REQUEST_ID_PATTERN, json_object
 from batchgen.core.messages import model_id_problem
+from batchgen.core.run_words import GIVEN, are_kept_options
 from batchgen.core.states import State
 
 KINDS = ("image", "video", "audio", "file")
@@ -296,6 +297,7 @@ _MEMORY: Mapping[str, Callable[[Any], bool]] = {
     "queue": _is_queue,
     "instances": _are_instances,
     "options": _are_told_options,
+    GIVEN: are_kept_options,
 }
 
 

@@ -109,6 +109,9 @@ def find_source(
         if given is None:
             raise UsageError("Standard input has no name that would tell its format.", add_format)
         return ManifestSource(STDIN, given, None, stream, is_named=True, limits=limits)
+    if str(name) == "":
+        what = "The name of the list is empty, as of a variable that is not set. Nothing was sent."
+        raise UsageError(what, "Name a file, a folder, or - for standard input.")
     path = Path(name) if folder is None else folder / name
     file = show_undecoded(str(name if folder is None else path))
     try:

@@ -6,9 +6,10 @@ under the name of a link, would begin a second batch, and every row would be pai
 
 import logging
 import os
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 from batchgen.batch_folder import Folder
@@ -18,11 +19,13 @@ from batchgen.config import (
     Source,
     default_out,
     has_name_of_its_own,
+    with_kept,
 )
 from batchgen.core.addresses import JournalAddress, parse_batch_name
 from batchgen.core.text import plural, shell_quote
 from batchgen.errors import StorageDamaged, UsageError
 from batchgen.files import state_folder
+from batchgen.journal import command_table
 from batchgen.journal.reader import Reader, find_holder
 from batchgen.operations.known_batches import KnownBatch, KnownBatches, ListPath
 
@@ -203,6 +206,17 @@ def keep_model(options: RunOptions, folder: Folder) -> RunOptions:
     return replace(options, model=kept)
 
 
+def as_batch_has_it(
+    options: RunOptions, folder: Folder, now: datetime
+) -> tuple[RunOptions, Mapping[str, str]]:
+    """Return the options as a run in this folder has them, and what `set --keep` left there."""
+    kept: Mapping[str, str] = {}
+    options = keep_model(options, folder)
+    with suppress(UsageError), closing(Reader(folder.journal)) as reader:  # or no batch yet
+        kept = command_table.kept(reader)
+    return with_kept(options, kept, now), kept
+
+
 def model_memory(options: RunOptions) -> dict[str, str]:
     """Return what a journal keeps for `keep_model`, as `set_meta` takes it."""
     said = options.sources["model"] in (Source.FLAG, Source.MANIFEST)
@@ -227,6 +241,9 @@ def find_existing(text: str, known: KnownBatches, url: str | None = None) -> Fol
 
 
 def _find_existing(text: str, known: KnownBatches) -> Folder:
+    if not text:
+        what = "The name of the batch is empty, as of a variable that is not set."
+        raise UsageError(what, "Name a batch folder, or its list.")
     itself = Folder(Path(text))
     if _exists(itself) or (not has_name_of_its_own(text) and text != "-"):
         return _existing(itself, text)

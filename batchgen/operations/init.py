@@ -208,7 +208,8 @@ def _path(out: str | None, usual: Path) -> Path | None:
         return None
     path = Path(out) if out else usual
     if os.path.lexists(path):
-        remedy = f"Name another file: batchgen init {shell_quote(f'{path.stem}-2{path.suffix}')} …"
+        other = path.with_name(f"{path.stem}-2{path.suffix}")
+        remedy = f"Name another file, as {shell_quote(str(other))}, or move that one away."
         raise UsageError(f"{path} is there already, and init overwrites nothing.", remedy)
     return path
 

@@ -232,7 +232,7 @@ def _models_there(search: str, options: RunOptions, timing: Timing) -> list[List
             raise ServiceUnreachable(
                 f"RunComfy's catalogue was not read in {timing.catalogue_total:g} s.",
                 "Look for fewer models, by a word of their name: batchgen models list --online"
-                " WORD",
+                " --search WORD",
             ) from None
         return list(found.values())
 

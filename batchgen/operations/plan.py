@@ -18,7 +18,7 @@ from typing import Any
 from batchgen.api.catalogue import Catalogue
 from batchgen.api.endpoint import find_endpoint
 from batchgen.batch_folder import Folder
-from batchgen.config import RunOptions, with_kept
+from batchgen.config import RunOptions
 from batchgen.core.budget import active_limits, what_is_left
 from batchgen.core.identity import json_object, prompt_of
 from batchgen.core.likeness import input_changes
@@ -27,14 +27,13 @@ from batchgen.core.states import State, makes_nothing_again
 from batchgen.core.terms import RowTerms, Terms
 from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.errors import ServiceUnreachable, TokenRefused, UsageError
-from batchgen.journal import command_table
 from batchgen.journal.comparison import Comparison, compare
 from batchgen.journal.reader import Reader
 from batchgen.journal.staging import StagedRows
 from batchgen.operations.find_batch import (
+    as_batch_has_it,
     ask_nobody,
     find_folder,
-    keep_model,
     known_batches,
     run_folder,
 )
@@ -287,12 +286,8 @@ def plan(
     manifest, options = open_manifest_for(flags, path)
     batches = known_batches()
     folder = run_folder(find_folder(path, options, batches, ask_nobody), path, options)
-    options = keep_model(options, folder)
     others, now = other_batches(batches, folder, options), datetime.now()
-    kept: Mapping[str, str] = {}
-    with suppress(UsageError), closing(Reader(folder.journal)) as reader:  # or no batch yet
-        kept = command_table.kept(reader)
-    options = with_kept(options, kept, now)
+    options, kept = as_batch_has_it(options, folder, now)
     limits = active_limits(options.limits, now, others.committed_usd)
     sums, rows = Plan(rate=options.rate, kept=kept, folder=str(folder.path)), RowTerms()
     with closing(StagedRows()) as staged, ExitStack() as stack:

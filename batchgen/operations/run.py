@@ -19,11 +19,12 @@ from batchgen.api.deployment_schema import Conditions
 from batchgen.api.endpoint import find_endpoint
 from batchgen.batch_folder import Folder, Note
 from batchgen.clock import Clock, from_iso, show_time
-from batchgen.config import RunOptions, view, with_kept
+from batchgen.config import RunOptions, Source, view, with_kept
 from batchgen.core import prices
 from batchgen.core.assignments import in_words
 from batchgen.core.budget import Spending, show_usd
 from batchgen.core.rows import Problem
+from batchgen.core.run_words import GIVEN, OPTIONS, are_kept_options, kept_option
 from batchgen.core.states import State
 from batchgen.core.text import list_choices, plural
 from batchgen.core.timing import DEFAULT_TIMING, Timing
@@ -224,7 +225,7 @@ def run(
         memory = {model: price and price.stored() for model, price in known.items()}
         by_time = {*prices_per_second(options, conditions), *(journal.get_meta("by_time") or ())}
         costs = {"prices": memory, "by_time": sorted(by_time)}
-        told = {} if joins else options_memory(written)
+        told = {} if joins else {**options_memory(written), GIVEN: _given(written)}
         journal.start_run(reading.file, {**costs, **told, **model_memory(options), KEPT: media})
         announcer.begin()
         note("running")
@@ -256,6 +257,18 @@ def run(
         ending.news = tell(journal, outcome, partial(show_ending, folder), quiet=options.quiet)
     announcer.ended(outcome, news=ending.news)
     return outcome, folder
+
+
+def _given(options: RunOptions) -> dict[str, Any] | None:
+    """Return what the command of the next run has to say as well, as `set_meta` takes it.
+
+    None where that cannot be said: no address of a service is taken from a journal, which may come
+    from somebody else, and a program may have given a schema that is in no file.
+    """
+    said = {name for name, source in options.sources.items() if source == Source.FLAG}
+    given = {name: kept_option(getattr(options, name)) for name in OPTIONS if name in said}
+    elsewhere = said & {"base_url", "serverless_url", "media_hosts"}
+    return None if elsewhere or not are_kept_options(given) else given
 
 
 def _policy(

@@ -4,6 +4,10 @@ Every command that batchgen advises is built here, from words that are quoted fo
 and the journal, which know nothing of reports, quote by `core.text.shell_quote` themselves.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
+from batchgen.core.run_words import run_words
 from batchgen.core.states import State, makes_nothing_again
 from batchgen.core.text import shell_quote
 
@@ -64,9 +68,14 @@ def commands_to_resolve(batch: str) -> list[tuple[str, str]]:
     ]
 
 
-def command_to_run(manifest: str, out: str | None, *, rehearsal: bool) -> str:
-    """Return the command of the next run. out: the folder, where it is not the manifest's own."""
-    words = [] if out is None else ["--out", out]
+def command_to_run(
+    manifest: str, out: str | None, options: Mapping[str, Any], *, rehearsal: bool
+) -> str:
+    """Return the command of the next run. out: the folder, where it is not the manifest's own.
+
+    options: of the last run's command line, as `core/run_words.py` has them.
+    """
+    words = [*run_words(options), *([] if out is None else ["--out", out])]
     return command("run", manifest, *words, *(["--sandbox"] if rehearsal else []))
 
 

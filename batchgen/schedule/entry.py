@@ -7,7 +7,12 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, time
 from typing import Any
 
-from batchgen.core.addresses import ADDRESS_VARIABLES, JOURNAL_VARIABLE, journal_place_or_none
+from batchgen.core.addresses import (
+    ADDRESS_VARIABLES,
+    JOURNAL_VARIABLE,
+    MEDIA_VARIABLE,
+    journal_place_or_none,
+)
 from batchgen.core.timetable import Timetable
 from batchgen.errors import UsageError
 
@@ -18,7 +23,7 @@ CARRIED = (
     *("XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "RUNCOMFY_CONFIG_DIR", "PYTHONPATH"),
     *("RUNCOMFY_MODEL_API_BASE", "RUNCOMFY_SERVERLESS_API_BASE", "SSL_CERT_FILE", "SSL_CERT_DIR"),
     *("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"),
-    *("NO_PROXY", "no_proxy"),
+    *("NO_PROXY", "no_proxy", JOURNAL_VARIABLE, MEDIA_VARIABLE),
 )
 # With one of these a run that stops before its end is no fault.
 _STOPS_EARLY = ("--limit", "--until", "--max-time", "--max-cost-per-day", "--max-cost-per-month")
@@ -130,6 +135,8 @@ def carried(environment: Mapping[str, str], home: str) -> tuple[dict[str, str], 
     if environment.get("HOME", home) != home:
         there["HOME"] = environment["HOME"]
     secret = [name for name, value in there.items() if "@" in value and "://" in value]
+    if journal_place_or_none(environment.get(JOURNAL_VARIABLE)):  # with a user, and no password
+        secret = [name for name in secret if name != JOURNAL_VARIABLE]
     told = [name for name in ADDRESS_VARIABLES.values() if environment.get(name)]
     return {name: value for name, value in there.items() if name not in secret}, secret + told
 

@@ -15,7 +15,7 @@ import pytest
 import batchgen
 from batchgen.cli import main
 from batchgen.clock import Clock
-from batchgen.journal import database
+from batchgen.journal import database, schema
 
 PACKAGE = Path(batchgen.__file__).parent
 ROOMS = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
@@ -338,4 +338,4 @@ def test_only_the_command_line_takes_its_certificates_from_aiohttp(of_the_comman
 def test_the_migrations_lead_to_the_version_that_is_read(tmp_path):
     journal = database.Database(tmp_path / "batch.db", Clock())
     with closing(journal):
-        assert journal.fetch_one("PRAGMA user_version") == (database.VERSION,)
+        assert journal.fetch_one("PRAGMA user_version") == (schema.VERSION,)
