@@ -242,7 +242,13 @@ def merge_options(
     limit = "max_cost"
     if limit in own and limit in manifest and own[limit] < manifest[limit]:
         manifest = {name: value for name, value in manifest.items() if name != limit}
-    layers = dict(zip(Source, (flags, manifest, set_there, own, defaults), strict=True))
+    layers = {
+        Source.FLAG: flags,
+        Source.MANIFEST: manifest,
+        Source.ENVIRONMENT: set_there,
+        Source.CONFIGURATION: own,
+        Source.DEFAULT: defaults,
+    }
     values, sources = {}, {}
     for option in fields(RunOptions):
         if option.name == "sources":

@@ -1,7 +1,7 @@
 """The commands that tell what holds for a run, and where that was said."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -70,7 +70,7 @@ def show(manifest: str | None, as_json: bool) -> None:
     names = [name for name in options.sources if name not in _OF_A_COMMAND]
     if manifest is None:
         names.remove("out")  # depends on it
-    whence = {
+    whence: dict[str, Callable[[str], str]] = {
         Source.KEPT: lambda name: " (batchgen set)",
         Source.ENVIRONMENT: lambda name: f" ({VARIABLES[name]})",
         Source.CONFIGURATION: lambda name: f" (line {_line(own, name)})",
