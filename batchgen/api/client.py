@@ -25,7 +25,14 @@ from batchgen.core.timing import Timing
 from batchgen.log import secrets
 from batchgen.network.deadline import Deadline
 from batchgen.network.http import aiohttp
-from batchgen.network.session import USER_AGENT, exact_url, open_session, proxy_finder, timeouts
+from batchgen.network.session import (
+    USER_AGENT,
+    exact_url,
+    headers_of,
+    open_session,
+    proxy_finder,
+    timeouts,
+)
 
 MAX_RESULT_BYTES = 64 << 20  # a result may hold its outputs themselves
 MAX_QUERY_CONNECTIONS = 32
@@ -245,7 +252,7 @@ class _ResponseReader:
         """request: the context manager that a session's `request` returned."""
         async with request as response:
             self._status = response.status
-            self._headers = {name.lower(): value for name, value in response.headers.items()}
+            self._headers = headers_of(response)
             self._begin_body()
             whole = await self._read(response, MAX_RESPONSE_BYTES)
             if not whole and self._one_by_one is not None:

@@ -17,7 +17,7 @@ from batchgen.api.poll_outcome import (
     Unauthorized,
     classify_result,
 )
-from batchgen.api.response import Response, to_text
+from batchgen.api.response import Response, read_code, to_text
 from batchgen.api.submit_outcome import (
     Halt,
     HaltReason,
@@ -158,6 +158,5 @@ def _errors(found: Any) -> tuple[str, int | None] | None:
         return None
     texts = (" ".join(to_text(one.get("error") or "").split()) for one in errors[:10])
     text = truncate("; ".join(filter(None, texts)), 500)
-    code = errors[0].get("errorCode")
-    number = int(code) if isinstance(code, int | str) and str(code).isdecimal() else None
-    return text or "the workflow failed without saying why", number
+    code = read_code(errors[0].get("errorCode"))
+    return text or "the workflow failed without saying why", code

@@ -184,6 +184,11 @@ def _find_code(body: Any) -> int | None:
     code = body.get("error_code")
     if code is None and isinstance(body.get("error"), dict):
         code = body["error"].get("error_code", body["error"].get("code"))
+    return read_code(code)
+
+
+def read_code(code: Any) -> int | None:
+    """Return a code as the journal's columns hold it; None for what is none."""
     try:
         number = int(code) if code is not None and not isinstance(code, bool) else None
     except (TypeError, ValueError, OverflowError):

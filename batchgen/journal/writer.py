@@ -22,6 +22,7 @@ from typing import Any
 from batchgen.core.budget import ActiveLimit, committed_cost, first_exceeded, limit_reached
 from batchgen.core.prices import Estimate
 from batchgen.core.states import SURELY_NOT_ACCEPTED, Event, State, next_state
+from batchgen.core.text import replace_surrogates
 from batchgen.errors import StoppedEarly, StorageDamaged
 from batchgen.journal.database import ALWAYS_COUNTED
 from batchgen.journal.faults import checked
@@ -80,9 +81,14 @@ class RequestIdInUse(StoppedEarly):
     """The API gave a request_id that another row has."""
 
 
-def _without_secrets(columns: dict[str, str | float | None]) -> dict[str, str | float | None]:
+def _words(text: str) -> str:
+    """Return a text from outside without secrets, and as a database takes it."""
+    return replace_surrogates(secrets.hide(text))
+
+
+def _clean(columns: dict[str, str | float | None]) -> dict[str, str | float | None]:
     return {
-        name: secrets.hide(value) if name in WORDS and isinstance(value, str) else value
+        name: _words(value) if name in WORDS and isinstance(value, str) else value
         for name, value in columns.items()
     }
 
@@ -101,7 +107,7 @@ class Journal(RequestQueries):
         columns: values of `requests` that are set in the same statement.
         """
         new = next_state(old, event)
-        detail, columns = secrets.hide(detail), _without_secrets(columns)
+        detail, columns = _words(detail), _clean(columns)
         names = "".join(f", {name} = :{name}" for name in columns)
         if self.is_shared:
             names += f", owner = {self.store.owner if event in KEPT_AFTER else 'NULL'}"
@@ -268,7 +274,7 @@ class Journal(RequestQueries):
         """Keep in words why a row is still in its state."""
         with self.transaction():
             update = "UPDATE requests SET error = ? WHERE key = ?"
-            self.connection.execute(update, (secrets.hide(reason), row.key))
+            self.connection.execute(update, (_words(reason), row.key))
 
     def record_file(self, output: Output | SavedFile, file: StoredFile) -> None:
         """Record one of several files of a request, or one that was downloaded again and differs.

@@ -22,7 +22,14 @@ from batchgen.media.xmp import Provenance
 from batchgen.network.deadline import Deadline
 from batchgen.network.http import aiohttp
 from batchgen.network.media_hosts import MediaHost, host_to_name, rejection_reason
-from batchgen.network.session import USER_AGENT, exact_url, open_session, proxy_finder, timeouts
+from batchgen.network.session import (
+    USER_AGENT,
+    exact_url,
+    headers_of,
+    open_session,
+    proxy_finder,
+    timeouts,
+)
 
 MAX_CONNECTIONS = 32
 HEADERS = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
@@ -159,7 +166,7 @@ class Downloader:
         ) as response:
             status = response.status
             if status in REDIRECT_STATUSES:
-                return str(response.url.join(exact_url(response.headers.get("location", ""))))
+                return str(response.url.join(exact_url(headers_of(response).get("location", ""))))
             if status in GONE_STATUSES:
                 raise MediaGone(f"the host of the output answered {status}")
             if status != HTTPStatus.OK:
@@ -169,14 +176,15 @@ class Downloader:
     async def _receive(
         self, response: aiohttp.ClientResponse, wanted: _Wanted, deadline: Deadline
     ) -> CheckedFile:
-        announced = response.headers.get("content-length", "")
+        headers = headers_of(response)
+        announced = headers.get("content-length", "")
         if announced.isdecimal():
             self._refuse_oversize(int(announced))
         chunks = _refusing_short(self._paced(response.content.iter_any(), deadline), announced)
-        encoding = response.headers.get("content-encoding", "identity").strip().lower()
+        encoding = headers.get("content-encoding", "identity").strip().lower()
         if encoding != "identity":  # which nobody asked for
             chunks = _decoded(chunks, encoding)
-        content_type = response.headers.get("content-type", "no type")[:60]
+        content_type = headers.get("content-type", "no type")[:60]
         extension = wanted.extension or url_extension(str(response.url))
         return await self._keep(chunks, content_type, replace(wanted, extension=extension))
 

@@ -16,7 +16,7 @@ import certifi
 from yarl import URL
 
 import batchgen
-from batchgen.core.text import describe_error
+from batchgen.core.text import describe_error, replace_surrogates
 from batchgen.errors import ServiceUnreachable
 from batchgen.log import secrets
 from batchgen.network.http import aiohttp
@@ -45,6 +45,14 @@ def trusted_certificates() -> ssl.SSLContext:
         ) from error
     context.set_alpn_protocols(["http/1.1"])  # aiohttp has no other
     return context
+
+
+def headers_of(response: aiohttp.ClientResponse) -> dict[str, str]:
+    """Return the headers by lower-case name, without bytes that are no UTF-8.
+
+    aiohttp keeps such a byte as half of a surrogate pair, which no database takes.
+    """
+    return {name.lower(): replace_surrogates(value) for name, value in response.headers.items()}
 
 
 def timeouts(pool: float, connect: float, read: float) -> aiohttp.ClientTimeout:

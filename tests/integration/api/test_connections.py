@@ -352,3 +352,29 @@ def test_of_a_thousand_posts_to_a_server_that_ends_idle_connections_none_is_lost
     assert [reply.error for reply in replies] == [None] * 1000
     assert len({reply.content for reply in replies}) == server.posts.total() == 1000
     assert set(server.posts.values()) == {1}
+
+
+def test_a_header_that_is_no_utf8_costs_no_answer() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        if head.startswith(b"POST"):
+            await reader.readexactly(2)
+        writer.write(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/json; charset=\xe9\r\nRetry-After: \xe9\r\n"
+            b'Content-Length: 24\r\nConnection: close\r\n\r\n{"request_id": "paid-1"}'
+        )
+
+    async def at_once() -> None:
+        pass
+
+    async def send(port: int) -> list[Response]:
+        async with ApiClient(f"http://{HOST}:{port}/v1", TOKEN, False, DEFAULT_TIMING) as client:
+            paid = await client.post_once("/models/a/model", b"{}", at_once)
+            return [paid, await client.ask("/requests/paid-1")]
+
+    with listening(talk) as port:
+        replies = asyncio.run(send(port))
+
+    for reply in replies:
+        assert (reply.error, reply.request_id) == (None, "paid-1")
+        assert reply.content_type == "text/json; charset=?"

@@ -1,5 +1,6 @@
 """No picture that was paid for is lost by us, and nothing else is taken for one."""
 
+import asyncio
 import csv
 import hashlib
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from helpers import PretendClock, change, error_of, media, query, states, table
 from PIL import Image
 from resume import resume
 from sandbox_client import Control
+from servers import HOST, listening
 
 from batchgen.core.expiry import DAY_S
 from batchgen.core.timing import DEFAULT_TIMING
@@ -314,6 +316,27 @@ def test_a_file_that_comes_late_is_fetched_by_the_next_run(
 
 
 # Where it comes from
+
+
+def test_a_header_that_is_no_utf8_is_told_and_ends_no_run(
+    run: Command, folder: Path, sandbox: Control, write: Write
+) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=\xe9\r\n"
+            b"Content-Length: 4\r\n\r\nsad\n"
+        )
+
+    manifest = write("list.csv", table({"heron": "a heron", "fox": "a fox"}))
+    with listening(talk) as port:
+        away = f"http://{HOST}:{port}/heron.png"
+        sandbox.fault("media-redirect", times=None, match="heron", value=away)
+        outcome = run(manifest, "--media-host", f"{HOST}:{port}")
+
+    assert outcome.code == 1, outcome
+    assert states(folder) == {"heron": "completed", "fox": "saved"}
+    assert "text/html; charset=?" in error_of(folder, "heron")
 
 
 def test_a_redirect_to_the_same_host_is_followed(

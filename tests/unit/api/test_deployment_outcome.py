@@ -151,6 +151,13 @@ def test_a_failed_result_has_the_words_and_the_code_of_its_errors() -> None:
     assert result("failed", outputs={}, error=errors) == Failed("out of memory", 500001, "failed")
 
 
+@pytest.mark.parametrize("code", ["9" * 5000, 10**30, True, "x", [1]])
+def test_a_code_that_no_journal_holds_is_none(code: Any) -> None:
+    found = result("failed", outputs={}, error=[{"errorCode": code, "error": "out of memory"}])
+
+    assert found == Failed("out of memory", None, "failed")
+
+
 def test_the_other_words_are_those_of_models() -> None:
     assert result("in_queue") == Running("in_queue")
     assert result("canceled") == Cancelled("canceled")
