@@ -13,7 +13,7 @@ The order, which docs/maintainers/architecture.md calls the life of an answer:
 import asyncio
 import logging
 from contextlib import closing, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import assert_never
 
@@ -39,6 +39,7 @@ from batchgen.clock import show_time, to_iso
 from batchgen.core.budget import ActiveLimit, active_limits, first_exceeded
 from batchgen.core.local_files import FileChanged
 from batchgen.core.states import Event
+from batchgen.core.text import describe_error
 from batchgen.engine.dispatcher import Dispatcher
 from batchgen.engine.held_rows import HeldRow
 from batchgen.engine.machines.account import SharedSlots
@@ -56,7 +57,7 @@ from batchgen.errors import (
     TokenRefused,
 )
 from batchgen.inputs.payload import Payloads
-from batchgen.journal.group_commit import Write, WriteQueue
+from batchgen.journal.group_commit import PendingWrite, WriteQueue
 from batchgen.journal.postgres.accounts import Account
 from batchgen.journal.receipts import Receipt
 from batchgen.journal.writer import CostLimitReached, Journal, Request, RequestIdInUse
@@ -96,6 +97,7 @@ class Submitter:
     _payloads: Payloads
     _account: Account | None = None  # that other machines submit to, by this database
     _slots: SharedSlots | None = None
+    _unsent: set[str] = field(default_factory=set)  # keys of rows that go back to the dispatcher
 
     async def submit(self, row: Request) -> Request:
         """Send the row's paid POST, once; return the row as it is afterwards."""
@@ -103,10 +105,14 @@ class Submitter:
             if self._state.may_submit:
                 await self._submit_once(row, self._state.time())
             else:  # the limit that stopped the run may be moved
-                self._dispatcher.give_back(row)
+                self._unsent.add(row.key)
         finally:
             self._state.open_posts.discard(row.key)
             self._state.breaker.on_answered(row.model, files=bool(row.local_files))
+            # Last: from here on another task may have the row.
+            if row.key in self._unsent:
+                self._unsent.remove(row.key)
+                self._dispatcher.give_back(row)
             self._state.notify()
         return self._journal.get_request(row.key)
 
@@ -152,7 +158,13 @@ class Submitter:
                     self._state.stop(stop)
                 raise
 
-        outcome = await self._services.of(row.model).submit(row.model, body, commit)
+        try:
+            outcome = await self._services.of(row.model).submit(row.model, body, commit)
+        except Exception as error:
+            if await submitting.cancel():  # its body may have left
+                reason = f"a mistake in batchgen ({describe_error(error)})"
+                await self._record_not_accepted(row, Event.OUTCOME_UNKNOWN, None, reason)
+            raise
         if isinstance(outcome, Rejected) and row.model not in self._state.breaker.takes_files:
             outcome = refusal_of_files(outcome, row.input)
         what_happened = _row_outcome(outcome)
@@ -255,9 +267,9 @@ class Submitter:
         error: StorageDamaged | None = None
         try:
             await pending
-        except BatchgenError:  # it may be of another row of the same group
+        except Exception:  # noqa: BLE001  # it may be of another row of the same group
             try:
-                error = await self._retry_commit(write)
+                error = await self._retry_commit(pending)
             except RequestIdInUse as in_use:
                 self._state.stop(RunOutcome.of(in_use))
                 await self._record_not_accepted(row, Event.OUTCOME_UNKNOWN, None, in_use.what)
@@ -272,24 +284,32 @@ class Submitter:
             log.critical("Accepted as %s: row %r (%s).", request_id, row.id, row.source)
             self._state.stop(RunOutcome.under_way(error))
 
-    async def _retry_commit(self, write: Write) -> StorageDamaged | None:
-        """Try again, in a group of its own; return what is wrong with the disk, None for nothing.
-
-        Raises RequestIdInUse.
+    async def _retry_commit(self, failed: PendingWrite) -> StorageDamaged | None:
+        """Try again, in a group of its own; return what is wrong with the journal, None for
+        nothing. Raises RequestIdInUse.
         """
         error: StorageDamaged | None = None
         for _ in range(self._state.timing.commit_tries):
+            again = self._writes.enqueue(failed.write, failed.receipt, alone=True)
+            again.receipt_written = failed.receipt_written
             try:
-                await self._writes.enqueue(write, alone=True)
+                await again
                 # To have waited for a lock is no harm; a disk that failed once is not believed.
                 return None if isinstance(error, JournalLocked) else error
             except (JournalTaken, JournalUnreachable) as gone:  # it was waited for
                 return gone
             except JournalLocked as locked:
                 error = error or locked
-            except StorageDamaged as failed:
-                error = failed
+            except StorageDamaged as damaged:
+                error = damaged
                 self._folder.drop_ballast()
+            except RequestIdInUse:
+                raise
+            except Exception as mistake:
+                log.error("A mistake in batchgen", exc_info=mistake)
+                return StorageDamaged(f"{self._journal.path}: {describe_error(mistake)}")
+            finally:
+                failed.receipt_written = again.receipt_written
         return error
 
     # -- what follows for the run ------------------------------------------------------------------
@@ -298,7 +318,7 @@ class Submitter:
         state = self._state
         what_happened = _row_outcome(outcome)
         if isinstance(what_happened, NotSent | NotAccepted | Throttled):
-            self._dispatcher.give_back(row)
+            self._unsent.add(row.key)
         if isinstance(what_happened, Accepted) or getattr(what_happened, "code", None) is not None:
             state.report_online()
         match outcome:

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 
 from batchgen.errors import (
+    BatchgenError,
     JournalLocked,
     JournalTaken,
     JournalUnreachable,
@@ -44,8 +45,8 @@ class PendingWrite:
     Awaiting it enqueues it, returns when it is durable, and raises what went wrong. A cancellation
     is raised only after the write has been settled.
 
-    receipt: to be written after the commit, whether that succeeds or not. alone: makes it a group
-    of its own. started: its group is being written. committed: it is durable.
+    receipt: to be written after the commit, whether that comes about or not. alone: makes it a
+    group of its own. started: its group is being written. committed: it is durable.
     receipt_written: so is its receipt.
     """
 
@@ -98,8 +99,9 @@ class WriteQueue:
     """Writes groups. Each write opens a transaction of its own, which joins the group's.
 
     A write may refuse with StoppedEarly before it has written anything, which stops no other. After
-    any other error none of its group is written. While a run goes on nobody else writes to the
-    journal. Raises MemoryError where there is not enough for a thread.
+    any other error of ours none of its group is written; after a mistake each is tried alone. While
+    a run goes on nobody else writes to the journal. Raises MemoryError where there is not enough
+    for a thread.
 
     failure: the journal's first error, after which nobody knows what is durable; None without.
     receipts_failure: the first error of receipts.log, which is not written to again; None without.
@@ -170,6 +172,19 @@ class WriteQueue:
             # One turn of the loop less than by a future of asyncio's.
             self._thread.submit(work, group).add_done_callback(tell)
         except Exception as error:  # noqa: BLE001
+            self._write_receipts_of(group)  # an id in hand is on the disk, whatever comes now
+            if len(group) > 1 and not isinstance(error, BatchgenError):
+                self._write_each_alone(group, error)
+            else:
+                self._end_group(group, error)
+
+    def _write_each_alone(self, group: list[PendingWrite], error: Exception) -> None:
+        """One write of the group cannot be made, by a mistake: it is not that of the others."""
+        for pending in group:
+            pending.alone = True
+        try:
+            self._write_again(group, None)
+        except StorageDamaged:
             self._end_group(group, error)
 
     def _write(self, group: list[PendingWrite]) -> None:

@@ -405,6 +405,19 @@ def test_a_402_counts_for_its_model_alone_only_if_the_balance_covers_the_row(
     assert "row 'b'" in outcome.stderr
 
 
+@pytest.mark.timing(query_read=0.5)
+def test_a_row_that_was_not_accepted_is_not_sent_again_while_the_balance_is_asked_for(
+    run: Command, folder: Path, sandbox: Control, write: Write
+) -> None:
+    sandbox.fault("balance-402", times=None, match="heron")
+    sandbox.fault("silent", on="balance", times=None)
+    manifest = write("list.csv", table({"fox": "a fox", "heron": "a heron"}))
+
+    assert run(manifest).code == 75
+    assert states(folder) == {"fox": "saved", "heron": "pending"}
+    assert sandbox.posts == 2
+
+
 # What is throttled
 
 
