@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from batchgen.batch_folder import JournalPlace
 from batchgen.core.local_files import MARK
 from batchgen.journal.faults import checked, storage_errors
-from batchgen.journal.rewriting import Rewritten, pair_rewritten
+from batchgen.journal.rewriting import PAID, Rewritten, pair_rewritten
 from batchgen.journal.staging import StagedRow, StagedRows
 
 # In SQL, `rows` are the staged rows, and `journal.requests` the journal's.
@@ -98,6 +98,16 @@ class Comparison:
             " ON o.key = rows.key OR (o.id = rows.id AND o.listed = 1) LIMIT 1"
         )
         return self._connection.execute(query).fetchone() is not None
+
+    def count_paid(self) -> int:
+        """Return how many of the staged rows the journal has paid for, or may have."""
+        states = ", ".join(f"'{state}'" for state in PAID)
+        query = (
+            "SELECT COUNT(*) FROM rows JOIN journal.requests AS o USING (key)"
+            f" WHERE o.state IN ({states})"
+        )
+        (count,) = self._connection.execute(query).fetchone()
+        return int(count)
 
     def rows(self) -> Iterator[KnownRow]:
         """Yield every staged row in order, with what the journal knows of it."""

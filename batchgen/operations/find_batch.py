@@ -138,6 +138,30 @@ def find_folder(manifest: str, options: RunOptions, known: KnownBatches, ask: As
     return options.out
 
 
+def refuse_other_run(
+    manifest: str, options: RunOptions, folder: Folder, known: KnownBatches, before: set[str]
+) -> None:
+    """Raise SecondBatch where another run has begun a batch of the list since `find_folder` looked.
+
+    before: the folders that were known then. Each run is remembered, and looks then: so of two at
+    the same time the second sees the first.
+    """
+    wanted = ListPath.of(manifest)
+    if wanted is None or begins_by_will(options):
+        return
+    for batch in known.begun_before(wanted, folder.path):
+        if batch.folder not in before and not batch.rehearsal:
+            other = Folder(Path(batch.folder))
+            if find_holder(other):
+                raise _second_batch(manifest, folder.path, batch, look_into(other))
+
+
+def begins_by_will(options: RunOptions) -> bool:
+    """Whether the person says that a second batch is meant, or it costs nothing."""
+    named = options.sources.get("out") != Source.DEFAULT
+    return named or options.new_batch or options.sandbox
+
+
 def _named_by_target(wanted: ListPath) -> Path | None:
     """Return the folder that 0.1.0 gave to a link, by the name of its target, if it has its batch.
 

@@ -13,6 +13,7 @@ import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
+from itertools import takewhile
 from pathlib import Path
 
 from batchgen.config import has_name_of_its_own
@@ -82,6 +83,29 @@ class KnownBatches:
         """Return the batches of a list under either of its names, the last run first."""
         found = [batch for batch in self._read() if batch.is_of(wanted)]
         return sorted(found, key=lambda batch: batch.at, reverse=True)
+
+    def folders_of(self, manifest: str) -> set[str]:
+        """Return the folders of a list's batches."""
+        wanted = ListPath.of(manifest)
+        return {batch.folder for batch in self._read() if wanted and batch.is_of(wanted)}
+
+    def begun_before(self, wanted: ListPath, folder: Path) -> list[KnownBatch]:
+        """Return the batches of a list that were remembered before the one in `folder`."""
+        place, found = str(folder.resolve()), [b for b in self._read() if b.is_of(wanted)]
+        return [*takewhile(lambda batch: batch.folder != place, found)]
+
+    def of_gone_lists(self, beside: Path) -> list[KnownBatch]:
+        """Return the batches beside a folder that are of lists which are not there any more."""
+        place = str(beside.resolve().parent)
+        return [
+            b
+            for b in self._read()
+            if b.is_here()
+            and b.written
+            and not b.rehearsal
+            and os.path.dirname(b.folder) == place  # noqa: PTH120
+            and not os.path.lexists(b.written)
+        ]
 
     def paid_here(self) -> list[Path]:
         """Return the folders of all batches that were run on this computer, but rehearsals."""

@@ -46,7 +46,7 @@ from batchgen.operations.open_manifest import (
     schemas_for,
 )
 from batchgen.operations.prices import asked_services, other_batches, written_price
-from batchgen.operations.take_over import states_to_send
+from batchgen.operations.take_over import refuse_renamed, states_to_send
 
 NEW, CHANGED, RENAMED, UNLISTED = "new", "changed", "renamed", "no longer listed"
 NOTHING = Estimate(0.0)
@@ -296,6 +296,8 @@ def plan(
         prices = _Prices(options, folder, stack, timing, [limit.since for limit in limits], classes)
         known = schemas_for(options, schema_folders(folder), prices.catalogue, workflow)
         require_valid_rows(manifest, known, staged, show, options, workflow=workflow)
+        if not folder.has_journal():
+            refuse_renamed(staged, path, folder, options, batches, ask_nobody)
         sums.files, sums.file_bytes = staged.count_files()
         sums.fitted, sums.fitted_as = staged.fitted()
         found = planned_rows(

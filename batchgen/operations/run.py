@@ -63,6 +63,7 @@ from batchgen.operations.find_batch import (
     keep_model,
     known_batches,
     model_memory,
+    refuse_other_run,
     run_folder,
 )
 from batchgen.operations.machines.joined import AlreadyListed, join, options_memory
@@ -86,6 +87,7 @@ from batchgen.operations.prices import (
 )
 from batchgen.operations.take_over import (
     refuse_mixed_batch,
+    refuse_renamed,
     reopen,
     states_to_send,
     take_over,
@@ -145,6 +147,7 @@ def run(
     if options.yes:  # a yes to what the list costs, which is none to paying for it twice
         ask = ask_nobody
     batches = known_batches()
+    before = batches.folders_of(path)
     place = options.out if joins else find_folder(path, options, batches, ask)
     # A mail is read elsewhere, so it names places by their whole paths.
     place = place.absolute() if options.quiet else place
@@ -190,6 +193,8 @@ def run(
         journal, receipts = open_journal(stack, folder, clock, timing)
         stack.callback(watchdog.begin)
         refuse_mixed_batch(journal, folder, rehearsing=options.sandbox)
+        if listed is None and journal.get_meta("manifest") is None:
+            refuse_renamed(listing, path, folder, options, batches, ask)
         take_over(journal, receipts, reading, options, ask, timing)
         # Each machine has a sandbox of its own, which knows nothing of another's requests.
         journal.store.let_others_start("running", alone=options.sandbox)
@@ -204,6 +209,8 @@ def run(
             at=journal.now(),
             media=media,
         )
+        if listed is None:
+            refuse_other_run(path, options, folder, batches, before)
         _tell_of_other_computer(journal, folder)
         _tell_of_clock(journal)
         account = None

@@ -4,15 +4,16 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from batchgen.batch_folder import Folder
 from batchgen.config import RunOptions
 from batchgen.core.likeness import input_changes
 from batchgen.core.states import State
-from batchgen.core.text import plural
+from batchgen.core.text import plural, shell_quote
 from batchgen.core.timing import Timing
-from batchgen.errors import StoppedEarly, UsageError
+from batchgen.errors import StoppedEarly, StorageDamaged, UsageError
 from batchgen.journal.comparison import compare
 from batchgen.journal.receipts import ReceiptLog
 from batchgen.journal.recovery import Recovery, unwritable_receipts
@@ -20,8 +21,8 @@ from batchgen.journal.rewriting import Kind, Pair
 from batchgen.journal.staging import StagedRows
 from batchgen.journal.writer import Journal
 from batchgen.manifest.source import STDIN
-from batchgen.operations.find_batch import Ask
-from batchgen.operations.known_batches import ListPath
+from batchgen.operations.find_batch import Ask, SecondBatch, begins_by_will
+from batchgen.operations.known_batches import KnownBatches, ListPath
 from batchgen.operations.unchanged import ManifestImport
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,39 @@ def refuse_mixed_batch(journal: Journal, folder: Folder, *, rehearsing: bool) ->
         )
     with journal.transaction():
         journal.set_meta({"sandbox": rehearsing})
+
+
+def refuse_renamed(
+    staged: StagedRows,
+    manifest: str,
+    folder: Folder,
+    options: RunOptions,
+    known: KnownBatches,
+    ask: Ask,
+) -> None:
+    """Raise SecondBatch for a list that was renamed: a batch beside the new folder has its rows.
+
+    That is of a list which is gone. `--out` and `--new-batch` say that a second one is meant.
+    """
+    if begins_by_will(options):
+        return
+    for batch in known.of_gone_lists(folder.path):
+        other, paid = Folder(Path(batch.folder)), 0
+        with suppress(UsageError, StorageDamaged), compare(staged, other.journal) as comparison:
+            paid = comparison.count_paid()
+        if paid:
+            rows = "1 row is" if paid == 1 else f"{paid} rows are"
+            what = (
+                f"{manifest}: {rows} paid for in {other.path}, the batch of {batch.written}, which"
+                f" is gone. A second one in {folder.path} would pay for them again."
+            )
+            if not ask(f"{what} Go on all the same?"):
+                raise SecondBatch(
+                    f"{what} Nothing was sent.",
+                    "If the list was renamed, go on there: add --out"
+                    f" {shell_quote(str(other.path))}\nTo begin a second one, add --new-batch.",
+                )
+            return
 
 
 def _refuse_other_list(

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,10 @@ from conftest import Command, Write
 from helpers import PATIENT, Outcome, as_before, many, query, table
 from sandbox_client import Control
 
+from batchgen.batch_folder import Folder
+from batchgen.config import RunOptions, Source
 from batchgen.files import state_folder
+from batchgen.operations.find_batch import SecondBatch, known_batches, refuse_other_run
 
 
 @pytest.fixture
@@ -86,6 +90,41 @@ def test_a_folder_that_has_the_name_of_the_links_target_goes_on_there_and_says_s
     assert go("latest.csv").code == 2
     assert go("latest.csv", "--out", "out/day-0").code == 0
     assert sandbox.posts == 2
+
+
+def test_a_list_that_was_renamed_is_not_paid_again_unless_that_is_meant(
+    go: Command, batchgen: Command, sandbox: Control, write: Write
+) -> None:
+    assert go(write("list.csv", table(many(2)))).code == 0
+    Path("list.csv").rename("spring.csv")
+
+    assert batchgen("plan", "spring.csv").code == 2
+    outcome = go("spring.csv")
+    assert outcome.code == 2
+    assert "2 rows are paid for in" in outcome.stderr
+    assert "--out" in outcome.stderr
+    assert go(write("other.csv", table({"owl": "an owl"}))).code == 0
+    assert go("spring.csv", "--out", "out/list").code == 0
+    assert sandbox.posts == 3
+    assert go("spring.csv", "--new-batch").code == 0
+    assert sandbox.posts == 5
+
+
+def test_of_two_runs_that_begin_at_the_same_time_the_second_to_be_remembered_stops(
+    here: Path, write: Write
+) -> None:
+    path, known = write("list.csv", table(many(1))), known_batches()
+    folders = [Folder(here / name) for name in ("one", "two")]
+    with ExitStack() as held:
+        for folder in folders:
+            folder.create()
+            held.enter_context(folder.locked())("running")
+            known.remember(path, folder.path, rehearsal=False, at="2026-11-27T00:00:00.000Z")
+        options = RunOptions(sources={"out": Source.DEFAULT})
+
+        refuse_other_run(path, options, folders[0], known, set())
+        with pytest.raises(SecondBatch):
+            refuse_other_run(path, options, folders[1], known, set())
 
 
 @pytest.mark.parametrize("name", ["/dev/stdin", "/dev/fd/63", "/proc/self/fd/11"])
