@@ -205,16 +205,18 @@ class Database:
     def set_cost(self, key: str, attempt: int, at: str, usd: float) -> None:
         """Set what one submission costs, inside a transaction of the caller.
 
-        at: when it was sent; ignored if its cost was set before, so that it counts on that day.
+        at: when it was sent; ignored while it has a cost, so that it counts on that day. One that
+            went back unsent has none, and is sent again under the same number, maybe another day.
         """
-        before, at = self.fetch_one(
+        before, counted_at = self.fetch_one(
             "SELECT usd, at FROM spending WHERE key = ? AND attempt = ?", key, attempt
         ) or (0.0, at)
         if usd == before:
             return
+        at = counted_at if before else at
         self.connection.execute(
             "INSERT INTO spending (key, attempt, at, usd) VALUES (?, ?, ?, ?)"
-            " ON CONFLICT (key, attempt) DO UPDATE SET usd = excluded.usd",
+            " ON CONFLICT (key, attempt) DO UPDATE SET usd = excluded.usd, at = excluded.at",
             (key, attempt, at, usd),
         )
         if self.is_shared:

@@ -443,6 +443,52 @@ def test_a_run_across_midnight_spends_from_both_days(
     assert days == [(2,), (2,)]
 
 
+@pytest.mark.parametrize("where", ["a file", "a database"])
+def test_a_row_that_went_back_unsent_counts_on_the_day_on_which_it_is_sent(
+    run: Command,
+    sandbox: Control,
+    write: Write,
+    at: Callable[[datetime], None],
+    in_berlin: None,
+    request: pytest.FixtureRequest,
+    where: str,
+) -> None:
+    options: tuple[object, ...] = ("--max-cost-per-day", 0.03)
+    if where == "a database":
+        options += ("--journal", request.getfixturevalue("database").url)
+    manifest = write("list.csv", table(many(2)))
+    sandbox.fault("balance")
+    at(datetime(2030, 7, 14, 23, tzinfo=BERLIN))
+    assert run(manifest, *options).code == 75
+    assert sandbox.accepted == 0
+
+    for hour in (1, 9):
+        at(datetime(2030, 7, 15, hour, tzinfo=BERLIN))
+        outcome = run(manifest, *options)
+        assert "$0.03 for today" in outcome.stderr
+        assert (outcome.code, sandbox.accepted) == (75, 1)
+
+
+def test_a_cost_that_becomes_known_on_the_next_day_counts_on_the_day_of_its_request(
+    run: Command,
+    folder: Path,
+    sandbox: Control,
+    write: Write,
+    at: Callable[[datetime], None],
+    in_berlin: None,
+) -> None:
+    sandbox.fault("404", times=None, on="model")  # so nothing is reserved
+    manifest = write("list.csv", table(many(1)))
+    at(datetime(2030, 7, 14, 23, tzinfo=BERLIN))
+    assert run(manifest, timing=NEVER_ASKING).code == 75
+    assert spending(folder) == {}
+
+    at(datetime(2030, 7, 15, 1, tzinfo=BERLIN))
+    assert run(manifest).code == 0
+    (day,) = query(folder, "SELECT substr(at, 1, 10), usd FROM spending")
+    assert day == ("2030-07-14", 0.03)
+
+
 def test_on_the_day_on_which_clocks_go_back_the_first_hour_counts(
     run: Command,
     sandbox: Control,
