@@ -78,7 +78,8 @@ def active_limits(
         before a change of clocks would be an hour off.
     others: returns the USD that the person's other batches are committed to since a time.
     """
-    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    # The first one, where clocks go back to midnight and it comes twice.
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
     batch = ("", "--max-cost", "the batch", "")
     month = (_utc(midnight.replace(day=1)), "--max-cost-per-month", "this month", "next month")
     day = (_utc(midnight), "--max-cost-per-day", "today", "tomorrow")

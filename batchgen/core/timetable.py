@@ -37,14 +37,17 @@ class Timetable:
         return next(start for start in self._starts(now, -1) if start <= now)
 
     def window_end(self, now: datetime) -> datetime | None:
-        """Return when the window in which `now` lies ends; None outside, and without a window."""
+        """Return when the window in which `now` lies ends; None outside, and without a window.
+
+        Where clocks show an hour twice, it ends in the pass in which `now` is, if in that hour.
+        """
         if self.until is None:
             return None
         start = self.last_start(now + EARLY)
         end = datetime.combine(start, self.until)
         if end <= start:
             end += timedelta(days=1)
-        return end if now < end else None
+        return end.replace(fold=now.fold) if now < end else None
 
     def is_late(
         self, now: datetime, since: datetime, began: datetime | None, grace: timedelta

@@ -24,6 +24,7 @@ from batchgen.core.units import parse_usd
 BERLIN = ZoneInfo("Europe/Berlin")
 AUCKLAND = ZoneInfo("Pacific/Auckland")
 NEW_YORK = ZoneInfo("America/New_York")
+HAVANA = ZoneInfo("America/Havana")
 
 
 # Limits, pure
@@ -91,6 +92,18 @@ def test_a_batchs_limit_counts_from_the_beginning_and_names_its_option() -> None
             "2026-11-01T04:00:00.000Z",
             "2026-11-01T04:00:00.000Z",
             id="the hour that comes twice, on the first of a month",
+        ),
+        pytest.param(
+            datetime(2026, 11, 1, 0, 30, tzinfo=HAVANA, fold=1),
+            "2026-11-01T04:00:00.000Z",
+            "2026-11-01T04:00:00.000Z",
+            id="a midnight that comes twice",
+        ),
+        pytest.param(
+            datetime(2026, 3, 8, 12, tzinfo=HAVANA),
+            "2026-03-08T05:00:00.000Z",
+            "2026-03-01T05:00:00.000Z",
+            id="a midnight that clocks leave out",
         ),
         pytest.param(
             datetime(2027, 1, 1, 9, tzinfo=AUCKLAND),

@@ -66,6 +66,16 @@ def test_a_window_is_that_of_its_own_night(
     assert table.window_end(now) == end
 
 
+def test_in_an_hour_that_comes_twice_a_window_ends_in_the_pass_that_it_is() -> None:
+    """Else a run of the second pass would end before it began."""
+    night = Timetable(time(22), EVERY_DAY, time(1, 30))
+
+    for fold in (0, 1):
+        now = datetime(2026, 11, 1, 1, 15, fold=fold)
+        end = night.window_end(now)
+        assert (end, end is not None and end.fold) == (now.replace(minute=30), fold)
+
+
 @pytest.mark.parametrize(
     ("now", "since", "began", "late"),
     [
