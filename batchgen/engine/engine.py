@@ -163,7 +163,7 @@ class Engine:
         elif isinstance(error, OSError):
             remedy = "Make room on the disk. " if disk_full(error) else ""
             reason = f"{where}: {error.strerror or error}."
-            self._state.stop(RunOutcome(75, reason, f"{remedy}{RUN_AGAIN}"))
+            self._state.stop(RunOutcome(75, reason, f"{remedy}{RUN_AGAIN}", fault=True))
         elif out_of_memory(error):
             self._state.stop(NO_MEMORY)
         else:

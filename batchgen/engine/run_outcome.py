@@ -22,6 +22,7 @@ class RunOutcome:
     setting: what moves the limit that stopped the run, as `set` names it; "" for none.
     waiting: rows that are late and that only time can settle, which is no trouble.
     said: the reason was shown when it arose.
+    fault: something is out of order here, so the run is no success even if every row is saved.
     """
 
     code: int
@@ -32,11 +33,18 @@ class RunOutcome:
     setting: str = ""
     waiting: int = 0
     said: bool = False
+    fault: bool = False
 
     @property
     def is_limit(self) -> bool:
         """Whether it is a limit that the person set: what was begun within it may go on."""
         return self.code == StoppedEarly.exit_code and self.calm
+
+    def yields_to(self, later: "RunOutcome") -> bool:
+        """Whether a later stop is the one to be told, since a limit or a pause would hide it."""
+        if self.is_limit:
+            return not later.calm
+        return later.fault and not self.fault and self.code == StoppedEarly.exit_code
 
     @classmethod
     def of(cls, error: BatchgenError) -> "RunOutcome":
@@ -45,10 +53,13 @@ class RunOutcome:
     @classmethod
     def under_way(cls, error: BatchgenError) -> "RunOutcome":
         """What stopped a run that may have sent something: 74 would say that nothing was sent."""
-        code = StoppedEarly.exit_code if isinstance(error, StorageDamaged) else error.exit_code
         if isinstance(error, StoppedEarly):
-            return cls(code, error.what, error.remedy, calm=error.calm, once=error.once)
-        return cls(code, error.what, error.remedy)
+            once = error.once
+            return cls(error.exit_code, error.what, error.remedy, calm=error.calm, once=once)
+        code = StoppedEarly.exit_code if isinstance(error, StorageDamaged) else error.exit_code
+        # A lock or a database that was waited for does no harm once all is saved.
+        fault = error.exit_code == StorageDamaged.exit_code
+        return cls(code, error.what, error.remedy, fault=fault)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +120,12 @@ class News:
 
 MAX_CAUSE_CHARS = 200
 RUN_AGAIN = "Run the same command again to go on."
-NO_MEMORY = RunOutcome(75, "There is not enough memory.", RUN_AGAIN)
+NO_MEMORY = RunOutcome(75, "There is not enough memory.", RUN_AGAIN, fault=True)
 MISTAKE = RunOutcome(
-    75, "A mistake in batchgen stopped the run; batchgen.log has the details.", RUN_AGAIN
+    75,
+    "A mistake in batchgen stopped the run; batchgen.log has the details.",
+    RUN_AGAIN,
+    fault=True,
 )
 ALL_SAVED = RunOutcome(0, "Every row is saved.", calm=True)
 TIME_LIMIT = RunOutcome(
@@ -165,7 +179,8 @@ def final_outcome(
     left = pending + sum(counts.get(s, 0) for s in (State.SUBMITTING, State.SUBMITTED))
     if stopped is not None:
         # A stop that came when all was done stopped nothing, unless it is a finding of its own.
-        harmless = stopped.code == 75 and not left and not counts.get(State.COMPLETED)
+        done = not left and not counts.get(State.COMPLETED)
+        harmless = done and stopped.code == 75 and not stopped.fault
         if not harmless:
             return _with_what_kept_it(stopped, pending, held, headway)
     if held.rows and not held.any_accepted:

@@ -98,8 +98,8 @@ class RunState:
         return backoff_delay(tries, self.rng, timing.backoff_first, timing.backoff_max)
 
     def stop(self, outcome: RunOutcome, *, polling: bool = True) -> None:
-        """Submit nothing more. The first reason stays, unless it was a limit of the person's."""
-        if self.outcome is None or (self.outcome.is_limit and not outcome.calm):
+        """Submit nothing more. The first reason stays, unless it yields to this one."""
+        if self.outcome is None or self.outcome.yields_to(outcome):
             self.outcome = replace(outcome, said=True)
             log.log(logging.INFO if outcome.calm else logging.WARNING, "%s", outcome.reason)
         elif self.outcome.setting != outcome.setting:

@@ -271,7 +271,7 @@ class Submitter:
             try:
                 error = await self._retry_commit(pending)
             except RequestIdInUse as in_use:
-                self._state.stop(RunOutcome.of(in_use))
+                self._state.stop(replace(RunOutcome.of(in_use), fault=True))
                 await self._record_not_accepted(row, Event.OUTCOME_UNKNOWN, None, in_use.what)
                 return
         log.debug("%s: accepted as %s", row.where, request_id)

@@ -121,6 +121,19 @@ def test_a_receipt_that_cannot_be_synced_stops_new_posts(kit: Batch, number: int
     check_the_books(kit)
 
 
+@pytest.mark.parametrize("api", [MODELS], ids=str)
+def test_a_disk_that_failed_at_the_last_receipt_is_no_success(
+    here: Path, reach: list[str], sandbox: Control, api: Api
+) -> None:
+    """Although every row is saved: the next batch would be sent to the same disk."""
+    kit = Batch(here / "batch", reach, sandbox, 1, api=api)
+    code = kit.run(fault("sync_fails", name="receipts.log", number=errno.EIO, after=1))
+
+    assert code == GO_ON, kit.said()
+    assert kit.states() == {"saved": 1}
+    assert kit.finish() == 0
+
+
 def test_a_receipts_file_that_cannot_be_made_lets_nothing_be_sent(kit: Batch) -> None:
     code = kit.run(fault("sync_fails", name="receipts.log"))
 

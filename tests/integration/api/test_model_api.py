@@ -527,6 +527,16 @@ def test_an_unknown_row_says_what_may_have_happened_and_what_to_do(
     assert f"batchgen resolve {folder}" in outcome.stderr
 
 
+def test_an_id_that_is_handed_out_twice_stops_a_run_that_has_nothing_left_to_send(
+    run: Command, folder: Path, sandbox: Control, write: Write
+) -> None:
+    sandbox.fault("same-id", match="number 2")
+    outcome = run(write("list.csv", table(many(2))), "--concurrency", 1)
+
+    assert outcome.code == 75
+    assert states(folder) == {"row-1": "saved", "row-2": "unknown"}
+
+
 def test_an_id_that_is_handed_out_twice_makes_the_second_row_unknown_and_stops(
     run: Command, folder: Path, sandbox: Control, write: Write
 ) -> None:

@@ -9,6 +9,8 @@ from batchgen.core.states import State
 from batchgen.engine.held_rows import HeldRow, HeldRows
 from batchgen.engine.run_outcome import (
     ALL_SAVED,
+    MISTAKE,
+    NO_MEMORY,
     RUN_AGAIN,
     TIME_LIMIT,
     Headway,
@@ -18,12 +20,21 @@ from batchgen.engine.run_outcome import (
     is_told,
     troubled_states,
 )
-from batchgen.errors import BatchBusy, ManifestInvalid, NewerJournal, StoppedEarly, TokenRefused
+from batchgen.errors import (
+    BatchBusy,
+    JournalLocked,
+    ManifestInvalid,
+    NewerJournal,
+    StoppedEarly,
+    StorageDamaged,
+    TokenRefused,
+)
 
 LIMIT = RunOutcome(75, "The limit of 3 submissions is reached.", RUN_AGAIN, calm=True)
 TOKEN = RunOutcome(77, "token refused", "Set RUNCOMFY_TOKEN.")
 SIGNAL = RunOutcome(130, "Interrupted by SIGINT.", RUN_AGAIN, calm=True)
 DAMAGE = RunOutcome(74, "batch.db cannot be used")
+DISK = RunOutcome.under_way(StorageDamaged("receipts.log: Input/output error."))
 
 
 def test_a_run_that_saved_every_row_ends_with_0_and_says_nothing_under_quiet():
@@ -79,6 +90,18 @@ def test_a_limit_that_was_reached_when_all_was_done_stopped_nothing():
 @pytest.mark.parametrize("stopped", [TOKEN, SIGNAL, DAMAGE], ids=lambda e: str(e.code))
 def test_a_refused_token_an_interruption_and_damage_are_told_even_when_all_is_saved(stopped):
     assert final_outcome({State.SAVED: 3}, stopped, HeldRows()) is stopped
+
+
+@pytest.mark.parametrize("stopped", [MISTAKE, NO_MEMORY, DISK], ids=lambda e: e.reason)
+@pytest.mark.parametrize("others", [{}, {State.FAILED: 1}, {State.UNKNOWN: 1}], ids=str)
+def test_what_is_out_of_order_here_is_told_even_when_all_is_saved(others, stopped):
+    assert final_outcome({State.SAVED: 3, **others}, stopped, HeldRows()) is stopped
+
+
+def test_a_journal_that_was_locked_for_a_while_does_no_harm_once_all_is_saved():
+    locked = RunOutcome.under_way(JournalLocked("batch.db"))
+
+    assert final_outcome({State.SAVED: 3}, locked, HeldRows()) == ALL_SAVED
 
 
 def test_states_that_no_row_is_in_are_not_mentioned():
@@ -152,6 +175,7 @@ STOPPED = Headway(stopped_models={"a/b": "not allowed", "c/d": "no luck"})
 DAY = RunOutcome.under_way(StoppedEarly("The day's limit.", "Raise it.", calm=True, once="day 5"))
 BATCH = RunOutcome.under_way(StoppedEarly("The batch's limit.", "Raise it.", once="batch 5"))
 BALANCE = RunOutcome(75, "The balance is used up.", "Top up the account.")
+PAUSED = RunOutcome(75, "The batch is paused.", once="paused")
 DUE, DONE, WAITING = {State.PENDING: 9}, {State.SAVED: 9}, {State.SUBMITTED: 9}
 BAD = {State.SAVED: 8, State.FAILED: 1}
 BEFORE, BEFORE_AND_CAPPED = Told(seq=7), Told(seq=7, once="batch 5")
@@ -199,6 +223,9 @@ NIGHTS = {
     "a signal": (DUE, SIGNAL, WORKED, 0, BEFORE, 130, False),
     "a signal, and rows that failed": ({**DUE, **BAD}, SIGNAL, WORKED, 1, BEFORE, 130, True),
     "damage": (DUE, DAMAGE, WORKED, 0, BEFORE, 74, True),
+    "a mistake, and all is saved": (DONE, MISTAKE, WORKED, 0, BEFORE, 75, True),
+    "the disk failed, and all is saved": (DONE, DISK, WORKED, 0, BEFORE, 75, True),
+    "a pause, and all is saved": (DONE, PAUSED, IDLE, 0, BEFORE, 0, False),
     "rows failed": (BAD, None, WORKED, 1, BEFORE, 1, True),
     "rows failed before": (BAD, None, IDLE, 0, BEFORE, 1, False),
     "rows are left, since their model is stopped": (DUE, None, WORKED, 0, BEFORE, 75, True),
@@ -213,6 +240,23 @@ def test_quiet_tells_of_what_was_due_and_not_done_and_of_new_trouble(night):
     ending = final_outcome(counts, stopped, HeldRows(), headway=headway)
 
     assert (ending.code, is_told(ending, new, told)) == (code, tells)
+
+
+@pytest.mark.parametrize(
+    ("first", "later", "told"),
+    [
+        (LIMIT, TOKEN, TOKEN),
+        (LIMIT, DISK, DISK),
+        (LIMIT, TIME_LIMIT, LIMIT),
+        (PAUSED, DISK, DISK),
+        (PAUSED, BALANCE, PAUSED),
+        (DISK, MISTAKE, DISK),
+        (TOKEN, DISK, TOKEN),
+    ],
+    ids=lambda stop: stop.reason,
+)
+def test_of_two_stops_the_first_is_told_unless_it_would_hide_the_other(first, later, told):
+    assert told is (later if first.yields_to(later) else first)
 
 
 def test_a_night_without_the_api_says_since_when_and_why():
