@@ -166,4 +166,5 @@ def estimate(price: Price | None, seen: SeenCost | None, input: str) -> Estimate
     if price.floor:
         usd = max(usd, seen.request or 0.0)
     # Rounded, since a third of a cost times three is not that cost in binary.
-    return Estimate(round(usd, 9), price.floor and seen.request is None)
+    # Bounded, since a row may ask for any number of outputs, and the journal takes no such amount.
+    return Estimate(min(round(usd, 9), MAX_USD), price.floor and seen.request is None)

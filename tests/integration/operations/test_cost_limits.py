@@ -692,6 +692,24 @@ def test_a_row_is_priced_by_the_outputs_that_its_input_asks_for(
     assert Price(0.5).units(json.dumps(input)) == 1
 
 
+def test_a_row_that_asks_for_more_than_anything_costs_passes_any_limit_and_stops_no_run(
+    run: Command, folder: Path, sandbox: Control, write: Write
+) -> None:
+    sandbox.fault("422", match="huge")
+    counts = dict.fromkeys(("num_images", "batch_size", "n"), 10**6)
+    # The model's own has limits.
+    schema = {"properties": {"prompt": {}, **{name: {"type": "integer"} for name in counts}}}
+    rows = [{"id": "huge", "prompt": "huge", **counts}, {"id": "usual", "prompt": "a fox"}]
+    manifest = write("list.json", json.dumps({"model": SERIES, "schema": schema, "rows": rows}))
+    limited = run(manifest, "--max-cost", 5)
+    assert (limited.code, sandbox.posts) == (75, 0)
+    assert "would pass the limit of $5.00" in limited.stderr
+
+    run(manifest)
+    assert tally(folder) == {"failed": 1, "saved": 1}
+    assert query(folder, "SELECT state, price FROM requests WHERE id = 'huge'") == [("failed", 1e9)]
+
+
 @pytest.mark.parametrize(
     ("duration", "seconds"),
     [

@@ -10,7 +10,15 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from batchgen.core.budget import ActiveLimit, first_exceeded
-from batchgen.core.prices import Estimate, Price, SeenCost, Unit, estimate, read_seen
+from batchgen.core.prices import (
+    OUTPUT_COUNT_INPUTS,
+    Estimate,
+    Price,
+    SeenCost,
+    Unit,
+    estimate,
+    read_seen,
+)
 from batchgen.engine.cost_estimator import CostEstimator
 
 MODELS = ("a/pictures", "b/clips", "c/songs")
@@ -53,6 +61,8 @@ def clip(seconds: float) -> str:
         (None, SeenCost(), {}, Estimate(None)),
         (None, SeenCost(0.7), {}, Estimate(0.7)),
         (Price(0.03, Unit.OUTPUT), SeenCost(0.1, 0.1 / 3), {"n": 3}, Estimate(0.1)),
+        # Above what the journal takes, and what any limit may be.
+        (Price(0.03, Unit.OUTPUT), None, dict.fromkeys(OUTPUT_COUNT_INPUTS, 1e6), Estimate(1e9)),
     ],
 )
 def test_the_price_is_reserved_or_the_highest_cost_that_was_seen(
