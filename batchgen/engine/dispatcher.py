@@ -94,6 +94,10 @@ class PendingRows:
         """Put a row back that was taken: it is submitted again, in its order."""
         self._given_back = sorted([*self._given_back, row], key=lambda back: -back.position)
 
+    async def put_back(self, row: Request) -> None:
+        """Put a row back of which an id came in: whoever takes it looks at that first."""
+        self.give_back(row)
+
     async def leave(self, row: Request) -> None:
         """Leave a row pending that cannot be sent from here: the next run checks the list anew."""
         await self._writes.enqueue(lambda: self._journal.set_meta({IMPORT_META: None}))
@@ -160,6 +164,11 @@ class Dispatcher:
         if self._slots is not None and wait <= 0:
             self._slots.use()
         return wait
+
+    async def put_back(self, row: Request) -> None:
+        """Take a row of which an id came in before it was sent."""
+        self.uncount()
+        await self._rows.put_back(row)
 
     async def leave(self, row: Request) -> None:
         """Take a row that cannot be sent from here: it stays pending."""

@@ -60,7 +60,7 @@ from batchgen.inputs.payload import Payloads
 from batchgen.journal.group_commit import PendingWrite, WriteQueue
 from batchgen.journal.postgres.accounts import Account
 from batchgen.journal.receipts import Receipt
-from batchgen.journal.writer import CostLimitReached, Journal, Request, RequestIdInUse
+from batchgen.journal.writer import CostLimitReached, HandedIn, Journal, Request, RequestIdInUse
 
 log = logging.getLogger(__name__)
 
@@ -138,8 +138,10 @@ class Submitter:
             self._record_submitting(row)
 
         submitting = self._writes.enqueue(record)
+        handed_in = False
 
         async def commit() -> None:
+            nonlocal handed_in
             try:
                 await submitting
                 await self._keep_to_rate(dispatched_at, claimed_at)
@@ -148,8 +150,9 @@ class Submitter:
                     raise self._writes.failure
                 self._refuse_beside_other_batches(row)
             except BatchgenError as error:
+                handed_in = isinstance(error, HandedIn)
                 # At once: other rows are about to send theirs.
-                if self._state.may_submit and not isinstance(error, Withheld):
+                if self._state.may_submit and not isinstance(error, Withheld | HandedIn):
                     stop = RunOutcome.under_way(error)
                     if isinstance(error, CostLimitReached):
                         setting = "max-cost" if error.of_batch else ""
@@ -172,7 +175,10 @@ class Submitter:
             # It was recorded, and then something came between that and the body.
             await self._record_not_accepted(row, Event.NOT_ACCEPTED, None, "")
         await self._record(row, what_happened)
-        await self._apply_outcome(row, outcome, sent_at)
+        if handed_in:
+            await self._dispatcher.put_back(row)
+        else:
+            await self._apply_outcome(row, outcome, sent_at)
         if task and task.cancelling() > cancellations:
             raise asyncio.CancelledError
 

@@ -9,6 +9,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import ExitStack
+from enum import Enum, auto
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,17 @@ RECEIPTS_TAIL_BYTES = (MAX_REPLAYED_EVENTS + 1) * MAX_LINE_BYTES
 # The name under which `set_meta` keeps the fingerprint of the manifest that was listed.
 IMPORT_META = "listed"
 
+# A row whose latest submission may have been accepted under an id that nobody knows.
+NO_OUTCOME = (State.PENDING, State.SUBMITTING, State.UNKNOWN, State.WRITTEN_OFF)
+
+
+class Applied(Enum):
+    """What came of a receipt. KNOWN: it tells nothing that is not in the journal by now."""
+
+    NEW = auto()
+    KNOWN = auto()
+    LATER = auto()  # a run has the row in hand
+
 
 class Recovery:
     """What a start of a run does with the journal before anything may be sent."""
@@ -56,8 +68,16 @@ class Recovery:
         with self._journal.transaction():
             if not self._journal.store.let_go(wait=wait):
                 return found
-            for receipt in (*self._handed_in(), *receipts):
-                found["receipts"] += self._apply(receipt)
+            for receipt in self._handed_in():
+                done = self._apply(receipt)
+                found["receipts"] += done is Applied.NEW
+                if done is not Applied.LATER:
+                    self._take_out(receipt)
+            for receipt in receipts:
+                done = self._apply(receipt)
+                found["receipts"] += done is Applied.NEW
+                if done is Applied.LATER:  # whoever has the row looks there
+                    self._journal.store.hand_in([receipt])
             for (key,) in self._journal.fetch_all(
                 f"SELECT key FROM requests WHERE state = 'submitting'{self._journal.free}"
             ):
@@ -82,13 +102,17 @@ class Recovery:
         return [receipt for receipt in receipts.since(0) if receipt.request_id not in known]
 
     def _handed_in(self) -> list[Receipt]:
-        """Take the ids that runs left which might not write any more."""
+        """Return the ids that runs left which might not write any more."""
         if not self._journal.is_shared:
             return []
-        found = self._journal.fetch_all(
-            "DELETE FROM receipts RETURNING key, attempt, request_id, at"
-        )
+        found = self._journal.fetch_all("SELECT key, attempt, request_id, at FROM receipts")
         return [Receipt(*values) for values in found]
+
+    def _take_out(self, receipt: Receipt) -> None:
+        self._journal.connection.execute(
+            "DELETE FROM receipts WHERE key = ? AND attempt = ? AND request_id = ?",
+            (receipt.key, receipt.attempt, receipt.request_id),
+        )
 
     def complete(self, receipts: ReceiptLog) -> None:
         """Write the receipts that are missing because a run was killed, or its disk was full.
@@ -120,25 +144,37 @@ class Recovery:
         for (key,) in found:
             self._journal.record_retry(key, detail)
 
-    def _apply(self, receipt: Receipt) -> bool:
-        """Return whether the receipt told something new.
-
-        It does if its attempt is later than the row's, or the same and without an outcome.
+    def _apply(self, receipt: Receipt) -> Applied:
+        """Give a row the request of a receipt, where its attempt is later than the row's, or the
+        same and without an outcome: a row that was reopened since goes on with what was paid for.
         """
+        owner = "owner" if self._journal.is_shared else "NULL AS owner"
         row = self._journal.fetch_one(
-            f"SELECT state, attempts FROM requests WHERE key = ?{self._journal.own}", receipt.key
+            f"SELECT state, attempts, {owner}, id, source FROM requests WHERE key = ?", receipt.key
         )
-        if row is None and self._journal.has_row(receipt.key):
-            return False  # another run has it, whose attempt it is
         if row is None:
             self._insert_recovered(receipt)
-            row = (State.SUBMITTING, 0)
-        state, attempts = State(row[0]), row[1]
-        no_outcome = state in (State.SUBMITTING, State.UNKNOWN, State.WRITTEN_OFF)
+            row = (State.SUBMITTING, 0, None, "", "")
+        elif self._is_known(receipt):
+            return Applied.KNOWN
+        state, (attempts, owner, id, source) = State(row[0]), row[1:]
+        # Another run has it; or this one, which may be about to send it, and is refused then.
+        if owner is not None and (owner != self._journal.store.owner or state is State.PENDING):
+            return Applied.LATER
+        no_outcome = state in NO_OUTCOME
         if not (receipt.attempt > attempts or (receipt.attempt == attempts and no_outcome)):
-            return False
+            self._note_superseded(receipt, f"{source}: row {id!r}")
+            return Applied.KNOWN
         if self._journal.id_of_request(receipt.request_id) is not None:
-            return False
+            return Applied.KNOWN
+        reopened: dict[str, Any] = {}
+        if state is State.PENDING:  # its price went when it was reopened
+            spent = self._journal.fetch_one(
+                "SELECT usd FROM spending WHERE key = ? AND attempt = ?",
+                receipt.key,
+                receipt.attempt,
+            )
+            reopened = {"price": spent and spent[0]}
         self._journal.transition(
             receipt.key,
             state,
@@ -148,8 +184,34 @@ class Recovery:
             request_id=receipt.request_id,
             attempts=receipt.attempt,
             submitted_at=receipt.at,
+            **reopened,
         )
-        return True
+        return Applied.NEW
+
+    def _is_known(self, receipt: Receipt) -> bool:
+        """Whether a row has the request, or had it before a person had the row sent again."""
+        return (
+            self._journal.id_of_request(receipt.request_id) is not None
+            or self._journal.fetch_one(
+                "SELECT 1 FROM events WHERE key = ? AND request_id = ?",
+                receipt.key,
+                receipt.request_id,
+            )
+            is not None
+        )
+
+    def _note_superseded(self, receipt: Receipt, where: str) -> None:
+        """Keep, without a change of the row, the id of a request that came too late."""
+        late = "the row had been sent again, or settled, before this id was known"
+        log.warning("%s: %s may have been billed: %s.", where, receipt.request_id, late)
+        self._journal.connection.execute(
+            "INSERT INTO events (at, run, key, event, attempt, request_id, detail)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                *(self._journal.now(), self._journal.run, receipt.key, Event.RECEIPT),
+                *(receipt.attempt, receipt.request_id, late),
+            ),
+        )
 
     def _insert_recovered(self, receipt: Receipt) -> None:
         """Insert a row that is known by its receipt only; `reconcile` may complete it.

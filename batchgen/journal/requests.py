@@ -21,6 +21,9 @@ OLDER_VERSION = """state = 'saved' AND listed = 1 AND ({versions})
 # SQL: whether a row may be sent again with many others; a failed one may make nothing again.
 REOPENS = f"(state <> 'failed' OR instr(COALESCE(error, ''), '{NOTHING_MADE}') = 0)"
 
+# SQL, of a database: whether an id was handed in for a row, which has to be looked at first.
+HANDED_IN = "EXISTS (SELECT 1 FROM receipts WHERE receipts.key = requests.key)"
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -147,7 +150,7 @@ class RequestQueries(Database):
         skip, left = list(models_to_skip), list(but)
         others = f" AND model NOT IN ({marks(skip)})" if skip else ""
         others += f" AND key NOT IN ({marks(left)})" if left else ""
-        where = f"state = 'pending' AND listed = 1{others}"
+        where = f"state = 'pending' AND listed = 1{others} AND NOT {HANDED_IN}"
         return self._take(where, "position", count, *skip, *left)
 
     def tried_by_others(self) -> list[tuple[str, int, int, int]]:
@@ -198,6 +201,11 @@ class RequestQueries(Database):
         if not self.is_shared:
             return []
         return self._requests(f"state = ? AND owner <> {self.store.owner:d}", state)
+
+    def was_handed_in(self, key: str) -> bool:
+        """Return whether an id was handed in for a row, and not looked at yet."""
+        query = f"SELECT 1 FROM requests WHERE key = ? AND {HANDED_IN}"
+        return self.is_shared and self.fetch_one(query, key) is not None
 
     def let_go_of(self, key: str) -> None:
         """Leave a row to other runs, inside a transaction of the caller."""

@@ -27,10 +27,10 @@ from batchgen.errors import StoppedEarly, StorageDamaged
 from batchgen.journal.database import ALWAYS_COUNTED
 from batchgen.journal.faults import checked
 from batchgen.journal.files import SavedFile, StoredFile
-from batchgen.journal.requests import Output, Request, RequestQueries
+from batchgen.journal.requests import HANDED_IN, Output, Request, RequestQueries
 from batchgen.log import secrets
 
-__all__ = ["CostLimitReached", "Journal", "Output", "Request", "RequestIdInUse"]
+__all__ = ["CostLimitReached", "HandedIn", "Journal", "Output", "Request", "RequestIdInUse"]
 
 # After these, the latest submission of a row has cost what it had cost before.
 EVENTS_WITHOUT_COST_CHANGE = {
@@ -77,6 +77,10 @@ class CostLimitReached(StoppedEarly):
         return reached
 
 
+class HandedIn(StoppedEarly):
+    """A request_id that another run left for this row is looked at before the row is sent."""
+
+
 class RequestIdInUse(StoppedEarly):
     """The API gave a request_id that another row has."""
 
@@ -111,12 +115,15 @@ class Journal(RequestQueries):
         names = "".join(f", {name} = :{name}" for name in columns)
         if self.is_shared:
             names += f", owner = {self.store.owner if event in KEPT_AFTER else 'NULL'}"
+        before = f" AND NOT {HANDED_IN}" if self.is_shared and event is Event.SUBMIT else ""
         found = self.connection.execute(
             f"UPDATE requests SET state = :new{names} WHERE key = :key AND state = :old"
-            f"{self.own} RETURNING price, cost, attempts, request_id, submitted_at, listed",
+            f"{self.own}{before} RETURNING price, cost, attempts, request_id, submitted_at, listed",
             {"new": new, "key": key, "old": old, **columns},
         )
         changed = [*checked(found, self.path)]
+        if before and not changed and self.was_handed_in(key):
+            raise HandedIn("The id of this row's request came in before it was sent again.")
         if len(changed) != 1:
             raise StorageDamaged(
                 f"{self.path}: row {key} is not {old}, as this run left it. Nothing was lost.",
@@ -144,7 +151,8 @@ class Journal(RequestQueries):
         memory: dict[str, Any],
         version: str | None = None,
     ) -> None:
-        """W1: record that the paid submission is about to leave. Raises CostLimitReached.
+        """W1: record that the paid submission is about to leave. Raises CostLimitReached,
+        and HandedIn where the id of an earlier submission has come in meanwhile.
 
         row: as it was before. expected: what is reserved.
         memory: what is kept in the same transaction, such as a new rate, as `set_meta` takes it.

@@ -72,6 +72,9 @@ class SharedRows(PendingRows):
                 log.info("%s: another machine tries its first row; the others wait.", model)
             self._told |= left
 
+    async def put_back(self, row: Request) -> None:
+        await self._let_go_of([row])
+
     async def leave(self, row: Request) -> None:
         """Leave a row to machines from which it can be sent: one may have the file."""
         self._left.add(row.key)

@@ -23,7 +23,7 @@ from batchgen.clock import Clock
 from batchgen.core.addresses import JournalAddress
 from batchgen.core.prices import Estimate
 from batchgen.core.rows import Row
-from batchgen.core.states import RunEvent, State
+from batchgen.core.states import Event, RunEvent, State
 from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.errors import (
     BatchBusy,
@@ -38,7 +38,7 @@ from batchgen.journal.reader import Reader
 from batchgen.journal.receipts import Receipt, ReceiptLog
 from batchgen.journal.recovery import Recovery
 from batchgen.journal.staging import StagedRows
-from batchgen.journal.writer import Journal, Request
+from batchgen.journal.writer import HandedIn, Journal, Request
 
 # No lease ends before a test wants it to, however long the server has been there or a test takes.
 HASTY = replace(
@@ -357,6 +357,95 @@ def test_a_run_that_sleeps_too_long_is_let_go_and_wakes_up_to_that(
     asleep.hand_in(Receipt(row.key, 1, "req-1", AT))
     assert Recovery(awake).recover([], 0) == {"receipts": 1}
     assert awake.get_request(row.key).request_id == "req-1"
+
+
+def asleep_in_mid_request(opened: Callable[..., Journal]) -> tuple[Journal, Journal, Request]:
+    """Return one that was let go, another, and a row that the first sent and a person reopened."""
+    asleep, awake = opened(), opened(replace(HASTY, machine_lease=0.0))
+    row = claim(asleep)
+    Recovery(awake).recover([], 0)
+    Recovery(awake).reopen(State.UNKNOWN, "--on-unknown resubmit")
+    assert awake.state_of(row.key) is State.PENDING
+    return asleep, awake, row
+
+
+def test_an_id_that_comes_in_before_its_row_is_sent_again_is_taken(
+    opened: Callable[..., Journal],
+) -> None:
+    asleep, awake, row = asleep_in_mid_request(opened)
+    asleep.hand_in(Receipt(row.key, 1, "req-1", AT))
+    not_to_be_sent = [one.id for one in take(awake, 5)]
+    found = Recovery(awake).recover([], 0)
+
+    assert row.id not in not_to_be_sent
+    assert found == {"receipts": 1}
+    assert awake.get_request(row.key).request_id == "req-1"
+    assert awake.committed_usd() == pytest.approx(0.03)
+    assert awake.fetch_all("SELECT * FROM receipts") == []
+
+
+@pytest.mark.parametrize("looks", ["who has it", "another"])
+def test_a_row_in_hand_is_not_sent_once_its_id_has_come_in(
+    opened: Callable[..., Journal], looks: str
+) -> None:
+    asleep, awake, row = asleep_in_mid_request(opened)
+    third = opened()
+    in_hand = {one.key: one for one in take(awake, 5)}[row.key]
+    asleep.hand_in(Receipt(row.key, 1, "req-1", AT))
+    while_in_hand = Recovery(awake if looks == "who has it" else third).recover([], 0)
+    with pytest.raises(HandedIn):
+        awake.record_submitting(in_hand, Estimate(0.03), [], {})
+    with awake.transaction():
+        awake.let_go_of(row.key)
+    found = Recovery(third).recover([], 0)
+
+    assert while_in_hand == {"receipts": 0}
+    assert found == {"receipts": 1}
+    assert awake.get_request(row.key).request_id == "req-1"
+
+
+def test_an_id_that_comes_in_after_its_row_was_sent_again_is_kept(
+    opened: Callable[..., Journal], caplog: pytest.LogCaptureFixture
+) -> None:
+    asleep, awake, row = asleep_in_mid_request(opened)
+    again = {one.key: one for one in take(awake, 5)}[row.key]
+    awake.record_submitting(again, Estimate(0.03), [], {})
+    asleep.hand_in(Receipt(row.key, 1, "req-1", AT))
+    Recovery(awake).recover([], 0)
+    awake.record_accepted(again, "req-2")
+    Recovery(awake).recover([], 0)
+
+    assert awake.get_request(row.key).request_id == "req-2"
+    assert awake.fetch_all("SELECT * FROM receipts") == []
+    events = "SELECT attempt FROM events WHERE request_id = 'req-1'"
+    assert awake.fetch_all(events) == [(1,)]
+    assert "req-1 may have been billed" in caplog.text
+
+
+def test_an_id_of_a_receipt_is_left_to_the_run_that_has_the_row(
+    opened: Callable[..., Journal],
+) -> None:
+    _, awake, row = asleep_in_mid_request(opened)
+    in_hand = {one.key: one for one in take(awake, 5)}[row.key]
+    next_from_there = opened()
+    Recovery(next_from_there).recover([Receipt(row.key, 1, "req-1", AT)], 0)
+
+    with pytest.raises(HandedIn):
+        awake.record_submitting(in_hand, Estimate(0.03), [], {})
+
+
+def test_a_row_that_a_person_has_made_anew_does_not_get_its_old_id_back(
+    opened: Callable[..., Journal],
+) -> None:
+    journal = opened()
+    row = claim(journal)
+    journal.record_accepted(row, "req-1")
+    journal.record_ended(row, Event.FAILED, None, "no output")
+    journal.record_retry(row.key, "retry")
+    found = Recovery(journal).recover([Receipt(row.key, 1, "req-1", AT)], 0)
+
+    assert found == {"receipts": 0}
+    assert journal.state_of(row.key) is State.PENDING
 
 
 @pytest.mark.parametrize("doing", ["waits for its person", "is in a transaction", "is quick"])
