@@ -76,7 +76,8 @@ class Collector:
         that. Raises OSError where the disk fails.
         """
         errors: list[tuple[Output, MediaError]] = []
-        all_missing = [output for output in self._journal.get_outputs(row.key) if not output.path]
+        outputs = await self._writes.read(lambda: self._journal.get_outputs(row.key))
+        all_missing = [output for output in outputs if not output.path]
         missing = [output for output in all_missing if output.n <= self._options.max_outputs]
         for number, output in enumerate(missing, 1):
             try:
@@ -104,7 +105,8 @@ class Collector:
 
     async def _settle(self, row: Request, errors: list[tuple[Output, MediaError]]) -> None:
         """Leave out what is no output, and record what else could not be had, if anything."""
-        if any(output.path is not None for output in self._journal.get_outputs(row.key)):
+        outputs = await self._writes.read(lambda: self._journal.get_outputs(row.key))
+        if any(output.path is not None for output in outputs):
             beside = await self._beside(row)
             left_out = [output for output, _ in errors if output.n in beside]
             for output, error in errors:

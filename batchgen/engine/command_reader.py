@@ -52,19 +52,33 @@ class CommandReader:
     _written: Policy
     _kept: Mapping[str, str]
     _slots: SharedSlots | None = None
+    _recorded: Steered | None = None  # what was not followed yet
 
     async def run(self) -> None:
         """Look for commands until the task is cancelled."""
-        try:
-            while True:
-                await asyncio.sleep(self._state.timing.command_look)
-                for seq, command in command_table.waiting(self._journal, for_run=True):
-                    await self._take(seq, command)
-        except BatchgenError as error:  # of the journal
-            self._state.stop(RunOutcome.under_way(error))
-        except Exception as error:  # nobody could pause the run any more
-            log.error("A mistake in batchgen", exc_info=error)
-            self._state.stop(MISTAKE)
+        while True:
+            await asyncio.sleep(self._state.timing.command_look)
+            try:
+                if not self._writes.is_away:
+                    await self._look()
+            except BatchgenError as error:  # of the journal
+                if self._writes.passes(error):
+                    log.debug("%s", error.what)
+                    continue
+                self._state.stop(RunOutcome.under_way(error))
+                return
+            except Exception as error:  # nobody could pause the run any more
+                log.error("A mistake in batchgen", exc_info=error)
+                self._state.stop(MISTAKE)
+                return
+
+    async def _look(self) -> None:
+        if self._recorded is not None:
+            await self._follow(self._recorded)
+        with self._journal.at_once():
+            found = command_table.waiting(self._journal, for_run=True)
+        for seq, command in found:
+            await self._take(seq, command)
 
     async def _take(self, seq: int, command: Command | None) -> None:
         held = self._held()
@@ -73,6 +87,8 @@ class CommandReader:
         memory = {name: value for name, value in after.items() if value != before[name]}
         record = partial(command_table.record_taken, self._journal, seq)
         await self._writes.enqueue(partial(record, steered.event, steered.detail, memory))
+        self._recorded = steered
+        log.info("%s", _WORDS[steered.event].format(detail=steered.detail))
         await self._follow(steered)
 
     def _held(self) -> Held:
@@ -97,13 +113,13 @@ class CommandReader:
 
     async def _follow(self, steered: Steered) -> None:
         state, policy = self._state, steered.held.policy
-        log.info("%s", _WORDS[steered.event].format(detail=steered.detail))
         state.paused_since = steered.held.paused_since
         if policy.rate != state.policy.rate:
             await self._change_rate(policy.rate)
         state.policy, self._kept = policy, steered.held.kept
         state.costs.limited = policy.limits.any()
         state.lift(steered.setting)
+        self._recorded = None
 
     async def _change_rate(self, rate: float) -> None:
         state = self._state

@@ -297,7 +297,7 @@ class Poller:
     async def _record(self, row: Request, outcome: Ended, content: str) -> Request:
         """W3: the outcome of a request that has ended."""
         await self._writes.enqueue(lambda: self._write(row, outcome, content))
-        return self._journal.get_request(row.key)
+        return await self._writes.read(lambda: self._journal.get_request(row.key))
 
     def _write(self, row: Request, outcome: Ended, content: str) -> None:
         code: int | None = None

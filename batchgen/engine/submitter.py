@@ -114,7 +114,7 @@ class Submitter:
                 self._unsent.remove(row.key)
                 self._dispatcher.give_back(row)
             self._state.notify()
-        return self._journal.get_request(row.key)
+        return await self._writes.read(lambda: self._journal.get_request(row.key))
 
     async def _submit_once(self, row: Request, dispatched_at: float) -> None:
         try:
@@ -145,10 +145,10 @@ class Submitter:
             try:
                 await submitting
                 await self._keep_to_rate(dispatched_at, claimed_at)
+                await self._writes.read(lambda: self._refuse_beside_other_batches(row))
                 self._refuse_old_claim(claimed_at)
                 if self._writes.failure:  # of another row's write, and this body has not left yet
                     raise self._writes.failure
-                self._refuse_beside_other_batches(row)
             except BatchgenError as error:
                 handed_in = isinstance(error, HandedIn)
                 # At once: other rows are about to send theirs.

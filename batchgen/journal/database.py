@@ -46,12 +46,14 @@ class Store(Protocol):
     """A journal that is open for writing by a run.
 
     writing: a connection as sqlite3 has it, with placeholders and values as there. owner: the
-    number of the run in the column `owner` of its rows; 0 where one run has all. Every method
-    raises StorageDamaged or one of its subclasses, or sqlite3.Error.
+    number of the run in the column `owner` of its rows; 0 where one run has all. patient: whether
+    a question waits for a database that does not answer. Every method raises StorageDamaged or one
+    of its subclasses, or sqlite3.Error.
     """
 
     writing: Any
     owner: int
+    patient: bool
 
     def begin(self) -> None: ...
 
@@ -285,6 +287,18 @@ class Database:
         made = self.store.come_back()
         self._handed_over = self._handed_over and not made
         return made
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Ask what is committed, and wait for no database that does not answer.
+
+        Then JournalUnreachable is raised. It is for the event loop, which stands still meanwhile.
+        """
+        before, self.store.patient = self.store.patient, False
+        try:
+            yield
+        finally:
+            self.store.patient = before
 
     def hand_in(self, *receipts: Receipt) -> None:
         """Leave ids that may not be written here for another run that goes on with the batch."""

@@ -11,18 +11,22 @@ writes that are asked for at about the same time are made in one transaction:
 4. Where a database does not answer, the receipts are written at once, and the group waits in the
    thread until it does, or for as long as `Timing.database_away`. What comes meanwhile waits too,
    so no other body leaves. Then the group is settled if its commit was made, and made again if not.
+   Questions of a run under way wait for it as long, beside the event loop.
 5. Each caller goes on only when its own write is durable. So the body of a paid POST does not leave
    before its row is recorded as being submitted (W1), and nobody acts on a request_id that is not
    on the disk (W2). Source: docs/maintainers/specification.md, "Where it is written".
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Lock
+from typing import TypeVar
 
+from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.errors import (
     BatchgenError,
     JournalLocked,
@@ -36,6 +40,8 @@ from batchgen.journal.receipts import Receipt, ReceiptLog
 from batchgen.threads import Threads
 
 Write = Callable[[], None]
+T = TypeVar("T")
+STEP_S = 0.25  # between two tries to ask
 
 
 @dataclass(eq=False)
@@ -104,13 +110,18 @@ class WriteQueue:
     for a thread.
 
     failure: the journal's first error, after which nobody knows what is durable; None without.
+    is_away: the database does not answer, and a group waits for it.
     receipts_failure: the first error of receipts.log, which is not written to again; None without.
     """
 
-    def __init__(self, database: Database, receipts: ReceiptLog) -> None:
+    def __init__(
+        self, database: Database, receipts: ReceiptLog, timing: Timing = DEFAULT_TIMING
+    ) -> None:
         self._database = database
+        self._timing = timing
         self._receipts = receipts
         self.failure: StorageDamaged | None = None
+        self.is_away = False
         self.receipts_failure: OSError | None = None
         self._waiting: list[PendingWrite] = []
         self._busy = False
@@ -125,6 +136,28 @@ class WriteQueue:
     ) -> PendingWrite:
         """Return what is to be awaited, once."""
         return PendingWrite(write, receipt, alone, self._add)
+
+    async def read(self, question: Callable[[], T]) -> T:
+        """Ask what is committed; where the database does not answer, ask again when it is back.
+
+        question: may be asked several times. Waits as long as a write, and not on the event loop.
+        Raises JournalUnreachable then, and as a write does.
+        """
+        until = time.monotonic() + self._timing.database_away
+        while True:
+            if not self.is_away:
+                try:
+                    with self._database.at_once():
+                        return question()
+                except JournalUnreachable:
+                    if time.monotonic() >= until:  # it answers to writes alone
+                        raise
+                    await asyncio.sleep(STEP_S)
+            await self.enqueue(lambda: None)
+
+    def passes(self, error: BaseException) -> bool:
+        """Whether what failed may be tried again: a lock was waited for, or nobody answered."""
+        return self.failure is None and isinstance(error, JournalLocked | JournalUnreachable)
 
     def write_receipts(self, *group: PendingWrite) -> None:
         """Write the receipts of these, unless receipts.log has failed before."""
@@ -165,7 +198,8 @@ class WriteQueue:
 
         try:
             try:
-                self._write(group)
+                with self._database.at_once():
+                    self._write(group)
                 work = self._commit
             except JournalUnreachable:
                 work = self._come_back
@@ -215,7 +249,11 @@ class WriteQueue:
         it has to be made again. Raises JournalUnreachable after a while, and JournalTaken.
         """
         self._write_receipts_of(group)
-        return self._database.come_back()
+        self.is_away = True
+        try:
+            return self._database.come_back()
+        finally:
+            self.is_away = False
 
     def _write_receipts_of(self, group: list[PendingWrite]) -> None:
         self.write_receipts(

@@ -35,7 +35,14 @@ from batchgen.engine.run_state import RunState
 from batchgen.engine.shared_rate import SharedRateLimit
 from batchgen.engine.stop import Stop, ended_by, heard
 from batchgen.engine.submitter import LONG_PAUSE_S, Submitter
-from batchgen.errors import BatchgenError, StoppedEarly, StorageDamaged, disk_full
+from batchgen.errors import (
+    BatchgenError,
+    JournalLocked,
+    JournalUnreachable,
+    StoppedEarly,
+    StorageDamaged,
+    disk_full,
+)
 from batchgen.inputs.find_files import LocalFiles
 from batchgen.inputs.payload import Payloads
 from batchgen.inputs.workflow import KeptWorkflows
@@ -130,7 +137,7 @@ async def execute(
     ):
         destination.clear_scratch()
         shared_rate = SharedRateLimit(endpoint.shared_rate_file)
-        writes = WriteQueue(journal, receipts)
+        writes = WriteQueue(journal, receipts, timing)
         payloads = Payloads(
             files or LocalFiles(AllowedPaths(folder.path)),
             folder.path,
@@ -151,10 +158,16 @@ async def execute(
             journal, writes, destination, downloader, poller, run_state, output_options,
             services,
         )  # fmt: skip
-        progress = show_progress(
-            lambda: (journal.state_counts, journal.committed_usd(), run_state.limiter.rate),
-            clock.monotonic,
-        )
+        committed = journal.committed_usd()
+
+        def numbers() -> tuple[Mapping[State, int], float, float]:
+            nonlocal committed
+            if not writes.is_away:
+                with suppress(JournalLocked, JournalUnreachable), journal.at_once():
+                    committed = journal.committed_usd()
+            return journal.state_counts, committed, run_state.limiter.rate
+
+        progress = show_progress(numbers, clock.monotonic)
         peers = Peers(journal, writes, run_state, slots, poller) if journal.is_shared else None
         engine = Engine(
             journal,

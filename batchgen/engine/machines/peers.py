@@ -20,7 +20,7 @@ from batchgen.engine.machines.account import SharedSlots
 from batchgen.engine.poller import Poller
 from batchgen.engine.run_outcome import MISTAKE, RunOutcome
 from batchgen.engine.run_state import RunState
-from batchgen.errors import BatchgenError, JournalLocked
+from batchgen.errors import BatchgenError
 from batchgen.journal.group_commit import WriteQueue
 from batchgen.journal.recovery import Recovery
 from batchgen.journal.writer import Journal, Request
@@ -59,10 +59,12 @@ class Peers:
             try:
                 for row in await self.take_accepted():
                     start(row)
-                self._look()
-            except JournalLocked as locked:  # no harm: it is tried again
-                log.debug("%s", locked.what)
+                with self._journal.at_once():
+                    self._look()
             except BatchgenError as error:
+                if self._writes.passes(error):  # no harm: it is tried again
+                    log.debug("%s", error.what)
+                    continue
                 self._state.stop(RunOutcome.under_way(error))
                 if self._writes.failure is not None:
                     return

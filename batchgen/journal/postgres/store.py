@@ -111,6 +111,7 @@ class PostgresStore:
         self._timing = timing
         self._run = str(uuid.uuid4())
         self.owner = 0  # its epoch
+        self.patient = True
         self._number: int | None = None  # of the transaction that is open, or is being committed
         self._is_starting = True
         self._is_under_way = False
@@ -290,14 +291,19 @@ class PostgresStore:
         return self._ask(lambda connection: connection.execute(query, values))
 
     def _ask(self, question: Callable[[PostgresConnection], Any]) -> Any:
-        """Ask again for a while if nobody answers."""
+        """Ask again for a while if nobody answers, or once by another session."""
 
         def ask() -> Any:
             if self._reading.is_broken:
                 self._reading = PostgresConnection(self.address, self._timing, read_only=True)
             return question(self._reading)
 
-        return self._patiently(self._timing.database_read, ask)
+        if self.patient:
+            return self._patiently(self._timing.database_read, ask)
+        try:
+            return ask()
+        except JournalUnreachable:
+            return ask()
 
     def now(self) -> float | None:
         (now,) = self.writing.execute(

@@ -34,6 +34,7 @@ class SqliteStore:
     """batch.db, open for writing; the caller holds the folder's lock."""
 
     owner = 0
+    patient = True
 
     def __init__(self, path: Path, timing: Timing) -> None:
         self.path = path

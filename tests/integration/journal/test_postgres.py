@@ -6,9 +6,10 @@ import os
 import shutil
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -647,6 +648,41 @@ def test_a_run_goes_on_when_its_server_is_started_again(
     assert going.returncode == 0, said
     assert sandbox.posts == 3
     assert database.query("SELECT state FROM batchgen_list.requests") == [("saved",)] * 3
+
+
+@contextmanager
+def away_once(reached: Callable[[], bool], database: Database, seconds: float) -> Iterator[None]:
+    """Stop the server for so long, as soon as something is reached in the block."""
+
+    def go_away() -> None:
+        until = time.monotonic() + 60
+        while not reached() and time.monotonic() < until:
+            time.sleep(0.02)
+        database.server.stop("immediate")
+        try:
+            time.sleep(seconds)
+        finally:
+            database.server.start()
+
+    going = threading.Thread(target=go_away)
+    going.start()
+    try:
+        yield
+    finally:
+        going.join()
+
+
+@pytest.mark.timing(database_read=0.2, command_look=0.05)
+def test_a_run_goes_on_when_its_database_was_away_for_longer_than_a_question_waits(
+    run: Command, write: Write, database: Database, sandbox: Control
+) -> None:
+    """Whatever is asked meanwhile: what to do, what others do, how a row stands, what it costs."""
+    manifest = write("list.csv", table(many(12)))
+    with away_once(lambda: sandbox.accepted > 1, database, 3.0):
+        found = run(manifest, "--journal", database.url, "--rate", "4/s", "--max-cost-per-day", "9")
+
+    assert found.code == 0, found
+    assert sandbox.posts == 12
 
 
 @pytest.mark.timing(claim=-1.0)
