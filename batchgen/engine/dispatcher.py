@@ -59,7 +59,8 @@ class PendingRows:
     _given_back: list[Request] = field(default_factory=list)  # in the same order; they go first
     _read_to: int = 0  # the position up to which rows were taken
 
-    awaits_first = False  # rows are left, until another machine has tried their model
+    # Rows are left, until another machine has tried their model; or may be, if nobody could look.
+    awaits_first = False
 
     async def next_row(self) -> Request | None:
         """Return the next row; it stays where it is until `take`.
@@ -119,7 +120,7 @@ class Dispatcher:
 
     @property
     def awaits_first(self) -> bool:
-        """Whether free rows are left, until another machine has tried their model."""
+        """As of its rows: whether there may be some later."""
         return self._rows.awaits_first
 
     async def run(self, start: Callable[[Request], None]) -> None:

@@ -22,7 +22,7 @@ from batchgen.engine.poller import Poller
 from batchgen.engine.run_outcome import MISTAKE, NO_MEMORY, RUN_AGAIN, RunOutcome
 from batchgen.engine.run_state import RunState
 from batchgen.engine.submitter import Submitter
-from batchgen.errors import BatchgenError, disk_full, out_of_memory
+from batchgen.errors import BatchgenError, JournalLocked, disk_full, out_of_memory
 from batchgen.journal.writer import Journal, Request
 
 log = logging.getLogger(__name__)
@@ -67,7 +67,11 @@ class Engine:
     async def _left_behind(self) -> list[Request]:
         """Return what earlier runs, or other machines, had accepted and have not collected."""
         if self._peers is not None:
-            return await self._peers.take_accepted()
+            try:
+                return await self._peers.take_accepted()
+            except JournalLocked as locked:  # no harm: they are looked for again
+                log.debug("%s", locked.what)
+                return []
         return self._journal.requests_in(State.COMPLETED) + self._journal.requests_in(
             State.SUBMITTED
         )

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from batchgen.engine.dispatcher import PendingRows
 from batchgen.engine.machines.first_rows import FirstRows, TriedModel
+from batchgen.errors import JournalLocked
 from batchgen.journal.writer import Request
 
 log = logging.getLogger(__name__)
@@ -24,6 +25,7 @@ class SharedRows(PendingRows):
     _left: set[str] = field(default_factory=set)  # keys of rows that cannot be sent from here
     _look_at: float = 0.0  # when rows are looked for again
     _told: set[str] = field(default_factory=set)  # the models of which it was said that they wait
+    _to_let_go: list[Request] = field(default_factory=list)  # which could not be written yet
     awaits_first: bool = False
 
     def __post_init__(self) -> None:
@@ -62,8 +64,14 @@ class SharedRows(PendingRows):
             found = self._journal.take_pending(count, skip, self._left)
             self.awaits_first = not found and self._journal.has_free(left)
 
-        # Alone: who waits for his turn has nothing that others may wait for.
-        await self._writes.enqueue(take, alone=True)
+        try:
+            # Alone: who waits for his turn has nothing that others may wait for.
+            await self._writes.enqueue(take, alone=True)
+        except JournalLocked as locked:  # no harm: it is looked again
+            log.debug("%s", locked.what)
+            self._look_at = self._state.time() + LOOK_AGAIN_S
+            self.awaits_first = True
+            return
         self._page = found[::-1]
         if not found:
             self._look_at = now + LOOK_AGAIN_S
@@ -81,13 +89,22 @@ class SharedRows(PendingRows):
         await self._let_go_of([row])
 
     async def close(self) -> None:
-        if rows := [*self._page, *self._given_back]:
-            self._page, self._given_back = [], []
-            await self._let_go_of(rows)
+        rows = [*self._page, *self._given_back]
+        self._page, self._given_back = [], []
+        await self._let_go_of(rows)
 
     async def _let_go_of(self, rows: list[Request]) -> None:
+        rows = [*self._to_let_go, *rows]
+        if not rows:
+            return
+
         def let_go() -> None:
             for row in rows:
                 self._journal.let_go_of(row.key)
 
-        await self._writes.enqueue(let_go)
+        self._to_let_go = []
+        try:
+            await self._writes.enqueue(let_go)
+        except JournalLocked as locked:  # no harm: it is tried again
+            log.debug("%s", locked.what)
+            self._to_let_go = rows
