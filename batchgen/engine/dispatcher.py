@@ -67,17 +67,17 @@ class PendingRows:
 
         Raises StorageDamaged or one of its subclasses.
         """
-        self._drop_stopped()
+        await self._drop_stopped()
         if not self._given_back and not self._page:
             await self._read_ahead()
-            self._drop_stopped()
+            await self._drop_stopped()
         return next(reversed(self._given_back or self._page), None)
 
     async def _read_ahead(self) -> None:
         stopped = self._state.breaker.stopped_models
         self._page = self._journal.next_pending(self._read_to, stopped)[::-1]
 
-    def _drop_stopped(self) -> None:
+    async def _drop_stopped(self) -> None:
         stopped = self._state.breaker.stopped_models
         for rows in (self._given_back, self._page):
             while rows and rows[-1].model in stopped:

@@ -43,6 +43,17 @@ class SharedRows(PendingRows):
         if self._state.offline_tries and len(self._page) + len(self._given_back) > 1:
             await self.close()
 
+    async def _drop_stopped(self) -> None:
+        """Leave rows of a model that takes none from here to machines from which it may."""
+        while True:  # one may stop meanwhile
+            stopped = self._state.breaker.stopped_models
+            rows = [row for row in (*self._page, *self._given_back) if row.model in stopped]
+            if not rows:
+                return
+            self._page = [row for row in self._page if row.model not in stopped]
+            self._given_back = [row for row in self._given_back if row.model not in stopped]
+            await self._let_go_of(rows)
+
     async def _read_ahead(self) -> None:
         """Take rows for this run, where it has a place for one and some may be free."""
         state, now = self._state, self._state.time()

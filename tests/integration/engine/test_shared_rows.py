@@ -72,6 +72,19 @@ def held(database: Database) -> list[str]:
     return sorted(id for (id,) in found)
 
 
+def test_rows_of_a_model_that_stops_are_left_to_other_machines(
+    journal: Journal, database: Database, tmp_path: Path
+) -> None:
+    async def stop_one(rows: SharedRows, state: RunState) -> Any:
+        await rows.next_row()
+        before = held(database)
+        state.breaker.on_halted(OTHER, "403")
+        row = await rows.next_row()
+        return before, row and row.id, held(database)
+
+    assert act(journal, tmp_path, stop_one) == (["r1", "r2", "r3", "r4"], "r2", ["r2", "r4"])
+
+
 def test_rows_are_let_go_of_once_a_lock_is_free(
     journal: Journal, database: Database, tmp_path: Path
 ) -> None:
