@@ -147,11 +147,11 @@ class RequestQueries(Database):
 
         but: keys of rows that are left to others.
         """
-        skip, left = list(models_to_skip), list(but)
+        skip = list(models_to_skip)
         others = f" AND model NOT IN ({marks(skip)})" if skip else ""
-        others += f" AND key NOT IN ({marks(left)})" if left else ""
+        others += " AND key <> ALL (?)"  # one value: there may be any number
         where = f"state = 'pending' AND listed = 1{others} AND NOT {HANDED_IN}"
-        return self._take(where, "position", count, *skip, *left)
+        return self._take(where, "position", count, *skip, list(but))
 
     def tried_by_others(self) -> list[tuple[str, int, int, int]]:
         """Return how many rows other runs have of each model, as `TriedModel` of the engine.

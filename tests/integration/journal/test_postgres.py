@@ -317,6 +317,17 @@ def test_each_run_has_rows_of_its_own(opened: Callable[..., Journal]) -> None:
     ]
 
 
+def test_any_number_of_rows_is_left_to_others(opened: Callable[..., Journal]) -> None:
+    journal = opened()
+    (row,) = take(journal, 1)
+    with journal.transaction():
+        journal.let_go_of(row.key)
+        others = [f"{n:032x}" for n in range(70_000)]  # PostgreSQL takes 65,535 values
+        found = journal.take_pending(5, [], [row.key, *others])
+
+    assert [one.id for one in found] == ["r2", "r3"]
+
+
 def test_a_row_that_one_run_has_is_written_by_no_other(opened: Callable[..., Journal]) -> None:
     one, two = opened(), opened()
     row = claim(one)
