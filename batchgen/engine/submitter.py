@@ -106,6 +106,7 @@ class Submitter:
                 await self._submit_once(row, self._state.time())
             else:  # the limit that stopped the run may be moved
                 self._unsent.add(row.key)
+            return await self._writes.read(lambda: self._journal.get_request(row.key))
         finally:
             self._state.open_posts.discard(row.key)
             self._state.breaker.on_answered(row.model, files=bool(row.local_files))
@@ -114,7 +115,6 @@ class Submitter:
                 self._unsent.remove(row.key)
                 self._dispatcher.give_back(row)
             self._state.notify()
-        return await self._writes.read(lambda: self._journal.get_request(row.key))
 
     async def _submit_once(self, row: Request, dispatched_at: float) -> None:
         try:
