@@ -32,7 +32,7 @@ class Timing:
         statements of a transaction; then the server ends it. database_read: of what is read again
         where the database does not answer. database_away: without an answer of the database, before
         what waits to be written is given up. claim: from the record of a paid submission to its
-        first byte, where other machines may have taken the row over.
+        first byte, where that has to wait or other machines may have taken the row over.
     database_turn: as database_idle, of a run under way, whose locks other machines wait for.
     machine_look: between two looks at the other machines of a batch, and two signs of life.
     machine_gone: without a sign of a machine whose session has ended, before its rows are let go.

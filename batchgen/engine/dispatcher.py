@@ -151,7 +151,7 @@ class Dispatcher:
                     continue  # much may have changed meanwhile
                 wait = self._wait_for_slot()
                 if wait > 0:
-                    await self._state.wait_for_change(min(wait, self._time_left()))
+                    await self._state.wait_for_change(min(wait, self.time_left()))
                     continue
                 self._take()
                 start(row)
@@ -188,7 +188,7 @@ class Dispatcher:
     def _delay(self, row: Request) -> float:
         """Return the seconds until `row` may go, at most until the person's limit of time."""
         state = self._state
-        left = self._time_left()
+        left = self.time_left()
         full = state.places <= 0
         # In an outage one request finds out for all whether it is over.
         probing = bool(state.offline_tries and state.open_posts)
@@ -209,7 +209,7 @@ class Dispatcher:
             self._told.add(model)
             log.info("%s: the first row goes alone until its cost is known.", model)
 
-    def _time_left(self) -> float:
+    def time_left(self) -> float:
         """Return seconds; by both clocks, since one may stand still while the computer sleeps."""
         stop_after, until = self._state.policy.stop_after, self._state.policy.until
         by_stop_after = math.inf if stop_after is None else stop_after - self._state.time()
@@ -223,7 +223,7 @@ class Dispatcher:
 
     def _stop_at_a_limit(self) -> bool:
         limit = self._state.policy.limit
-        if self._time_left() <= 0:
+        if self.time_left() <= 0:
             self._state.stop(TIME_LIMIT)
         elif limit is not None and self._submitted >= limit:
             reason = f"The limit of {limit} submissions is reached."

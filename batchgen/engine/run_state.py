@@ -25,6 +25,7 @@ from batchgen.engine.rate_limiter import WINDOW_S, RateLimiter
 from batchgen.engine.run_outcome import RUN_AGAIN, Headway, RunOutcome
 
 MOST_CHANGED_TOLD = 5  # rows that are told of on the terminal
+MISSED_S = 0.1  # so late after its turn, a request is held up
 SAME_END_S = 0.0005  # between the ends of two waits that are the same
 RUSH_RATE = 100.0  # submissions per second; below it, each may hold the event loop up for 1.5 ms
 
@@ -82,6 +83,7 @@ class RunState:
         self.unreachable = ""
         self.throttled = False
         self._start = clock.monotonic()
+        self._left_at = -math.inf  # the last submission, as if none had left before its turn
         self._last_answer = 0.0
         self._saved_rate = math.inf  # submissions per second; none is saved yet
         self._changes = asyncio.Event()
@@ -133,6 +135,34 @@ class RunState:
         self.recent.append(now)
         while self.recent[0] < now - WINDOW_S:
             self.recent.popleft()
+
+    @property
+    def usual_delay(self) -> float:
+        """Seconds that a request may leave after its turn: at a slow rate, less than an interval
+        does no harm.
+        """
+        return max(MISSED_S, 1 / self.limiter.rate)
+
+    def leave(self, within: float) -> float | None:
+        """Give a request its turn to leave, whose connection is made and which is recorded.
+
+        Returns the seconds until then: 0.0, unless others were held up together with it. None where
+        that is later than `within` seconds: then it has no turn. No other is dispatched before all
+        that were held up have left.
+        """
+        now = self.time()
+        # It is no further ahead, unless the rate was raised since.
+        self._left_at = min(self._left_at, now + max(self.timing.claim, self.usual_delay))
+        turn = max(now, self._left_at + 1 / self.limiter.rate)
+        if turn - now <= self.usual_delay:
+            self._left_at = turn
+            return 0.0
+        self.limiter = replace(self.limiter, next_at=max(self.limiter.next_at, turn))
+        if turn - now > within:
+            return None
+        self._left_at = turn
+        self.limiter = self.limiter.after_submission(now)
+        return turn - now
 
     def notify(self) -> None:
         """Wake what waits for a change."""

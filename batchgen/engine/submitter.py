@@ -3,7 +3,8 @@
 The order, which docs/maintainers/architecture.md calls the life of an answer:
 
 0. The body is made. A row whose local file is not what was checked stays `pending`, unsent.
-1. `pending -> submitting` is recorded (W1) by the body itself, before its first byte leaves.
+1. `pending -> submitting` is recorded (W1) by the body itself, before its first byte leaves. One
+   that was held up until then, together with others, waits for another turn, or goes back.
 2. The service classifies whatever came back, or that nothing did, as a `SubmitOutcome`.
 3. A request_id is recorded (W2), with a receipt. Any other outcome moves the row as the table in
    core/states.py says.
@@ -185,16 +186,23 @@ class Submitter:
     # -- what is recorded --------------------------------------------------------------------------
 
     async def _keep_to_rate(self, dispatched_at: float, claimed_at: tuple[float, float]) -> None:
-        """Wait for another slot where this request was held up. Raises StoppedEarly."""
+        """Wait for another turn where this request was held up. Raises StoppedEarly."""
+        state = self._state
+        left = min(state.timing.claim - self._age(claimed_at), self._dispatcher.time_left())
+        end = state.time() + left
         if self._slots is None:
-            return
-        left = self._state.timing.claim - self._age(claimed_at)
-        delay = await self._slots.another_if_late(dispatched_at, left)
-        if delay is None:
-            raise Withheld(_TOO_LATE)
-        if delay > 0:
-            await self._state.clock.sleep(delay)
+            delay = state.leave(left)
+        else:
+            delay = await self._slots.another_if_late(dispatched_at, left)
+        while delay != 0.0:
+            if delay is None or state.time() + delay > end:
+                raise Withheld(_TOO_LATE)
+            await state.clock.sleep(delay)
             self._refuse_if_nothing_is_sent()
+            delay = 0.0
+            if self._slots is None:  # another batch's may have been held up as well
+                interval = 1 / state.limiter.rate
+                delay = self._shared_rate.acquire(state.clock.monotonic(), interval)
 
     def _refuse_old_claim(self, claimed_at: tuple[float, float]) -> None:
         """Raise Withheld where this computer slept since: another may have let the row go."""

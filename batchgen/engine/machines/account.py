@@ -19,14 +19,13 @@ from batchgen.engine.machines.account_rate import (
     write_limiter,
 )
 from batchgen.engine.rate_limiter import RateLimiter
-from batchgen.engine.run_state import RunState
+from batchgen.engine.run_state import MISSED_S, RunState
 from batchgen.errors import StorageDamaged
 from batchgen.journal.group_commit import WriteQueue
 from batchgen.journal.postgres.accounts import Account
 
 AHEAD_S = 0.25
 MOST_AHEAD = 50
-MISSED_S = 0.1  # so late, a slot is given up
 MOST_LATENCY_S = 1.0  # that is counted on
 
 
@@ -68,10 +67,8 @@ class SharedSlots:
         Returns the seconds until it: 0.0 where the request is not late, None where that is later
         than `within` seconds. Then the slot is kept for the next request.
         """
-        # A connection may take its time: at a slow rate, less than an interval does no harm. Nor
-        # does what each request waits for, since it moves none together with another.
-        usual = max(MISSED_S, 1 / self._state.limiter.rate) + self._latency
-        if self._state.time() - dispatched_at <= usual:
+        # What each request waits for does no harm, since it moves none together with another.
+        if self._state.time() - dispatched_at <= self._state.usual_delay + self._latency:
             return 0.0
         (slot,) = await self._take(1)
         delay = max(slot - self._state.time(), 0.0)

@@ -1,9 +1,12 @@
-"""What all parts of a run share: how it waits for a change."""
+"""What all parts of a run share: how it waits for a change, and when requests leave."""
 
 import asyncio
 import random
+from heapq import heappop, heappush
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from batchgen.clock import Clock
 from batchgen.core.timing import DEFAULT_TIMING
@@ -26,9 +29,9 @@ class StandingClock(Clock):
         await asyncio.sleep(seconds)
 
 
-def state_of(clock: Clock) -> RunState:
+def state_of(clock: Clock, rate: float = 1.0) -> RunState:
     costs = CostEstimator({}, {}, limited=False)
-    limiter = RateLimiter(1.0, 1.0)
+    limiter = RateLimiter(rate, rate)
     return RunState(clock, random.Random(0), DEFAULT_TIMING, Policy(), limiter, costs)
 
 
@@ -72,3 +75,94 @@ def test_a_wait_for_a_change_alone_is_not_ended_by_the_time_of_the_one_before() 
                 await state.wait_for_change(float("inf"))
 
     asyncio.run(wait())
+
+
+# -- when requests leave ---------------------------------------------------------------------------
+
+
+class SetClock(Clock):
+    """Shows what it is set to."""
+
+    at = 0.0
+
+    def monotonic(self) -> float:
+        return self.at
+
+
+def leave(rate: float, held_up: list[float], within: float = 2.0) -> tuple[list[float], float]:
+    """Dispatch requests as they may be, each of which is held up for so many seconds.
+
+    Those that have no turn are dispatched again, and not held up any more. Returns when each left,
+    in order, and the longest that one waited for its turn.
+    """
+    clock = SetClock()
+    state = state_of(clock, rate)
+    waiting, arriving, left = held_up[::-1], list[float](), list[float]()
+    longest = 0.0
+    while waiting or arriving:
+        dispatch = max(state.limiter.next_at, clock.at)
+        if waiting and (not arriving or dispatch <= arriving[0]):
+            clock.at = dispatch
+            state.note_submission()
+            heappush(arriving, clock.at + waiting.pop())
+            continue
+        clock.at = heappop(arriving)
+        delay = state.leave(within)
+        if delay is None:
+            waiting.append(0.0)
+        else:
+            longest = max(longest, delay)
+            left.append(clock.at + delay)
+    return sorted(left), longest
+
+
+RATES = st.sampled_from([0.01, 0.5, 1.0, 4.0, 30.0, 400.0])
+
+
+@example(4.0, [6.0 - n / 4 for n in range(24)] + [0.0] * 40)
+@given(RATES, st.lists(st.sampled_from([0.0, 0.05, 0.3, 3.0, 9.0]), min_size=1, max_size=60))
+def test_no_window_holds_more_than_the_rate_allows_whatever_holds_requests_up(
+    rate: float, held_up: list[float]
+) -> None:
+    left, longest = leave(rate, held_up)
+
+    assert len(left) == len(held_up)
+    assert longest <= 2.0
+    usual = max(0.1, 1 / rate)
+    for n, first in enumerate(left):
+        for count, last in enumerate(left[n:], 1):
+            assert count <= rate * (last - first + usual) + 1 + 1e-6
+
+
+@given(RATES, st.floats(0.0, 10.0))
+def test_where_all_connections_take_as_long_none_waits_for_its_turn(
+    rate: float, takes: float
+) -> None:
+    left, longest = leave(rate, [takes] * 20)
+
+    assert longest == 0.0
+    assert left[-1] == pytest.approx(19 / rate + takes)
+
+
+@pytest.mark.parametrize("rate", [1.0, 50.0])
+def test_a_rate_that_is_raised_frees_those_that_were_held_up_at_a_slow_one(rate: float) -> None:
+    clock = SetClock()
+    state = state_of(clock, 0.001)
+    assert [state.leave(2.0) for _ in range(3)] == [0.0, 0.0, None]
+
+    state.limiter = RateLimiter(rate, rate)
+
+    assert state.leave(2.0) != 0.0
+    clock.at = 2.0
+    assert state.leave(2.0) == 0.0
+
+
+def test_a_slow_rate_is_kept_however_often_one_asks() -> None:
+    clock = SetClock()
+    state = state_of(clock, 0.001)
+    left = []
+    for clock.at in range(0, 5000, 10):
+        if state.leave(2.0) == 0.0:
+            left.append(clock.at)
+
+    assert left == [0, 10, 1000, 2000, 3000, 4000]
