@@ -55,6 +55,8 @@ MAX_LOCKED_PAUSE_S = 60.0  # many APIs count by the minute
 MIN_RATE = 1 / 3600
 # The longest window that is measured by a rate that was lowered: many APIs count by the minute.
 WINDOW_S = 60.0
+# From now until a next submission that was kept, at most: later is by a clock that was set back.
+LONGEST_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +190,7 @@ def earliest_submission(recent: Sequence[float], rate: float) -> float:
 def resume_rate_limiter(
     max_rate: float,
     saved: tuple[float | None, float] | None,
-    longest: float = 3600.0,
+    longest: float = LONGEST_S,
     recent: Sequence[float] = (),
     paused: float | None = None,
 ) -> RateLimiter:

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from batchgen.engine.rate_limiter import LONGEST_S
+
 log = logging.getLogger(__name__)
 
 CLOCK_TOLERANCE_S = 0.001  # two readings of one computer's clock do not agree any better
@@ -49,7 +51,7 @@ class SharedRateLimit:
 
         Otherwise return the seconds until it may be tried again; nothing is taken then.
         """
-        with self._next_slot(now) as slot:
+        with self._next_slot(now, max(interval, LONGEST_S)) as slot:
             if slot[0] - now > CLOCK_TOLERANCE_S:
                 return slot[0] - now
             self._write(slot, now + interval)
@@ -78,8 +80,12 @@ class SharedRateLimit:
         self._written = slot[0] = at
 
     @contextmanager
-    def _next_slot(self, now: float) -> Iterator[list[float]]:
-        """Lock the file; yield the time of the next slot, in a list of one that may be changed."""
+    def _next_slot(self, now: float, longest: float = LONGEST_S) -> Iterator[list[float]]:
+        """Lock the file; yield the time of the next slot, in a list of one that may be changed.
+
+        longest: seconds after it was written that it may lie, unless this batch has written it.
+        More is of a damaged file, or of a batch that keeps to a slower rate by itself.
+        """
         slot = [0.0]
         if self._handle is None:
             yield slot
@@ -89,7 +95,10 @@ class SharedRateLimit:
             found = os.pread(self._handle, _RECORD.size, 0)
             if len(found) == _RECORD.size:
                 next_at, written_at = _RECORD.unpack(found)
-                # Written in the future: before the computer was started again.
+                if next_at != self._written:
+                    next_at = min(written_at + longest, next_at)
+                # Written in the future: before the computer was started again. Where it has run for
+                # longer since than it had before, nothing tells, and `longest` is the limit.
                 slot[0] = next_at if written_at <= now else 0.0
             before = slot[0]
             yield slot

@@ -163,7 +163,7 @@ class SharedSlots:
             throttled_at=mine.throttled_at + ahead,
         )
         try:
-            return read_limiter(text, begun)
+            return read_limiter(text, begun, now)
         except (ValueError, TypeError):
             raise StorageDamaged(
                 f"The table batchgen.accounts has a rate that is not batchgen's: {text!r:.200}.",

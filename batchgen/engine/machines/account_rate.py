@@ -11,9 +11,10 @@ from dataclasses import asdict, dataclass, fields, replace
 from math import isfinite
 from typing import Any
 
-from batchgen.engine.rate_limiter import RateLimiter
+from batchgen.engine.rate_limiter import LONGEST_S, RateLimiter
 
 _KINDS = {field.name: field.type for field in fields(RateLimiter)}
+MOST_IN_TURN = 100  # slots of all machines that may wait, at a slow rate one of each
 _MAY_BE_INFINITE = ("next_at", "paused_until", "throttled_at")
 
 
@@ -29,22 +30,36 @@ class Answer:
     retry_after: float | None = None
 
 
-def read_limiter(text: str | None, begun: RateLimiter) -> RateLimiter:
+def read_limiter(text: str | None, begun: RateLimiter, now: float) -> RateLimiter:
     """Return the limiter that was kept; `begun` where there was none.
 
-    begun: of this run, on the same clock. Raises ValueError for a text that `write_limiter` does
-    not write.
+    begun: of this run, on the same clock. now: by that clock, which may have been set back since:
+    then the next submission may go in an hour. Raises ValueError for a text that `write_limiter`
+    does not write.
     """
     if text is None:
         return begun
     kept = json.loads(text)
     if not isinstance(kept, dict) or not _is_limiter(kept):
         raise ValueError(text)
-    limiter = RateLimiter(**kept)
+    limiter = _by_the_clock(RateLimiter(**kept), begun.max_rate, now)
     if begun.max_rate <= limiter.max_rate:
         return limiter
     rate = begun.max_rate if limiter.refused_rate is None else limiter.rate
     return replace(limiter, max_rate=begun.max_rate, rate=rate)
+
+
+def _by_the_clock(limiter: RateLimiter, max_rate: float, now: float) -> RateLimiter:
+    longest = LONGEST_S + MOST_IN_TURN / min(limiter.rate, max_rate)
+    if limiter.next_at - now <= longest:
+        return limiter
+    # Nothing but `next_at` says when: whoever only looks keeps nothing, and would put it off.
+    return replace(
+        limiter,
+        next_at=now + LONGEST_S,
+        paused_until=min(limiter.paused_until, now),
+        throttled_at=min(limiter.throttled_at, now),
+    )
 
 
 def _is_limiter(kept: dict[str, Any]) -> bool:

@@ -1,6 +1,7 @@
 """Two batches of one account on one computer share one rate."""
 
 import os
+import struct
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -192,6 +193,34 @@ def test_after_the_computer_was_started_anew_nobody_waits(file: Path) -> None:
     SharedRateLimit(file).pause(1_000_000.0, 3600.0)
 
     assert SharedRateLimit(file).acquire(60.0, 1.0) == 0.0
+
+
+def test_a_start_that_nothing_tells_of_costs_no_more_than_an_hour(file: Path) -> None:
+    SharedRateLimit(file).acquire(500.0, 86400.0)
+
+    assert SharedRateLimit(file).acquire(600.0, 1.0) == pytest.approx(3500.0)
+    assert SharedRateLimit(file).acquire(600.0, 86400.0) == pytest.approx(86300.0)
+
+
+def test_a_rate_below_one_an_hour_that_is_raised_gives_back_its_slot(file: Path) -> None:
+    one, other = SharedRateLimit(file), SharedRateLimit(file)
+    one.acquire(100.0, 86400.0)
+
+    one.change(110.0, 0.0)
+
+    assert other.acquire(110.0, 1.0) == 0.0
+
+
+@pytest.mark.parametrize("odd", [1e18, float("inf"), float("nan")])
+def test_a_damaged_file_holds_nobody_for_longer_than_an_hour(file: Path, odd: float) -> None:
+    file.parent.mkdir()
+    file.write_bytes(struct.pack("<dd", odd, 1000.0))
+    batch = SharedRateLimit(file)
+
+    assert batch.acquire(1000.0, 1.0) <= 3600.0
+    batch.pause(1001.0, 30.0)  # nor does it hide what the API asked for
+    assert batch.acquire(1002.0, 1.0) >= 29.0
+    assert batch.acquire(4601.0, 1.0) == 0.0
 
 
 def test_a_file_of_another_form_holds_nobody(file: Path) -> None:

@@ -1,7 +1,7 @@
 """One rate for all machines of an account, and what each tells the others."""
 
 import json
-from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -77,20 +77,49 @@ def test_what_is_accepted_anywhere_lets_the_rate_climb_again():
 def test_what_was_learned_is_read_as_it_was_written():
     learned = after_answers(RateLimiter(10.0, 10.0), [Answer(NOW - 1.0, NOW, 1.0)])
 
-    assert read_limiter(write_limiter(learned), RateLimiter(10.0, 10.0)) == learned
-    assert read_limiter(write_limiter(RateLimiter(10.0, 10.0)), learned).rate == 10.0
+    assert read_limiter(write_limiter(learned), RateLimiter(10.0, 10.0), NOW) == learned
+    assert read_limiter(write_limiter(RateLimiter(10.0, 10.0)), learned, NOW).rate == 10.0
 
 
 def test_a_run_that_may_more_raises_what_all_may_have():
     kept = write_limiter(RateLimiter(1.0, 1.0))
 
-    assert read_limiter(kept, RateLimiter(10.0, 10.0)).rate == 10.0
+    assert read_limiter(kept, RateLimiter(10.0, 10.0), NOW).rate == 10.0
 
 
 def test_the_first_run_of_an_account_begins_with_its_own():
     mine = RateLimiter(3.0, 3.0, next_at=NOW + 9.0)
 
-    assert read_limiter(None, mine) is mine
+    assert read_limiter(None, mine, NOW) is mine
+
+
+def test_a_clock_of_the_database_that_is_set_back_holds_no_machine_for_longer_than_an_hour():
+    ahead = RateLimiter(1.0, 1.0).after_429(NOW + 86400.0, NOW + 86399.0, 600.0)
+    kept, begun, slots = write_limiter(ahead), RateLimiter(1.0, 1.0), []
+    for machine in range(50):
+        now = NOW + machine / 100
+        limiter, found = take_slots(read_limiter(kept, begun, now), now, 1.0, 1)
+        kept, slots = write_limiter(limiter), slots + found
+
+    assert slots[0] == NOW + 3600.0
+    assert all(b - a >= 1.0 for a, b in pairwise(slots))  # and one after the other still
+
+
+def test_whoever_only_looks_after_the_clock_was_set_back_puts_nothing_off():
+    ahead = RateLimiter(1.0, 1.0).after_429(NOW + 86400.0, NOW + 86399.0, 600.0)
+    seen = read_limiter(write_limiter(ahead), RateLimiter(1.0, 1.0), NOW)
+
+    assert seen.paused_until <= NOW
+    assert seen.after_acceptance(NOW + 1.0).rate > seen.rate
+
+
+def test_machines_whose_slots_fill_more_than_an_hour_wait_for_their_turn():
+    kept, slots, begun = write_limiter(RateLimiter(1 / 60, 1 / 60)), [], RateLimiter(1.0, 1 / 60)
+    for _ in range(90):
+        limiter, found = take_slots(read_limiter(kept, begun, NOW), NOW, 1 / 60, 1)
+        kept, slots = write_limiter(limiter), slots + found
+
+    assert slots[-1] == pytest.approx(NOW + 89 * 60.0)
 
 
 @pytest.mark.parametrize(
@@ -106,4 +135,4 @@ def test_what_batchgen_does_not_write_is_refused(odd):
         odd = json.dumps(json.loads(write_limiter(RateLimiter(1.0, 1.0))) | odd)
 
     with pytest.raises(ValueError):
-        read_limiter(odd, replace(RateLimiter(1.0, 1.0)))
+        read_limiter(odd, RateLimiter(1.0, 1.0), NOW)
