@@ -1,5 +1,6 @@
 """Going on with a batch in this process, with values for which the command line has no option."""
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from batchgen.journal.recovery import open_journal
 from batchgen.media.destination import Destination
 from batchgen.media.download import DEFAULT_LIMITS, DownloadLimits
 from batchgen.network.media_hosts import parse_media_host
-from batchgen.operations.execute import execute
+from batchgen.operations.execute import Progress, execute
 from batchgen.sandbox import Address
 
 KEEPING = OutputOptions(provenance=True, sidecars=False, thumbnails=False, max_outputs=100)
@@ -38,6 +39,8 @@ def resume(
     limits: DownloadLimits = DEFAULT_LIMITS,
     destination: Destination | None = None,
     keeping: OutputOptions = KEEPING,
+    progress: Progress = NoProgress(),
+    on_collected: Callable[[], None] = lambda: None,
 ) -> RunOutcome:
     """Go on with the rows in the journal of `folder`, as `run` does."""
     host = parse_media_host(address.media_host)
@@ -49,6 +52,7 @@ def resume(
         journal.start_run("list.csv", {})
         run = execute(
             journal, receipts, batch, endpoint, Policy(rate=1000.0), keeping,
-            lambda *_: NoProgress(), timing=timing, limits=limits, destination=destination,
+            lambda *_: progress, timing=timing, limits=limits, destination=destination,
+            on_collected=on_collected,
         )  # fmt: skip
         return event_loop.run(run)

@@ -59,7 +59,7 @@ class Engine:
                 await self._state.wait_for_change(AGAIN_S if self._peers else math.inf)
                 await self._dispatcher.run(self._start)
         except Exception as error:  # noqa: BLE001  # what is under way is still collected
-            self._stop_for(error, "the next row")
+            self.stop_for(error, "the next row")
         finally:
             while self._tasks:
                 await asyncio.wait(self._tasks.values())
@@ -156,11 +156,11 @@ class Engine:
         except asyncio.CancelledError:
             pass  # the journal has the row where it was; the next run goes on from there
         except Exception as error:  # noqa: BLE001
-            self._stop_for(error, row.where)
+            self.stop_for(error, row.where)
         finally:
             self._changed()
 
-    def _stop_for(self, error: Exception, where: str) -> None:
+    def stop_for(self, error: Exception, where: str) -> None:
         """Submit nothing more, since something failed that no other row would fare better with."""
         if isinstance(error, BatchgenError):
             self._state.stop(RunOutcome.under_way(error))

@@ -195,11 +195,17 @@ async def execute(
                     task.cancel()
                 await asyncio.gather(*beside, return_exceptions=True)
                 signals = stack.enter_context(heard(stop))
-                on_collected()
-                progress.close()
-                shared_rate.close()
-                payloads.close()
-                writes.close()
+                try:
+                    with (
+                        ExitStack() as closing
+                    ):  # each, whatever comes of the others; last one first
+                        closing.callback(writes.close)
+                        closing.callback(payloads.close)
+                        closing.callback(shared_rate.close)
+                        closing.callback(progress.close)
+                        closing.callback(on_collected)
+                except Exception as error:  # noqa: BLE001  # as of what shows the progress
+                    engine.stop_for(error, "the end of the run")
             elsewhere = 0
             with suppress(BatchgenError):  # of a database that is gone
                 journal.count_anew()
