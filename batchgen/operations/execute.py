@@ -196,9 +196,8 @@ async def execute(
                 await asyncio.gather(*beside, return_exceptions=True)
                 signals = stack.enter_context(heard(stop))
                 try:
-                    with (
-                        ExitStack() as closing
-                    ):  # each, whatever comes of the others; last one first
+                    # Each, whatever comes of the others; the last one first.
+                    with ExitStack() as closing:
                         closing.callback(writes.close)
                         closing.callback(payloads.close)
                         closing.callback(shared_rate.close)
