@@ -14,6 +14,7 @@ from pathlib import Path
 from batchgen.batch_folder import Folder
 from batchgen.core.text import shell_quote
 from batchgen.errors import BatchgenError, StoppedEarly, StorageDamaged, UsageError
+from batchgen.journal.postgres.accounts import Account
 from batchgen.journal.reader import Reader
 
 SAME_TICK_S = 2.0  # within which two writes may leave a file with one time
@@ -27,17 +28,17 @@ class OtherBatches:
     """The committed cost of the batches in some folders.
 
     folders: returns them as they are now; those without a batch, and rehearsals, cost nothing.
-    in_database: returns what those cost whose journal is in the database of this batch; None where
-        they are counted by their folders.
+    account: by whose table those are counted that are sent to it and have their journals in the
+        database of this batch; None where all are counted by their folders.
     """
 
     def __init__(
         self,
         folders: Callable[[], Iterable[Path]],
-        in_database: Callable[[str], float] | None = None,
+        account: Account | None = None,
     ) -> None:
         self._folders = folders
-        self._in_database = in_database
+        self._account = account
         self._found: dict[tuple[Path, str], tuple[_Stamp, float]] = {}
 
     def committed_usd(self, since: str) -> float:
@@ -47,7 +48,7 @@ class OtherBatches:
         Raises StoppedEarly for a journal that was written since then and cannot be read.
         """
         here = sum(self._committed(Folder(path), since) for path in self._folders())
-        return here if self._in_database is None else here + self._in_database(since)
+        return here if self._account is None else here + self._account.committed_by_others(since)
 
     def _committed(self, folder: Folder, since: str) -> float:
         try:
@@ -55,7 +56,8 @@ class OtherBatches:
         except (UsageError, StorageDamaged) as error:
             raise _unreadable(folder, error) from None
         if not isinstance(place, Path):  # which does not say when it was written to
-            return _read(folder, since) if self._in_database is None else 0.0
+            counted = self._account is not None and self._account.counts(place)
+            return 0.0 if counted else _read(folder, since)
         stamp = _stamp(place)
         written = max((part[0] / 1e9 for part in stamp if part), default=0.0)
         if written < datetime.fromisoformat(since).timestamp() - CLOCK_TOLERANCE_S:

@@ -195,4 +195,4 @@ def other_batches(
         here = folder.path.resolve()
         return [] if options.sandbox else [path for path in batches.paid_here() if path != here]
 
-    return OtherBatches(folders, None if account is None else account.committed_by_others)
+    return OtherBatches(folders, account)

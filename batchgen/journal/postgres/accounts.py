@@ -9,8 +9,9 @@ those that keep what later runs have to know, which come last.
 from collections.abc import Sequence
 from typing import Any
 
+from batchgen.core.addresses import JournalAddress
 from batchgen.journal.database import Database, quarter
-from batchgen.journal.postgres.connection import quoted
+from batchgen.journal.postgres.connection import quoted, same_database
 
 SCHEMA = "batchgen"  # no batch has this name: theirs begin with batchgen_
 _TABLES = (
@@ -33,7 +34,8 @@ class Account:
     def __init__(self, journal: Database, name: str) -> None:
         self._journal = journal
         self._name = name
-        self._schema = journal.store.address.schema  # type: ignore[attr-defined]
+        address: JournalAddress = journal.store.address  # type: ignore[attr-defined]
+        self._url, self._schema = address.url, address.schema
         with journal.transaction():
             (there,) = journal.fetch_one("SELECT to_regclass('batchgen.batches') IS NOT NULL")
             if not there:
@@ -74,6 +76,17 @@ class Account:
             self._name,
         )
         return rate, float(now)
+
+    def counts(self, address: JournalAddress) -> bool:
+        """Return whether a batch is one of those here that are sent to the account."""
+        if not same_database(address.url, self._url):
+            return False
+        found = self._journal.fetch_committed(
+            "SELECT 1 FROM batchgen.batches WHERE account = ? AND schema = ?",
+            self._name,
+            address.schema,
+        )
+        return bool(found)
 
     def committed_by_others(self, since: str) -> float:
         """Return the USD that its other batches here have spent or may have spent since a time."""

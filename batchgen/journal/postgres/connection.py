@@ -72,6 +72,19 @@ def import_psycopg() -> Any:
         ) from None
 
 
+# What of a URL says which database it is; the rest says who comes, and how.
+_WHICH = ("host", "hostaddr", "port", "dbname", "service")
+
+
+def same_database(one: str, other: str) -> bool:
+    """Return whether two URLs name one database, as far as they tell."""
+    if one == other:
+        return True
+    parts = import_psycopg().conninfo.conninfo_to_dict
+    first, second = parts(one), parts(other)
+    return all(first.get(name) == second.get(name) for name in _WHICH)
+
+
 @lru_cache(maxsize=1000)
 def translated(sql: str) -> str:
     """Return a statement with psycopg's placeholders in place of SQLite's."""

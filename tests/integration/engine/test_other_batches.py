@@ -2,25 +2,32 @@
 
 import os
 import sqlite3
-from collections.abc import Callable
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 
 import pytest
 from conftest import Command, Write
+from databases import Database
+from databases import database as database_of
 from helpers import NEVER_ASKING, PretendClock, change, many, query, table, tally
 from sandbox_client import Control
 
 from batchgen import event_loop
 from batchgen.api.endpoint import Endpoint
 from batchgen.batch_folder import Folder
+from batchgen.clock import Clock
+from batchgen.core.addresses import JOURNAL_VARIABLE, JournalAddress
 from batchgen.core.budget import CostLimits
 from batchgen.core.prices import Price
 from batchgen.engine.collector import OutputOptions
 from batchgen.engine.other_batches import OtherBatches
 from batchgen.engine.policy import Policy
+from batchgen.errors import StoppedEarly
+from batchgen.journal.postgres.accounts import Account
 from batchgen.journal.recovery import open_journal
+from batchgen.journal.writer import Journal
 from batchgen.operations.execute import execute
 
 
@@ -35,6 +42,13 @@ def own(here: Path) -> Callable[[str], None]:
         path.chmod(0o600)
 
     return write_it
+
+
+@contextmanager
+def journal_in(database: Database, batch: str) -> Iterator[Journal]:
+    with closing(Journal(JournalAddress(database.url, batch), Clock())) as journal:
+        journal.store.let_others_start("running")
+        yield journal
 
 
 @pytest.fixture
@@ -153,6 +167,46 @@ def test_a_batch_that_is_gone_or_that_was_written_long_ago_stops_nobody(
         os.utime(path, (1e9, 1e9))
 
     assert (run_of("autumn", 1).code, sandbox.posts) == (0, 3)
+
+
+def test_batches_in_another_database_or_of_another_account_count(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of the account in this batch's database are counted by its table, and once."""
+    folders = [tmp_path / "same", tmp_path / "account", tmp_path / "elsewhere"]
+    with database_of(database.server) as another, ExitStack() as stack:
+        here = stack.enter_context(journal_in(database, "here"))
+        account = Account(here, "somebody")
+        for folder, where, name in zip(
+            folders, (database, database, another), ("somebody", "else", "somebody"), strict=True
+        ):
+            folder.mkdir()
+            journal = stack.enter_context(journal_in(where, folder.name))
+            Account(journal, name)
+            with journal.transaction():
+                journal.set_cost("0" * 32, 1, "2026-11-27T08:00:00.000Z", 0.25)
+            Folder(folder).name_database(journal.path)
+        found = []
+        for url in (database.url, another.url):
+            monkeypatch.setenv(JOURNAL_VARIABLE, url)
+            mine = [folder for folder in folders if Folder(folder).kept_address().url == url]
+            others = OtherBatches(lambda mine=mine: mine, account)
+            found.append(others.committed_usd("2026-11-27T00:00:00.000Z"))
+
+    assert found == [0.5, 0.5]
+
+
+def test_a_batch_in_a_database_that_is_away_stops_the_run(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = "postgresql://me@127.0.0.1:1/first"
+    Folder(tmp_path).name_database(JournalAddress(url, "list"))
+    monkeypatch.setenv(JOURNAL_VARIABLE, url)
+    with journal_in(database, "here") as here:
+        others = OtherBatches(lambda: [tmp_path], Account(here, "somebody"))
+
+        with pytest.raises(StoppedEarly, match="cannot be reached"):
+            others.committed_usd("2026-11-27T00:00:00.000Z")
 
 
 def test_two_runs_at_once_do_not_pass_the_limit_together(
