@@ -24,6 +24,11 @@ _TAKE = """WITH taken AS MATERIALIZED (
         SELECT rate FROM batchgen.accounts WHERE account = ? FOR UPDATE)
     SELECT rate, CAST(extract(epoch FROM clock_timestamp()) AS double precision) FROM taken"""
 
+# The same, where somebody has deleted the row.
+_MAKE = """INSERT INTO batchgen.accounts (account) VALUES (?)
+    ON CONFLICT (account) DO UPDATE SET account = excluded.account
+    RETURNING rate, CAST(extract(epoch FROM clock_timestamp()) AS double precision)"""
+
 
 class Account:
     """An account in the database of a batch. name: tells accounts apart, and no secret.
@@ -61,7 +66,9 @@ class Account:
         Returns what is kept of the rate, None before the first, and the time by the database's
         clock, in seconds since the epoch.
         """
-        rate, now = self._journal.fetch_one(_TAKE, self._name)
+        rate, now = self._journal.fetch_one(_TAKE, self._name) or self._journal.fetch_one(
+            _MAKE, self._name
+        )
         return rate, float(now)
 
     def keep(self, rate: str) -> None:
@@ -71,8 +78,8 @@ class Account:
     def rate(self) -> tuple[str | None, float]:
         """As `take`, of what is committed, and without keeping anybody."""
         ((rate, now),) = self._journal.fetch_committed(
-            "SELECT rate, CAST(extract(epoch FROM clock_timestamp()) AS double precision)"
-            " FROM batchgen.accounts WHERE account = ?",
+            "SELECT (SELECT rate FROM batchgen.accounts WHERE account = ?),"
+            " CAST(extract(epoch FROM clock_timestamp()) AS double precision)",
             self._name,
         )
         return rate, float(now)

@@ -106,6 +106,17 @@ def test_a_slot_that_is_too_far_ahead_for_a_claim_is_kept_for_the_next(
     assert 3.0 < kept <= 4.0
 
 
+def test_a_rate_that_was_deleted_begins_anew(journal: Journal, tmp_path: Path) -> None:
+    async def look_and_take(slots: SharedSlots, *_: Any) -> Any:
+        for step in (slots.look, lambda: slots.take(1), slots.tell, lambda: slots.hold(1.0)):
+            journal.connection.execute("DELETE FROM batchgen.accounts")
+            if done := step():
+                await done
+        return journal.fetch_all("SELECT account FROM batchgen.accounts")
+
+    assert act(journal, tmp_path, 1.0, look_and_take) == [("somebody",)]
+
+
 def test_a_database_that_answers_late_is_counted_on(journal: Journal, tmp_path: Path) -> None:
     async def take_some(slots: SharedSlots, clock: PretendClock, account: SlowAccount) -> Any:
         account.takes_s = 0.4
