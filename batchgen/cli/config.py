@@ -57,6 +57,7 @@ def show(manifest: str | None, as_json: bool) -> None:
         0    shown
         2    there is no such file, or the configuration has a problem
         65   the settings of the manifest have problems
+        74   the journal of its batch is damaged
     """
     from batchgen.cli import output
     from batchgen.config import VARIABLES, Source, merge_options
@@ -92,7 +93,7 @@ def show(manifest: str | None, as_json: bool) -> None:
     width = max(map(len, words.values()))
     for name in names:
         source = options.sources[name]
-        said = f"{source}{whence.get(source, lambda name: '')(name)}"
+        said = f"{source}{whence[source](name) if source in whence else ''}"
         output.line(f"  {_shown_name(name):24}  {words[name]:{width}}  {said}")
     for folder in own.trusted:
         output.line(

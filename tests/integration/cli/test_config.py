@@ -106,6 +106,54 @@ def test_the_path_is_told_whether_there_is_one_or_not(batchgen, here):
     assert outcome.stdout == f"{os.environ['XDG_CONFIG_HOME']}/batchgen/config.toml\n"
 
 
+def test_a_login_in_an_address_is_not_shown(batchgen, monkeypatch, write):
+    monkeypatch.setenv("RUNCOMFY_MODEL_API_BASE", "https://ada:hunter2@api.example/v1")
+    manifest = write("list.csv", "prompt\na heron\n")
+
+    for words in (
+        ["config", "show"],
+        ["config", "show", manifest],
+        ["doctor"],
+        ["doctor", manifest],
+    ):
+        for option in ([], ["--json"]):
+            outcome = batchgen(*words, *option)
+            assert "api.example" in outcome.stdout, words
+            assert "hunter2" not in outcome.stdout + outcome.stderr, words
+
+
+def test_a_schema_in_the_list_itself_is_said_and_not_shown(batchgen, write):
+    lines = ["model: a/b", "schema: {input: {properties: {prompt: {type: string}}}}"]
+    manifest = write("list.yaml", "\n".join([*lines, "rows: [{prompt: a heron}]"]))
+
+    outcome = batchgen("config", "show", manifest)
+    assert (outcome.code, outcome.stderr) == (0, "")
+    assert shown(outcome)["schema"] == "in the list itself manifest"
+    settings = json.loads(batchgen("config", "show", manifest, "--json").stdout)["settings"]
+    assert settings["schema"]["value"]["input"]["properties"] == {"prompt": {"type": "string"}}
+
+
+def test_how_a_list_is_read_is_no_setting(batchgen, write):
+    manifest = write("list.yaml", "expand: true\nsamples: 2\nrows: [{prompt: a heron}]\n")
+
+    of_reading = {"expand", "samples", "sample_seed", "nodes", "input_name"}
+    assert not shown(batchgen("config", "show", manifest)).keys() & of_reading
+
+
+def test_what_a_batch_keeps_is_shown_as_the_next_run_has_it(batchgen, own, run, write):
+    own(f'model = "{OTHER}"\n')
+    manifest = write("list.csv", "prompt\na heron\n")
+    run(manifest)
+    batchgen("set", manifest, "rate=3/m", "--keep")
+    own('model = "atelier/series/text-to-image"\n')
+
+    found = shown(batchgen("config", "show", manifest))
+    assert found["rate"] == "3/m kept (batchgen set)"
+    assert found["model"].split()[0] == OTHER
+    settings = json.loads(batchgen("config", "show", manifest, "--json").stdout)["settings"]
+    assert settings["rate"] == {"value": 0.05, "source": "kept"}
+
+
 # -- the model of rows that name none --------------------------------------------------------------
 
 OTHER = "atelier/brush-2/text-to-image"

@@ -181,6 +181,8 @@ def test_what_a_command_prints_satisfies_its_schema(
 ) -> None:
     if name in ("models forget",):
         batchgen("models", "fetch", BRUSH, *reach)
+    if name == "config show":
+        batchgen("set", "list.csv", "rate=3/m", "--keep")
     if name.startswith("schedule "):
         batchgen("schedule", "install", "list.csv", "--at", "01:30", "--by", "cron")
     if name == "verify":
