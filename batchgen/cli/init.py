@@ -18,7 +18,7 @@ from batchgen.cli.options import (
     read_columns,
     runtime,
 )
-from batchgen.core.text import plural, shell_quote
+from batchgen.core.text import plural, shell_path, shell_quote
 from batchgen.core.timing import Timing
 from batchgen.errors import UsageError
 from batchgen.manifest.formats import FORMATS
@@ -116,7 +116,7 @@ def init(out: str | None, listed: str | None, as_table: bool, as_json: bool, **g
         told = {"path": str(made.path), "rows": rows, "columns": uses, "needed": [*made.needed]}
         output.as_json(told)
         return
-    shown = shell_quote(str(made.path))
+    shown = shell_path(str(made.path))
     if listed is None:
         # A table says its model in a column, and cannot say where that model's schema is.
         names = ("model", "schema") if as_table and options.schema else ()

@@ -6,7 +6,6 @@ folder from somebody else, be options that run a command.
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from batchgen.core.limits import limit_name
@@ -24,23 +23,34 @@ OPTIONS = {
     **{"max_cost_per_month": "--max-cost-per-month", "price": "--price"},
     **{"price_per_second": "--price-per-second"},
 }
-
-
-def kept_option(value: Any) -> Any:
-    """Return the value of an option as JSON has it; a path from anywhere."""
-    if isinstance(value, Path):
-        return str(value.absolute())
-    if isinstance(value, Mapping):
-        return dict(value)
-    return [*map(kept_option, value)] if isinstance(value, tuple) else value
+_NUMBER = (int, float)
+# Of what type each is as JSON has it, and what is in it. A path is absolute.
+_FORMS: Mapping[str, tuple[Any, ...]] = {
+    **dict.fromkeys(("model", "schema", "workflow", "format", "input_name", "id_template"), (str,)),
+    **dict.fromkeys(("fit", "expand", "skip_invalid"), (bool,)),
+    **dict.fromkeys(("columns", "nodes"), (dict, str)),
+    **dict.fromkeys(("meta", "allow_path"), (list, str)),
+    **dict.fromkeys(("samples", "sample_seed"), (int,)),
+    "raise_limit": (dict, int),
+    **dict.fromkeys(("max_cost", "max_cost_per_day", "max_cost_per_month"), (_NUMBER,)),
+    **dict.fromkeys(("price", "price_per_second"), ((*_NUMBER, dict), _NUMBER)),
+}
 
 
 def are_kept_options(value: Any) -> bool:
-    """Whether these are options by name, each as `kept_option` returns it."""
+    """Whether these are options by name, each in its form as JSON."""
     return isinstance(value, dict) and all(
-        name in OPTIONS and all(isinstance(one, str | int | float) for one in _each(option))
-        for name, option in value.items()
+        name in _FORMS and _is_of_form(one, *_FORMS[name]) for name, one in value.items()
     )
+
+
+def _is_of_form(value: Any, kind: Any, of: Any = None) -> bool:
+    if isinstance(value, bool) or kind is bool:
+        return type(value) is kind
+    if isinstance(value, list | dict):
+        parts = value.values() if isinstance(value, dict) else value
+        return isinstance(value, kind) and all(_is_of_form(one, of) for one in parts)
+    return isinstance(value, kind)
 
 
 def run_words(options: Mapping[str, Any]) -> list[str]:

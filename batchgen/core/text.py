@@ -72,6 +72,11 @@ def shell_quote(text: str) -> str:
     return f"$'{''.join(map(_shell_escape, text))}'"
 
 
+def shell_path(path: str) -> str:
+    """Return a path as one word of a POSIX shell that no command takes for an option."""
+    return shell_quote(f"./{path}" if path.startswith("-") else path)
+
+
 def _shell_escape(c: str) -> str:
     if c.isprintable() and c not in "'\\":
         return c

@@ -19,7 +19,7 @@ from batchgen.core.addresses import JournalAddress
 from batchgen.core.budget import active_limits, tightest
 from batchgen.core.rows import Problem
 from batchgen.core.states import State
-from batchgen.core.text import hide_logins, plural, shell_quote
+from batchgen.core.text import hide_logins, plural, shell_path, shell_quote
 from batchgen.core.timing import Timing
 from batchgen.doctor import judge
 from batchgen.doctor.finding import Finding, fail, failed_by, ok, warn
@@ -93,7 +93,7 @@ class Examination:
             if self._folder is not None and self._is_readable:
                 planned = yield from self._plan(self.manifest)
                 if planned is not None:
-                    tonight = _tonight(planned, options)
+                    tonight = _tonight(planned)
                     yield from self._money(planned, tonight, self._folder, options)
             if self._folder is not None:
                 yield from self._disk(self._folder, tonight)
@@ -268,7 +268,7 @@ class Examination:
             planned = plan(self.flags, manifest, problems.append, lambda row: None, self.timing)
         except ManifestInvalid as error:
             what = error.what.removesuffix(" Nothing was sent.").removesuffix(".")
-            yield fail("list", what, f"batchgen validate {shell_quote(manifest)}")
+            yield fail("list", what, f"batchgen validate {shell_path(manifest)}")
             return None
         except BatchgenError as error:
             yield failed_by("list", error)
@@ -345,11 +345,7 @@ def _way(endpoint: Endpoint) -> Finding:
     return ok("network", f"{through}; certificates {f'of {named}' if named else 'as they come'}")
 
 
-def _tonight(planned: Plan, options: RunOptions) -> Tonight:
-    """Return what one run of a plan sends, as far as `--limit` lets it."""
-    sends, usd = planned.sends, planned.cost
-    if options.limit is not None and options.limit < sends:
-        usd, sends = usd * options.limit / sends, options.limit
+def _tonight(planned: Plan) -> Tonight:
+    """Return what one run of a plan sends."""
     collects = planned.counts[State.SUBMITTED] + planned.counts[State.COMPLETED]
-    unpriced = min(planned.unpriced, sends)
-    return Tonight(sends, collects, usd, unpriced, planned.floor)
+    return Tonight(planned.sends, collects, planned.cost, planned.unpriced, planned.floor)

@@ -12,7 +12,7 @@ from batchgen.config import RunOptions, Source
 from batchgen.core.identity import PROMPT_NAMES
 from batchgen.core.rows import Problem
 from batchgen.core.targets import deployment_id, suggest_nodes
-from batchgen.core.text import is_text, shell_quote, show_undecoded
+from batchgen.core.text import is_text, shell_path, shell_quote, show_undecoded
 from batchgen.core.timing import Timing
 from batchgen.errors import ManifestInvalid, UsageError
 from batchgen.files import FileRefused
@@ -209,7 +209,7 @@ def _path(out: str | None, usual: Path) -> Path | None:
     path = Path(out) if out else usual
     if os.path.lexists(path):
         other = path.with_name(f"{path.stem}-2{path.suffix}")
-        remedy = f"Name another file, as {shell_quote(str(other))}, or move that one away."
+        remedy = f"Name another file, as {shell_path(str(other))}, or move that one away."
         raise UsageError(f"{path} is there already, and init overwrites nothing.", remedy)
     return path
 
@@ -234,7 +234,7 @@ def _read_list(
         if (document := source.document()) is not None:
             if document.settings or document.rows is None:
                 what = f"{source.file} is a manifest with settings of its own."
-                raise UsageError(what, f"Run that: batchgen run {shell_quote(source.file)}")
+                raise UsageError(what, f"Run that: batchgen run {shell_path(source.file)}")
             items = document.rows()
         else:
             items = source.items(lambda header: may_be_known(header, names))
@@ -312,7 +312,7 @@ def _input_lines(validator: Validator) -> list[InputLine]:
 
 def _commands(name: str) -> list[str]:
     """Return the comment that says what to do with the file of this name."""
-    shown = shell_quote(name)
+    shown = shell_path(name)
     return [
         "",
         f"    batchgen validate {shown}",

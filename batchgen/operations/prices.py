@@ -19,7 +19,7 @@ from batchgen.core.budget import Spending, active_limits, tightest, what_is_left
 from batchgen.core.prices import DURATION_INPUT, Price, SeenCost, Unit, estimate
 from batchgen.core.states import State
 from batchgen.core.terms import REHEARSAL, RowTerms, Terms
-from batchgen.core.text import plural, shell_quote
+from batchgen.core.text import plural, shell_path
 from batchgen.engine.other_batches import OtherBatches
 from batchgen.errors import ServiceUnreachable, UsageError
 from batchgen.journal.postgres.accounts import Account
@@ -140,7 +140,7 @@ def require_agreed(agreed: Terms, found: Terms, manifest: str) -> None:
             f"{manifest} is no longer what was agreed to. What differs:"
             f" {'; '.join(differences)}. Nothing was sent.",
             "Look at what it would do now, with the options of the run, and agree to that:"
-            f" batchgen plan {shell_quote(manifest)} --json",
+            f" batchgen plan {shell_path(manifest)} --json",
         )
 
 

@@ -24,7 +24,7 @@ from batchgen.core import prices
 from batchgen.core.assignments import in_words
 from batchgen.core.budget import Spending, show_usd
 from batchgen.core.rows import Problem
-from batchgen.core.run_words import GIVEN, OPTIONS, are_kept_options, kept_option
+from batchgen.core.run_words import GIVEN, OPTIONS, are_kept_options
 from batchgen.core.states import State
 from batchgen.core.text import list_choices, plural
 from batchgen.core.timing import DEFAULT_TIMING, Timing
@@ -273,9 +273,18 @@ def _given(options: RunOptions) -> dict[str, Any] | None:
     from somebody else, and a program may have given a schema that is in no file.
     """
     said = {name for name, source in options.sources.items() if source == Source.FLAG}
-    given = {name: kept_option(getattr(options, name)) for name in OPTIONS if name in said}
+    given = {name: _as_json(getattr(options, name)) for name in OPTIONS if name in said}
     elsewhere = said & {"base_url", "serverless_url", "media_hosts"}
     return None if elsewhere or not are_kept_options(given) else given
+
+
+def _as_json(value: Any) -> Any:
+    """Return the value of an option as JSON has it; a path from anywhere."""
+    if isinstance(value, Path):
+        return str(value.absolute())
+    if isinstance(value, Mapping):
+        return dict(value)
+    return [*map(_as_json, value)] if isinstance(value, tuple) else value
 
 
 def _policy(

@@ -9,7 +9,7 @@ from typing import Any
 
 from batchgen.core.run_words import run_words
 from batchgen.core.states import State, makes_nothing_again
-from batchgen.core.text import shell_quote
+from batchgen.core.text import shell_path, shell_quote
 
 MAX_CAUSE_CHARS = 200  # enough to tell a cause from others
 
@@ -76,7 +76,8 @@ def command_to_run(
     options: of the last run's command line, as `core/run_words.py` has them.
     """
     words = [*run_words(options), *([] if out is None else ["--out", out])]
-    return command("run", manifest, *words, *(["--sandbox"] if rehearsal else []))
+    words += ["--sandbox"] if rehearsal else []
+    return " ".join(["batchgen run", shell_path(manifest), *map(shell_quote, words)])
 
 
 def _reopens(state: str) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import socket
 import sqlite3
@@ -29,6 +30,7 @@ from helpers import (
 from sandbox_client import Control
 
 from batchgen.batch_folder import Folder
+from batchgen.sandbox import Address
 
 MODEL = "ideogram/ideogram-v2/generate"
 BRUSH = "atelier/brush-2/text-to-image"
@@ -51,6 +53,16 @@ def test_validate_counts_good_rows_and_needs_no_token(
 
     assert (outcome.code, outcome.stdout) == (0, "3 rows in list.csv, all valid.\n")
     assert sorted(path.name for path in here.iterdir()) == ["list.csv"]
+
+
+def test_validate_asks_the_service_that_it_is_told(
+    batchgen: Command, write: Write, reach: list[str]
+) -> None:
+    manifest = write("list.csv", table(many(1)))
+
+    assert batchgen("validate", manifest, "--model", BRUSH).code == 69
+    outcome = batchgen("validate", manifest, "--model", BRUSH, *reach)
+    assert (outcome.code, outcome.stdout) == (0, "1 row in list.csv, all valid.\n")
 
 
 def test_validate_shows_every_problem_with_its_place(batchgen: Command, write: Write) -> None:
@@ -268,6 +280,37 @@ def test_a_journal_on_a_medium_that_cannot_be_written_is_read_whole(
     assert "backup" not in outcome.stderr
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(["run", ""], ["plan", ""], ["validate", ""], ["config", "show", ""]),
+        *(["status", ""], ["retry", ""], ["resolve", ""], ["cancel", ""], ["report", ""]),
+        *(
+            ["retry", "x", "--cause", ""],
+            ["report", "x", "--to", ""],
+            ["report", "x", "--picks", ""],
+        ),
+        *(["models", "fetch", BRUSH, "-o", ""], ["schedule", "install", "", "--at", "01:30"]),
+    ],
+    ids=" ".join,
+)
+def test_a_name_that_is_empty_is_refused(batchgen: Command, here: Path, words: list[str]) -> None:
+    outcome = batchgen(*words)
+
+    assert outcome.code == 2
+    assert "empty, as of a variable that is not set" in outcome.stderr
+    assert [*here.iterdir()] == []
+
+
+@pytest.mark.parametrize("option", ["--out", "--schema", "--log-file"])
+def test_a_path_that_is_empty_is_as_if_it_was_not_given(
+    run: Command, folder: Path, here: Path, manifest: str, option: str
+) -> None:
+    assert run(manifest, option, "").code == 0
+    assert tally(folder) == {"saved": 1}
+    assert {path.name for path in here.iterdir()} == {"list.csv", "out"}
+
+
 @pytest.mark.parametrize("words", [["status"], ["retry"], ["cancel"], ["report"]])
 def test_a_batch_that_is_not_there_is_said_with_where_it_was_looked_for(
     batchgen: Command, here: Path, words: list[str]
@@ -302,13 +345,93 @@ def test_retry_makes_all_failed_rows_pending_and_the_next_run_sends_them(
 ) -> None:
     outcome = batchgen("retry", folder)
 
-    assert outcome.stdout == (
-        f"2 rows queued again.\nThe next run submits them: batchgen run {two_failures}\n"
-    )
+    # No address of a service is taken from a journal.
+    said = "2 rows queued again.\nThe next run submits them, with the same options.\n"
+    assert outcome.stdout == said
     assert sandbox.posts == 0
     assert error_of(folder, "row-2") == "content policy"
     assert run(two_failures).code == 0
     assert sandbox.posts == 2
+
+
+READING = [
+    *("--model", BRUSH, "--column", "prompt=Your prompt", "--meta", "style"),
+    *("--id", "{key}-{style}", "--max-cost", "5", "--price", "0.01"),
+]
+
+
+@pytest.fixture
+def read_so(
+    by_thread: Command,
+    address: Address,
+    sandbox: Control,
+    write: Write,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Path:
+    """A batch that options and the environment made, with a failed row and an unknown one."""
+    monkeypatch.setenv("RUNCOMFY_MODEL_API_BASE", address.base_url)
+    sandbox.fault("failed", match="heron", value="no luck")
+    sandbox.fault("lost", match="fox")
+    write("list.csv", "key,Your prompt,style\n1,a heron,ink\n2,a fox,oil\n")
+    by_thread("run", "list.csv", *READING)
+    folder = Path("out/list")
+    assert states(folder) == {"1-ink": "failed", "2-oil": "unknown"}
+    return folder
+
+
+def test_the_command_that_is_advised_sends_the_queued_rows_and_no_others(
+    batchgen: Command, by_thread: Command, sandbox: Control, read_so: Path
+) -> None:
+    sandbox.fault("failed", times=2, value="no luck")
+    advised = (
+        f"batchgen run list.csv --model {BRUSH} --column 'prompt=Your prompt' --meta style"
+        " --id '{key}-{style}' --max-cost 5.0 --price 0.01"
+    )
+
+    assert json.loads(batchgen("retry", read_so, "--json").stdout)["next"] == advised
+    by_thread(*shlex.split(advised)[1:])
+    assert (sandbox.posts, states(read_so)) == (3, {"1-ink": "failed", "2-oil": "unknown"})
+
+    settled = batchgen("resolve", read_so, "--all", "--send-again", "-y").stdout
+    assert settled.endswith(f"The next run submits them: {advised}\n")
+    by_thread(*shlex.split(advised)[1:])
+    assert (sandbox.posts, tally(read_so)) == (4, {"failed": 2})
+
+
+def test_of_an_older_batch_no_command_is_advised_and_of_a_strange_one_nothing_is(
+    batchgen: Command, read_so: Path
+) -> None:
+    change(read_so, "DELETE FROM memory WHERE name = 'given'")
+    said = "1 row queued again.\nThe next run submits them, with the same options.\n"
+    assert batchgen("retry", read_so).stdout == said
+
+    change(read_so, "UPDATE requests SET state = 'failed' WHERE id = '1-ink'")
+    change(read_so, """INSERT INTO memory VALUES ('given', '{"on_finish": "reboot"}')""")
+    outcome = batchgen("retry", read_so)
+    assert (outcome.code, outcome.stdout) == (74, "")
+    assert "is none that batchgen writes" in outcome.stderr
+
+
+@pytest.mark.parametrize(
+    "option", [["--column", "a=B", "--column", "a=C"], ["--node", "a=6.text", "--node", "a=7.text"]]
+)
+def test_an_input_that_is_given_twice_is_refused(
+    batchgen: Command, manifest: str, option: list[str]
+) -> None:
+    outcome = batchgen("plan", manifest, *option)
+
+    assert outcome.code == 2
+    assert "'a' is given twice" in outcome.stderr
+
+
+def test_retry_of_older_versions_takes_no_state(
+    batchgen: Command, folder: Path, two_failures: str
+) -> None:
+    outcome = batchgen("retry", folder, "--older-versions", "--state", "failed")
+
+    assert outcome.code == 2
+    assert "Choose one of --older-versions" in outcome.stderr
+    assert tally(folder) == {"saved": 1, "failed": 2}
 
 
 def test_retry_can_name_a_cause(batchgen: Command, folder: Path, two_failures: str) -> None:

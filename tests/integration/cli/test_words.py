@@ -54,8 +54,8 @@ def test_every_word_of_a_command_to_copy_is_quoted() -> None:
     )
     given = {"columns": {"prompt": "Your prompt"}, "fit": True, "id_template": "-{n}"}
     assert next_steps.command_to_run("my list.csv", "out/a", given, rehearsal=True) == (
-        "batchgen run 'my list.csv' --column 'prompt=Your prompt' --fit --id=-{n} --out out/a"
-        " --sandbox"
+        "batchgen run 'my list.csv' --column 'prompt=Your prompt' --fit '--id=-{n}' --out"
+        " out/a --sandbox"
     )
 
 

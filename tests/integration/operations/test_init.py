@@ -35,6 +35,17 @@ def test_what_is_written_is_valid(batchgen: Command, here: Path, options: list[s
     assert batchgen("validate", path.name).stdout == f"2 rows in {path.name}, all valid.\n"
 
 
+def test_a_file_that_begins_with_a_dash_is_named_so_that_no_command_takes_it_for_an_option(
+    batchgen: Command, here: Path
+) -> None:
+    outcome = batchgen("init", "./-r.yaml")
+
+    assert outcome.code == 0
+    for said in (outcome.stdout, (here / "-r.yaml").read_text()):
+        assert "batchgen validate ./-r.yaml\n" in said
+    assert "as ./-r-2.yaml" in batchgen("init", "./-r.yaml").stderr
+
+
 def test_a_file_that_is_there_stays_as_it_is(batchgen: Command, write: Write, here: Path) -> None:
     write("list.yaml", "mine")
     (here / "link.yaml").symlink_to("nowhere")

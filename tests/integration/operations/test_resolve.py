@@ -281,7 +281,7 @@ def test_send_again_sends_and_pays_with_the_next_run_and_once(
     run: Command, resolve: Command, folder: Path, sandbox: Control, lost: str
 ) -> None:
     outcome = resolve("--all", "--send-again")
-    said = f"2 rows queued again.\nThe next run submits them: batchgen run {lost}\n"
+    said = "2 rows queued again.\nThe next run submits them, with the same options.\n"
     assert (outcome.code, outcome.stdout) == (0, said)
     assert sandbox.posts == 3
 

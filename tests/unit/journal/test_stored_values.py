@@ -76,6 +76,25 @@ def test_every_time_that_is_written_passes(now: float) -> None:
                 {"price": []},
             )
         ),
+        *(
+            ("given", value)
+            for value in (
+                [],
+                {"on_finish": "reboot"},
+                {"model": 7},
+                {"model": {"type": "object"}},
+                {"schema": {"type": "object"}},
+                {"fit": "yes"},
+                {"fit": 1},
+                {"samples": True},
+                {"columns": ["prompt"]},
+                {"columns": {"prompt": 1}},
+                {"meta": "style"},
+                {"price": {"a/b": {"usd": 1}}},
+                {"raise_limit": {"matrix_rows": "1"}},
+                {"max_cost": None},
+            )
+        ),
         *(("sandbox", 1), ("manifest", 7), ("receipts_read", -1), ("listed", "x"), ("costs", [])),
     ],
 )
@@ -90,3 +109,5 @@ def test_a_memory_is_what_was_kept() -> None:
     assert stored_values.remembered("listed", "null") is None
     told = {"rate": 2, "max_cost": 0, "price": {"*": 0.03}, "output_nodes": ["9"], "sidecars": True}
     assert stored_values.remembered("options", json.dumps(told)) == told
+    given = {"model": "a/b", "fit": True, "meta": ["*"], "price": {"*": 0.03}, "max_cost": 5}
+    assert stored_values.remembered("given", json.dumps(given)) == given
