@@ -89,7 +89,7 @@ def install(
 
     path = schedules.check_manifest(manifest)
     with run.make_context("batchgen run", [path, *run_options]) as context:
-        out: Path | None = context.params["out"]
+        out: Path | None = context.params["out"] or None  # not an empty text
         _refuse_secrets(context.params)
     own = read_configuration(os.environ).of_run
     there, left_out = carried(os.environ, system.account_home())

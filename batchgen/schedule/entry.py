@@ -134,11 +134,15 @@ def carried(environment: Mapping[str, str], home: str) -> tuple[dict[str, str], 
     there = {name: environment[name] for name in CARRIED if environment.get(name)}
     if environment.get("HOME", home) != home:
         there["HOME"] = environment["HOME"]
-    secret = [name for name, value in there.items() if "@" in value and "://" in value]
-    if journal_place_or_none(environment.get(JOURNAL_VARIABLE)):  # with a user, and no password
-        secret = [name for name in secret if name != JOURNAL_VARIABLE]
+    secret = [name for name, value in there.items() if _may_hold_secret(name, value)]
     told = [name for name in ADDRESS_VARIABLES.values() if environment.get(name)]
     return {name: value for name, value in there.items() if name not in secret}, secret + told
+
+
+def _may_hold_secret(name: str, value: str) -> bool:
+    if name == JOURNAL_VARIABLE:  # it has a user mostly, and may have a password anywhere
+        return journal_place_or_none(value) is None
+    return "@" in value and "://" in value
 
 
 def check_words(entry: Entry) -> None:

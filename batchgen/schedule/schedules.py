@@ -211,6 +211,9 @@ def unit_paths(name: str) -> tuple[Path, Path]:
 
 def check_manifest(manifest: str) -> str:
     """Return the absolute path of a list that a schedule can run. Raises UsageError."""
+    if not manifest:
+        what = "The name of the list is empty, as of a variable that is not set."
+        raise UsageError(what, "Name a file, or a folder.")
     if not has_name_of_its_own(manifest):
         raise UsageError(f"{manifest} cannot be read at night.", "Write the list into a file.")
     path = Path(os.path.abspath(manifest))  # noqa: PTH100  # a link to the list of the day stays one

@@ -385,6 +385,40 @@ def test_a_variable_that_the_night_does_not_have_is_told(
     assert b"5bf66975" not in crontab.read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("url", "carried"),
+    [
+        ("postgresql://me@db.example/lists", True),
+        ("postgresql://me:hunter2@db.example/lists", False),
+        ("postgresql://db.example/lists?password=hunter2", False),
+    ],
+)
+def test_the_database_and_the_store_of_the_shell_are_those_of_the_night(
+    install: Callable[..., Outcome],
+    crontab: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    url: str,
+    carried: bool,
+) -> None:
+    monkeypatch.setenv("BATCHGEN_JOURNAL", url)
+    monkeypatch.setenv("BATCHGEN_MEDIA", "s3://pictures/lists")
+
+    installed = install()
+
+    line = crontab.read_text(errors="replace")
+    assert "BATCHGEN_MEDIA=s3://pictures/lists" in line
+    assert (f"BATCHGEN_JOURNAL={url}" in line) == carried
+    assert ("BATCHGEN_JOURNAL is not given to the run" in installed.stderr) != carried
+    assert "hunter2" not in line + installed.stdout + installed.stderr
+
+
+def test_a_schedule_with_an_empty_folder_has_that_of_its_list(
+    install: Callable[..., Outcome], batchgen: Command
+) -> None:
+    assert install("--", "--out", "").code == 0
+    assert "\nlog: none yet" in batchgen("schedule", "show", "list").stdout
+
+
 # -- what a schedule gives its run -----------------------------------------------------------------
 
 
@@ -419,6 +453,17 @@ def test_doctor_has_no_more_of_the_environment_than_the_schedule_gives(
     assert found["limit"]["said"] == "--max-cost leaves $5.00"
     assert found["network"]["said"] == f"no proxy; certificates of {certifi.where()}"
     assert found["schedule"]["said"].startswith(("list: next start", "list: no cron daemon"))
+
+
+def test_doctor_as_scheduled_has_the_options_of_the_schedule_alone(
+    batchgen: Command, install: Callable[..., Outcome], seen: Path
+) -> None:
+    install("--", "--sandbox")
+
+    outcome = batchgen("doctor", "list.csv", "--as-scheduled", "--", "--max-cost", "3")
+
+    assert (outcome.code, outcome.stdout) == (2, "")
+    assert "--as-scheduled has the options of the schedule" in outcome.stderr
 
 
 def test_doctor_looks_from_the_folder_of_the_schedule(
