@@ -45,7 +45,12 @@ from batchgen.operations.open_manifest import (
     require_valid_rows,
     schemas_for,
 )
-from batchgen.operations.prices import asked_services, other_batches, written_price
+from batchgen.operations.prices import (
+    asked_services,
+    other_batches,
+    require_agreed,
+    written_price,
+)
 from batchgen.operations.take_over import refuse_renamed, states_to_send
 
 NEW, CHANGED, RENAMED, UNLISTED = "new", "changed", "renamed", "no longer listed"
@@ -330,6 +335,8 @@ def plan(
     sums.terms = rows.terms(
         service, prices.found, prices.seen, sums.left, options.limit, serverless
     )
+    if options.expect_plan is not None:
+        require_agreed(options.expect_plan, sums.terms, path)
     return sums
 
 

@@ -52,6 +52,17 @@ def test_a_plan_says_the_same_twice_and_what_dry_run_says(
     assert not folder.exists()
 
 
+def test_a_dry_run_refuses_what_the_run_would_refuse(
+    run: Command, digest: Digest, sandbox: Control
+) -> None:
+    agreed = digest()
+
+    assert run("list.csv", "--dry-run", "--expect-plan", agreed).code == 0
+    dry = run("list.csv", "--limit", 1, "--dry-run", "--expect-plan", agreed)
+    assert (dry.code, sandbox.posts) == (2, 0)
+    assert "What differs: the rows (3 requests then, 1 request now)" in dry.stderr
+
+
 @pytest.mark.parametrize(
     ("before", "options", "differs"),
     [
