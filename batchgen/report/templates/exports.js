@@ -3,7 +3,7 @@
 
 gallery.exports = (() => {
   const { say } = gallery;
-  const RESERVED = ["id", "model"];
+  const RESERVED = ["id", "model", "deployment"];
   // YAML takes these for line breaks, or not at all; within JSON's quotes it reads their escapes.
   const UNSAFE = /[\u007f-\u009f\u2028\u2029\ufeff\ufffe\uffff]/g;
   const escaped = (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`;
