@@ -6,7 +6,6 @@ The engine knows this protocol and nothing of a service's paths, words or codes.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any, Protocol
 
 from batchgen.api.body import Body
@@ -21,29 +20,17 @@ ReadKept = Callable[[str], Mapping[str, Any]]
 Shape = Callable[[Mapping[str, Any], ReadKept], Mapping[str, Any]]
 
 
-class Settles(Enum):
-    """Who finds out whether a request was accepted whose answer was lost."""
-
-    BY_PERSON = "a person, who looks for it in their account"
-    BY_KEY = "a question with a key of ours that was sent with it"
-    BY_LISTING = "a listing of the requests of the account"
-
-
 @dataclass(frozen=True, slots=True)
 class Capabilities:
     """What a service can do.
 
-    cancels_running: whether a request in progress can be cancelled; a queued one always can.
     results_kept_s: seconds for which a result can be fetched.
     repeats_need_change: whether a request that sends the same as an earlier one makes nothing.
-    settles_lost: how a row gets out of `unknown`. No service here does better than a person.
     shape: how an input is put into the body of a request; None: as it is.
     """
 
-    cancels_running: bool
     results_kept_s: float
     repeats_need_change: bool = False
-    settles_lost: Settles = Settles.BY_PERSON
     shape: Shape | None = None
 
 
