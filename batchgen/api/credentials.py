@@ -93,7 +93,7 @@ def locate_token(environment: Mapping[str, str]) -> tuple[str, str]:
         " Nothing was sent.",
         "Get one from your RunComfy profile, then store it: batchgen login\n"
         f"{TokenRefused.FOR_CRON}\n"
-        "To try batchgen without an account, add --sandbox.",
+        "To try batchgen without an account: batchgen run LIST --sandbox",
     )
 
 

@@ -51,7 +51,7 @@ class NoSchema(UsageError):
         super().__init__(
             f"There is no schema for {model}, so its rows cannot be checked. Nothing was sent.",
             (f"Did you mean {near}?\n" if near else "")
-            + f"Get it with: {fetch}\nor name a file with --schema.",
+            + f"Get it with: {fetch}\nor name a file: batchgen run LIST --schema FILE",
         )
 
 
