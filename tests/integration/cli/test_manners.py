@@ -86,6 +86,16 @@ def test_what_an_agent_needs_is_forty_lines(
     assert len(batchgen("help", "agent").stdout.splitlines()) <= 40
 
 
+@pytest.mark.parametrize("name", ["", "models", "schedule", "journal", "config"])
+def test_a_command_without_the_word_that_it_needs_shows_its_help(
+    batchgen: Command, name: str
+) -> None:
+    outcome = batchgen(*name.split())
+
+    assert outcome.code == 2
+    assert outcome.stderr == batchgen(*name.split(), "--help").stdout
+
+
 @pytest.mark.parametrize(
     ("words", "meant"),
     [

@@ -84,6 +84,23 @@ def test_ctrl_c_ends_it_with_0_and_the_run_goes_on(
     os.close(leader)
 
 
+@pytest.mark.parametrize("option", [[], ["--json"]], ids=["text", "json"])
+def test_it_ends_when_its_reader_has_left_although_nothing_changes_any_more(
+    saved: Callable[[int], Path], option: list[str]
+) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    words = [*WATCH, str(saved(1)), *option]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, env=environment) as watcher:
+        try:
+            assert watcher.stdout is not None
+            watcher.stdout.readline()
+            watcher.stdout.close()
+
+            assert watcher.wait(timeout=30) == 0
+        finally:
+            watcher.kill()
+
+
 def test_without_a_batch_and_without_a_run_there_is_nothing_to_watch(
     batchgen: Command, here: Path
 ) -> None:

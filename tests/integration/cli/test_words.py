@@ -126,6 +126,22 @@ def test_nothing_to_retry_advises_no_run(
     assert batchgen("retry", folder).stdout == "0 rows queued again.\n"
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["status", "list.csv", "--watch", "--interval", "99999999999d"],
+        ["schedule", "check", "--grace", "3000000d"],
+        ["run", "list.csv", "--max-time", "3651d"],
+    ],
+    ids=" ".join,
+)
+def test_a_time_that_no_clock_has_is_refused(batchgen: Command, words: list[str]) -> None:
+    outcome = batchgen(*words)
+
+    assert outcome.code == 2
+    assert "A duration is ten years, 3650d, at most." in outcome.stderr
+
+
 # Who holds a folder
 
 

@@ -298,6 +298,20 @@ def test_an_invalid_row_that_was_mended_is_sent(
 # Limits
 
 
+@pytest.mark.parametrize("place", ["option", "list"])
+def test_a_limit_that_no_database_can_count_to_is_none(
+    run: Command, write: Write, sandbox: Control, place: str
+) -> None:
+    huge = "9" * 20
+    rows = "rows: [{prompt: a heron}]\n"
+    if place == "list":
+        outcome = run(write("list.yaml", f"limit: {huge}\n{rows}"))
+    else:
+        outcome = run(write("list.yaml", rows), "--limit", huge)
+
+    assert (outcome.code, sandbox.posts) == (0, 1)
+
+
 def test_a_limit_of_submissions_holds_and_the_next_run_goes_on(
     run: Command, folder: Path, sandbox: Control, write: Write
 ) -> None:
