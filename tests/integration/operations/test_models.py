@@ -208,6 +208,11 @@ def test_plan_and_validate_ask_the_catalogue_where_there_is_a_token(
         outcome = batchgen(*words)
         assert outcome.code == 2
         assert f"Get it with: batchgen models fetch {BRUSH}" in outcome.stderr
+    # These have neither --schema nor --sandbox.
+    shown = batchgen("models", "show", BRUSH).stderr
+    assert "name a file: batchgen run LIST --schema FILE" in shown
+    fetched = batchgen("models", "fetch", BRUSH).stderr
+    assert "without an account: batchgen run LIST --sandbox" in fetched
     assert sandbox.posts == 0
     assert [path.name for path in here.iterdir()] == ["list.csv"]
 
