@@ -84,7 +84,7 @@ class Comparison:
         return map(StagedRow._make, self._connection.execute(NEW_QUERY))
 
     def pair_rewritten(self) -> Rewritten:
-        """Take rows that were paid for and only rewritten for known ones; return what was found."""
+        """Take rows that were sent and only rewritten for known ones; return what was found."""
         return pair_rewritten(self._connection, self._journal)
 
     def aliases(self) -> Iterator[tuple[str, str]]:

@@ -1,6 +1,6 @@
-"""Rows of an edited list that were paid for already, only written differently.
+"""Rows of an edited list that were sent already, only written differently.
 
-Each row that the journal does not know is compared with the paid rows that the list no longer has.
+Each row that the journal does not know is compared with the sent rows that the list no longer has.
 `core.likeness` says what is alike; SQLite finds it, since both can be a million. Each paid row is
 taken at most once, so two rows of one list are never merged.
 """
@@ -16,11 +16,13 @@ from batchgen.core import likeness
 from batchgen.core.states import State
 from batchgen.journal.faults import checked
 
-# What cost money or may have, and is not over: a failed row may be sent again, corrected.
+# What cost money or may have, and is not over.
 PAID = (
     *(State.SAVED, State.COMPLETED, State.SUBMITTED, State.SUBMITTING, State.UNKNOWN),
     State.WRITTEN_OFF,
 )
+# What is sent again when a person asks for it, or corrected: so it has no CHANGED row.
+HELD = (State.FAILED, State.CANCELLED)
 EXAMPLES = 5
 
 # A key of the list that an earlier run found to be another row of the journal. A row that the list
@@ -38,8 +40,10 @@ HAS_NEW = """SELECT EXISTS (SELECT 1 FROM rows
     WHERE problem = '' AND key NOT IN (SELECT key FROM journal.requests))"""
 CREATE_PAID = f"""CREATE TEMP TABLE paid AS
     SELECT key, listed, position, request_form(model, input) AS request,
-        prompt_form(input) AS prompt, id_form(given_id(key, model, input, id, name)) AS id
-    FROM journal.requests WHERE state IN ({", ".join(f"'{state}'" for state in PAID)})
+        CASE WHEN state NOT IN ({", ".join(f"'{state}'" for state in HELD)})
+            THEN prompt_form(input) END AS prompt,
+        id_form(given_id(key, model, input, id, name)) AS id
+    FROM journal.requests WHERE state IN ({", ".join(f"'{state}'" for state in (*PAID, *HELD))})
         AND model <> '' AND key NOT IN (SELECT key FROM rows)"""
 CREATE_NEW = """CREATE TEMP TABLE new AS
     SELECT position, key, request_form(model, input) AS request, prompt_form(input) AS prompt,

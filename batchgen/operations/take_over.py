@@ -120,7 +120,7 @@ def _whose(journal: Journal) -> str:
 def _settle_rewritten(
     journal: Journal, staged: StagedRows, manifest: str, flags: RunOptions, ask: Ask
 ) -> None:
-    """Take rows that were only written differently for those that were paid for.
+    """Take rows that were only written differently for those that were sent.
 
     Raises UsageError where only the ids are others: it may be an accident, or the wish for new
     pictures. `--allow-changed`, or a person who is asked, says which.
@@ -129,15 +129,15 @@ def _settle_rewritten(
         found = comparison.pair_rewritten()
     if same := found.counts.get(Kind.SAME):
         log.info(
-            "%s: %s paid for already: what differs is how ids or texts are written%s.",
+            "%s: %s sent already: what differs is how ids or texts are written%s.",
             manifest,
-            "1 row is" if same == 1 else f"{same} rows are",
+            "1 row was" if same == 1 else f"{same} rows were",
             _ids(found.examples[Kind.SAME]),
         )
     if renamed := found.counts.get(Kind.RENAMED):
         rows = "1 row was" if renamed == 1 else f"{renamed} rows were"
         what = (
-            f"{manifest}: {rows} paid for under another id{_ids(found.examples[Kind.RENAMED])}, and"
+            f"{manifest}: {rows} sent under another id{_ids(found.examples[Kind.RENAMED])}, and"
             " would be paid for again."
         )
         if not flags.allow_changed and not ask(f"{what} Go on and pay?"):

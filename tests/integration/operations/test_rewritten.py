@@ -10,7 +10,7 @@ from conftest import Command, Write
 from helpers import as_before, at_a_terminal, media, query, states, table
 from sandbox_client import Control
 
-SAME = "paid for already: what differs is how ids or texts are written"
+SAME = "sent already: what differs is how ids or texts are written"
 
 
 def jsonl(*rows: dict[str, object]) -> str:
@@ -100,9 +100,29 @@ def test_a_row_that_failed_is_sent_when_its_text_is_mended(
     run: Command, sandbox: Control, write: Write
 ) -> None:
     sandbox.fault("422", times=1)
-    assert run(write("list.csv", table({"heron": "a heron "}))).code == 1
+    assert run(write("list.csv", table({"heron": "a herron"}))).code == 1
 
     assert run(write("list.csv", table({"heron": "a heron"}))).code == 0
+    assert sandbox.posts == 2
+
+
+@pytest.mark.parametrize("fault", ["422", "canceled"])
+def test_a_row_that_failed_or_was_cancelled_stays_so_where_only_its_writing_changes(
+    run: Command, batchgen: Command, folder: Path, sandbox: Control, write: Write, fault: str
+) -> None:
+    sandbox.fault(fault, match="heron")
+    run(write("list.csv", table({"fox": "a fox", "heron": "a heron"})))
+    state = states(folder)["heron"]
+    assert state in ("failed", "cancelled")
+
+    for text in ("prompt\na fox\na heron\n", table({"fox": "a fox", "heron": "a heron "})):
+        write("list.csv", text)
+        told = json.loads(batchgen("plan", "list.csv", "--out", folder, "--json").stdout)
+        assert (told["counts"], told["sends"]) == ({"saved": 1, state: 1}, 0)
+        assert run("list.csv").code == 1
+    outcome = run(write("list.csv", table({"fox": "a fox", "grey": "a heron"})))
+    assert outcome.code == 2
+    assert "1 row was sent under another id (heron -> grey)" in outcome.stderr
     assert sandbox.posts == 2
 
 
@@ -115,7 +135,7 @@ def test_rows_under_other_ids_stop_the_run_before_anything_is_sent(
     for options in ((), ("--quiet",)):
         outcome = run("list.csv", *options)
         assert outcome.code == 2
-        assert "1 row was paid for under another id (heron -> grey)" in outcome.stderr
+        assert "1 row was sent under another id (heron -> grey)" in outcome.stderr
         assert "Nothing was sent." in outcome.stderr
         assert "--allow-changed" in outcome.stderr
     plan = batchgen("plan", "list.csv", "--out", folder).stdout
