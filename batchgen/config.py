@@ -70,7 +70,11 @@ class Source(StrEnum):
     DEFAULT = "default"
 
 
-_SETTERS = {Source.MANIFEST: budget.MANIFEST, Source.CONFIGURATION: budget.CONFIGURATION}
+_SETTERS = {
+    Source.KEPT: budget.KEPT,
+    Source.MANIFEST: budget.MANIFEST,
+    Source.CONFIGURATION: budget.CONFIGURATION,
+}
 # The names that `CostLimits` has for options.
 _LIMITS = {"batch": "max_cost", "day": "max_cost_per_day", "month": "max_cost_per_month"}
 

@@ -9,6 +9,7 @@ from batchgen.core.prices import Estimate
 from batchgen.core.states import State
 
 CONFIGURATION, MANIFEST = "your configuration", "the manifest"  # who sets a limit
+KEPT = "batchgen set"  # and with --keep
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,8 @@ class ActiveLimit:
         """The limit as the person wrote it: `--max-cost`, or `max_cost of the manifest`."""
         if not self.set_by:
             return self.option
-        return f"{self.option.removeprefix('--').replace('-', '_')} of {self.set_by}"
+        name = self.option.removeprefix("--")
+        return f"{name if self.set_by == KEPT else name.replace('-', '_')} of {self.set_by}"
 
     def passed_by(self, committed: Callable[[str], float], price: float) -> bool:
         """Whether a request of `price` USD could pass it. committed: as `first_exceeded` has it."""
@@ -222,6 +224,9 @@ def limit_reached(
     raise_it = f"Raise {limit.name} to go on"
     if limit.set_by == CONFIGURATION:
         raise_it += f", or for one run say {limit.option}"
+    if limit.set_by == KEPT:  # beside which no option raises it
+        set_it = f"batchgen set BATCH {limit.option.removeprefix('--')}"
+        raise_it = f"To raise it: {set_it}=USD --keep, or to lift it: {set_it}=default --keep"
     return (
         f"The next request costs {least}${expected.usd:.2f} and would pass the limit of"
         f" ${limit.usd:.2f} for {limit.words}, {limit.name} ({spent}). It was not sent.",

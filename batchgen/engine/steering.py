@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from batchgen.core import budget
 from batchgen.core.assignments import PAUSE, RESUME, parse_setting
 from batchgen.core.budget import show_usd
 from batchgen.core.states import RunEvent
@@ -63,7 +64,7 @@ def steer(
     except ValueError as error:
         return Steered(held, RunEvent.NOT_SET, str(error))
     before = held.policy
-    after = _changed(before, command, value, written, now, run_time)
+    after = _changed(before, command, value, written, now, run_time, keep=keep)
     kept = dict(held.kept)
     if keep and value is None:
         kept.pop(command, None)
@@ -77,7 +78,14 @@ def steer(
 
 
 def _changed(
-    policy: Policy, setting: str, value: Any, written: Policy, now: datetime, run_time: float
+    policy: Policy,
+    setting: str,
+    value: Any,
+    written: Policy,
+    now: datetime,
+    run_time: float,
+    *,
+    keep: bool,
 ) -> Policy:
     """value: None for what is written."""
     match setting:
@@ -87,7 +95,8 @@ def _changed(
             return replace(policy, concurrency=written.concurrency if value is None else value)
         case "max-cost":
             usd = written.limits.batch if value is None else value
-            by = written.limits.set_by.get("batch") if value is None else None
+            kept = budget.KEPT if keep else None
+            by = written.limits.set_by.get("batch") if value is None else kept
             others = {name: who for name, who in policy.limits.set_by.items() if name != "batch"}
             set_by = others if by is None else {**others, "batch": by}
             return replace(policy, limits=replace(policy.limits, batch=usd, set_by=set_by))

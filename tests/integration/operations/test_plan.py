@@ -313,7 +313,7 @@ def test_what_is_kept_for_later_runs_counts_and_is_named(
     found = json.loads(batchgen("plan", manifest, "--json", *words).stdout)
     typed = json.loads(batchgen("plan", manifest, "--json", "--rate", "10/m", *words).stdout)
 
-    assert "of which --max-cost leaves $0.09; at 20/m submitting takes 21 s." in shown
+    assert "of which max-cost of batchgen set leaves $0.09; at 20/m submitting takes 21 s." in shown
     assert "Kept by batchgen set: rate 20/m, max-cost 0.12." in shown
     assert (found["kept"], found["seconds"]) == ({"rate": "20/m", "max-cost": "0.12"}, 21.0)
     assert found["at_most"] == 0.09

@@ -294,11 +294,13 @@ def test_what_is_kept_holds_for_the_next_run_which_says_so(
 ) -> None:
     assert batchgen("set", folder, "max-cost=0.05", "concurrency=8", "--keep").code == 0
 
-    ended = run(begun)
+    ended = run(begun, "--max-cost", "5")
 
     assert ended.code == 75
     assert "Kept by batchgen set: max-cost 0.05, concurrency 8" in ended.stderr
-    assert "limit of $0.05" in ended.stderr
+    assert "the limit of $0.05 for the batch, max-cost of batchgen set (" in ended.stderr
+    assert "Raise --max-cost" not in ended.stderr
+    assert "to lift it: batchgen set BATCH max-cost=default --keep." in ended.stderr
     assert "kept" in batchgen("status", folder).stdout
     assert batchgen("set", folder, "max-cost=default", "--keep").stdout.startswith("Kept for later")
     assert run(begun).code == 0

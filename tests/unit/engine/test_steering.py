@@ -5,7 +5,7 @@ from datetime import datetime
 
 import pytest
 
-from batchgen.core.budget import CostLimits
+from batchgen.core.budget import KEPT, CostLimits
 from batchgen.core.states import RunEvent
 from batchgen.engine.policy import Policy
 from batchgen.engine.steering import Held, steer
@@ -92,6 +92,14 @@ def test_a_limit_of_cost_of_a_day_stays_as_it_is():
     held = Held(replace(WRITTEN, limits=CostLimits(20.0, 5.0, 9.0)))
 
     assert steered("max-cost", "1", held=held).held.policy.limits == CostLimits(1.0, 5.0, 9.0)
+
+
+def test_a_limit_of_cost_that_is_kept_says_so_and_one_for_this_run_does_not():
+    kept = steered("max-cost", "1", keep=True)
+
+    assert kept.held.policy.limits.set_by == {"batch": KEPT}
+    for value, keep in (("2", False), ("default", True)):
+        assert not steered("max-cost", value, held=kept.held, keep=keep).held.policy.limits.set_by
 
 
 def test_what_is_kept_is_kept_as_it_was_written():
