@@ -106,7 +106,7 @@ def retry(
     if as_json:
         output.as_json({"queued": reopened, "next": command})
         return
-    output.queued(reopened, command)
+    output.queued(folder, reopened, command)
 
 
 @click.command(short_help="Settle rows that may have been billed.")

@@ -38,6 +38,7 @@ from batchgen.errors import (
     ManifestInvalid,
     UsageError,
 )
+from batchgen.journal import command_table
 from batchgen.journal.reader import Reader, find_holder, summary
 from batchgen.library.batch import numbers_and_runner
 from batchgen.log import write_json_line, write_stderr, writes_json_lines
@@ -265,6 +266,10 @@ def plan(whole: "Plan") -> None:
         f"A run would send {_requests(whole)}{left}; at {show_rate(whole.rate)} submitting takes"
         f" {show_span(whole.seconds)}. Nothing was sent."
     )
+    if whole.paused_since:
+        since = show_time(from_iso(whole.paused_since))
+        line(f"The batch is paused since {since}: until it goes on, a run sends nothing.")
+        line(f"  {next_steps.command('resume', whole.folder)}")
     if whole.kept:
         line(f"Kept by batchgen set: {in_words(whole.kept)}.")
     if whole.files:
@@ -391,20 +396,24 @@ def settled(action: str, count: int, folder: Folder) -> None:
     action: "attach", "send-again" or "write-off".
     """
     if action == "send-again":
-        queued(count, next_run(folder) if count else None)
+        queued(folder, count, next_run(folder) if count else None)
     elif action == "attach":
         note(f"{plural(count, 'row')} attached to its request; the next run collects it, unpaid.")
     else:
         note(f"{plural(count, 'row')} written off.")
 
 
-def queued(count: int, command: str | None) -> None:
+def queued(folder: Folder, count: int, command: str | None) -> None:
     """How many rows the next run submits. command: of that run; None where it is not known."""
     note(f"{plural(count, 'row')} queued again.")
-    if count:
-        note(
-            f"The next run submits them{f': {command}' if command else ', with the same options.'}"
-        )
+    if not count:
+        return
+    with closing(Reader(folder.journal)) as reader:
+        paused = command_table.paused_since(reader)
+    if paused:
+        note(f"The batch is paused. First: {next_steps.command('resume', str(folder.path))}")
+    then = "The run after that" if paused else "The next run"
+    note(f"{then} submits them{f': {command}' if command else ', with the same options.'}")
 
 
 def cost_of_settling(action: str, rows: "list[UnknownRow]") -> str:

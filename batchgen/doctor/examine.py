@@ -12,7 +12,7 @@ from batchgen.api.credentials import locate_token, token_file_is_readable_by_oth
 from batchgen.api.endpoint import Endpoint, find_endpoint
 from batchgen.api.poll_outcome import parse_balance
 from batchgen.batch_folder import Folder
-from batchgen.clock import Clock
+from batchgen.clock import Clock, from_iso, show_time
 from batchgen.config import RunOptions, merge_options
 from batchgen.configuration.file import read_configuration
 from batchgen.core.addresses import JournalAddress
@@ -37,6 +37,7 @@ from batchgen.operations.find_batch import ask_nobody, find_folder, known_batche
 from batchgen.operations.open_manifest import open_manifest_for
 from batchgen.operations.plan import Plan, plan
 from batchgen.operations.prices import other_batches
+from batchgen.report.next_steps import command
 from batchgen.schedule import schedules, system
 
 PATIENCE_S = 10.0
@@ -276,6 +277,10 @@ class Examination:
         rows = plural(sum(planned.counts.values()), "row")
         sends = plural(planned.sends, "request")
         yield ok("list", f"{rows}; a run would send {sends}")
+        if planned.paused_since:
+            since = show_time(from_iso(planned.paused_since))
+            remedy = f"To go on: {command('resume', planned.folder)}"
+            yield warn("paused", f"since {since}: a run sends nothing", remedy)
         return planned
 
     def _money(

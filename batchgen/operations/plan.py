@@ -27,6 +27,7 @@ from batchgen.core.states import State, makes_nothing_again
 from batchgen.core.terms import RowTerms, Terms
 from batchgen.core.timing import DEFAULT_TIMING, Timing
 from batchgen.errors import ServiceUnreachable, TokenRefused, UsageError
+from batchgen.journal import command_table
 from batchgen.journal.comparison import Comparison, compare
 from batchgen.journal.reader import Reader
 from batchgen.journal.staging import StagedRows
@@ -145,6 +146,7 @@ class Plan(Sums):
     left: the name, USD, and USD that are left, of each limit of cost.
     terms: what `--expect-plan` takes. rate: submissions per second.
     kept: what `set --keep` left for it, as written, by setting.
+    paused_since: as the journal writes it; "" where the batch is not paused.
     estimated: some of the cost is by what requests have come to, and not by a price. spread: from
         what to what they came, USD, None before the first.
     folder: of the batch. older: model, version, number of its saved rows, and today's version,
@@ -168,6 +170,7 @@ class Plan(Sums):
     folder: str = ""
     rate: float = 1.0
     kept: Mapping[str, str] = field(default_factory=dict)
+    paused_since: str = ""
 
     @property
     def digest(self) -> str:
@@ -212,6 +215,7 @@ class Plan(Sums):
             ],
             "at_most": round(self.at_most, 6),
             "kept": dict(self.kept),
+            "paused_since": self.paused_since or None,
             "digest": self.digest,
             "seconds": round(self.seconds, 1),
         }
@@ -322,6 +326,7 @@ def plan(
             step(row)
         versions = stored_versions(folder, prices.catalogue)
         with suppress(UsageError), closing(Reader(folder.journal)) as reader:
+            sums.paused_since = command_table.paused_since(reader)
             sums.older = [(*one, versions[one[0]]) for one in reader.older_versions(versions)]
     sums.prices_from, sums.not_asked = min(prices.times, default=""), prices.not_asked
     sums.prices = prices.found

@@ -232,6 +232,34 @@ def test_a_batch_that_is_paused_sends_nothing_until_it_is_resumed(
     assert [event for event, _ in query(folder, EVENTS)] == ["paused", "resumed"]
 
 
+def test_a_plan_the_doctor_and_retry_tell_of_a_pause(
+    begun: str, batchgen: Command, folder: Path, reach: list[str], sandbox: Control, run: Command
+) -> None:
+    def doctor() -> dict[str, Any]:
+        words = ("doctor", begun, "--json", "--", *reach, "--out", folder)
+        found = json.loads(batchgen(*words).stdout)["findings"]
+        return {one["check"]: one for one in found}
+
+    def plan(*words: str) -> str:
+        return str(batchgen("plan", begun, "--out", folder, *words).stdout)
+
+    assert "paused" not in plan()
+    assert "paused" not in doctor()
+    sandbox.fault("422", times=1)
+    run(begun, "--limit", 1)
+    batchgen("pause", begun)
+
+    resume = f"batchgen resume {folder}"
+    assert "until it goes on, a run sends nothing." in plan()
+    assert resume in plan()
+    assert json.loads(plan("--json"))["paused_since"]
+    found = doctor()["paused"]
+    assert (found["status"], found["remedy"]) == ("warn", f"To go on: {resume}")
+    told = batchgen("retry", folder).stdout
+    assert f"The batch is paused. First: {resume}" in told
+    assert "The next run submits them" not in told
+
+
 def test_a_paused_batch_is_told_of_once_under_quiet(
     begun: str, run: Command, batchgen: Command
 ) -> None:
