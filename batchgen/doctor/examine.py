@@ -33,7 +33,13 @@ from batchgen.journal.totals import saved_bytes
 from batchgen.network.session import proxy_for
 from batchgen.notify.notification import require_usable
 from batchgen.operations.batch import media_place, open_destination
-from batchgen.operations.find_batch import ask_nobody, find_folder, known_batches, run_folder
+from batchgen.operations.find_batch import (
+    as_batch_has_it,
+    ask_nobody,
+    find_folder,
+    known_batches,
+    run_folder,
+)
 from batchgen.operations.open_manifest import open_manifest_for
 from batchgen.operations.plan import Plan, plan
 from batchgen.operations.prices import other_batches
@@ -94,6 +100,8 @@ class Examination:
             if self._folder is not None and self._is_readable:
                 planned = yield from self._plan(self.manifest)
                 if planned is not None:
+                    now = datetime.fromtimestamp(self.clock.now())
+                    options, _ = as_batch_has_it(options, self._folder, now)
                     tonight = _tonight(planned)
                     yield from self._money(planned, tonight, self._folder, options)
             if self._folder is not None:

@@ -364,6 +364,15 @@ def test_a_limit_that_stops_the_night_is_told(examine, manifest):
     assert found["limit"]["said"] == "--max-cost leaves $0.05; tonight costs about $0.06"
 
 
+def test_a_limit_that_is_kept_for_later_runs_counts(examine, run, batchgen, manifest, folder):
+    run(manifest, "--limit", 1)
+    batchgen("set", folder, "max-cost=0.05", "--keep")
+
+    _, found = examine(manifest, options=["--out", folder, "--max-cost", "5"])
+    said = "max-cost of batchgen set leaves $0.02; tonight costs about $0.03"
+    assert (found["limit"]["status"], found["limit"]["said"]) == ("warn", said)
+
+
 def test_a_pipe_as_a_list_is_not_waited_for(batchgen, here):
     os.mkfifo("list.csv")
     outcome = batchgen("doctor", "list.csv", "--json")
