@@ -141,8 +141,12 @@ def _ask_run(
 def _nothing_to_set(folder: Folder, asked: Mapping[str, str]) -> UsageError:
     words = [f"{name}={text}" for name, text in asked.items()]
     keep = command("set", str(folder.path), *words, "--keep")
-    options = " ".join(f"--{name} {shell_quote(text)}" for name, text in asked.items())
+    given = {name: text for name, text in asked.items() if text != DEFAULT}
+    options = " ".join(f"--{name} {shell_quote(text)}" for name, text in given.items())
+    next_run = "The next run has it so, unless something else is kept. To keep nothing"
+    if given:
+        next_run = f"Give the next run the options {options}, or set it for all later runs"
     return UsageError(
         f"No run goes on in {folder.path}, so there is nothing to set now. Nothing was changed.",
-        f"Give the next run the options {options}, or set it for all later runs:\n{keep}",
+        f"{next_run}:\n{keep}",
     )

@@ -305,6 +305,17 @@ def test_set_without_a_run_is_refused_and_nothing_is_written(
     assert (folder / "batch.db").read_bytes() == before
 
 
+def test_without_a_run_no_option_is_advised_that_is_none(
+    begun: str, batchgen: Command, folder: Path
+) -> None:
+    mixed = batchgen("set", folder, "rate=20/m", "until=default").stderr
+    assert "Give the next run the options --rate 20/m, or set it for" in mixed
+
+    alone = batchgen("set", folder, "max-cost=default", "until=default").stderr
+    assert "The next run has it so, unless something else is kept. To keep nothing:" in alone
+    assert f"batchgen set {folder} max-cost=default until=default --keep" in alone
+
+
 def test_a_wrong_name_or_value_is_refused_and_nothing_is_written(
     begun: str, batchgen: Command, folder: Path
 ) -> None:
