@@ -172,6 +172,17 @@ class Folder:
                     "Give the list another name, or choose another folder with --out.",
                 )
 
+    def refuse_as_log(self, file: Path) -> None:
+        """Raise UsageError for a log that would stand in a file of the batch."""
+        with contextlib.suppress(ValueError):
+            inside = file.resolve().relative_to(self.path.resolve())
+            ours = {*REPLACED, *IN_PLACE, *FOLDERS, self.ballast.name} - {self.log.name}
+            if inside.parts[:1] and inside.parts[0] in ours:
+                raise UsageError(
+                    f"--log-file {file} is a file of the batch in {self.path}. Nothing was sent.",
+                    f"Choose another, or leave it out: the log is {self.log}.",
+                )
+
     def create(self) -> list[Path]:
         """Make the folder, private to its owner; return what had to be made, outer folders first.
 

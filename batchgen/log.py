@@ -8,6 +8,7 @@ nobody reads it now, such as a request_id that cannot be written down.
 import json
 import logging
 import os
+import re
 import sys
 import threading
 import time
@@ -18,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from batchgen.core.redaction import Secrets
-from batchgen.core.text import terminal_safe
-from batchgen.files import open_in_place
+from batchgen.core.text import shell_quote, terminal_safe
+from batchgen.errors import UsageError
+from batchgen.files import open_in_place, open_regular
 
 log = logging.getLogger("batchgen")  # the parent of all loggers of the package
 # Hidden in the log and on stderr, in what a service answers, and in the journal's columns of words,
@@ -100,6 +102,8 @@ class _Program(logging.Handler):
             root.handle(logging.makeLogRecord({**vars(record), "msg": text, "args": None}))
 
 
+# How each line begins, by the formatter of `set_up`.
+_LINE = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ [A-Z]+ ")
 _OURS = (_LogFile, _Terminal, _Program)
 
 
@@ -121,7 +125,6 @@ def set_up(
     to_program: the program that called is told, instead of the terminal.
     """
     if named is not None:
-        named.parent.mkdir(parents=True, exist_ok=True)
         named.touch(mode=0o600)
     kind = _LogFile if named else _OwnLogFile
     file = kind(named or own, encoding="utf-8", errors="backslashreplace")
@@ -132,6 +135,26 @@ def set_up(
     shown.setLevel(logging.CRITICAL if quiet else logging.DEBUG if verbose else logging.INFO)
     _use(file, shown, beside_others=to_program)
     logging.raiseExceptions = False  # a full disk must not fill the terminal with tracebacks
+
+
+def refuse_foreign_log(file: Path) -> None:
+    """Raise UsageError for a log that would stand in a file with something else, or in no folder.
+
+    What fails when it is opened, as a folder, is left for then.
+    """
+    if not file.parent.is_dir():
+        raise UsageError(
+            f"There is no folder {file.parent} for --log-file {file}. Nothing was sent.",
+            f"Make it first: mkdir -p {shell_quote(str(file.parent))}",
+        )
+    with suppress(OSError), open_regular(file) as begun:
+        first = begun.readline(100)
+        if first and not _LINE.match(first):
+            raise UsageError(
+                f"--log-file {file} is no log of batchgen, and would get its lines. Nothing was"
+                " sent.",
+                "Choose another file, or one that does not exist yet.",
+            )
 
 
 def show_steps() -> None:

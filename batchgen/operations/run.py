@@ -43,6 +43,7 @@ from batchgen.errors import (
     StoppedEarly,
     StorageDamaged,
     TokenRefused,
+    UsageError,
 )
 from batchgen.inputs.find_files import LocalFiles
 from batchgen.inputs.workflow import OwnWorkflow
@@ -51,7 +52,7 @@ from batchgen.journal.postgres.accounts import Account
 from batchgen.journal.recovery import open_journal
 from batchgen.journal.staging import StagedRows
 from batchgen.journal.writer import Journal
-from batchgen.log import set_up, write_stderr
+from batchgen.log import refuse_foreign_log, set_up, write_stderr
 from batchgen.manifest.manifest import Manifest
 from batchgen.notify.announcer import Announcer
 from batchgen.operations.batch import media_place, open_destination, start_rehearsal
@@ -162,6 +163,8 @@ def run(
         for source in manifest.sources:
             if source.path is not None:
                 folder.refuse_as_manifest(source.path)
+        if options.log_file is not None:
+            _refuse_log(options.log_file, manifest, folder)
         # Before anything that takes time: cron may have started a second run.
         note = _claim(stack, folder, options, to_program=not owns_process)
         options = keep_model(options, folder)
@@ -509,6 +512,20 @@ def _claim(stack: ExitStack, folder: Folder, options: RunOptions, *, to_program:
     if warning := folder.examine_file_system():
         log.warning("%s", warning)
     return note
+
+
+def _refuse_log(file: Path, manifest: Manifest, folder: Folder) -> None:
+    """Raise UsageError for a log whose lines would be in something else: in prompts, to be paid."""
+    place = file.resolve()
+    for source in manifest.sources:
+        read = source.path and source.path.resolve()
+        if read in (place, place.parent):
+            raise UsageError(
+                f"--log-file {file} is read as the list {source.file}. Nothing was sent.",
+                "Choose a file that the list has nothing to do with.",
+            )
+    folder.refuse_as_log(file)
+    refuse_foreign_log(file)
 
 
 def _tell_of_hooks(manifest: Manifest) -> None:

@@ -67,6 +67,47 @@ def test_a_token_that_the_service_repeats_is_written_nowhere_but_in_the_input_th
     assert TOKEN in (folder.parent / "other" / "results.csv").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("list.csv", "is read as the list list.csv"),
+        ("all/new.txt", "is read as the list all"),
+        ("notes.txt", "is no log of batchgen, and would get its lines"),
+        ("out/list/receipts.log", "is a file of the batch in out/list"),
+        ("out/list/images/fox.png", "is a file of the batch in out/list"),
+        ("logs/new.log", "There is no folder logs"),
+    ],
+)
+def test_a_log_in_a_file_with_something_else_is_refused_and_nothing_is_sent_or_written(
+    batchgen: Command, here: Path, reach: list[str], sandbox: Control, write: Write, name: str,
+    why: str,
+) -> None:  # fmt: skip
+    write("list.csv", table({"heron": "a heron"}))
+    write("all/heron.txt", "a heron\n")
+    write("notes.txt", "milk\n")
+    before = sorted(here.rglob("*"))
+
+    manifest = "all" if name.startswith("all") else "list.csv"
+    ended = batchgen("run", manifest, "--log-file", name, *reach)
+    assert ended.code == 2
+    assert why in ended.stderr
+    assert "Nothing was sent." in ended.stderr
+    assert sorted(here.rglob("*")) == before
+    assert (here / "notes.txt").read_text() == "milk\n"
+
+
+def test_a_log_goes_on_in_its_file(
+    run: Command, here: Path, sandbox: Control, write: Write
+) -> None:
+    manifest = write("list.csv", table({"heron": "a heron"}))
+    write("empty.log", "")
+    lines = []
+    for name in ("own.log", "own.log", "empty.log", "out/list/batchgen.log"):
+        assert run(manifest, "--log-file", name).code == 0
+        lines.append((here / name).read_text().count("\n"))
+    assert 0 < lines[0] < lines[1]
+
+
 def test_the_sandboxs_process_has_neither_token_nor_proxy(
     monkeypatch: pytest.MonkeyPatch, here: Path
 ) -> None:
