@@ -43,7 +43,6 @@ from batchgen.operations.find_batch import (
 from batchgen.operations.open_manifest import open_manifest_for
 from batchgen.operations.plan import Plan, plan
 from batchgen.operations.prices import other_batches
-from batchgen.report.next_steps import command
 from batchgen.schedule import schedules, system
 
 PATIENCE_S = 10.0
@@ -287,7 +286,7 @@ class Examination:
         yield ok("list", f"{rows}; a run would send {sends}")
         if planned.paused_since:
             since = show_time(from_iso(planned.paused_since))
-            remedy = f"To go on: {command('resume', planned.folder)}"
+            remedy = f"To go on: batchgen resume {shell_quote(planned.folder)}"
             yield warn("paused", f"since {since}: a run sends nothing", remedy)
         return planned
 
