@@ -210,9 +210,8 @@ def after_run(
     page = folder.path / "report" / "index.html"
     if numbers["media"]:
         write_stderr(f"Pictures: {numbers['media']}")
-        write_stderr(f"Report: {page}")
-    else:
-        write_stderr(f"Pictures and report: {page}")
+    if page.exists():  # it could not be written on a full disk
+        write_stderr(f"{'Report' if numbers['media'] else 'Pictures and report'}: {page}")
     if quiet:
         write_stderr(f"Log: {folder.log}")
 

@@ -759,3 +759,18 @@ def test_reasons_that_differ_in_ids_only_are_one_cause_to_see_and_to_retry(
     (cause,) = json.loads((folder / "summary.json").read_text())["causes"]
     assert cause["rows"] == 2
     assert batchgen("retry", folder, "--cause", cause["cause"]).stdout.startswith("2 rows queued")
+
+
+def test_a_report_that_could_not_be_written_is_not_named(
+    run: Command, folder: Path, sandbox: Control, write: Write
+) -> None:
+    manifest = write("list.csv", table(many(2)))
+    assert "report/index.html" in run(manifest, "--limit", 1).stderr
+    (folder / "report" / "index.html").unlink()
+    (folder / "results.csv").unlink()
+    (folder / "results.csv" / "in the way").mkdir(parents=True)
+
+    ended = run(manifest)
+    assert ended.code == 75
+    assert "Its reports could not be written." in ended.stderr
+    assert "index.html" not in ended.stderr
