@@ -85,7 +85,7 @@ def install(
     from batchgen.configuration.file import read_configuration
     from batchgen.core.timetable import EVERY_DAY, Timetable
     from batchgen.schedule import schedules, system
-    from batchgen.schedule.entry import Entry, carried, check_name, name_of
+    from batchgen.schedule.entry import Entry, carried, check_name, check_words, name_of
 
     path = schedules.check_manifest(manifest)
     with run.make_context("batchgen run", [path, *run_options]) as context:
@@ -106,7 +106,9 @@ def install(
         environment=there,
         limited={"max_cost_per_day", "max_cost_per_month"} & own.keys() != set(),
     )
-    if not dry_run:
+    if dry_run:
+        check_words(entry)
+    else:
         schedules.install(entry)
     if as_json:
         files = {str(place): text for place, text in schedules.files(entry).items()}

@@ -114,6 +114,14 @@ def test_a_dry_run_and_show_change_nothing(batchgen: Command, crontab: Path, ins
     assert all(f"\n{word}: " in shown for word in ("log", "output", "environment", "next start"))
 
 
+@pytest.mark.parametrize("words", [(), ("--dry-run",)])
+def test_a_dry_run_refuses_what_no_schedule_can_hold(crontab: Path, install, words) -> None:
+    outcome = install("--by", "cron", *words, manifest="n\nl.csv")
+
+    assert (outcome.code, outcome.stdout) == (2, "")
+    assert "which no schedule can hold" in outcome.stderr
+
+
 def test_the_line_runs_as_cron_would_run_it(
     batchgen: Command, here: Path, crontab: Path, monkeypatch
 ) -> None:
