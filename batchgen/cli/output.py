@@ -210,7 +210,7 @@ def after_run(
     page = folder.path / "report" / "index.html"
     if numbers["media"]:
         write_stderr(f"Pictures: {numbers['media']}")
-    if page.exists():  # it could not be written on a full disk
+    if page.is_file():  # it could not be written on a full disk
         write_stderr(f"{'Report' if numbers['media'] else 'Pictures and report'}: {page}")
     if quiet:
         write_stderr(f"Log: {folder.log}")

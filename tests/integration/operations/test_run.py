@@ -767,8 +767,7 @@ def test_a_report_that_could_not_be_written_is_not_named(
     manifest = write("list.csv", table(many(2)))
     assert "report/index.html" in run(manifest, "--limit", 1).stderr
     (folder / "report" / "index.html").unlink()
-    (folder / "results.csv").unlink()
-    (folder / "results.csv" / "in the way").mkdir(parents=True)
+    (folder / "report" / "index.html" / "in the way").mkdir(parents=True)
 
     ended = run(manifest)
     assert ended.code == 75
