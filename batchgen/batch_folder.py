@@ -148,8 +148,13 @@ class Folder:
     def refuse_foreign_files(self) -> None:
         """Raise UsageError for a folder without a batch that has files of the names that ours have.
 
-        The ballast, which is made first, tells a run that was killed before it made its journal.
+        So it does for what is no folder at all. The ballast, which is made first, tells a run that
+        was killed before it made its journal.
         """
+        if self.path.exists() and not self.path.is_dir():
+            raise UsageError(
+                f"{self.path} is no folder. Nothing was sent.", "Choose a folder with --out."
+            )
         if self.holds_batch() or self.ballast.exists():
             return
         ours = dict.fromkeys([*REPLACED, *(name for name in FOLDERS if "/" not in name)])

@@ -773,3 +773,16 @@ def test_a_report_that_could_not_be_written_is_not_named(
     assert ended.code == 75
     assert "Its reports could not be written." in ended.stderr
     assert "index.html" not in ended.stderr
+
+
+@pytest.mark.parametrize("out", ["/dev/null", "list.csv"])
+def test_what_is_no_folder_is_named_so(
+    batchgen: Command, reach: list[str], sandbox: Control, write: Write, out: str
+) -> None:
+    manifest = write("list.csv", table(many(1)))
+    for words in (["run", manifest], ["doctor", manifest, "--"]):
+        ended = batchgen(*words, "--out", out, *reach)
+        assert ended.code == (2 if words[0] == "run" else 1)
+        assert f"{out} is no folder" in ended.stdout + ended.stderr
+        assert "chmod" not in ended.stdout + ended.stderr
+    assert sandbox.posts == 0
