@@ -106,7 +106,7 @@ def retry(
     if as_json:
         output.as_json({"queued": reopened, "next": command})
         return
-    output.queued(folder, reopened, command)
+    output.queued(folder, reopened, command, failed=state == "failed" and not (ids or cause))
 
 
 @click.command(short_help="Settle rows that may have been billed.")

@@ -402,13 +402,20 @@ def settled(action: str, count: int, folder: Folder) -> None:
         note(f"{plural(count, 'row')} written off.")
 
 
-def queued(folder: Folder, count: int, command: str | None) -> None:
-    """How many rows the next run submits. command: of that run; None where it is not known."""
+def queued(folder: Folder, count: int, command: str | None, *, failed: bool = False) -> None:
+    """How many rows the next run submits. command: of that run; None where it is not known.
+
+    failed: whether all failed rows were meant, of which there may be none.
+    """
     note(f"{plural(count, 'row')} queued again.")
-    if not count:
-        return
     with closing(Reader(folder.journal)) as reader:
         paused = command_table.paused_since(reader)
+        cancelled = reader.counts()[State.CANCELLED]
+    if cancelled and failed and not count:
+        queue = next_steps.command_for_state(str(folder.path), State.CANCELLED)
+        note(f"To queue {plural(cancelled, 'cancelled row')}: {queue}")
+    if not count:
+        return
     if paused:
         note(f"The batch is paused. First: {next_steps.command('resume', str(folder.path))}")
     then = "The run after that" if paused else "The next run"

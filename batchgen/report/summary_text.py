@@ -81,6 +81,9 @@ def next_steps(batch: str, numbers: Mapping[str, Any], program: str) -> list[str
     if counts[State.FAILED] > made_nothing:
         lines.append("To queue the failed rows again (the next run pays for them again):")
         show(State.FAILED)
+    if counts[State.CANCELLED]:
+        lines.append("To queue the cancelled rows again (the next run pays for them again):")
+        show(State.CANCELLED)
     if counts[State.UNKNOWN]:
         lines += (REHEARSED_UNKNOWN_ROWS if numbers["rehearsal"] else UNKNOWN_ROWS).splitlines()
         show(State.UNKNOWN)

@@ -775,6 +775,25 @@ def test_a_report_that_could_not_be_written_is_not_named(
     assert "index.html" not in ended.stderr
 
 
+def test_a_cancelled_row_has_a_command_that_queues_it_again(
+    run: Command, batchgen: Command, folder: Path, sandbox: Control, write: Write
+) -> None:
+    sandbox.fault("canceled")
+    ended = run(write("list.csv", table(many(1))))
+    assert ended.code == 1
+
+    command = f"batchgen retry {folder} --state cancelled"
+    assert (
+        f"To queue the cancelled rows again (the next run pays for them again):\n  {command}"
+        in (ended.stderr)
+    )
+    assert (
+        f"0 rows queued again.\nTo queue 1 cancelled row: {command}\n"
+        in batchgen("retry", folder).stdout
+    )
+    assert "1 row queued again." in batchgen("retry", folder, "--state", "cancelled").stdout
+
+
 @pytest.mark.parametrize("out", ["/dev/null", "list.csv"])
 def test_what_is_no_folder_is_named_so(
     batchgen: Command, reach: list[str], sandbox: Control, write: Write, out: str
