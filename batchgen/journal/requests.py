@@ -256,6 +256,11 @@ class RequestQueries(Database):
         query = f"SELECT model AS sent_model, COUNT(*) FROM requests WHERE {_due(states)}"
         return dict(self.fetch_all(f"{query} GROUP BY model", *states))
 
+    def listed_models(self) -> list[str]:
+        """Return the models of the listed rows."""
+        query = "SELECT DISTINCT model AS sent_model FROM requests WHERE listed = 1"
+        return [model for (model,) in self.fetch_all(query)]
+
     def due_keys(self, states: Sequence[State], limit: int | None) -> Iterator[tuple[str, str]]:
         """Yield key and model of the first `limit` listed rows in these states; None is all."""
         with storage_errors(self.path):

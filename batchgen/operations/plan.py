@@ -50,6 +50,7 @@ from batchgen.operations.prices import (
     asked_services,
     other_batches,
     require_agreed,
+    tell_of_unused_prices,
     written_price,
 )
 from batchgen.operations.take_over import refuse_renamed, states_to_send
@@ -307,6 +308,7 @@ def plan(
         require_valid_rows(manifest, known, staged, show, options, workflow=workflow)
         if not folder.has_journal():
             refuse_renamed(staged, path, folder, options, batches, ask_nobody)
+        tell_of_unused_prices(options, staged.models)
         sums.files, sums.file_bytes = staged.count_files()
         sums.fitted, sums.fitted_as = staged.fitted()
         found = planned_rows(

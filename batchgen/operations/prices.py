@@ -24,6 +24,7 @@ from batchgen.engine.other_batches import OtherBatches
 from batchgen.errors import ServiceUnreachable, UsageError
 from batchgen.journal.postgres.accounts import Account
 from batchgen.journal.writer import Journal
+from batchgen.log import warn
 from batchgen.operations.known_batches import KnownBatches
 from batchgen.operations.take_over import states_to_send
 
@@ -64,6 +65,14 @@ def written_price(written: float | Mapping[str, float] | None, model: str) -> Pr
     """Return what the person says that a request of `model` costs, for all models or by model."""
     usd = written.get(model, written.get("*")) if isinstance(written, Mapping) else written
     return None if usd is None else Price(usd)
+
+
+def tell_of_unused_prices(options: RunOptions, models: Callable[[], Collection[str]]) -> None:
+    """Warn of a price that is for no row, as of a mistyped model. models: returns those of rows."""
+    if isinstance(options.price, Mapping):
+        unused = options.price.keys() - {"*", *models()}
+        for model in sorted(unused):
+            warn(f"The price of {model} is for no row: none has this model.")
 
 
 def find_conditions(

@@ -85,6 +85,7 @@ from batchgen.operations.prices import (
     other_batches,
     prices_per_second,
     require_agreed,
+    tell_of_unused_prices,
 )
 from batchgen.operations.take_over import (
     refuse_mixed_batch,
@@ -409,6 +410,7 @@ def _agreed_prices(
 
     Raises what `find_prices`, `require_agreed`, `expected_spending` and `_agree_to` raise.
     """
+    tell_of_unused_prices(options, journal.listed_models)
     before = prices.read_prices(journal.get_meta("prices"))
     due = journal.due_models(states_to_send(options))
     seen = prices.read_seen(journal.get_meta("costs"))

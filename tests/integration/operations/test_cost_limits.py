@@ -16,6 +16,7 @@ from helpers import NEVER_ASKING, PretendClock, at_a_terminal, many, query, tabl
 from sandbox_client import Control
 
 from batchgen.api.catalogue_price import parse_price
+from batchgen.config import DEFAULT_MODEL
 from batchgen.core.budget import ActiveLimit, CostLimits, active_limits, first_exceeded
 from batchgen.core.prices import OUTPUT_COUNT_INPUTS, Price, Unit, read_prices
 from batchgen.core.timing import Timing
@@ -1068,3 +1069,19 @@ def test_a_price_in_the_manifest_is_for_a_request_however_many_pictures_it_makes
     run(write("list.yaml", rows))
 
     assert list(prices_of(folder).values()) == [0.5]
+
+
+def test_a_price_that_is_for_no_row_is_told_and_no_error(
+    run: Command, batchgen: Command, reach: list[str], sandbox: Control, write: Write
+) -> None:
+    manifest = write("list.csv", table(many(1)))
+    options = ["--price", "nosuch/model=0.5", "--price", f"{DEFAULT_MODEL}=0.06"]
+    told = "The price of nosuch/model is for no row: none has this model."
+    planned = batchgen("plan", manifest, *options, *reach)
+    assert (planned.code, planned.stderr) == (0, f"{told}\n")
+
+    for _ in range(2):  # the second time the list is not read
+        outcome = run(manifest, *options)
+        assert outcome.code == 0
+        assert told in outcome.stderr
+    assert f"price of {DEFAULT_MODEL}" not in outcome.stderr
