@@ -11,7 +11,7 @@ from pathlib import Path
 import forked
 import pytest
 from conftest import Command, Write
-from helpers import many, states, table
+from helpers import ROOT, many, states, table
 
 from batchgen.cli.main import cli
 
@@ -132,3 +132,22 @@ def test_no_file_of_a_batch_gets_the_number_of_a_closed_stream(
     assert done.returncode == 0
     assert (here / "found").read_text() == "[True]\n"
     assert states(here / "out" / "list") == {"row-1": "saved"}
+
+
+@pytest.mark.parametrize("module", ["click", "aiohttp"])
+def test_ctrl_c_while_the_program_is_imported_ends_it_without_a_traceback(
+    here: Path, write: Write, module: str
+) -> None:
+    # In place of a module that is imported early, and of one that a command imports.
+    write(f"first/{module}.py", "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    write("list.csv", table(many(1)))
+    path = os.pathsep.join([str(here / "first"), str(ROOT)])
+    for program in (["-m", "batchgen"], ["-c", "from batchgen.__main__ import main; main()"]):
+        done = subprocess.run(
+            [sys.executable, *program, "run", "list.csv", "--limit", "0"],
+            env={**os.environ, "PYTHONPATH": path},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stdout, done.stderr.strip()) == (130, "", "")
