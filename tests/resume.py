@@ -31,6 +31,9 @@ class NoProgress:
     def close(self) -> None: ...
 
 
+NO_PROGRESS = NoProgress()
+
+
 def resume(
     folder: Path,
     address: Address,
@@ -39,7 +42,7 @@ def resume(
     limits: DownloadLimits = DEFAULT_LIMITS,
     destination: Destination | None = None,
     keeping: OutputOptions = KEEPING,
-    progress: Progress = NoProgress(),
+    progress: Progress = NO_PROGRESS,
     on_collected: Callable[[], None] = lambda: None,
 ) -> RunOutcome:
     """Go on with the rows in the journal of `folder`, as `run` does."""
