@@ -52,6 +52,7 @@ class DeploymentApi(OverClient):
     """
 
     capabilities = Capabilities(
+        cancels_running=True,
         results_kept_s=RESULTS_KEPT_S,
         repeats_need_change=True,
         shape=body,

@@ -40,7 +40,7 @@ class ModelApi(OverClient):
     balance_url: of the wallet; None where nobody knows it.
     """
 
-    capabilities = Capabilities(results_kept_s=RESULTS_KEPT_S)
+    capabilities = Capabilities(cancels_running=False, results_kept_s=RESULTS_KEPT_S)
     # Source: docs/maintainers/wire.md; the official command line refuses other hosts.
     media_hosts = (MediaHost(".runcomfy.net"), MediaHost(".runcomfy.com"))
 

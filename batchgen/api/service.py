@@ -24,11 +24,13 @@ Shape = Callable[[Mapping[str, Any], ReadKept], Mapping[str, Any]]
 class Capabilities:
     """What a service can do.
 
+    cancels_running: whether a request in progress can be cancelled; a queued one always can.
     results_kept_s: seconds for which a result can be fetched.
     repeats_need_change: whether a request that sends the same as an earlier one makes nothing.
     shape: how an input is put into the body of a request; None: as it is.
     """
 
+    cancels_running: bool
     results_kept_s: float
     repeats_need_change: bool = False
     shape: Shape | None = None

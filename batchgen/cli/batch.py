@@ -292,7 +292,8 @@ def pull(batch: str, as_json: bool, **given: Any) -> None:
 def cancel(batch: str, as_json: bool, **given: Any) -> None:
     """Cancel the requests of BATCH that are still in RunComfy's queue.
 
-    A request that is in progress cannot be cancelled; the next run collects it.
+    A request to a model that is in progress cannot be cancelled; the next run collects it. One to a
+    deployment can, and what it may have cost stays counted.
 
     \b
     Examples:

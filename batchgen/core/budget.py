@@ -114,14 +114,12 @@ def committed_cost(
 ) -> float:
     """Return what a row's latest submission has cost or may yet cost, USD.
 
-    price: reserved for it. cost: as the API says, None where it has not said. A request that was
-    cancelled in the queue is not billed unless the API says so.
+    price: reserved for it. cost: as the API says, None where it has not said; 0 of a request that
+    was surely cancelled in the queue. Another one may have run until then.
     """
     # Not in SQL: SQLite 3.40 takes every column in the RETURNING of an UPDATE for NOT NULL.
     if state in (State.SUBMITTING, State.UNKNOWN):
         return price or 0.0
-    if state is State.CANCELLED:
-        return cost or 0.0
     if request_id is None:
         return 0.0
     return (price if cost is None else cost) or 0.0

@@ -313,6 +313,9 @@ class Poller:
                 event, reason = Event.CANCELLED, "cancelled at RunComfy"
         log.warning("%s: %s", row.where, reason)
         self._learn(row, cost, completed=False)
+        may_have_run = self._services.of(row.model).capabilities.cancels_running
+        if event is Event.CANCELLED and cost is None and not may_have_run:
+            cost = 0.0
         self._journal.record_ended(
             row, event, code, reason, api_status=api_status, cost=cost, result=content
         )

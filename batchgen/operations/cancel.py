@@ -4,11 +4,13 @@ from dataclasses import dataclass
 
 from batchgen import event_loop
 from batchgen.api import endpoint
+from batchgen.api.poll_outcome import QUEUED_WORDS, Running
+from batchgen.api.service import Service
 from batchgen.batch_folder import Folder
 from batchgen.config import RunOptions
 from batchgen.core.states import Event, State
 from batchgen.core.timing import Timing
-from batchgen.journal.writer import Journal
+from batchgen.journal.writer import Journal, Request
 from batchgen.operations import batch
 from batchgen.operations.batch import open_batch
 
@@ -23,7 +25,7 @@ class CancelResult:
 
 
 def cancel(folder: Folder, flags: RunOptions, timing: Timing) -> CancelResult:
-    """Cancel every accepted request that the API has not begun to work on.
+    """Cancel every accepted request that the API lets us cancel.
 
     Raises what `reach_endpoint` raises, and StorageDamaged.
     """
@@ -44,11 +46,23 @@ async def _cancel_all(
     async with where.services(timing) as services:
         for row in journal.requests_in(State.SUBMITTED):
             service = services.of(row.model)
+            is_free = await _waits(service, row)
             answer = await service.cancel(row.model, row.request_id or "")
             _count(answer, done)
             if answer and row.key not in with_others:
                 reason = "cancelled by batchgen cancel"
-                journal.record_ended(row, Event.CANCELLED, None, reason, api_status="cancelled")
+                cost = 0.0 if is_free else None
+                columns = {"api_status": "cancelled", "cost": cost}
+                journal.record_ended(row, Event.CANCELLED, None, reason, **columns)
+
+
+async def _waits(service: Service, row: Request) -> bool:
+    """Say whether a request surely has not begun, and so costs nothing if it is cancelled now."""
+    if not service.capabilities.cancels_running:
+        return True
+    found = await service.result(row.model, row.request_id or "")
+    queued = isinstance(found.outcome, Running) and found.outcome.api_status in QUEUED_WORDS
+    return queued and found.instance is None
 
 
 def _count(answer: bool | None, done: CancelResult) -> None:

@@ -345,6 +345,42 @@ def test_a_running_request_can_be_cancelled(
     assert tally(folder) == {"cancelled": 1}
 
 
+def spent(folder: Path) -> float:
+    ((usd,),) = query(folder, "SELECT COALESCE(SUM(usd), 0) FROM spending")
+    return float(usd)
+
+
+def test_what_a_cancelled_request_may_have_cost_stays_counted_if_it_ran(
+    run: Command, batchgen: Command, folder: Path, write: Write, reach: list[str],
+    sandbox: Control,
+) -> None:  # fmt: skip
+    """An instance is billed by the second, and nobody says what these come to."""
+    sandbox.set(seconds=600.0)
+    options = ("--deployment", TEXT, *NODES, "--price", 0.5)
+    run(write("list.txt", "a heron\nan owl\n"), *options, timing=NEVER_ASKING)
+    waits = folder.parent / "waits"
+    third = (write("waits.txt", "a fox\n"), "--out", waits)
+    batchgen("run", *third, *options, *reach, timing=NEVER_ASKING)
+    assert [row["state"] for row in sandbox.ledger()] == ["in_progress"] * 2 + ["in_queue"]
+    assert (spent(folder), spent(waits)) == (1.0, 0.5)
+
+    for one in (waits, folder):
+        batchgen("cancel", one, *reach)
+
+    assert (tally(folder), tally(waits)) == ({"cancelled": 2}, {"cancelled": 1})
+    assert (spent(folder), spent(waits)) == (1.0, 0.0)
+
+
+def test_a_request_that_somebody_else_cancelled_counts_as_one_that_ran(
+    run: Command, folder: Path, write: Write, sandbox: Control
+) -> None:
+    sandbox.fault("canceled")
+    run(write("list.txt", "a heron\n"), "--deployment", TEXT, *NODES, "--price", 0.5)
+
+    assert tally(folder) == {"cancelled": 1}
+    assert spent(folder) == 0.5
+
+
 def test_a_failed_result_is_told_in_the_words_of_the_workflow(
     run: Command, folder: Path, manifest: str, sandbox: Control
 ) -> None:

@@ -51,7 +51,7 @@ from batchgen.operations.execute import OutputOptions, execute
 class Jobs:
     """The service, as a program that speaks to it sees it. To be entered and left."""
 
-    capabilities = Capabilities(results_kept_s=86400.0)
+    capabilities = Capabilities(cancels_running=True, results_kept_s=86400.0)
 
     def __init__(self, client: ApiClient, host: MediaHost) -> None:
         self._client = client
@@ -215,7 +215,7 @@ def test_the_second_service_keeps_the_protocol() -> None:
     client = ApiClient("http://127.0.0.1:1", "a-token", False, DEFAULT_TIMING)
     jobs: Service = Jobs(client, MediaHost("127.0.0.1"))
 
-    assert jobs.capabilities.results_kept_s == 86400.0
+    assert jobs.capabilities.cancels_running
 
 
 def test_a_batch_runs_through_a_second_service(tmp_path: Path, server: JobsServer) -> None:

@@ -506,7 +506,8 @@ class AnyHistory(RuleBasedStateMachine):
                 self.bill(row, cost)
                 self.journal.record_ended(row, Event.FAILED, code, reason, cost=cost)
             case Cancelled(_, cost):
-                self.bill(row, 0.0 if cost is None else cost)
+                cost = 0.0 if cost is None else cost
+                self.bill(row, cost)
                 self.journal.record_ended(row, Event.CANCELLED, None, "cancelled", cost=cost)
 
     def has_expired(self, row):
