@@ -9,7 +9,7 @@ from batchgen.notify.ending import Ending
 from batchgen.notify.ping_url import Moment
 
 NUMBERS = {
-    "counts": {"saved": 7, "failed": 2, "unknown": 0, "completed": 0},
+    "counts": {"saved": 7, "failed": 2, "cancelled": 0, "unknown": 0, "completed": 0},
     "rehearsal": False,
     "causes": [{"rows": 2, "state": "failed", "cause": "too long", "example": "heron"}],
     "money_usd": {"committed": 0.27, "unknown": 0, "unpriced": 0, "estimated": False},
