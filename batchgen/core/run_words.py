@@ -14,23 +14,28 @@ from batchgen.core.targets import deployment_id
 GIVEN = "given"  # the name under which a run keeps them in its journal
 # What decides which rows there are, what each costs, and how much may be spent.
 OPTIONS = {
-    **{"model": "--model", "schema": "--schema", "workflow": "--workflow", "format": "--format"},
-    **{"input_name": "--input", "fit": "--fit", "columns": "--column", "nodes": "--node"},
+    **{"model": "--model", "format": "--format", "input_name": "--input", "fit": "--fit"},
+    **{"columns": "--column", "nodes": "--node", "limit": "--limit"},
     **{"meta": "--meta", "id_template": "--id", "expand": "--expand", "samples": "--samples"},
-    **{"sample_seed": "--sample-seed", "allow_path": "--allow-path"},
-    **{"raise_limit": "--raise-limit", "skip_invalid": "--skip-invalid"},
+    **{"sample_seed": "--sample-seed", "raise_limit": "--raise-limit"},
+    **{"skip_invalid": "--skip-invalid"},
     **{"max_cost": "--max-cost", "max_cost_per_day": "--max-cost-per-day"},
     **{"max_cost_per_month": "--max-cost-per-month", "price": "--price"},
     **{"price_per_second": "--price-per-second"},
 }
+# What does so as well, and is taken from no journal: addresses, and files that are read.
+UNTOLD = {
+    *("base_url", "serverless_url", "media_hosts"),
+    *("schema", "workflow", "allow_path"),
+}
 _NUMBER = (int, float)
-# Of what type each is as JSON has it, and what is in it. A path is absolute.
+# Of what type each is as JSON has it, and what is in it.
 _FORMS: Mapping[str, tuple[Any, ...]] = {
-    **dict.fromkeys(("model", "schema", "workflow", "format", "input_name", "id_template"), (str,)),
+    **dict.fromkeys(("model", "format", "input_name", "id_template"), (str,)),
     **dict.fromkeys(("fit", "expand", "skip_invalid"), (bool,)),
     **dict.fromkeys(("columns", "nodes"), (dict, str)),
-    **dict.fromkeys(("meta", "allow_path"), (list, str)),
-    **dict.fromkeys(("samples", "sample_seed"), (int,)),
+    "meta": (list, str),
+    **dict.fromkeys(("samples", "sample_seed", "limit"), (int,)),
     "raise_limit": (dict, int),
     **dict.fromkeys(("max_cost", "max_cost_per_day", "max_cost_per_month"), (_NUMBER,)),
     **dict.fromkeys(("price", "price_per_second"), ((*_NUMBER, dict), _NUMBER)),

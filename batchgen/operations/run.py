@@ -24,7 +24,7 @@ from batchgen.core import prices
 from batchgen.core.assignments import in_words
 from batchgen.core.budget import Spending, show_usd
 from batchgen.core.rows import Problem
-from batchgen.core.run_words import GIVEN, OPTIONS, are_kept_options
+from batchgen.core.run_words import GIVEN, OPTIONS, UNTOLD, are_kept_options
 from batchgen.core.states import State
 from batchgen.core.text import list_choices, plural
 from batchgen.core.timing import DEFAULT_TIMING, Timing
@@ -273,22 +273,18 @@ def run(
 def _given(options: RunOptions) -> dict[str, Any] | None:
     """Return what the command of the next run has to say as well, as `set_meta` takes it.
 
-    None where that cannot be said: no address of a service is taken from a journal, which may come
-    from somebody else, and a program may have given a schema that is in no file.
+    None where that cannot be said: a journal may come from somebody else, so no address of a
+    service and no file that is read is taken from it.
     """
     said = {name for name, source in options.sources.items() if source == Source.FLAG}
     given = {name: _as_json(getattr(options, name)) for name in OPTIONS if name in said}
-    elsewhere = said & {"base_url", "serverless_url", "media_hosts"}
-    return None if elsewhere or not are_kept_options(given) else given
+    return None if said & UNTOLD or not are_kept_options(given) else given
 
 
 def _as_json(value: Any) -> Any:
-    """Return the value of an option as JSON has it; a path from anywhere."""
-    if isinstance(value, Path):
-        return str(value.absolute())
     if isinstance(value, Mapping):
         return dict(value)
-    return [*map(_as_json, value)] if isinstance(value, tuple) else value
+    return [*value] if isinstance(value, tuple) else value
 
 
 def _policy(

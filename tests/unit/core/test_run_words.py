@@ -1,7 +1,6 @@
 """The words of the next run: read by the command line, they are the options of the last one."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 from hypothesis import given
@@ -16,12 +15,10 @@ TEXT = st.text(
     st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=8
 )
 NAME = TEXT.filter(lambda text: "=" not in text)
-PATH = TEXT.map(lambda text: str(Path("/", text)))
 USD = st.floats(0, 1e9) | st.integers(0, 10**9)
 PRICE = USD | st.dictionaries(st.just("*") | TEXT.map(lambda text: f"a{text}b"), USD, min_size=2)
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "model": TEXT | st.just("deployments/11111111-1111-4111-8111-111111111111"),
-    **dict.fromkeys(("schema", "workflow"), PATH),
     "format": st.sampled_from([*FORMATS]),
     **dict.fromkeys(("input_name", "id_template"), TEXT),
     **dict.fromkeys(("fit", "expand", "skip_invalid"), st.just(True)),
@@ -32,7 +29,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "meta": st.lists(TEXT, min_size=1),
     "samples": st.integers(1, 10**30),
     "sample_seed": st.integers(),
-    "allow_path": st.just(["/", "/tmp"]),  # it has to be there
+    "limit": st.integers(0, 10**30),
     "raise_limit": st.dictionaries(
         st.sampled_from(["matrix_rows", "problems"]), st.integers(0, 10**14), min_size=1
     ),
