@@ -23,6 +23,8 @@ class Control:
             base_url=f"{origin}/_sandbox",
             trust_env=False,
             timeout=30,
+            # The sandbox closes one that is idle for five seconds, as httpx does by itself.
+            limits=httpx.Limits(keepalive_expiry=1.0),
             verify=NO_CERTIFICATES,
         )
 
