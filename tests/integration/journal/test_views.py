@@ -11,7 +11,7 @@ from helpers import MIGRATION_TO, as_before, many, query, table
 from sandbox_client import Control
 from sqlite_utils import Database
 
-from batchgen.journal import database, schema
+from batchgen.journal import schema
 from batchgen.journal.reader import Reader
 from batchgen.report.statistics import activity
 
@@ -208,7 +208,7 @@ def test_a_journal_of_before_is_migrated_by_the_next_run_and_pays_nothing(
     assert run(eventful).code == 1
     assert sandbox.posts == posts
     assert query(folder, all_rows) == before
-    assert query(folder, "PRAGMA user_version") == [(database.VERSION,)]
+    assert query(folder, "PRAGMA user_version") == [(schema.VERSION,)]
     assert {name for row in view(folder, "by_model") for name in row} > {"rows", "usd"}
     hours = view(folder, "by_hour")
     assert [sum(hour[name] for hour in hours) for name in ("returned", "throttled")] == [3, 2]
@@ -242,7 +242,7 @@ def test_every_command_that_writes_migrates_a_journal_of_before(
     name, *options = command.split()
 
     assert batchgen(name, folder, *options).code == 0
-    assert query(folder, "PRAGMA user_version") == [(database.VERSION,)]
+    assert query(folder, "PRAGMA user_version") == [(schema.VERSION,)]
 
 
 def test_the_view_of_version_2_stays_as_it_was_until_it_is_migrated(
@@ -270,4 +270,4 @@ def test_a_migration_that_fails_halfway_begins_again(
 
         schema.migrate(journal)
         assert set(Database(journal).view_names()) == set(schema.VIEWS)
-        assert journal.execute("PRAGMA user_version").fetchone() == (database.VERSION,)
+        assert journal.execute("PRAGMA user_version").fetchone() == (schema.VERSION,)

@@ -35,17 +35,29 @@ def last_end(folder: Path) -> int | None:
 
 
 @pytest.mark.parametrize(
-    "error", [ValueError("no terminal"), OSError(5, "gone"), JournalUnreachable("db", "gone")]
+    ("error", "code"),
+    [
+        (ValueError("no terminal"), 75),
+        (OSError(5, "gone"), 75),
+        (JournalUnreachable("db", "gone"), 0),
+    ],
+    ids=str,
 )
 def test_whatever_fails_at_the_end_the_end_is_recorded_and_nothing_stays_open(
-    run: Command, folder: Path, write: Write, address: Address, sandbox: Control, error: Exception
+    run: Command,
+    folder: Path,
+    write: Write,
+    address: Address,
+    sandbox: Control,
+    error: Exception,
+    code: int,
 ) -> None:
     run(write("list.csv", table(many(2))), "--limit", 1)
     threads = _thread._count()
 
     outcome = resume(folder, address, progress=Showing(error))
 
-    assert outcome.code == last_end(folder) == 0
+    assert outcome.code == last_end(folder) == code
     assert tally(folder) == {"saved": 2}
     assert _thread._count() == threads
 
@@ -59,5 +71,5 @@ def test_what_is_called_when_all_is_collected_keeps_nothing_from_its_end(
     outcome = resume(folder, address, progress=progress, on_collected=no_monitor)
 
     assert progress.closed
-    assert outcome.code == last_end(folder) == 0
+    assert outcome.code == last_end(folder) == 75
     assert _thread._count() == threads
