@@ -12,40 +12,41 @@ from batchgen.core.limits import limit_name
 from batchgen.core.targets import deployment_id
 
 GIVEN = "given"  # the name under which a run keeps them in its journal
-# What decides which rows there are, what each costs, and how much may be spent.
-OPTIONS = {
-    **{"model": "--model", "format": "--format", "input_name": "--input", "fit": "--fit"},
-    **{"columns": "--column", "nodes": "--node", "limit": "--limit"},
-    **{"meta": "--meta", "id_template": "--id", "expand": "--expand", "samples": "--samples"},
-    **{"sample_seed": "--sample-seed", "raise_limit": "--raise-limit"},
-    **{"skip_invalid": "--skip-invalid"},
-    **{"max_cost": "--max-cost", "max_cost_per_day": "--max-cost-per-day"},
-    **{"max_cost_per_month": "--max-cost-per-month", "price": "--price"},
-    **{"price_per_second": "--price-per-second"},
+_NUMBER = (int, float)
+# What decides which rows there are, what each costs, and how much may be spent: the option, its
+# type as JSON has it, and the type of what is in it.
+OPTIONS: Mapping[str, tuple[Any, ...]] = {
+    "model": ("--model", str),
+    "format": ("--format", str),
+    "input_name": ("--input", str),
+    "fit": ("--fit", bool),
+    "columns": ("--column", dict, str),
+    "nodes": ("--node", dict, str),
+    "limit": ("--limit", int),
+    "meta": ("--meta", list, str),
+    "id_template": ("--id", str),
+    "expand": ("--expand", bool),
+    "samples": ("--samples", int),
+    "sample_seed": ("--sample-seed", int),
+    "raise_limit": ("--raise-limit", dict, int),
+    "skip_invalid": ("--skip-invalid", bool),
+    "max_cost": ("--max-cost", _NUMBER),
+    "max_cost_per_day": ("--max-cost-per-day", _NUMBER),
+    "max_cost_per_month": ("--max-cost-per-month", _NUMBER),
+    "price": ("--price", (*_NUMBER, dict), _NUMBER),
+    "price_per_second": ("--price-per-second", (*_NUMBER, dict), _NUMBER),
 }
 # What does so as well, and is taken from no journal: addresses, and files that are read.
 UNTOLD = {
     *("base_url", "serverless_url", "media_hosts"),
     *("schema", "workflow", "allow_path"),
 }
-_NUMBER = (int, float)
-# Of what type each is as JSON has it, and what is in it.
-_FORMS: Mapping[str, tuple[Any, ...]] = {
-    **dict.fromkeys(("model", "format", "input_name", "id_template"), (str,)),
-    **dict.fromkeys(("fit", "expand", "skip_invalid"), (bool,)),
-    **dict.fromkeys(("columns", "nodes"), (dict, str)),
-    "meta": (list, str),
-    **dict.fromkeys(("samples", "sample_seed", "limit"), (int,)),
-    "raise_limit": (dict, int),
-    **dict.fromkeys(("max_cost", "max_cost_per_day", "max_cost_per_month"), (_NUMBER,)),
-    **dict.fromkeys(("price", "price_per_second"), ((*_NUMBER, dict), _NUMBER)),
-}
 
 
 def are_kept_options(value: Any) -> bool:
     """Whether these are options by name, each in its form as JSON."""
     return isinstance(value, dict) and all(
-        name in _FORMS and _is_of_form(one, *_FORMS[name]) for name, one in value.items()
+        name in OPTIONS and _is_of_form(one, *OPTIONS[name][1:]) for name, one in value.items()
     )
 
 
@@ -64,7 +65,7 @@ def run_words(options: Mapping[str, Any]) -> list[str]:
 
 
 def _words(name: str, value: Any) -> list[str]:
-    option = OPTIONS[name]
+    option = OPTIONS[name][0]
     if isinstance(value, bool):
         return [option] * value
     if name == "model" and (id := deployment_id(value)):
@@ -72,13 +73,7 @@ def _words(name: str, value: Any) -> list[str]:
     if isinstance(value, dict):
         of_limit = name == "raise_limit"
         value = [f"{limit_name(k) if of_limit else k}={v}" for k, v in value.items()]
-    texts = [str(one) for one in _each(value)]
+    texts = [str(one) for one in (value if isinstance(value, list) else [value])]
     # A value that begins with a dash would be read as an option.
     pairs = [[f"{option}={one}"] if one.startswith("-") else [option, one] for one in texts]
     return [word for pair in pairs for word in pair]
-
-
-def _each(value: Any) -> list[Any]:
-    if isinstance(value, dict):
-        return [*value, *value.values()]
-    return value if isinstance(value, list) else [value]

@@ -52,8 +52,9 @@ async def _cancel_all(
             if answer and row.key not in with_others:
                 reason = "cancelled by batchgen cancel"
                 cost = 0.0 if is_free else None
-                columns = {"api_status": "cancelled", "cost": cost}
-                journal.record_ended(row, Event.CANCELLED, None, reason, **columns)
+                journal.record_ended(
+                    row, Event.CANCELLED, None, reason, api_status="cancelled", cost=cost
+                )
 
 
 async def _waits(service: Service, row: Request) -> bool:
