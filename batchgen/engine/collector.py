@@ -222,8 +222,9 @@ class Collector:
             else:
                 checked = await self._downloader.fetch(output.url, stem, written, sent_before)
 
-        def is_taken(path: str) -> bool:
-            return self._journal.path_owner(path) not in (None, row.key)
+        async def is_taken(path: str) -> bool:
+            owner = await self._writes.read(lambda: self._journal.path_owner(path))
+            return owner not in (None, row.key)
 
         path = await self._destination.keep(checked, row.name, output.n, is_taken)
         self._tell_note(row, checked, path)

@@ -4,7 +4,7 @@
 elsewhere. Which one a batch has is chosen in operations/batch.py.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
@@ -31,7 +31,7 @@ class Destination(Protocol):
         """
 
     async def keep(
-        self, file: CheckedFile, name: str, n: int, is_taken: Callable[[str], bool]
+        self, file: CheckedFile, name: str, n: int, is_taken: Callable[[str], Awaitable[bool]]
     ) -> str:
         """Move a checked file to its place, durably, without replacing another. Return its path.
 

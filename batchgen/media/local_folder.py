@@ -5,7 +5,7 @@ import errno
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from itertools import count
 from pathlib import Path
@@ -47,13 +47,13 @@ class LocalFolder:
         return files.temporary_path(self._scratch / format.folder / stem)
 
     async def keep(
-        self, file: CheckedFile, name: str, n: int, is_taken: Callable[[str], bool]
+        self, file: CheckedFile, name: str, n: int, is_taken: Callable[[str], Awaitable[bool]]
     ) -> str:
         part = await self._brought(file)
         try:
             for path in candidate_paths(file, name, n):
                 target = self._root / path
-                if not is_taken(path) and (
+                if not await is_taken(path) and (
                     link_new(part, target, self._root) or _has_content(target, file)
                 ):
                     break

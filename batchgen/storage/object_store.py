@@ -138,10 +138,10 @@ class ObjectStore:
         return self._local.scratch(format, stem)
 
     async def keep(
-        self, file: CheckedFile, name: str, n: int, is_taken: Callable[[str], bool]
+        self, file: CheckedFile, name: str, n: int, is_taken: Callable[[str], Awaitable[bool]]
     ) -> str:
         for path in islice(candidate_paths(file, name, n), MOST_NAMES):
-            if not is_taken(path) and await self._put_new(path, file):
+            if not await is_taken(path) and await self._put_new(path, file):
                 file.part.unlink(missing_ok=True)
                 return path
         fault = Fault(f"says of every name for {name} that it is taken", again=False)

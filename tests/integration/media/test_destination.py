@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -42,7 +42,7 @@ class ContentAddressed:
         return self._root / f"scratch-{self._count}-{stem}"
 
     async def keep(
-        self, file: CheckedFile, name: str, n: int, is_taken: Callable[[str], bool]
+        self, file: CheckedFile, name: str, n: int, is_taken: Callable[[str], Awaitable[bool]]
     ) -> str:
         path = f"{file.format.folder}/{file.sha256}"
         await self.replace(file, path)
