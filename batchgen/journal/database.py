@@ -330,11 +330,22 @@ class Database:
 
     def end_run(self, exit_code: int, ending: str, memory: dict[str, Any]) -> None:
         """Record how the run ended. ending: in words. memory: as `set_meta` takes it."""
+        self._end_run(self.now(), exit_code, ending, memory)
+
+    def refuse_run(self, manifest: str, exit_code: int, ending: str) -> None:
+        """Record a run that was refused before anything was sent. It ends when it begins."""
+        self.start_run(manifest, {})
+        (began,) = self.connection.execute(
+            "SELECT started_at FROM runs WHERE id = ?", (self.run,)
+        ).fetchone()
+        self._end_run(began, exit_code, ending, {})
+
+    def _end_run(self, at: str, exit_code: int, ending: str, memory: dict[str, Any]) -> None:
         counts = {str(state): n for state, n in self.state_counts.items() if n}
         with self.transaction():
             self.connection.execute(
                 "UPDATE runs SET ended_at = ?, exit_code = ?, ending = ?, counts = ? WHERE id = ?",
-                (self.now(), exit_code, secrets.hide(ending), json.dumps(counts), self.run),
+                (at, exit_code, secrets.hide(ending), json.dumps(counts), self.run),
             )
             self.set_meta(memory)
 

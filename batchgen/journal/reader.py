@@ -360,6 +360,18 @@ class Reader:
             query = runs.format(columns, "", "")
         return next(self.query(query), None)
 
+    def last_start(self) -> str | None:
+        """Return when the last run began that was not refused; None if there was none.
+
+        A run that was refused ends when it begins (`Journal.refuse_run`).
+        """
+        (row,) = self.query(
+            "SELECT MAX(started_at) AS began FROM runs"
+            " WHERE ended_at IS NULL OR ended_at <> started_at"
+        )
+        began: str | None = row["began"]
+        return began
+
     def machines(self) -> list[dict[str, Any]]:
         """Return the runs that are in a batch whose journal is in a database, the longest first.
 

@@ -566,5 +566,5 @@ def _record_refusal(
                 journal = stack.enter_context(closing(Journal(folder.journal, clock, timing)))
             else:  # refused where files of a lost journal are
                 journal, _ = open_journal(stack, folder, clock, timing)
-            journal.start_run(journal.last_manifest() or manifest, {})
-            journal.end_run(error.exit_code, error.what, {})
+            file = journal.last_manifest() or manifest
+            journal.refuse_run(file, error.exit_code, error.what)

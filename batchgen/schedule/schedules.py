@@ -131,7 +131,7 @@ def look_after(entry: Entry, now: datetime, grace: timedelta) -> Health:
 
     grace: how late a start may be. Raises UsageError, SystemRefused.
     """
-    began, running = _last_run(entry)
+    began, refused, running = _last_run(entry)
     wrong = ""
     if not _is_installed(entry):
         where = "your crontab" if entry.by == "cron" else "your systemd units"
@@ -139,6 +139,8 @@ def look_after(entry: Entry, now: datetime, grace: timedelta) -> Health:
     elif not running and entry.timetable.is_late(now, entry.since, began, grace):
         due = entry.timetable.last_start(now - grace)
         wrong = f"no run has begun since {due:%Y-%m-%d %H:%M}, when it was due"
+        if refused:
+            wrong += f"; the last one was refused: {refused}"
     return Health(entry, wrong, began, entry.timetable.next_start(now))
 
 
@@ -163,19 +165,22 @@ def log_of(entry: Entry) -> Path | None:
     return None if folder is None else folder.log
 
 
-def _last_run(entry: Entry) -> tuple[datetime | None, bool]:
-    """Return when the last run of the batch began, and whether one holds its folder now."""
+def _last_run(entry: Entry) -> tuple[datetime | None, str, bool]:
+    """Return when the last run of the batch began, why one after it was refused ("" if none was),
+    and whether one holds its folder now.
+    """
     folder = _batch(entry)
     if folder is None:
-        return None, False
+        return None, "", False
     running = find_holder(folder) is not None
     try:
         with closing(Reader(folder.journal)) as reader:
-            last = reader.last_run()
+            start, last = reader.last_start(), reader.last_run() or {}
     except (UsageError, StorageDamaged):
-        return None, running
-    began = None if last is None else datetime.fromtimestamp(from_iso(last["started_at"]))
-    return began, running
+        return None, "", running
+    began = None if start is None else datetime.fromtimestamp(from_iso(start))
+    is_refusal = last.get("ended_at") is not None and last["ended_at"] == last["started_at"]
+    return began, str(last["ending"]) if is_refusal else "", running
 
 
 def _batch(entry: Entry) -> Folder | None:

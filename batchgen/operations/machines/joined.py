@@ -39,12 +39,17 @@ class AlreadyListed(ManifestImport):
 
 
 def options_memory(options: RunOptions) -> dict[str, Any]:
-    """Return what a run keeps for those that join it, as `set_meta` takes it."""
+    """Return what a run keeps for those that join it, as `set_meta` takes it.
+
+    That is what its list and its options say, and its limit of cost wherever it is from: the
+    configuration of another machine may have none.
+    """
     said = (Source.FLAG, Source.MANIFEST)
     kept = {
         name: getattr(options, name)
         for name in TOLD_OPTIONS
-        if options.sources.get(name) in said and getattr(options, name) is not None
+        if (name == "max_cost" or options.sources.get(name) in said)
+        and getattr(options, name) is not None
     }
     plain = {name: dict(one) if isinstance(one, Mapping) else one for name, one in kept.items()}
     return {TOLD: plain or None}

@@ -226,6 +226,31 @@ def test_check_tells_of_a_night_without_a_run(
         assert (outcome.code, "no run has begun since" in outcome.stdout) == (code, bool(code))
 
 
+def test_a_run_that_was_refused_is_not_the_night_that_was_due(
+    batchgen: Command, run: Command, folder: Path, crontab: Path, write: Write, monkeypatch
+) -> None:
+    """A monitor stayed green each night, since a run without a token counted as one that began."""
+    run(write("list.csv", table(many(1))))
+    batchgen("schedule", "install", "list.csv", "--at", clock(-2))
+    installed = Path(os.environ["XDG_CONFIG_HOME"]) / "batchgen" / "schedules" / "list.json"
+    entry = json.loads(installed.read_text())
+    entry["since"] = (datetime.now() - timedelta(days=3)).isoformat()
+    installed.write_text(json.dumps(entry))
+    change(
+        folder,
+        "UPDATE runs SET started_at = ?",
+        to_iso((datetime.now() - timedelta(hours=30)).timestamp()),
+    )
+    monkeypatch.delenv("RUNCOMFY_TOKEN")
+    refused = run(write("list.csv", table(many(2))))
+    outcome = batchgen("schedule", "check")
+
+    assert refused.code == 77, refused
+    assert outcome.code == 1
+    assert "no run has begun since" in outcome.stdout
+    assert "the last one was refused: " in outcome.stdout
+
+
 def test_a_rehearsal_by_hand_is_not_the_night_that_was_due(
     batchgen: Command, crontab: Path, install
 ) -> None:

@@ -1,6 +1,7 @@
 """`batchgen work`: a machine without the list joins those that work through a batch."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,22 @@ def test_it_keeps_to_what_the_list_and_its_run_were_told(
     assert "max_cost of the manifest" in stopped.stderr
     assert posts == 2
     assert (allowed.code, sandbox.posts) == (0, 4)
+
+
+def test_it_keeps_to_the_limit_that_the_first_machine_had_in_its_configuration(
+    run: Command, work: Command, write: Write, where: Any, sandbox: Control
+) -> None:
+    """That limit hid the list's own, too, so that a machine without it had none at all."""
+    rows = [{"id": str(n), "prompt": f"fox {n}"} for n in range(4)]
+    manifest = write("list.yaml", json.dumps({"max_cost": 50, "rows": rows}))
+    configuration = Path(os.environ["XDG_CONFIG_HOME"], "batchgen", "config.toml")
+    configuration.parent.mkdir(parents=True, exist_ok=True)
+    configuration.write_text("max_cost = 0.07\n")
+    run(manifest, *where, "--limit", 1)
+    configuration.unlink()
+
+    assert work("--rate", "1000/s").code == 75
+    assert sandbox.posts == 2
 
 
 def test_a_batch_that_is_not_there_or_has_no_database_is_told_of(
