@@ -5,6 +5,7 @@ import re
 from datetime import time
 
 MAX_USD = 1e9  # as in the schema of manifests
+MAX_RATE = 1e6  # requests per second, which no computer sends
 MAX_DURATION_S = 3650 * 86400  # ten years; beyond some more, a time is none that a clock has
 UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -24,8 +25,8 @@ def parse_rate(text: str | int | float) -> float:
     if isinstance(text, bool) or not match:
         raise ValueError("A rate is written like 60/m: a number, a slash and s, m, h or d.")
     per_second = float(match[1]) / UNIT_SECONDS[match[2] or "m"]
-    if not 0 < per_second < math.inf:
-        raise ValueError("A rate is more than zero; 60/m is sixty requests a minute.")
+    if not 0 < per_second <= MAX_RATE:
+        raise ValueError("A rate is more than zero, and 1000000/s at most; 60/m is one a second.")
     return per_second
 
 

@@ -131,14 +131,19 @@ class Dispatcher:
         try:
             await self._hand_out(start)
         finally:
+            self._state.rows_wait = False
             await self._rows.close()
 
     async def _hand_out(self, start: Callable[[Request], None]) -> None:
         while self._state.outcome is None:
             row = await self._rows.next_row()
+            self._state.rows_wait = row is not None
             if row is None and not self._state.open_posts:
                 if self.awaits_first:
                     self._stop_at_a_limit()
+                return
+            if row is not None and self._state.is_stuck:
+                self._state.stop_since_nothing_ends()
                 return
             delay = math.inf if row is None else self._delay(row)
             if row is not None and delay > 0:

@@ -189,8 +189,10 @@ class Engine:
                     self._state.breaker.on_completed(row.model)
         finally:
             # A request that is not asked about any more still runs, so it keeps its place.
-            if row.state is not State.SUBMITTED:
-                self._state.in_flight.discard(row.key)
+            if row.state is State.SUBMITTED:
+                self._state.left.add(row.key)
+            else:
+                self._state.free_place(row.key)
             if paying:
                 self._state.costs.on_left(row.model)
             self._state.notify()

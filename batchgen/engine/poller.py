@@ -96,7 +96,8 @@ class Poller:
         """Ask until the request has ended, and record how; return the row as it is then.
 
         at_once: it may have ended long ago, while no run went on.
-        The row is still `submitted` after an hour of asking, or where asking makes no sense, or
+        The row is still `submitted` after an hour of asking, if no row waits for its place while
+        others end, or where asking makes no sense, or
         where the API does not know it for five minutes.
         """
         try:
@@ -113,7 +114,7 @@ class Poller:
         self._scouted.add(row.model)
         time_left = state.timing.max_polling
         answers = _Answers()
-        while state.polling and time_left > 0:
+        while state.polling and (time_left > 0 or state.asks_on):
             age = age_at_start + state.time() - start
             delay = 0.0 if at_once else self._delay(row, answers, age, scout=scout)
             at_once = False
@@ -155,6 +156,8 @@ class Poller:
                     return await self._record(row, result.outcome, result.content)
                 case _:
                     assert_never(result.outcome)
+            if answers.missing and not state.may_submit:
+                return row  # it waits for nothing, and nothing would slow its questions down
             if not state.offline_tries:
                 time_left -= max(delay, state.time() - began)  # an answer may take long to come
         if time_left <= 0:

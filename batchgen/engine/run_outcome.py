@@ -43,7 +43,7 @@ class RunOutcome:
     def yields_to(self, later: "RunOutcome") -> bool:
         """Whether a later stop is the one to be told, since a limit or a pause would hide it."""
         if self.is_limit:
-            return not later.calm
+            return not later.calm or later.code >= 128  # a signal, which no limit hides
         return later.fault and not self.fault and self.code == StoppedEarly.exit_code
 
     @classmethod

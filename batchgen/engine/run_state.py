@@ -45,6 +45,8 @@ class RunState:
     policy: what the person allows now. paused_since: as the journal writes it; "" if nothing is.
     recent: when the latest submissions left, as `RateLimiter.at_most` takes them.
     in_flight: keys of the rows that take up one of the run's places at the API.
+    left: keys of those of them that are not asked about any more in this run; they still run.
+    rows_wait: whether any row is still to be submitted.
     waiting: keys of the rows whose result or file is said not to exist, so far; they take no place.
     open_posts: keys of the rows whose POST has no outcome yet.
     not_whole: how many files were saved although they are damaged or cut short.
@@ -72,6 +74,8 @@ class RunState:
         self.breaker = CircuitBreaker()
         self.held = HeldRows()
         self.in_flight: set[str] = set()
+        self.left: set[str] = set()
+        self.rows_wait = False
         self.waiting: set[str] = set()
         self.open_posts: set[str] = set()
         self.not_whole = 0
@@ -84,7 +88,8 @@ class RunState:
         self.throttled = False
         self._start = clock.monotonic()
         self._left_at = -math.inf  # the last submission, as if none had left before its turn
-        self._last_answer = 0.0
+        self._offline_since = 0.0
+        self._freed_at = 0.0  # a place of a request
         self._saved_rate = math.inf  # submissions per second; none is saved yet
         self._changes = asyncio.Event()
         self._alarm: asyncio.Task[None] | None = None  # it notifies at `_alarm_at`
@@ -120,6 +125,24 @@ class RunState:
     def places(self) -> int:
         """How many requests more may be in progress at once; negative where fewer may than are."""
         return self.policy.concurrency - len(self.in_flight)
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether all places are taken by requests that are not asked about any more."""
+        return self.places <= 0 and self.in_flight <= self.left
+
+    @property
+    def asks_on(self) -> bool:
+        """Whether a request is asked about although its time is over: rows wait for its place, and
+        others have ended in the same time.
+        """
+        wanted = self.outcome is None and (self.rows_wait or self.places <= 0)
+        return wanted and self.time() - self._freed_at < self.timing.max_polling
+
+    def free_place(self, key: str) -> None:
+        """A request does not take up a place any more."""
+        self.in_flight.discard(key)
+        self._freed_at = self.time()
 
     def lift(self, setting: str) -> None:
         """The person has moved a limit; if it had stopped the run, submissions go on."""
@@ -196,19 +219,20 @@ class RunState:
     def wait_for(self, key: str) -> None:
         """The result or the file of this row is said not to exist: others may take its place."""
         self.waiting.add(key)
-        self.in_flight.discard(key)
+        self.free_place(key)
         self.notify()
 
     def report_offline(self, reason: str) -> None:
         """The API could not be reached. One notice for an outage; the next try comes later."""
         if not self.offline_tries:
+            self._offline_since = self.time()
             self.unreachable = f"since {show_time(self.clock.now())} ({reason})"
             log.warning("RunComfy cannot be reached (%s). Trying on; nothing is lost.", reason)
         if self.time() >= self.offline_until:  # many fail at once when an outage begins
             self.offline_tries += 1
             self.offline_until = self.time() + self.backoff(self.offline_tries)
         limit = self.timing.offline_limit
-        if self.time() - self._last_answer > limit:
+        if self.time() - self._offline_since > limit:
             reason = f"RunComfy stayed unreachable for {limit / 3600:.0f} hours."
             self.stop(RunOutcome(69, reason, RUN_AGAIN), polling=False)
 
@@ -219,7 +243,6 @@ class RunState:
         self.offline_tries = 0
         self.offline_until = 0.0
         self.unreachable = ""
-        self._last_answer = self.time()
 
     def headway(self, *, moved: bool) -> Headway:
         """Return what came of the run. moved: whether any row changed its state."""
@@ -272,6 +295,16 @@ class RunState:
         reason = (
             f"{in_a_row} answers in a row were lost, and each of those requests may have been"
             f" billed: nothing more is submitted. The last was {where}."
+        )
+        self.stop(RunOutcome(75, reason, RUN_AGAIN))
+
+    def stop_since_nothing_ends(self) -> None:
+        """No place becomes free any more."""
+        count = len(self.in_flight)
+        requests = "1 request has" if count == 1 else f"{count} requests have"
+        reason = (
+            f"{requests} not ended in an hour of asking, and no more may be under way at once:"
+            " nothing more is submitted."
         )
         self.stop(RunOutcome(75, reason, RUN_AGAIN))
 

@@ -290,6 +290,20 @@ def test_an_account_that_runs_dry_pays_for_what_it_can_and_the_next_run_for_the_
     assert set(sandbox.billed_per_input().values()) == {1}
 
 
+def test_a_stopped_run_does_not_ask_in_a_rush_about_a_row_that_the_api_does_not_know(
+    run: Command, folder: Path, sandbox: Control, write: Write
+) -> None:
+    """Nothing slowed its questions down, while those about other rows waited for a minute each."""
+    sandbox.set(balance=0.04)
+    sandbox.fault("404001", times=2)
+    sandbox.fault("poll-500", times=None)
+    outcome = run(write("list.csv", table(many(3))))
+
+    assert outcome.code == 75, outcome
+    assert tally(folder) == {"submitted": 1, "pending": 2}
+    assert sandbox.counts()["polls"] < 10
+
+
 # What something before the API refused
 
 

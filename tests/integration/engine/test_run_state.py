@@ -13,7 +13,10 @@ from batchgen.core.timing import DEFAULT_TIMING
 from batchgen.engine.cost_estimator import CostEstimator
 from batchgen.engine.policy import Policy
 from batchgen.engine.rate_limiter import RateLimiter
+from batchgen.engine.run_outcome import TIME_LIMIT
 from batchgen.engine.run_state import RunState
+
+HOUR = 3600.0
 
 
 class StandingClock(Clock):
@@ -166,3 +169,54 @@ def test_a_slow_rate_is_kept_however_often_one_asks() -> None:
             left.append(clock.at)
 
     assert left == [0, 10, 1000, 2000, 3000, 4000]
+
+
+def test_an_outage_begins_with_the_first_failure_however_long_nothing_was_asked() -> None:
+    """After a night's pause, one failure ended the run as if the API had been away all night."""
+    clock = SetClock()
+    state = state_of(clock)
+    state.report_online()
+    clock.at = 7 * HOUR
+    state.report_offline("no name")
+    first = state.outcome
+    clock.at += 5 * HOUR
+    state.report_offline("no name")
+    second = state.outcome
+    clock.at += 2 * HOUR
+    state.report_offline("no name")
+
+    assert (first, second) == (None, None)
+    assert state.outcome is not None
+    assert "unreachable for 6 hours" in state.outcome.reason
+
+
+def test_a_request_is_asked_about_for_longer_while_rows_wait_and_others_end() -> None:
+    clock = SetClock()
+    state = state_of(clock)
+    state.in_flight = {"slow", "quick"}
+    alone = state.asks_on
+    state.rows_wait = True
+    clock.at = HOUR - 1
+    waited_for = state.asks_on
+    state.free_place("quick")
+    clock.at = 2 * HOUR - 2
+    others_end = state.asks_on
+    clock.at += 2
+    nothing_ends = state.asks_on
+    state.free_place("another")
+    state.stop(TIME_LIMIT)
+
+    assert (alone, waited_for, others_end, nothing_ends) == (False, True, True, False)
+    assert not state.asks_on
+
+
+def test_a_run_is_stuck_if_nothing_asks_about_the_requests_that_take_all_places() -> None:
+    state = state_of(SetClock())
+    state.policy = Policy(concurrency=2)
+    state.in_flight, state.left = {"a"}, {"a"}
+    free = state.is_stuck
+    state.in_flight = {"a", "b"}
+    asked = state.is_stuck
+    state.left = {"a", "b"}
+
+    assert (free, asked, state.is_stuck) == (False, False, True)

@@ -26,6 +26,8 @@ from helpers import (
 )
 from sandbox_client import Control
 
+from batchgen.core.timing import Timing
+
 SHARED = ROOT.parent / "shared"
 BRUSH = "atelier/brush-2/text-to-image"
 SERIES = "atelier/series/text-to-image"
@@ -162,6 +164,18 @@ def test_a_row_that_was_taken_out_after_it_was_sent_is_still_collected(
     assert run(write("list.csv", table({"heron": "a heron"}))).code == 0
     assert sandbox.posts == 2
     assert states(folder) == {"heron": "saved", "fox": "saved"}
+
+
+def test_requests_that_never_end_do_not_hold_a_run_for_ever(
+    run: Command, folder: Path, sandbox: Control, write: Write
+) -> None:
+    """It waited for one of their places, although nothing asked about them any more."""
+    sandbox.set(seconds=100_000)
+    manifest = write("list.csv", table(many(3)))
+    found = run(manifest, "--concurrency", 2, timing=Timing(max_polling=60))
+
+    assert (found.code, tally(folder)) == (75, {"submitted": 2, "pending": 1})
+    assert "2 requests have not ended in an hour of asking" in found.stderr
 
 
 def test_reordering_sends_nothing(

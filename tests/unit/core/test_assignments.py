@@ -33,6 +33,7 @@ def test_several_settings_are_read_as_they_are_written():
         ("prompt=3", "There are rate, concurrency, max-cost, until."),
         ("rate", "is not NAME=VALUE"),
         ("rate=0", "A rate is more than zero"),
+        ("rate=9999999999999999/s", "1000000/s at most"),
         ("rate=fast", "A rate is written like 60/m"),
         ("concurrency=0", "write 8"),
         ("concurrency=8.5", "write 8"),

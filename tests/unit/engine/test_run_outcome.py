@@ -248,6 +248,8 @@ def test_quiet_tells_of_what_was_due_and_not_done_and_of_new_trouble(night):
         (LIMIT, TOKEN, TOKEN),
         (LIMIT, DISK, DISK),
         (LIMIT, TIME_LIMIT, LIMIT),
+        (LIMIT, SIGNAL, SIGNAL),
+        (SIGNAL, LIMIT, SIGNAL),
         (PAUSED, DISK, DISK),
         (PAUSED, BALANCE, PAUSED),
         (DISK, MISTAKE, DISK),
