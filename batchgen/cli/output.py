@@ -1,6 +1,7 @@
 """What a person reads: problems, errors, summaries. stdout carries results, stderr the rest."""
 
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -508,8 +509,11 @@ def next_run(folder: Folder) -> str | None:
     """Return the command that submits what is pending; None where it cannot be known."""
     with closing(Reader(folder.journal)) as reader:
         manifest = (reader.last_run() or {}).get("manifest") or ""
+        listed = reader.get_meta("manifest")
         rehearsal, given = reader.is_rehearsal(), reader.get_meta(GIVEN)
-    # Standard input, or named from another folder.
+    if manifest and listed and os.path.abspath(manifest) != listed:  # noqa: PTH100
+        manifest = str(listed)  # named from another folder, where another list may be
+    # Standard input, or a list of another computer.
     if not (manifest and has_name_of_its_own(manifest) and Path(manifest).exists()):
         return None
     if given is None:  # it was sent elsewhere, or by an older batchgen

@@ -14,6 +14,7 @@ from batchgen.cli.run import run
 from batchgen.core.text import shell_quote
 
 if TYPE_CHECKING:
+    from batchgen.core.timetable import Timetable
     from batchgen.schedule.entry import Entry
     from batchgen.schedule.schedules import Health
 
@@ -91,13 +92,15 @@ def install(
     with run.make_context("batchgen run", [path, *run_options]) as context:
         out: Path | None = context.params["out"] or None  # not an empty text
         _refuse_secrets(context.params)
+        timetable = Timetable(at, EVERY_DAY if days is None else days, until)
+        _refuse_idle_nights(context.params, timetable)
     own = read_configuration(os.environ).of_run
     there, left_out = carried(os.environ, system.account_home())
     entry = Entry(
         name=check_name(name or name_of(path)),
         manifest=path,
         folder=os.getcwd(),  # noqa: PTH109
-        timetable=Timetable(at, EVERY_DAY if days is None else days, until),
+        timetable=timetable,
         by=by or ("systemd" if system.has_systemd() else "cron"),
         program=_program(),
         since=datetime.now(),
@@ -294,6 +297,25 @@ def _refuse_secrets(options: Mapping[str, Any]) -> None:
             "Write it into your configuration, where each run finds it:\n"
             'nano "$(batchgen config path)"',
         )
+
+
+def _refuse_idle_nights(options: Mapping[str, Any], timetable: "Timetable") -> None:
+    """Raise UsageError for options of a run by which no night would send anything."""
+    from batchgen.errors import UsageError
+
+    window: Timetable | None = options["window"]
+    start = timetable.next_start(datetime.now())
+    if options["dry_run"]:
+        what, remedy = "--dry-run sends nothing, so no night would.", "Leave it out after `--`."
+    elif window is not None and timetable.until is not None:
+        what = "--until of the schedule and --window of its runs say the same twice."
+        remedy = "Leave one of them out."
+    elif window is not None and window.window_end(start) is None:
+        what = f"A run at {timetable.at:%H:%M} is outside of its window {window.window()}."
+        remedy = "Begin within the window, or leave --window out."
+    else:
+        return
+    raise UsageError(f"{what} Nothing was installed.", remedy)
 
 
 def _program() -> tuple[str, ...]:

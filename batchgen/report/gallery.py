@@ -63,10 +63,11 @@ DEFAULT_SIZE = GallerySize()
 class GalleryContent(NamedTuple):
     """What the gallery shows of a batch besides its rows.
 
-    batch: its folder, as a command names it. facts: values for the script, without the counts of
-    what is written; `narrowed` there is the filter in words, None for the whole batch.
-    view: which rows are shown, and what a file of picks says about them. thumbs: whether rows name
-    thumbnails. paths: of the files that are shown; None for all.
+    batch: its folder, absolute where commands name it: a page is opened from anywhere. facts:
+    values for the script, without the counts of what is written; `narrowed` there is the filter in
+    words, None for the whole batch.
+    view: which rows are shown, and what a file of picks says about them.
+    thumbs: whether rows name thumbnails. paths: of the files that are shown; None for all.
     """
 
     batch: Path

@@ -90,7 +90,7 @@ def write_report_files(
                 numbers["damaged"] = damaged
             facts = _facts(folder, reader, numbers) | {"narrowed": view.description}
             about = gallery.GalleryContent(
-                folder.path, facts, numbers, reader, view, thumbnails, size
+                folder.path.absolute(), facts, numbers, reader, view, thumbnails, size
             )
             with ExitStack() as files:
                 # The rows are read once, and written to all of these on the way.
@@ -130,7 +130,7 @@ def _facts(folder: Folder, reader: Reader, numbers: dict[str, Any]) -> dict[str,
             folder.schemas, [model["model"] for model in numbers["totals"]["models"]]
         ),
         "workflows": str(folder.workflows.resolve()),
-        "command": f"batchgen report {shell_quote(str(folder.path))}",
+        "command": f"batchgen report {shell_quote(str(folder.path.absolute()))}",
     }
 
 

@@ -73,9 +73,15 @@ def install(entry: Entry) -> None:
 
 def _enable(entry: Entry) -> None:
     service, timer = unit_paths(entry.name)
+    if timer.exists():
+        system.systemctl("stop", timer.name)
     _write(service, units.service(entry))
     _write(timer, units.timer(entry))
     system.systemctl("daemon-reload")
+    # Else it makes up for a start since the last one of a timer of this name, i.e. starts at once.
+    # Before systemd 244 it cannot be asked to forget that.
+    with contextlib.suppress(system.SystemRefused):
+        system.systemctl("clean", "--what=state", timer.name)
     system.systemctl("enable", "--now", timer.name)
 
 

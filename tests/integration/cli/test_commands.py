@@ -398,6 +398,22 @@ def test_the_command_that_is_advised_sends_the_queued_rows_and_no_others(
     assert (sandbox.posts, tally(read_so)) == (4, {"failed": 2})
 
 
+def test_from_another_folder_the_list_of_the_batch_is_advised_and_not_its_namesake(
+    batchgen: Command, write: Write, here: Path, monkeypatch: pytest.MonkeyPatch, read_so: Path
+) -> None:
+    """The command that was pasted there sent another list into the batch, and paid for it."""
+    folder = read_so.resolve()
+    listed = here / "list.csv"
+    write("elsewhere/list.csv", "key,Your prompt,style\n7,a crane,ink\n")
+    monkeypatch.chdir(here / "elsewhere")
+
+    advised = json.loads(batchgen("retry", folder, "--json").stdout)["next"]
+    assert advised.startswith(f"batchgen run {listed} --model {BRUSH} ")
+    assert advised.endswith(f" --out {folder}")
+    listed.unlink()
+    assert json.loads(batchgen("retry", folder, "--json").stdout)["next"] is None
+
+
 def test_of_an_older_batch_no_command_is_advised_and_of_a_strange_one_nothing_is(
     batchgen: Command, read_so: Path
 ) -> None:

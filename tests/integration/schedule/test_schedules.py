@@ -196,6 +196,45 @@ def test_a_schedule_is_a_timer_where_there_is_a_systemd(
     assert crontab.read_bytes() != OTHERS
 
 
+def test_a_timer_that_is_changed_or_comes_again_makes_up_for_no_start_of_before(
+    crontab: Path, systemctl: Path, install
+) -> None:
+    """It was stamped with its last start, so that systemd ran the list at once, in the daytime."""
+    install()
+    first = systemctl.read_text().splitlines()
+    assert not any("stop" in line for line in first)
+    install()
+    timer = "batchgen-list.timer"
+    fresh = [f"--user clean --what=state {timer}", f"--user enable --now {timer}"]
+
+    assert first[-2:] == fresh
+    assert systemctl.read_text().splitlines()[-4:] == [
+        f"--user stop {timer}", "--user daemon-reload", *fresh,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--", "--dry-run"], "sends nothing"),
+        (["--until", "07:00", "--", "--window", "02:00-03:00"], "the same twice"),
+        (["--", "--window", "12:00-13:00"], "outside of its window 12:00-13:00"),
+    ],
+    ids=["dry run", "two windows", "a window of another time"],
+)
+def test_a_schedule_by_which_no_night_would_send_anything_is_refused(
+    crontab: Path, install, words: list[str], said: str
+) -> None:
+    outcome = install(*words)
+
+    assert (outcome.code, said in outcome.stderr) == (2, True), outcome
+    assert crontab.read_bytes() == OTHERS
+
+
+def test_a_schedule_may_begin_within_the_window_of_its_runs(crontab: Path, install) -> None:
+    assert install("--", "--window", "01:00-03:00").code == 0
+
+
 def test_check_tells_of_a_line_that_somebody_deleted(
     batchgen: Command, crontab: Path, install
 ) -> None:
