@@ -112,7 +112,7 @@ LIMITS = section(
     click.option(
         "--allow-changed",
         is_flag=True,
-        help="Pay for rows again that were paid for under other ids.",
+        help="Pay for rows again that were paid for under other ids or before a journal was lost.",
     ),
     click.option("--dry-run", is_flag=True, help="Show what would be done, as `plan` does."),
 )

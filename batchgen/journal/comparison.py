@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from batchgen.batch_folder import JournalPlace
 from batchgen.core.local_files import MARK
 from batchgen.journal.faults import checked, storage_errors
-from batchgen.journal.rewriting import PAID, Rewritten, pair_rewritten
+from batchgen.journal.rewriting import Rewritten, count_paid, pair_rewritten
 from batchgen.journal.staging import StagedRow, StagedRows
 
 # In SQL, `rows` are the staged rows, and `journal.requests` the journal's.
@@ -91,23 +91,35 @@ class Comparison:
         """Yield the keys of each row that was taken for another: the list's, and the journal's."""
         return self._connection.execute("SELECT was, key FROM pairs WHERE kind = 'same'")
 
-    def shares_a_row(self) -> bool:
-        """Return whether the journal has any of the staged rows, or lists one with the same id."""
+    def shares_a_row(self, *, by_id: bool) -> bool:
+        """Return whether the journal has any of the staged rows.
+
+        by_id: or lists one with the same id.
+        """
         query = (
             "SELECT 1 FROM rows JOIN journal.requests AS o"
-            " ON o.key = rows.key OR (o.id = rows.id AND o.listed = 1) LIMIT 1"
+            " ON o.key = rows.key OR (o.id = rows.id AND o.listed = 1 AND ?) LIMIT 1"
         )
-        return self._connection.execute(query).fetchone() is not None
+        return self._connection.execute(query, (by_id,)).fetchone() is not None
 
     def count_paid(self) -> int:
-        """Return how many of the staged rows the journal has paid for, or may have."""
-        states = ", ".join(f"'{state}'" for state in PAID)
-        query = (
-            "SELECT COUNT(*) FROM rows JOIN journal.requests AS o USING (key)"
-            f" WHERE o.state IN ({states})"
-        )
-        (count,) = self._connection.execute(query).fetchone()
-        return int(count)
+        """Return how many of the staged rows the journal has paid for, or may have.
+
+        Those that were rewritten or have other ids since count, too.
+        """
+        return count_paid(self._connection)
+
+    def count_unclaimed(self) -> tuple[int, int]:
+        """Return how many requests that only their receipts tell of are of no staged row, and how
+        many staged rows are new.
+        """
+        unclaimed = "SELECT COUNT(*) FROM journal.requests WHERE model = ''"
+        new = "SELECT COUNT(*) FROM rows WHERE problem = ''"
+        counts = self._connection.execute(
+            f"SELECT ({unclaimed} AND key NOT IN (SELECT key FROM rows)),"
+            f" ({new} AND key NOT IN (SELECT key FROM journal.requests))"
+        ).fetchone()
+        return int(counts[0]), int(counts[1])
 
     def rows(self) -> Iterator[KnownRow]:
         """Yield every staged row in order, with what the journal knows of it."""

@@ -41,9 +41,13 @@ NO_OUTCOME = (State.PENDING, State.SUBMITTING, State.UNKNOWN, State.WRITTEN_OFF)
 
 
 class Applied(Enum):
-    """What came of a receipt. KNOWN: it tells nothing that is not in the journal by now."""
+    """What came of a receipt. KNOWN: it tells nothing that is not in the journal by now.
+
+    AFTER: it is of a submission after the journal's last, though each is recorded before it leaves.
+    """
 
     NEW = auto()
+    AFTER = auto()
     KNOWN = auto()
     LATER = auto()  # a run has the row in hand
 
@@ -62,7 +66,8 @@ class Recovery:
 
         read_to: the byte of receipts.log up to which `receipts` were read. wait: for another run
         that does this at the moment; else it is left to that one.
-        Returns how many `receipts` told something new, and how many rows became `unknown`.
+        Returns how many `receipts` told something new, how many of those are of a submission that
+        the journal does not know, as `older`, and how many rows became `unknown`.
         """
         found: Counter[str] = Counter()
         with self._journal.transaction():
@@ -70,12 +75,13 @@ class Recovery:
                 return found
             for receipt in self._handed_in():
                 done = self._apply(receipt)
-                found["receipts"] += done is Applied.NEW
+                found["receipts"] += done in (Applied.NEW, Applied.AFTER)
                 if done is not Applied.LATER:
                     self._take_out(receipt)
             for receipt in receipts:
                 done = self._apply(receipt)
-                found["receipts"] += done is Applied.NEW
+                found["receipts"] += done in (Applied.NEW, Applied.AFTER)
+                found["older"] += done is Applied.AFTER
                 if done is Applied.LATER:  # whoever has the row looks there
                     self._journal.store.hand_in([receipt])
             for (key,) in self._journal.fetch_all(
@@ -152,6 +158,7 @@ class Recovery:
         row = self._journal.fetch_one(
             f"SELECT state, attempts, {owner}, id, source FROM requests WHERE key = ?", receipt.key
         )
+        is_rebuilt = row is None
         if row is None:
             self._insert_recovered(receipt)
             row = (State.SUBMITTING, 0, None, "", "")
@@ -186,7 +193,7 @@ class Recovery:
             submitted_at=receipt.at,
             **reopened,
         )
-        return Applied.NEW
+        return Applied.AFTER if receipt.attempt > attempts and not is_rebuilt else Applied.NEW
 
     def _is_known(self, receipt: Receipt) -> bool:
         """Whether a row has the request, or had it before a person had the row sent again."""

@@ -38,6 +38,9 @@ TAKE = """UPDATE rows SET key = pairs.key FROM pairs
     WHERE pairs.position = rows.position AND kind = 'same' AND rows.key = pairs.was"""
 HAS_NEW = """SELECT EXISTS (SELECT 1 FROM rows
     WHERE problem = '' AND key NOT IN (SELECT key FROM journal.requests))"""
+HAS_ALIKE = """SELECT EXISTS (SELECT 1 FROM rows
+    JOIN journal.requests AS paid ON paid.input = rows.input AND paid.model = rows.model
+    WHERE problem = '')"""
 CREATE_PAID = f"""CREATE TEMP TABLE paid AS
     SELECT key, listed, position, request_form(model, input) AS request,
         CASE WHEN state NOT IN ({", ".join(f"'{state}'" for state in HELD)})
@@ -100,6 +103,27 @@ def pair_rewritten(connection: Connection, journal: JournalPlace) -> Rewritten:
     if counts.get(Kind.SAME):
         connection.execute(TAKE)
     return Rewritten(counts, examples)
+
+
+def count_paid(connection: Connection) -> int:
+    """Return how many rows of the list are paid ones: as they were, rewritten, or with other ids.
+
+    connection: as `pair_rewritten` takes it. No row is given another key. Where no row has the same
+    inputs, none is looked at more closely: nearly all lists are new, and may have a million rows.
+    """
+    states = ", ".join(f"'{state}'" for state in PAID)
+    alike = f"key IN (SELECT key FROM journal.requests WHERE state IN ({states}))"
+    try:
+        if connection.execute(HAS_ALIKE).fetchone()[0]:
+            _pair(connection)
+        (count,) = connection.execute(
+            f"SELECT (SELECT COUNT(*) FROM rows WHERE {alike})"
+            f" + (SELECT COUNT(*) FROM pairs WHERE kind IN (?, ?) AND {alike})",
+            (Kind.SAME, Kind.RENAMED),
+        ).fetchone()
+    finally:
+        connection.execute("DELETE FROM pairs")
+    return int(count)
 
 
 def _has_aliases(connection: Connection) -> bool:

@@ -23,6 +23,7 @@ from batchgen.files import open_in_place, open_regular, take_lock, write_whole
 log = logging.getLogger(__name__)
 
 MOST_KEPT = 1000  # a list under its usual name and in its usual folder is one
+MOST_GONE = 100  # lists that are not there any more, with which a new one is compared
 MAX_BYTES = 4 << 20
 LOCK_TRIES = 500  # five seconds: on a busy computer another run takes more than one for its entry
 
@@ -94,18 +95,14 @@ class KnownBatches:
         place, found = str(folder.resolve()), [b for b in self._read() if b.is_of(wanted)]
         return [*takewhile(lambda batch: batch.folder != place, found)]
 
-    def of_gone_lists(self, beside: Path) -> list[KnownBatch]:
-        """Return the batches beside a folder that are of lists which are not there any more."""
-        place = str(beside.resolve().parent)
-        return [
+    def of_gone_lists(self) -> list[KnownBatch]:
+        """Return the batches of lists which are not there any more, the last run first."""
+        found = [
             b
             for b in self._read()
-            if b.is_here()
-            and b.written
-            and not b.rehearsal
-            and os.path.dirname(b.folder) == place  # noqa: PTH120
-            and not os.path.lexists(b.written)
+            if b.is_here() and b.written and not b.rehearsal and not os.path.lexists(b.written)
         ]
+        return sorted(found, key=lambda batch: batch.at, reverse=True)[:MOST_GONE]
 
     def paid_here(self) -> list[Path]:
         """Return the folders of all batches that were run on this computer, but rehearsals."""

@@ -1,6 +1,7 @@
 """The start of a run, once the journal is open: what a run before left, and the manifest's rows."""
 
 import logging
+import os
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -55,13 +56,13 @@ def refuse_renamed(
     known: KnownBatches,
     ask: Ask,
 ) -> None:
-    """Raise SecondBatch for a list that was renamed: a batch beside the new folder has its rows.
+    """Raise SecondBatch for a list that was renamed or moved: another batch has its rows.
 
     That is of a list which is gone. `--out` and `--new-batch` say that a second one is meant.
     """
     if begins_by_will(options):
         return
-    for batch in known.of_gone_lists(folder.path):
+    for batch in known.of_gone_lists():
         other, paid = Folder(Path(batch.folder)), 0
         with suppress(UsageError, StorageDamaged), compare(staged, other.journal) as comparison:
             paid = comparison.count_paid()
@@ -74,7 +75,7 @@ def refuse_renamed(
             if not ask(f"{what} Go on all the same?"):
                 raise SecondBatch(
                     f"{what} Nothing was sent.",
-                    "If the list was renamed, go on there: add --out"
+                    "If the list was renamed or moved, go on there: add --out"
                     f" {shell_quote(str(other.path))}\nTo begin a second one, add --new-batch.",
                 )
             return
@@ -87,7 +88,8 @@ def _refuse_other_list(
 
     Such a list was probably not meant for this folder. `--new-list` allows it. It is the same file
     if its path is, as it was written: a link may lead to another file every day. Before 0.2, the
-    journal kept the path without links. All lists from pipes pass for one.
+    journal kept the path without links. All lists from pipes pass for one. While the file of before
+    is there, an id in common makes no row the same: most lists count from 1.
     """
     before = journal.get_meta("manifest")
     wanted = None if manifest == STDIN else ListPath.of(manifest)
@@ -95,7 +97,7 @@ def _refuse_other_list(
     same = before is None or before == path or (wanted and before == wanted.resolved)
     if not same and not flags.new_list:
         with compare(staged, journal.path) as comparison:
-            shares_a_row = comparison.shares_a_row()
+            shares_a_row = comparison.shares_a_row(by_id=not os.path.lexists(before))
         listed = journal.count_listed()
         if listed and not shares_a_row:
             raise UsageError(
@@ -159,6 +161,34 @@ def _settle_rewritten(
         )
 
 
+def _refuse_unclaimed(
+    journal: Journal, staged: StagedRows, manifest: str, flags: RunOptions, ask: Ask
+) -> None:
+    """Raise UsageError where a rebuilt journal has requests of no row, and the list has new rows.
+
+    Receipts have a row's key only, which is another one where its text was rewritten since.
+    `--allow-changed`, or a person who is asked, says that the rows are new.
+    """
+    if journal.get_meta("manifest") is not None or flags.allow_changed:
+        return
+    with compare(staged, journal.path) as comparison:
+        unclaimed, new = comparison.count_unclaimed()
+    if not (unclaimed and new):
+        return
+    what = (
+        f"{manifest}: {plural(unclaimed, 'request')} of receipts.log"
+        f" {'is' if unclaimed == 1 else 'are'} paid for and of no row as the list is written now,"
+        f" and {plural(new, 'row')} would be paid for."
+    )
+    if not ask(f"{what} Go on and pay?"):
+        raise UsageError(
+            f"{what} Nothing was sent.",
+            "Put a backup of batch.db back, or the list as it was when it was sent. To pay for what"
+            " is new, add --allow-changed.",
+        )
+    log.info("%s", what)
+
+
 def _ids(examples: list[Pair]) -> str:
     """Return the first ids that differ, as ` (0001 -> 1, …)`; empty where none does."""
     shown = [
@@ -190,6 +220,12 @@ def take_over(
         raise unwritable_receipts(receipts.path, error) from error
     if found["receipts"]:
         log.info("Found in receipts.log: %s.", plural(found["receipts"], "request"))
+    if found["older"]:
+        log.warning(
+            "The journal is older than receipts.log, as a backup is: %s sent after it. Rows whose"
+            " answers were lost after it are pending in it, and are paid for again.",
+            "1 request was" if found["older"] == 1 else f"{found['older']} requests were",
+        )
     if found["unknown"]:
         rows = plural(found["unknown"], "row")
         log.warning("Unknown, since the last run ended in mid-request: %s.", rows)
@@ -199,6 +235,7 @@ def take_over(
         _refuse_other_list(journal, manifest.listing, manifest.file, flags)
         _refuse_other_version(journal, manifest, others[0].process)
     else:
+        _refuse_unclaimed(journal, manifest.listing, manifest.file, flags, ask)
         _settle_rewritten(journal, manifest.listing, manifest.file, flags, ask)
         _refuse_other_list(journal, manifest.listing, manifest.file, flags)
         recovery.list_rows(manifest.listing, manifest.memory())

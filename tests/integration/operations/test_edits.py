@@ -345,9 +345,70 @@ def test_a_list_that_shares_a_row_is_the_same_list_edited(
     run: Command, sandbox: Control, write: Write, rows: dict[str, str]
 ) -> None:
     run(write("list.csv", table({"heron": "a heron", "owl": "an owl"})))
+    Path("list.csv").unlink()
 
     assert run(write("edited.csv", table(rows))).code == 0
     assert sandbox.posts == 3
+
+
+def test_a_list_that_has_only_ids_in_common_with_one_that_is_still_there_is_another_one(
+    run: Command, sandbox: Control, write: Write
+) -> None:
+    """Two lists of one name went into one folder, since both counted from 1."""
+    run(write("spring/list.csv", table({"1": "a heron", "2": "an owl"})))
+    namesake = write("autumn/list.csv", table({"1": "a fox", "2": "an elk", "3": "a crane"}))
+    refused = run(namesake)
+
+    assert (refused.code, sandbox.posts) == (2, 2), refused
+    assert "has none of them" in refused.stderr
+    assert run(namesake, "--new-list").code == 0
+
+
+def test_a_journal_that_is_lost_after_the_list_was_rewritten_is_not_paid_for_again(
+    run: Command, folder: Path, sandbox: Control, write: Write
+) -> None:
+    """Receipts have the keys of the rows as they were sent, and only the journal had the others."""
+    run(write("list.csv", table({"0001": "a heron", "0002": "an owl"})))
+    rewritten = write("list.csv", table({"1": "a heron", "2": "an owl"}))
+    assert run(rewritten).code == 0
+    for file in folder.glob("batch.db*"):
+        file.unlink()
+
+    for _ in range(2):
+        refused = run(rewritten)
+        assert (refused.code, sandbox.posts) == (2, 2), refused
+        assert "2 requests of receipts.log are paid for and of no row" in refused.stderr
+    assert run(write("list.csv", table({"0001": "a heron", "0002": "an owl"}))).code == 0
+    assert sandbox.posts == 2
+
+
+def test_a_lost_journal_and_new_rows_go_on_where_that_is_meant(
+    run: Command, folder: Path, sandbox: Control, write: Write
+) -> None:
+    run(write("list.csv", table({"heron": "a heron", "owl": "an owl"})))
+    for file in folder.glob("batch.db*"):
+        file.unlink()
+    manifest = write("list.csv", table({"heron": "a heron", "fox": "a fox"}))
+
+    assert run(manifest).code == 2
+    assert run(manifest, "--allow-changed").code == 0
+    assert sandbox.posts == 3
+
+
+def test_a_journal_from_a_backup_is_told_to_be_older_than_the_receipts(
+    run: Command, folder: Path, sandbox: Control, write: Write
+) -> None:
+    manifest = write("list.csv", table(many(2)))
+    run(manifest, "--limit", 1)
+    backup = (folder / "batch.db").read_bytes()
+    assert "older" not in run(manifest).stderr
+    for file in folder.glob("batch.db*"):
+        file.unlink()
+    (folder / "batch.db").write_bytes(backup)
+    outcome = run(manifest)
+
+    assert (outcome.code, sandbox.posts) == (0, 2), outcome
+    assert "older than receipts.log, as a backup is: 1 request was sent after" in outcome.stderr
 
 
 def test_a_list_that_was_edited_in_its_place_may_change_altogether(

@@ -110,6 +110,24 @@ def test_a_list_that_was_renamed_is_not_paid_again_unless_that_is_meant(
     assert sandbox.posts == 5
 
 
+@pytest.mark.parametrize("ids", [("0001", "0002"), ("1", "2")], ids=["moved", "rewritten"])
+def test_a_list_that_was_moved_or_saved_by_a_spreadsheet_is_not_paid_again(
+    go: Command, sandbox: Control, elsewhere: Path, write: Write, monkeypatch,
+    ids: tuple[str, str],
+) -> None:  # fmt: skip
+    assert go(write("list.csv", table({"0001": "a heron", "0002": "an owl"}))).code == 0
+    Path("list.csv").unlink()
+    monkeypatch.chdir(elsewhere)
+    Path("spring.csv").write_text(table(dict(zip(ids, ("a heron", "an owl"), strict=True))))
+    outcome = go("spring.csv")
+
+    assert (outcome.code, sandbox.posts) == (2, 2), outcome
+    assert "2 rows are paid for in" in outcome.stderr
+    assert "renamed or moved" in outcome.stderr
+    assert go("spring.csv", "--new-batch").code == 0
+    assert sandbox.posts == 4
+
+
 def test_of_two_runs_that_begin_at_the_same_time_the_second_to_be_remembered_stops(
     here: Path, write: Write
 ) -> None:
