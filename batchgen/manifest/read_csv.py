@@ -31,6 +31,10 @@ _TOO_FEW = (
     "Put quotes around a cell that holds a line break; write an empty cell for what is left out."
 )
 _UNCLOSED = 'If a quote opens in it and never closes, close it; a quote in a text is doubled: "".'
+_QUOTE_ALL = (
+    "If they are marks, quote the names in the header as well; if they are part of the text, save"
+    " the list as CSV or JSON lines."
+)
 _SAVE_WITH_COMMAS = "Save it with commas and quotes (in a spreadsheet: “CSV UTF-8”), and run that."
 
 # The first line that Excel and LibreOffice read as the separator of the file.
@@ -48,13 +52,14 @@ def read_tsv(lines: DecodedLines, knows_any: KnowsAny) -> Iterator[Item]:
     return _read(lines, "\t", knows_any)
 
 
-def is_quoted(head: str, *, cut_off: bool = False) -> bool:
+def is_quoted(head: str, *, cut_off: bool = False) -> bool | None:
     """Whether quotes in this beginning of a TSV are marks around cells, or part of the text.
 
     They are marks if the whole header is quoted; or if every quote is one that a program would
-    have written: around a cell that holds a tab, a line break or a doubled quote, or a comma while
-    no bare cell holds one (spreadsheets quote those). A prompt that merely begins with a quote, or
-    is all in quotes, keeps them.
+    have written: around a cell that holds a tab, a line break or a doubled quote, or a comma
+    (spreadsheets quote those). A prompt that merely begins with a quote, or is all in quotes, keeps
+    them. None if nobody can tell: cells with a comma stand in quotes and without them, or cells
+    stand in quotes with a comma and without one, as where a line was added by hand.
 
     cut_off: whether the file goes on, so that the last quoted cell may be cut short.
     """
@@ -67,10 +72,12 @@ def is_quoted(head: str, *, cut_off: bool = False) -> bool:
         bare = _CUT_OFF_CELL.sub("", bare)
     if not cells or '"' in bare:
         return False
-    return any(
-        "\t" in cell or "\n" in cell or '""' in cell or ("," in cell and "," not in bare)
-        for cell in cells
-    )
+    if any("\t" in cell or "\n" in cell or '""' in cell for cell in cells):
+        return True
+    with_comma = sum("," in cell for cell in cells)
+    if not with_comma:
+        return False
+    return True if with_comma == len(cells) and "," not in bare else None
 
 
 def _read(lines: DecodedLines, usual: str, knows_any: KnowsAny) -> Iterator[Item]:
@@ -95,7 +102,12 @@ def _read(lines: DecodedLines, usual: str, knows_any: KnowsAny) -> Iterator[Item
     quoted = True
     if separator == "\t":
         head += _take(source, lambda _: False, sum(map(len, head)))
-        quoted = is_quoted("".join(head), cut_off=sum(map(len, head)) >= SNIFF_CHARS)
+        marks = is_quoted("".join(head), cut_off=sum(map(len, head)) >= SNIFF_CHARS)
+        if marks is None:
+            what = "quotes stand around some cells with commas and not around all that are alike"
+            what += ", so that they may be marks or part of the text"
+            raise Unreadable(file_problem(Place(lines.file, 1), what, _QUOTE_ALL))
+        quoted = marks
     if separator != usual and not skipped:
         head += _check_first_rows(lines.file, head, source, separator, quoted)
     found = SEPARATORS[separator] if separator != usual or skipped else ""

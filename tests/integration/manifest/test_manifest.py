@@ -460,7 +460,10 @@ def test_with_a_model_column_each_row_answers_for_its_cells(tmp_path):
         ('prompt\n"say ""hi"""\n', True),
         ('prompt\n"say ""hi"""\nA sign "X"\n', False),
         ('prompt\n"red, blue"\nplain\n', True),
-        ('prompt\n"red, blue"\nred, blue\n', False),
+        ('prompt\n"red, blue"\nred, blue\n', None),
+        ('prompt\n"red, blue"\n"red"\n', None),
+        ('"prompt"\n"red, blue"\nred, blue\n', True),
+        ('prompt\n"a ""b"""\n"red, blue"\nred, blue\n', True),
         ('prompt\n"a\tb"\n', True),
         ("", False),
     ],
@@ -468,6 +471,19 @@ def test_with_a_model_column_each_row_answers_for_its_cells(tmp_path):
 def test_a_tsvs_quotes_are_marks_only_where_the_file_is_quoted(text, marks):
     assert is_quoted(text) == marks
     assert is_quoted(text.replace("\n", "\r\n")) == marks
+
+
+def test_a_line_that_is_added_to_a_tsv_does_not_change_what_its_quotes_mean(tmp_path):
+    """Rows that were paid for were sent again, with the quotes as part of their prompts."""
+    saved = 'id\tprompt\nfox\t"A fox, red"\nowl\tA plain owl\n'
+    path = write(tmp_path, "a.tsv", saved)
+    assert [entry.values["prompt"] for entry in read(path)] == [
+        "A fox, red", "A plain owl",
+    ]  # fmt: skip
+
+    [problem] = problems(write(tmp_path, "a.tsv", saved + "dog\tA dog, running\n"))
+    assert "may be marks or part of the text" in problem.what
+    assert "quote the names in the header" in problem.remedy
 
 
 def test_a_tsv_keeps_its_literal_quotes(tmp_path):
