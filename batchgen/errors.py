@@ -23,6 +23,7 @@ Exit codes are `sysexits.h`'s where that file has one. `cli/main.py` alone print
 """
 
 import errno
+import sys
 from collections.abc import Sequence
 
 from batchgen.core.rows import Problem
@@ -42,6 +43,16 @@ class BatchgenError(Exception):
 
 class UsageError(BatchgenError):
     exit_code = 2
+
+    @classmethod
+    def for_lack_of(cls, extra: str, what: str) -> "UsageError":
+        """Return the error for a package that is not installed. extra: of batchgen, which has it.
+
+        The pip of this Python adds to the batchgen that runs; another one may fetch what an index
+        has under this name.
+        """
+        python = shell_quote(sys.executable)
+        return cls(what, f"{python} -m pip install 'batchgen[{extra}]'")
 
 
 class ManifestInvalid(BatchgenError):

@@ -333,7 +333,7 @@ PRICE = click.option(
     multiple=True,
     metavar="[MODEL=]USD",
     callback=read_price,
-    help="What a request costs, where RunComfy does not say; repeatable.",
+    help="What a request costs, in place of what RunComfy says; repeatable.",
 )
 PRICE_PER_SECOND = click.option(
     "--price-per-second",

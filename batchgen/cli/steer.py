@@ -35,7 +35,8 @@ def pause(batch: str, as_json: bool, **given: Any) -> None:
         0    paused, by the run under way within two seconds
         2    there is no such batch
         74   its journal is damaged
-        75   the run has not taken it yet; it does so as soon as it can
+        75   the run has not taken it yet, and does so as soon as it can; or the journal was
+             locked or away, and nothing was asked
     """
     from batchgen.operations.steer import pause
 
@@ -59,7 +60,8 @@ def resume(batch: str, as_json: bool, **given: Any) -> None:
         0    not paused any more
         2    there is no such batch
         74   its journal is damaged
-        75   the run has not taken it yet; it does so as soon as it can
+        75   the run has not taken it yet, and does so as soon as it can; or the journal was
+             locked or away, and nothing was asked
     """
     from batchgen.operations.steer import resume
 
@@ -93,7 +95,8 @@ def set_(batch: str, settings: tuple[str, ...], keep: bool, as_json: bool, **giv
         0    set
         2    wrong name or value, no such batch, or no run goes on in it; nothing was changed
         74   its journal is damaged
-        75   the run has not taken it yet; it does so as soon as it can
+        75   the run has not taken it yet, and does so as soon as it can; or the journal was
+             locked or away, and nothing was asked
     """
     from batchgen.operations.steer import change
 

@@ -31,9 +31,8 @@ CODE = (
 def require_apprise() -> None:
     """Raise UsageError where apprise is not installed."""
     if importlib.util.find_spec("apprise") is None:
-        raise UsageError(
-            "To notify needs a package that is not installed: apprise. Nothing was sent.",
-            "pip install 'batchgen[notify]'",
+        raise UsageError.for_lack_of(
+            "notify", "To notify needs a package that is not installed: apprise. Nothing was sent."
         )
 
 

@@ -48,9 +48,11 @@ from batchgen.operations.open_manifest import (
 )
 from batchgen.operations.prices import (
     asked_services,
+    is_price_of_list,
     other_batches,
     require_agreed,
     tell_of_unused_prices,
+    told_before,
     written_price,
 )
 from batchgen.operations.take_over import refuse_renamed, states_to_send
@@ -407,15 +409,17 @@ class _Prices:
         return self._committed.get(since, 0.0)
 
     def _find(self, model: str) -> Price | None:
-        if written := written_price(self._options.price, model):
+        written = written_price(self._options.price, model)
+        if written is not None and not is_price_of_list(self._options):
             return written
         try:
             if self.catalogue is not None:
-                return self.catalogue.price(model)
+                return self.catalogue.price(model) or written
         except ServiceUnreachable:
             self.not_asked = "RunComfy cannot be reached"
         except TokenRefused:
             self.not_asked = "RunComfy refused the token"
-        if before := self._before.get(model):
+        before = told_before(self._before.get(model), written)
+        if before is not None and before is not written:
             self.times.add(before.at)
         return before

@@ -40,25 +40,46 @@ def find_prices(
 ) -> dict[str, Price | None]:
     """Return the price of each model; log a warning where none is known, nor what requests cost.
 
+    That of a person takes the place of RunComfy's; that of a list, which may be somebody else's,
+    counts where RunComfy gives none.
     before: the prices when this batch last ran, which are used where the API cannot be reached.
     seen: what the requests of this batch have cost.
     Raises ServiceUnreachable if a cost limit needs a price that neither has.
     """
-    known = {model: written_price(options.price, model) for model in models}
+    said = {model: written_price(options.price, model) for model in models}
+    known = dict.fromkeys(models) if is_price_of_list(options) else {**said}
     missing = [model for model, price in known.items() if price is None]
     why = "no price is known before billing"
+    unreachable: ServiceUnreachable | None = None
     try:
         known |= catalogue.prices(missing)
-    except ServiceUnreachable:
-        # The run waits until the API is back, but a cost limit cannot do without a price.
+    except ServiceUnreachable as error:
+        unreachable = error
         why = "RunComfy cannot be asked what a request costs"
-        known |= {model: before.get(model) for model in missing}
-        if options.limits.any() and None in known.values():
-            raise
+        known |= {model: told_before(before.get(model), said[model]) for model in missing}
+    for model, price in known.items():
+        if price is None:
+            known[model] = said[model]
+        elif said[model] not in (None, price):
+            what = "%s: RunComfy's price counts, not that of the list. --price takes its place."
+            log.info(what, model)
+    # The run waits until the API is back, but a cost limit cannot do without a price.
+    if unreachable is not None and options.limits.any() and None in known.values():
+        raise unreachable
     for model, price in known.items():
         if price is None and seen.get(model, SeenCost()).request is None:
             log.warning("%s: %s, so estimates and limits leave it out.", model, why)
     return known
+
+
+def is_price_of_list(options: RunOptions) -> bool:
+    """Say whether the list names the price, and not the person who runs it."""
+    return options.sources.get("price") is Source.MANIFEST
+
+
+def told_before(before: Price | None, said: Price | None) -> Price | None:
+    """Return what counts where RunComfy cannot be asked: its own word of before, if any."""
+    return before if said is None or (before is not None and before.at) else said
 
 
 def written_price(written: float | Mapping[str, float] | None, model: str) -> Price | None:

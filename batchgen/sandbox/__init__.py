@@ -43,10 +43,9 @@ def require_packages() -> None:
     """Raise UsageError if a package that the sandbox needs is not installed."""
     missing = [name for name in REQUIRED_PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
-        raise UsageError(
-            f"The sandbox needs packages that are not installed: {', '.join(missing)}.",
-            "pip install 'batchgen[sandbox]'",
-        )
+        names = ", ".join(missing)
+        what = f"The sandbox needs packages that are not installed: {names}."
+        raise UsageError.for_lack_of("sandbox", what)
 
 
 def spawn(folder: Path | None, options: Sequence[str], stderr: IO[str]) -> subprocess.Popen[str]:

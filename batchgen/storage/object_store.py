@@ -293,8 +293,8 @@ def _import_obstore() -> tuple[Any, Any]:
         # By name, since it is not always there to be checked.
         return importlib.import_module("obstore"), importlib.import_module("obstore.exceptions")
     except ImportError:
-        raise UsageError(
+        raise UsageError.for_lack_of(
+            "store",
             "--media in an object store needs a package that is not installed: obstore. Nothing"
             " was sent.",
-            "Install it with: pip install 'batchgen[store]'",
         ) from None

@@ -65,10 +65,10 @@ def import_psycopg() -> Any:
     try:
         return importlib.import_module("psycopg")  # by name: it is not always there to be checked
     except ImportError as error:
-        raise UsageError(
+        raise UsageError.for_lack_of(
+            "postgres",
             "A journal in PostgreSQL needs a package that is not installed: psycopg"
             f" ({error}). Nothing was sent.",
-            "Install it with: pip install 'batchgen[postgres]'",
         ) from None
 
 

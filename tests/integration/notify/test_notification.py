@@ -271,7 +271,7 @@ def test_without_apprise_nothing_is_paid(
     outcome = run(manifest, "--notify", url)
 
     assert outcome.code == 2
-    assert "pip install 'batchgen[notify]'" in outcome.stderr
+    assert f"{sys.executable} -m pip install 'batchgen[notify]'" in outcome.stderr
     assert sandbox.posts == 0
 
 

@@ -925,6 +925,18 @@ def test_a_run_says_what_it_is_about_to_spend_and_what_a_limit_leaves_of_that(
     )
 
 
+def test_a_list_does_not_make_its_rows_look_cheaper_than_runcomfy_says(
+    run: Command, batchgen: Command, reach: list[str], write: Write
+) -> None:
+    """A stranger's `price: 0` hid what was about to be spent, and nobody was asked."""
+    manifest = write("gift.yaml", "price: 0\nrows: [one, two]\n")
+
+    assert "for $0.06" in batchgen("plan", manifest, *reach).stdout
+    outcome = run(manifest, "--max-cost", 0.05)
+    assert f"{DEFAULT_MODEL}: RunComfy's price counts, not that of the list." in outcome.stderr
+    assert "2 requests, about $0.06, of which --max-cost leaves $0.05" in outcome.stderr
+
+
 def test_a_run_that_sends_nothing_says_nothing_and_asks_nobody_about_the_balance(
     run: Command, write: Write
 ) -> None:
@@ -1061,12 +1073,12 @@ def test_a_price_that_cannot_be_read_is_a_usage_error(
     assert "--price" in outcome.stderr
 
 
-def test_a_price_in_the_manifest_is_for_a_request_however_many_pictures_it_makes(
+def test_a_price_that_a_person_names_is_for_a_request_however_many_pictures_it_makes(
     run: Command, folder: Path, sandbox: Control, write: Write
 ) -> None:
     sandbox.fault("no-cost", times=None)
-    rows = f"model: {SERIES}\nprice: 0.5\nrows: [{{prompt: one, num_images: 4}}]\n"
-    run(write("list.yaml", rows))
+    rows = f"model: {SERIES}\nrows: [{{prompt: one, num_images: 4}}]\n"
+    run(write("list.yaml", rows), "--price", 0.5)
 
     assert list(prices_of(folder).values()) == [0.5]
 

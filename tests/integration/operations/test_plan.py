@@ -232,12 +232,14 @@ def test_a_plan_of_a_rehearsal_has_the_prices_of_the_rehearsal(
     assert "since a rehearsal has prices of its own" in outcome.stdout
 
 
-def test_a_price_in_the_manifest_beats_the_last_runs(
+def test_the_price_of_a_person_beats_the_last_runs_and_that_of_a_list_does_not(
     run: Command, told: Callable[..., dict[str, Any]], write: Write
 ) -> None:
     run(write("list.yaml", "rows: [one]\n"))
+    manifest = write("list.yaml", "price: 0.5\nrows: [one, two, three]\n")
 
-    assert told(write("list.yaml", "price: 0.5\nrows: [one, two, three]\n"))["cost"] == 1.0
+    assert told(manifest)["cost"] == 0.06
+    assert told(manifest, "--price", 0.5)["cost"] == 1.0
 
 
 def test_problems_are_shown_as_a_run_shows_them(
