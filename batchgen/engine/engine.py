@@ -80,6 +80,7 @@ class Engine:
         """Go on with a row that was accepted before."""
         if row.state is State.SUBMITTED:
             self._state.in_flight.add(row.key)
+            self._state.left.discard(row.key)
             self._state.costs.on_started(row.model)
         self._start(row)
 

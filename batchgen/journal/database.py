@@ -335,10 +335,8 @@ class Database:
     def refuse_run(self, manifest: str, exit_code: int, ending: str) -> None:
         """Record a run that was refused before anything was sent. It ends when it begins."""
         self.start_run(manifest, {})
-        (began,) = self.connection.execute(
-            "SELECT started_at FROM runs WHERE id = ?", (self.run,)
-        ).fetchone()
-        self._end_run(began, exit_code, ending, {})
+        begun = self.fetch_one("SELECT started_at FROM runs WHERE id = ?", self.run)
+        self._end_run(begun[0] if begun else self.now(), exit_code, ending, {})
 
     def _end_run(self, at: str, exit_code: int, ending: str, memory: dict[str, Any]) -> None:
         counts = {str(state): n for state, n in self.state_counts.items() if n}

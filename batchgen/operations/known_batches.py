@@ -23,7 +23,7 @@ from batchgen.files import open_in_place, open_regular, take_lock, write_whole
 log = logging.getLogger(__name__)
 
 MOST_KEPT = 1000  # a list under its usual name and in its usual folder is one
-MOST_GONE = 100  # lists that are not there any more, with which a new one is compared
+MOST_GONE = 30  # lists that are not there any more, with which a new one is compared
 MAX_BYTES = 4 << 20
 LOCK_TRIES = 500  # five seconds: on a busy computer another run takes more than one for its entry
 
