@@ -81,7 +81,8 @@ class Recovery:
             for receipt in receipts:
                 done = self._apply(receipt)
                 found["receipts"] += done in (Applied.NEW, Applied.AFTER)
-                found["older"] += done is Applied.AFTER
+                if done is Applied.AFTER:
+                    found["older"] += 1
                 if done is Applied.LATER:  # whoever has the row looks there
                     self._journal.store.hand_in([receipt])
             for (key,) in self._journal.fetch_all(

@@ -214,10 +214,6 @@ def take_over(
     recovery = Recovery(journal)
     found = recovery.recover(recovery.unread(receipts), receipts.end)
     found += _let_go_of_others(journal, recovery, timing)
-    try:
-        recovery.complete(receipts)
-    except OSError as error:
-        raise unwritable_receipts(receipts.path, error) from error
     if found["receipts"]:
         log.info("Found in receipts.log: %s.", plural(found["receipts"], "request"))
     if found["older"]:
@@ -239,6 +235,10 @@ def take_over(
         _settle_rewritten(journal, manifest.listing, manifest.file, flags, ask)
         _refuse_other_list(journal, manifest.listing, manifest.file, flags)
         recovery.list_rows(manifest.listing, manifest.memory())
+    try:
+        recovery.complete(receipts)  # not of a batch that is refused, as another list's
+    except OSError as error:
+        raise unwritable_receipts(receipts.path, error) from error
 
 
 def _let_go_of_others(journal: Journal, recovery: Recovery, timing: Timing) -> Counter[str]:

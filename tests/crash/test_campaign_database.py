@@ -33,7 +33,8 @@ MACHINES = int(os.environ.get("BATCHGEN_MACHINES", "3"))
 RATE = float(os.environ.get("BATCHGEN_RATE", "10"))  # submissions per second
 # Longer than a lease: of a run, or of the kit.
 SLEEPS_S = 35.0 if os.environ.get("BATCHGEN_LEASES") == "usual" else 6.0
-PATIENCE_S = 60 + 20 * ROWS / RATE
+PATIENCE_S = 240 + 20 * ROWS / RATE
+TROUBLED_S = PATIENCE_S / 2  # on a busy computer runs are killed before they have begun
 UNREACHABLE = 69  # a run that begins while the store refuses
 PRICE = 0.03
 SHARE_OF_CAP = 0.6
@@ -68,8 +69,8 @@ class Fleet:
         """Go on until each machine has ended with one of these codes, one after the other, and has
         said so.
         """
-        end, left = time.monotonic() + PATIENCE_S, [*self.machines]
-        trouble_at = time.monotonic() + 1.0
+        begin, left = time.monotonic(), [*self.machines]
+        end, calm_at, trouble_at = begin + PATIENCE_S, begin + TROUBLED_S, begin + 1.0
         while left or self._runs:
             assert time.monotonic() < end, self.seen
             busy = [*self._runs.values()]
@@ -88,6 +89,7 @@ class Fleet:
                 if code in until and says in machine.said() and machine in left:
                     left.remove(machine)
                     troubles = False  # the list is through
+            troubles = troubles and time.monotonic() < calm_at
             if troubles and self._runs and time.monotonic() >= trouble_at:
                 self.dice.choice(
                     [self._kill, self._put_to_sleep, self._restart_server]
