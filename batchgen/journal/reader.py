@@ -360,11 +360,17 @@ class Reader:
             query = runs.format(columns, "", "")
         return next(self.query(query), None)
 
-    def last_start(self) -> str | None:
-        """Return when the last run began that was not refused; None if there was none.
+    def last_refusal(self) -> str:
+        """Return why the latest run was refused; "" if it was not.
 
         A run that was refused ends when it begins (`Journal.refuse_run`).
         """
+        run = self.last_run() or {}
+        is_refusal = run.get("ended_at") is not None and run["ended_at"] == run["started_at"]
+        return str(run["ending"]) if is_refusal else ""
+
+    def last_start(self) -> str | None:
+        """Return when the last run began that was not refused; None if there was none."""
         (row,) = self.query(
             "SELECT MAX(started_at) AS began FROM runs"
             " WHERE ended_at IS NULL OR ended_at <> started_at"

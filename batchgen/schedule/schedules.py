@@ -181,12 +181,11 @@ def _last_run(entry: Entry) -> tuple[datetime | None, str, bool]:
     running = find_holder(folder) is not None
     try:
         with closing(Reader(folder.journal)) as reader:
-            start, last = reader.last_start(), reader.last_run() or {}
+            start, refused = reader.last_start(), reader.last_refusal()
     except (UsageError, StorageDamaged):
         return None, "", running
     began = None if start is None else datetime.fromtimestamp(from_iso(start))
-    is_refusal = last.get("ended_at") is not None and last["ended_at"] == last["started_at"]
-    return began, str(last["ending"]) if is_refusal else "", running
+    return began, refused, running
 
 
 def _batch(entry: Entry) -> Folder | None:

@@ -22,6 +22,11 @@ def listed(folder: Path) -> dict[str, str]:
     return dict(query(folder, "SELECT id, state FROM requests WHERE listed = 1 ORDER BY position"))
 
 
+def lose_journal(folder: Path) -> None:
+    for file in folder.glob("batch.db*"):
+        file.unlink()
+
+
 def test_added_rows_alone_are_sent(
     run: Command, folder: Path, sandbox: Control, write: Write
 ) -> None:
@@ -371,8 +376,7 @@ def test_a_journal_that_is_lost_after_the_list_was_rewritten_is_not_paid_for_aga
     run(write("list.csv", table({"0001": "a heron", "0002": "an owl"})))
     rewritten = write("list.csv", table({"1": "a heron", "2": "an owl"}))
     assert run(rewritten).code == 0
-    for file in folder.glob("batch.db*"):
-        file.unlink()
+    lose_journal(folder)
 
     for _ in range(2):
         refused = run(rewritten)
@@ -386,8 +390,7 @@ def test_a_lost_journal_and_new_rows_go_on_where_that_is_meant(
     run: Command, folder: Path, sandbox: Control, write: Write
 ) -> None:
     run(write("list.csv", table({"heron": "a heron", "owl": "an owl"})))
-    for file in folder.glob("batch.db*"):
-        file.unlink()
+    lose_journal(folder)
     manifest = write("list.csv", table({"heron": "a heron", "fox": "a fox"}))
 
     assert run(manifest).code == 2
@@ -402,8 +405,7 @@ def test_a_journal_from_a_backup_is_told_to_be_older_than_the_receipts(
     run(manifest, "--limit", 1)
     backup = (folder / "batch.db").read_bytes()
     assert "older" not in run(manifest).stderr
-    for file in folder.glob("batch.db*"):
-        file.unlink()
+    lose_journal(folder)
     (folder / "batch.db").write_bytes(backup)
     outcome = run(manifest)
 
