@@ -40,12 +40,18 @@ def started() -> Iterator[Any]:
 
 @contextmanager
 def opened(
-    browser: Any, batch: Path, script: str = "", quietly: bool = True, **context: Any
+    browser: Any,
+    batch: Path,
+    script: str = "",
+    quietly: bool = True,
+    rows: bool = True,
+    **context: Any,
 ) -> Iterator[Any]:
     """Open the gallery of a batch; afterwards nothing was said in the console, nor asked for
     outside the batch folder.
 
-    script: runs before the page's own. quietly: the console is to stay empty.
+    script: runs before the page's own. quietly: the console is to stay empty. rows: the page is
+    to show rows, and is awaited until it does: what is asked of it before, by a key, is lost.
     context: as `Browser.new_context` takes it.
     """
     said: list[str] = []
@@ -67,6 +73,8 @@ def opened(
         window.add_init_script(script)
     page = window.new_page()
     page.goto(f"{home}report/index.html", wait_until="domcontentloaded")
+    if rows:
+        sync_api.expect(page.locator("#grid .tile").first).to_be_visible()
     yield page
     window.close()
     assert not (quietly and said), said
