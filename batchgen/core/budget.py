@@ -62,9 +62,16 @@ class ActiveLimit:
 
     def passed_by(self, committed: Callable[[str], float], price: float) -> bool:
         """Whether a request of `price` USD could pass it. committed: as `first_exceeded` has it."""
-        # 1e-9, since a sum of cents is not exact in binary. `not <=`, since no comparison with NaN
-        # holds, and a limit or price of NaN has to stop the request.
-        return not self.committed(committed) + price <= self.usd + 1e-9
+        return not self._has_room_for(self.committed(committed) + price)
+
+    def renews_for(self, price: float | None) -> bool:
+        """Whether the next day or month has room for a request of `price` USD, None if unknown."""
+        return bool(self.since) and price is not None and self._has_room_for(price)
+
+    def _has_room_for(self, usd: float) -> bool:
+        # 1e-9, since a sum of cents is not exact in binary. No comparison with NaN holds, so a
+        # limit or price of NaN has no room for anything.
+        return usd <= self.usd + 1e-9
 
     def committed(self, committed: Callable[[str], float]) -> float:
         """Return the USD that count for it. committed: as `first_exceeded` has it."""
@@ -228,5 +235,5 @@ def limit_reached(
     return (
         f"The next request costs {least}${expected.usd:.2f} and would pass the limit of"
         f" ${limit.usd:.2f} for {limit.words}, {limit.name} ({spent}). It was not sent.",
-        raise_it + (f", or run again {limit.ends}." if limit.ends else "."),
+        raise_it + (f", or run again {limit.ends}." if limit.renews_for(expected.usd) else "."),
     )

@@ -175,14 +175,17 @@ class Recovery:
             return Applied.KNOWN
         if self._journal.id_of_request(receipt.request_id) is not None:
             return Applied.KNOWN
-        reopened: dict[str, Any] = {}
+        changed: dict[str, Any] = {}
         if state is State.PENDING:  # its price went when it was reopened
             spent = self._journal.fetch_one(
                 "SELECT usd FROM spending WHERE key = ? AND attempt = ?",
                 receipt.key,
                 receipt.attempt,
             )
-            reopened = {"price": spent and spent[0]}
+            changed = {"price": spent and spent[0]}
+        if receipt.attempt > attempts:  # what an earlier request came to is none of this one's
+            self._journal.connection.execute("DELETE FROM outputs WHERE key = ?", (receipt.key,))
+            changed |= dict.fromkeys(("cost", "completed_at", "api_status", "answer", "version"))
         self._journal.transition(
             receipt.key,
             state,
@@ -192,7 +195,7 @@ class Recovery:
             request_id=receipt.request_id,
             attempts=receipt.attempt,
             submitted_at=receipt.at,
-            **reopened,
+            **changed,
         )
         return Applied.AFTER if receipt.attempt > attempts and not is_rebuilt else Applied.NEW
 

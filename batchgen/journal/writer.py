@@ -70,7 +70,7 @@ class CostLimitReached(StoppedEarly):
         """committed: as `first_exceeded` has it. expected: what the submission would cost."""
         reached = cls(
             *limit_reached(limit, committed, expected),
-            calm=bool(limit.since),  # the next day or month goes on by itself
+            calm=limit.renews_for(expected.usd),  # the next day or month goes on by itself
             once=f"{limit.option} {limit.usd}",
         )
         reached.of_batch = not limit.since

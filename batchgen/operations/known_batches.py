@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, fields
 from itertools import takewhile
 from pathlib import Path
 
+from batchgen.batch_folder import Folder
 from batchgen.config import has_name_of_its_own
 from batchgen.errors import LeadsOutside
 from batchgen.files import open_in_place, open_regular, take_lock, write_whole
@@ -67,8 +68,12 @@ class KnownBatch:
         return wanted.names(self.written) or wanted.names(self.resolved)
 
     def is_here(self) -> bool:
-        """Say whether it was run on this computer."""
+        """Say whether it was run on this computer, under the name that this has now."""
         return self.host == socket.gethostname()
+
+    def is_found_here(self) -> bool:
+        """Say whether it was run on this computer, whose name may have changed, or lies here."""
+        return self.is_here() or Folder(Path(self.folder)).holds_batch()
 
 
 class KnownBatches:
@@ -100,13 +105,16 @@ class KnownBatches:
         found = [
             b
             for b in self._read()
-            if b.is_here() and b.written and not b.rehearsal and not os.path.lexists(b.written)
+            if b.written
+            and not b.rehearsal
+            and not os.path.lexists(b.written)
+            and b.is_found_here()
         ]
         return sorted(found, key=lambda batch: batch.at, reverse=True)[:MOST_GONE]
 
     def paid_here(self) -> list[Path]:
         """Return the folders of all batches that were run on this computer, but rehearsals."""
-        found = (Path(b.folder) for b in self._read() if b.is_here() and not b.rehearsal)
+        found = (Path(b.folder) for b in self._read() if not b.rehearsal and b.is_found_here())
         return [*dict.fromkeys(found)]
 
     def media_of(self, folder: Path) -> frozenset[str]:

@@ -1,6 +1,7 @@
 """Limits of the configuration count all batches of a person on this computer together."""
 
 import os
+import socket
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -60,6 +61,20 @@ def run_of(run: Command, write: Write) -> Command:
         return run(manifest, "--out", name, *options)  # the last --out holds
 
     return run_it
+
+
+def test_a_computer_that_got_another_name_counts_what_it_spent_before(
+    own: Callable[[str], None],
+    run_of: Command,
+    sandbox: Control,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own("max_cost_per_day = 0.10\n")
+    assert run_of("spring", 2).code == 0
+    monkeypatch.setattr(socket, "gethostname", lambda: "another")
+
+    assert run_of("autumn", 3).code == 75
+    assert sandbox.posts == 3
 
 
 def test_two_lists_have_one_limit_of_a_day(

@@ -197,6 +197,24 @@ def test_a_request_whose_turn_comes_after_the_time_limit_goes_back(
     assert tally(folder) == {"saved": 3, "pending": 2}
 
 
+def test_a_request_whose_connection_outlasts_the_time_limit_goes_back(
+    go_on: Callable[..., RunOutcome], folder: Path, sandbox: Control
+) -> None:
+    class Long(asyncio.Event):
+        def set(self) -> None:
+            clock.ahead += 200.0
+            super().set()
+
+    crowd = Crowd(1, is_over=Long())
+    clock = Waiting(crowd)
+
+    outcome = go_on(crowd, Policy(rate=1.0, stop_after=110.0), clock)
+
+    assert "time limit" in outcome.reason
+    assert sandbox.posts == 1
+    assert tally(folder) == {"saved": 1, "pending": 1}
+
+
 def test_requests_that_wait_for_their_turn_heed_what_another_batch_was_told(
     go_on: Callable[..., RunOutcome], folder: Path, sandbox: Control, account: Path
 ) -> None:

@@ -191,6 +191,27 @@ def test_an_older_backup_is_brought_up_to_date_by_the_receipts(kit: Batch) -> No
     assert kit.states() == {"saved": 3}
 
 
+def test_a_backup_from_before_a_saved_row_was_sent_again_gets_the_new_picture(
+    run: Command, batchgen: Command, folder: Path, write: Write, here: Path, sandbox: Control
+) -> None:
+    manifest = write("list.csv", table({"fox": "a fox"}))
+    run(manifest)
+    shutil.copy(folder / "batch.db", here / "backup.db")
+    batchgen("retry", folder, "--state", "saved", "--id", "fox")
+    run(manifest)
+    what = (
+        "SELECT state, request_id, delivered_sha256, cost FROM requests JOIN outputs USING (key)"
+    )
+    sent_again = query(folder, what)
+    shutil.copy(here / "backup.db", folder / "batch.db")
+    assert query(folder, what) != sent_again
+
+    assert run(manifest).code == 0
+    assert query(folder, what) == sent_again
+    assert batchgen("verify", folder).code == 0
+    assert sandbox.posts == 2
+
+
 def test_a_receipt_that_a_killed_run_did_not_write_is_written_by_the_next(kit: Batch) -> None:
     assert kit.run(options=["--limit", "1"]) == GO_ON
     (kit.out / "receipts.log").write_bytes(b"")

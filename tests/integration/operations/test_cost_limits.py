@@ -503,6 +503,20 @@ def test_a_cost_that_becomes_known_on_the_next_day_counts_on_the_day_of_its_requ
     assert day == ("2030-07-14", 0.03)
 
 
+@pytest.mark.parametrize("option", ["--max-cost-per-day", "--max-cost-per-month"])
+def test_a_limit_that_no_day_has_room_for_is_told_once_and_nobody_is_told_to_wait(
+    run: Command, sandbox: Control, write: Write, option: str
+) -> None:
+    manifest = write("list.csv", table(many(2)))
+    outcome = run(manifest, option, 0.02, "-q")
+    assert (outcome.code, sandbox.posts) == (75, 0)
+    assert "costs $0.03 and would pass the limit of $0.02" in outcome.stderr
+    assert "run again" not in outcome.stderr
+
+    again = run(manifest, option, 0.02, "-q")
+    assert (again.code, again.stderr) == (75, "")
+
+
 def test_on_the_day_on_which_clocks_go_back_the_first_hour_counts(
     run: Command,
     sandbox: Control,

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -363,6 +364,18 @@ def test_a_batch_on_another_computer_that_shares_the_home_is_in_nobodys_way(
 
     assert go(list).code == 0
     assert sandbox.posts == 2
+
+
+def test_a_computer_that_got_another_name_finds_what_it_paid_for(
+    go: Command, sandbox: Control, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert go(write("list.csv", table(many(2)))).code == 0
+    Path("list.csv").rename("spring.csv")
+    monkeypatch.setattr(socket, "gethostname", lambda: "another")
+
+    outcome = go("spring.csv")
+    assert (outcome.code, sandbox.posts) == (2, 2)
+    assert "2 rows are paid for in" in outcome.stderr
 
 
 @pytest.mark.parametrize(
