@@ -196,7 +196,7 @@ def run(
         endpoint = replace(endpoint, output_nodes=options.output_nodes)
         journal, receipts = open_journal(stack, folder, clock, timing)
         stack.callback(watchdog.begin)
-        refuse_mixed_batch(journal, folder, rehearsing=options.sandbox)
+        refuse_mixed_batch(journal, receipts, folder, rehearsing=options.sandbox)
         if listed is None and journal.get_meta("manifest") is None:
             refuse_renamed(listing, path, folder, options, batches, ask)
         take_over(journal, receipts, reading, options, ask, timing)

@@ -32,12 +32,20 @@ STEP_S = 0.25  # between two looks at other machines
 GONE_LATE_S = 2.0  # later than promised, on a busy computer
 
 
-def refuse_mixed_batch(journal: Journal, folder: Folder, *, rehearsing: bool) -> None:
+def refuse_mixed_batch(
+    journal: Journal, receipts: ReceiptLog, folder: Folder, *, rehearsing: bool
+) -> None:
     """Raise UsageError if the batch is a rehearsal and this run is not, or the other way round.
 
     Else a placeholder could pass for a paid file, and the API be asked for a rehearsal's request.
+    A journal that is made anew does not know; the sandbox's ledger, in which no real request is,
+    tells whose the receipts are.
     """
     before = journal.get_meta("sandbox")
+    if before is None and receipts.end:
+        from batchgen.sandbox.ledger import has_accepted
+
+        before = has_accepted(folder.sandbox)
     if before is not None and before != rehearsing:
         kind = "a rehearsal with --sandbox" if before else "a batch of real requests"
         raise UsageError(

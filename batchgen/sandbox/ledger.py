@@ -7,7 +7,7 @@ folder it survives kill -9 of the sandbox (WAL, synchronous=OFF), but not a powe
 import json
 import sqlite3
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ from batchgen.sandbox.data_uris import noted
 from batchgen.sandbox.deployments.hardware import USD_PER_HOUR, USUAL_HARDWARE
 from batchgen.sandbox.queue import Instance, StartedRequest
 
+FILE_NAME = "sandbox.db"
 DEPLOYMENTS_PREFIX = "deployments/"  # before a deployment's id, where a model has its own id
 
 SCHEMA = """
@@ -150,13 +151,24 @@ class LedgerInstance(NamedTuple):
     serving: str
 
 
+def has_accepted(folder: Path) -> bool:
+    """Say whether a sandbox with this folder has accepted a request, as far as can be read."""
+    path = folder / FILE_NAME
+    if not path.exists():
+        return False
+    refuse_linked_database(path)
+    with suppress(sqlite3.Error), closing(sqlite3.connect(path)) as db:
+        return db.execute("SELECT 1 FROM accepted LIMIT 1").fetchone() is not None
+    return False
+
+
 def requests_for(folder: Path, given: Sequence[tuple[str, Any]]) -> list[list[str]]:
     """Return the accepted requests for each model and input, the first one first.
 
     folder: of the sandbox; one without a ledger has accepted nothing. given: model and input of
     rows, as a client's journal has them. Raises sqlite3.Error.
     """
-    path = folder / "sandbox.db"
+    path = folder / FILE_NAME
     if not path.exists():
         return [[] for _ in given]
     refuse_linked_database(path)
@@ -177,8 +189,8 @@ class Ledger:
     def __init__(self, folder: Path | None) -> None:
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
-            refuse_linked_database(folder / "sandbox.db")
-        where = ":memory:" if folder is None else str(folder / "sandbox.db")
+            refuse_linked_database(folder / FILE_NAME)
+        where = ":memory:" if folder is None else str(folder / FILE_NAME)
         self.db = sqlite3.connect(where, isolation_level=None)
         self.db.execute("PRAGMA journal_mode=WAL")
         self.db.execute("PRAGMA synchronous=OFF")

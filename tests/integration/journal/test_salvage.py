@@ -191,6 +191,32 @@ def test_an_older_backup_is_brought_up_to_date_by_the_receipts(kit: Batch) -> No
     assert kit.states() == {"saved": 3}
 
 
+@pytest.mark.parametrize("was_rehearsal", [False, True], ids=["real", "rehearsal"])
+def test_a_rebuilt_journal_is_no_rehearsal_where_the_lost_one_was_none_and_the_other_way_round(
+    run: Command, batchgen: Command, folder: Path, write: Write, sandbox: Control,
+    was_rehearsal: bool,
+) -> None:  # fmt: skip
+    manifest = write("list.csv", table({"fox": "a fox"}))
+
+    def go(*, rehearsing: bool) -> Outcome:
+        if rehearsing:
+            return batchgen("run", manifest, "--out", folder, "--sandbox")
+        return run(manifest)
+
+    assert go(rehearsing=was_rehearsal).code == 0
+    for path in folder.glob("batch.db*"):
+        path.unlink()
+
+    for _ in range(2):  # by a journal that is there and knows nothing, too
+        outcome = go(rehearsing=not was_rehearsal)
+        assert outcome.code == 2
+        kind = "a rehearsal" if was_rehearsal else "a batch of real requests"
+        assert f"holds {kind}" in outcome.stderr
+    assert go(rehearsing=was_rehearsal).code == 0
+    assert query(folder, "SELECT state, attempts FROM requests") == [("saved", 1)]
+    assert sandbox.posts == (not was_rehearsal)
+
+
 def test_a_backup_from_before_a_saved_row_was_sent_again_gets_the_new_picture(
     run: Command, batchgen: Command, folder: Path, write: Write, here: Path, sandbox: Control
 ) -> None:
