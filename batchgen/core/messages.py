@@ -72,13 +72,19 @@ def _way_out(meant: Mapping[str, str | None]) -> str:
     carried = [name for name in meant if name not in renamed.values()]
     options = [option_of("--column", f"{near}={name}") for near, name in renamed.items()]
     options += [option_of("--meta", name) for name in carried]
-    settings = [f"columns: {json.dumps(renamed)}"] if renamed else []
-    settings += [f"meta: {json.dumps(carried)}"] if carried else []
+    settings = [f"columns: {_flow(renamed)}"] if renamed else []
+    settings += [f"meta: {_flow(carried)}"] if carried else []
     return (
         f"To settle all at once, add {' '.join(options)}\n"
         "or carry along, unsent, every column that is no input with --meta '*'.\n"
-        f"In a YAML manifest: {', '.join(settings)}"
+        "In a YAML manifest:\n" + "\n".join(settings)
     )
+
+
+def _flow(names: Any) -> str:
+    """Return names in YAML's flow form, which has no halves of characters as JSON has."""
+    text = json.dumps(names, ensure_ascii=False)
+    return "".join(c if c.isprintable() else f"\\U{ord(c):08X}" for c in text)
 
 
 def option_of(option: str, value: str) -> str:

@@ -58,8 +58,9 @@ def is_quoted(head: str, *, cut_off: bool = False) -> bool | None:
     They are marks if the whole header is quoted; or if every quote is one that a program would
     have written: around a cell that holds a tab, a line break or a doubled quote, or a comma
     (spreadsheets quote those). A prompt that merely begins with a quote, or is all in quotes, keeps
-    them. None if nobody can tell: cells with a comma stand in quotes and without them, or cells
-    stand in quotes with a comma and without one, as where a line was added by hand.
+    them. None if nobody can tell: cells with a comma stand in quotes and without them, cells stand
+    in quotes with a comma and without one, as where a line was added by hand, or the quotes around
+    a line break may be one at the beginning of a text and one at the end of the next row's.
 
     cut_off: whether the file goes on, so that the last quoted cell may be cut short.
     """
@@ -72,8 +73,13 @@ def is_quoted(head: str, *, cut_off: bool = False) -> bool | None:
         bare = _CUT_OFF_CELL.sub("", bare)
     if not cells or '"' in bare:
         return False
-    if any("\t" in cell or "\n" in cell or '""' in cell for cell in cells):
+    if any('""' in cell for cell in cells):
         return True
+    if any("\t" in cell or "\n" in cell for cell in cells):
+        # Where each line has a cell for each name, a line break in quotes may be the end of a row.
+        lines = [line for line in head.split("\n") if line.strip()]
+        may_be_rows = len(header) > 1 and all(line.count("\t") + 1 == len(header) for line in lines)
+        return None if may_be_rows else True
     with_comma = sum("," in cell for cell in cells)
     if not with_comma:
         return False
@@ -104,8 +110,8 @@ def _read(lines: DecodedLines, usual: str, knows_any: KnowsAny) -> Iterator[Item
         head += _take(source, lambda _: False, sum(map(len, head)))
         marks = is_quoted("".join(head), cut_off=sum(map(len, head)) >= SNIFF_CHARS)
         if marks is None:
-            what = "quotes stand around some cells with commas and not around all that are alike"
-            what += ", so that they may be marks or part of the text"
+            what = "quotes may be marks around cells or part of the texts: they stand around some"
+            what += " cells and not around all that are alike, or around the break of a line"
             raise Unreadable(file_problem(Place(lines.file, 1), what, _QUOTE_ALL))
         quoted = marks
     if separator != usual and not skipped:

@@ -29,6 +29,7 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]{0,400})")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]{1,3})?")
 _CUT_SHORT = re.compile(r"[ \t]+(#[^\s#][^\r\n]*)")
+_GOES_ON = re.compile(r"#(?:\d|\S+[ \t]+\S)")
 # Line breaks of YAML 1.1, by which libyaml makes a blank of them; in 1.2 they are characters.
 _OLD_BREAK = re.compile("[\x85\u2028\u2029]")
 _INDENTED_BY_TAB = re.compile(r" *\t")
@@ -335,13 +336,18 @@ class _Composer:
                 self._check_tag(event, None)
         elif event.implicit[0]:
             value = resolve_scalar(text)
-        problems = self._cut_short(event) if " " in text and not event.style else ()
+        problems = () if event.style else self._cut_short(event)
         return Node(place, value, 1 + len(text) // SIZE_CHARS, problems)
 
     def _cut_short(self, event: Any) -> tuple[Problem, ...]:
-        """Return the problem of a text without quotes that a `#` has cut short: `A cat #3 of 5`."""
+        """Return the problem of a text without quotes that a `#` has cut short: `A cat #3 of 5`.
+
+        Where one word stands before it and one behind, it is a comment: `anime #later`.
+        """
         end = event.end_mark.index
         if not (cut := _CUT_SHORT.match(self.text[end : end + 80])):
+            return ()
+        if " " not in event.value and not _GOES_ON.match(cut[1]):
             return ()
         what = f"the text ends before {quote_value(cut[1])}, which YAML takes for a comment"
         remedy = "Put quotes around the text, or, if it is a comment, a blank after the #."

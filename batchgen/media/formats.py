@@ -163,6 +163,8 @@ def format_of(head: bytes) -> Format | None:
 
 def _iso_format(head: bytes) -> Format | None:
     """Return the format of a file of boxes, by its brands; None if it is no such file."""
+    if _is_text(head):  # "The free …": a box is never so large that its size is letters
+        return None
     at = 0
     while head[at + 4 : at + 8] in _QUICKTIME_BOXES:  # a file type may follow free space
         size = int.from_bytes(head[at : at + 4], "big")

@@ -135,6 +135,8 @@ def read_picks(lines: Sequence[str], file: str) -> Picks:
     found = Picks(file, {}, {})
     header = lines[0] if lines else ""
     delimiter = max(",;\t", key=header.count)  # spreadsheets use the one of their country
+    # Of the whole process; a prompt may be longer than the usual 128 KiB.
+    csv.field_size_limit(max(csv.field_size_limit(), sum(map(len, lines))))
     table = csv.DictReader(lines, delimiter=delimiter, strict=True)
     try:
         if not {"id", "request_id"} & {*(table.fieldnames or ())}:

@@ -11,6 +11,7 @@ from typing import Any
 
 from batchgen import resources
 from batchgen.core.messages import model_id_problem
+from batchgen.core.text import is_text
 from batchgen.errors import UsageError
 
 # What templates/exports.js checks a value against.
@@ -51,7 +52,8 @@ def model_inputs(schemas: Path, models: Iterable[str]) -> dict[str, dict[str, An
         path = text = None
         if brought is None or brought[1].document != schema.document:
             path = str(schema_path(schemas.resolve(), model))
-            text = json.dumps(document)
+            text = json.dumps(document, ensure_ascii=False)  # YAML has no halves of pairs
+            text = text if is_text(text) else None
         inline = text if text and len(text) <= MAX_INLINE else None
         given = path is not None and not schema_date(document)
         found[model] = {"fields": fields, "file": path, "inline": inline, "given": given}

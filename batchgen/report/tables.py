@@ -161,22 +161,21 @@ def _through_table(
     add = csv.writer(file, delimiter=form.separator).writerow
     fixed = itemgetter(*COLUMNS)
     named = [*(f"input.{name}" for name in inputs), *(f"meta.{name}" for name in metas)]
-    add([*COLUMNS, *map(csv_cell, named)])
+    add([*COLUMNS, *(csv_cell(name, form) for name in named)])
     for row in rows:
         files = [output for output in row["outputs"] if output["path"]]
         flat = {**row, **(files[0] if files else NO_FILE)}
         flat["files"] = " ".join([output["path"] for output in files])
         flat["note"] = next((output["note"] for output in files if output["note"]), None)
         cells = [*fixed(flat), *map(row["input"].get, inputs), *map(row["meta"].get, metas)]
-        mark = form.decimal_mark
-        add([value if type(value) in PLAIN_TYPES else csv_cell(value, mark) for value in cells])
+        add([value if type(value) in PLAIN_TYPES else csv_cell(value, form) for value in cells])
         yield row
 
 
-def csv_cell(value: Any, decimal_mark: str = ".") -> str:
+def csv_cell(value: Any, form: ExcelFormat = IN_ENGLISH) -> str:
     """Return a value that is not of PLAIN_TYPES as a cell that a spreadsheet does not run."""
     if isinstance(value, bool):  # as `to_json` does, but much faster
         return "true" if value else "false"
     if isinstance(value, float) and math.isfinite(value):
-        return repr(value).replace(".", decimal_mark)
-    return escape_formulas(value if isinstance(value, str) else to_json(value))
+        return repr(value).replace(".", form.decimal_mark)
+    return escape_formulas(value if isinstance(value, str) else to_json(value), form.separator)

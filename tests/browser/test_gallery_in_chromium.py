@@ -788,7 +788,7 @@ def test_a_value_is_checked_against_the_schema(page: Any) -> None:
     assert offered == ["auto", "general", "realistic", "design", "render_3D", "anime"]
 
 
-@pytest.mark.parametrize("title", ["a\x7fb\u2028c </script>", "long " * 60_000])
+@pytest.mark.parametrize("title", ["a\x7fb\u2028c \U0001f98a </script>", "long " * 60_000])
 def test_an_export_carries_the_schema_of_a_model_of_ones_own_or_names_it(
     browser: Any, says: Says, tmp_path: Path, title: str
 ) -> None:

@@ -225,9 +225,7 @@ def test_a_backup_from_before_a_saved_row_was_sent_again_gets_the_new_picture(
     shutil.copy(folder / "batch.db", here / "backup.db")
     batchgen("retry", folder, "--state", "saved", "--id", "fox")
     run(manifest)
-    what = (
-        "SELECT state, request_id, delivered_sha256, cost FROM requests JOIN outputs USING (key)"
-    )
+    what = "SELECT state, request_id, delivered_sha256, cost FROM requests JOIN outputs USING (key)"
     sent_again = query(folder, what)
     shutil.copy(here / "backup.db", folder / "batch.db")
     assert query(folder, what) != sent_again

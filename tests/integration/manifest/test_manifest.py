@@ -465,6 +465,9 @@ def test_with_a_model_column_each_row_answers_for_its_cells(tmp_path):
         ('"prompt"\n"red, blue"\nred, blue\n', True),
         ('prompt\n"a ""b"""\n"red, blue"\nred, blue\n', True),
         ('prompt\n"a\tb"\n', True),
+        ('id\tprompt\na\t"Tis the season\nb\tA monitor of 24"\n', None),
+        ('id\tprompt\na\t"two\nlines"\n', True),
+        ('prompt\n"two\nlines"\n', True),
         ("", False),
     ],
 )
@@ -482,7 +485,7 @@ def test_a_line_that_is_added_to_a_tsv_does_not_change_what_its_quotes_mean(tmp_
     ]  # fmt: skip
 
     [problem] = problems(write(tmp_path, "a.tsv", saved + "dog\tA dog, running\n"))
-    assert "may be marks or part of the text" in problem.what
+    assert "may be marks around cells or part of the texts" in problem.what
     assert "quote the names in the header" in problem.remedy
 
 
@@ -734,6 +737,15 @@ def test_a_comment_after_a_yaml_text_is_none_of_the_text(tmp_path):
     path = write(tmp_path, "a.yaml", "- A boat     # a comment\n- 'A #3'\n- fox #x\n")
 
     assert prompts(path) == ["A boat", "A #3", "fox"]
+
+
+@pytest.mark.parametrize(
+    "row", ["A fox #3", "Fox #3 in the snow", "prompt: Fox #3", "Fox #in snow"]
+)
+def test_a_yaml_text_that_a_comment_cuts_short_is_refused(tmp_path, row):
+    [problem] = problems(write(tmp_path, "a.yaml", f"- {row}\n"))
+
+    assert "which YAML takes for a comment" in problem.what
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 What a browser makes of it is in test_gallery_in_chromium.py.
 """
 
+import csv
 import json
 import shlex
 import sqlite3
@@ -21,6 +22,7 @@ from sandbox_client import Control
 from batchgen.batch_folder import Folder
 from batchgen.files import write_whole
 from batchgen.report import gallery, next_steps, tables
+from batchgen.report.filters import read_picks
 
 # Of a row, in the order that the script knows.
 POSITION, ID, STATE, MODEL, INPUT, META, FILES, REQUEST_ID, COST = range(9)
@@ -541,6 +543,15 @@ def test_what_the_batch_does_not_have_is_refused_and_nothing_is_written(
     assert (told.code, told.stdout) == (2, "")
     assert said in told.stderr
     assert {p: p.stat().st_ino for p in before} == {p: s.st_ino for p, s in before.items()}
+
+
+def test_picks_with_a_long_prompt_are_read_where_no_list_was_read_before(tmp_path: Path) -> None:
+    before = csv.field_size_limit(131_072)
+    lines = ["id,verdict,prompt\n", f"owl,pick,{'long ' * 60_000}\n"]
+    try:
+        assert [*read_picks(lines, "picks.csv").by_id] == [("owl", None)]
+    finally:
+        csv.field_size_limit(before)
 
 
 def test_picks_are_shown_with_their_marks_and_nothing_else(

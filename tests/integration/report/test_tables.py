@@ -221,9 +221,9 @@ def test_the_summary_has_the_sums_of_the_batch_and_of_each_model(
     assert costs[0] == pytest.approx(3 * 0.03)
 
 
-def runs_somewhere(cell: str) -> bool:
+def runs_somewhere(cell: str, separators: str = r"[;\t\r\n]") -> bool:
     """Whether a spreadsheet of any region finds the beginning of a formula in a cell's text."""
-    parts = re.split(r"[;\t\r\n]", cell)
+    parts = re.split(separators, cell)
     return any(part.strip().strip('"\u200b\ufeff').strip().startswith(SIGNS) for part in parts)
 
 
@@ -283,6 +283,13 @@ def test_excel_gets_a_table_of_its_own_and_scripts_keep_theirs(
         found = [(row["id"], row["input.prompt"], row["cost"]) for row in table_of_it]
         assert found == [("größe", "Ein Reiher; '=1", cost), ("fox", 'a "fox",\nred', cost)]
         assert (folder / "results.csv").read_bytes() == before
+
+    # It may be opened where commas separate cells.
+    run(write("list.csv", table({"crane": "A crane, =1", "owl": "An owl,' ＠x,y"})), "--new-list")
+    assert batchgen("report", folder, "--excel", "--decimal-comma").code == 0
+    text = (folder / "results-excel.csv").read_text(encoding="utf-8-sig")
+    assert not runs_somewhere(text, r"[,;\t\r\n]")
+    assert "A crane, '=1" in text
 
     # A decimal comma is for Excel's table alone.
     assert batchgen("report", folder, "--decimal-comma").code == 2

@@ -3,6 +3,7 @@
 import shlex
 
 import pytest
+import yaml
 
 from batchgen.core.messages import option_of, unknown_columns_problems
 from batchgen.core.rows import Place
@@ -42,6 +43,12 @@ def test_six_unknown_columns_have_one_line_that_settles_them() -> None:
     assert "--meta '*'" in last
     assert 'columns: {"prompt": "Prompt", "aspect_ratio": "Aspect Ratio"}' in last
     assert 'meta: ["Category", "Challenge", "Note", "$(x)"]' in last
+
+
+def test_the_yaml_that_settles_columns_can_be_pasted() -> None:
+    *_, last = problems("Prompt", "😀 Mood", "a\u2028b")
+    settings = yaml.safe_load(last.partition("manifest:\n")[2])
+    assert settings == {"columns": {"prompt": "Prompt"}, "meta": ["😀 Mood", "a\u2028b"]}
 
 
 def test_two_columns_are_not_both_taken_for_one_input() -> None:

@@ -57,6 +57,8 @@ NO_MEDIA = {
     "another RIFF": b"RIFF\x24\0\0\0CDDA",
     "RIFF and no more": b"RIFF",
     "zeros": bytes(64),
+    "words about what is free": b"The free tier has expired",
+    "words about what is wide": b"The wide shot shows a heron.",
 }
 
 
