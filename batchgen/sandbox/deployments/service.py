@@ -1,6 +1,7 @@
 """The API of deployments: what it does not have in common with the Model API."""
 
 import json
+import time
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs
@@ -117,6 +118,7 @@ class DeploymentService:
             return Refusal(*DISABLED)
         if detail := target.problems(given) or file_problems(given):
             return Refusal(422, {"detail": detail})
+        state.settle(time.time())  # or it would be full until somebody asks about a request
         queue = state.queue_of(self.prefix + target.id)
         if state.options.full_queue != "waits" and len(queue.tickets) >= target.queue_limit:
             state.counts["throttled"] += 1

@@ -406,11 +406,12 @@ def test_damaged_files_are_fetched_again_unpaid(
     assert sandbox.accepted == 2
 
 
+@PATIENT
 def test_a_full_queue_that_is_told_with_a_200_is_a_429(
     run: Command, folder: Path, write: Write, sandbox: Control
 ) -> None:
     sandbox.change_deployment(SIZES, queue_size=1)
-    sandbox.set(full_queue="error", seconds=0.05)
+    sandbox.set(full_queue="error", seconds=0.3)  # long enough for the others to find it full
     rows = "".join(f"{n},a heron,{n}\n" for n in range(6))
     options = ("--deployment", SIZES, *NODES, "--concurrency", 6)
     told = run(write("list.csv", f"id,prompt,seed\n{rows}"), *options)

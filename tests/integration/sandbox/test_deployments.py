@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
@@ -466,6 +467,17 @@ def test_a_full_queue_may_refuse(api: Client, sandbox: Control, form: str, statu
 
     assert refused(api.ask(heron(), SIZES)) == (status, 429001)
     assert api.ask(heron()).status_code == 200  # another deployment has its own queue
+
+
+def test_a_full_queue_has_room_again_although_nobody_asks_about_a_request(
+    api: Client, sandbox: Control
+) -> None:
+    sandbox.set(full_queue="429", seconds=0.05)
+    sandbox.change_deployment(SIZES, queue_size=1)
+    end, accepted = time.monotonic() + 30, 0
+    while accepted < 6:
+        assert time.monotonic() < end
+        accepted += api.ask(heron(), SIZES).status_code == 200
 
 
 def test_results_and_files_expire(api: Client, sandbox: Control) -> None:
