@@ -81,6 +81,7 @@ def install(
         0    installed
         1    crontab or systemctl refused
         2    wrong option, there is no such list, or another list has that name
+        74   what is kept of a schedule cannot be read
     """
     from batchgen.cli import output
     from batchgen.configuration.file import read_configuration
@@ -137,6 +138,7 @@ def schedule_list(as_json: bool) -> None:
     \b
     Exit codes:
         0    listed
+        74   what is kept of a schedule cannot be read
     """
     from batchgen.cli import output
     from batchgen.log import write_stderr
@@ -172,6 +174,7 @@ def schedule_show(name: str, as_json: bool) -> None:
     Exit codes:
         0    shown
         2    there is no such schedule
+        74   what is kept of a schedule cannot be read
     """
     from batchgen.cli import output
     from batchgen.schedule import schedules
@@ -219,6 +222,7 @@ def schedule_check(name: str | None, grace: float, as_json: bool) -> None:
         0    every run began when it was due, or none was due yet
         1    one did not, or its schedule is gone
         2    there is no such schedule, or none at all
+        74   what is kept of a schedule cannot be read
     """
     from batchgen.cli import output
     from batchgen.errors import UsageError
@@ -251,6 +255,7 @@ def schedule_remove(name: str, as_json: bool) -> None:
         0    removed
         1    crontab or systemctl refused
         2    there is no such schedule
+        74   what is kept of a schedule cannot be read
     """
     from batchgen.cli import output
     from batchgen.schedule import schedules

@@ -7,11 +7,12 @@ limit together: each makes its own reservation durable before it reads those of 
 import os
 import time
 from collections.abc import Callable, Iterable
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import datetime
 from pathlib import Path
 
 from batchgen.batch_folder import Folder
+from batchgen.core.addresses import JOURNAL_VARIABLE
 from batchgen.core.text import shell_quote
 from batchgen.errors import BatchgenError, StoppedEarly, StorageDamaged, UsageError
 from batchgen.journal.postgres.accounts import Account
@@ -30,14 +31,17 @@ class OtherBatches:
     folders: returns them as they are now; those without a batch, and rehearsals, cost nothing.
     account: by whose table those are counted that are sent to it and have their journals in the
         database of this batch; None where all are counted by their folders.
+    database: URL of the one that the person names; a folder's that nobody names is not asked.
     """
 
     def __init__(
         self,
         folders: Callable[[], Iterable[Path]],
         account: Account | None = None,
+        database: str | None = None,
     ) -> None:
         self._folders = folders
+        self._database = database
         self._account = account
         self._found: dict[tuple[Path, str], tuple[_Stamp, float]] = {}
 
@@ -47,13 +51,24 @@ class OtherBatches:
         since: as the journal writes times.
         Raises StoppedEarly for a journal that was written since then and cannot be read.
         """
-        here = sum(self._committed(Folder(path), since) for path in self._folders())
+        here = sum(self._committed(self._open(path), since) for path in self._folders())
         return here if self._account is None else here + self._account.committed_by_others(since)
+
+    def _open(self, path: Path) -> Folder:
+        folder = Folder(path)
+        with suppress(StorageDamaged):
+            kept = folder.kept_address()
+            if kept is not None and kept.url == self._database:
+                return Folder(path, database=kept)
+        return folder
 
     def _committed(self, folder: Folder, since: str) -> float:
         try:
             place = folder.journal
-        except (UsageError, StorageDamaged) as error:
+        except UsageError as error:
+            name_it = f"If that is your database, set {JOURNAL_VARIABLE} to its URL."
+            raise _unreadable(folder, error, name_it) from None
+        except StorageDamaged as error:
             raise _unreadable(folder, error) from None
         if not isinstance(place, Path):  # which does not say when it was written to
             counted = self._account is not None and self._account.counts(place)
@@ -93,12 +108,13 @@ def _read(folder: Folder, since: str) -> float:
         raise _unreadable(folder, error) from None
 
 
-def _unreadable(folder: Folder, error: BatchgenError) -> StoppedEarly:
+def _unreadable(folder: Folder, error: BatchgenError, remedy: str = "") -> StoppedEarly:
     place = shell_quote(str(folder.path))
+    repair = f"Run its list again, which repairs it or says how; see batchgen status {place}"
     return StoppedEarly(
         f"What the batch in {folder.path} has cost cannot be read, and the limits of your"
         f" configuration count all batches: {error.what}",
-        f"Run its list again, which repairs it or says how; see batchgen status {place}\n"
+        f"{remedy or repair}\n"
         "To count this list alone, give the run a limit of its own: --max-cost-per-day or"
         " --max-cost-per-month.",
     )

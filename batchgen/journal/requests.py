@@ -196,11 +196,13 @@ class RequestQueries(Database):
         )
         return sorted(self._checked(found), key=lambda row: row.position)
 
-    def with_others(self, state: State) -> list[Request]:
-        """Return the rows in a state that other runs have."""
-        if not self.is_shared:
-            return []
-        return self._requests(f"state = ? AND owner <> {self.store.owner:d}", state)
+    def may_write(self, key: str, state: State) -> bool:
+        """Return whether a row is in a state and no other run has it, inside a transaction of the
+        caller, until whose end that holds.
+        """
+        lock = " FOR UPDATE" if self.is_shared else ""
+        query = f"SELECT 1 FROM requests WHERE key = ? AND state = ?{self.own}{lock}"
+        return self.fetch_one(query, key, state) is not None
 
     def was_handed_in(self, key: str) -> bool:
         """Return whether an id was handed in for a row, and not looked at yet."""

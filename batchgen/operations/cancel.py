@@ -41,20 +41,22 @@ def cancel(folder: Folder, flags: RunOptions, timing: Timing) -> CancelResult:
 async def _cancel_all(
     journal: Journal, where: endpoint.Endpoint, timing: Timing, done: CancelResult
 ) -> None:
-    # Whoever asks about a row finds out himself.
-    with_others = {row.key for row in journal.with_others(State.SUBMITTED)}
     async with where.services(timing) as services:
         for row in journal.requests_in(State.SUBMITTED):
             service = services.of(row.model)
             is_free = await _waits(service, row)
             answer = await service.cancel(row.model, row.request_id or "")
             _count(answer, done)
-            if answer and row.key not in with_others:
-                reason = "cancelled by batchgen cancel"
-                cost = 0.0 if is_free else None
-                journal.record_ended(
-                    row, Event.CANCELLED, None, reason, api_status="cancelled", cost=cost
-                )
+            if not answer:
+                continue
+            with journal.transaction():
+                # Another run that has taken it meanwhile, or asked about it, finds out itself.
+                if journal.may_write(row.key, State.SUBMITTED):
+                    reason = "cancelled by batchgen cancel"
+                    cost = 0.0 if is_free else None
+                    journal.record_ended(
+                        row, Event.CANCELLED, None, reason, api_status="cancelled", cost=cost
+                    )
 
 
 async def _waits(service: Service, row: Request) -> bool:

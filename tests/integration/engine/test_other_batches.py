@@ -63,6 +63,22 @@ def run_of(run: Command, write: Write) -> Command:
     return run_it
 
 
+def test_lists_whose_journals_are_in_a_database_that_an_option_names_have_one_limit(
+    own: Callable[[str], None], run_of: Command, sandbox: Control, database: Database
+) -> None:
+    own("max_cost_per_day = 0.10\n")
+    where = ("--journal", database.url)
+    assert run_of("spring", 1, *where).code == 0
+    assert run_of("summer", 1, *where).code == 0
+    assert run_of("autumn", 3, *where).code == 75
+    assert sandbox.posts == 3
+
+    told = run_of("winter", 1)
+    assert (told.code, sandbox.posts) == (75, 3)
+    assert "set BATCHGEN_JOURNAL to its URL" in told.stderr
+    assert "Run its list again" not in told.stderr
+
+
 def test_a_computer_that_got_another_name_counts_what_it_spent_before(
     own: Callable[[str], None],
     run_of: Command,

@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 from conftest import Command, Write
 from databases import Database
-from helpers import PretendClock, many, query, table
+from helpers import NEVER_ASKING, PretendClock, many, query, table
 from sandbox_client import Control
+from servers import listening, relay
 
 from batchgen.clock import Clock
 from batchgen.core.addresses import JournalAddress
@@ -40,6 +41,7 @@ from batchgen.journal.receipts import Receipt, ReceiptLog
 from batchgen.journal.recovery import Recovery
 from batchgen.journal.staging import StagedRows
 from batchgen.journal.writer import HandedIn, Journal, Request
+from batchgen.sandbox import Address
 
 # No lease ends before a test wants it to, however long the server has been there or a test takes.
 HASTY = replace(
@@ -161,6 +163,34 @@ def test_a_lost_row_is_asked_for_again_or_settled_from_anywhere(
     assert row["billed"]
     assert run(manifest, *where).code == 0
     assert sandbox.posts == 3
+
+
+def test_cancel_goes_on_where_other_machines_take_rows_meanwhile(
+    run: Command, batchgen: Command, write: Write, database: Database, folder: Path,
+    address: Address, sandbox: Control,
+) -> None:  # fmt: skip
+    sandbox.set(seconds=3600, slots=1)
+    where = ("--journal", database.url)
+    assert run(write("list.csv", table(many(4))), *where, timing=NEVER_ASKING).code == 75
+    to_others = [
+        "UPDATE batchgen_list.requests SET owner = 4711 WHERE id = 'row-2'",
+        "UPDATE batchgen_list.requests SET state = 'cancelled' WHERE id = 'row-3'",
+    ]
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while to_others:  # the command has read which rows there are
+            database.query(to_others.pop())
+        await relay(address.base_url)(reader, writer)
+
+    with listening(talk) as port:
+        service = ("--base-url", f"http://127.0.0.1:{port}/v1")
+        told = batchgen("cancel", folder, *where, *service)
+
+    assert told.code == 0, told
+    assert told.stdout.startswith("3 cancelled, 1 already in progress")
+    assert database.query("SELECT state FROM batchgen_list.requests ORDER BY id") == [
+        ("submitted",), ("submitted",), ("cancelled",), ("cancelled",),
+    ]  # fmt: skip
 
 
 @pytest.mark.timing(machine_start=0.5)
