@@ -23,6 +23,8 @@ from batchgen.journal.writer import Journal, Request
 
 log = logging.getLogger(__name__)
 
+LONG_OVER_S = 60.0  # a connection that takes so long was made by a computer that slept
+
 
 def restore_rate_limiter(
     journal: Journal, clock: Clock, max_rate: float
@@ -215,11 +217,19 @@ class Dispatcher:
             log.info("%s: the first row goes alone until its cost is known.", model)
 
     def time_left(self) -> float:
+        """Return seconds until the time limit."""
+        return max(self._until_limit(), 0.0)
+
+    def is_long_over(self) -> bool:
+        """Say whether the time limit passed more than a minute ago."""
+        return self._until_limit() < -LONG_OVER_S
+
+    def _until_limit(self) -> float:
         """Return seconds; by both clocks, since one may stand still while the computer sleeps."""
         stop_after, until = self._state.policy.stop_after, self._state.policy.until
         by_stop_after = math.inf if stop_after is None else stop_after - self._state.time()
         by_until = math.inf if until is None else until - self._state.clock.now()
-        return max(min(by_stop_after, by_until), 0.0)
+        return min(by_stop_after, by_until)
 
     def _may_reach_the_limit(self) -> bool:
         """Whether the limit is reached unless an open POST comes back unaccepted."""

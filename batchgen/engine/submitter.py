@@ -187,10 +187,10 @@ class Submitter:
 
     async def _keep_to_rate(self, dispatched_at: float, claimed_at: tuple[float, float]) -> None:
         """Wait for another turn where this request was held up. Raises StoppedEarly."""
-        state, time_left = self._state, self._dispatcher.time_left()
-        if time_left <= 0:
+        state = self._state
+        if self._dispatcher.is_long_over():  # the computer slept while the connection was made
             raise Withheld(_TOO_LATE)
-        left = min(state.timing.claim - self._age(claimed_at), time_left)
+        left = min(state.timing.claim - self._age(claimed_at), self._dispatcher.time_left())
         end = state.time() + left
         if self._slots is None:
             delay = state.leave(left)
