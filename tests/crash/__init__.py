@@ -35,7 +35,7 @@ ROOT = Path(__file__).parents[2]
 DRIVER = Path(__file__).with_name("driver.py")
 GO_ON = 75
 KILLED = -9
-PATIENCE = 60.0  # seconds until a run that does not end fails its test
+PATIENCE = 180.0  # seconds until a run that does not end fails its test
 
 Fault = tuple[str, dict[str, Any]]
 

@@ -49,7 +49,7 @@ from batchgen.journal.writer import Journal
 from batchgen.network import session
 from batchgen.report import gallery
 
-RUN_AT_MOST = int(os.environ.get("BATCHGEN_RUN_AT_MOST", "50"))  # seconds
+RUN_AT_MOST = int(os.environ.get("BATCHGEN_RUN_AT_MOST", "150"))  # seconds
 PYTHON = sys.executable
 # With a run that is to take a command, on a busy computer, and hasty with machines that are gone.
 QUICK_LEASES = {"machine_look": 0.3, "machine_gone": 1.0, "machine_lease": 4.0}
