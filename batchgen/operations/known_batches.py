@@ -11,7 +11,7 @@ import logging
 import os
 import socket
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from itertools import takewhile
 from pathlib import Path
@@ -73,7 +73,9 @@ class KnownBatch:
 
     def is_found_here(self) -> bool:
         """Say whether it was run on this computer, whose name may have changed, or lies here."""
-        return self.is_here() or Folder(Path(self.folder)).holds_batch()
+        with suppress(OSError):  # in a folder of somebody else
+            return self.is_here() or Folder(Path(self.folder)).holds_batch()
+        return False
 
 
 class KnownBatches:

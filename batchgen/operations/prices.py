@@ -15,7 +15,6 @@ from batchgen.api.credentials import serverless_url
 from batchgen.api.deployment_schema import Conditions
 from batchgen.batch_folder import Folder
 from batchgen.config import RunOptions, Source
-from batchgen.core.addresses import JournalAddress
 from batchgen.core.budget import Spending, active_limits, tightest, what_is_left
 from batchgen.core.prices import DURATION_INPUT, Price, SeenCost, Unit, estimate
 from batchgen.core.states import State
@@ -226,5 +225,4 @@ def other_batches(
         here = folder.path.resolve()
         return [] if options.sandbox else [path for path in batches.paid_here() if path != here]
 
-    database = folder.journal.url if isinstance(folder.journal, JournalAddress) else None
-    return OtherBatches(folders, account, database)
+    return OtherBatches(folders, account, folder.database.url if folder.database else None)
