@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from conftest import Command, Write
 from crash import APIS, GO_ON, KILLED, Api, Batch, check_the_books, fault
-from helpers import Outcome, as_before, query, table
+from helpers import PATIENT, Outcome, as_before, query, table
 from sandbox_client import Control
 
 DAMAGED = 74
@@ -191,6 +191,7 @@ def test_an_older_backup_is_brought_up_to_date_by_the_receipts(kit: Batch) -> No
     assert kit.states() == {"saved": 3}
 
 
+@PATIENT
 @pytest.mark.parametrize("was_rehearsal", [False, True], ids=["real", "rehearsal"])
 def test_a_rebuilt_journal_is_no_rehearsal_where_the_lost_one_was_none_and_the_other_way_round(
     run: Command, batchgen: Command, folder: Path, write: Write, sandbox: Control,
