@@ -62,14 +62,21 @@ class Folder:
 
     shared: whether it is written to although others can write to it.
     database: that keeps the journal, as the person says; None where nobody says it.
+    named: URL of a database that the person names for another batch, and so knows.
     """
 
     def __init__(
-        self, path: Path, *, shared: bool = False, database: JournalAddress | None = None
+        self,
+        path: Path,
+        *,
+        shared: bool = False,
+        database: JournalAddress | None = None,
+        named: str | None = None,
     ) -> None:
         self.path = path
         self.shared = shared
         self.database = database
+        self.named = named
         self.file = path / "batch.db"
         self.pointer = path / "journal.json"
         self.receipts = path / "receipts.log"
@@ -92,10 +99,8 @@ class Folder:
             if self.database is None or self.file.exists():
                 return self.file
             return self.database
-        said = os.environ.get(JOURNAL_VARIABLE)
-        if kept == self.database or (
-            self.database is None and kept.url == journal_place_or_none(said)
-        ):
+        said = journal_place_or_none(os.environ.get(JOURNAL_VARIABLE))
+        if kept == self.database or (self.database is None and kept.url in (said, self.named)):
             return kept
         give = f"--journal {shell_quote(kept.url)}"
         if self.database is None:

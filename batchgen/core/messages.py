@@ -18,6 +18,7 @@ from batchgen.core.text import (
     quote_value,
     shell_quote,
     truncate,
+    yaml_escaped,
 )
 
 MOST_UNKNOWN = 10  # names that are told one by one
@@ -72,19 +73,17 @@ def _way_out(meant: Mapping[str, str | None]) -> str:
     carried = [name for name in meant if name not in renamed.values()]
     options = [option_of("--column", f"{near}={name}") for near, name in renamed.items()]
     options += [option_of("--meta", name) for name in carried]
-    settings = [f"columns: {_flow(renamed)}"] if renamed else []
-    settings += [f"meta: {_flow(carried)}"] if carried else []
+    settings = {"columns": renamed, "meta": carried}
+    flow = [
+        f"{name}: {yaml_escaped(json.dumps(value, ensure_ascii=False))}"
+        for name, value in settings.items()
+        if value
+    ]
     return (
         f"To settle all at once, add {' '.join(options)}\n"
         "or carry along, unsent, every column that is no input with --meta '*'.\n"
-        "In a YAML manifest:\n" + "\n".join(settings)
+        "In a YAML manifest:\n" + "\n".join(flow)
     )
-
-
-def _flow(names: Any) -> str:
-    """Return names in YAML's flow form, which has no halves of characters as JSON has."""
-    text = json.dumps(names, ensure_ascii=False)
-    return "".join(c if c.isprintable() else f"\\U{ord(c):08X}" for c in text)
 
 
 def option_of(option: str, value: str) -> str:

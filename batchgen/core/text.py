@@ -186,5 +186,13 @@ def list_choices(allowed: Sequence[Any]) -> str:
     return ", ".join([*(escape_unprintable(truncate(text)) for text in shown), *more])
 
 
+def yaml_escaped(text: str) -> str:
+    """Return what stands between double quotes in YAML with its unprintable characters escaped.
+
+    In YAML a character is one escape; it does not take JSON's two for one beyond U+FFFF.
+    """
+    return "".join(c if c.isprintable() else f"\\U{ord(c):08X}" for c in text)
+
+
 def escape_unprintable(text: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

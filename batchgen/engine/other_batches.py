@@ -7,14 +7,14 @@ limit together: each makes its own reservation durable before it reads those of 
 import os
 import time
 from collections.abc import Callable, Iterable
-from contextlib import closing, suppress
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
 from batchgen.batch_folder import Folder
 from batchgen.core.addresses import JOURNAL_VARIABLE
 from batchgen.core.text import shell_quote
-from batchgen.errors import BatchgenError, StoppedEarly, StorageDamaged, UsageError
+from batchgen.errors import StoppedEarly, StorageDamaged, UsageError
 from batchgen.journal.postgres.accounts import Account
 from batchgen.journal.reader import Reader
 
@@ -51,24 +51,14 @@ class OtherBatches:
         since: as the journal writes times.
         Raises StoppedEarly for a journal that was written since then and cannot be read.
         """
-        here = sum(self._committed(self._open(path), since) for path in self._folders())
+        folders = (Folder(path, named=self._database) for path in self._folders())
+        here = sum(self._committed(folder, since) for folder in folders)
         return here if self._account is None else here + self._account.committed_by_others(since)
-
-    def _open(self, path: Path) -> Folder:
-        folder = Folder(path)
-        with suppress(StorageDamaged):
-            kept = folder.kept_address()
-            if kept is not None and kept.url == self._database:
-                return Folder(path, database=kept)
-        return folder
 
     def _committed(self, folder: Folder, since: str) -> float:
         try:
             place = folder.journal
-        except UsageError as error:
-            name_it = f"If that is your database, set {JOURNAL_VARIABLE} to its URL."
-            raise _unreadable(folder, error, name_it) from None
-        except StorageDamaged as error:
+        except (UsageError, StorageDamaged) as error:
             raise _unreadable(folder, error) from None
         if not isinstance(place, Path):  # which does not say when it was written to
             counted = self._account is not None and self._account.counts(place)
@@ -108,13 +98,16 @@ def _read(folder: Folder, since: str) -> float:
         raise _unreadable(folder, error) from None
 
 
-def _unreadable(folder: Folder, error: BatchgenError, remedy: str = "") -> StoppedEarly:
-    place = shell_quote(str(folder.path))
-    repair = f"Run its list again, which repairs it or says how; see batchgen status {place}"
+def _unreadable(folder: Folder, error: UsageError | StorageDamaged) -> StoppedEarly:
+    if isinstance(error, UsageError):
+        remedy = f"If that is your database, set {JOURNAL_VARIABLE} to its URL."
+    else:
+        place = shell_quote(str(folder.path))
+        remedy = f"Run its list again, which repairs it or says how; see batchgen status {place}"
     return StoppedEarly(
         f"What the batch in {folder.path} has cost cannot be read, and the limits of your"
         f" configuration count all batches: {error.what}",
-        f"{remedy or repair}\n"
+        f"{remedy}\n"
         "To count this list alone, give the run a limit of its own: --max-cost-per-day or"
         " --max-cost-per-month.",
     )

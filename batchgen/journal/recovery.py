@@ -26,7 +26,7 @@ from batchgen.journal.receipts import MAX_LINE_BYTES, Receipt, ReceiptLog, is_re
 from batchgen.journal.reconcile import NameAllocator, reconcile
 from batchgen.journal.requests import REOPENS
 from batchgen.journal.staging import StagedRows
-from batchgen.journal.writer import Journal
+from batchgen.journal.writer import NO_RESULT, Journal
 
 log = logging.getLogger(__name__)
 
@@ -184,8 +184,8 @@ class Recovery:
             )
             changed = {"price": spent and spent[0]}
         if receipt.attempt > attempts:  # what an earlier request came to is none of this one's
-            self._journal.connection.execute("DELETE FROM outputs WHERE key = ?", (receipt.key,))
-            changed |= dict.fromkeys(("cost", "completed_at", "api_status", "answer", "version"))
+            self._journal.forget_outputs(receipt.key)
+            changed |= {**NO_RESULT, "version": None}
         self._journal.transition(
             receipt.key,
             state,

@@ -53,6 +53,8 @@ KEPT_AFTER = {
 WORDS = ("error", "answer", "api_status")
 # Of a row that came through.
 NO_ERROR: dict[str, Any] = {"error": None, "error_code": None}
+# Of a row with a new request, of which nothing came yet.
+NO_RESULT: dict[str, Any] = dict.fromkeys(("cost", "completed_at", "api_status", "answer"))
 
 
 class CostLimitReached(StoppedEarly):
@@ -167,13 +169,10 @@ class Journal(RequestQueries):
                 State.PENDING,
                 Event.SUBMIT,
                 price=expected.usd,
-                cost=None,
                 submitted_at=now,
-                completed_at=None,
-                api_status=None,
-                answer=None,
                 version=version,
                 attempts=row.attempts + 1,
+                **NO_RESULT,
             )
             self.set_meta(memory)
 
@@ -354,7 +353,13 @@ class Journal(RequestQueries):
                 cost=None,
                 price=None,
             )
-            self.connection.execute("DELETE FROM outputs WHERE key = ?", (key,))
+            self.forget_outputs(key)
+
+    def forget_outputs(self, key: str) -> None:
+        """Leave the outputs of an earlier request, inside a transaction of the caller. Their files
+        stay.
+        """
+        self.connection.execute("DELETE FROM outputs WHERE key = ?", (key,))
 
     def saved_files(self) -> Iterator[SavedFile]:
         """Yield every saved file in the order of the manifest. Raises StorageDamaged."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from batchgen.core.rows import RESERVED
 from batchgen.core.targets import deployment_id
-from batchgen.core.text import escape_unprintable, is_text, truncate
+from batchgen.core.text import escape_unprintable, is_text, truncate, yaml_escaped
 
 MAX_COMMENT_CHARS = 1000
 MAX_NAME_CHARS = 100  # YAML has a limit for names
@@ -52,7 +52,8 @@ def yaml_value(value: Any) -> str:
     if isinstance(value, str):
         if _PLAIN.fullmatch(value) and value.lower() not in _NOT_TEXT:
             return value
-        return f'"{"".join(map(_escaped, value))}"'
+        quoted = value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{yaml_escaped(quoted)}"'
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
     if isinstance(value, list):
@@ -66,12 +67,6 @@ def _block_value(value: Any) -> str:
     """As `yaml_value`, where commas mean nothing."""
     plain = isinstance(value, str) and _PLAIN_PROMPT.fullmatch(value)
     return value if plain and value.lower() not in _NOT_TEXT else yaml_value(value)
-
-
-def _escaped(c: str) -> str:
-    if c in '"\\':
-        return f"\\{c}"
-    return c if c.isprintable() else f"\\U{ord(c):08X}"
 
 
 def yaml_template(

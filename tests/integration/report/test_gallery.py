@@ -545,7 +545,7 @@ def test_what_the_batch_does_not_have_is_refused_and_nothing_is_written(
     assert {p: p.stat().st_ino for p in before} == {p: s.st_ino for p, s in before.items()}
 
 
-def test_picks_with_a_long_prompt_are_read_where_no_list_was_read_before(tmp_path: Path) -> None:
+def test_picks_with_a_long_prompt_are_read_where_no_list_was_read_before() -> None:
     before = csv.field_size_limit(131_072)
     lines = ["id,verdict,prompt\n", f"owl,pick,{'long ' * 60_000}\n"]
     try:
