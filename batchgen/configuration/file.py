@@ -40,7 +40,7 @@ def read_configuration(environment: Mapping[str, str]) -> Configuration:
             return Configuration(None if path is None else str(path))
         _refuse_others(path)
         with open_regular(path) as file:
-            text = file.read(MAX_BYTES).decode().replace("\r\n", "\n")
+            text = file.read(MAX_BYTES).decode("utf-8-sig").replace("\r\n", "\n")
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path}: {error}. Nothing was sent.", "See toml.io for TOML.") from None

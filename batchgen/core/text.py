@@ -6,7 +6,7 @@ import re
 import shlex
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby
+from itertools import accumulate, groupby
 from typing import Any
 
 MAX_SHOWN_CHARS = 60
@@ -171,6 +171,14 @@ def quote_value(value: Any) -> str:
 
 def truncate(text: str, longest: int = MAX_SHOWN_CHARS) -> str:
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def truncate_columns(text: str, columns: int) -> str:
+    """Shorten a text to columns of a terminal, where a Chinese character or an emoji takes two."""
+    ends = [*accumulate(1 + (unicodedata.east_asian_width(one) in ("W", "F")) for one in text)]
+    if not ends or ends[-1] <= columns:
+        return text
+    return f"{text[: sum(end < columns for end in ends)]}…"
 
 
 def closest_match(text: str, known: Iterable[str]) -> str | None:

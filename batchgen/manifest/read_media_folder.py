@@ -20,7 +20,9 @@ MEDIA_SUFFIXES = frozenset(
     f".{name}"
     for name in (
         *("png", "jpg", "jpeg", "jfif", "webp", "gif", "avif", "heic", "heif", "bmp", "tif"),
-        *("tiff", "mp4", "m4v", "mov", "webm", "mkv", "avi", "wav", "mp3", "m4a", "ogg", "flac"),
+        *("tiff", "mp4", "m4v", "mov", "qt", "3gp", "webm", "mkv", "avi", "ogv", "mpg", "mpeg"),
+        *("wmv", "wav", "mp3", "m4a", "m4b", "ogg", "oga", "opus", "flac", "mka", "aac", "aif"),
+        *("aiff", "wma"),
     )
 )
 
@@ -33,8 +35,9 @@ def media_files(folder: Path) -> list[str]:
 
 def captions(folder: Path) -> list[str]:
     """Return the names of the `.txt` files that are prompts of these files, sorted."""
-    wanted = {f"{Path(name).stem}.txt" for name in media_files(folder)}
-    return sorted(path.name for path in folder.iterdir() if path.name in wanted)
+    stems = {Path(name).stem for name in media_files(folder)}
+    paths = (path for path in folder.iterdir() if path.suffix.lower() == ".txt")
+    return sorted(path.name for path in paths if path.stem in stems)
 
 
 def read_media_folder(
@@ -51,7 +54,9 @@ def read_media_folder(
     input: which the file is. prompt: which the text beside it is. below: what its path is relative
     to. open: opens a text. A FileRefused of it is a Problem of that file.
     """
-    texts = {*captions(folder)}
+    texts: dict[str, list[str]] = {}
+    for text in captions(folder):
+        texts.setdefault(Path(text).stem, []).append(text)
     for name in media_files(folder):
         place = Place(f"{file.rstrip('/')}/{show_undecoded(name)}")
         if not is_text(name):
@@ -59,8 +64,13 @@ def read_media_folder(
             continue
         path = folder / name
         values = {input: str(path.relative_to(below) if path.is_relative_to(below) else path)}
-        text = f"{path.stem}.txt"
-        if text in texts:
+        beside = texts.get(path.stem)
+        if beside and len(beside) > 1:
+            what = f"{' and '.join(map(show_undecoded, beside))} are both its prompt"
+            yield Problem(place, what, "Take one of them away.")
+            continue
+        if beside:
+            text = beside[0]
             shown = f"{file.rstrip('/')}/{text}"
             try:
                 with open(folder / text) as stream:

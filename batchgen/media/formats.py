@@ -101,11 +101,17 @@ _REFINED = {
 _JSON = {"json", "jsonl", "ndjson", "geojson", "gltf", "lottie", "webmanifest", "ipynb", "map"}
 _HTML = {"html", "htm", "xhtml", "svg"}
 _PLAIN = {"txt", "md", "csv", "tsv", "srt", "vtt", "lrc", "ass", "log"}
-# Desktops run such a file when it is opened, so no file gets the name of one from a URL.
+# Desktops run such a file when it is opened, and web servers when it is asked for, so no file gets
+# the name of one from a URL.
 _RUNNABLE = {
-    "app", "bat", "cmd", "com", "command", "cpl", "desktop", "exe", "hta", "jar", "js", "jse",
-    "lnk", "msi", "pif", "pl", "ps1", "py", "rb", "reg", "scf", "scr", "sh", "terminal", "url",
-    "vb", "vbe", "vbs", "webloc", "wsf", "zsh",
+    "app", "appimage", "applescript", "bash", "bat", "cmd", "com", "command", "cpl", "csh",
+    "desktop", "exe", "fileloc", "fish", "hta", "inetloc", "jar", "jnlp", "js", "jse", "ksh", "lnk",
+    "mjs", "msi", "pif", "pl", "ps1", "ps1xml", "psm1", "py", "pyc", "pyw", "rb", "reg", "run",
+    "scf", "scpt", "scr", "sh", "terminal", "tool", "url", "vb", "vbe", "vbs", "webloc", "workflow",
+    "wsf", "wsh", "zsh",
+    "asa", "ashx", "asmx", "asp", "aspx", "cer", "cfc", "cfm", "cgi", "fcgi", "htaccess", "jsp",
+    "jspx", "lua", "phar", "php", "php3", "php4", "php5", "php7", "php8", "phps", "pht", "phtml",
+    "shtml", "stm",
 }  # fmt: skip
 _KNOWN_FORMATS = (
     PNG, JPEG, WEBP, GIF, AVIF, HEIC, HEIF, CR3, MP4, MOV, WEBM, MKV, AVI, M4A, WAV, MP3, OGG, FLAC,

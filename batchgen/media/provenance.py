@@ -70,7 +70,7 @@ def make_provenance(
         "generator": GENERATOR,
         "id": id,
         "model": model,
-        "input": _without_secrets(dict(input)),
+        "input": without_secrets(dict(input)),
         "request_id": request_id,
         "output": output,
         # The day alone: a journal rebuilt from receipts has a slightly later time, and a picture
@@ -79,7 +79,8 @@ def make_provenance(
     }
 
 
-def _without_secrets(value: Any) -> Any:
+def without_secrets(value: Any) -> Any:
+    """Return a value without the logins, queries and fragments of its URLs, and without data."""
     if isinstance(value, str):
         if "://" in value:
             value = _URL.sub(r"\1\2", value)
@@ -89,9 +90,9 @@ def _without_secrets(value: Any) -> Any:
             )
         return value
     if isinstance(value, dict):
-        return {name: _without_secrets(inner) for name, inner in value.items()}
+        return {name: without_secrets(inner) for name, inner in value.items()}
     if isinstance(value, list):
-        return [_without_secrets(inner) for inner in value]
+        return [without_secrets(inner) for inner in value]
     return value
 
 

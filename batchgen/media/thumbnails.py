@@ -140,7 +140,7 @@ def make_thumbnail(max_pixels: int, picture: Path, thumbnail: Path) -> None:
     # Pillow raises exceptions of any type for a broken file.
     with (
         suppress(Exception),
-        open_regular(picture) as source,
+        open_regular(picture, follow=False) as source,
     ):
         width, height = webp_size(source.read(SIGNATURE_BYTES))
         if width * height > min(max_pixels, WEBP.max_pixels):

@@ -89,7 +89,8 @@ class Ending:
         lines = [f"{self.manifest.rpartition('/')[2]}: {_shown(self.reason)}"]
         if numbers is not None:
             lines += filter(None, [nonzero(numbers["counts"]), summary_text.money(numbers)])
-            lines += [_shown(line) for line in summary_text.causes(numbers["causes"])]
+            causes = summary_text.causes(numbers["causes"], examples=False)
+            lines += map(_shown, causes)
         return [*lines, f"exit code {self.code}"]
 
     def message(self, program: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from batchgen.core.budget import show_usd
 from batchgen.core.states import State
-from batchgen.core.text import nonzero, plural, terminal_safe, truncate
+from batchgen.core.text import nonzero, plural, terminal_safe, truncate_columns
 from batchgen.core.units import show_rate, show_span
 from batchgen.report.summary_text import estimated
 
@@ -64,7 +64,7 @@ def frame(look: Look, width: int, zone: tzinfo | None = None) -> list[str]:
     lines = [f"{look.batch}  {_clock(look.at, zone, seconds=True)}", _state(look, zone)]
     if look.numbers:
         lines += _numbers(look, zone)
-    return [truncate(terminal_safe(" ".join(line.split("\n"))), width) for line in lines]
+    return [truncate_columns(terminal_safe(" ".join(line.split("\n"))), width) for line in lines]
 
 
 def _state(look: Look, zone: tzinfo | None) -> str:

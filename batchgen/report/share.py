@@ -1,8 +1,9 @@
 """Chosen rows -> a folder of their own: their files, and a small gallery that needs nothing else.
 
 It can be mailed or put on a web server. What is the person's own business stays behind: costs,
-causes of failures, commands, and paths of this computer. `files.sha256` lists what was copied, as
-`sha256sum` reads it; it also tells a later call what in the folder is ours.
+causes of failures, commands, paths of this computer, and what of a URL may be a secret.
+`files.sha256` lists what was copied, as `sha256sum` reads it; it also tells a later call what in
+the folder is ours.
 """
 
 import hashlib
@@ -22,6 +23,7 @@ from batchgen.core.text import escape_unprintable, plural, shell_quote
 from batchgen.errors import StorageDamaged, UsageError
 from batchgen.journal.reader import Reader
 from batchgen.media.formats import FOLDERS
+from batchgen.media.provenance import without_secrets
 from batchgen.media.thumbnails import is_ours
 from batchgen.report import gallery, statistics
 from batchgen.report.filters import Filter
@@ -41,6 +43,8 @@ _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 _OURS = re.compile(
     rf"{re.escape(LIST)}|index\.html|report/(?:index\.html|gallery\.css|data/(?:batch|rows-\d+)\.js)"
 )
+# Of a row, beside its state: one of several outputs may be there, and the row failed.
+_OWN = ("cost", "price", "source", "error", "error_code", "attempts")
 _CHUNK_BYTES = 1 << 20
 
 
@@ -213,8 +217,9 @@ def _write_gallery(
     def rows() -> Iterator[dict[str, Any]]:
         for row, paths in chosen():
             if not copied.keys().isdisjoint(paths):
-                own = {"cost": None, "price": None, "source": None}
-                yield row | own | {"input": without_folders(row["input"])}
+                theirs = dict.fromkeys(_OWN) | {"state": State.SAVED}
+                texts = {"input": without_folders(row["input"]), "meta": row["meta"]}
+                yield row | theirs | {n: without_secrets(one) for n, one in texts.items()}
 
     models: dict[str, int] = {}
     for row in rows():

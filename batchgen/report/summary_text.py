@@ -51,12 +51,16 @@ def spread(least: float | None, most: float | None) -> str:
     return " to ".join(dict.fromkeys([show_usd(least), show_usd(most)]))
 
 
-def causes(found: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return a line for each of the first causes, and one for the others."""
+def causes(found: Sequence[Mapping[str, Any]], *, examples: bool = True) -> list[str]:
+    """Return a line for each of the first causes, and one for the others.
+
+    examples: whether each names a row. An id that batchgen made has words of the prompt.
+    """
     lines = []
     for cause in found[:MAX_CAUSES]:
         reason = truncate(" ".join(cause["cause"].split()), MAX_CAUSE_CHARS) or "no reason given"
-        lines.append(f"{cause['rows']} {cause['state']}: {reason}  (e.g. {cause['example']})")
+        example = f"  (e.g. {cause['example']})" if examples else ""
+        lines.append(f"{cause['rows']} {cause['state']}: {reason}{example}")
     if len(found) > MAX_CAUSES:
         lines.append(f"and {plural(len(found) - MAX_CAUSES, 'more cause')} in summary.json")
     return lines

@@ -12,6 +12,7 @@ from typing import Any
 
 from batchgen.core.strict_json import parse_json
 from batchgen.core.text import quote_value, truncate
+from batchgen.validation.model_schema import parts
 
 _WHOLE = re.compile(r"[-+]?[0-9]{1,400}")
 _NUMBER = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]{1,4})?")
@@ -40,7 +41,8 @@ def make_converter(schema: Mapping[str, Any], fits: Callable[[Any], bool]) -> Ce
     types = _types(schema)
     candidates = [_CONVERTERS[name] for name in _CONVERTERS if name in types]
     if "array" in types:
-        items = schema.get("items")
+        lists = (schema, *parts(schema, "anyOf", "oneOf", "allOf"))
+        items = next((one["items"] for one in lists if "items" in one), None)
         inner = make_converter(items, fits=lambda _: True) if isinstance(items, Mapping) else None
         candidates = [c if c is not _list else lambda text: _list(text, inner) for c in candidates]
     if not candidates or types == {"string"}:
@@ -67,10 +69,7 @@ def _types(schema: Mapping[str, Any]) -> set[str]:
         return {written} if isinstance(written, str) else set(written)
     values = [schema["const"]] if "const" in schema else schema.get("enum", [])
     types = {_TYPE_NAMES[type(value)] for value in values if type(value) in _TYPE_NAMES}
-    for alternatives in ("anyOf", "oneOf"):
-        for one in schema.get(alternatives, []):
-            types |= _types(one) if isinstance(one, Mapping) else set()
-    return types
+    return types.union(*map(_types, parts(schema, "anyOf", "oneOf", "allOf")))
 
 
 def _whole(text: str) -> int:
@@ -87,6 +86,10 @@ def _number(text: str) -> int | float:
         return int(written)
     if re.fullmatch(r"[-+]?[0-9]{1,40},[0-9]{1,40}", written):
         remedy = f"Write {written.replace(',', '.')}, with a point for the decimals."
+        if re.fullmatch(r"[-+]?[1-9][0-9]{0,2},[0-9]{3}", written):  # so are thousands, in English
+            remedy = (
+                f"Write {written.replace(',', '')}; if it has decimals, write them after a point."
+            )
         raise CellNotConverted(f"{quote_value(text)} is not a number", remedy)
     number = float(written) if _NUMBER.fullmatch(written) else math.inf
     if not math.isfinite(number):

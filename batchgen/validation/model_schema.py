@@ -44,6 +44,7 @@ _NUMBER_KEYWORDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"
 _COPIED_KEYWORDS = (
     *("$ref", "title", "description", "default", "examples", "format", "const", "uniqueItems"),
 )
+_PARTS = ("anyOf", "oneOf", "allOf", "items")  # of an input, that say what it takes
 # Of these `_normal` leaves nothing that is wrong, but for what `_is_simple` looks at.
 _SIMPLE_KEYWORDS = {
     *("type", "enum", "pattern", "required", "properties", "items"),
@@ -157,13 +158,14 @@ def normalize_schema(doc: Mapping[str, Any], limits: Limits = DEFAULT_LIMITS) ->
         document.setdefault("type", "object")
         if document["type"] != "object":
             raise SchemaUnusable(f"it describes {document['type']}, not an object")
-        for reference in dict.fromkeys(_references(document)):
-            _resolve(document, reference)
+        references = dict.fromkeys(_references(document))
+        links = {reference: _resolve(document, reference) for reference in references}
         if not _is_simple(document):
             _check(document)
         properties: dict[str, dict[str, Any]] = {}
         required: dict[str, None] = {}
-        _collect(document, document, properties, required, set())
+        _collect(document, links, properties, required, set())
+        properties = _with_linked_parts(properties, links)
     except RecursionError:
         raise SchemaUnusable("it is nested too deeply") from None
     if not properties:
@@ -324,25 +326,59 @@ def _resolve(document: Mapping[str, Any], reference: str) -> Any:
 
 
 def _collect(
-    document: Mapping[str, Any],
     schema: Any,
+    links: Mapping[str, Any],
     properties: dict[str, dict[str, Any]],
     required: dict[str, None],
     followed: set[str],
 ) -> None:
     """Add the inputs of `schema`, also behind `$ref` and `allOf`, and the required names.
 
-    followed: the references that were followed; none is followed twice, so that loops end.
+    links: what each reference points to. followed: the references that were followed; none is
+        followed twice, so that loops end.
     """
     if not isinstance(schema, Mapping):
         return
     for name, one in schema.get("properties", {}).items():
-        linked = _resolve(document, one["$ref"]) if isinstance(one, dict) and "$ref" in one else {}
-        inner = linked | one if isinstance(linked, dict) and isinstance(one, dict) else {}
-        properties.setdefault(name, inner)
+        properties.setdefault(name, _with_linked(one, links) if isinstance(one, dict) else {})
     required.update(dict.fromkeys(schema.get("required", [])))
     if (reference := schema.get("$ref")) is not None and reference not in followed:
         followed.add(reference)
-        _collect(document, _resolve(document, reference), properties, required, followed)
+        _collect(links[reference], links, properties, required, followed)
     for one in schema.get("allOf", []):
-        _collect(document, one, properties, required, followed)
+        _collect(one, links, properties, required, followed)
+
+
+def _with_linked(schema: dict[str, Any], links: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a schema with what its reference points to beside it."""
+    linked = links.get(schema.get("$ref", ""), {})
+    return linked | schema if isinstance(linked, dict) else schema
+
+
+def _with_linked_parts(
+    properties: Mapping[str, dict[str, Any]], links: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """Return the inputs with what the references of their alternatives and items point to.
+
+    It tells what cells and files are for; rows are checked by the whole document. Pydantic writes
+    `anyOf` for an input that may be null, and `allOf` for one of a class of its own.
+    """
+    known: dict[int, Any] = {}  # by identity: many inputs can refer to the same long list
+
+    def linked(part: Any) -> Any:
+        if id(part) not in known:
+            parts = part if isinstance(part, list) else [part]
+            found = [_with_linked(one, links) if isinstance(one, dict) else one for one in parts]
+            known[id(part)] = found if isinstance(part, list) else found[0]
+        return known[id(part)]
+
+    return {
+        name: schema | {word: linked(schema[word]) for word in _PARTS if word in schema}
+        for name, schema in properties.items()
+    }
+
+
+def parts(schema: Mapping[str, Any], *keywords: str) -> list[Mapping[str, Any]]:
+    """Return the schemas under these keywords, each of which has a list, without that of null."""
+    found = [one for keyword in keywords for one in schema.get(keyword, [])]
+    return [one for one in found if isinstance(one, Mapping) and one.get("type") != "null"]

@@ -31,7 +31,7 @@ from batchgen.core.text import is_text, plural, quote_value, show_bytes
 from batchgen.errors import UsageError
 from batchgen.validation.bounded import BoundedValidator, TooMuchWork
 from batchgen.validation.convert import CellConverter, CellNotConverted, make_converter
-from batchgen.validation.model_schema import InputSchema
+from batchgen.validation.model_schema import InputSchema, parts
 
 _ANNOTATIONS = {"title", "description", "default", "examples", "format"}
 _PLAIN = _ANNOTATIONS | {"type", "enum", "minimum", "maximum", "minLength", "maxLength"}
@@ -45,6 +45,7 @@ SPREADSHEET_ERRORS = frozenset(
     )
 )
 
+_FILE_KINDS = ("image", "video", "audio")
 MAX_OTHER_BYTES = 1 << 20  # of a body with local files, for all that is none
 
 MOST_OF_A_ROW = 100  # problems; a schema can require a million names
@@ -308,13 +309,17 @@ def _quick_check(schema: dict[str, Any]) -> QuickCheck | None:
 def hosted_kind(schema: Mapping[str, Any]) -> str | None:
     """Return `image` for the format `image_uri` or `image_uris`, also of a list's items.
 
-    None where the value is no URL.
+    "" where it is a URL of anything else. None where the value is no URL, or need not be one.
     """
     for one in (schema, schema.get("items")):
         form = one.get("format") if isinstance(one, Mapping) else None
         if isinstance(form, str) and form.lower().endswith(("uri", "uris")):
-            return form.lower().rpartition("_")[0]
-    return None
+            kind = form.lower().rpartition("_")[0]
+            return kind if kind in _FILE_KINDS else ""
+    either = {hosted_kind(one) for one in parts(schema, "anyOf", "oneOf")}
+    kinds = {hosted_kind(one) for one in parts(schema, "allOf")} - {None}
+    kinds |= either if None not in either else set()
+    return None if not kinds else kinds.pop() if len(kinds) == 1 else ""
 
 
 def _problem(entry: Entry, field: str, what: str, remedy: str) -> Problem:

@@ -44,6 +44,13 @@ def test_every_setting_is_shown_with_its_value_and_where_that_was_said(batchgen,
     assert "out" not in found
 
 
+def test_the_mark_that_some_editors_put_first_is_none_of_the_text(batchgen, own):
+    own('\ufeffrate = "20/m"\n')
+
+    outcome = batchgen("config", "show")
+    assert (outcome.code, shown(outcome)["rate"]) == (0, "20/m configuration (line 1)")
+
+
 def test_with_a_manifest_its_settings_are_shown_and_the_lower_limit(batchgen, own, write):
     own("max_cost = 5\nmax_cost_per_day = 8\nconcurrency = 4\n")
     manifest = write("list.yaml", "max_cost: 9\nconcurrency: 2\nmax_cost_per_day: 1\nrows: [a]\n")

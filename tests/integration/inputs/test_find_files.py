@@ -39,6 +39,22 @@ def test_a_path_in_a_media_field_is_a_file(validate: Command, here: Path, write:
     assert outcome.code == 0
 
 
+def test_an_input_of_any_file_takes_a_picture_and_says_what_it_does_not_take(
+    batchgen: Command, here: Path, write: Write
+) -> None:
+    """As a model's `mask_uri` and `file_uri`: no word of its schema says which files those are."""
+    picture(here / "mask.png")
+    (here / "lora.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{}      ")
+    properties = {"prompt": {"type": "string"}, "mask": {"type": "string", "format": "mask_uri"}}
+    schema = write("schema.json", json.dumps({"properties": properties}))
+    manifest = write("list.csv", "prompt,mask\nas a woodcut,mask.png\nin oil,lora.safetensors\n")
+
+    outcome = batchgen("validate", manifest, "--schema", schema)
+    assert outcome.code == 65
+    assert "list.csv:2" not in outcome.stderr
+    assert "list.csv:3: mask: 'lora.safetensors' is no picture, video or sound" in outcome.stderr
+
+
 def test_a_path_is_relative_to_the_manifest(validate: Command, here: Path, write: Write) -> None:
     picture(here / "lists" / "photos" / "heron.png")
 

@@ -45,6 +45,42 @@ def test_each_file_is_a_row_and_the_text_beside_it_its_prompt(
     ]
 
 
+def test_a_prompt_is_found_however_its_suffix_is_written(
+    run: Command, photos: Path, sandbox: Control
+) -> None:
+    for path in (photos / "fox.txt", photos / "owl.txt"):
+        path.rename(path.with_suffix(".TXT"))
+    (photos / "owl.webp").rename(photos / "owl.WEBP")
+
+    assert run("photos", "--model", MODEL, "--input", "image").code == 0
+    assert sent(sandbox) == [
+        f"{name} as a woodcut" for name in ("fox.png", "heron.jpg", "owl.webp")
+    ]
+
+
+def test_two_prompts_of_one_file_are_a_problem(
+    batchgen: Command, photos: Path, schemas: dict[str, Path]
+) -> None:
+    (photos / "fox.TXT").write_text("fox as an etching")
+    words = ["--model", MODEL, "--schema", schemas[MODEL], "--input", "image"]
+
+    outcome = batchgen("validate", "photos", *words)
+    assert outcome.code == 65
+    assert "photos/fox.png: fox.TXT and fox.txt are both its prompt" in outcome.stderr
+
+
+@pytest.mark.parametrize("name", ["note.opus", "clip.ogv", "book.m4b", "phone.3gp", "old.wmv"])
+def test_a_film_or_sound_that_cannot_be_sent_is_said_and_not_passed_over(
+    batchgen: Command, photos: Path, schemas: dict[str, Path], name: str
+) -> None:
+    (photos / name).write_bytes(b"0&\xb2u\x8ef\xcf\x11" + bytes(64))
+    words = ["--model", MODEL, "--schema", schemas[MODEL], "--input", "image"]
+
+    outcome = batchgen("validate", "photos", *words)
+    assert outcome.code == 65
+    assert f"photos/{name}: image: '{name}' is no picture, video or sound" in outcome.stderr
+
+
 def test_a_renamed_file_is_the_same_row_and_a_new_one_is_sent(
     run: Command, folder: Path, photos: Path, sandbox: Control
 ) -> None:

@@ -77,6 +77,10 @@ def fetch(run: Command, write: Write, sandbox: Control) -> Iterator[Fetch]:
         ("caption", "a caption, “so”".encode(), "text/plain", "files/heron.txt"),
         ("mesh.obj", b"v 0 0 0\nv 1 0 0\n", "", "files/heron.obj"),
         ("setup.sh", b"rm -rf /", "text/x-sh", "files/heron.txt"),
+        ("x.php", b"<?php system($_GET[0]); ?>", "text/plain", "files/heron.txt"),
+        ("x.phtml", b"\x40" + bytes(80), "model/splat", "files/heron.splat"),
+        ("x.aspx", b"<% eval request(0) %>", "", "files/heron.txt"),
+        ("x.inetloc", b"<?xml version='1.0'?><plist/>", "", "files/heron.xml"),
         ("photo.png", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0\0\0\x0cmeta\0\0\0\0"
          + b"\0\0\0\x0cmdat\0\0\0\0", "image/png", "images/heron.heic"),
     ],

@@ -110,6 +110,14 @@ def test_a_picture_that_lies_on_its_side_is_shown_upright(report: Path) -> None:
         assert small.size == (MAX_SIDE_PX // 2, MAX_SIDE_PX)
 
 
+def test_what_a_link_in_the_folder_points_to_has_none(report: Path) -> None:
+    """A stranger's folder could copy a picture of this computer into itself."""
+    Image.new("RGB", (600, 600)).save(report.parent / "private.png")
+    (report.parent / "images" / "a.png").symlink_to(report.parent / "private.png")
+
+    assert make(report, "images/a.png") == []
+
+
 # When they are made
 
 

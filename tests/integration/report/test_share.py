@@ -94,6 +94,46 @@ def test_of_a_local_input_only_the_name_goes_along(
     assert row[4] == {"image": "heron.png"}
 
 
+def test_a_row_that_failed_for_one_of_its_files_is_given_away_without_its_failure(
+    batch: Path, here: Path, batchgen: Command
+) -> None:
+    change(
+        batch,
+        "UPDATE requests SET state = 'failed', error = 'paid, but gone: 404', error_code = 404001,"
+        " attempts = 3 WHERE id = 'row-1'",
+    )
+
+    batchgen("report", batch, "--where", "id=row-1", "--to", "for-ada")
+
+    folder = here / "for-ada"
+    (row,) = gallery.read_data_file(folder / "report" / "data" / "rows-1.js")
+    assert (row[2], *row[8:12], row[15], row[19]) == ("saved", None, None, None, None, None, None)
+    assert not any(b"gone" in text or b"retry" in text for text in data_files(folder))
+
+
+def test_keys_and_logins_in_urls_stay(batch: Path, here: Path, batchgen: Command) -> None:
+    input = {
+        "prompt": "a heron",
+        "image": "https://ada:secret-1@files.example/in/a.png?X-Amz-Signature=secret-2#secret-3",
+        "references": ["https://files.example/b.png?sig=secret-4"],
+    }
+    meta = {"_from": "https://files.example/c.png?token=secret-5"}
+    words = "UPDATE requests SET input = ?, meta = ? WHERE id = 'row-1'"
+    change(batch, words, json.dumps(input), json.dumps(meta))
+
+    batchgen("report", batch, "--where", "id=row-1", "--to", "for-ada")
+
+    folder = here / "for-ada"
+    (row,) = gallery.read_data_file(folder / "report" / "data" / "rows-1.js")
+    assert row[4]["image"] == "https://files.example/in/a.png"
+    assert row[4]["references"] == ["https://files.example/b.png"]
+    assert not any(b"secret" in text for text in data_files(folder))
+
+
+def data_files(folder: Path) -> list[bytes]:
+    return [path.read_bytes() for path in folder.rglob("*.js")]
+
+
 def test_another_choice_replaces_the_earlier_one(
     batch: Path, here: Path, batchgen: Command, write: Write
 ) -> None:

@@ -11,7 +11,7 @@ from batchgen.notify.ping_url import Moment
 NUMBERS = {
     "counts": {"saved": 7, "failed": 2, "cancelled": 0, "unknown": 0, "completed": 0},
     "rehearsal": False,
-    "causes": [{"rows": 2, "state": "failed", "cause": "too long", "example": "heron"}],
+    "causes": [{"rows": 2, "state": "failed", "cause": "too long", "example": "0007-a-heron"}],
     "money_usd": {"committed": 0.27, "unknown": 0, "unpriced": 0, "estimated": False},
 }
 PROMPT = "A heron standing in a reed bed at dusk"
@@ -90,10 +90,11 @@ def test_the_words_have_states_money_causes_and_the_exit_code() -> None:
         "night.csv: Two failed.",
         "7 saved, 2 failed",
         "$0.27 spent or reserved",
-        "2 failed: too long  (e.g. heron)",
+        "2 failed: too long",
         "exit code 1",
     ]
     assert "batchgen retry /out" in ending.message("batchgen")
+    assert "heron" not in ending.message("batchgen")  # an id has words of its prompt
 
 
 @pytest.mark.parametrize("quotes", ["''", '""', "“”", "'", '"'])

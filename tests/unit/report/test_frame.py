@@ -58,6 +58,16 @@ def test_a_frame_shows_how_a_night_goes():
     ]
 
 
+def test_a_line_is_cut_by_the_columns_that_it_takes():
+    """A line that wraps would leave a rest of itself behind at the next frame."""
+    problem = {"at": RUN["started_at"], "id": "狐狸", "state": "failed", "why": "雪" * 40}
+
+    wide = shown(look(problems=[problem]), 60)[-1]
+    assert wide == "    01:30 狐狸 failed: " + "雪" * 18 + "…"
+    assert shown(look(batch="a" * 99), 60)[0] == "a" * 59 + "…"
+    assert shown(look(batch="狐" * 25), 60)[0] == "狐" * 25 + "  02:30:05"
+
+
 def test_a_frame_shows_the_queue_and_the_whole_night_where_they_are_known():
     queue = {"at": "2026-11-27T02:30:04.000Z", "waiting": 3, "first": 2, "last": 9}
     evening = datetime(2026, 11, 26, 22, 0, tzinfo=UTC).timestamp()

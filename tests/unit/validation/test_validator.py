@@ -62,6 +62,14 @@ def test_defaults_of_the_schema_are_never_sent():
     assert check(IDEOGRAM, {"prompt": "A fox"}) == {"prompt": "A fox"}
 
 
+CLASS = {"$ref": "#/$defs/a"}
+
+
+def of_a_class(x, **definition):
+    """A schema with one property, `x`, that CLASS in it refers to, as pydantic writes one."""
+    return {"properties": {"x": x}, "$defs": {"a": definition}}
+
+
 @pytest.mark.parametrize(
     ("schema", "cell", "value"),
     [
@@ -89,6 +97,10 @@ def test_defaults_of_the_schema_are_never_sent():
         (one(["string", "integer"]), "7", "7"),
         ({"properties": {"x": {}}}, "7", "7"),
         ({"properties": {"x": {"anyOf": [{"type": "integer"}, {"enum": ["auto"]}]}}}, "7", 7),
+        (of_a_class({"anyOf": [CLASS, {"type": "null"}]}, type="integer"), "7", 7),
+        (of_a_class({"allOf": [CLASS], "default": 1}, enum=[1, 2, 4]), "4", 4),
+        (of_a_class({"oneOf": [CLASS]}, type="array", items={"type": "number"}), "0.5", [0.5]),
+        (of_a_class({"type": "array", "items": CLASS}, type="integer"), "7", [7]),
     ],
 )
 def test_a_text_cell_gets_the_type_that_the_schema_wants(schema, cell, value):
@@ -116,6 +128,19 @@ def test_a_text_cell_gets_the_type_that_the_schema_wants(schema, cell, value):
 )
 def test_a_cell_is_not_read_generously(schema, cell, what):
     assert [(f, w) for f, w, _ in check(schema, {"x": cell}, cells=True)] == [("x", what)]
+
+
+@pytest.mark.parametrize(
+    ("cell", "remedy"),
+    [
+        ("0,5", "Write 0.5, with a point for the decimals."),
+        ("1,000", "Write 1000; if it has decimals, write them after a point."),
+        ("-12,500", "Write -12500; if it has decimals, write them after a point."),
+        ("0,125", "Write 0.125, with a point for the decimals."),
+    ],
+)
+def test_a_comma_is_not_said_to_be_what_it_may_not_be(cell, remedy):
+    assert [r for _, _, r in check(one("number"), {"x": cell}, cells=True)] == [remedy]
 
 
 def test_a_cell_that_is_no_json_says_where_it_breaks():
@@ -253,6 +278,32 @@ def test_a_file_input_has_to_be_a_public_https_address(url, what, form):
 
     assert field == ("x[1]" if as_list else "x")
     assert said.endswith(what)
+
+
+PICTURE = {"type": "string", "format": "image_uri"}
+PICTURES = {"type": "array", "items": PICTURE}
+FILM = {"type": "string", "format": "video_uri"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "kind"),
+    [
+        ({"x": {"anyOf": [PICTURE, {"type": "null"}]}}, "image"),
+        ({"x": {"oneOf": [PICTURE, PICTURES]}}, "image"),
+        ({"x": {"allOf": [CLASS], "title": "Picture"}}, "image"),
+        ({"x": {"anyOf": [{"type": "array", "items": CLASS}, {"type": "null"}]}}, None),
+        ({"x": {"type": "array", "items": CLASS}}, "image"),
+        ({"x": {"anyOf": [PICTURE, FILM]}}, ""),
+        ({"x": {"anyOf": [PICTURE, {"type": "string"}]}}, None),
+        ({"x": {"type": "string", "format": "file_uri"}}, ""),
+        ({"x": {"type": "string", "format": "uri"}}, ""),
+        ({"x": {"type": "string"}}, None),
+    ],
+)
+def test_which_files_an_input_takes(schema, kind):
+    found = normalize_schema({"properties": schema, "$defs": {"a": PICTURE}})
+
+    assert Validator(found).hosted.get("x") == kind
 
 
 def test_an_https_address_passes():
