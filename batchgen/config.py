@@ -2,9 +2,10 @@
 
 A flag beats the manifest, the manifest the environment, the environment the person's
 configuration, and that the default. Of a limit of cost the lowest of manifest and configuration
-holds. An option is declared once, here; `cli/options.py` or `cli/run.py` says how it is written on
-the command line, and `schemas/manifest.schema.json` and `schemas/config.schema.json` whether a
-manifest or the configuration may set it. The merge goes by name.
+holds, and a price of the configuration before that of the manifest, which could empty the limit. An
+option is declared once, here; `cli/options.py` or `cli/run.py` says how it is written on the
+command line, and `schemas/manifest.schema.json` and `schemas/config.schema.json` whether a manifest
+or the configuration may set it. The merge goes by name.
 """
 
 import os
@@ -97,6 +98,7 @@ class RunOptions:
     all_per_day, all_per_month: USD that all batches of the person on this computer may cost.
     price: USD of a request, for all models or by model, "*" for all others; None where the API's
         price holds.
+    own_price: the person's, as `price`, where that is of a list; it takes precedence.
     price_per_second: USD of an instance's second, for all hardware or by hardware, "*" for all
         other; None where nobody says.
     ask_above: USD; a person at a terminal is asked before a run spends more. yes: not asked.
@@ -133,6 +135,7 @@ class RunOptions:
     all_per_day: float | None = None
     all_per_month: float | None = None
     price: float | Mapping[str, float] | None = None
+    own_price: float | Mapping[str, float] | None = None
     price_per_second: float | Mapping[str, float] | None = None
     ask_above: float = 25.0
     yes: bool = False
@@ -246,6 +249,11 @@ def merge_options(
     limit = "max_cost"
     if limit in own and limit in manifest and own[limit] < manifest[limit]:
         manifest = {name: value for name, value in manifest.items() if name != limit}
+    if "price" in own and "price" in manifest:
+        own["own_price"] = own["price"]
+    second = "price_per_second"
+    if second in own and second in manifest:
+        manifest = {**manifest, second: _with_own(manifest[second], own[second])}
     layers = {
         Source.FLAG: flags,
         Source.MANIFEST: manifest,
@@ -276,6 +284,15 @@ def _limits_of_all_batches(
         for name, value in configuration.items()
         if not (name in _OF_ALL_BATCHES and name in flags)
     }
+
+
+def _with_own(
+    price: float | Mapping[str, float], own: float | Mapping[str, float]
+) -> float | Mapping[str, float]:
+    """Return a list's price with the person's, which takes precedence for what it is of."""
+    if not isinstance(own, Mapping) or "*" in own:
+        return own
+    return {**(price if isinstance(price, Mapping) else {"*": price}), **own}
 
 
 def _read_variable(name: str, key: str, value: str) -> Any:

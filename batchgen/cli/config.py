@@ -69,6 +69,8 @@ def show(manifest: str | None, as_json: bool) -> None:
     else:
         options = _options_of(manifest)
     names = [name for name in options.sources if name not in _OF_A_COMMAND]
+    if options.own_price is None:
+        names.remove("own_price")
     if manifest is None:
         names.remove("out")  # depends on it
     whence: dict[str, Callable[[str], str]] = {
@@ -153,10 +155,12 @@ def _options_of(manifest: str) -> "RunOptions":
 
 def _line(own: "Configuration", name: str) -> int:
     written = {"all_per_day": "max_cost_per_day", "all_per_month": "max_cost_per_month"}
-    return own.lines[written.get(name, name)]
+    return own.lines[{**written, "own_price": "price"}.get(name, name)]
 
 
 def _shown_name(name: str) -> str:
+    if name == "own_price":
+        return "price (yours)"
     if name.startswith("all_"):
         return f"max_cost_{name.removeprefix('all_')} (all)"
     return name

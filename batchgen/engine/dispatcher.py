@@ -76,8 +76,8 @@ class PendingRows:
         return next(reversed(self._given_back or self._page), None)
 
     async def _read_ahead(self) -> None:
-        stopped = self._state.breaker.stopped_models
-        self._page = self._journal.next_pending(self._read_to, stopped)[::-1]
+        stopped, last = self._state.breaker.stopped_models, self._state.policy.last_position
+        self._page = self._journal.next_pending(self._read_to, stopped, last)[::-1]
 
     async def _drop_stopped(self) -> None:
         stopped = self._state.breaker.stopped_models
@@ -141,8 +141,8 @@ class Dispatcher:
             row = await self._rows.next_row()
             self._state.rows_wait = row is not None
             if row is None and not self._state.open_posts:
-                if self.awaits_first:
-                    self._stop_at_a_limit()
+                if self.awaits_first or self._state.policy.last_position is not None:
+                    self._stop_at_a_limit(none_left=not self.awaits_first)
                 return
             if row is not None and self._state.is_stuck:
                 self._state.stop_since_nothing_ends()
@@ -236,13 +236,18 @@ class Dispatcher:
         limit = self._state.policy.limit
         return limit is not None and self._submitted >= limit and bool(self._state.open_posts)
 
-    def _stop_at_a_limit(self) -> bool:
-        limit = self._state.policy.limit
+    def _stop_at_a_limit(self, *, none_left: bool = False) -> bool:
+        """none_left: whether every row that may be sent was taken."""
+        limit, agreed = self._state.policy.limit, self._state.policy.last_position is not None
         if self.time_left() <= 0:
             self._state.stop(TIME_LIMIT)
         elif limit is not None and self._submitted >= limit:
             reason = f"The limit of {limit} submissions is reached."
             self._state.stop(RunOutcome(75, reason, RUN_AGAIN, calm=True))
+        elif none_left and agreed:
+            reason = "Not every row that was agreed to was sent, and no other is."
+            remedy = "Make a plan of what is left, and agree to that."
+            self._state.stop(RunOutcome(75, reason, remedy))
         return self._state.outcome is not None
 
     def _take(self) -> None:

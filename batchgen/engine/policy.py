@@ -19,6 +19,7 @@ class Policy:
     max_time, stop_after: seconds from the start of the run after which nothing is submitted; the
         second also where `until` falls by then. None is never.
     until: the same, in seconds since the epoch.
+    last_position: that of the last row that was agreed to, and is sent; None is no limit.
     """
 
     rate: float = 1.0
@@ -32,3 +33,4 @@ class Policy:
     max_time: float | None = None
     stop_after: float | None = None
     until: float | None = None
+    last_position: int | None = None

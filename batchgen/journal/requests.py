@@ -129,10 +129,19 @@ class RequestQueries(Database):
     StorageDamaged for one with a value that batchgen does not write.
     """
 
-    def next_pending(self, after_position: int, models_to_skip: Iterable[str]) -> list[Request]:
-        """Return the next 256 listed pending rows after a position, in the manifest's order."""
+    def next_pending(
+        self,
+        after_position: int,
+        models_to_skip: Iterable[str],
+        last_position: int | None = None,
+    ) -> list[Request]:
+        """Return the next 256 listed pending rows between positions, in the manifest's order.
+
+        last_position: of rows that may be sent; None is no limit.
+        """
         skip = list(models_to_skip)
         others = f" AND model NOT IN ({marks(skip)})" if skip else ""
+        others += "" if last_position is None else f" AND position <= {last_position:d}"
         return self._requests(
             f"state = 'pending' AND listed = 1 AND position > ?{others}"
             " ORDER BY position LIMIT 256",
@@ -141,14 +150,19 @@ class RequestQueries(Database):
         )
 
     def take_pending(
-        self, count: int, models_to_skip: Iterable[str], but: Collection[str]
+        self,
+        count: int,
+        models_to_skip: Iterable[str],
+        but: Collection[str],
+        last_position: int | None = None,
     ) -> list[Request]:
         """Take the next listed pending rows that no run has, inside a transaction of the caller.
 
-        but: keys of rows that are left to others.
+        but: keys of rows that are left to others. last_position: as `next_pending` has it.
         """
         skip = list(models_to_skip)
         others = f" AND model NOT IN ({marks(skip)})" if skip else ""
+        others += "" if last_position is None else f" AND position <= {last_position:d}"
         others += " AND key <> ALL (?)"  # one value: there may be any number
         where = f"state = 'pending' AND listed = 1{others} AND NOT {HANDED_IN}"
         return self._take(where, "position", count, *skip, list(but))
@@ -262,6 +276,12 @@ class RequestQueries(Database):
         """Return the models of the listed rows."""
         query = "SELECT DISTINCT model AS sent_model FROM requests WHERE listed = 1"
         return [model for (model,) in self.fetch_all(query)]
+
+    def due_position(self, states: Sequence[State], number: int) -> int | None:
+        """Return the position of that one of the listed rows in these states; None for fewer."""
+        query = f"SELECT position FROM requests WHERE {_due(states)}"
+        found = self.fetch_all(f"{query} ORDER BY position LIMIT 1 OFFSET ?", *states, number - 1)
+        return found[0][0] if found else None
 
     def due_keys(self, states: Sequence[State], limit: int | None) -> Iterator[tuple[str, str]]:
         """Yield key and model of the first `limit` listed rows in these states; None is all."""

@@ -48,12 +48,11 @@ from batchgen.operations.open_manifest import (
 )
 from batchgen.operations.prices import (
     asked_services,
-    is_price_of_list,
     other_batches,
     require_agreed,
+    said_prices,
     tell_of_unused_prices,
     told_before,
-    written_price,
 )
 from batchgen.operations.take_over import refuse_renamed, states_to_send
 
@@ -409,9 +408,9 @@ class _Prices:
         return self._committed.get(since, 0.0)
 
     def _find(self, model: str) -> Price | None:
-        written = written_price(self._options.price, model)
-        if written is not None and not is_price_of_list(self._options):
-            return written
+        of_person, written = said_prices(self._options, model)
+        if of_person is not None:
+            return of_person
         try:
             if self.catalogue is not None:
                 return self.catalogue.price(model) or written

@@ -46,8 +46,10 @@ def find_prices(
     seen: what the requests of this batch have cost.
     Raises ServiceUnreachable if a cost limit needs a price that neither has.
     """
-    said = {model: written_price(options.price, model) for model in models}
-    known = dict.fromkeys(models) if is_price_of_list(options) else {**said}
+    of_person, of_list = {}, {}
+    for model in models:
+        of_person[model], of_list[model] = said_prices(options, model)
+    known = {**of_person}
     missing = [model for model, price in known.items() if price is None]
     why = "no price is known before billing"
     unreachable: ServiceUnreachable | None = None
@@ -56,11 +58,11 @@ def find_prices(
     except ServiceUnreachable as error:
         unreachable = error
         why = "RunComfy cannot be asked what a request costs"
-        known |= {model: told_before(before.get(model), said[model]) for model in missing}
+        known |= {model: told_before(before.get(model), of_list[model]) for model in missing}
     for model, price in known.items():
         if price is None:
-            known[model] = said[model]
-        elif said[model] not in (None, price):
+            known[model] = of_list[model]
+        elif of_person[model] is None and of_list[model] not in (None, price):
             what = "%s: RunComfy's price counts, not that of the list. --price takes its place."
             log.info(what, model)
     # The run waits until the API is back, but a cost limit cannot do without a price.
@@ -72,9 +74,12 @@ def find_prices(
     return known
 
 
-def is_price_of_list(options: RunOptions) -> bool:
-    """Say whether the list names the price, and not the person who runs it."""
-    return options.sources.get("price") is Source.MANIFEST
+def said_prices(options: RunOptions, model: str) -> tuple[Price | None, Price | None]:
+    """Return what the person says that a request of `model` costs, and what a list says."""
+    said = _written_price(options.price, model)
+    if options.sources.get("price") is not Source.MANIFEST:
+        return said, None
+    return _written_price(options.own_price, model), said
 
 
 def told_before(before: Price | None, said: Price | None) -> Price | None:
@@ -82,8 +87,7 @@ def told_before(before: Price | None, said: Price | None) -> Price | None:
     return before if said is None or (before is not None and before.at) else said
 
 
-def written_price(written: float | Mapping[str, float] | None, model: str) -> Price | None:
-    """Return what the person says that a request of `model` costs, for all models or by model."""
+def _written_price(written: float | Mapping[str, float] | None, model: str) -> Price | None:
     usd = written.get(model, written.get("*")) if isinstance(written, Mapping) else written
     return None if usd is None else Price(usd)
 
@@ -124,16 +128,20 @@ def prices_per_second(
     return {model: usd for model, usd in found.items() if usd is not None}
 
 
-def follow_instances(options: RunOptions, conditions: Mapping[str, Conditions]) -> RunOptions:
+def follow_instances(
+    options: RunOptions, conditions: Mapping[str, Conditions], due: Collection[str]
+) -> RunOptions:
     """Return the options with as many requests at once as the instances of deployments take.
 
-    More would gain nothing, and fill a queue that may refuse. What a person says holds.
+    More would gain nothing, and fill a queue that may refuse. What a person says holds, and beside
+    rows of models, which take more, the default is the least. due: the models of rows to send.
     """
     numbers = [one.at_once for one in conditions.values() if not one.closed]
     said = options.sources.get("concurrency", Source.DEFAULT) != Source.DEFAULT
     if said or not numbers or None in numbers:
         return options
-    return replace(options, concurrency=sum(filter(None, numbers)))
+    least = 0 if conditions.keys() >= {*due} else options.concurrency
+    return replace(options, concurrency=max(sum(filter(None, numbers)), least))
 
 
 def asked_services(options: RunOptions, *, rehearsal: bool) -> tuple[str, str]:

@@ -55,4 +55,5 @@ def retry(
 
 
 def _has_cause(error: str, cause: str) -> bool:
-    return cause in error or cause_kind(cause) in cause_kind(error)
+    kind = cause_kind(cause)  # of a number or an id alone nothing is left, which all would have
+    return cause in error or (any(map(str.isalpha, kind)) and kind in cause_kind(error))

@@ -242,9 +242,12 @@ def run(
         note("running")
         log.debug("batchgen %s runs %s into %s", __version__, manifest.file, folder.path)
         log.debug("options: %s", ", ".join(options.given()) or "the defaults")
-        options = follow_instances(options, conditions)
-        written = follow_instances(written, conditions)
-        policy = _policy(options, known, now, conditions)
+        options = follow_instances(options, conditions, known)
+        written = follow_instances(written, conditions, known)
+        last = None
+        if options.expect_plan is not None and options.limit is not None:
+            last = journal.due_position(states_to_send(options), options.limit)
+        policy = _policy(options, known, now, conditions, last)
         output = view(OutputOptions, options)
         running = execute(
             journal,
@@ -260,7 +263,7 @@ def run(
             others=others,
             account=account,
             on_collected=partial(ending.collected, watchdog),
-            written=_policy(written, known, now, conditions),
+            written=_policy(written, known, now, conditions, last),
             stopped=paused,
             stop=stop,
         )
@@ -292,10 +295,12 @@ def _policy(
     known: Mapping[str, prices.Price | None],
     now: datetime,
     conditions: Mapping[str, Conditions],
+    last_position: int | None,
 ) -> Policy:
     return view(
         Policy,
         options,
+        last_position=last_position,
         prices=known,
         versions={model: one.version for model, one in conditions.items() if one.version},
         closed={model: one.closed for model, one in conditions.items() if one.closed},

@@ -59,6 +59,7 @@ class SharedRows(PendingRows):
         state, now = self._state, self._state.time()
         if now < self._look_at or state.places <= 0:
             return
+        last = state.policy.last_position
         count = max(min(math.ceil(state.limiter.rate * TAKEN_AHEAD_S), MOST_TAKEN), 1)
         if state.offline_tries:  # it may last, and the others can send them
             if state.open_posts:
@@ -72,7 +73,7 @@ class SharedRows(PendingRows):
             tried = map(TriedModel._make, self._journal.tried_by_others())
             left = self._first_rows.left_to_others(tried, now)
             skip = {*state.breaker.stopped_models, *left}
-            found = self._journal.take_pending(count, skip, self._left)
+            found = self._journal.take_pending(count, skip, self._left, last)
             self.awaits_first = not found and self._journal.has_free(left)
 
         try:

@@ -455,6 +455,18 @@ def test_retry_can_name_a_cause(batchgen: Command, folder: Path, two_failures: s
     assert states(folder) == {"row-1": "saved", "row-2": "failed", "row-3": "pending"}
 
 
+@pytest.mark.parametrize("cause", ["422", "3.5", "job-7a77abc", "https://a.example/b"])
+def test_a_cause_that_is_a_number_or_an_id_alone_is_not_that_of_every_failure(
+    batchgen: Command, folder: Path, two_failures: str, cause: str
+) -> None:
+    error = "UPDATE requests SET error = ? WHERE id = ?"
+    change(folder, error, "3 faces on 10.0.0.1 by job-9b22cde, see https://c.example/d", "row-2")
+    change(folder, error, f"refused: {cause}", "row-3")
+
+    assert batchgen("retry", folder, "--cause", cause).stdout.startswith("1 row queued")
+    assert states(folder) == {"row-1": "saved", "row-2": "failed", "row-3": "pending"}
+
+
 def test_retry_can_name_rows(batchgen: Command, folder: Path, two_failures: str) -> None:
     assert batchgen("retry", folder, "--id", "row-2").code == 0
     assert states(folder) == {"row-1": "saved", "row-2": "pending", "row-3": "failed"}

@@ -10,6 +10,7 @@ import pytest
 
 from batchgen import config, resources
 from batchgen.api import credentials
+from batchgen.api.deployment_schema import Conditions
 from batchgen.cli.run import plan, run, validate
 from batchgen.config import (
     DEFAULT_BASE_URL,
@@ -27,7 +28,7 @@ from batchgen.engine.policy import Policy
 from batchgen.errors import TokenRefused, UsageError
 from batchgen.manifest.read_yaml import read_yaml
 from batchgen.manifest.settings import read_settings
-from batchgen.operations.prices import written_price
+from batchgen.operations.prices import follow_instances, said_prices
 
 VARIABLE = "RUNCOMFY_MODEL_API_BASE"
 NOON = datetime(2026, 10, 18, 12, 0, tzinfo=timezone(timedelta(hours=2)))
@@ -182,16 +183,39 @@ def test_what_a_manifest_writes_is_handed_over_by_the_names_of_options_and_parse
     ids=str,
 )
 def test_a_price_that_a_person_gives_is_for_all_models_or_for_one(written, price):
-    assert written_price(written, "a/b") == price
+    given = {} if written is None else {"price": written}
+
+    assert said_prices(merge_options(given, {}, {}, {}, {}), "a/b") == (price, None)
+    assert said_prices(merge_options({}, given, {}, {}, {}), "a/b") == (None, price)
+    assert said_prices(merge_options({}, {"price": 9.0}, {}, given, {}), "a/b") == (price, Price(9))
+
+
+@pytest.mark.parametrize(
+    ("flags", "most", "due", "requests"),
+    [
+        ({}, [1], [], 1),
+        ({}, [1], ["deployments/0"], 1),
+        ({}, [1, 2], ["deployments/0", "deployments/1"], 3),
+        ({}, [1], ["deployments/0", "a/b"], 16),  # 16 rows of the model can be under way at once
+        ({}, [1], ["a/b"], 16),
+        ({}, [40], ["deployments/0", "a/b"], 40),
+        ({}, [None], ["deployments/0"], 16),
+        ({"concurrency": 2}, [1], ["deployments/0"], 2),
+    ],
+)
+def test_as_many_requests_are_under_way_as_all_models_of_the_list_take(flags, most, due, requests):
+    conditions = {f"deployments/{n}": Conditions(at_once=one) for n, one in enumerate(most)}
+
+    assert follow_instances(merge(flags), conditions, due).concurrency == requests
 
 
 def test_what_a_part_of_a_run_needs_is_taken_from_the_options_of_the_same_names():
     options = merge({"rate": 2.0, "max_cost": 5.0, "until": time(7), "provenance": False})
-    computed = {"prices": {}, "per_second": {}, "versions": {}, "closed": {}}
+    computed = {"prices": {}, "per_second": {}, "versions": {}, "closed": {}, "last_position": 3}
     computed |= {"stop_after": None, "until": None}
     policy = view(Policy, options, **computed)
 
-    assert policy == Policy(2.0, 16, None, CostLimits(5.0))
+    assert policy == Policy(2.0, 16, None, CostLimits(5.0), last_position=3)
     assert view(OutputOptions, options) == OutputOptions(False, False, True, 100)
 
 
@@ -207,6 +231,24 @@ def test_what_a_part_of_a_run_needs_is_taken_from_the_options_of_the_same_names(
 )
 def test_a_run_stops_at_the_earlier_of_its_time_limits(written, seconds):
     assert merge(written).stop_after(NOON) == seconds
+
+
+@pytest.mark.parametrize(
+    ("listed", "own", "held"),
+    [
+        (0.001, 0.06, 0.06),
+        ({"gpu": 0.001}, {"*": 0.06}, {"*": 0.06}),
+        (0.001, {"gpu": 0.06}, {"*": 0.001, "gpu": 0.06}),
+        ({"gpu": 0.001, "cpu": 0.002}, {"gpu": 0.06}, {"gpu": 0.06, "cpu": 0.002}),
+    ],
+)
+def test_a_list_does_not_change_what_a_second_costs_by_the_configuration(listed, own, held):
+    second = "price_per_second"
+    options = merge_options({}, {second: listed}, {}, {second: own}, {})
+    assert options.price_per_second == held
+
+    typed = merge_options({second: 1.0}, {second: listed}, {}, {second: own}, {})
+    assert typed.price_per_second == 1.0
 
 
 def kept(flags, manifest, **texts):

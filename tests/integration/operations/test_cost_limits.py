@@ -1,6 +1,7 @@
 """What a batch may cost: pure limits, the ledger of every POST, and both over several runs."""
 
 import json
+import os
 import re
 import sys
 import time
@@ -1095,6 +1096,27 @@ def test_a_price_that_a_person_names_is_for_a_request_however_many_pictures_it_m
     run(write("list.yaml", rows), "--price", 0.5)
 
     assert list(prices_of(folder).values()) == [0.5]
+
+
+@pytest.mark.parametrize("price", ["0.0001", f"{{{DEFAULT_MODEL}: 0.0001}}"])
+def test_the_price_of_a_list_does_not_take_the_place_of_the_configurations(
+    run: Command, batchgen: Command, reach: list[str], sandbox: Control, write: Write, price: str
+) -> None:
+    """It could empty a limit of the person's own."""
+    path = Path(os.environ["XDG_CONFIG_HOME"], "batchgen", "config.toml")
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    path.write_text(f'max_cost = 0.15\n[price]\n"{DEFAULT_MODEL}" = 0.06\n')
+    path.chmod(0o600)
+    sandbox.fault("404", times=None, on="model")
+    sandbox.fault("no-cost", times=None)
+    manifest = write("list.yaml", f"price: {price}\nrows: [one, two, three]\n")
+
+    assert "for $0.18" in batchgen("plan", manifest, *reach).stdout
+    shown = batchgen("config", "show", manifest).stdout
+    assert re.search(rf"price \(yours\) +{DEFAULT_MODEL}=\$0.06 +configuration \(line 2\)", shown)
+    outcome = run(manifest)
+    assert "3 requests, about $0.18" in outcome.stderr
+    assert (outcome.code, sandbox.accepted) == (75, 2)
 
 
 def test_a_price_that_is_for_no_row_is_told_and_no_error(

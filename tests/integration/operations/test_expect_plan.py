@@ -177,6 +177,29 @@ def test_a_limit_of_rows_is_kept_in_a_plan(
     assert (json.loads(told)["sends"], json.loads(told)["cost"]) == (2, 0.06)
 
 
+def test_no_other_row_is_sent_in_the_place_of_one_that_could_not_be(
+    run: Command, digest: Digest, sandbox: Control, folder: Path
+) -> None:
+    sandbox.fault("firewall", times=None, match="number 2")
+    options = ("--limit", 2, "--concurrency", 1)
+
+    outcome = run("list.csv", *options, "--expect-plan", digest("--limit", 2))
+    assert (outcome.code, sandbox.accepted) == (75, 1)
+    assert "Not every row that was agreed to was sent, and no other is." in outcome.stderr
+    assert states(folder)["row-3"] == "pending"
+    run("list.csv", *options)  # as before, where nothing was agreed to
+    assert sandbox.accepted == 2
+
+
+def test_where_all_that_was_agreed_to_is_sent_the_limit_is_the_end(
+    run: Command, digest: Digest, sandbox: Control, folder: Path
+) -> None:
+    outcome = run("list.csv", "--limit", 2, "--expect-plan", digest("--limit", 2))
+
+    assert (outcome.code, tally(folder)) == (75, {"saved": 2, "pending": 1})
+    assert "The limit of 2 submissions is reached." in outcome.stderr
+
+
 def test_what_is_kept_for_later_runs_is_part_of_a_plan(
     run: Command, batchgen: Command, digest: Digest, sandbox: Control, folder: Path
 ) -> None:
