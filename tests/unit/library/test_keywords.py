@@ -12,7 +12,7 @@ from batchgen.errors import UsageError
 from batchgen.library.keywords import OF_TERMINAL, Options, read_options
 
 # What only the configuration can set, and what is no option.
-NOT_GIVEN = {"all_per_day", "all_per_month", "sources"}
+NOT_GIVEN = {"all_per_day", "all_per_month", "own_price", "sources"}
 
 
 def test_every_option_of_a_run_is_a_keyword_or_the_terminals() -> None:
