@@ -533,11 +533,11 @@ def status(folder: Folder) -> None:
             raise
         line(f"{folder.path}: {_starting(holder)}. Nothing was sent yet.")
         return
+    now = Clock().now()
     with closing(reader):
         numbers, runner = numbers_and_runner(folder, reader)
         rate = reader.pace()
-        oldest, first = reader.oldest_in_flight(), reader.first_to_expire()
-    now = Clock().now()
+        oldest, (_, first) = reader.oldest_in_flight(), reader.first_to_expire(now)
     run = numbers["run"]
     line(f"{folder.path}: {plural(numbers['rows'], 'row')}")
     for state, n in numbers["counts"].items():
@@ -551,7 +551,8 @@ def status(folder: Folder) -> None:
     lines += [f"  machine {shown_machine(one, now)}" for one in numbers["machines"]]
     if first:
         left = RESULTS_KEPT_S - (now - from_iso(first))
-        lines.append(f"  results not fetched yet may expire from {show_span(left)} on")
+        gone = f"expire from {show_span(left)} on" if left > 0 else "be gone already"
+        lines.append(f"  results not fetched yet may {gone}")
     pending = numbers["counts"][State.PENDING]
     if rate:
         lines.append(f"  rate {show_rate(rate)}")

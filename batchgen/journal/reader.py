@@ -15,6 +15,7 @@ from typing import Any
 from batchgen.batch_folder import Folder, Holder, JournalPlace
 from batchgen.clock import to_iso
 from batchgen.core.addresses import JournalAddress
+from batchgen.core.expiry import DAY_S
 from batchgen.core.identity import json_object
 from batchgen.core.prices import Price, SeenCost, read_prices, read_seen
 from batchgen.core.states import State
@@ -408,16 +409,25 @@ class Reader:
 
     def oldest_in_flight(self) -> str | None:
         """Return when the oldest request without a result was sent; None if there is none."""
-        return self._oldest("submitted_at", State.SUBMITTED)
-
-    def first_to_expire(self) -> str | None:
-        """Return when the oldest result that is not on disk was completed; None if all are."""
-        return self._oldest("completed_at", State.COMPLETED)
-
-    def _oldest(self, column: str, state: State) -> str | None:
-        (row,) = self.query(f"SELECT MIN({column}) AS oldest FROM requests WHERE state = ?", state)
+        (row,) = self.query(
+            "SELECT MIN(submitted_at) AS oldest FROM requests WHERE state = ?", State.SUBMITTED
+        )
         oldest: str | None = row["oldest"]
         return oldest
+
+    def first_to_expire(self, now: float) -> tuple[int, str | None]:
+        """Return how many results are not on disk, and when the first of their requests was sent;
+        0 and None if all are.
+
+        A request without a result counts once it is a day old: a younger one is under way.
+        now: seconds since the epoch.
+        """
+        (row,) = self.query(
+            "SELECT COUNT(*) AS results, MIN(submitted_at) AS oldest FROM requests"
+            " WHERE state = ? OR (state = ? AND submitted_at < ?)",
+            *(State.COMPLETED, State.SUBMITTED, to_iso(now - DAY_S)),
+        )
+        return row["results"], row["oldest"]
 
     def has_files(self) -> bool:
         """Return whether any file was kept."""

@@ -13,6 +13,7 @@ from batchgen.core.timing import Timing
 from batchgen.journal.writer import Journal, Request
 from batchgen.operations import batch
 from batchgen.operations.batch import open_batch
+from batchgen.operations.take_over import recover_submitting
 
 
 @dataclass
@@ -34,6 +35,7 @@ def cancel(folder: Folder, flags: RunOptions, timing: Timing) -> CancelResult:
         open_batch(folder, timing) as journal,
         batch.reach_endpoint(journal, folder, flags) as where,
     ):
+        recover_submitting(journal, folder)
         event_loop.run(_cancel_all(journal, where, timing, done))
     return done
 

@@ -29,6 +29,7 @@ from batchgen.journal.receipts import Receipt, ReceiptLog
 from batchgen.journal.writer import Journal, Request, RequestIdInUse
 from batchgen.operations import batch
 from batchgen.operations.batch import open_batch
+from batchgen.operations.take_over import recover_submitting
 from batchgen.report.next_steps import command
 from batchgen.validation.model_schema import load_schema
 from batchgen.validation.schema_registry import schema_path
@@ -79,6 +80,7 @@ def resolve(
     Raises what `attach` raises, and UsageError for an id that no unknown row has.
     """
     with open_batch(folder, timing) as journal:
+        recover_submitting(journal, folder)
         if action == "attach":
             row, *others = select_unknown(journal, ids)
             if others:

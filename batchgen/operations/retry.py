@@ -9,6 +9,7 @@ from batchgen.core.text import cause_kind, plural
 from batchgen.core.timing import Timing
 from batchgen.errors import UsageError
 from batchgen.operations.batch import open_batch
+from batchgen.operations.take_over import recover_submitting
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ def retry(
     Raises UsageError for an id that no listed row in `state` has.
     """
     with open_batch(folder, timing) as journal:
+        recover_submitting(journal, folder)
         if versions is None:
             rows = journal.requests_in(State(state), listed=True)
         else:

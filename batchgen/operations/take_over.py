@@ -222,17 +222,7 @@ def take_over(
     recovery = Recovery(journal)
     found = recovery.recover(recovery.unread(receipts), receipts.end)
     found += _let_go_of_others(journal, recovery, timing)
-    if found["receipts"]:
-        log.info("Found in receipts.log: %s.", plural(found["receipts"], "request"))
-    if found["older"]:
-        log.warning(
-            "The journal is older than receipts.log, as a backup is: %s sent after it. Rows whose"
-            " answers were lost after it are pending in it, and are paid for again.",
-            "1 request was" if found["older"] == 1 else f"{found['older']} requests were",
-        )
-    if found["unknown"]:
-        rows = plural(found["unknown"], "row")
-        log.warning("Unknown, since the last run ended in mid-request: %s.", rows)
+    _tell_recovered(found)
     if manifest.is_listed_in(journal):
         log.debug("%s has not changed since it was read last.", manifest.file)
     elif others := journal.other_machines():
@@ -247,6 +237,49 @@ def take_over(
         recovery.complete(receipts)  # not of a batch that is refused, as another list's
     except OSError as error:
         raise unwritable_receipts(receipts.path, error) from error
+
+
+def recover_submitting(journal: Journal, folder: Folder) -> None:
+    """Do what the start of a run does for the rows that a run left `submitting` which is gone.
+
+    Else nobody could settle or cancel them before the next run. The caller holds the folder's lock.
+    With the journal in a database, where other machines may have such rows, they are only told of.
+    Raises StorageDamaged or a subclass.
+    """
+    if not (rows := journal.requests_in(State.SUBMITTING)):
+        return
+    if journal.is_shared:
+        machines = [one for one in journal.other_machines() if one.stands]
+        gone = len(rows) - sum(one.rows.get(State.SUBMITTING, 0) for one in machines)
+        if gone > 0:
+            log.warning(
+                "%s left `submitting` by a run that is gone, and not looked at here. The next run"
+                " tells which of them are unknown; then give this command again.",
+                "1 row was" if gone == 1 else f"{gone} rows were",
+            )
+        return
+    recovery = Recovery(journal)
+    try:
+        with ReceiptLog(folder.receipts) as receipts:
+            found = recovery.recover(recovery.unread(receipts), receipts.end)
+    except OSError as error:
+        raise unwritable_receipts(folder.receipts, error) from error
+    _tell_recovered(found)
+
+
+def _tell_recovered(found: Counter[str]) -> None:
+    """found: as `Recovery.recover` returns it."""
+    if found["receipts"]:
+        log.info("Found in receipts.log: %s.", plural(found["receipts"], "request"))
+    if found["older"]:
+        log.warning(
+            "The journal is older than receipts.log, as a backup is: %s sent after it. Rows whose"
+            " answers were lost after it are pending in it, and are paid for again.",
+            "1 request was" if found["older"] == 1 else f"{found['older']} requests were",
+        )
+    if found["unknown"]:
+        rows = plural(found["unknown"], "row")
+        log.warning("Unknown, since the last run ended in mid-request: %s.", rows)
 
 
 def _let_go_of_others(journal: Journal, recovery: Recovery, timing: Timing) -> Counter[str]:

@@ -34,7 +34,7 @@ def look(folder: Folder, follower: Follower, now: float, timing: Timing) -> Look
         follower.look(reader, now)
         found.rate = reader.pace()
         found.in_flight = [now - at for at in in_flight_since(reader)]
-        first = reader.first_to_expire()
+        found.expiring, first = reader.first_to_expire(now)
         queue = reader.get_meta(QUEUE)
     goes_on = holder is not None and not run.get("ended_at")
     if holder is not None:

@@ -28,7 +28,8 @@ class Look:
     in_flight: the ages of requests without a result, seconds, the oldest first.
     queue: how many of them wait in RunComfy's queue, and the lowest and highest position, as it
         said at a time; None where it does not say.
-    first_to_expire: seconds until the first unfetched result may be gone; None without one.
+    expiring: results that are not fetched; first_to_expire: seconds until the first of them may be
+        gone; None without one.
     problems, changes: as `Follower` has them.
     """
 
@@ -45,6 +46,7 @@ class Look:
     throttled: int = 0
     in_flight: list[float] = field(default_factory=list)
     queue: dict[str, Any] | None = None
+    expiring: int = 0
     first_to_expire: float | None = None
     problems: list[dict[str, str]] = field(default_factory=list)
     changes: list[dict[str, str]] = field(default_factory=list)
@@ -118,9 +120,10 @@ def _numbers(look: Look, zone: tzinfo | None) -> list[str]:
         left = show_span(look.ends_at - look.at)
         lines.append(f"  submitted  by {_clock(look.ends_at, zone, look.at)}, in {left}")
     if look.first_to_expire is not None:
-        left = show_span(look.first_to_expire)
-        expiring = plural(numbers["counts"][State.COMPLETED], "result")
-        lines.append(f"  expiring   {expiring} not fetched, the first may be gone in {left}")
+        left = look.first_to_expire
+        gone = f"in {show_span(left)}" if left > 0 else "already"
+        results = plural(look.expiring, "result")
+        lines.append(f"  expiring   {results} not fetched, the first may be gone {gone}")
     if look.changes:
         change = look.changes[-1]
         lines.append(f"  changed    {_clock(_epoch(change['at']), zone, look.at)} {change['what']}")

@@ -2,14 +2,15 @@
 said at the start.
 """
 
+import json
 from pathlib import Path
 
 import pytest
 from conftest import Command, Write
-from helpers import PretendClock, query, states, table
+from helpers import NEVER_ASKING, PretendClock, change, query, states, table
 from sandbox_client import Control
 
-from batchgen.clock import from_iso
+from batchgen.clock import Clock, from_iso, to_iso
 from batchgen.core.expiry import DAY_S, expiry_warning, is_urgent
 
 
@@ -63,6 +64,42 @@ def test_an_old_result_whose_file_is_not_there_holds_up_nothing(
     ((sent,),) = query(folder, "SELECT submitted_at FROM requests WHERE id = 'new'")
     assert states(folder) == {"old": "completed", "new": "saved"}
     assert from_iso(sent) - from_iso(started) < 200  # of the 300 s that the old one is waited for
+
+
+@pytest.mark.parametrize("late", ["completed", "submitted"])
+def test_status_counts_from_the_submission_until_when_results_are_kept(
+    run: Command,
+    batchgen: Command,
+    folder: Path,
+    sandbox: Control,
+    clock: PretendClock,
+    write: Write,
+    late: str,
+) -> None:
+    """And not from the moment at which a run heard that they are done, which may be days later."""
+    if late == "completed":
+        sandbox.fault("media-500", times=None)
+        run(write("list.csv", table({"heron": "a heron"})))
+    else:
+        run(write("list.csv", table({"heron": "a heron"})), timing=NEVER_ASKING)
+    assert states(folder) == {"heron": late}
+    change(folder, "UPDATE requests SET submitted_at = ?", to_iso(Clock().now() - 4 * DAY_S))
+
+    assert "results not fetched yet may expire from 3 d on" in batchgen("status", folder).stdout
+    watched = json.loads(batchgen("status", folder, "--watch", "--until-done", "--json").stdout)
+    assert 2.9 * DAY_S < watched["first_expires_in_seconds"] <= 3 * DAY_S
+
+    change(folder, "UPDATE requests SET submitted_at = ?", to_iso(Clock().now() - 8 * DAY_S))
+    assert "results not fetched yet may be gone already" in batchgen("status", folder).stdout
+
+
+def test_status_is_not_alarmed_by_what_is_under_way(
+    run: Command, batchgen: Command, folder: Path, write: Write
+) -> None:
+    run(write("list.csv", table({"heron": "a heron"})), timing=NEVER_ASKING)
+    assert states(folder) == {"heron": "submitted"}
+
+    assert "expire" not in batchgen("status", folder).stdout
 
 
 def test_a_balance_that_will_not_last_is_said_at_the_start(

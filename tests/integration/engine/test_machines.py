@@ -100,6 +100,17 @@ def test_what_a_machine_had_that_died_is_done_by_the_next(
     assert dict(states) == {"saved": 3, "unknown": 1}
 
 
+def test_resolve_tells_of_a_row_that_a_machine_left_which_died_and_not_of_one_at_work(
+    batchgen: Command, manifest: str, other: Journal, where: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert batchgen("resolve", manifest, *where).code == 0
+    assert "left `submitting`" not in caplog.text
+
+    other.connection.raw.close()  # as of a process that was killed
+    assert batchgen("resolve", manifest, *where).code == 0
+    assert "1 row was left `submitting`" in caplog.text
+
+
 def test_another_version_of_a_list_that_others_work_through_is_refused(
     run: Command, write: Write, other: Journal, where: Any, sandbox: Control
 ) -> None:

@@ -11,11 +11,22 @@ from subprocess import Popen
 
 import pytest
 from conftest import Command, Write
-from helpers import PATIENT, TOKEN, Outcome, at_a_terminal, error_of, media, query, states, table
+from helpers import (
+    PATIENT,
+    TOKEN,
+    Outcome,
+    at_a_terminal,
+    error_of,
+    media,
+    query,
+    states,
+    table,
+    until,
+)
 from sandbox_client import Control
 
 from batchgen.clock import from_iso, show_time
-from batchgen.journal.receipts import ReceiptLog
+from batchgen.journal.receipts import Receipt, ReceiptLog
 
 BRUSH = "atelier/brush-2/text-to-image"
 NOBODYS = "00000000-0000-4000-8000-00000000dead"
@@ -108,6 +119,71 @@ def test_a_prompt_cannot_steer_the_terminal(
     run(write("list.jsonl", json.dumps({"id": "a\u202eb", "prompt": "red\x1b[31m\u202e"})))
 
     assert not {"\x1b", "\u202e"} & set(resolve().stdout)
+
+
+# After a kill
+
+
+@pytest.fixture
+def killed(start: Callable[..., Popen[str]], folder: Path, sandbox: Control, manifest: str) -> str:
+    """A run that was killed while the API had the request of heron, the only one; the manifest."""
+    sandbox.fault("silent")
+    child = start(manifest, "--limit", 1)
+    until(child, lambda: sandbox.posts == 1)
+    child.kill()
+    child.wait()
+    assert states(folder) == {"heron": "submitting", "fox": "pending", "owl": "pending"}
+    return manifest
+
+
+def keep_receipt(folder: Path, request_id: str) -> None:
+    """As where the disk was full for the journal, and the run was killed then."""
+    ((key, at),) = query(folder, "SELECT key, submitted_at FROM requests WHERE id = 'heron'")
+    with ReceiptLog(folder / "receipts.log") as log:
+        log.append(Receipt(key, 1, request_id, at))
+
+
+def test_a_row_that_a_kill_caught_is_settled_without_another_run(
+    resolve: Command, folder: Path, sandbox: Control, killed: str
+) -> None:
+    outcome = resolve()
+
+    assert outcome.code == 1
+    assert "the run ended before the API's answer was on disk" in outcome.stdout
+    assert "1 unknown." in outcome.stdout
+    assert states(folder)["heron"] == "unknown"
+    assert resolve("--id", "heron", "--attach", request_of(sandbox, "heron")).code == 0
+    assert states(folder)["heron"] == "submitted"
+
+
+def test_a_row_that_a_kill_caught_is_named_to_the_first_command_that_settles_it(
+    resolve: Command, batchgen: Command, folder: Path, killed: str
+) -> None:
+    assert batchgen("retry", folder, "--state", "unknown", "--id", "heron").code == 0
+    assert states(folder)["heron"] == "pending"
+
+
+def test_a_row_whose_receipt_no_run_has_read_is_not_unknown(
+    run: Command, resolve: Command, folder: Path, sandbox: Control, killed: str
+) -> None:
+    keep_receipt(folder, request_of(sandbox, "heron"))
+    outcome = resolve()
+
+    assert outcome.code == 0
+    assert "no unknown rows" in outcome.stdout
+    assert states(folder)["heron"] == "submitted"
+    assert run(killed).code == 0
+    assert sandbox.posts == 3
+
+
+def test_cancel_asks_about_a_request_that_is_known_by_its_receipt_alone(
+    batchgen: Command, folder: Path, sandbox: Control, reach: list[str], killed: str
+) -> None:
+    keep_receipt(folder, request_of(sandbox, "heron"))
+
+    outcome = batchgen("cancel", folder, *reach)
+    assert "1 already in progress" in outcome.stdout
+    assert states(folder)["heron"] == "submitted"
 
 
 # Attaching

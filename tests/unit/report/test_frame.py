@@ -88,8 +88,8 @@ def test_a_frame_shows_what_needs_a_look():
     problem = {"at": "2026-11-26T23:10:00.000Z", "id": "fox", "state": "failed"}
     found = shown(
         look(
-            counts={"completed": 2},
             throttled=3,
+            expiring=2,
             first_to_expire=90000.0,
             changes=[{"at": "2026-11-27T02:00:00.000Z", "what": "set rate 20/m (was 60/m)"}],
             problems=[problem | {"why": "content policy\nno"}, problem | {"id": "owl", "why": ""}],
@@ -98,6 +98,8 @@ def test_a_frame_shows_what_needs_a_look():
 
     assert "told to slow down (429) 3 times" in "".join(found)
     assert "  expiring   2 results not fetched, the first may be gone in 25 h" in found
+    late = shown(look(expiring=1, first_to_expire=-5.0))
+    assert "  expiring   1 result not fetched, the first may be gone already" in late
     assert "  changed    02:00 set rate 20/m (was 60/m)" in found
     assert found[-3:] == [
         "  problems, the latest first",
