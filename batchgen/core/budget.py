@@ -144,6 +144,25 @@ def first_exceeded(
     return next((limit for limit in limits if limit.passed_by(committed, price)), None)
 
 
+def may_fit_later(
+    committed: Callable[[str], float],
+    reserved: Callable[[str], float],
+    price: float | None,
+    limits: list[ActiveLimit],
+    ahead: int = 0,
+) -> bool:
+    """Return whether a request that has no room now may have some when others have their costs.
+
+    committed, price: as `first_exceeded` has them. reserved: returns the part of it that requests
+    of this run hold, which have not ended: most may come back. ahead: requests that are about to
+    reserve as much; they go first.
+    """
+    if first_exceeded(committed, price and price * (1 + ahead), limits) is None:
+        return False
+    without = first_exceeded(lambda since: committed(since) - reserved(since), price, limits)
+    return ahead > 0 or without is None
+
+
 @dataclass(frozen=True, slots=True)
 class Spending:
     """What a run is about to spend.

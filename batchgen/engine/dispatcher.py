@@ -1,9 +1,10 @@
 """Which row is submitted next, and when.
 
 Rows go in the order of the manifest. The next one goes when all of these allow it: the person's
-limits of time and number, the concurrency, the rate limiter, the rate that is shared with other
-batches of the account, the circuit breaker of its model, and the connection. Where other machines
-submit to the account too, a slot of the account is taken for each as well.
+limits of time and number, and those of cost once one is nearly reached, the concurrency, the rate
+limiter, the rate that is shared with other batches of the account, the circuit breaker of its
+model, and the connection. Where other machines submit to the account too, a slot of the account is
+taken for each as well.
 """
 
 import logging
@@ -125,18 +126,24 @@ class Dispatcher:
         """As of its rows: whether there may be some later."""
         return self._rows.awaits_first
 
-    async def run(self, start: Callable[[Request], None]) -> None:
+    async def run(
+        self, start: Callable[[Request], None], waits_for_costs: Callable[[Request], bool]
+    ) -> None:
         """Call `start` with each row when it may go, until none is left or the run stops.
 
+        waits_for_costs: whether a row has no room below a limit of cost, and may have some when
+            others have ended; each end of one is a change.
         Raises StorageDamaged or one of its subclasses.
         """
         try:
-            await self._hand_out(start)
+            await self._hand_out(start, waits_for_costs)
         finally:
             self._state.rows_wait = False
             await self._rows.close()
 
-    async def _hand_out(self, start: Callable[[Request], None]) -> None:
+    async def _hand_out(
+        self, start: Callable[[Request], None], waits_for_costs: Callable[[Request], bool]
+    ) -> None:
         while self._state.outcome is None:
             row = await self._rows.next_row()
             self._state.rows_wait = row is not None
@@ -153,6 +160,9 @@ class Dispatcher:
             if delay > 0:
                 await self._state.wait_for_change(delay)
             elif row is not None and not self._stop_at_a_limit():
+                if waits_for_costs(row):  # before it takes a turn, which others could use
+                    await self._state.wait_for_change(self.time_left())
+                    continue
                 if self._slots is not None and not self._slots.has_any():
                     await self._slots.take(self._state.places)
                     continue  # much may have changed meanwhile

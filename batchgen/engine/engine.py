@@ -54,10 +54,10 @@ class Engine:
             for row in left:
                 self.collect(row)
             await self._collect_urgent(left)
-            await self._dispatcher.run(self._start)
+            await self._dispatcher.run(self._start, self._submitter.waits_for_costs)
             while self._may_go_on():
                 await self._state.wait_for_change(AGAIN_S if self._peers else math.inf)
-                await self._dispatcher.run(self._start)
+                await self._dispatcher.run(self._start, self._submitter.waits_for_costs)
         except Exception as error:  # noqa: BLE001  # what is under way is still collected
             self.stop_for(error, "the next row")
         finally:

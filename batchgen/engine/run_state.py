@@ -132,6 +132,11 @@ class RunState:
         return self.places <= 0 and self.in_flight <= self.left
 
     @property
+    def under_way(self) -> set[str]:
+        """Keys of the rows whose requests this run sends or asks about: each of them ends."""
+        return (self.in_flight | self.waiting) - self.left
+
+    @property
     def asks_on(self) -> bool:
         """Whether a request is asked about although its time is over: rows wait for its place, and
         others have ended in the same time.

@@ -13,7 +13,8 @@ The order, which docs/maintainers/architecture.md calls the life of an answer:
 
 import asyncio
 import logging
-from contextlib import closing, nullcontext
+from collections.abc import Mapping
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import assert_never
@@ -37,7 +38,7 @@ from batchgen.api.submit_outcome import (
 )
 from batchgen.batch_folder import Folder
 from batchgen.clock import show_time, to_iso
-from batchgen.core.budget import ActiveLimit, active_limits, first_exceeded
+from batchgen.core.budget import ActiveLimit, active_limits, first_exceeded, may_fit_later
 from batchgen.core.local_files import FileChanged
 from batchgen.core.states import Event
 from batchgen.core.text import describe_error
@@ -99,6 +100,7 @@ class Submitter:
     _account: Account | None = None  # that other machines submit to, by this database
     _slots: SharedSlots | None = None
     _unsent: set[str] = field(default_factory=set)  # keys of rows that go back to the dispatcher
+    _is_near_limit: bool = False  # a row had to wait for the costs of others
 
     async def submit(self, row: Request) -> Request:
         """Send the row's paid POST, once; return the row as it is afterwards."""
@@ -116,6 +118,21 @@ class Submitter:
                 self._unsent.remove(row.key)
                 self._dispatcher.give_back(row)
             self._state.notify()
+
+    def waits_for_costs(self, row: Request) -> bool:
+        """Return whether a row has no room below a limit of cost until others have their costs.
+
+        It is asked before the row takes a turn, and costs nothing until a limit is near. W1 has the
+        last word. Raises StoppedEarly, StorageDamaged or one of its subclasses.
+        """
+        if not self._is_near_limit or self._writes.is_away:
+            return False
+        price = self._state.costs.estimate(row.model, row.input).usd
+        with suppress(JournalLocked, JournalUnreachable), self._journal.at_once():
+            reserved = self._journal.reserved()
+            ahead = len(self._state.open_posts - reserved.keys())
+            return self._may_fit_later(row, price, self._limits(), reserved, ahead)
+        return False
 
     async def _submit_once(self, row: Request, dispatched_at: float) -> None:
         try:
@@ -230,7 +247,12 @@ class Submitter:
         expected = self._state.costs.estimate(row.model, row.input)
         memory = self._state.changed_rate_memory()
         version = self._state.policy.versions.get(row.model)
-        self._journal.record_submitting(row, expected, self._limits(), memory, version)
+        limits = self._limits()
+        try:
+            self._journal.record_submitting(row, expected, limits, memory, version)
+        except CostLimitReached:
+            self._withhold_if_it_may_fit_later(row, expected.usd, limits)
+            raise
 
     def _limits(self) -> list[ActiveLimit]:
         now = datetime.fromtimestamp(self._state.clock.now())
@@ -241,10 +263,45 @@ class Submitter:
 
         The reservation of the row is durable by now, so of two runs at least one sees the other's.
         """
-        shared = [limit for limit in self._limits() if limit.others is not None]
+        limits = self._limits()
+        shared = [limit for limit in limits if limit.others is not None]
         if limit := first_exceeded(self._journal.committed_usd, 0.0, shared):
+            self._withhold_if_it_may_fit_later(row, 0.0, limits)  # its price is committed
             expected = self._state.costs.estimate(row.model, row.input)
             raise CostLimitReached.at(limit, self._journal.committed_usd, expected)
+
+    def _withhold_if_it_may_fit_later(
+        self, row: Request, price: float | None, limits: list[ActiveLimit]
+    ) -> None:
+        """Raise Withheld where requests of this run hold what a row lacks. price: not yet counted.
+
+        Most cost less than what is reserved, where one was dear; so the run goes on.
+        """
+        if not self._may_fit_later(row, price, limits, self._journal.reserved()):
+            return
+        if not self._is_near_limit:
+            log.info("A limit of cost is reserved: rows wait for the costs of requests under way.")
+        self._is_near_limit = True
+        raise Withheld("This request waits until others have their cost.")
+
+    def _may_fit_later(
+        self,
+        row: Request,
+        price: float | None,
+        limits: list[ActiveLimit],
+        reserved: Mapping[str, tuple[str, float]],
+        ahead: int = 0,
+    ) -> bool:
+        """reserved: as the journal has it. price, ahead: as `may_fit_later` of core has them."""
+        keys = self._state.under_way - {row.key}
+        held = [reserved[key] for key in keys & reserved.keys()]
+        return may_fit_later(
+            self._journal.committed_usd,
+            lambda since: sum(usd for at, usd in held if at >= since),
+            price,
+            limits,
+            ahead,
+        )
 
     async def _record(self, row: Request, outcome: RowOutcome) -> None:
         match outcome:

@@ -267,6 +267,18 @@ class RequestQueries(Database):
         )
         return [*map(SettledRequest._make, found)]
 
+    def reserved(self) -> dict[str, tuple[str, float]]:
+        """Return when each request was sent that has not ended, and the USD that it holds, by key.
+
+        As of now, and with what the open transaction has changed, if this thread has one.
+        """
+        here = self.connection.in_transaction and not self._handed_over
+        found = (self.fetch_all if here else self.fetch_committed)(
+            "SELECT key, at, usd FROM requests JOIN spending USING (key)"
+            " WHERE state IN ('submitting', 'submitted') AND attempt = attempts"
+        )
+        return {key: (at, usd) for key, at, usd in found}
+
     def due_models(self, states: Sequence[State]) -> dict[str, int]:
         """Return the number of listed rows in these states by model."""
         query = f"SELECT model AS sent_model, COUNT(*) FROM requests WHERE {_due(states)}"

@@ -3,6 +3,7 @@
 import asyncio
 import math
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from conftest import Command, Write
-from helpers import TOKEN, many, query, states, table
+from helpers import NEVER_ASKING, TOKEN, many, query, states, table
 from resume import KEEPING, NoProgress
 from sandbox_client import Control
 
@@ -20,9 +21,12 @@ from batchgen.api.model_api import ModelApi
 from batchgen.api.runcomfy import RunComfy
 from batchgen.batch_folder import Folder
 from batchgen.clock import Clock
+from batchgen.config import DEFAULT_MODEL
+from batchgen.core.budget import CostLimits
+from batchgen.core.prices import Price
 from batchgen.core.timing import DEFAULT_TIMING
 from batchgen.engine.policy import Policy
-from batchgen.engine.run_outcome import RunOutcome
+from batchgen.engine.run_outcome import TIME_LIMIT, RunOutcome
 from batchgen.journal import command_table
 from batchgen.journal.recovery import open_journal
 from batchgen.network.media_hosts import parse_media_host
@@ -67,6 +71,40 @@ class Late(ModelApi):
         return await super().result(model, request_id)
 
 
+class Held(ModelApi):
+    """Which answers no question before a row was held, and the run has taken a command since.
+
+    done: whether the command has had its effect.
+    """
+
+    def __init__(
+        self, real: ModelApi, journal: Path, asked: dict[str, str], done: Callable[[], bool]
+    ) -> None:
+        self.__dict__.update(real.__dict__)
+        self._batch, self._asked, self._done = journal, asked, done
+        self._held = asyncio.Event()
+
+    async def submit(self, *words: Any) -> Any:
+        try:
+            return await super().submit(*words)
+        finally:
+            self._held.set()
+
+    async def result(self, model: str, request_id: str) -> Any:
+        if self._asked:
+            await self._held.wait()
+            asked, self._asked = self._asked, {}
+            command_table.send(
+                self._batch, 3, asked, keep=False, now=time.time(), timing=DEFAULT_TIMING
+            )
+            async with asyncio.timeout(60.0):
+                while query(self._batch.parent, "SELECT COUNT(*) FROM commands") != [(0,)]:
+                    await asyncio.sleep(0.01)
+                while not self._done():
+                    await asyncio.sleep(0.01)
+        return await super().result(model, request_id)
+
+
 @dataclass(frozen=True, slots=True)
 class Distant(Endpoint):
     """An API that is so far away."""
@@ -76,10 +114,13 @@ class Distant(Endpoint):
     value: str = ""
 
     late: float = 0.0
+    done: Callable[[], bool] | None = None
 
     def services(self, *words: Any) -> RunComfy:
         found = Endpoint.services(self, *words)
-        if self.late:
+        if self.done is not None:
+            found.models = Held(found.models, self.batch, {self.command: self.value}, self.done)
+        elif self.late:
             found.models = Late(found.models, self.batch, self.late)
         else:
             found.models = Connecting(found.models, self.batch, {self.command: self.value})
@@ -87,12 +128,14 @@ class Distant(Endpoint):
 
 
 def go_on(
-    folder: Path, address: Address, command: str, value: str, policy: Policy, late: float = 0.0
-) -> RunOutcome:
+    folder: Path, address: Address, command: str, value: str, policy: Policy, late: float = 0.0,
+    done: Callable[[], bool] | None = None,
+) -> RunOutcome:  # fmt: skip
     batch, hosts = Folder(folder), (parse_media_host(address.media_host),)
     endpoint = Distant(
         *(address.base_url, TOKEN, hosts),
         use_proxy=False, batch=batch.journal, command=command, value=value, late=late,
+        done=done,
     )  # fmt: skip
     with ExitStack() as stack:
         stack.enter_context(batch.locked())
@@ -144,3 +187,54 @@ def test_an_end_that_is_moved_before_all_is_collected_lets_it_go_on(
     assert states(folder) == {"slow": "saved", "next": "saved"}
     events = query(folder, "SELECT detail FROM events WHERE event = 'set'")
     assert [detail.startswith("until 20") for (detail,) in events] == [True]
+
+
+# -- while a row waits for the cost of one that is under way --------------------------------------
+
+ROOM_FOR_ONE = Policy(
+    rate=1000.0, limits=CostLimits(batch=0.07), prices={DEFAULT_MODEL: Price(0.03)}
+)
+
+
+def one_is_under_way(run: Command, write: Write, prompt: str = "an owl") -> None:
+    """Of three rows the first has its cost, and an earlier run has sent the second."""
+    manifest = write("list.csv", table({"first": "a heron", "sent": prompt, "next": "a fox"}))
+    run(manifest, "--limit", 1)
+    run(manifest, "--limit", 1, timing=NEVER_ASKING)
+
+
+def test_a_limit_that_is_raised_lets_a_row_go_that_waits_for_a_cost(
+    run: Command, folder: Path, write: Write, address: Address, sandbox: Control
+) -> None:
+    one_is_under_way(run, write)
+
+    def is_sent() -> bool:
+        return states(folder)["next"] != "pending"
+
+    outcome = go_on(folder, address, "max-cost", "1", ROOM_FOR_ONE, done=is_sent)
+
+    assert outcome.code == 0
+    assert states(folder) == {"first": "saved", "sent": "saved", "next": "saved"}
+
+
+def test_a_pause_holds_a_row_that_waited_for_a_cost(
+    run: Command, folder: Path, write: Write, address: Address, sandbox: Control
+) -> None:
+    one_is_under_way(run, write)
+    policy = replace(ROOM_FOR_ONE, stop_after=3.0)
+    outcome = go_on(folder, address, "pause", "", policy, done=lambda: True)
+
+    assert outcome.code == 75
+    assert "batchgen resume" in outcome.remedy
+    assert states(folder) == {"first": "saved", "sent": "saved", "next": "pending"}
+
+
+def test_the_time_limit_ends_a_run_in_which_a_row_waits_for_a_cost(
+    run: Command, folder: Path, write: Write, address: Address, sandbox: Control
+) -> None:
+    one_is_under_way(run, write, "[[slow:4]] an owl")
+    policy = replace(ROOM_FOR_ONE, stop_after=1.0)
+    outcome = go_on(folder, address, "max-cost", "1", policy, late=math.inf)
+
+    assert (outcome.code, outcome.reason) == (75, TIME_LIMIT.reason)
+    assert states(folder) == {"first": "saved", "sent": "saved", "next": "pending"}

@@ -13,7 +13,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from conftest import Command, Write
-from helpers import NEVER_ASKING, PretendClock, at_a_terminal, many, query, table, tally
+from databases import Database
+from helpers import NEVER_ASKING, PATIENT, PretendClock, at_a_terminal, many, query, table, tally
 from sandbox_client import Control
 
 from batchgen.api.catalogue_price import parse_price
@@ -877,6 +878,83 @@ def test_where_requests_cost_more_than_the_catalogue_says_only_the_first_can_pas
     assert run(manifest, "--max-cost", cap).code == 75  # it has not been forgotten
     assert sandbox.billed_usd == (1.5 if cap < 1.5 else 3.0)
     assert f"The next request costs $1.50 and would pass the limit of ${cap:.2f}" in outcome.stderr
+
+
+def run_a_dear_one(run: Command, sandbox: Control, write: Write, *options: object) -> str:
+    """Return a list of 30 rows at $0.35, of which the first has cost $2.80: each reserves that."""
+    sandbox.set(price=0.35, pricing_note="2K costs more")
+    sandbox.fault("cost", match="number 1", value=2.8)
+    manifest = write("list.csv", table(many(30)))
+    assert run(manifest, "--limit", 1, *options).code == 75
+    return manifest
+
+
+@pytest.fixture
+def dear_once(run: Command, sandbox: Control, write: Write) -> str:
+    return run_a_dear_one(run, sandbox, write)
+
+
+def cost_of_all(folder: Path) -> float:
+    return round(sum(spending(folder).values()), 6)
+
+
+@PATIENT  # and no limit of a day: the pretend clock passes midnight while they are under way
+def test_what_is_reserved_for_requests_under_way_ends_no_run(
+    run: Command, folder: Path, sandbox: Control, dear_once: str
+) -> None:
+    """Two of them reserved all that was left, and the run ended, although they came to $0.70."""
+    sandbox.set(seconds=0.1)
+    outcome = run(dear_once, "--max-cost", 10, "--concurrency", 16)
+
+    assert (outcome.code, cost_of_all(folder)) == (75, 7.35)
+    assert tally(folder) == {"saved": 14, "pending": 16}
+    assert "costs $2.80 and would pass the limit of $10.00" in outcome.stderr
+    assert "($7.35 is spent or reserved)" in outcome.stderr
+    assert outcome.stderr.count("rows wait for the costs of requests under way") == 1
+
+
+@PATIENT
+def test_the_same_holds_of_a_batch_in_a_database(
+    run: Command, sandbox: Control, write: Write, database: Database
+) -> None:
+    where = ("--journal", database.url)
+    manifest = run_a_dear_one(run, sandbox, write, *where)
+    sandbox.set(seconds=0.1)
+    outcome = run(manifest, *where, "--max-cost", 10, "--concurrency", 16)
+
+    assert (outcome.code, sandbox.accepted) == (75, 14)
+    assert "($7.35 is spent or reserved)" in outcome.stderr
+
+
+@pytest.mark.timing(max_polling=60.0)
+def test_a_request_that_never_ends_is_not_waited_for_longer_than_it_is_asked_about(
+    run: Command, folder: Path, sandbox: Control, dear_once: str
+) -> None:
+    sandbox.set(seconds=100_000)
+    outcome = run(dear_once, "--max-cost", 6)
+
+    assert outcome.code == 75
+    assert "($5.60 is spent or reserved)" in outcome.stderr
+    assert tally(folder) == {"saved": 1, "submitted": 1, "pending": 28}
+
+
+def test_what_an_earlier_run_has_under_way_is_waited_for_as_well(
+    run: Command, folder: Path, sandbox: Control, dear_once: str
+) -> None:
+    run(dear_once, "--limit", 1, timing=NEVER_ASKING)
+    outcome = run(dear_once, "--max-cost", 6, "--limit", 1)
+
+    assert "The limit of 1 submissions is reached" in outcome.stderr
+    assert tally(folder) == {"saved": 3, "pending": 27}
+
+
+def test_a_row_that_waits_for_a_cost_is_not_counted_as_submitted(
+    run: Command, folder: Path, sandbox: Control, dear_once: str
+) -> None:
+    outcome = run(dear_once, "--max-cost", 6.5, "--limit", 3)
+
+    assert "The limit of 3 submissions is reached" in outcome.stderr
+    assert tally(folder) == {"saved": 4, "pending": 26}
 
 
 def test_a_price_with_a_note_is_the_least_and_said_so(

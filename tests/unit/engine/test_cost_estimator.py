@@ -9,7 +9,7 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from batchgen.core.budget import ActiveLimit, first_exceeded
+from batchgen.core.budget import ActiveLimit, first_exceeded, may_fit_later
 from batchgen.core.prices import (
     OUTPUT_COUNT_INPUTS,
     Estimate,
@@ -243,6 +243,73 @@ def test_where_a_model_has_one_price_only_its_first_row_can_pass_the_limit(
     batch = Batch(cap, factors, rows[::-1])
     for _ in play(batch, steps):
         assert batch.billed <= batch.cap + batch.surprise + 1e-6
+
+
+# Whether what is reserved is waited for
+
+DAY, BATCH = "2026-11-26T00:00:00.000Z", ""
+
+
+@pytest.mark.parametrize(
+    ("price", "reserved", "ahead", "waits"),
+    [
+        (1.0, {BATCH: 0.0, DAY: 0.0}, 0, False),  # others hold it, or it is spent
+        (1.0, {BATCH: 1.0, DAY: 1.0}, 0, True),
+        (1.0, {BATCH: 0.9, DAY: 0.9}, 0, False),  # too little, even if all of it comes back
+        (1.0, {BATCH: 5.0, DAY: 0.0}, 0, False),  # it was sent yesterday
+        (1.0, {BATCH: 0.0, DAY: 0.0}, 1, True),  # until that one has its reservation, or not
+        (None, {BATCH: 5.0, DAY: 5.0}, 0, False),
+    ],
+)
+def test_a_row_waits_where_what_this_run_has_reserved_may_make_room(
+    price: float | None, reserved: dict[str, float], ahead: int, waits: bool
+) -> None:
+    committed = {BATCH: 8.0, DAY: 5.0}
+    limits = [
+        ActiveLimit(9.0, BATCH, "--max-cost", "the batch"),
+        ActiveLimit(5.0, DAY, "--max-cost-per-day", "today"),
+    ]
+
+    found = may_fit_later(committed.__getitem__, reserved.__getitem__, price, limits, ahead)
+    assert found is waits
+
+
+def test_a_row_that_has_room_for_itself_and_those_ahead_of_it_waits_for_nothing() -> None:
+    limits = [ActiveLimit(5.0, "", "--max-cost", "the batch")]
+
+    assert not may_fit_later(lambda since: 2.0, lambda since: 2.0, 1.0, limits, ahead=2)
+    assert may_fit_later(lambda since: 2.0, lambda since: 2.0, 1.0, limits, ahead=3)
+
+
+@given(
+    cap=st.floats(0, 30),
+    reserved=st.floats(0.01, 3),
+    shares=st.lists(st.floats(0, 1), max_size=40),
+    at_once=st.integers(1, 9),
+    data=st.data(),
+)
+def test_a_limit_ends_a_run_only_when_nothing_under_way_could_make_room(
+    cap: float, reserved: float, shares: list[float], at_once: int, data: st.DataObject
+) -> None:
+    """Each request comes to a share of what is reserved for it, as below a floor price."""
+    limits = [ActiveLimit(cap, "", "--max-cost", "the batch")]
+    left, under_way, spent = shares[:], list[float](), 0.0
+
+    def held(_: str) -> float:
+        return reserved * len(under_way)
+
+    def committed(_: str) -> float:
+        return spent + held("")
+
+    while left:
+        if len(under_way) < at_once and not first_exceeded(committed, reserved, limits):
+            under_way.append(left.pop() * reserved)
+        elif len(under_way) == at_once or may_fit_later(committed, held, reserved, limits):
+            spent += under_way.pop(data.draw(st.integers(0, len(under_way) - 1)))
+        else:
+            break
+        assert committed("") <= cap + 1e-8
+    assert not left or spent + reserved > cap
 
 
 def test_what_requests_of_other_machines_have_cost_is_reserved_here_too() -> None:
