@@ -110,35 +110,50 @@ def _number(value: Any) -> float | None:
 class SeenCost:
     """The most that requests of a model have cost so far, USD; None where the service has not said.
 
-    unit: of one unit of the model's price.
+    unit: of one output or second, whichever `of` says; None where no price was for one.
     """
 
     request: float | None = None
     unit: float | None = None
+    of: Unit | None = None
 
-    def after(self, cost: float | None, units: float | None) -> "SeenCost":
-        """Return the same after one more request. units: None where it did not say how many."""
+    def after(self, cost: float | None, price: Price | None, input: str) -> "SeenCost":
+        """Return the same after one more request. price: by which it was expected. input: JSON."""
         if cost is None:
             return self
-        of_unit = self.unit if not units else max(self.unit or 0.0, cost / units)
-        return SeenCost(max(self.request or 0.0, cost), of_unit)
+        units = None if price is None else price.units(input)
+        here = SeenCost(cost)
+        if price is not None and units and price.unit is not Unit.REQUEST:
+            here = SeenCost(cost, cost / units, price.unit)
+        return here.beside(self)
 
     def beside(self, other: "SeenCost") -> "SeenCost":
-        """Return the most that either has seen."""
-        pairs = ((self.request, other.request), (self.unit, other.unit))
-        known = ([usd for usd in pair if usd is not None] for pair in pairs)
-        return SeenCost(*(max(found, default=None) for found in known))
+        """Return the most that either has seen; where their units differ, of that of this one."""
+        request = _most(self.request, other.request)
+        if self.of is None or self.of is other.of:
+            return SeenCost(request, _most(self.unit, other.unit), other.of)
+        return SeenCost(request, self.unit, self.of)
+
+
+def _most(*known: float | None) -> float | None:
+    return max((usd for usd in known if usd is not None), default=None)
 
 
 def read_seen(stored: Mapping[str, Any] | None) -> dict[str, SeenCost]:
-    """Return the seen costs by model that the journal stores, as `[request, unit]`."""
-    return {
-        model: SeenCost(*value)
-        for model, value in (stored or {}).items()
-        if isinstance(value, list)
-        and len(value) == 2
-        and all(known is None or _is_usd(known) for known in value)
-    }
+    """Return the seen costs by model that the journal stores, as `[request, unit, of]`."""
+    found = {model: _read_seen(value) for model, value in (stored or {}).items()}
+    return {model: seen for model, seen in found.items() if seen is not None}
+
+
+def _read_seen(value: Any) -> SeenCost | None:
+    if not isinstance(value, list) or len(value) not in (2, 3):
+        return None
+    if not all(known is None or _is_usd(known) for known in value[:2]):
+        return None
+    request, unit, of = [*value, None][:3]  # two before it was kept what the unit is
+    if unit is None or of not in (Unit.OUTPUT, Unit.SECOND):
+        return SeenCost(request)
+    return SeenCost(request, unit, Unit(of))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,15 +170,19 @@ def estimate(price: Price | None, seen: SeenCost | None, input: str) -> Estimate
     price: of its model, None where none is known. seen: what its model's requests have cost, None
         before the first has ended. input: JSON.
 
-    The price counts, and where requests have cost more than it says, the most that they have cost.
-    Of a model whose price is a floor a small request may cost as much as a large one.
+    The price counts, and where requests have cost more than it says, the most that they have cost:
+    by the unit of the price, if it is known, else as a whole. Of a model whose price is a floor a
+    small request may cost as much as a large one.
     """
     units = None if price is None else price.units(input)
     if price is None or units is None:
         return Estimate(None if seen is None else seen.request)
     seen = seen or SeenCost()
-    usd = max(price.usd * units, (seen.unit or 0.0) * units)
-    if price.floor:
+    same = seen.of is price.unit
+    usd = price.usd * units
+    if same:
+        usd = max(usd, (seen.unit or 0.0) * units)
+    if price.floor or not same:
         usd = max(usd, seen.request or 0.0)
     # Rounded, since a third of a cost times three is not that cost in binary.
     # Bounded, since a row may ask for any number of outputs, and the journal takes no such amount.

@@ -106,7 +106,7 @@ def _of_price(price: Price | None) -> object:
 
 
 def _of_seen(seen: SeenCost | None) -> object:
-    return None if seen is None else [seen.request, seen.unit]
+    return None if seen is None else [seen.request, seen.unit, seen.of]
 
 
 def _hash(value: object) -> str:

@@ -57,18 +57,18 @@ class CostEstimator:
         cost: USD; None where the service does not say, so that waiting would teach nothing.
         completed: with an output. What a failed one has cost says little about the others.
         """
-        price, before = self._prices.get(model), self._seen.get(model)
+        before = self._seen.get(model)
         if before is None and not completed:
             return False
-        units = None if price is None else price.units(input)
-        self._seen[model] = (before or SeenCost()).after(cost, units)
+        self._seen[model] = (before or SeenCost()).after(cost, self._prices.get(model), input)
         return self._seen[model] != before
 
     def learn(self, seen: Mapping[str, SeenCost]) -> None:
         """Take over what the requests of other machines have cost."""
         for model, cost in seen.items():
-            self._seen[model] = cost.beside(self._seen.get(model, cost))
+            self._seen[model] = self._seen.get(model, cost).beside(cost)
 
     def memory(self) -> dict[str, Any]:
         """Return what has been seen, for the journal; `read_seen` reads it."""
-        return {"costs": {model: [seen.request, seen.unit] for model, seen in self._seen.items()}}
+        costs = {model: [seen.request, seen.unit, seen.of] for model, seen in self._seen.items()}
+        return {"costs": costs}

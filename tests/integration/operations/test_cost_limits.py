@@ -784,6 +784,16 @@ def test_a_row_reserves_the_price_of_every_picture_that_it_asks_for(
     assert sandbox.billed_usd == 0.21
 
 
+def test_a_price_for_a_request_reserves_what_a_request_has_cost_and_not_what_a_picture_has(
+    run: Command, folder: Path, sandbox: Control, write: Write
+) -> None:
+    manifest = write("list.jsonl", series(4, 4))
+    run(manifest, "--limit", 1, "--max-cost", 5)
+    run(manifest, "--price", 0.03, "--max-cost", 5)
+
+    assert prices_of(folder) == {"r0": 0.12, "r1": 0.12}
+
+
 def test_a_limit_of_cost_counts_pictures_and_not_rows(
     run: Command, folder: Path, sandbox: Control, write: Write
 ) -> None:

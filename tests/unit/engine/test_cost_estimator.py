@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -50,17 +50,36 @@ def clip(seconds: float) -> str:
         (Price(0.1), SeenCost(0.4, 0.4), {}, Estimate(0.4)),
         (Price(0.1), SeenCost(0.05, 0.05), {}, Estimate(0.1)),
         # Of an exact price a large request says nothing about a small one; of a floor it may.
-        (Price(0.1, Unit.OUTPUT), SeenCost(0.8, 0.1), {"n": 1}, Estimate(0.1)),
-        (Price(0.1, Unit.OUTPUT, {}, True), SeenCost(0.8, 0.1), {"n": 1}, Estimate(0.8)),
+        (Price(0.1, Unit.OUTPUT), SeenCost(0.8, 0.1, Unit.OUTPUT), {"n": 1}, Estimate(0.1)),
+        (
+            Price(0.1, Unit.OUTPUT, {}, True),
+            SeenCost(0.8, 0.1, Unit.OUTPUT),
+            {"n": 1},
+            Estimate(0.8),
+        ),
         # What a unit has cost counts for each of them.
-        (Price(0.1, Unit.OUTPUT), SeenCost(0.2, 0.2), {"n": 4}, Estimate(0.8)),
-        (Price(0.15, Unit.SECOND, {}, True), SeenCost(1.0, 0.5), {"duration": "8"}, Estimate(4.0)),
+        (Price(0.1, Unit.OUTPUT), SeenCost(0.2, 0.2, Unit.OUTPUT), {"n": 4}, Estimate(0.8)),
+        (
+            Price(0.15, Unit.SECOND, {}, True),
+            SeenCost(1.0, 0.5, Unit.SECOND),
+            {"duration": "8"},
+            Estimate(4.0),
+        ),
+        # One that was for another unit says nothing of this one; the dearest request does.
+        (Price(0.03), SeenCost(0.12, 0.03, Unit.OUTPUT), {"n": 4}, Estimate(0.12)),
+        (
+            Price(0.07, Unit.SECOND),
+            SeenCost(0.4, 0.4, Unit.OUTPUT),
+            {"duration": 10},
+            Estimate(0.7),
+        ),
+        (Price(0.07, Unit.SECOND), SeenCost(0.9), {"duration": 10}, Estimate(0.9)),
         (Price(0.15, Unit.SECOND), None, {}, Estimate(None)),
-        (Price(0.15, Unit.SECOND), SeenCost(1.2, 0.15), {"duration": "auto"}, Estimate(1.2)),
+        (Price(0.15, Unit.SECOND), SeenCost(1.2), {"duration": "auto"}, Estimate(1.2)),
         (None, None, {}, Estimate(None)),
         (None, SeenCost(), {}, Estimate(None)),
         (None, SeenCost(0.7), {}, Estimate(0.7)),
-        (Price(0.03, Unit.OUTPUT), SeenCost(0.1, 0.1 / 3), {"n": 3}, Estimate(0.1)),
+        (Price(0.03, Unit.OUTPUT), SeenCost(0.1, 0.1 / 3, Unit.OUTPUT), {"n": 3}, Estimate(0.1)),
         # Above what the journal takes, and what any limit may be.
         (Price(0.03, Unit.OUTPUT), None, dict.fromkeys(OUTPUT_COUNT_INPUTS, 1e6), Estimate(1e9)),
     ],
@@ -118,8 +137,42 @@ def test_what_was_seen_outlives_the_run() -> None:
     assert not costs.on_cost("b/clips", clip(5), 1.0, completed=True)
     memory = json.loads(json.dumps(costs.memory()["costs"]))
 
-    assert read_seen(memory) == {"b/clips": SeenCost(3.0, 0.4)}
+    assert read_seen(memory) == {"b/clips": SeenCost(3.0, 0.4, Unit.SECOND)}
     assert read_seen(None) == read_seen({"x": 1, "y": [1]}) == {}
+
+
+@pytest.mark.parametrize("stored", [[0.12, 0.03], [0.12, 0.03, "megapixel"], [0.12, 0.03, None]])
+def test_what_was_kept_of_no_known_unit_counts_for_a_request_alone(stored: list[Any]) -> None:
+    assert read_seen({"a/b": stored}) == {"a/b": SeenCost(0.12)}
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "reserved"),
+    [
+        (Price(0.03, Unit.OUTPUT), Price(0.03), 0.12),
+        (Price(0.70), Price(0.07, Unit.SECOND), 0.70),
+        (Price(0.07, Unit.SECOND), Price(0.03, Unit.OUTPUT), 0.70),
+    ],
+    ids=["output, request", "request, second", "second, output"],
+)
+def test_a_price_of_another_unit_reserves_what_requests_have_cost(
+    first: Price, then: Price, reserved: float
+) -> None:
+    """What one output had cost was reserved for a request, and that of one for each second."""
+    input = json.dumps({"duration": 10} if Unit.SECOND in (first.unit, then.unit) else {"n": 4})
+    before = CostEstimator({"a/b": first}, {}, limited=True)
+    before.on_cost("a/b", input, reserved, completed=True)
+    seen = read_seen(json.loads(json.dumps(before.memory()["costs"])))
+
+    assert CostEstimator({"a/b": then}, seen, limited=True).estimate("a/b", input).usd == reserved
+
+
+def test_a_night_with_a_price_for_a_request_forgets_no_cost_of_an_output() -> None:
+    seen = SeenCost(0.4, 0.1, Unit.OUTPUT)
+    costs = CostEstimator({"a/b": Price(0.4)}, {"a/b": seen}, limited=True)
+
+    assert costs.on_cost("a/b", '{"n": 4}', 0.5, completed=True)
+    assert read_seen(costs.memory()["costs"]) == {"a/b": SeenCost(0.5, 0.1, Unit.OUTPUT)}
 
 
 # Histories
@@ -313,9 +366,12 @@ def test_a_limit_ends_a_run_only_when_nothing_under_way_could_make_room(
 
 
 def test_what_requests_of_other_machines_have_cost_is_reserved_here_too() -> None:
-    mine = estimator(**{"a/pictures": SeenCost(0.06, 0.03)})
-    mine.learn({"a/pictures": SeenCost(0.05, 0.05), "c/songs": SeenCost(None, None)})
+    mine = estimator(**{"a/pictures": SeenCost(0.06, 0.03, Unit.OUTPUT)})
+    mine.learn({"a/pictures": SeenCost(0.05, 0.05, Unit.OUTPUT), "c/songs": SeenCost(None, None)})
     mine.on_started("c/songs")
 
-    assert read_seen(mine.memory()["costs"])["a/pictures"] == SeenCost(0.06, 0.05)
+    known = SeenCost(0.06, 0.05, Unit.OUTPUT)
+    assert read_seen(mine.memory()["costs"])["a/pictures"] == known
+    mine.learn({"a/pictures": SeenCost(0.07, 0.5, Unit.SECOND)})
+    assert read_seen(mine.memory()["costs"])["a/pictures"] == replace(known, request=0.07)
     assert mine.may_submit("c/songs")
