@@ -120,8 +120,8 @@ def _numbers(look: Look, zone: tzinfo | None) -> list[str]:
         left = show_span(look.ends_at - look.at)
         lines.append(f"  submitted  by {_clock(look.ends_at, zone, look.at)}, in {left}")
     if look.first_to_expire is not None:
-        left = look.first_to_expire
-        gone = f"in {show_span(left)}" if left > 0 else "already"
+        seconds = look.first_to_expire
+        gone = f"in {show_span(seconds)}" if seconds > 0 else "already"
         results = plural(look.expiring, "result")
         lines.append(f"  expiring   {results} not fetched, the first may be gone {gone}")
     if look.changes:
