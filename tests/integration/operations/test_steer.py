@@ -132,7 +132,8 @@ def test_max_cost_that_is_raised_before_all_is_collected_goes_on(
     rows = {**many(1), "slow": "[[slow:15]] a fox", **many(5)}
     log = folder / "batchgen.log"
     process = start(write("list.csv", table(rows)), "--max-cost", "0.06")
-    until(process, lambda: sandbox.accepted == 2 and "would pass" in log.read_text())
+    waits = "rows wait for the costs of requests under way"
+    until(process, lambda: sandbox.accepted == 2 and waits in log.read_text())
 
     assert batchgen("set", folder, "max-cost=1").code == 0
 
