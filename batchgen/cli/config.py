@@ -155,7 +155,8 @@ def _options_of(manifest: str) -> "RunOptions":
 
 def _line(own: "Configuration", name: str) -> int:
     written = {"all_per_day": "max_cost_per_day", "all_per_month": "max_cost_per_month"}
-    return own.lines[{**written, "own_price": "price"}.get(name, name)]
+    written["own_price"] = "price"
+    return own.lines[written.get(name, name)]
 
 
 def _shown_name(name: str) -> str:

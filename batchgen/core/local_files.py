@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TypeGuard
 
 # Of a request's body, encoded. Source: docs/maintainers/wire.md, "Inputs".
 MAX_BODY_BYTES = 64 << 20
+KINDS = {"image": "a picture", "video": "a video", "audio": "a sound"}  # of files, in words
 _NAMES = {"file", "sha256"}
 _NAMES_IF_FITTED = _NAMES | {"fit", "sent_sha256"}
 _SHA256 = re.compile(r"[0-9a-f]{64}")

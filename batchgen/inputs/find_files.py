@@ -9,7 +9,7 @@ from io import BufferedReader
 from itertools import islice
 from pathlib import Path
 
-from batchgen.core.local_files import FileUnusable, LocalFile
+from batchgen.core.local_files import KINDS, FileUnusable, LocalFile
 from batchgen.core.text import closest_match, quote_value
 from batchgen.files import FileRefused
 from batchgen.inputs import fit as fitting
@@ -152,17 +152,16 @@ def _examine(
     if not size:
         raise FileUnusable(f"{shown} is empty", "Name a file that is not.")
     format = format_of(head)
-    wanted = {"image": "a picture", "video": "a video", "audio": "a sound"}
     if format is None or (kind and format.kind != kind):
-        is_kind = "no picture, video or sound" if format is None else wanted[format.kind]
-        what = f"{shown} is {is_kind}" + (f", and the model takes {wanted[kind]}" if kind else "")
-        raise FileUnusable(what, f"Name {wanted.get(kind, 'a picture, a video or a sound')}.")
+        is_kind = "no picture, video or sound" if format is None else KINDS[format.kind]
+        what = f"{shown} is {is_kind}" + (f", and the model takes {KINDS[kind]}" if kind else "")
+        raise FileUnusable(what, f"Name {KINDS.get(kind, 'a picture, a video or a sound')}.")
     if format.kind == "image" and not format.pillow:
         what = f"{shown} is {format.extension.upper()}, which cannot be checked here"
         raise FileUnusable(what, "Convert it to PNG or JPEG.")
     most = MAX_BYTES.get(format.kind)
     if most is not None and size > most and not (fit and format.kind == "image"):
-        what = f"{shown} has {size:,} bytes, and {wanted[format.kind]} may have {most:,}"
+        what = f"{shown} has {size:,} bytes, and {KINDS[format.kind]} may have {most:,}"
         ways = ", or have that done with --fit" if format.kind == "image" else ""
         raise FileUnusable(what, f"Make it smaller{ways}.")
     file.seek(0)

@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any
 
 from batchgen.core.identity import PROMPT_NAMES
+from batchgen.core.local_files import KINDS
 from batchgen.core.rows import Entry, Place, Row
 from batchgen.core.text import is_text
 from batchgen.validation.validator import Validator, hosted_kind
@@ -29,9 +30,6 @@ _BOUNDS = (
 )
 
 
-_KINDS = {"image": "a picture", "video": "a video", "audio": "a sound"}
-
-
 class NoExample(Exception):
     """No row was found that fits. names: the inputs without a value; empty where each has one."""
 
@@ -47,7 +45,7 @@ def describe_input(schema: Mapping[str, Any]) -> str:
     if options := schema.get("enum"):
         words += ", one of " + ", ".join(json.dumps(one, ensure_ascii=False) for one in options)
     if (kind := hosted_kind(schema)) is not None:
-        words += f", the path of {_KINDS.get(kind, 'a file')} or an https:// address"
+        words += f", the path of {KINDS.get(kind, 'a file')} or an https:// address"
     return ", ".join([words, *(f"{name} {schema[name]}" for name in _BOUNDS if name in schema)])
 
 

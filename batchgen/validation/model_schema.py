@@ -363,13 +363,15 @@ def _with_linked_parts(
     It tells what cells and files are for; rows are checked by the whole document. Pydantic writes
     `anyOf` for an input that may be null, and `allOf` for one of a class of its own.
     """
-    known: dict[int, Any] = {}  # by identity: many inputs can refer to the same long list
+    known: dict[int, list[Any]] = {}  # by identity: many inputs can refer to the same long list
 
     def linked(part: Any) -> Any:
+        if isinstance(part, dict):
+            return _with_linked(part, links)
+        if not isinstance(part, list):
+            return part
         if id(part) not in known:
-            parts = part if isinstance(part, list) else [part]
-            found = [_with_linked(one, links) if isinstance(one, dict) else one for one in parts]
-            known[id(part)] = found if isinstance(part, list) else found[0]
+            known[id(part)] = [*map(linked, part)]
         return known[id(part)]
 
     return {

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from batchgen.core.limits import DEFAULT_LIMITS, Limits, how_to_raise, say_limit
 from batchgen.core.local_files import (
+    KINDS,
     MAX_BODY_BYTES,
     FileUnusable,
     FindFile,
@@ -45,7 +46,6 @@ SPREADSHEET_ERRORS = frozenset(
     )
 )
 
-_FILE_KINDS = ("image", "video", "audio")
 MAX_OTHER_BYTES = 1 << 20  # of a body with local files, for all that is none
 
 MOST_OF_A_ROW = 100  # problems; a schema can require a million names
@@ -315,7 +315,7 @@ def hosted_kind(schema: Mapping[str, Any]) -> str | None:
         form = one.get("format") if isinstance(one, Mapping) else None
         if isinstance(form, str) and form.lower().endswith(("uri", "uris")):
             kind = form.lower().rpartition("_")[0]
-            return kind if kind in _FILE_KINDS else ""
+            return kind if kind in KINDS else ""
     either = {hosted_kind(one) for one in parts(schema, "anyOf", "oneOf")}
     kinds = {hosted_kind(one) for one in parts(schema, "allOf")} - {None}
     kinds |= either if None not in either else set()
