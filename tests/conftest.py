@@ -61,6 +61,7 @@ NOWHERE = "http://127.0.0.1:9/v1"  # where no test reaches anybody unless it say
 
 Command = Callable[..., Outcome]
 Write = Callable[[str, str], str]
+Own = Callable[[str], Path]
 Once = Callable[[str, Callable[[], object]], None]
 
 
@@ -184,6 +185,20 @@ def write(here: Path) -> Write:
         return name
 
     return write_file
+
+
+@pytest.fixture
+def own(here: Path) -> Own:
+    """Write the person's configuration; return its path."""
+
+    def write_it(text: str) -> Path:
+        path = Path(os.environ["XDG_CONFIG_HOME"]) / "batchgen" / "config.toml"
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        path.write_text(text)
+        path.chmod(0o600)
+        return path
+
+    return write_it
 
 
 @pytest.fixture

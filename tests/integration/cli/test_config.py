@@ -7,20 +7,6 @@ from pathlib import Path
 import pytest
 
 
-@pytest.fixture
-def own(here):
-    """Write the person's configuration; return its path."""
-
-    def write_it(text):
-        path = Path(os.environ["XDG_CONFIG_HOME"]) / "batchgen" / "config.toml"
-        path.parent.mkdir(mode=0o700, exist_ok=True)
-        path.write_text(text)
-        path.chmod(0o600)
-        return path
-
-    return write_it
-
-
 def shown(outcome):
     """Each setting's value and source, by its name."""
     lines = [line.split() for line in outcome.stdout.splitlines()[1:]]

@@ -386,11 +386,8 @@ def test_a_list_that_is_not_there_is_2(batchgen, here):
         assert batchgen("doctor", *words).code == 2
 
 
-def test_a_configuration_with_a_problem_comes_first(batchgen, manifest):
-    path = Path(os.environ["XDG_CONFIG_HOME"]) / "batchgen" / "config.toml"
-    path.parent.mkdir(mode=0o700)
-    path.write_text("rat = 1\n")
-    path.chmod(0o600)
+def test_a_configuration_with_a_problem_comes_first(batchgen, manifest, own):
+    own("rat = 1\n")
 
     outcome = batchgen("doctor", manifest, "--json")
     ((found),) = json.loads(outcome.stdout)["findings"]

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from conftest import Command, Write
+from conftest import Command, Own, Write
 from databases import Database
 from databases import database as database_of
 from helpers import NEVER_ASKING, PretendClock, change, many, query, table, tally
@@ -32,19 +32,6 @@ from batchgen.journal.writer import Journal
 from batchgen.operations.execute import execute
 
 
-@pytest.fixture
-def own(here: Path) -> Callable[[str], None]:
-    """Write the person's configuration."""
-
-    def write_it(text: str) -> None:
-        path = Path(os.environ["XDG_CONFIG_HOME"]) / "batchgen" / "config.toml"
-        path.parent.mkdir(mode=0o700, exist_ok=True)
-        path.write_text(text)
-        path.chmod(0o600)
-
-    return write_it
-
-
 @contextmanager
 def journal_in(database: Database, batch: str) -> Iterator[Journal]:
     with closing(Journal(JournalAddress(database.url, batch), Clock())) as journal:
@@ -64,7 +51,7 @@ def run_of(run: Command, write: Write) -> Command:
 
 
 def test_lists_whose_journals_are_in_a_database_that_an_option_names_have_one_limit(
-    own: Callable[[str], None], run_of: Command, sandbox: Control, database: Database
+    own: Own, run_of: Command, sandbox: Control, database: Database
 ) -> None:
     own("max_cost_per_day = 0.10\n")
     where = ("--journal", database.url)
@@ -80,7 +67,7 @@ def test_lists_whose_journals_are_in_a_database_that_an_option_names_have_one_li
 
 
 def test_a_computer_that_got_another_name_counts_what_it_spent_before(
-    own: Callable[[str], None],
+    own: Own,
     run_of: Command,
     sandbox: Control,
     monkeypatch: pytest.MonkeyPatch,
@@ -94,7 +81,7 @@ def test_a_computer_that_got_another_name_counts_what_it_spent_before(
 
 
 def test_two_lists_have_one_limit_of_a_day(
-    own: Callable[[str], None], run_of: Command, sandbox: Control, here: Path
+    own: Own, run_of: Command, sandbox: Control, here: Path
 ) -> None:
     own("max_cost_per_day = 0.10\n")
 
@@ -111,7 +98,7 @@ def test_two_lists_have_one_limit_of_a_day(
 
 
 def test_what_one_list_may_cost_counts_that_list_alone(
-    own: Callable[[str], None], run_of: Command, sandbox: Control
+    own: Own, run_of: Command, sandbox: Control
 ) -> None:
     own("max_cost = 0.07\n")
 
@@ -122,7 +109,7 @@ def test_what_one_list_may_cost_counts_that_list_alone(
 
 
 def test_an_option_counts_its_own_list_in_place_of_all(
-    own: Callable[[str], None], run_of: Command, sandbox: Control
+    own: Own, run_of: Command, sandbox: Control
 ) -> None:
     own("max_cost_per_month = 0.05\n")
     assert run_of("spring", 2).code == 75
@@ -133,7 +120,7 @@ def test_an_option_counts_its_own_list_in_place_of_all(
 
 
 def test_a_limit_of_a_manifest_holds_beside_it(
-    own: Callable[[str], None], run: Command, write: Write, sandbox: Control
+    own: Own, run: Command, write: Write, sandbox: Control
 ) -> None:
     own("max_cost_per_day = 0.07\n")
     manifest = write("list.yaml", "max_cost_per_day: 100\nrows: [a heron, a fox, an owl]\n")
@@ -143,7 +130,7 @@ def test_a_limit_of_a_manifest_holds_beside_it(
 
 
 def test_what_was_spent_on_another_day_does_not_count_for_today(
-    own: Callable[[str], None], run_of: Command, sandbox: Control, here: Path
+    own: Own, run_of: Command, sandbox: Control, here: Path
 ) -> None:
     own("max_cost_per_day = 0.07\n")
     run_of("spring", 2)
@@ -155,7 +142,7 @@ def test_what_was_spent_on_another_day_does_not_count_for_today(
 
 
 def test_a_rehearsal_does_not_count_and_counts_nothing_but_itself(
-    own: Callable[[str], None],
+    own: Own,
     run_of: Command,
     batchgen: Command,
     write: Write,
@@ -174,7 +161,7 @@ def test_a_rehearsal_does_not_count_and_counts_nothing_but_itself(
 
 
 def test_a_batch_that_was_written_today_and_cannot_be_read_stops_the_run_before_it_pays(
-    own: Callable[[str], None], run_of: Command, sandbox: Control, here: Path
+    own: Own, run_of: Command, sandbox: Control, here: Path
 ) -> None:
     own("max_cost_per_day = 0.50\n")
     run_of("spring", 2)
@@ -187,7 +174,7 @@ def test_a_batch_that_was_written_today_and_cannot_be_read_stops_the_run_before_
 
 
 def test_a_batch_that_is_gone_or_that_was_written_long_ago_stops_nobody(
-    own: Callable[[str], None], run_of: Command, sandbox: Control, here: Path
+    own: Own, run_of: Command, sandbox: Control, here: Path
 ) -> None:
     own("max_cost_per_day = 0.50\n")
     run_of("spring", 1)
@@ -241,7 +228,7 @@ def test_a_batch_in_a_database_that_is_away_stops_the_run(
 
 
 def test_two_runs_at_once_do_not_pass_the_limit_together(
-    own: Callable[[str], None],
+    own: Own,
     start: Callable[..., "object"],
     write: Write,
     sandbox: Control,

@@ -1,7 +1,6 @@
 """What a batch may cost: pure limits, the ledger of every POST, and both over several runs."""
 
 import json
-import os
 import re
 import sys
 import time
@@ -12,7 +11,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from conftest import Command, Write
+from conftest import Command, Own, Write
 from databases import Database
 from helpers import NEVER_ASKING, PATIENT, PretendClock, at_a_terminal, many, query, table, tally
 from sandbox_client import Control
@@ -1188,13 +1187,16 @@ def test_a_price_that_a_person_names_is_for_a_request_however_many_pictures_it_m
 
 @pytest.mark.parametrize("price", ["0.0001", f"{{{DEFAULT_MODEL}: 0.0001}}"])
 def test_the_price_of_a_list_does_not_take_the_place_of_the_configurations(
-    run: Command, batchgen: Command, reach: list[str], sandbox: Control, write: Write, price: str
+    run: Command,
+    batchgen: Command,
+    reach: list[str],
+    sandbox: Control,
+    write: Write,
+    own: Own,
+    price: str,
 ) -> None:
     """It could empty a limit of the person's own."""
-    path = Path(os.environ["XDG_CONFIG_HOME"], "batchgen", "config.toml")
-    path.parent.mkdir(mode=0o700, exist_ok=True)
-    path.write_text(f'max_cost = 0.15\n[price]\n"{DEFAULT_MODEL}" = 0.06\n')
-    path.chmod(0o600)
+    own(f'max_cost = 0.15\n[price]\n"{DEFAULT_MODEL}" = 0.06\n')
     sandbox.fault("404", times=None, on="model")
     sandbox.fault("no-cost", times=None)
     manifest = write("list.yaml", f"price: {price}\nrows: [one, two, three]\n")
